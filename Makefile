@@ -1,0 +1,99 @@
+# `make serve` and `make test` are all that a newcomer needs; `make help` lists the rest.
+# Everything is installed into .venv, which `make clean` removes. PYTHON=… chooses another interpreter.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+VENV := .venv
+BIN := $(VENV)/bin
+BIND ?= 127.0.0.1:8000
+ARGS ?=
+
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(RECENT)' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+
+PACKAGES := miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
+SOURCES := daemon manager metrics bench tests
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --config-settings editable_mode=strict -e
+
+# Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
+TEST_TOOLS := curl:curl
+BENCH_TOOLS := wrk:wrk
+
+.PHONY: help serve test lint conformance bench-quick clean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host:port, ARGS=more flags)
+	exec $(BIN)/miniwsgi serve miniwsgi.daemon.demo:application --bind $(BIND) $(ARGS)
+
+test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy --strict $(PACKAGES:%=-p %)
+	$(BIN)/mypy --strict -p bench
+	$(BIN)/lint-imports
+
+conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333, byte by byte, against every pool
+	$(BIN)/python -m pytest -n 2 tests/conformance $(ARGS)
+
+bench-quick: $(VENV)/.serve tools-bench ## speed and memory beside bjoern and gunicorn, in minutes (ARGS=--only hello …)
+	$(BIN)/python bench/quick.py $(ARGS)
+
+clean: ## remove all that was made here
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment ------------------------------------------------------------------------------------
+
+# The strict editable install links each file by itself, so that a new or removed file needs a new install: the
+# stamps depend on the list of files, which changes only when the list does.
+$(VENV)/.files: $(BIN)/python FORCE
+	@find daemon manager metrics -name '*.py' -o -name py.typed | LC_ALL=C sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(VENV)/.serve: pyproject.toml $(VENV)/.files
+	$(PIP_INSTALL) .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.files
+	$(PIP_INSTALL) '.[test]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.lint: pyproject.toml $(VENV)/.files
+	$(PIP_INSTALL) '.[test,lint]'
+	@touch $@ $(VENV)/.serve $(VENV)/.test
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+	  echo "No Python 3.11 or newer on PATH: install one (Debian: apt-get install python3 python3-venv)" \
+	    "or name it: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(RECENT)' || { echo "$(PYTHON) is older than Python 3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+
+FORCE:
+
+# --- programs that are no Python packages: installed from Debian when root, else done without --------------------
+
+tools-test: ; @$(call install_tools,$(TEST_TOOLS))
+tools-bench: ; @$(call install_tools,$(BENCH_TOOLS))
+.PHONY: tools-test tools-bench
+
+define install_tools
+missing=; for tool in $(1); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
+if [ -z "$$missing" ]; then :; \
+elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+  echo "installing$$missing"; \
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
+    >/dev/null 2>&1 || echo "could not install$$missing: what needs them is skipped"; \
+else echo "missing:$$missing; what needs them is skipped (as root they would be installed)"; fi
+endef

@@ -1,0 +1,1 @@
+"""The comparison with other servers: definitions, load, measurements, tables. Not distributed."""

@@ -1,0 +1,108 @@
+"""Messages between master, launcher and worker: one JSON object a packet, descriptors beside it.
+
+A SOCK_SEQPACKET socket pair keeps message boundaries, reports the peer's death as end-of-file, and carries
+descriptors (SCM_RIGHTS, unix(7)). Because only the master holds the other end of a launcher's or worker's
+channel, end-of-file *is* the lifeline: the master is gone; finish what runs and exit. Standard library only.
+
+    launcher -> master
+        hello {version, layout, pid, note} + [stack pipe]
+                                first, always; once more, with a note, when it gave up preloading
+        imported {preload: bool, note: str}         ready to fork; note says why "auto" fell back
+        failed {phase, error, traceback}            the application did not import; the launcher exits
+        forked {slot, pid} + [pidfd, control channel, stack pipe]
+        fork-failed {slot, error}
+        exited {slot, pid, status}                  a wait status, see os.waitstatus_to_exitcode
+        log {level, message}                        for the error log: a launcher has none of its own
+    master -> launcher
+        settings {…Settings}                        the answer to each hello
+        fork {slot}
+        retire {}                                   fork no more; exit with the last worker
+    worker -> master
+        ready {}
+        failed {phase, error, traceback}            did not boot; exits
+        recycle {reason}                            "requests" | "lifetime" | "rss": wants a successor
+        timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
+        log-lost {lines}                            access-log or error lines dropped since the last
+    master -> worker
+        drain {deadline, empty}                     accept no more, finish, exit; deadline: seconds allowed.
+                                empty: descriptors of listeners that go away; accept from these until none
+                                waits in their queues. Usually there are none
+        closing {}                                  stop_delay runs: go on, and answer with Connection: close
+        finish {deadline, accept}                   stop: as drain, but first empty the queues of listeners
+                                whose descriptors are in `accept` (those that are ours, not systemd's)
+        reopen {}                                   log files
+        log-level {level}
+
+A stack pipe is the read end of a non-blocking pipe, to which faulthandler writes all stacks on SIGUSR2.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from typing import Any
+
+Message = dict[str, Any]
+
+MAX_MESSAGE_BYTES = 160 * 1024  # under the kernel's default socket buffer of 208 KiB
+MAX_TEXT_CHARS = 24 * 1024  # one traceback: also four bytes a character stay under the limit
+MAX_DESCRIPTORS = 8
+
+
+class Channel:
+    """One end of a message channel.
+
+    Blocking by default; with `setblocking(False)` `receive` raises BlockingIOError when nothing is there.
+    """
+
+    __slots__ = ("socket",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(left), cls(right)
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Channel:
+        return cls(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fd))
+
+    def __repr__(self) -> str:
+        return f"<Channel fd={self.socket.fileno()}>"
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, kind: str, fds: tuple[int, ...] = (), /, **fields: Any) -> None:
+        """Send one message. Raises OSError when the peer is gone, BlockingIOError when it does not read."""
+        for name, value in fields.items():
+            if isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
+                fields[name] = value[: MAX_TEXT_CHARS // 2] + "\n[…]\n" + value[-MAX_TEXT_CHARS // 2 :]
+        data = json.dumps({"kind": kind, **fields}, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.socket.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """The next message and the descriptors that came with it (close-on-exec); None at end-of-file."""
+        space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+        try:
+            data, ancillary, _flags, _address = self.socket.recvmsg(MAX_MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None
+        fds = array.array("i")
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        if not data:
+            for fd in fds:
+                os.close(fd)
+            return None
+        message: Message = json.loads(data)
+        return message, list(fds)
+
+    def close(self) -> None:
+        self.socket.close()

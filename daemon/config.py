@@ -1,0 +1,345 @@
+"""The configuration: a TOML file, environment variables and flags, as one validated, immutable `Config`.
+
+Later sources win: default, file, environment (MINIWSGI_SERVER_WORKERS …), flag. Every mistake in every source
+is found before anything is raised. Relative paths start at the file's directory, or for flags and variables
+where the daemon was started. It reads files and accounts: call it off the event loop.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import config_keys as keys
+from .config_declaration import Key, Surroundings
+from .config_environment import application_environment, parse_environment
+from .config_file import read_file
+from .config_keys import KEYS, SECTIONS
+from .config_kinds import MismatchError, Variables
+from .config_machine import working_directory
+from .config_problems import ConfigError, Mistake, Problem
+from .settings import Listener, Settings
+
+__all__ = [
+    "DEFAULT_PATH",
+    "Config",
+    "ConfigError",
+    "Problem",
+    "application_environment",
+    "differences",
+    "load",
+    "reload_problems",
+    "worker_settings",
+]
+
+DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
+# What a pool gives no meaning to, and the value that holds then. Single has neither master nor workers: one
+# foreground process without reload, control socket or metrics.
+UNUSED: Mapping[str, Mapping[str, Any]] = {
+    "epoll": {},
+    "prefork": {"server.threads": 1},
+    "fork": {"server.threads": 1},
+    "single": {
+        "server.workers": 1,
+        "server.threads": 1,
+        "server.reload_on_change": False,
+        "server.pid_file": "",
+        "app.python": sys.executable,
+        "control.socket": "",
+        "control.required": False,
+        "metrics.bind": "",
+    },
+}
+NEEDS_RESTART = ("server.user", "server.group", "control.", "metrics.bind")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All of it, nested as in the file. `origins` tells where each value came from."""
+
+    app: keys.App
+    server: keys.Server
+    limits: keys.Limits
+    timeouts: keys.Timeouts
+    recycle: keys.Recycle
+    proxy: keys.Proxy
+    log: keys.Log
+    control: keys.Control
+    metrics: keys.Metrics
+
+    path: str = ""  # the file, absolute; "" without one
+    origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "file" | "environment" | "flag"
+    file_variables: Mapping[str, str] = field(default_factory=dict)  # what app.env_files held at this load
+    notes: tuple[str, ...] = ()  # what is no mistake but should be known; one line each
+
+    def __getitem__(self, path: str) -> Any:
+        """The value of a key path such as "server.workers". Raises KeyError."""
+        key = KEYS[path]
+        return getattr(getattr(self, key.section), key.name)
+
+
+def load(
+    path: str | None,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    directory: str | None = None,
+) -> Config:
+    """Read, merge and validate.
+
+    `flags` maps key paths to texts as given on the command line, to lists of them, or (app.env) to a dict;
+    other TOML values are taken as they are. `directory` is where the daemon was started: pass the same one at
+    each reload, as the current directory's name may mean another by then. Raises ConfigError.
+    """
+    loader = _Loader(environ, directory or working_directory(environ))
+    if path is not None:
+        path = os.path.join(loader.directory, path)
+        loader.read_file(path)
+    loader.read_environment()
+    loader.read_flags(flags)
+    return loader.finish(path or "")
+
+
+class _Loader:
+    """One load: the values so far, where they are from, and the mistakes."""
+
+    def __init__(self, environ: Mapping[str, str], directory: str) -> None:
+        self.environ = environ
+        self.directory = directory
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, str] = dict.fromkeys(KEYS, "default")
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self.path = ""
+        self.file_unreadable = False
+
+    # --- the sources, weakest first ---
+    def read_file(self, path: str) -> None:
+        self.path = path
+        tables, problem = read_file(path)
+        if problem:
+            self.problems.append(problem)
+            self.file_unreadable = True
+            return
+        base = os.path.dirname(path)
+        given: dict[str, object] = {}
+        for section, table in tables.items():
+            if section not in SECTIONS:
+                self.unknown(section, path, Mistake.UNKNOWN_SECTION if isinstance(table, dict) else Mistake.UNKNOWN_KEY)
+            elif not isinstance(table, dict):
+                self.wrong(section, table, f"a section: [{section}]", path)
+            else:
+                given.update({f"{section}.{name}": value for name, value in table.items()})
+        for key_path, value in given.items():
+            if key_path in KEYS:
+                self.set(KEYS[key_path], value, "file", path, base)
+            else:
+                self.unknown(key_path, path)
+
+    def read_environment(self) -> None:
+        variables = {key.variable: key for key in KEYS.values() if key.variable}
+        for name, text in self.environ.items():
+            if key := variables.get(name):
+                self.set(key, key.kind.from_text(text), "environment", name, self.directory)
+            elif name.startswith(tuple(f"MINIWSGI_{section.upper()}_" for section in SECTIONS)):
+                # Kubernetes makes MINIWSGI_SERVER_SERVICE_HOST and …_PORT of a service miniwsgi-server.
+                near = difflib.get_close_matches(name, variables, 1, 0.8)
+                if near and "_SERVICE_" not in name and "_PORT" not in name:
+                    self.notes.append(f"the environment variable {name} is not used: did you mean {near[0]}?")
+
+    def read_flags(self, flags: Mapping[str, object]) -> None:
+        for key_path, value in flags.items():
+            key = KEYS.get(key_path)
+            if key is None:
+                self.unknown(key_path, "command line")
+                continue
+            given = key.kind.from_text(value) if isinstance(value, str) else value
+            self.set(key, given, "flag", key.flag or "command line", self.directory)
+
+    def set(self, key: Key, value: object, origin: str, source: str, base: str) -> None:
+        """Check one value and let it win over those before it."""
+        try:
+            parsed = key.kind.parse(value, base)
+        except MismatchError as error:
+            for item, expected in error.items or ((value, error.expected),):
+                self.wrong(key.path, None if key.secret else item, expected, source)
+            return
+        if isinstance(key.kind, Variables):
+            parsed = {**self.values.get(key.path, {}), **parsed}
+        if key.path in ("app.module", "app.factory"):
+            other = "app.factory" if key.path == "app.module" else "app.module"
+            if parsed and self.origins[other] != origin:
+                self.values.pop(other, None)
+                self.origins[other] = "default"
+        self.values[key.path] = parsed
+        self.origins[key.path] = origin
+
+    # --- mistakes ---
+    def wrong(self, key_path: str, value: object, expected: str, source: str) -> None:
+        self.problems.append(Problem(key_path, value, expected, source))
+
+    def unknown(self, key_path: str, source: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> None:
+        self.problems.append(Problem(key_path, None, near_miss(key_path, mistake), source, mistake))
+
+    # --- the end ---
+    def finish(self, path: str) -> Config:
+        for key in KEYS.values():
+            if key.path not in self.values:
+                around = Surroundings(self.environ, self.directory, self.values)
+                self.values[key.path] = key.compute(around) if key.compute else key.default
+        file_variables = self.read_variables()
+        self.cross_check()
+        if self.problems:
+            raise ConfigError(self.problems)
+        sections = {
+            section: kind(**{key.name: self.values[key.path] for key in KEYS.values() if key.section == section})
+            for section, kind in SECTIONS.items()
+        }
+        return Config(
+            **sections,
+            path=path,
+            origins=self.origins,
+            file_variables=file_variables,
+            notes=tuple(self.notes),
+        )
+
+    def read_variables(self) -> dict[str, str]:
+        variables: dict[str, str] = {}
+        for path in self.values["app.env_files"]:
+            try:
+                with open(path, encoding="utf-8") as file:
+                    found, mistakes = parse_environment(file.read())
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                self.wrong("app.env_files", path, f"a file that can be read: {why}", self.source("app.env_files"))
+                continue
+            variables.update(found)
+            for line, expected in mistakes:
+                self.wrong("app.env_files", path, expected, f"{path}, line {line}")
+        return variables
+
+    def cross_check(self) -> None:
+        """What only shows when all values are known."""
+        values = self.values
+        failed = {problem.key for problem in self.problems}
+        named = failed & {"app", "app.module", "app.factory"} or self.file_unreadable
+        if not values["app.module"] and not values["app.factory"] and not named:
+            self.wrong("app.module", None, KEYS["app.module"].kind.expected, "nothing names the application")
+        if values["app.module"] and values["app.factory"]:
+            self.wrong_value("app.factory", "either app.factory or app.module, not both")
+        sizes_are_known = not failed & {"limits.fields_size", "limits.field_size"}
+        if sizes_are_known and values["limits.fields_size"] < values["limits.field_size"]:
+            size = KEYS["limits.field_size"].kind.show(values["limits.field_size"])
+            self.wrong_value("limits.fields_size", f"at least limits.field_size, {size}")
+        if values["control.required"] and not values["control.socket"]:
+            self.wrong_value("control.required", "a path in control.socket, or false")
+        bind = values["metrics.bind"]
+        if bind in values["server.bind"] and not bind.endswith(":0"):
+            self.wrong_value("metrics.bind", "an address of its own: server.bind has this one")
+        pool = values["server.pool"]
+        for key_path, value in UNUSED[pool].items():
+            if self.origins[key_path] != "default" and values[key_path] != value:
+                self.notes.append(f"{key_path} ({self.source(key_path)}) is not used by pool {pool}")
+            values[key_path] = value
+
+    def wrong_value(self, key_path: str, expected: str) -> None:
+        """A value that is well-formed but does not go with the others."""
+        value = self.values[key_path]
+        shown = value if isinstance(value, (str, bool)) else KEYS[key_path].kind.show(value).strip('"')
+        self.wrong(key_path, shown, expected, self.source(key_path))
+
+    def source(self, key_path: str) -> str:
+        key = KEYS[key_path]
+        named = {"file": self.path, "environment": key.variable, "flag": key.flag or "command line"}
+        return named.get(self.origins[key_path], "default")
+
+
+def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
+    """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
+    section, dot, name = key_path.partition(".")
+    if mistake is Mistake.UNKNOWN_SECTION:
+        near = difflib.get_close_matches(section, SECTIONS, 1, 0.6)
+        return f"did you mean [{near[0]}]?" if near else "the sections are " + ", ".join(SECTIONS)
+    last = name if dot else section
+    same_name = [key.path for key in KEYS.values() if key.name == last]
+    same_section = [key.path for key in KEYS.values() if key.section == section]
+    in_section = difflib.get_close_matches(key_path, same_section, 1, 0.75)
+    anywhere = difflib.get_close_matches(last, [key.name for key in KEYS.values()], 1, 0.75)
+    near = same_name or in_section or [key.path for key in KEYS.values() if key.name in anywhere][:1]
+    return "did you mean " + " or ".join(near) + "?" if near else ""
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """The paths of the keys whose values differ, in the order of the reference."""
+    return [path for path in KEYS if old[path] != new[path]]
+
+
+def reload_problems(old: Config, new: Config) -> list[Problem]:
+    """What has changed that a reload cannot change."""
+    problems = []
+    for path in differences(old, new):
+        single = path == "server.pool" and "single" in (old[path], new[path])
+        if single or path.startswith(NEEDS_RESTART):
+            show = KEYS[path].kind.show
+            now, wanted = show(old[path]), show(new[path]).strip('"')
+            problems.append(Problem(path, wanted, now, new.origins[path], Mistake.RESTART))
+    return problems
+
+
+def worker_settings(
+    config: Config,
+    *,
+    generation: int,
+    listeners: Sequence[Listener],
+    scoreboard_fd: int,
+    journal: bool = False,
+) -> Settings:
+    """What a launcher and its workers need to know of the configuration."""
+    app, server, limits, timeouts = config.app, config.server, config.limits, config.timeouts
+    return Settings(
+        generation=generation,
+        listeners=tuple(listeners),
+        scoreboard_fd=scoreboard_fd,
+        module=app.target,
+        factory=bool(app.factory),
+        directory=app.directory,
+        preload=app.preload,
+        boot_check=app.boot_check,
+        pool=server.pool,
+        threads=server.threads,
+        script_name=server.script_name,
+        server_header=server.server_header,
+        switch_interval=server.switch_interval,
+        spool_directory=server.spool_directory,
+        request_line_bytes=limits.request_line,
+        field_bytes=limits.field_size,
+        fields=limits.fields,
+        fields_bytes=limits.fields_size,
+        body_max_bytes=limits.body_max,
+        body_memory_bytes=limits.body_memory,
+        connections=limits.connections,
+        in_flight=limits.in_flight,
+        head_timeout=timeouts.head,
+        body_timeout=timeouts.body,
+        send_timeout=timeouts.send,
+        minimum_rate=timeouts.minimum_rate,
+        keep_alive_timeout=timeouts.keep_alive,
+        request_timeout=timeouts.request,
+        graceful_timeout=timeouts.graceful,
+        drain_idle=timeouts.drain_idle,
+        max_requests=config.recycle.max_requests,
+        max_requests_jitter=config.recycle.max_requests_jitter,
+        max_lifetime=config.recycle.max_lifetime,
+        max_rss_bytes=config.recycle.max_rss,
+        trusted=config.proxy.trusted,
+        log_level=config.log.level,
+        log_format=config.log.format,
+        log_file=config.log.file,
+        journal=journal,
+        access_log=config.log.access_log,
+        access_log_format=config.log.access_log_format,
+    )

@@ -1,0 +1,127 @@
+"""The kinds of configuration values that carry a meaning: where to listen, whom to trust, who to be.
+
+As in config_kinds: `parse` raises MismatchError, saying what was expected. Names of hosts are not looked up.
+"""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os
+import pwd
+import re
+
+from .config_kinds import Kind, MismatchError
+
+
+class Bind(Kind[str]):
+    """Where to listen: HOST:PORT, [IPv6]:PORT, :PORT, unix:/path, unix:@abstract, fd:N, systemd:NAME."""
+
+    name = "address"
+    expected = '"HOST:PORT", ":PORT", "[IPV6]:PORT", "unix:/path", "unix:@name", "fd:N" or "systemd:NAME"'
+
+    def __init__(self, off: bool = False) -> None:
+        self._off = off
+        if off:
+            self.expected = f'{Bind.expected}, or "off"'
+
+    def parse(self, value: object, base: str) -> str:
+        if self._off and (value is False or value in ("off", "")):
+            return ""
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise MismatchError(f'{self.expected} (for port {value} on every address: ":{value}")')
+        if not isinstance(value, str) or "\0" in value:
+            raise MismatchError(self.expected)
+        scheme, _, rest = value.partition(":")
+        if scheme == "unix":
+            return self._unix(rest, base)
+        if scheme == "fd":
+            if not re.fullmatch(r"[0-9]{1,9}", rest):
+                raise MismatchError('"fd:N", the number of an inherited descriptor')
+            return value
+        if scheme == "systemd":
+            if not re.fullmatch(r"[\x21-\x39\x3b-\x7e]{1,255}", rest):  # sd_listen_fds_with_names(3)
+                raise MismatchError('"systemd:NAME", with the FileDescriptorName= of a socket unit')
+            return value
+        return self._internet(value)
+
+    def _unix(self, path: str, base: str) -> str:
+        if not path or path == "@":
+            raise MismatchError('"unix:/path" or "unix:@name"')
+        if not path.startswith("@"):
+            path = os.path.normpath(os.path.join(base, os.path.expanduser(path)))
+        if len(os.fsencode(path)) > 107:  # sockaddr_un.sun_path, unix(7)
+            raise MismatchError("a socket path of at most 107 bytes")
+        return f"unix:{path}"
+
+    def _internet(self, value: str) -> str:
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]*):([0-9]{1,5})", value, re.ASCII)
+        if not match:
+            if re.fullmatch(r"[0-9]{1,5}", value):
+                raise MismatchError(f'{self.expected} (for port {value} on every address: ":{value}")')
+            if value.count(":") > 1 and "[" not in value:
+                raise MismatchError('an IPv6 address in brackets: "[::1]:8000"')
+            raise MismatchError(self.expected)
+        host, port = match[1], int(match[2])
+        if port > 65535:
+            raise MismatchError("a port from 0 to 65535")
+        if host.startswith("["):
+            try:
+                ipaddress.IPv6Address(host[1:-1])
+            except ValueError:
+                raise MismatchError('an IPv6 address in brackets: "[::1]:8000"') from None
+        elif re.fullmatch(r"[0-9.]+", host):
+            try:
+                ipaddress.IPv4Address(host)
+            except ValueError:
+                raise MismatchError(f"an IPv4 address, a name or nothing before the port, not {host}") from None
+        return value
+
+
+class Peer(Kind[str]):
+    """Whom to trust: an address, a network, or "unix" for every peer on a Unix socket."""
+
+    name = "address or network"
+    expected = 'an IP address, a network such as "10.0.0.0/8", or "unix"'
+
+    def parse(self, value: object, base: str) -> str:
+        if value == "unix":
+            return "unix"
+        if not isinstance(value, str):
+            raise MismatchError(self.expected)
+        if value == "*":
+            raise MismatchError(f'{self.expected} (for every address: "0.0.0.0/0" and "::/0")')
+        try:
+            if "/" in value:
+                ipaddress.ip_network(value)
+            else:
+                ipaddress.ip_address(value)
+        except ValueError:
+            try:
+                meant = ipaddress.ip_network(value, strict=False)
+            except ValueError:
+                raise MismatchError(self.expected) from None
+            raise MismatchError(f'{self.expected}; did you mean "{meant}"?') from None
+        return value
+
+
+class Account(Kind[str]):
+    """A user or group, by name or number; "" is none. It must exist."""
+
+    def __init__(self, what: str) -> None:
+        self.name = what
+        self._what = what
+        self.expected = f"the name or number of a {what} that exists"
+
+    def parse(self, value: object, base: str) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            raise MismatchError(self.expected)
+        if value == "" or (value.isascii() and value.isdigit() and int(value) < 2**32 - 1):
+            return value  # an account need not have a name (containers)
+        try:
+            (pwd.getpwnam if self._what == "user" else grp.getgrnam)(value)
+        except (KeyError, ValueError):
+            raise MismatchError(self.expected) from None
+        return value

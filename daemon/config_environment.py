@@ -1,0 +1,125 @@
+"""Environment variables: files of them, what of the daemon's reaches the application, and which are secret.
+
+Environment files follow systemd.exec(5)'s EnvironmentFile and the common "dotenv" form: NAME=value lines,
+comments, `export`, quotes. Nothing is expanded: a `$` is a `$`.
+"""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import Config
+
+# The daemon's alone: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3), its own virtual environment.
+DAEMONS_OWN = frozenset(
+    (
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_PIDFDID",
+        "LISTEN_FDNAMES",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+    )
+)
+MASK = "********"
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
+_ASSIGNMENT = re.compile(
+    rf"""[ \t]*(?:export[ \t]+)?(?P<name>{_NAME})[ \t]*=[ \t]*
+         (?: '(?P<literal>[^']*)'        [ \t]*(?:\#[^\n]*)?(?:\n|\Z)
+           | "(?P<escaped>(?:[^"\\]|\\.)*)" [ \t]*(?:\#[^\n]*)?(?:\n|\Z)
+           | (?P<bare>(?!['"])[^\n]*)    (?:\n|\Z) )""",
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT = re.compile(r"(?:^|[ \t])#.*")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\n": ""}
+_SECRET_NAME = re.compile(r"SECRET|PASSW|PASSPHRASE|TOKEN|KEY|CREDENTIAL|DSN|AUTH|PRIVATE|SALT", re.IGNORECASE)
+_USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#\s]*)@", re.IGNORECASE)  # RFC 3986, section 3.2.1
+
+
+def parse_environment(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    """The variables of an environment file, and its mistakes as (line number, what was expected)."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    variables: dict[str, str] = {}
+    mistakes: list[tuple[int, str]] = []
+    position = 0
+    while position < len(text):
+        blank = _BLANK.match(text, position)
+        if blank and blank.end() > position:
+            position = blank.end()
+            continue
+        found = _ASSIGNMENT.match(text, position)
+        if found and "\0" not in found[0]:
+            variables[found["name"]] = _value(found)
+            position = found.end()
+            continue
+        mistakes.append((text.count("\n", 0, position) + 1, _what_is_wrong(text, position)))
+        newline = text.find("\n", position)
+        position = len(text) if newline < 0 else newline + 1
+    return variables, mistakes
+
+
+def _value(found: re.Match[str]) -> str:
+    if found["literal"] is not None:
+        return found["literal"]
+    if found["escaped"] is not None:
+        return _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), found["escaped"])
+    return _COMMENT.sub("", found["bare"]).strip()
+
+
+def _what_is_wrong(text: str, position: int) -> str:
+    line = text[position:].partition("\n")[0]  # never repeated: it may hold a secret
+    if "\0" in line:
+        return "text without NUL"
+    if re.match(rf"[ \t]*(?:export[ \t]+)?{_NAME}[ \t]*=[ \t]*['\"]", line):
+        return "a closing quote, and nothing after it"
+    if "=" in line:
+        return "NAME=value, the name of letters, digits and _"
+    return "NAME=value"
+
+
+def application_environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the application: the daemon's without what is its own, then env_files, then env.
+
+    `PYTHON*` variables go, as the application may run under another interpreter; app.env can set them. With
+    server.user, HOME, USER and LOGNAME are that user's, as systemd's User= does it.
+    """
+    result = {
+        name: value for name, value in environ.items() if name not in DAEMONS_OWN and not name.startswith("PYTHON")
+    }
+    if "PWD" in result:
+        result["PWD"] = config.app.directory
+    if config.server.user:
+        try:
+            is_number = config.server.user.isdigit()
+            entry = pwd.getpwuid(int(config.server.user)) if is_number else pwd.getpwnam(config.server.user)
+            result.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
+        except KeyError:
+            for name in ("HOME", "USER", "LOGNAME"):
+                result.pop(name, None)
+    result.update(config.file_variables)
+    result.update(config.app.env)
+    return result
+
+
+def masked(name: str, value: str) -> str:
+    """A variable's value as it may be shown: secrets, by its name or as part of a URL, are hidden."""
+    if not value:
+        return value
+    if _SECRET_NAME.search(name):
+        return MASK
+    return _USERINFO.sub(_mask_userinfo, value)
+
+
+def _mask_userinfo(found: re.Match[str]) -> str:
+    user, colon, _password = found[2].partition(":")
+    return f"{found[1]}{user if colon else ''}{colon}{MASK}@"

@@ -1,0 +1,98 @@
+"""What a default takes from the machine: CPUs, the working directory, the interpreter, the runtime directory.
+
+Each may be asked again at a reload. Nothing here raises for a machine that lacks something: it falls back.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+
+CGROUPS = "/sys/fs/cgroup"
+SYSTEM_RUNTIME_DIRECTORY = "/run/miniwsgi"
+
+
+def available_cpus(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int:
+    """How many CPUs this process can keep busy: its affinity, capped by the CPU quotas of its cgroups.
+
+    A quota of 1.5 CPUs counts as 2. Source: sched_getaffinity(2), cgroups(7), "cpu.max" in the kernel's
+    cgroup-v2.rst and "cpu.cfs_quota_us" in its sched-bwc.rst.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    for quota in _quotas(cgroup_file, mount):
+        cpus = min(cpus, math.ceil(quota))
+    return max(1, cpus)
+
+
+def _quotas(cgroup_file: str, mount: str) -> Iterator[float]:
+    """The CPU quotas, in CPUs, of this process's cgroups and of all above them that can be seen."""
+    for line in _read(cgroup_file).splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy == "0" and not controllers:
+            for directory in _upwards(path, mount, f"{mount}/unified"):
+                yield from _cpus(*(_read(f"{directory}/cpu.max").split() or ["max"]))
+        elif "cpu" in controllers.split(","):
+            for directory in _upwards(path, f"{mount}/{controllers}", f"{mount}/cpu"):
+                yield from _cpus(_read(f"{directory}/cpu.cfs_quota_us"), _read(f"{directory}/cpu.cfs_period_us"))
+
+
+def _upwards(path: str, *roots: str) -> Iterator[str]:
+    """The directory of a cgroup and those above it. A container may see only the root: that is its own."""
+    parts = [part for part in path.split("/") if part and part != ".."]
+    for root in roots:
+        for length in range(len(parts), -1, -1):
+            yield "/".join([root, *parts[:length]])
+
+
+def _cpus(quota: str, period: str = "100000") -> Iterator[float]:
+    try:
+        share, whole = int(quota), int(period)
+    except ValueError:
+        return  # "max", or no such file
+    if share > 0 and whole > 0:  # v1 says -1 for none
+        yield share / whole
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def working_directory(environ: Mapping[str, str]) -> str:
+    """The current directory, by the name under which the shell went there.
+
+    $PWD keeps a symbolic link such as /srv/shop/current, which a deployment points elsewhere; getcwd(3)
+    does not. "/" if the directory is gone.
+    """
+    logical = environ.get("PWD", "")
+    try:
+        if logical.startswith("/") and os.path.samefile(logical, "."):
+            return logical
+        return os.getcwd()
+    except OSError:
+        try:
+            return os.getcwd()
+        except OSError:
+            return "/"
+
+
+def interpreter() -> str:
+    """The interpreter that runs this process."""
+    return sys.executable
+
+
+def control_socket(environ: Mapping[str, str]) -> str:
+    """Where the control socket goes: the runtime directory of the unit, of root or of the user; or ""."""
+    given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5): ":" joins several
+    if given.startswith("/"):
+        return f"{given}/control.sock"
+    if os.geteuid() == 0:
+        return f"{SYSTEM_RUNTIME_DIRECTORY}/control.sock"
+    own = environ.get("XDG_RUNTIME_DIR", "")
+    return f"{own}/miniwsgi/control.sock" if own.startswith("/") else ""

@@ -1,0 +1,100 @@
+"""The reference of all configuration keys as Markdown: docs/configuration.md is what this prints."""
+
+from __future__ import annotations
+
+import textwrap
+
+from .config_declaration import Key
+from .config_keys import KEYS, SECTIONS
+
+HEAD = """\
+# Configuration
+
+<!-- Made by `miniwsgi config --reference` from the declarations in daemon/config_keys.py. -->
+
+miniwsgi is configured by a TOML file, by flags, by environment variables, or by any mix of them. From weakest
+to strongest: default, file, environment variable, flag. `miniwsgi serve` without arguments reads
+`/etc/miniwsgi/miniwsgi.toml`; `-c FILE` (or `$MINIWSGI_CONFIG`) names another file; `miniwsgi serve shop.wsgi`
+needs none.
+
+```toml
+[app]
+module = "shop.wsgi:application"
+directory = "/srv/shop"
+python = "/srv/shop/venv/bin/python"
+env = { DJANGO_SETTINGS_MODULE = "shop.settings" }
+env_files = ["/etc/shop/env"]
+
+[server]
+bind = ["0.0.0.0:8000", "unix:/run/miniwsgi/http.sock"]
+workers = 4
+
+[timeouts]
+request = "30s"
+
+[log]
+access_log = "-"
+```
+
+`miniwsgi config` prints the effective configuration and where each value comes from, secrets masked.
+`miniwsgi check` validates it and imports the application, without serving.
+
+## How values are written
+
+- **size**: bytes as a number, or a text such as `"16 KiB"`, `"100 MiB"`, `"1 GB"`. `KiB`, `MiB`, `GiB` and
+  `K`, `M`, `G` are powers of 1024; `KB`, `MB`, `GB` of 1000.
+- **duration**: seconds as a number, or a text such as `"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"1d"`.
+- **octal text**: permission bits as a text, such as `"0660"`.
+- **list**: `["one", "two"]`; a single text stands for a list of one.
+- **path**: a relative path in a file starts at the directory of that file; in a flag or an environment variable,
+  at the directory in which miniwsgi was started. `~` is the home directory. Symbolic links are kept, so that
+  `directory = "/srv/shop/current"` follows a deployment at the next reload.
+- **off**: where it is accepted, `"off"`, `false` and, for numbers, `0` mean the same.
+
+**Flags** take the same texts: `--workers 4`, `--bind :8000 --bind unix:shop.sock`. Every key can be set by
+`--set SECTION.KEY=VALUE`. A flag replaces the file's value; only `--env` adds to the file's table.
+
+**Environment variables** are named after the key: `MINIWSGI_SERVER_WORKERS=4`, `MINIWSGI_TIMEOUTS_REQUEST=30s`.
+Commas separate the items of a list. `app.env` has none.
+
+**Mistakes** are all reported at once, each with its key, its value and what was expected. At start nothing is
+started then (exit status 2); at a reload the running configuration stays.
+
+**A reload** reads the file and `app.env_files` again. It can change everything but `server.user`,
+`server.group`, `[control]`, `metrics.bind`, and `server.pool` from or to `single`: a reload that would change
+these fails and says so, as they need a restart.
+
+## Environment files
+
+`app.env_files` are files of `NAME=value` lines. Empty lines and lines that begin with `#` are skipped; `export `
+before the name is allowed. A value may stand in single quotes (taken as it is) or in double quotes (`\\n`, `\\t`,
+`\\"` and `\\\\` are understood); quoted values may span lines. A value without quotes ends with the line, or
+before ` #`. Nothing is expanded: `$` is a dollar sign.
+
+The application's environment is the daemon's, without what is the daemon's own (`VIRTUAL_ENV`, `PYTHON*`,
+`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`), then `env_files`, then `env`. With `server.user`, `HOME`, `USER` and
+`LOGNAME` are that user's.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for section, kind in SECTIONS.items():
+        parts.append(f"\n## [{section}]\n\n{(kind.__doc__ or '').splitlines()[0]}\n")
+        parts += [_entry(key) for key in KEYS.values() if key.section == section]
+    return "".join(parts)
+
+
+def _entry(key: Key) -> str:
+    facts = [f"{key.kind.name}", f"default: {_default(key)}"]
+    if accepted := key.kind.accepts():
+        facts.insert(1, accepted)
+    if key.flag:
+        facts.append("argument `MODULE:CALLABLE`" if key.flag == "MODULE" else f"flag `{key.flag}`")
+    text = textwrap.fill(key.doc, 110, break_on_hyphens=False, break_long_words=False)
+    return f"\n### `{key.path}`\n\n{text}\n\n{' · '.join(facts)}\n"
+
+
+def _default(key: Key) -> str:
+    return key.computed or f"`{key.kind.show(key.default)}`"

@@ -1,0 +1,167 @@
+"""The body of a request, decoded as it arrives (RFC 9112 sections 6 and 7) and kept until it is complete.
+
+A body of up to `memory_bytes` stays in memory, a larger one goes to an unnamed temporary file: a slow client costs
+neither an application thread nor more memory than that.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from enum import Enum, auto
+from typing import IO
+
+from .errors import ProtocolError
+
+# chunk-size [ chunk-ext ] (RFC 9112 section 7.1): no sign, no "0x", no space before the extension. Sixteen digits
+# cannot overflow anything here; extensions may be quoted and are ignored, but not without end.
+_CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+    rb"(?:[ \t]*=[ \t]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|"
+    rb"\\[\t \x21-\x7e\x80-\xff])*\"))?)*)",
+)
+_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+MAX_CHUNK_LINE_BYTES = 1024
+MAX_TRAILER_BYTES = 16384
+MAX_EXTENSION_BYTES = 65536  # of one body: extensions cost the sender little and us a search each
+
+
+class Spool:
+    """Where a body is collected. Raises OSError from `write` and `file` when the spool directory is full."""
+
+    __slots__ = ("_directory", "_file", "_memory_bytes", "_parts", "size")
+
+    def __init__(self, memory_bytes: int, directory: str | None = None) -> None:
+        self._memory_bytes = memory_bytes
+        self._directory = directory
+        self._parts: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self.size += len(data)
+        if self._file is not None:
+            self._file.write(data)
+            return
+        self._parts.append(data)
+        if self.size > self._memory_bytes:
+            self._file = tempfile.TemporaryFile(dir=self._directory, prefix="miniwsgi-body-")
+            self._file.write(b"".join(self._parts))
+            self._parts = []
+
+    def file(self) -> IO[bytes]:
+        """The whole body, from its beginning."""
+        if self._file is None:
+            return io.BytesIO(b"".join(self._parts))
+        self._file.seek(0)
+        return self._file
+
+    def close(self) -> None:
+        self._parts = []
+        if self._file is not None:
+            self._file.close()
+
+
+class Sized:
+    """A body of a known length in bytes."""
+
+    __slots__ = ("_left", "_spool")
+
+    def __init__(self, spool: Spool, length: int) -> None:
+        self._spool = spool
+        self._left = length
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take bytes; what follows the body once it is complete (b"" for nothing), None while it is not."""
+        if len(data) < self._left:
+            self._left -= len(data)
+            self._spool.write(data)
+            return None
+        self._spool.write(data[: self._left])
+        return data[self._left :]
+
+
+class _Part(Enum):
+    SIZE = auto()
+    DATA = auto()
+    DATA_END = auto()
+    TRAILERS = auto()
+
+
+class Chunked:
+    """A chunked body (RFC 9112 section 7.1). Trailers are checked, capped and dropped: nobody asked for them."""
+
+    __slots__ = ("_buffer", "_extension_bytes", "_left", "_max_bytes", "_part", "_spool", "_trailer_bytes")
+
+    def __init__(self, spool: Spool, max_bytes: int) -> None:
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._buffer = b""
+        self._part = _Part.SIZE
+        self._left = 0
+        self._extension_bytes = 0
+        self._trailer_bytes = 0
+
+    def feed(self, data: bytes) -> bytes | None:
+        """As `Sized.feed`. Raises ProtocolError (400, 413)."""
+        data = self._buffer + data if self._buffer else data
+        at, end = 0, len(data)
+        while True:
+            if self._part is _Part.DATA:
+                take = min(self._left, end - at)
+                if take:
+                    self._spool.write(data[at : at + take])
+                    at += take
+                    self._left -= take
+                if self._left:
+                    self._buffer = b""
+                    return None
+                self._part = _Part.DATA_END
+            if self._part is _Part.DATA_END:
+                if data[at : at + 2] != b"\r\n":
+                    if b"\r\n".startswith(data[at : at + 2]):
+                        break
+                    raise ProtocolError(400, "chunk data is not followed by CRLF")
+                at += 2
+                self._part = _Part.SIZE
+            line_end = data.find(b"\r\n", at, at + MAX_CHUNK_LINE_BYTES + 2)
+            if line_end < 0:
+                self._refuse_early(data[at:])
+                break
+            line = data[at:line_end]
+            at = line_end + 2
+            if self._part is _Part.SIZE:
+                self._size(line)
+            elif not line:
+                return data[at:]
+            else:
+                self._trailer(line)
+        self._buffer = data[at:]
+        return None
+
+    def _size(self, line: bytes) -> None:
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise ProtocolError(400, "malformed chunk size")
+        self._extension_bytes += len(match[2])
+        if self._extension_bytes > MAX_EXTENSION_BYTES:
+            raise ProtocolError(400, "too many chunk extensions")
+        self._left = int(match[1], 16)
+        if self._left + self._spool.size > self._max_bytes:
+            raise ProtocolError(413, f"a chunked body of more than {self._max_bytes} bytes")
+        self._part = _Part.DATA if self._left else _Part.TRAILERS
+
+    def _trailer(self, line: bytes) -> None:
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > MAX_TRAILER_BYTES:
+            raise ProtocolError(431, "trailers too large")
+        if not _TRAILER_LINE.fullmatch(line):
+            raise ProtocolError(400, "malformed trailer")
+
+    def _refuse_early(self, rest: bytes) -> None:
+        """A line that will never be right need not be waited for."""
+        if len(rest) > MAX_CHUNK_LINE_BYTES:
+            raise ProtocolError(400, "chunk line too long")
+        if b"\n" in rest or b"\r" in rest[:-1]:
+            raise ProtocolError(400, "bare CR or LF in chunk framing")

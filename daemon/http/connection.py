@@ -1,0 +1,223 @@
+"""One HTTP/1.1 connection without its socket: bytes in, complete requests out (RFC 9112).
+
+The rules:
+1. A request is complete when its head and its whole body are here; only then is it announced.
+2. While a request is answered nothing further is parsed; bytes that arrive meanwhile wait in `pending`.
+3. After an error nothing that arrives is a request any more.
+4. A request ends with `finish`, which says whether the connection goes on.
+
+`STATES` is the same as a table; the code below is that table compiled into branches, and a test walks both.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from .body import Chunked, Sized, Spool
+from .errors import ProtocolError
+from .head import Head, Limits, RequestLine, known_line, parse_fields, parse_request_line
+
+
+class State(Enum):
+    IDLE = auto()  # between requests: nothing of the next one is here
+    HEAD = auto()  # part of a head is here
+    BODY = auto()  # the head is complete, the body is not
+    ANSWERING = auto()  # a complete request is being answered
+    CLOSED = auto()  # no further request: an error, or the last response said so
+
+
+class Event(Enum):
+    BYTES = auto()  # some bytes, but neither a whole head nor an error
+    HEAD_DONE = auto()  # a whole head that announces a body
+    REQUEST_DONE = auto()  # the last byte of a request
+    FINISHED = auto()  # the response is complete, the connection goes on
+    FINISHED_LAST = auto()  # the response is complete and was the last
+    ERROR = auto()  # a ProtocolError was raised
+
+
+STATES: dict[tuple[State, Event], State] = {
+    (State.IDLE, Event.BYTES): State.HEAD,
+    (State.IDLE, Event.HEAD_DONE): State.BODY,
+    (State.IDLE, Event.REQUEST_DONE): State.ANSWERING,
+    (State.IDLE, Event.ERROR): State.CLOSED,
+    (State.HEAD, Event.BYTES): State.HEAD,
+    (State.HEAD, Event.HEAD_DONE): State.BODY,
+    (State.HEAD, Event.REQUEST_DONE): State.ANSWERING,
+    (State.HEAD, Event.ERROR): State.CLOSED,
+    (State.BODY, Event.BYTES): State.BODY,
+    (State.BODY, Event.REQUEST_DONE): State.ANSWERING,
+    (State.BODY, Event.ERROR): State.CLOSED,
+    (State.ANSWERING, Event.BYTES): State.ANSWERING,
+    (State.ANSWERING, Event.FINISHED): State.IDLE,
+    (State.ANSWERING, Event.FINISHED_LAST): State.CLOSED,
+    (State.CLOSED, Event.BYTES): State.CLOSED,
+}
+
+_IDLE, _HEAD, _BODY, _ANSWERING, _CLOSED = State
+_LEADING_EMPTY_LINES = 2
+_FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
+
+
+class Connection:
+    """Bytes in, requests out. While `state` is ANSWERING, `line`, `head` and `body` are the request's."""
+
+    __slots__ = (
+        "_body_reader", "_empty_lines", "body", "body_memory_bytes", "head", "limits", "line", "pending",
+        "received", "spool_directory", "state", "wants_continue",
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits, body_memory_bytes: int = 256 * 1024, spool_directory: str | None = None) -> None:
+        self.limits = limits
+        self.body_memory_bytes = body_memory_bytes
+        self.spool_directory = spool_directory
+        self.state = _IDLE
+        self.pending = b""
+        self.line: RequestLine | None = None
+        self.head: Head | None = None
+        self.body: Spool | None = None
+        self._body_reader: Sized | Chunked | None = None
+        self._empty_lines = 0
+        self.received = 0  # bytes of the current request's body so far, as sent
+        self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.state.name} {self.line} pending={len(self.pending)}>"
+
+    def receive(self, data: bytes) -> bool:
+        """Take bytes from the client; True when a request is complete. Raises ProtocolError."""
+        state = self.state
+        if state is _IDLE:
+            head = self.head
+            if head is not None and data.endswith(head.raw):
+                # The same fields as last time behind a request line that is known: nothing is left to check.
+                line = known_line(data[: -len(head.raw)])
+                if (
+                    line is not None and line.http11 is head.http11
+                    and not (head.length or head.chunked or self._empty_lines)
+                ):  # fmt: skip
+                    self.line = line
+                    self.state = _ANSWERING
+                    return True
+            return self._parse_head(data)
+        if state is _BODY:
+            return self._parse_body(data)
+        if state is _HEAD:
+            pending, self.pending = self.pending, b""
+            return self._parse_head(pending + data)
+        if state is _ANSWERING:
+            self.pending += data
+        return False
+
+    def advance(self) -> bool:
+        """After `finish`: parse what is pending; True when another request is complete. Raises ProtocolError."""
+        pending, self.pending = self.pending, b""
+        return self._parse_head(pending) if pending else False
+
+    def finish(self, persistent: bool) -> bool:
+        """The response is complete; `persistent` as it announced. Says whether the connection goes on."""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+        if persistent:
+            self.state = _IDLE
+            return True
+        self.state = _CLOSED
+        return False
+
+    def end_of_input(self) -> None:
+        """The client sends no more. Raises ProtocolError (400) if a request is cut off by that."""
+        if self.state in {_HEAD, _BODY}:
+            self._fail()
+            raise ProtocolError(400, "the request ends before its end")
+
+    def forget(self) -> None:
+        """Drop what was kept to parse the next request faster; for connections that have long been idle."""
+        self.head = self.line = None
+
+    def close(self) -> None:
+        """Nothing that arrives is a request any more."""
+        self._fail()
+
+    def _fail(self) -> None:
+        self.state = _CLOSED
+        self.pending = b""
+        self.wants_continue = False
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+    def _parse_head(self, data: bytes) -> bool:
+        try:
+            while data[:2] == b"\r\n" and self._empty_lines < _LEADING_EMPTY_LINES:
+                data = data[2:]  # RFC 9112 section 2.2: empty lines before a request line
+                self._empty_lines += 1
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                return self._incomplete_head(data)
+            self._empty_lines = 0
+            line_end = data.find(b"\r\n", 0, end + 2)
+            limits = self.limits
+            if line_end > limits.request_line_bytes:
+                raise ProtocolError(414, f"a request line of {line_end} bytes")
+            if end - line_end > limits.fields_bytes:
+                raise ProtocolError(431, f"fields of {end - line_end} bytes")
+            line = parse_request_line(data[:line_end])
+            raw = data[line_end : end + 4]
+            head = self.head
+            if head is None or head.raw != raw or head.http11 is not line.http11:
+                head = Head(raw, parse_fields(raw[2:-4], limits), line.http11, limits)
+                self.head = head
+            self.line = line
+            rest = data[end + 4 :]
+            if not (head.length or head.chunked):
+                self.pending = rest
+                self.state = _ANSWERING
+                return True
+            self.state = _BODY
+            self.received = 0
+            spool = self.body = Spool(self.body_memory_bytes, self.spool_directory)
+            if head.chunked:
+                self._body_reader = Chunked(spool, limits.body_max_bytes)
+            else:
+                self._body_reader = Sized(spool, head.length)
+            self.wants_continue = head.expects_continue
+        except ProtocolError:
+            self._fail()
+            raise
+        return self._parse_body(rest) if rest else False
+
+    def _incomplete_head(self, data: bytes) -> bool:
+        limits = self.limits
+        if not data:  # nothing but empty lines: still between requests
+            self.state = _IDLE
+            return False
+        if data[0] not in _FIRST_BYTES:
+            raise ProtocolError(400, "not HTTP: the first byte cannot begin a request")
+        line_end = data.find(b"\r\n")
+        if line_end > limits.request_line_bytes or (line_end < 0 and len(data) > limits.request_line_bytes + 1):
+            raise ProtocolError(414, f"a request line of more than {limits.request_line_bytes} bytes")
+        if line_end >= 0:
+            parse_request_line(data[:line_end])  # an error need not wait for the rest
+            if len(data) - line_end > limits.fields_bytes + 4:
+                raise ProtocolError(431, f"fields of more than {limits.fields_bytes} bytes")
+        if b"\n" in (bare := data.replace(b"\r\n", b"")) or b"\r" in bare[:-1]:
+            raise ProtocolError(400, "bare CR or bare LF in the head")
+        self.pending = data
+        self.state = _HEAD
+        return False
+
+    def _parse_body(self, data: bytes) -> bool:
+        self.received += len(data)
+        self.wants_continue = False
+        assert self._body_reader is not None
+        try:
+            rest = self._body_reader.feed(data)
+        except (ProtocolError, OSError):
+            self._fail()
+            raise
+        if rest is None:
+            return False
+        self._body_reader = None
+        self.pending = rest
+        self.state = _ANSWERING
+        return True

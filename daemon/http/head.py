@@ -1,0 +1,289 @@
+"""The head of a request: request line and fields (RFC 9112 sections 3 and 5), parsed strictly, from complete bytes.
+
+Fields are keyed by their meta-variable names (RFC 3875 section 4.1.18: HTTP_ACCEPT, CONTENT_TYPE …), because that is
+the only form in which anyone here reads them, and values are latin-1 text. What a request line or a name means is
+remembered in bounded tables: clients repeat themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from .errors import ProtocolError
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 section 5.6.2
+
+# request-line = method SP request-target SP HTTP-version (RFC 9112 section 3). A target is visible characters but "#";
+# bytes above 0x7f are let through, because tools send them unescaped and they are unambiguous.
+_REQUEST_LINE = re.compile(
+    rf"({_TOKEN}) ([^\x00-\x20\x7f#]+) HTTP/([0-9])\.([0-9])".encode(),
+)
+_NAME = re.compile(_TOKEN)
+
+# absolute-form = absolute-URI (RFC 9112 section 3.2.2), of which the authority may not carry userinfo
+_ABSOLUTE = re.compile(r"(?i:https?)://([^/?]+)([^?]*)(?:\?(.*))?")
+
+# Host = uri-host [ ":" port ] (RFC 9110 section 7.2; reg-name and IP-literal of RFC 3986 section 3.2.2)
+_HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+
+# What a field line may hold: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5). All else but CR LF is an error.
+_FIELD_BYTES: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+_KEPT_LINES = 1024
+_KEPT_LINE_BYTES = 512
+_TEXT_BYTES = 200
+_KEPT_NAMES = 2048
+_KEPT_NAME_CHARS = 64
+_KEPT_HOSTS = 256
+_MAX_LENGTH_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may send; sizes in bytes."""
+
+    request_line_bytes: int = 8190
+    field_bytes: int = 16384  # one field line
+    fields: int = 100
+    fields_bytes: int = 65536  # all of them
+    body_max_bytes: int = 100 * 1024 * 1024
+
+
+class RequestLine:
+    """A parsed request line. `path` is percent-decoded once, as latin-1; `target` is as it came."""
+
+    __slots__ = ("authority", "http11", "method", "path", "query", "target", "text")
+
+    def __init__(
+        self,
+        line: bytes,
+        method: str,
+        target: str,
+        path: str,
+        query: str,
+        http11: bool,
+        authority: str | None,
+    ) -> None:
+        self.text = line[:_TEXT_BYTES] + b"\r"  # its beginning, for those who watch
+        self.method = method
+        self.target = target
+        self.path = path
+        self.query = query
+        self.http11 = http11
+        self.authority = authority  # of an absolute-form target: it replaces Host
+
+    def __repr__(self) -> str:
+        return f"<RequestLine {self.method} {self.target} HTTP/1.{int(self.http11)}>"
+
+
+_lines: dict[bytes, RequestLine] = {}
+
+
+def parse_request_line(line: bytes) -> RequestLine:
+    """RFC 9112 section 3; `line` is without its CRLF. Raises ProtocolError (400, 501, 505)."""
+    found = _lines.get(line)
+    if found is None:
+        found = _parse_request_line(line)
+        if len(line) <= _KEPT_LINE_BYTES:
+            if len(_lines) >= _KEPT_LINES:
+                _lines.clear()
+            _lines[line] = found
+    return found
+
+
+known_line = _lines.get  # the hot path's look-up: a line that has been parsed before, or None
+
+
+def _parse_request_line(line: bytes) -> RequestLine:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise ProtocolError(400, "malformed request line")
+    method, target, major, minor = match[1].decode(), match[2].decode("latin-1"), match[3], match[4]
+    if major != b"1":
+        raise ProtocolError(505, f"HTTP major version {major.decode()}")
+    if method == "CONNECT":
+        raise ProtocolError(501, "CONNECT: this is not a proxy")
+    authority = None
+    if target[0] == "/":
+        path, _, query = target.partition("?")
+    elif target == "*":
+        if method != "OPTIONS":
+            raise ProtocolError(400, "request target * with a method other than OPTIONS")
+        path, query = target, ""
+    elif absolute := _ABSOLUTE.fullmatch(target):
+        authority, path, query = absolute[1], absolute[2] or "/", absolute[3] or ""
+        if not _valid_host(authority):
+            raise ProtocolError(400, "invalid authority in an absolute-form request target")
+    else:
+        raise ProtocolError(400, "a request target that does not begin with /")
+    if "%" in path:
+        path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+    return RequestLine(line, method, target, path, query, minor != b"0", authority)
+
+
+class _Names(dict[str, str]):
+    """Field name as sent → meta-variable name, validated once. KeyError: look closer (invalid, or to be dropped)."""
+
+    def __missing__(self, name: str) -> str:
+        key = _meta_variable(name)
+        if key is None:
+            raise KeyError(name)
+        if len(name) <= _KEPT_NAME_CHARS and len(self) < _KEPT_NAMES:
+            self[name] = key
+        return key
+
+
+def _meta_variable(name: str) -> str | None:
+    """None for a name that is dropped: with "_" it would shadow the hyphenated field, and Proxy would be HTTP_PROXY."""
+    if not _NAME.fullmatch(name):
+        raise ProtocolError(400, "invalid field name")
+    key = name.upper().replace("-", "_")
+    if "_" in name or key == "PROXY":
+        return None
+    return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
+
+
+_names = _Names()
+_ONLY_ONCE = {"CONTENT_LENGTH", "HTTP_HOST"}
+
+
+def parse_fields(block: bytes, limits: Limits) -> dict[str, str]:
+    """Field lines (RFC 9112 section 5) joined by CRLF, without the last one's. Raises ProtocolError (400, 431).
+
+    Repeated fields are joined with ", " (RFC 9110 section 5.3), cookies with "; " (RFC 6265 section 5.4).
+    """
+    if not block:
+        return {}
+    ends = block.count(b"\r\n")
+    if block.translate(None, _FIELD_BYTES) != b"\r\n" * ends:
+        raise ProtocolError(400, "control character, bare CR or bare LF in the head")
+    if ends >= limits.fields:
+        raise ProtocolError(431, f"more than {limits.fields} fields")
+    text = block.decode("latin-1")
+    lines = text.split("\r\n")
+    if len(block) > limits.field_bytes and len(max(lines, key=len)) > limits.field_bytes:
+        raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
+    # The usual case in one sweep: "Name: value" with a single space around nothing else to trim, each name once.
+    if not (":  " in text or " \r\n" in text or "\t" in text or text[-1] == " "):
+        try:
+            fields = {_names[name]: value for name, value in [line.split(": ", 1) for line in lines]}
+        except (KeyError, ValueError):
+            pass
+        else:
+            if len(fields) == len(lines):
+                return fields
+    return _parse_fields_closely(lines)
+
+
+def _parse_fields_closely(lines: list[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ProtocolError(400, "a field line without a colon (or a folded one)")
+        key = _meta_variable(name)
+        if key is None:
+            continue
+        value = value.strip(" \t")
+        if key in fields:
+            if key in _ONLY_ONCE:
+                raise ProtocolError(400, f"repeated {key.removeprefix('HTTP_').replace('_', '-').title()}")
+            value = fields[key] + ("; " if key == "HTTP_COOKIE" else ", ") + value
+        fields[key] = value
+    return fields
+
+
+class Head:
+    """What the fields of a request say about its body and its connection.
+
+    It depends on the bytes of the fields and on the minor version alone, so a connection whose client repeats itself
+    keeps the last one. `template` is for the WSGI side, which keeps an environ there once it has `seen` the head twice.
+    """
+
+    __slots__ = (
+        "chunked",
+        "expects_continue",
+        "fields",
+        "http11",
+        "length",
+        "persistent",
+        "raw",
+        "seen",
+        "template",
+    )
+
+    def __init__(self, raw: bytes, fields: dict[str, str], http11: bool, limits: Limits) -> None:
+        """Raises ProtocolError (400, 413, 417, 501)."""
+        self.raw = raw  # from the request line's CRLF to the empty line's
+        self.fields = fields
+        self.http11 = http11
+        self.seen = False
+        self.template: dict[str, Any] | None = None
+        host = fields.get("HTTP_HOST")
+        if host is None:
+            if http11:
+                raise ProtocolError(400, "HTTP/1.1 without Host")
+        elif not _valid_host(host):
+            raise ProtocolError(400, "invalid Host")
+        self.length, self.chunked = _framing(fields, http11, limits)
+        tokens = _tokens(fields.get("HTTP_CONNECTION"))
+        self.persistent = "close" not in tokens and (http11 or "keep-alive" in tokens)
+        self.expects_continue = False
+        expect = fields.get("HTTP_EXPECT")
+        if expect is not None and http11:  # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored
+            if expect.lower() != "100-continue":
+                raise ProtocolError(417, "an expectation other than 100-continue")
+            self.expects_continue = True
+
+    def __repr__(self) -> str:
+        body = "chunked" if self.chunked else self.length
+        return f"<Head fields={len(self.fields)} body={body} persistent={self.persistent}>"
+
+
+def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int, bool]:
+    """The body's length in bytes, or that it is chunked (RFC 9112 section 6): the one place that decides."""
+    length = fields.get("CONTENT_LENGTH")
+    coding = fields.get("HTTP_TRANSFER_ENCODING")
+    if coding is not None:
+        if length is not None:
+            raise ProtocolError(400, "Content-Length together with Transfer-Encoding")
+        if not http11:
+            raise ProtocolError(400, "Transfer-Encoding in HTTP/1.0")
+        if coding.lower() == "chunked":
+            return 0, True
+        codings = [name.strip(" \t").lower() for name in coding.split(",")]
+        if "chunked" in codings[:-1] or not all(_NAME.fullmatch(name) for name in codings):
+            raise ProtocolError(400, "malformed Transfer-Encoding")
+        raise ProtocolError(501, "a transfer coding other than chunked")
+    if length is None:
+        return 0, False
+    # Content-Length = 1*DIGIT (RFC 9110 section 8.6); str.isdigit alone would let other digits through
+    if not (length.isascii() and length.isdigit()):
+        raise ProtocolError(400, "invalid Content-Length")
+    if len(length) > _MAX_LENGTH_DIGITS:
+        length = length.lstrip("0") or "0"
+        if len(length) > _MAX_LENGTH_DIGITS:
+            raise ProtocolError(413, "Content-Length out of bounds")
+    if int(length) > limits.body_max_bytes:
+        raise ProtocolError(413, f"a body of {length} bytes")
+    return int(length), False
+
+
+def _tokens(value: str | None) -> frozenset[str]:
+    return frozenset(token.strip(" \t").lower() for token in value.split(",")) if value else frozenset()
+
+
+_hosts: set[str] = set()
+
+
+def _valid_host(host: str) -> bool:
+    if host in _hosts:
+        return True
+    if not _HOST.fullmatch(host):
+        return False
+    if len(_hosts) < _KEPT_HOSTS:
+        _hosts.add(host)
+    return True

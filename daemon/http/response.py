@@ -1,0 +1,230 @@
+"""The head of a response: built, checked and framed in one place (RFC 9110 section 6.4, RFC 9112 section 6).
+
+`frame` alone decides how a body is delimited and whether the connection goes on. What a status line or a field looks
+like on the wire is remembered in bounded tables, because applications repeat themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from enum import IntEnum
+from typing import Any
+
+from .errors import REASONS
+
+
+class Body(IntEnum):
+    """How the body of a response ends."""
+
+    NONE = 0  # there is none, whatever the application gives (HEAD, 1xx, 204, 304)
+    SIZED = 1  # after Content-Length bytes
+    CHUNKED = 2
+    CLOSE = 3  # with the connection
+
+
+class BadResponse(Exception):
+    """The application's status or fields cannot go on the wire; nothing of them has."""
+
+
+# head, how the body is framed, its bytes if SIZED, whether the connection goes on
+Framed = tuple[bytes, Body, int, bool]
+
+
+class _Kind(IntEnum):
+    PLAIN = 0
+    LENGTH = 1
+    DATE = 2
+    SERVER = 3
+    HOP = 4
+    CLOSE = 5  # "Connection: close": hop-by-hop like the others, but the wish is honoured
+
+
+_STATUS = re.compile(r"[1-9][0-9][0-9] [\t\x20-\x7e\x80-\xff]*")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HOP_BY_HOP = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+    "te", "trailer", "trailers", "transfer-encoding", "upgrade",
+})  # fmt: skip
+_KINDS = {"content-length": _Kind.LENGTH, "date": _Kind.DATE, "server": _Kind.SERVER}
+_KEPT = 1024
+_KEPT_CHARS = 256
+
+_statuses: dict[str, tuple[int, bytes]] = {}
+_fields: dict[tuple[str, str], tuple[bytes, int]] = {}
+_PLAIN, _LENGTH, _DATE, _SERVER, _HOP, _CLOSE = (int(kind) for kind in _Kind)
+
+_OWN_DATE, _OWN_SERVER = 1, 2
+_NONE, _SIZED, _CHUNKED, _CLOSE_BODY = Body
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(seconds: float) -> str:
+    """IMF-fixdate (RFC 9110 section 5.6.7) of a time since the epoch, whatever the locale."""
+    t = time.gmtime(seconds)
+    return (
+        f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
+        f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT"
+    )
+
+
+class ServerFields:
+    """The Date and Server lines; `refresh` once a second is enough."""
+
+    __slots__ = ("_server", "lines")
+
+    def __init__(self, server: str) -> None:
+        """`server` is the Server field's value; empty for none."""
+        self._server = f"Server: {server}\r\n".encode("latin-1") if server else b""
+        self.refresh()
+
+    def refresh(self) -> None:
+        date = f"Date: {http_date(time.time())}\r\n".encode()
+        self.lines = (b"", date, self._server, self._server + date)  # indexed by _OWN_DATE | _OWN_SERVER
+
+
+def status_line(status: str) -> tuple[int, bytes]:
+    """Code and status line of a WSGI status ("200 OK"). Raises BadResponse."""
+    found = _statuses.get(status)
+    if found is None:
+        if not isinstance(status, str):
+            raise BadResponse(f"the status is a {type(status).__name__}, not a str")
+        if not _STATUS.fullmatch(status):
+            raise BadResponse(f"the status {status!r} is not three digits, a space and a reason")
+        found = int(status[:3]), f"HTTP/1.1 {status}\r\n".encode("latin-1")
+        if len(_statuses) < _KEPT:
+            _statuses[status] = found
+    return found
+
+
+def _field(item: Any) -> tuple[bytes, int]:
+    try:
+        name, value = item
+    except (TypeError, ValueError):
+        raise BadResponse(f"a response header is {item!r}, not a pair of str") from None
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise BadResponse(f"the response header {name!r}: {value!r} is not a pair of str")
+    if not _NAME.fullmatch(name):
+        raise BadResponse(f"the response header name {name!r} is not a token")
+    if not _VALUE.fullmatch(value):
+        raise BadResponse(f"the response header {name} has a character that cannot be sent: {value!r}")
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        kind = _Kind.CLOSE if lower == "connection" and "close" in value.lower() else _Kind.HOP
+    else:
+        kind = _KINDS.get(lower, _Kind.PLAIN)
+    if kind is _Kind.LENGTH and not (value.isascii() and value.isdigit()):
+        raise BadResponse(f"Content-Length is {value!r}, not a number of bytes")
+    found = f"{name}: {value}\r\n".encode("latin-1"), int(kind)
+    if len(value) <= _KEPT_CHARS and lower != "set-cookie":
+        if len(_fields) >= _KEPT:
+            _fields.clear()
+        _fields[name, value] = found
+    return found
+
+
+class Encoded:
+    """A status and fields that may go on the wire: checked, encoded, framing still open."""
+
+    __slots__ = ("close", "code", "dropped", "length", "own", "parts")
+
+    def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
+        """Raises BadResponse."""
+        self.code, line = _statuses.get(status) or status_line(status)
+        self.length: int | None = None  # as the application announced it
+        self.close = False
+        self.own = _OWN_DATE | _OWN_SERVER
+        self.dropped: list[str] | None = None  # hop-by-hop fields, which are not an application's
+        parts = self.parts = [line]
+        for item in headers:
+            try:
+                encoded, kind = _fields.get(item) or _field(item)
+            except TypeError:  # a list instead of a tuple
+                encoded, kind = _field(item)
+            if kind:
+                self._special(item, kind)
+                if kind in {_LENGTH, _HOP, _CLOSE}:
+                    continue
+            parts.append(encoded)
+
+    def _special(self, item: tuple[str, str], kind: int) -> None:
+        if kind == _LENGTH:
+            length = int(item[1])
+            if self.length is not None and self.length != length:
+                raise BadResponse("two different Content-Length headers")
+            self.length = length
+        elif kind == _DATE:
+            self.own &= ~_OWN_DATE  # the application's wins
+        elif kind == _SERVER:
+            self.own &= ~_OWN_SERVER
+        else:
+            self.close = self.close or kind == _CLOSE
+            self.dropped = [*(self.dropped or []), item[0]]
+
+
+def frame(
+    encoded: Encoded, method: str, http11: bool, persistent: bool, length: int | None, server: ServerFields
+) -> Framed:
+    """The bytes of a response's head and how its body is framed (RFC 9112 section 6): the one place that decides.
+
+    `length` is the body's size in bytes where it is known before it is sent (a list, a file, nothing at all).
+    `persistent` is what the request and the server wish.
+    """
+    parts = encoded.parts
+    code = encoded.code
+    announced = encoded.length
+    if encoded.close:
+        persistent = False
+    body = _SIZED
+    if code < 200 or code == 204:
+        body, announced = _NONE, None
+        persistent = persistent and code == 204  # a 1xx is not final: only the connection's end says that it was
+    elif method == "HEAD" or code == 304:
+        body = _NONE
+        if announced is None and length and code != 304:
+            announced = length
+    elif announced is None:
+        announced = length
+        if length is None:
+            if http11:
+                body = _CHUNKED
+                parts.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                body = _CLOSE_BODY
+                persistent = False
+    if announced is not None:
+        parts.append(b"Content-Length: %d\r\n" % announced)
+    parts.append(server.lines[encoded.own])
+    if not persistent:
+        parts.append(b"Connection: close\r\n\r\n")
+    elif http11:
+        parts.append(b"\r\n")
+    else:
+        parts.append(b"Connection: keep-alive\r\n\r\n")
+    return b"".join(parts), body, announced or 0, persistent
+
+
+def refusal(status: int, server: ServerFields, *, persistent: bool = False, head_only: bool = False) -> bytes:
+    """A whole response by the server itself. Nothing of the request is in it."""
+    text = f"{status} {REASONS[status]}\n".encode()
+    lines = [
+        f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(text)}\r\n".encode(),
+        b"Retry-After: 1\r\n" if status == 503 else b"",
+        server.lines[-1],
+        b"\r\n" if persistent else b"Connection: close\r\n\r\n",
+        b"" if head_only else text,
+    ]
+    return b"".join(lines)
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def early_hints(headers: list[tuple[str, str]]) -> bytes:
+    """A 103 response (RFC 8297). Raises BadResponse."""
+    return b"HTTP/1.1 103 Early Hints\r\n" + b"".join(_field(item)[0] for item in headers) + b"\r\n"

@@ -1,0 +1,325 @@
+"""The error log: what happened, for operators; one line an entry, in text, for the journal, or as JSON.
+
+Used by master, launcher and workers alike, from any thread and from signal handlers; standard library only.
+Promises: a call never blocks (see `Writer`) and never raises for what it is given; what comes from outside
+cannot forge a line: control characters are escaped, the further lines of a message are indented or in a JSON
+string.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .log_writer import Writer, lost_message, start_afresh_in_children
+
+__all__ = ["LEVELS", "ErrorLog", "ErrorStream", "Writer", "detect_journal", "iso_timestamp"]
+
+LEVELS = ("debug", "info", "warning", "error")
+_NUMBER = {level: number for number, level in enumerate(LEVELS)}
+_PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3), syslog(3)
+FORMATS = ("text", "json")
+
+LIMIT_LINES = 5  # of one key …
+LIMIT_SECONDS = 10.0  # … in this time; the rest is counted and told in one line
+LIMIT_KEYS = 256
+PARTIAL_CHARS = 64 * 1024  # a stream's unfinished line is logged at this length
+CONTINUATION = "    "
+
+# All that moves a terminal's cursor or ends a line, but tab and newline: C0, DEL, C1, Unicode's separators.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_BARE = re.compile(r'[^\s"=\\\x00-\x1f\x7f-\x9f]+')
+
+
+def detect_journal(fd: int = 2, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the descriptor leads to the journal: $JOURNAL_STREAM is its device:inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
+
+
+_second: tuple[int, str] = (-1, "")
+
+
+def iso_timestamp(now: float) -> str:
+    """Seconds since the epoch as 2026-11-20T08:32:36.123Z (RFC 3339)."""
+    global _second  # noqa: PLW0603 - one tuple, replaced whole: a race costs one formatting
+    second = int(now)
+    cached = _second
+    if cached[0] != second:
+        cached = _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)))
+    return f"{cached[1]}{int((now - second) * 1000):03d}Z"
+
+
+@dataclass(slots=True)
+class _Burst:
+    """What one key of `ErrorLog.limited` has seen since `started`."""
+
+    started: float
+    level: str
+    message: str
+    lines: int = 0
+    suppressed: int = 0
+
+
+class ErrorLog:
+    """Entries of four levels to a `Writer`, standard error by default.
+
+    `source` is the process ("master", "launcher", "worker"), with `slot` shown as "worker/3". `journal`
+    replaces the time by a priority prefix. `counts` has the number of entries by level, limited ones
+    included. Raises ValueError for an unknown level or format.
+    """
+
+    def __init__(
+        self,
+        level: str = "info",
+        format: str = "text",
+        journal: bool = False,
+        source: str = "master",
+        slot: int | None = None,
+        writer: Writer | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if format not in FORMATS:
+            raise ValueError(f"log format {format!r}: expected one of {', '.join(FORMATS)}")
+        self.level = level
+        self.format = format
+        self.journal = journal
+        self.source = source
+        self.slot = slot
+        self.writer = writer if writer is not None else Writer(2)
+        if self.writer.notice is None:
+            self.writer.notice = self._lost_line
+        self._clock = clock
+        self._now = now
+        self._after_fork()
+        start_afresh_in_children(self)
+
+    def __repr__(self) -> str:
+        return f"<ErrorLog {self._who()} level={self.level} {self.format} {self.counts}>"
+
+    def _after_fork(self) -> None:
+        self.counts = dict.fromkeys(LEVELS, 0)
+        self._bursts: dict[str, _Burst] = {}
+        self._lock = threading.RLock()  # re-entrant: signal handlers log too
+
+    @property
+    def level(self) -> str:
+        """The lowest level that is written. Setting it raises ValueError for an unknown one."""
+        return LEVELS[self._threshold]
+
+    @level.setter
+    def level(self, level: str) -> None:
+        if level not in _NUMBER:
+            raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
+        self._threshold = _NUMBER[level]
+
+    def debug(self, message: str, /, **fields: object) -> None:
+        self.log("debug", message, **fields)
+
+    def info(self, message: str, /, **fields: object) -> None:
+        self.log("info", message, **fields)
+
+    def warning(self, message: str, /, **fields: object) -> None:
+        self.log("warning", message, **fields)
+
+    def error(self, message: str, /, **fields: object) -> None:
+        self.log("error", message, **fields)
+
+    def log(self, level: str, message: str, /, **fields: object) -> None:
+        """One entry. A message may have several lines (a traceback); fields are shown as key=value."""
+        if _NUMBER[level] < self._threshold:
+            return
+        with self._lock:
+            self.counts[level] += 1
+        if self._bursts:
+            self.sweep()
+        self.writer.put(self._entry(level, message, fields))
+
+    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
+        """An entry of a class that may be noisy: 5 of a key in 10 s, then one line "…and 123 more: message".
+
+        That line comes with the first entry of any kind after the 10 s, with `flush`, or with `sweep`.
+        """
+        if _NUMBER[level] < self._threshold:
+            return
+        self.sweep()
+        with self._lock:
+            if key not in self._bursts and len(self._bursts) >= LIMIT_KEYS:
+                key = ""  # too many kinds at once: they share one
+            burst = self._bursts.get(key)
+            if burst is None:
+                burst = self._bursts[key] = _Burst(self._clock(), level, message)
+            if burst.lines >= LIMIT_LINES:
+                burst.suppressed += 1
+                self.counts[level] += 1
+                return
+            burst.lines += 1
+        self.log(level, message, **fields)
+
+    def sweep(self, everything: bool = False) -> None:
+        """Tell of entries that `limited` held back, once their time is over. Cheap enough for each second."""
+        if not self._bursts:
+            return
+        over = self._clock() - LIMIT_SECONDS
+        with self._lock:
+            ended = [key for key, burst in self._bursts.items() if everything or burst.started <= over]
+            bursts = [self._bursts.pop(key) for key in ended]
+        for burst in bursts:
+            if burst.suppressed:
+                message = f"…and {burst.suppressed} more: {burst.message}"
+                self.writer.put(self._entry(burst.level, message, {}))
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until everything is written; whether it is."""
+        self.sweep(everything=True)
+        return self.writer.flush(timeout)
+
+    # --- how an entry looks ---------------------------------------------------------------------------------
+
+    def _who(self) -> str:
+        return self.source if self.slot is None else f"{self.source}/{self.slot}"
+
+    def _lost_line(self, lines: int, reason: str) -> bytes:
+        return self._entry("warning", lost_message(lines, reason), {})
+
+    def _entry(self, level: str, message: object, fields: Mapping[str, object]) -> bytes:
+        text = _text(message)
+        priority = _PRIORITY[level] if self.journal else ""
+        if self.format == "json":
+            lines = [priority + self._json(level, text, fields)]
+        else:
+            lines = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n")).split("\n")
+            lines[0] += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
+            who = self._who()
+            stamp = iso_timestamp(self._now())
+            head = f"{priority}{who}: " if self.journal else f"{stamp} {level:<7} {who:<9} "
+            lines = [head + lines[0]] + [priority + CONTINUATION + line for line in lines[1:]]
+        return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+    def _json(self, level: str, text: str, fields: Mapping[str, object]) -> str:
+        entry: dict[str, object] = {"ts": iso_timestamp(self._now()), "level": level, "source": self.source}
+        if self.slot is not None:
+            entry["slot"] = self.slot
+        entry["pid"] = os.getpid()
+        entry["message"] = text
+        if fields:
+            entry["fields"] = {key: _json_value(value) for key, value in fields.items()}
+        return json.dumps(entry)
+
+
+def _text(value: object) -> str:
+    if type(value) is str:
+        return value
+    try:
+        return str(value)
+    except Exception:  # a log must not fail for what it is given
+        return f"<unprintable {type(value).__name__}>"
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = _text(value)
+    if _BARE.fullmatch(text):
+        return text
+    return _CONTROL.sub(_escape, json.dumps(text, ensure_ascii=False))
+
+
+def _json_value(value: object) -> object:
+    if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+        return value
+    return _text(value)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class ErrorStream(io.TextIOBase):
+    """A text stream into an `ErrorLog`, one entry a line: wsgi.errors (PEP 3333), or a worker's sys.stderr.
+
+    Threads do not mix: each has its own unfinished line, kept until its newline or that thread's `flush`. As
+    sys.stderr give it `fileno=2`: `faulthandler.enable()` and `subprocess.run(stderr=sys.stderr)` ask for a
+    descriptor; without one `fileno` raises io.UnsupportedOperation. Closing it flushes and nothing more: it
+    belongs to the server.
+    """
+
+    def __init__(self, log: ErrorLog, level: str = "error", fileno: int | None = None) -> None:
+        self._log = log
+        self._level = level
+        self._fileno = fileno
+        self._after_fork()
+        start_afresh_in_children(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._partial: dict[int, str] = {}  # by thread
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        if self._fileno is None:
+            raise io.UnsupportedOperation("fileno: this stream is a log, it has no descriptor")
+        return self._fileno
+
+    def write(self, text: str) -> int:
+        """Raises TypeError for anything but str."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        thread = threading.get_ident()
+        with self._lock:
+            *lines, rest = (self._partial.pop(thread, "") + text).split("\n")
+            if len(rest) >= PARTIAL_CHARS:
+                lines.append(rest)
+            elif rest:
+                self._partial[thread] = rest
+        self._put(lines)
+        return len(text)
+
+    def reconfigure(self, **_options: object) -> None:
+        """As of io.TextIOWrapper, which programs expect sys.stderr to be: nothing to configure here."""
+
+    def flush(self) -> None:
+        with self._lock:
+            rest = self._partial.pop(threading.get_ident(), "")
+        self._put([rest])
+
+    def close(self) -> None:
+        """Log the unfinished lines of all threads. The stream stays usable."""
+        with self._lock:
+            lines = list(self._partial.values())
+            self._partial.clear()
+        self._put(lines)
+
+    def _put(self, lines: list[str]) -> None:
+        for line in lines:
+            line = line.rstrip("\r")  # noqa: PLW2901
+            if line and not line.isspace():
+                self._log.log(self._level, line)

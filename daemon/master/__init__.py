@@ -1,0 +1,1 @@
+"""The supervising process: asyncio, no application code."""

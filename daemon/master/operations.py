@@ -1,0 +1,117 @@
+"""Operations: every change that someone asked for, from the asking to the verdict.
+
+An operation has one verdict, reached once. The ledger keeps the latest ones, so that whoever asked can look
+it up later by its number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+KEPT = 200  # operations that have ended
+
+
+class Kind(Enum):
+    START = "start"
+    RELOAD = "reload"
+    RECOVER = "recover"  # a launcher died: another one, by the supervisor's own decision
+    RESTART = "restart"
+    SCALE = "scale"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    STOP = "stop"
+
+
+class OperationState(Enum):
+    """An operation's one state."""
+
+    WAITING = "waiting"  # for another one to end
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"  # a later one of its kind took its place
+
+
+ENDED = frozenset((OperationState.SUCCEEDED, OperationState.FAILED, OperationState.SUPERSEDED))
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One change. Times are of the supervisor's clock."""
+
+    id: int
+    kind: Kind
+    who: str
+    asked_at: float
+    detail: str = ""  # "8 workers", "slot 3"
+    state: OperationState = OperationState.WAITING
+    started_at: float | None = None
+    ended_at: float | None = None
+    done: int = 0  # of `total` workers where the operation wants them
+    total: int = 0
+    generation: int | None = None
+    error: str = ""
+    traceback: str = ""
+    failures: dict[int, int] = field(default_factory=dict)  # workers lost meanwhile, by slot
+
+    def __repr__(self) -> str:
+        detail = f" {self.detail}" if self.detail else ""
+        end = f": {self.error}" if self.error else ""
+        name = f"{self.kind.value}{detail}"
+        return f"<Operation {self.id} {name} {self.state.value} {self.done}/{self.total}{end}>"
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state is OperationState.SUCCEEDED
+
+    def start(self, now: float) -> None:
+        assert self.state is OperationState.WAITING, self
+        self.state, self.started_at = OperationState.RUNNING, now
+
+    def end(self, now: float, state: OperationState, error: str = "", traceback: str = "") -> None:
+        assert state in ENDED, state
+        assert not self.ended, self
+        self.state, self.ended_at, self.error, self.traceback = state, now, error, traceback
+
+    def count_failure(self, slot: int) -> int:
+        """One more worker lost in `slot`: how many now."""
+        self.failures[slot] = count = self.failures.get(slot, 0) + 1
+        return count
+
+
+class Ledger:
+    """Those that wait or run, and the last ones that have ended."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._open: dict[int, Operation] = {}
+        self._ended: deque[Operation] = deque(maxlen=KEPT)
+
+    def __iter__(self) -> Iterator[Operation]:
+        """The latest first."""
+        return iter(sorted((*self._ended, *self._open.values()), key=lambda operation: -operation.id))
+
+    def enter(self, kind: Kind, who: str, now: float, detail: str = "") -> Operation:
+        """A new operation, waiting."""
+        self._number += 1
+        operation = self._open[self._number] = Operation(self._number, kind, who, now, detail)
+        return operation
+
+    def close(self, operation: Operation) -> None:
+        """Called once it has ended."""
+        self._ended.append(self._open.pop(operation.id))
+
+    def get(self, number: int) -> Operation | None:
+        """By its number; None if there was none or it is forgotten."""
+        return next((operation for operation in self if operation.id == number), None)
+
+    def open(self, *kinds: Kind) -> list[Operation]:
+        """Those that wait or run, the oldest first."""
+        return [operation for operation in self._open.values() if not kinds or operation.kind in kinds]

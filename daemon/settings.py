@@ -1,0 +1,93 @@
+"""What a generation of workers needs to know, as plain data.
+
+The master makes a `Settings` from its validated configuration and sends it to the launcher as the first message;
+nothing here is validated again. Standard library only: both sides of the fork import it. Durations are seconds, sizes
+are bytes, and 0 means "off" unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket as a worker sees it: an inherited descriptor and what stands behind it."""
+
+    fd: int
+    name: str  # as configured: "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", "systemd:http"
+    unix: bool
+    server_name: str  # SERVER_NAME for requests that bring no Host (HTTP/1.0)
+    server_port: str  # SERVER_PORT likewise; "" on a Unix socket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that crosses from the master to a launcher and its workers."""
+
+    generation: int
+    listeners: tuple[Listener, ...]
+    scoreboard_fd: int
+
+    # the application
+    module: str  # "package.module:attribute", "package.module", or with `factory` a callable that makes it
+    directory: str
+    factory: bool = False
+    preload: str = "auto"  # "auto" | "true" | "false"
+    boot_check: str = ""  # a path that must be answered below 400 before the worker counts as ready
+
+    # how it is served
+    pool: str = "epoll"
+    threads: int = 8
+    script_name: str = ""
+    server_header: str = "miniwsgi"
+    switch_interval: float = 0.0005
+    spool_directory: str = ""
+
+    # limits
+    request_line_bytes: int = 8190
+    field_bytes: int = 16384
+    fields: int = 100
+    fields_bytes: int = 65536
+    body_max_bytes: int = 100 * 1024 * 1024
+    body_memory_bytes: int = 256 * 1024
+    connections: int = 10_000
+    in_flight: int = 0
+
+    # timeouts
+    head_timeout: float = 10.0
+    body_timeout: float = 10.0  # grace before the minimum rate counts
+    send_timeout: float = 10.0
+    minimum_rate: int = 500  # bytes a second
+    keep_alive_timeout: float = 75.0
+    request_timeout: float = 0.0
+    graceful_timeout: float = 30.0
+    drain_idle: float = 2.0
+
+    # recycling: asked for by the worker, ordered by the master (replacement first)
+    max_requests: int = 0
+    max_requests_jitter: int = 0
+    max_lifetime: float = 0.0
+    max_rss_bytes: int = 0
+
+    # trust
+    trusted: tuple[str, ...] = ()  # addresses or networks; "unix" for every Unix-socket peer
+
+    # logs
+    log_level: str = "info"
+    log_format: str = "text"
+    log_file: str = "-"  # "-" standard error, or a path
+    journal: bool = False  # stderr is the journal: lines carry <N> priorities
+    access_log: str = ""  # "" off, "-" standard output, or a path
+    access_log_format: str = "combined"  # "combined" | "json" | a format string with %(name)s atoms
+
+    def to_message(self) -> dict[str, Any]:
+        """As JSON-ready data for the launcher's first message."""
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Settings:
+        """The inverse of `to_message`. Raises TypeError for fields of another version."""
+        listeners = tuple(Listener(**listener) for listener in message["listeners"])
+        return cls(**{**message, "listeners": listeners, "trusted": tuple(message["trusted"])})

@@ -1,0 +1,162 @@
+"""What a worker is, whatever its pool: settings, scoreboard slot, logs, application, and the orders it has.
+
+Pools serve; what all of them need to do the same way (an environ, a record of an answered request, a refusal, an
+order of the master) is done here once.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Protocol
+
+from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Board
+
+from .. import __version__
+from ..access_log import AccessLog
+from ..http.body import Spool
+from ..http.connection import Connection
+from ..http.errors import REASONS, ProtocolError
+from ..http.head import Limits
+from ..http.response import ServerFields, refusal
+from ..logs import ErrorLog, ErrorStream
+from ..settings import Listener, Settings
+from ..wsgi.environ import connection_environ, server_software, worker_environ
+from ..wsgi.exchange import Application, Exchange
+from ..wsgi.proxy import Proxy
+
+CLIENT_CLOSED = 499  # nginx's code for a client that left before its response
+NANOSECONDS = 1_000_000_000
+
+
+class HasBody(Protocol):
+    """A connection, as far as accounting goes."""
+
+    body: Spool | None
+
+
+class Duty(Enum):
+    """What the master, or its absence, has ordered."""
+
+    SERVE = "serve"
+    EMPTY = "empty"  # stop: accept what the kernel has queued, then drain
+    DRAIN = "drain"  # accept nothing more, finish what runs, exit
+
+
+class Context:
+    """One worker's belongings. `slot.cells` is written by whoever holds the loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        board: Board,
+        slot: int,
+        log: ErrorLog,
+        access: AccessLog | None,
+        application: Application,
+    ) -> None:
+        self.settings = settings
+        self.board = board
+        self.slot = board.slot(slot)
+        self.log = log
+        self.access = access
+        self.application = application
+        self.duty = Duty.SERVE
+        self.server_fields = ServerFields(settings.server_header)
+        self.limits = Limits(
+            settings.request_line_bytes,
+            settings.field_bytes,
+            settings.fields,
+            settings.fields_bytes,
+            settings.body_max_bytes,
+        )
+        self.spool_directory = settings.spool_directory or None
+        self.proxy = Proxy(settings.trusted) if settings.trusted else None
+        self._environ = worker_environ(
+            pool=settings.pool,
+            slot=slot,
+            generation=settings.generation,
+            multithread=settings.pool == "epoll" and settings.threads > 1,
+            multiprocess=settings.pool != "single",
+            errors=ErrorStream(log),
+            server=server_software(__version__),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Context slot={self.slot.index} {self.duty.value}>"
+
+    # --- connections ---
+
+    def base_environ(self, listener: Listener, address: Any) -> dict[str, Any]:
+        """What every request of a new connection shares; `address` is what accept(2) gave."""
+        host, port = ("", "") if listener.unix else (address[0], str(address[1]))
+        if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
+            host = host[7:]
+        return connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
+
+    def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
+        """The trust to apply to a connection's requests, or None: the peer is not a trusted proxy."""
+        proxy = self.proxy
+        return proxy if proxy is not None and proxy.trusts(base["REMOTE_ADDR"]) else None
+
+    # --- what happened ---
+
+    def record(self, connection: HasBody, exchange: Exchange, environ: dict[str, Any], duration_ns: int) -> None:
+        """An answered request: histogram, counters, access log. Called by whoever holds the loop."""
+        cells = self.slot.cells
+        status = exchange.status
+        code = int(status[:3]) if status else 0
+        if exchange.aborted and code != 504:
+            code = CLIENT_CLOSED
+            status = f"{CLIENT_CLOSED} Client Closed Request"
+            cells[scoreboard.ABORTED] += 1
+        self.slot.record(exchange.method, code, duration_ns)
+        if exchange.failed:
+            cells[scoreboard.ERRORS] += 1
+        if exchange.sent:
+            cells[scoreboard.BYTES_OUT] += exchange.sent
+        if connection.body is not None:
+            cells[scoreboard.BYTES_IN] += connection.body.size
+        if self.access is not None:
+            self.access.log(environ, status, exchange.headers, exchange.sent, duration_ns)
+
+    def refuse(self, connection: Connection, base: dict[str, Any], status: int, detail: str) -> bytes:
+        """The server's own answer to a request that does not reach the application, counted and logged."""
+        self.slot.cells[scoreboard.REJECTED] += 1
+        peer = base["REMOTE_ADDR"] or "a Unix-socket client"
+        self.log.limited(
+            f"refused-{status}",
+            "warning",
+            f"refused a request with {status} {REASONS[status]}: {detail}",
+            peer=peer,
+        )
+        answer = refusal(status, self.server_fields, head_only=status == 503 and _asks_head(connection))
+        if self.access is not None:
+            self.access.log(base, f"{status} {REASONS[status]}", [], len(REASONS[status]) + 5, 0)
+        return answer
+
+    def refuse_error(self, connection: Connection, base: dict[str, Any], error: ProtocolError | OSError) -> bytes:
+        """The same for an error while a request was read; OSError: its body could not be kept."""
+        if isinstance(error, ProtocolError):
+            return self.refuse(connection, base, error.status, error.detail)
+        self.log.error(f"a request body could not be kept: {error}; see spool_directory and body_memory")
+        return self.refuse(connection, base, 503, "its body could not be kept")
+
+    # --- the Reporter of exchanges ---
+
+    def exception(self, exchange: Exchange, error: BaseException) -> None:
+        import traceback
+
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("miniwsgi.daemon."):
+            trace = trace.tb_next  # the application's own frames are what helps
+        text = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()
+        when = "before" if not exchange.aborted and exchange.sent == 0 else "during"
+        self.log.error(f"the application raised {type(error).__name__} {when} its response\n{text}")
+
+    def mistake(self, exchange: Exchange, what: str) -> None:
+        self.log.limited(f"mistake-{what[:24]}", "warning", f"the application's response: {what}")
+
+
+def _asks_head(connection: Connection) -> bool:
+    return connection.line is not None and connection.line.method == "HEAD"

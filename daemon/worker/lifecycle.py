@@ -1,0 +1,195 @@
+"""What a worker does between fork and exit, for every pool: become itself, boot, serve, leave.
+
+`run_worker` is called in a child that the launcher has just forked and does not return. `run_single` serves in the
+calling process, without a master. What the two do differently is only where orders come from.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import io
+import os
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Board, State
+
+from ..access_log import AccessLog
+from ..channel import Channel
+from ..http.connection import Connection
+from ..logs import ErrorLog, ErrorStream
+from ..settings import Settings
+from ..wsgi.environ import Environ, request_environ
+from ..wsgi.exchange import Application, Exchange
+from .application import BootError, load
+from .context import Context
+from .orders import Orders, signal_pipe
+from .pools import start
+
+STACK_SIGNAL = signal.SIGUSR2  # faulthandler writes every thread's stack to the pipe that the master reads
+FLUSH_SECONDS = 1.0
+
+EXIT_STOPPED = 0
+EXIT_RUNTIME = 1
+EXIT_BOOT = 3
+
+
+def run_worker(
+    settings: Settings, slot: int, control: Channel, application: Application | None, stack_fd: int
+) -> NoReturn:
+    """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done."""
+    status = EXIT_RUNTIME
+    try:
+        status = _work(settings, slot, control, application, stack_fd)
+    except BaseException:
+        import traceback
+
+        text = traceback.format_exc()
+        try:
+            control.send("failed", phase="runtime", error="the worker itself failed", traceback=text)
+        except OSError:
+            pass
+        os.write(2, text.encode("utf-8", "replace"))
+    finally:
+        os._exit(status)
+
+
+def _work(settings: Settings, slot: int, control: Channel, application: Application | None, stack_fd: int) -> int:
+    _set_comm(f"mw-worker/{slot}")
+    signal_fd = signal_pipe()
+    faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
+    board = Board.attach(settings.scoreboard_fd)
+    cells = board.slot(slot).cells
+    cells[scoreboard.PID] = os.getpid()
+    cells[scoreboard.GENERATION] = settings.generation
+    cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
+    cells[scoreboard.STATE] = State.BOOTING
+    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "worker", slot=slot)
+    access = AccessLog(settings.access_log, settings.access_log_format) if settings.access_log else None
+    _detach_standard_streams(log)
+    try:
+        if application is None:
+            application = load(settings)
+        context = Context(settings, board, slot, log, access, application)
+        orders = Orders(context, control, signal_fd)
+        if settings.boot_check:
+            _boot_check(context, settings.boot_check)
+    except BootError as error:
+        control.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        _leave(log, access)
+        return EXIT_BOOT
+    sys.setswitchinterval(settings.switch_interval)
+    cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
+    cells[scoreboard.STATE] = State.READY
+    orders.tell("ready")
+    start(context, orders)
+    cells[scoreboard.STATE] = State.STOPPED
+    _leave(log, access)
+    return EXIT_STOPPED
+
+
+def run_single(settings: Settings) -> int:
+    """Serve in this very process, one request at a time, without a master; returns the exit status."""
+    signal_fd = signal_pipe()
+    board = Board.attach(settings.scoreboard_fd)
+    slot = board.claim(0)
+    cells = slot.cells
+    cells[scoreboard.PID] = os.getpid()
+    cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
+    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "single")
+    access = AccessLog(settings.access_log, settings.access_log_format) if settings.access_log else None
+    try:
+        application = load(settings)
+        context = Context(settings, board, 0, log, access, application)
+        if settings.boot_check:
+            _boot_check(context, settings.boot_check)
+    except BootError as error:
+        log.error(f"{error.error}\n{error.traceback}".rstrip())
+        _leave(log, access)
+        return EXIT_BOOT
+    slot.state = State.READY
+    for listener in settings.listeners:
+        shown = listener.name if listener.unix else f"http://{listener.name}"
+        log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
+    start(context, Orders(context, None, signal_fd))
+    slot.state = State.STOPPED
+    _leave(log, access, exit_functions=False)
+    return EXIT_STOPPED
+
+
+class _Check:
+    """A Transport that keeps the beginning of an answer."""
+
+    def __init__(self) -> None:
+        self.head = b""
+
+    def send(self, data: bytes, /) -> bool:
+        if not self.head:
+            self.head = data[:64]
+        return False
+
+    def send_file(self, fd: int, offset: int, count: int, /) -> None:
+        pass
+
+    def wait_writable(self) -> None:
+        pass
+
+
+def _boot_check(context: Context, path: str) -> None:
+    """Ask the application for `path` before anybody else does. Raises BootError."""
+    connection = Connection(context.limits)
+    connection.receive(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: miniwsgi-boot-check\r\n\r\n".encode())
+    base: Environ = context.base_environ(context.settings.listeners[0], ("127.0.0.1", 0))
+    environ = request_environ(connection, base, context.settings.script_name, None)
+    answer = _Check()
+    exchange = Exchange(answer, "GET", True, False, context.server_fields, context)
+    exchange.run(context.application, environ)
+    if not exchange.status or int(exchange.status[:3]) >= 400:
+        raise BootError(
+            "boot-check", f"boot_check: GET {path} was answered {exchange.status or 'without a status'}", ""
+        )
+
+
+def _detach_standard_streams(log: ErrorLog) -> None:
+    """An application that prints must not stop because nobody reads a pipe: its text goes through the log's queue."""
+    if sys.stderr is not None and not _is_terminal_or_file(2):
+        sys.stderr = ErrorStream(log)
+    if sys.stdout is not None and not _is_terminal_or_file(1):
+        sys.stdout = ErrorStream(log, "info")
+
+
+def _is_terminal_or_file(fd: int) -> bool:
+    import stat
+
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return True
+    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+
+
+def _leave(log: ErrorLog, access: AccessLog | None, *, exit_functions: bool = True) -> None:
+    """The application's exit functions, then what is still in the logs' queues."""
+    if exit_functions:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
+            pass
+    if access is not None:
+        access.writer.flush(FLUSH_SECONDS)
+    log.flush(FLUSH_SECONDS)
+
+
+def _set_comm(name: str) -> None:
+    """What ps and top show (proc(5), /proc/pid/comm); at most 15 bytes."""
+    try:
+        with open("/proc/self/comm", "w") as comm:
+            comm.write(name[:15])
+    except OSError:
+        pass

@@ -1,0 +1,137 @@
+"""Orders to a worker: messages of the master, signals of an administrator, and the master's end.
+
+They arrive as readable descriptors in the worker's loop, never in Python signal handlers, which would wait for the
+main thread. End-of-file of the control channel is the lifeline: the master is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+from miniwsgi.metrics.scoreboard import State
+
+from ..channel import Channel
+from .context import NANOSECONDS, Context, Duty
+
+
+class Orders:
+    """Keeps the duty, and the time by which it must be done. Poll `fds`; call `read` when one is readable."""
+
+    def __init__(self, context: Context, control: Channel | None, signal_fd: int) -> None:
+        self._context = context
+        self._control = control
+        self._signal_fd = signal_fd
+        self.deadline_ns = 0  # 0: none
+        self.deaf = False  # the control channel is at its end
+        if control is not None:
+            control.socket.setblocking(False)
+
+    def __repr__(self) -> str:
+        return f"<Orders {self._context.duty.value} deadline={self.deadline_ns}>"
+
+    def fds(self) -> list[int]:
+        """Descriptors to watch for reading."""
+        found = [self._signal_fd]
+        if self._control is not None and not self.deaf:
+            found.append(self._control.fileno())
+        return found
+
+    def read(self) -> None:
+        """Take what has arrived; afterwards look at the context's duty."""
+        self._read_signals()
+        while self._control is not None and not self.deaf:
+            try:
+                received = self._control.receive()
+            except BlockingIOError:
+                return
+            except OSError:
+                received = None
+            if received is None:
+                self._orphaned()
+                return
+            message, fds = received
+            for fd in fds:
+                os.close(fd)
+            self._obey(message)
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """A message to the master; dropped if it is gone."""
+        if self._control is None or self.deaf:
+            return
+        try:
+            self._control.send(kind, **fields)
+        except OSError:
+            pass
+
+    def expired(self, now_ns: int) -> bool:
+        """Whether the time for draining is over."""
+        return bool(self.deadline_ns) and now_ns > self.deadline_ns
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        context = self._context
+        match message["kind"]:
+            case "drain":
+                self._turn(Duty.DRAIN, message["deadline"])
+            case "finish":
+                self._turn(Duty.EMPTY if message.get("accept", True) else Duty.DRAIN, message["deadline"])
+            case "reopen":
+                for writer in {context.log.writer, context.access.writer if context.access else None}:
+                    if writer is not None:
+                        writer.reopen()
+            case "log-level":
+                context.log.level = message["level"]
+
+    def _turn(self, duty: Duty, seconds: float) -> None:
+        self._context.duty = duty
+        self._context.slot.state = State.DRAINING
+        self.deadline_ns = time.monotonic_ns() + int(seconds * NANOSECONDS)
+
+    def _orphaned(self) -> None:
+        """The master is gone. The kernel's alarm ends a worker that cannot end itself."""
+        self.deaf = True
+        seconds = self._context.settings.graceful_timeout
+        if self._context.duty is Duty.SERVE:
+            self._context.log.error("the master is gone: finishing what runs, then exiting")
+            self._turn(Duty.DRAIN, seconds)
+        signal.alarm(int(seconds) + 2)
+
+    def _read_signals(self) -> None:
+        try:
+            numbers = os.read(self._signal_fd, 64)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            if number in {signal.SIGTERM, signal.SIGINT} and self._control is None:
+                if self._context.duty is not Duty.SERVE:
+                    self.deadline_ns = 1  # the second one: at once
+                else:
+                    self._turn(Duty.EMPTY, self._context.settings.graceful_timeout)
+            elif number == signal.SIGTERM and self._context.duty is Duty.SERVE:
+                self._turn(Duty.DRAIN, self._context.settings.graceful_timeout)
+            elif number == signal.SIGQUIT:
+                os._exit(0)
+
+
+def signal_pipe() -> int:
+    """Make signals readable: handlers that do nothing, and a descriptor that gets their numbers (signal(3)).
+
+    Handlers rather than SIG_IGN, so that programs which the application starts have the default again.
+    """
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    for number in (
+        signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
+    ):  # fmt: skip
+        signal.signal(number, _nothing)
+        signal.siginterrupt(number, False)
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+    return reader.detach()
+
+
+def _nothing(number: int, frame: object) -> None:
+    pass

@@ -1,0 +1,108 @@
+"""How the epoll pool takes connections: one a turn, and none while it has more than its share.
+
+Listeners are level-triggered in every worker. A worker with two connections more than the least loaded ready one takes
+its listeners out of its epoll and looks again 2 ms later: so a worker whose interpreter is busy swallows no wake-ups
+while others are idle.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from typing import TYPE_CHECKING
+
+from ..balance import FULL_SECONDS, Balance
+from ..context import Context
+from .peer import Peer
+
+if TYPE_CHECKING:
+    from .epoll import EpollPool
+
+_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+MAX_EMPTYING = 65536  # connections accepted at most while a queue is emptied
+
+
+class Acceptor:
+    """The listening side of one pool; all methods belong to whoever has the loop."""
+
+    def __init__(self, pool: EpollPool, context: Context) -> None:
+        self._pool = pool
+        self._context = context
+        self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
+        self._listeners = {listener.fd: listener for listener in context.settings.listeners}
+        self._watched = False
+        self._again_ns = 0  # when to look again, while listeners are not watched
+        self._balance = Balance(context)
+
+    def open(self) -> None:
+        """Begin to accept."""
+        for fd, sock in self._sockets.items():
+            sock.setblocking(False)
+            self._pool.epoll.register(fd, select.EPOLLIN)
+        self._watched = True
+
+    def close(self) -> None:
+        """Accept nothing more from here on; other processes may go on with the same sockets."""
+        if self._watched:
+            self._unwatch()
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets = {}
+
+    def timeout(self, now: int) -> float:
+        """Seconds until the pool should come back to look again; 0 if listeners are watched."""
+        if self._watched or not self._sockets:
+            return 0.0
+        if now < self._again_ns:
+            return (self._again_ns - now) / 1e9
+        wait = self._balance.wait(len(self._pool.peers))
+        if wait:
+            self._again_ns = now + int(wait * 1e9)
+            return wait
+        for fd in self._sockets:
+            self._pool.epoll.register(fd, select.EPOLLIN)
+        self._watched = True
+        return 0.0
+
+    def accept(self, fd: int, now: int) -> None:
+        """Take one connection from a readable listener."""
+        if not self._watched or fd not in self._sockets:
+            return  # an event of this very turn
+        wait = self._balance.wait(len(self._pool.peers))
+        if not wait:
+            wait = self._take(fd, now)
+        if wait:
+            self._unwatch()
+            self._again_ns = now + int(wait * 1e9)
+
+    def empty(self, now: int) -> None:
+        """Take all that the kernel has queued: whoever was let in is answered."""
+        for fd in list(self._sockets):
+            for _ in range(MAX_EMPTYING):
+                before = len(self._pool.peers)
+                if self._take(fd, now) or len(self._pool.peers) == before:
+                    break
+
+    def _take(self, fd: int, now: int) -> float:
+        """Accept one connection if there is one; seconds to wait if that is impossible now."""
+        try:
+            sock, address = self._sockets[fd].accept()
+        except BlockingIOError:
+            return 0.0  # another worker was faster
+        except OSError as error:
+            if error.errno in _OUT_OF_DESCRIPTORS:
+                self._context.log.limited(
+                    "accept", "error", f"cannot accept connections: {error.strerror}; raise LimitNOFILE"
+                )
+                return FULL_SECONDS
+            return 0.0  # that connection was gone before it was accepted (accept(2))
+        sock.setblocking(False)
+        base = self._context.base_environ(self._listeners[fd], address)
+        self._pool.admit(Peer(self._context, sock, base, self._context.proxy_for(base), now))
+        return 0.0
+
+    def _unwatch(self) -> None:
+        for fd in self._sockets:
+            self._pool.epoll.unregister(fd)
+        self._watched = False

@@ -1,0 +1,292 @@
+"""One connection served by one thread that has nothing else to do: what prefork, fork and single share.
+
+Requests are read as they come, so that a slow client holds nobody up; the application and the sending of its response
+block, with a deadline for a client that does not read. Nothing pauses here: a result is pulled to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Slot
+
+from ...http.connection import Connection, State
+from ...http.errors import ProtocolError
+from ...http.response import CONTINUE
+from ...settings import Listener
+from ...wsgi.environ import request_environ
+from ...wsgi.exchange import Disconnected, Exchange, Phase
+from ..context import NANOSECONDS, Context, Duty
+from ..orders import Orders
+from ..timeouts import expire
+
+RECEIVE_BYTES = 65536
+LINGER_SECONDS = 2.0
+
+
+class Caller(Connection):
+    """A client's connection and its Transport; `thread` numbers the sub-slot of `slot` that shows its request."""
+
+    __slots__ = (
+        "_context", "_crowded", "_orders", "_seen", "_slot", "_stage", "_thread",
+        "base", "environ", "exchange", "proxy", "requests", "since", "sock",
+        "started_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        orders: Orders,
+        sock: socket.socket,
+        listener: Listener,
+        address: Any,
+        *,
+        slot: Slot,
+        thread: int,
+        crowded: Callable[[], bool],
+    ) -> None:
+        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory)
+        sock.setblocking(False)
+        self._context = context
+        self._orders = orders
+        self._slot = slot
+        self._thread = thread
+        self._crowded = crowded  # others wait for this thread: say good-bye with the response
+        self.sock = sock
+        self.base = context.base_environ(listener, address)
+        self.proxy = context.proxy_for(self.base)
+        self.requests = 0
+        self.exchange: Exchange | None = None
+        self.environ: dict[str, Any] = self.base
+        self.started_ns = 0
+        self.since = time.monotonic()  # when the present state began
+        self._stage = self.state
+        self._seen = 0  # bytes of a body at the last look
+        context.slot.cells[scoreboard.ACCEPTED] += 1
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    # --- the Transport of exchanges ---
+
+    def send(self, data: bytes, /) -> bool:
+        try:
+            sent = self.sock.send(data)
+            if sent < len(data):
+                self._send_rest(memoryview(data)[sent:])
+        except BlockingIOError:
+            self._send_rest(memoryview(data))
+        except OSError:
+            raise Disconnected from None
+        return False
+
+    def send_file(self, fd: int, offset: int, count: int, /) -> None:
+        progress = self._progress()
+        while count:
+            try:
+                sent = os.sendfile(self.sock.fileno(), fd, offset, count)
+            except BlockingIOError:
+                progress.wait(count)
+                continue
+            except OSError:
+                raise Disconnected from None
+            if not sent:  # the file has shrunk
+                raise Disconnected
+            offset += sent
+            count -= sent
+
+    def wait_writable(self) -> None:
+        """Never called: `send` does not ask for a pause."""
+
+    def _send_rest(self, rest: memoryview) -> None:
+        progress = self._progress()
+        while rest:
+            progress.wait(len(rest))
+            try:
+                rest = rest[self.sock.send(rest) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                raise Disconnected from None
+
+    def _progress(self) -> _Progress:
+        settings = self._context.settings
+        return _Progress(self.sock.fileno(), settings.send_timeout, settings.minimum_rate)
+
+    # --- a conversation ---
+
+    def converse(self) -> bool:
+        """Take what has come and answer what is complete. True: the connection stays; False: it is closed."""
+        try:
+            complete = self._receive()
+            while complete:
+                if not self._answer():
+                    return False
+                complete = self.advance() or self._receive()
+        except (ProtocolError, OSError) as error:
+            self._refuse(error)
+            return False
+        except Disconnected:
+            self.close()
+        if self.state is State.CLOSED:
+            self.hang_up()
+            return False
+        now = time.monotonic()
+        if self.state is not self._stage:
+            self._stage = self.state
+            self.since = now
+            self._seen = 0
+        return True
+
+    def overdue(self, now: float, idle_seconds: float) -> bool:
+        """Whether the client has been too slow; then it has been told, and the connection is closed.
+
+        `idle_seconds` is the patience between requests.
+        """
+        settings = self._context.settings
+        waited = now - self.since
+        if self.state is State.IDLE:
+            if waited < idle_seconds:
+                return False
+            self.hang_up()
+        elif self.state is State.HEAD:
+            if waited < settings.head_timeout:
+                return False
+            self._refuse(ProtocolError(408, "the head did not come in time"))
+        else:
+            if waited < settings.body_timeout:
+                return False
+            if self.received - self._seen >= settings.minimum_rate * waited:
+                self.since, self._seen = now, self.received
+                return False
+            self._refuse(ProtocolError(408, "the body comes too slowly"))
+        return True
+
+    def hang_up(self) -> None:
+        """Close a connection that is not in the middle of anything."""
+        self.close()
+        self.sock.close()
+        self._context.slot.cells[scoreboard.CLOSED] += 1
+
+    def check_timeout(self, now: int) -> bool:
+        """Called by another thread: answer for the application if `request_timeout` is over; True if so."""
+        limit = self._context.settings.request_timeout
+        exchange = self.exchange
+        if not limit or exchange is None or now - self.started_ns <= limit * NANOSECONDS:
+            return False
+        expire(self._context, self._orders, self, exchange, self.environ, self._thread, now)
+        return exchange.phase is Phase.EXPIRED
+
+    def _receive(self) -> bool:
+        """Take what has come; True: a request is complete. Raises ProtocolError, OSError from the spool."""
+        while True:
+            try:
+                data = self.sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.close()
+                return False
+            if not data:
+                self.end_of_input()
+                self.close()
+                return False
+            if self.receive(data):
+                return True
+            if self.wants_continue:
+                self.wants_continue = False
+                self.send(CONTINUE)
+
+    def _answer(self) -> bool:
+        """Run the application for the complete request; False: the connection is closed."""
+        context = self._context
+        line, head = self.line, self.head
+        assert line is not None
+        assert head is not None
+        context.server_fields.refresh()
+        environ = request_environ(self, self.base, context.settings.script_name, self.proxy)
+        persistent = head.persistent and context.duty is Duty.SERVE and not self._crowded()
+        exchange = Exchange(self, line.method, head.http11, persistent, context.server_fields, context)
+        if head.http11:
+            environ["wsgi.early_hints"] = exchange.early_hints
+        cells, cell = self._slot.cells, self._slot.thread_cell(self._thread)
+        at = (cell + scoreboard.T_TEXT) * scoreboard.CELL
+        self._slot.memory[at : at + len(line.text)] = line.text
+        self.environ = environ
+        self.started_ns = time.monotonic_ns()
+        cells[cell + scoreboard.T_START] = self.started_ns
+        cells[cell + scoreboard.T_STATE] = scoreboard.RUNNING
+        self.exchange = exchange
+        try:
+            exchange.run(context.application, environ)
+        finally:
+            self.exchange = None
+            cells[cell + scoreboard.T_STATE] = scoreboard.IDLE
+        self.environ = self.base
+        if exchange.phase is not Phase.EXPIRED:
+            context.record(self, exchange, environ, time.monotonic_ns() - self.started_ns)
+            if self.requests:
+                context.slot.cells[scoreboard.REUSED] += 1
+            context.slot.cells[scoreboard.INLINE] += 1
+        self.requests += 1
+        self.since = time.monotonic()
+        self._stage = State.IDLE
+        if self.finish(exchange.persistent):
+            return True
+        if self.pending and not exchange.aborted:
+            self._part_slowly()
+        self.hang_up()
+        return False
+
+    def _refuse(self, error: ProtocolError | OSError) -> None:
+        answer = self._context.refuse_error(self, self.base, error)
+        try:
+            self.send(answer)
+        except Disconnected:
+            pass
+        else:
+            self._part_slowly()
+        self.hang_up()
+
+    def _part_slowly(self) -> None:
+        """Shut down for writing and wait a little for the client's end (RFC 9112 section 9.6)."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        poller = select.poll()
+        poller.register(self.sock.fileno(), select.POLLIN)
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0:
+                poller.poll(left * 1000)
+                if not self.sock.recv(RECEIVE_BYTES):
+                    return
+        except OSError:
+            pass
+
+
+class _Progress:
+    """Whether a client that has to read does so: at least `rate` bytes a second over windows of `seconds`."""
+
+    def __init__(self, fd: int, seconds: float, rate: int) -> None:
+        self._poller = select.poll()
+        self._poller.register(fd, select.POLLOUT)
+        self._seconds = seconds
+        self._rate = rate
+        self._window = time.monotonic()
+        self._left: int | None = None
+
+    def wait(self, left: int) -> None:
+        """Wait until something can be sent, `left` bytes being left. Raises Disconnected."""
+        now = time.monotonic()
+        if self._left is None:
+            self._left = left
+        if now - self._window >= self._seconds:
+            if self._left - left < self._rate * (now - self._window):
+                raise Disconnected
+            self._window, self._left = now, left
+        self._poller.poll(max(1.0, (self._window + self._seconds - now) * 1000))

@@ -1,0 +1,198 @@
+"""The threads of an epoll worker: one at a time leads (runs the loop), the others run requests or are parked.
+
+The rules:
+1. There is one seat. Whoever takes it leads, until it gives it up with the loop's end or loses it.
+2. Before a leader calls the application it puts a token on `calls`; after the call it takes it back. The watcher, when
+   a call lasts, takes the token too: `list.pop` gives it to one of them. The one who gets it has the loop.
+3. A leader that lost its token finishes its request as any other thread would.
+4. Requests wait in `backlog`; a connection whose result is pulled in parts waits in its own thread's mailbox, because
+   results belong to the thread that called the application.
+5. Whoever looks for work looks in its mailbox, at the seat, in the backlog, in this order, and parks only after it has
+   looked once more while it could already be seen as parked.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from miniwsgi.metrics.scoreboard import T_START, Slot
+
+if TYPE_CHECKING:
+    from .peer import Peer
+
+WATCH_SECONDS = 0.002  # a call that lasts longer than this is left to its thread, the loop goes on without it
+_WATCH_NS = int(WATCH_SECONDS * 1e9)
+_IDLE_LOOKS = 20  # looks without any call before the watcher parks
+
+
+class Member:
+    """One thread of the crew; `cell` is where its sub-slot begins in the scoreboard."""
+
+    __slots__ = ("cell", "gate", "mailbox", "number", "peer")
+
+    def __init__(self, number: int, slot: Slot) -> None:
+        self.number = number
+        self.cell = slot.thread_cell(number)
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.mailbox: deque[Peer] = deque()
+        self.peer: Peer | None = None  # whose request it runs
+
+    def __repr__(self) -> str:
+        return f"<Member {self.number} {self.peer}>"
+
+
+class Crew:
+    """`size` threads that run requests, and one more that keeps the loop. `lead` returns when the pool has ended
+    (True) or the loop was lost (False); `work` runs one request of a peer; `lost` is told by the watcher whose request
+    cost its thread the loop, while nobody has it."""
+
+    def __init__(
+        self,
+        slot: Slot,
+        size: int,
+        lead: Callable[[Member], bool],
+        work: Callable[[Member, Peer], None],
+        lost: Callable[[Peer], None],
+    ) -> None:
+        self._slot = slot
+        self._size = size
+        self._lead = lead
+        self._work = work
+        self._lost = lost
+        self.calls: list[Peer] = []  # the token of rule 2
+        self.backlog: deque[Peer] = deque()
+        self.members = [Member(0, slot)]
+        self._parked: list[Member] = []
+        self._seat: list[bool] = [True]
+        self._ended = False
+        self._watching = False
+        self._watch_gate = threading.Lock()
+        self._watch_gate.acquire()
+        self._watcher: threading.Thread | None = None
+        self.leader = self.members[0]
+
+    def __repr__(self) -> str:
+        return f"<Crew {len(self.members)}/{self._size + 1} parked={len(self._parked)} backlog={len(self.backlog)}>"
+
+    def run(self) -> None:
+        """The main thread's part; returns when the pool has ended and this thread runs nothing more."""
+        self._live(self.members[0])
+
+    # --- for the leader ---
+
+    def give(self, peer: Peer) -> None:
+        """Have another thread run the complete request of `peer`."""
+        self.backlog.append(peer)
+        self._rouse()
+
+    def post(self, peer: Peer) -> None:
+        """Have the thread that owns the result of `peer` go on with it."""
+        member: Member = peer.owner
+        member.mailbox.append(peer)
+        try:
+            self._parked.remove(member)
+        except ValueError:
+            return  # it will look when it has finished
+        member.gate.release()
+
+    def watch(self) -> None:
+        """A call begins: see that somebody watches it."""
+        if not self._watching:
+            self._watching = True
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="mw-watch", daemon=True)
+                self._watcher.start()
+            else:
+                self._watch_gate.release()
+
+    @property
+    def watching(self) -> bool:
+        return self._watching
+
+    def end(self) -> None:
+        """The pool has ended: let the parked go."""
+        self._ended = True
+        while self._parked:
+            self._parked.pop().gate.release()
+
+    # --- inside ---
+
+    def _live(self, me: Member) -> None:
+        while not self._ended:
+            if me.mailbox:
+                self._work(me, me.mailbox.popleft())
+                continue
+            try:
+                self._seat.pop()
+            except IndexError:
+                pass
+            else:
+                self.leader = me
+                if self._lead(me):
+                    self.end()
+                    return
+                continue
+            try:
+                peer = self.backlog.popleft()
+            except IndexError:
+                self._park(me)
+            else:
+                self._work(me, peer)
+
+    def _park(self, me: Member) -> None:
+        self._parked.append(me)
+        if me.mailbox or self._seat or self.backlog or self._ended:  # rule 5: it came in between
+            try:
+                self._parked.remove(me)
+            except ValueError:
+                pass  # somebody has roused us already: the gate is, or will be, open
+            else:
+                return
+        me.gate.acquire()
+
+    def _rouse(self) -> None:
+        """See that one thread looks for work."""
+        try:
+            self._parked.pop().gate.release()
+        except IndexError:
+            if len(self.members) <= self._size:
+                member = Member(len(self.members), self._slot)
+                self.members.append(member)
+                name = f"mw-thread-{member.number}"
+                threading.Thread(target=self._live, args=(member,), name=name, daemon=True).start()
+
+    def _watch(self) -> None:
+        cells = self._slot.cells
+        idle = 0
+        seen = 0
+        while not self._ended:
+            time.sleep(WATCH_SECONDS)
+            leader = self.leader
+            started = cells[leader.cell + T_START]
+            if self.calls:
+                idle = 0
+                if time.monotonic_ns() - started > _WATCH_NS:
+                    self._take_over()
+            elif started != seen:
+                idle = 0
+            else:
+                idle += 1
+                if idle > _IDLE_LOOKS:
+                    idle = 0
+                    self._watching = False
+                    self._watch_gate.acquire()
+            seen = started
+
+    def _take_over(self) -> None:
+        try:
+            peer = self.calls.pop()
+        except IndexError:
+            return  # the call has just ended: the leader was faster
+        self._lost(peer)
+        self._seat.append(True)
+        self._rouse()

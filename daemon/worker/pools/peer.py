@@ -1,0 +1,175 @@
+"""A client's connection on a non-blocking socket, as the epoll pool sees it: a Connection that is also a Transport.
+
+Who may touch it: while `hold` is HELD the thread that runs its request (it sends, nothing else), otherwise whoever
+holds the loop. Only the loop arms, mutes and closes the descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from enum import Enum
+from typing import Any
+
+from ...http.connection import Connection
+from ...wsgi.exchange import Disconnected, Exchange
+from ...wsgi.proxy import Proxy
+from ..context import Context
+
+HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
+LOW_WATER_BYTES = 64 * 1024
+WRITE_PATIENCE_MS = 10_000  # of write(): without any progress
+SENDFILE_BYTES = 1024 * 1024  # a turn: one file must not keep the loop from others
+
+
+class Hold(Enum):
+    """Where the connection is in the loop's eyes."""
+
+    WATCHED = "watched"  # readable events are wanted
+    HELD = "held"  # a thread runs its request, or it waits for one
+    WRITING = "writing"  # bytes wait for the client to read
+    LINGERING = "lingering"  # shut down for writing: what still arrives is thrown away
+
+
+class _Extent:
+    """Part of a regular file that is still to be sent; its descriptor is our own."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = os.dup(fd)
+        self.offset = offset
+        self.count = count
+
+
+class Peer(Connection):
+    """One client. `since_ns` is when its present state began (the last request's end, for an idle one)."""
+
+    __slots__ = (
+        "_out", "base", "blocked_ns", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
+        "progress", "proxy", "requests", "since_ns", "sock", "stage", "started_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self, context: Context, sock: socket.socket, base: dict[str, Any], proxy: Proxy | None, now_ns: int
+    ) -> None:
+        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory)
+        self.sock = sock
+        self.base = base
+        self.proxy = proxy
+        self.hold = Hold.WATCHED
+        self.mask = select.EPOLLIN  # as armed in epoll
+        self.since_ns = now_ns
+        self.stage = self.state  # the state that `since_ns` belongs to, between requests
+        self.requests = 0
+        self.gone = False  # reset or not reading: nothing more can be sent
+        self._out: list[memoryview | _Extent] | None = None
+        self.out_bytes = 0
+        self.progress = 0  # bytes sent, or received at the last check, since `since_ns`
+        # the request that is being answered
+        self.exchange: Exchange | None = None
+        self.environ: dict[str, Any] = base
+        self.owner: Any = None  # the thread that called the application, for a result that is pulled in parts
+        self.started_ns = 0
+        self.blocked_ns = 0  # of its call, if measured
+
+    def __repr__(self) -> str:
+        address = f"{self.base['REMOTE_ADDR']}:{self.base['REMOTE_PORT']}"
+        return f"<Peer {address} {self.state.name} {self.hold.value} out={self.out_bytes}>"
+
+    # --- the Transport of exchanges ---
+
+    def send(self, data: bytes, /) -> bool:
+        if self.gone:
+            raise Disconnected
+        if self._out:
+            self._keep(memoryview(data))
+            return self.out_bytes >= HIGH_WATER_BYTES
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.gone = True
+            raise Disconnected from None
+        if sent == len(data):
+            return False
+        self._keep(memoryview(data)[sent:])
+        return self.out_bytes >= HIGH_WATER_BYTES
+
+    def send_file(self, fd: int, offset: int, count: int, /) -> None:
+        if self.gone:
+            raise Disconnected
+        if not self._out and count:
+            try:
+                sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, SENDFILE_BYTES))
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.gone = True
+                raise Disconnected from None
+            offset += sent
+            count -= sent
+        if count:
+            self._keep(_Extent(fd, offset, count))
+
+    def wait_writable(self) -> None:
+        """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
+        poller = select.poll()
+        poller.register(self.sock.fileno(), select.POLLOUT)
+        while self.out_bytes > LOW_WATER_BYTES:
+            if not poller.poll(WRITE_PATIENCE_MS):
+                self.gone = True
+                raise Disconnected
+            self.flush()
+            if self.gone:
+                raise Disconnected
+
+    # --- the loop's side ---
+
+    def flush(self) -> None:
+        """Send what is kept, as far as the client takes it; `gone` says if it will never."""
+        out = self._out
+        try:
+            while out:
+                part = out[0]
+                if isinstance(part, memoryview):
+                    sent = self.sock.send(part)
+                    left = len(part) - sent
+                    if left:
+                        out[0] = part[sent:]
+                else:
+                    sent = os.sendfile(self.sock.fileno(), part.fd, part.offset, min(part.count, SENDFILE_BYTES))
+                    part.offset += sent
+                    part.count -= sent
+                    left = part.count
+                    if not sent:  # the file has shrunk: what was promised cannot be sent
+                        raise ConnectionAbortedError
+                self.out_bytes -= sent
+                self.progress += sent
+                if left:
+                    return
+                self._drop_first(out)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.gone = True
+
+    def discard(self) -> None:
+        """Forget what is kept for sending."""
+        while self._out:
+            self._drop_first(self._out)
+        self.out_bytes = 0
+
+    def _keep(self, part: memoryview | _Extent) -> None:
+        if self._out is None:
+            self._out = []
+        self._out.append(part)
+        self.out_bytes += len(part) if isinstance(part, memoryview) else part.count
+
+    @staticmethod
+    def _drop_first(out: list[memoryview | _Extent]) -> None:
+        part = out.pop(0)
+        if isinstance(part, _Extent):
+            os.close(part.fd)

@@ -1,0 +1,94 @@
+"""What the epoll pool does about time: once a second over all connections, and more often while it drains.
+
+Each state has its limit: silence between requests, a head or a body that does not come, a client that does not read, a
+goodbye that is not answered. Minimum progress is measured over windows of the timeout's own length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...http.connection import State
+from ...http.errors import ProtocolError
+from ..context import NANOSECONDS, Context
+from ..recycling import Recycling
+from .peer import Hold, Peer
+
+if TYPE_CHECKING:
+    from .epoll import EpollPool
+
+LINGER_NS = 2 * NANOSECONDS
+FORGET_NS = 1 * NANOSECONDS  # after this time of silence what made the next request faster is dropped
+
+
+class Sweep:
+    """All methods belong to whoever has the loop."""
+
+    def __init__(self, pool: EpollPool, context: Context) -> None:
+        settings = context.settings
+        self._pool = pool
+        self._context = context
+        self._keep_alive_ns = int(settings.keep_alive_timeout * NANOSECONDS)
+        self._head_ns = int(settings.head_timeout * NANOSECONDS)
+        self._body_ns = int(settings.body_timeout * NANOSECONDS)
+        self._send_ns = int(settings.send_timeout * NANOSECONDS)
+        self._recycling = Recycling(context)
+        self._draining_since_ns = 0
+
+    def every_second(self, now: int) -> None:
+        """Timeouts of connections, and whether the worker has lived long enough."""
+        for peer in list(self._pool.peers.values()):
+            hold = peer.hold
+            if hold is Hold.WATCHED:
+                self._waiting(peer, now)
+            elif hold is Hold.WRITING:
+                self._writing(peer, now)
+            elif hold is Hold.LINGERING and now - peer.since_ns > LINGER_NS:
+                self._pool.drop(peer)
+        self._context.log.sweep()
+        self._recycling.look(self._pool.orders, now)
+
+    def close_silent(self, now: int) -> None:
+        """While draining: close the connections that have kept silent for `drain_idle` since it began."""
+        if not self._draining_since_ns:
+            self._draining_since_ns = now
+        patience = int(self._context.settings.drain_idle * NANOSECONDS)
+        if now - self._draining_since_ns < patience:
+            return
+        for peer in list(self._pool.peers.values()):
+            if peer.hold is Hold.WATCHED and peer.state is State.IDLE and now - peer.since_ns >= patience:
+                self._pool.drop(peer)
+
+    def _waiting(self, peer: Peer, now: int) -> None:
+        state = peer.state
+        waited = now - peer.since_ns
+        if state is State.IDLE:
+            if waited > (self._keep_alive_ns if peer.requests else self._head_ns):
+                self._pool.drop(peer)
+            elif waited > FORGET_NS and peer.head is not None:
+                peer.forget()
+        elif state is State.HEAD:
+            if waited > self._head_ns:
+                self._pool.refuse(peer, ProtocolError(408, "the head did not come in time"), now)
+        elif state is State.BODY and waited > self._body_ns:
+            if peer.received - peer.progress < self._context.settings.minimum_rate * waited / NANOSECONDS:
+                self._pool.refuse(peer, ProtocolError(408, "the body comes too slowly"), now)
+            else:
+                peer.since_ns = now
+                peer.progress = peer.received
+
+    def _writing(self, peer: Peer, now: int) -> None:
+        waited = now - peer.since_ns
+        if waited <= self._send_ns:
+            return
+        if peer.progress >= self._context.settings.minimum_rate * waited / NANOSECONDS:
+            peer.since_ns = now
+            peer.progress = 0
+            return
+        self._context.log.limited("not-read", "warning", "a client does not read its response: closed")
+        peer.gone = True
+        peer.discard()
+        if peer.owner is None:
+            self._pool.drop(peer)
+        else:
+            self._pool.wake_owner(peer)

@@ -1,0 +1,59 @@
+"""What happens to a request that exceeds `request_timeout`, in every pool and thread.
+
+Its client is answered by whoever notices, the worker accepts nothing more, and the master, which is told, boots a
+replacement and ends this worker when its other requests have had their time.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Protocol
+
+from miniwsgi.metrics import scoreboard
+
+from ..http.body import Spool
+from ..wsgi.exchange import Exchange
+from .context import Context, Duty
+from .orders import Orders
+
+
+class Timed(Protocol):
+    """A connection whose request is being answered."""
+
+    sock: socket.socket
+    started_ns: int
+    body: Spool | None
+
+
+def expire(
+    context: Context,
+    orders: Orders,
+    peer: Timed,
+    exchange: Exchange,
+    environ: dict[str, Any],
+    thread: int,
+    now: int,
+) -> None:
+    """Answer 504 in the application's place if no head is out, else cut the connection. Any thread but its own."""
+    answer = exchange.expire()
+    if answer is None:
+        return
+    try:
+        if answer:
+            peer.sock.send(answer, socket.MSG_DONTWAIT)
+        peer.sock.shutdown(socket.SHUT_RDWR if not answer else socket.SHUT_WR)
+    except OSError:
+        pass
+    took = now - peer.started_ns
+    context.slot.cells[scoreboard.TIMED_OUT] += 1
+    context.record(peer, exchange, environ, took)
+    request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
+    context.log.error(
+        f"a request exceeded request_timeout: {request}; this worker accepts no more and is replaced",
+        seconds=round(took / 1e9, 1),
+        thread=thread,
+    )
+    if context.duty is Duty.SERVE:
+        context.duty = Duty.DRAIN
+        context.slot.state = scoreboard.State.DRAINING
+    orders.tell("timeout", thread=thread, seconds=took / 1e9, request=request)

@@ -1,0 +1,1 @@
+"""PEP 3333: the application's side of a request. Standard library only."""

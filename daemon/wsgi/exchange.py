@@ -1,0 +1,349 @@
+"""One request's exchange with the application: the call, start_response, the body, the end (PEP 3333).
+
+An exchange knows neither sockets nor threads: bytes go to a `Transport`, which may ask it to pause. It promises that
+the head is framed once, that nothing is sent past Content-Length, that `close()` of a result is called once whatever
+happens, and that no exception of the application gets past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..http.response import (
+    LAST_CHUNK,
+    BadResponse,
+    Body,
+    Encoded,
+    ServerFields,
+    early_hints,
+    frame,
+    refusal,
+)
+from .file_wrapper import FileWrapper
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+Headers = list[tuple[str, str]]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_NONE, _SIZED, _CHUNKED, _CLOSE = Body
+
+
+class Disconnected(Exception):
+    """The client is gone, or does not read: nothing more can be sent."""
+
+
+class Transport(Protocol):
+    """Where a response goes. Both methods raise Disconnected."""
+
+    def send(self, data: bytes, /) -> bool:
+        """Send, or keep for sending; True when enough is kept: pause."""
+
+    def send_file(self, fd: int, offset: int, count: int, /) -> None:
+        """The same for `count` bytes of a regular file; the descriptor may be closed afterwards."""
+
+    def wait_writable(self) -> None:
+        """Block until what is kept has gone down: for `write`, which cannot pause."""
+
+
+class Reporter(Protocol):
+    """Who is told of an application's mistakes."""
+
+    def exception(self, exchange: Exchange, error: BaseException) -> None: ...
+    def mistake(self, exchange: Exchange, what: str) -> None: ...
+
+
+class Phase(Enum):
+    OPEN = "open"  # nothing is on the wire
+    STARTED = "started"  # the head is
+    DONE = "done"
+    EXPIRED = "expired"  # somebody else has answered, or closed, in the application's place
+
+
+_OPEN, _STARTED, _DONE, _EXPIRED = Phase
+
+
+class Exchange:
+    """Runs the application for one request. `run` and `resume` belong to one thread."""
+
+    __slots__ = (
+        "_body", "_encoded", "_iterator", "_left", "_reporter", "_result", "_server", "_transport",
+        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "sent", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, transport: Transport, method: str, http11: bool, persistent: bool, server: ServerFields,
+        reporter: Reporter,
+    ) -> None:  # fmt: skip
+        self._transport = transport
+        self._server = server
+        self._reporter = reporter
+        self._encoded: Encoded | None = None
+        self.method = method
+        self.http11 = http11
+        self.persistent = persistent  # in the end: whether the connection goes on
+        self.phase = _OPEN
+        self.status = ""
+        self.headers: Headers = []
+        self.sent = 0  # bytes of the body
+        self.failed = False  # the application raised
+        self.aborted = False  # the response is not complete
+        self._iterator: Iterator[bytes] | None = None
+        self._result: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.method} {self.phase.value} {self.status!r} sent={self.sent}>"
+
+    # --- the application's side ---
+
+    def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
+        """PEP 3333, "The start_response() Callable". Raises BadResponse for what cannot be sent."""
+        if exc_info is not None:
+            try:
+                if self.phase is not _OPEN:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._encoded is not None:
+            raise BadResponse("start_response was called twice, without exc_info")
+        self._encoded = None
+        encoded = Encoded(status, headers)
+        self.status = status
+        self.headers = headers
+        self._encoded = encoded
+        if encoded.dropped:
+            names = ", ".join(encoded.dropped)
+            self._reporter.mistake(self, f"hop-by-hop response headers are the server's and were left out: {names}")
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """The write() callable (PEP 3333): blocks while the client does not read. Raises Disconnected."""
+        if self._emit(data):
+            self._transport.wait_writable()
+
+    def early_hints(self, headers: Headers) -> None:
+        """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored once the head is sent. Raises BadResponse."""
+        hints = early_hints(headers)
+        if self.phase is _OPEN:
+            self._transport.send(hints)
+
+    # --- the server's side ---
+
+    def run(self, application: Application, environ: dict[str, Any]) -> bool:
+        """Call the application and send what it gives. False: paused, call `resume` when the client has read."""
+        try:
+            result = application(environ, self.start_response)
+            if type(result) is list or type(result) is tuple:
+                self._send_whole(result[0] if len(result) == 1 else b"".join(result))
+                return True
+        except BaseException as error:
+            self._fail(error)
+            return True
+        self._result = result
+        try:
+            if isinstance(result, FileWrapper) and self._send_extent(result):
+                self._close()
+                return True
+            if getattr(result, "streaming", None) is False:
+                # Django's HttpResponse says that all of it is in memory: joining delays no block (PEP 3333, "Buffering
+                # and Streaming") and gives it a length.
+                self._send_whole(b"".join(result))
+                self._close()
+                return True
+            self._iterator = iter(result)
+        except BaseException as error:
+            self._fail(error)
+            self._close()
+            return True
+        return self.resume()
+
+    def resume(self) -> bool:
+        """Go on pulling from the result, on the thread that called the application. As `run`."""
+        iterator = self._iterator
+        assert iterator is not None
+        try:
+            for data in iterator:
+                if not data:
+                    self._check_block(data)
+                    continue
+                pause = self._emit(data)
+                if self._body is _NONE:
+                    break  # the head is all that goes out: an endless generator need not be pulled
+                if pause:
+                    return False
+            self._finish()
+        except BaseException as error:
+            self._fail(error)
+        self._close()
+        return True
+
+    def abandon(self) -> None:
+        """The client is gone while the exchange was paused: no more is pulled."""
+        self.aborted = True
+        self.persistent = False
+        self._close()
+
+    def expire(self) -> bytes | None:
+        """Take the exchange from an application that took too long. Called by another thread.
+
+        Returns the 504 to be sent in its place, b"" if a head is out already, None if the application was faster.
+        There is no call between the test and the mark, so that no thread switch comes between them.
+        """
+        phase = self.phase
+        if phase is _OPEN:
+            self.phase = _EXPIRED
+            self.status = "504 Gateway Timeout"
+        elif phase is _STARTED:
+            self.phase = _EXPIRED
+        else:
+            return None
+        self.aborted = True
+        self.persistent = False
+        return refusal(504, self._server) if phase is _OPEN else b""
+
+    # --- inside ---
+
+    def _start(self, length: int | None) -> bytes:
+        """The head; from here on the response is on its way."""
+        encoded = self._encoded
+        if encoded is None:
+            raise BadResponse("the application did not call start_response before its result")
+        head, self._body, self._left, self.persistent = frame(
+            encoded, self.method, self.http11, self.persistent, length, self._server
+        )
+        if self.phase is not _OPEN:
+            raise Disconnected
+        self.phase = _STARTED
+        return head
+
+    def _send_whole(self, data: bytes) -> None:
+        """A body that is complete: head and body in one go."""
+        if type(data) is not bytes:
+            self._check_block(data)
+        if self.phase is _STARTED:  # write() came before
+            if data:
+                self._emit(data)
+            self._finish()
+            return
+        head = self._start(len(data))
+        body = self._body
+        if body is _SIZED:
+            left = self._left - len(data)
+            if left:
+                data = self._mismatch(data, left)
+            self.sent = len(data)
+            self._transport.send(head + data)
+        elif body is _NONE:
+            self._transport.send(head)
+        else:  # HTTP/1.1 always knows a length here, and so does HTTP/1.0
+            raise AssertionError(f"a whole body framed as {body!r}")
+        self.phase = _DONE
+
+    def _mismatch(self, data: bytes, left: int) -> bytes:
+        if left < 0:
+            self._reporter.mistake(self, f"the body has {-left} bytes more than Content-Length says: cut")
+            return data[:left]
+        self._reporter.mistake(self, f"the body has {left} bytes fewer than Content-Length says: connection closed")
+        self.persistent = False
+        self.aborted = True
+        return data
+
+    def _emit(self, data: bytes) -> bool:
+        """One block of the body; True: pause."""
+        if type(data) is not bytes:
+            self._check_block(data)
+        if self.phase is _OPEN:
+            if not data:
+                return False
+            head = self._start(None)
+        elif self.phase is _STARTED:
+            head = b""
+        else:
+            raise Disconnected
+        body = self._body
+        if body is _NONE:
+            return bool(head) and self._transport.send(head)
+        if body is _SIZED:
+            left = self._left
+            if len(data) > left:
+                if left >= 0:
+                    self._reporter.mistake(self, "the body has more bytes than Content-Length says: cut")
+                data = data[: max(0, left)]
+                self._left = -1  # said once
+            else:
+                self._left = left - len(data)
+        self.sent += len(data)
+        if body is _CHUNKED:
+            return bool(data) and self._transport.send(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        return self._transport.send(head + data) if head or data else False
+
+    def _send_extent(self, result: FileWrapper) -> bool:
+        """Send a file by the kernel; False if it has to be read like any other iterable."""
+        extent = result.extent()
+        if extent is None:
+            return False
+        fd, offset, size = extent
+        if self.phase is _OPEN:
+            self._transport.send(self._start(size))
+        if self.phase is not _STARTED:
+            raise Disconnected
+        if self._body is _CHUNKED or self._body is _CLOSE:  # write() came before, without a length
+            return False
+        if self._body is _SIZED:
+            count = min(size, self._left)
+            if size > self._left:
+                self._reporter.mistake(self, "the file has more bytes than Content-Length says: cut")
+            self._transport.send_file(fd, offset, count)
+            self.sent += count
+            self._left -= count
+        self._finish()
+        return True
+
+    def _finish(self) -> None:
+        """The application has given all it has."""
+        if self.phase is _OPEN:
+            self._transport.send(self._start(0))
+        if self.phase is _EXPIRED:
+            raise Disconnected
+        if self._body is _CHUNKED:
+            self._transport.send(LAST_CHUNK)
+        elif self._body is _SIZED and self._left > 0:
+            self._mismatch(b"", self._left)
+        self.phase = _DONE
+
+    def _check_block(self, data: object) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError(f"the application gave a {type(data).__name__} as part of the body, not bytes")
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, Disconnected):
+            self.aborted = True
+            self.persistent = False
+            return
+        self.failed = True
+        try:
+            self._reporter.exception(self, error)
+            if self.phase is _OPEN:
+                self.status = "500 Internal Server Error"
+                self.headers = []
+                self.phase = _DONE
+                self.persistent = self.persistent and self.http11
+                head_only = self.method == "HEAD"
+                self._transport.send(refusal(500, self._server, persistent=self.persistent, head_only=head_only))
+            else:  # too late for another answer: the missing end tells the client
+                self.aborted = True
+                self.persistent = False
+        except Disconnected:
+            self.aborted = True
+            self.persistent = False
+
+    def _close(self) -> None:
+        result, self._result, self._iterator = self._result, None, None
+        close = getattr(result, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:  # the response is out: it can only be told
+                self._reporter.exception(self, error)

@@ -1,0 +1,1 @@
+"""What is measured: the scoreboard and what is made of it."""

@@ -1,0 +1,203 @@
+"""Runs cases against a server: each one whole, byte by byte, split in two, and with a second request behind it.
+
+`check` takes an address and cases and gives a verdict for each; it knows nothing of how the server was started.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .case import TOKEN, Case, get
+from .exchange import DEADLINE_SECONDS, Address, End, Exchange, Finished, HalfClose, Leave, Send, Step, run
+from .judge import judge
+
+BYTEWISE_MAX = 1500  # bytes sent one by one; what follows goes in blocks
+BLOCK_BYTES = 8192
+EVENTS_SECONDS = 5.0  # for the application to notice that its client has gone
+SCRIPT_SECONDS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server."""
+
+    address: Address
+    unix: str = ""
+    profile: str = "plain"
+    concurrency: int = 64  # 1 for a server that holds a connection at a time
+    strict: bool = True
+    deadline_seconds: float = DEADLINE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done for each case."""
+
+    bytewise: bool = True
+    splits: int = 6  # in two, at this many places; 0 none, -1 at every place of what is sent
+    behind: bool = True  # the same with a second request right behind it
+
+
+@dataclass(slots=True)
+class Verdict:
+    """A case and its faults, each with the delivery that showed it."""
+
+    case: Case
+    faults: list[str] = field(default_factory=list)
+    deliveries: int = 0
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+
+@dataclass(slots=True)
+class _Delivery:
+    label: str
+    case: Case
+    token: str
+    probe: str
+    exchange: Exchange
+
+
+_prefix = f"{os.getpid() % 1296:x}"
+_numbers = itertools.count()
+
+
+def new_token() -> str:
+    """Unique in this process, and seldom seen in another; as long as the placeholder."""
+    return f"{_prefix}x{next(_numbers):x}".rjust(len(TOKEN), "0")[: len(TOKEN)]
+
+
+def check(target: Target, cases: Iterable[Case], effort: Effort = Effort()) -> list[Verdict]:
+    """Run the cases, all deliveries of all of them beside each other as far as `target.concurrency` goes."""
+    verdicts = {str(case): Verdict(case) for case in cases if reachable(case, target)}
+    deliveries = [
+        _delivery(label, verdict.case, steps, probe, target)
+        for verdict in verdicts.values()
+        for label, steps, probe in scripts(verdict.case, effort)
+    ]
+    for unix in (False, True):
+        chosen = [delivery for delivery in deliveries if delivery.case.unix is unix]
+        run((delivery.exchange for delivery in chosen), target.unix if unix else target.address, target.concurrency)
+    for delivery in deliveries:
+        outcome = delivery.exchange.outcome
+        assert outcome is not None
+        verdict = verdicts[str(delivery.case)]
+        verdict.deliveries += 1
+        faults = judge(delivery.case, outcome, delivery.probe, strict=target.strict)
+        if delivery.case.events is not None and outcome.end is not End.REFUSED:
+            faults += events(delivery.case, delivery.token, target)
+        verdict.faults += [f"{delivery.label}: {fault}" for fault in faults]
+    return list(verdicts.values())
+
+
+def reachable(case: Case, target: Target) -> bool:
+    """Whether this server, as it is configured and reached, can be asked the case."""
+    return case.profile == target.profile and (not case.unix or bool(target.unix))
+
+
+def scripts(case: Case, effort: Effort) -> Iterator[tuple[str, list[Step], str]]:
+    """The ways to deliver a case: a label, the steps and the query of the request behind it ("": none)."""
+    for label, steps, behind in _ways(case, effort):
+        probe = f"behind={new_token()}"
+        second = get(b"/behind?" + probe.encode(), b"Connection: close")
+        if behind:
+            yield label, [*steps[:-1], Send(steps[-1].data + second)], probe  # type: ignore[union-attr]
+        elif case.closed or isinstance(steps[-1], HalfClose | Leave):
+            yield label, steps, ""
+        else:
+            yield label, [*steps, Finished(len(case.statuses)), Send(second)], probe
+
+
+def _ways(case: Case, effort: Effort) -> Iterator[tuple[str, list[Step], bool]]:
+    if case.script:
+        yield "scripted", list(case.script), False
+        if effort.bytewise and not case.seconds:
+            pieces = (bytewise(step.data) if isinstance(step, Send) else [step] for step in case.script)
+            yield "scripted, byte by byte", list(itertools.chain.from_iterable(pieces)), False
+        return
+    sent = case.sent
+    yield "whole", [Send(sent)], False
+    if effort.behind and not case.alone:
+        yield "with a request behind it", [Send(sent)], True
+    if case.whole:
+        return
+    if effort.bytewise:
+        yield "byte by byte", bytewise(sent), False
+    for place in places(sent, effort.splits):
+        yield f"split at {place}", [Send(sent[:place]), Send(sent[place:])], False
+
+
+def bytewise(data: bytes) -> list[Step]:
+    """One byte at a time; of a long message only its start, the rest in blocks."""
+    steps: list[Step] = [Send(data[n : n + 1]) for n in range(min(len(data), BYTEWISE_MAX))]
+    steps += [Send(data[n : n + BLOCK_BYTES]) for n in range(BYTEWISE_MAX, len(data), BLOCK_BYTES)]
+    return steps
+
+
+def places(sent: bytes, count: int) -> Sequence[int]:
+    """Where to split: at every place of a short message, at some of a long one, its line ends among them."""
+    length = len(sent)
+    if length < 2 or not count:
+        return ()
+    head_end = sent.find(b"\r\n\r\n") + 4
+    if count < 0 and length <= 400:
+        return range(1, length)
+    ends = [n + offset for n in (sent.find(b"\r\n"), head_end - 4) if n > 0 for offset in (1, 2)]
+    if count < 0:
+        spread = range(1, min(length, 4000), 1 + min(length, 4000) // 40)
+        candidates = {*ends, *spread, length - 1, length - 2, head_end, head_end - 1}
+    else:
+        spread = range(1, length, 1 + length // count)
+        candidates = {*list(spread)[:count], *ends[:2], length - 1}
+    return sorted(place for place in candidates if 0 < place < length)
+
+
+def with_token(steps: Sequence[Step], token: bytes) -> list[Step]:
+    """The steps with the placeholder filled in, wherever they cut it."""
+    filled = b"".join(step.data for step in steps if isinstance(step, Send)).replace(TOKEN, token)
+    result: list[Step] = []
+    start = 0
+    for step in steps:
+        if isinstance(step, Send):
+            result.append(Send(filled[start : start + len(step.data)]))
+            start += len(step.data)
+        else:
+            result.append(step)
+    return result
+
+
+def _delivery(label: str, case: Case, steps: list[Step], probe: str, target: Target) -> _Delivery:
+    token = ""
+    if TOKEN in case.sent:
+        token = new_token()
+        steps = with_token(steps, token.encode())
+    seconds = SCRIPT_SECONDS if case.seconds else target.deadline_seconds
+    return _Delivery(label, case, token, probe, Exchange(steps, case.request_methods, seconds))
+
+
+def events(case: Case, token: str, target: Target) -> Iterator[str]:
+    """What the application recorded; an event that is still due is waited for."""
+    address = target.unix if case.unix else target.address
+    deadline = time.monotonic() + EVENTS_SECONDS
+    while True:
+        asking = Exchange([Send(get(b"/calls?keep&t=" + token.encode(), b"Connection: close"))])
+        run([asking], address)
+        assert asking.outcome is not None
+        try:
+            recorded = tuple(json.loads(asking.outcome.responses[0].body))
+        except (IndexError, ValueError):
+            yield f"no record of what the application did: {asking.outcome}"
+            return
+        if recorded == case.events:
+            return
+        if len(recorded) >= len(case.events or ()) or time.monotonic() > deadline:
+            yield f"the application did {recorded}, expected {case.events}"
+            return
+        time.sleep(0.01)

@@ -1,0 +1,43 @@
+"""All cases, one module a topic. To add a case, add a line to the CASES of its module.
+
+A new topic is a module with a TOPIC and CASES, named in MODULES. `CASES` holds every case with its topic filled in;
+names are unique within a topic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..case import Case
+from . import (
+    chunks,
+    connection,
+    environ,
+    expect,
+    failures,
+    fields,
+    files,
+    framing,
+    heads,
+    host,
+    limits,
+    prefix,
+    request_line,
+    responses,
+    targets,
+    timeouts,
+    trusted,
+    wsgi_input,
+)
+
+MODULES = (
+    *(request_line, fields, host, framing, chunks, targets, environ, connection, expect),
+    *(responses, heads, failures, wsgi_input, files, limits, timeouts, trusted, prefix),
+)
+
+CASES: tuple[Case, ...] = tuple(replace(case, topic=module.TOPIC) for module in MODULES for case in module.CASES)
+
+if len({str(case) for case in CASES}) != len(CASES):
+    seen: set[str] = set()
+    twice = [str(case) for case in CASES if str(case) in seen or seen.add(str(case))]  # type: ignore[func-returns-value]
+    raise ValueError(f"two cases of one name: {', '.join(twice)}")

@@ -1,0 +1,187 @@
+"""A real daemon under test: started from the command line, watched through sd_notify, /proc and its log.
+
+It runs in a session of its own; `kill()` ends every process that ever belonged to it, whatever became of
+the master.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+PATIENCE_SECONDS = 30.0
+ALONE = {"MINIWSGI_CONTROL_SOCKET": "off", "MINIWSGI_METRICS_BIND": "off"}  # several run at once
+
+
+class Daemon:
+    """A context: `miniwsgi serve ARGUMENTS` started and ready on entry, gone on exit.
+
+    `directory` takes its log and its notification socket, and is its current directory.
+    """
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self.port = free_port()
+        self.address = ("127.0.0.1", self.port)
+        self.log_path = directory / "daemon.log"
+        self._notify_path = directory / "notify.sock"
+        self._argv = [sys.executable, "-m", "miniwsgi.daemon", "serve"]
+        self._argv += ["--bind", f"127.0.0.1:{self.port}", *arguments]
+        self._directory = directory
+        self._known: dict[int, psutil.Process] = {}
+        self.process: subprocess.Popen[bytes]
+        self.notify: socket.socket
+
+    def __enter__(self) -> Daemon:
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(self._notify_path))
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                env={**os.environ, **ALONE, "NOTIFY_SOCKET": str(self._notify_path)},
+                start_new_session=True,
+            )
+        try:
+            self.wait_for_notice("READY=1")
+            self.processes()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    # --- what it says -----------------------------------------------------------------------------
+
+    def log(self) -> str:
+        """Everything that it has written to stderr and stdout."""
+        return self.log_path.read_text("utf-8", "replace")
+
+    def wait_for_notice(self, wanted: str, seconds: float = PATIENCE_SECONDS) -> str:
+        """Wait for a notification with this line; the notification. Raises AssertionError with the log."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.notify.settimeout(0.1)
+            try:
+                notice = self.notify.recv(65536).decode("utf-8", "replace")
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    break
+                continue
+            if wanted in notice.splitlines():
+                return notice
+        raise AssertionError(f"no {wanted}; exit status {self.process.poll()}; its log:\n{self.log()}")
+
+    def wait_for_log(self, text: str, times: int = 1) -> None:
+        """Wait until its log holds a text so many times."""
+        self.wait(lambda: self.log().count(text) >= times, f"{text!r} in the log, {times} times")
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Poll until the condition holds. Raises AssertionError that names `what`, with the log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:g} s: {what}; its log:\n{self.log()}")
+            time.sleep(0.01)
+
+    # --- its processes ----------------------------------------------------------------------------
+
+    def processes(self) -> list[psutil.Process]:
+        """The master and its living descendants."""
+        try:
+            master = psutil.Process(self.process.pid)
+            found = [master, *master.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+        living = [process for process in found if is_alive(process)]
+        self._known.update({process.pid: process for process in living})
+        return living
+
+    def workers(self) -> list[int]:
+        """The pids of its workers."""
+        return [process.pid for process in self._named("mw-worker")]
+
+    def launchers(self) -> list[int]:
+        """The pids of its launchers."""
+        return [process.pid for process in self._named("mw-launcher")]
+
+    def _named(self, prefix: str) -> list[psutil.Process]:
+        found = []
+        for process in self.processes():
+            try:
+                comm = Path(f"/proc/{process.pid}/comm").read_text("utf-8")
+            except OSError:
+                continue
+            if comm.startswith(prefix):
+                found.append(process)
+        return found
+
+    def survivors(self) -> list[psutil.Process]:
+        """Which of the processes that it ever had are still alive."""
+        self.processes()
+        return [process for process in self._known.values() if is_alive(process)]
+
+    # --- what is done to it -----------------------------------------------------------------------
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the master a signal."""
+        self.process.send_signal(number)
+
+    def reload(self) -> bool:
+        """SIGHUP, and wait for its verdict: whether it succeeded."""
+        good, bad = self._verdicts()
+        self.signal(signal.SIGHUP)
+        self.wait(lambda: self._verdicts() != (good, bad), "the reload's verdict")
+        self.processes()
+        return self._verdicts() == (good + 1, bad)
+
+    def _verdicts(self) -> tuple[int, int]:
+        log = self.log()
+        return log.count("reload: done"), log.count("reload failed")
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; the exit status."""
+        self.processes()
+        self.signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """End all that ever belonged to it."""
+        for process in self.survivors():
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        self.process.wait(PATIENCE_SECONDS)
+        psutil.wait_procs(list(self._known.values()), timeout=5)
+        self.notify.close()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port

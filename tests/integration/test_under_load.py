@@ -1,0 +1,23 @@
+"""Flask and Django under load, through everything that an operator or an accident does: no request is lost.
+
+`pytest -s` prints what was counted; `python -m tests.integration.evidence` prints it all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .scenarios import SCENARIOS, SHOPS, Shop, Site, describe
+
+pytest.importorskip("flask")
+pytest.importorskip("django")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("shop", SHOPS, ids=lambda shop: shop.name)
+def test_no_request_is_lost(shop: Shop, scenario: Callable[[Site], str], tmp_path: Path) -> None:
+    counted = scenario(Site(shop, tmp_path))
+    print(f"\n{shop.name}, {describe(scenario)}\n    {counted}")

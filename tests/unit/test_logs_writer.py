@@ -1,0 +1,509 @@
+"""The log writer: nobody waits for a reader, nothing is lost unsaid, lines stay whole."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+
+import pytest
+from miniwsgi.daemon import log_writer
+from miniwsgi.daemon.logs import Writer
+
+PATIENCE = 20.0  # for what takes milliseconds on an idle machine
+
+
+@pytest.fixture
+def pipe():
+    """A pipe of one page, so that it is full soon: its read end and its write end."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    yield reading, writing
+    # What a writer still holds fails now, instead of ending up in another test's descriptor.
+    with contextlib.suppress(OSError):
+        os.close(reading)
+    for writer in list(log_writer._objects):
+        if isinstance(writer, Writer) and writer.fd == writing:
+            assert writer.stop(PATIENCE)
+    os.close(writing)
+
+
+class Reader:
+    """Reads a descriptor to its end in a thread; `until` waits for what it is to have read."""
+
+    def __init__(self, fd):
+        self.file = open(os.dup(fd), "rb", buffering=0)
+        self.data = b""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        with self.file:
+            while data := self.file.read(65536):
+                self.data += data
+
+    def until(self, condition):
+        eventually(lambda: condition(self.data))
+        return self.data.splitlines(keepends=True)
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
+
+def in_a_child(action):
+    """Run `action` in a forked child and return its exit status: 0 if it returned true, killed if it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        status = 2
+        try:
+            signal.alarm(int(PATIENCE))
+            status = 0 if action() else 1
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == log_writer.THREAD_NAME]
+
+
+def test_lines_arrive_in_order(pipe):
+    reading, writing = pipe
+    writer = Writer(writing)
+    reader = Reader(reading)
+    lines = [b"line %d\n" % number for number in range(3000)]
+    for line in lines:
+        writer.put(line)
+    assert writer.flush(PATIENCE)
+    assert reader.until(lambda data: data.count(b"\n") == 3000) == lines
+    assert writer.lost == 0
+
+
+def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe):
+    reading, writing = pipe
+    writer = Writer(writing, capacity=100)
+    for number in range(5000):
+        writer.put(b"line %04d %s\n" % (number, b"x" * 50))
+    assert writer.flush(0.05) is False
+    lost = writer.lost
+    assert 4500 < lost <= 4900  # the queue, the batch in hand and a page of pipe survive
+    reader = Reader(reading)
+    assert writer.flush(PATIENCE)
+    notice = b"%d log lines were lost: nobody read them\n" % lost
+    lines = reader.until(lambda data: data.count(b"\n") > 5000 - lost)
+    assert lines.count(notice) == 1
+    assert len(lines) - 1 + lost == 5000
+    writer.put(b"afterwards\n")
+    assert reader.until(lambda data: b"afterwards\n" in data)[-1] == b"afterwards\n"
+    assert writer.lost == lost
+
+
+def test_the_loss_is_told_where_the_lines_are_missing(pipe):
+    reading, writing = pipe
+    writer = Writer(writing, capacity=20)
+    block = b"b" * 4095 + b"\n"
+    writer.put(block)
+    assert writer.flush(PATIENCE)
+    writer.put(block)
+    eventually(lambda: not writer._queue)  # the pipe is full, the thread is in a write
+    for number in range(30):
+        writer.put(b"%d\n" % number)
+    assert writer.lost == 10
+    reader = Reader(reading)
+    assert writer.flush(PATIENCE)
+    writer.put(b"new\n")
+    lines = reader.until(lambda data: data.endswith(b"new\n"))
+    kept = [b"%d\n" % number for number in range(20)]
+    assert lines == [block, block, *kept, b"10 log lines were lost: nobody read them\n", b"new\n"]
+
+
+def test_one_lost_line_is_told_in_the_singular():
+    assert log_writer.plain_notice(1, "nobody read them") == b"1 log line was lost: nobody read them\n"
+
+
+def test_the_queue_is_bounded_in_bytes_too(pipe):
+    _, writing = pipe
+    writer = Writer(writing, capacity=100)
+    for _ in range(90):
+        writer.put(b"x" * 8000 + b"\n")
+    assert writer.lost > 70  # 100 KiB hold a dozen of them
+
+
+def test_a_line_larger_than_the_whole_queue_is_taken_when_there_is_room(pipe):
+    reading, writing = pipe
+    writer = Writer(writing, capacity=4)
+    reader = Reader(reading)
+    line = b"y" * 100_000 + b"\n"
+    writer.put(line)
+    assert writer.flush(PATIENCE)
+    assert reader.until(lambda data: data.endswith(b"\n")) == [line]
+
+
+def test_nothing_exists_before_the_first_line(tmp_path):
+    before = len(threads())
+    writer = Writer(str(tmp_path / "log"))
+    assert len(threads()) == before
+    writer.put(b"a\n")
+    assert len(threads()) == before + 1
+    assert writer.stop(PATIENCE)
+    assert len(threads()) == before
+    writer.put(b"b\n")
+    assert writer.close(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == b"a\nb\n"
+
+
+def test_flush_waits_for_what_was_put_and_stop_ends_the_thread_of_a_lingering_writer(tmp_path):
+    writer = Writer(str(tmp_path / "log"), linger_seconds=3600)
+    for _ in range(10):
+        writer.put(b"a\n")
+        assert writer.flush(PATIENCE)
+    writer.put(b"b\n")
+    assert writer.stop(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == b"a\n" * 10 + b"b\n"
+
+
+def test_a_writer_that_was_stopped_in_its_sleep_starts_again(tmp_path):
+    writer = Writer(str(tmp_path / "log"))
+    for _ in range(3):
+        writer.put(b"line\n")
+        eventually(lambda: writer._asleep)
+        assert writer.stop(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == b"line\n" * 3
+
+
+def test_flush_and_stop_of_an_unused_writer_are_done_at_once(tmp_path):
+    writer = Writer(str(tmp_path / "log"))
+    assert writer.flush(0)
+    assert writer.stop(0)
+    assert writer.close(0)
+
+
+def test_stop_gives_up_on_a_stalled_reader(pipe):
+    reading, writing = pipe
+    writer = Writer(writing)
+    for _ in range(100):
+        writer.put(b"z" * 100 + b"\n")
+    assert writer.stop(0.05) is False
+    Reader(reading)
+    assert writer.stop(PATIENCE)
+
+
+def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
+    writes = []
+    real = os.write
+    monkeypatch.setattr(log_writer.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
+    writer = Writer(str(tmp_path / "log"), linger_seconds=0.2)
+    for _ in range(500):
+        writer.put(b"line\n")
+    assert writer.flush(PATIENCE)
+    assert len(writes) < 10
+    assert (tmp_path / "log").read_bytes() == b"line\n" * 500
+    writer.close(PATIENCE)
+
+
+def test_threads_lose_nothing_and_keep_their_order(tmp_path):
+    writer = Writer(str(tmp_path / "log"), capacity=100_000)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        crew = [
+            threading.Thread(target=lambda me=me: [writer.put(b"%d %d\n" % (me, n)) for n in range(2000)])
+            for me in range(4)
+        ]
+        for thread in crew:
+            thread.start()
+        for thread in crew:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert writer.close(PATIENCE)
+    lines = [tuple(map(int, line.split())) for line in (tmp_path / "log").read_bytes().splitlines()]
+    assert len(lines) == 8000
+    for me in range(4):
+        assert [n for who, n in lines if who == me] == list(range(2000))
+
+
+def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path):
+    writer = Writer(str(tmp_path / "log"), capacity=1_000_000)
+    fired = []
+
+    def handler(*_):
+        fired.append(1)
+        writer.put(b"signal\n")
+
+    def busy():
+        signal.signal(signal.SIGVTALRM, handler)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0002, 0.0002)
+        while len(fired) < 50:
+            writer.put(b"line\n")
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        return writer.flush(PATIENCE)
+
+    assert in_a_child(busy) == 0
+    assert (tmp_path / "log").read_bytes().count(b"signal\n") >= 50
+
+
+# --- forks --------------------------------------------------------------------------------------------------
+
+
+def test_a_child_writes_its_own_lines_and_not_its_parents(pipe):
+    reading, writing = pipe
+    writer = Writer(writing)
+    for number in range(500):
+        writer.put(b"parent %d %s\n" % (number, b"p" * 40))
+    assert writer.flush(0.05) is False  # queued, and the thread in the midst of a write
+    pid = os.fork()
+    if pid == 0:
+        writer.put(b"child\n")
+        os._exit(0 if writer.flush(PATIENCE) and writer.lost == 0 else 1)
+    reader = Reader(reading)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert writer.flush(PATIENCE)
+    lines = reader.until(lambda data: data.count(b"\n") >= 501)
+    assert lines.count(b"child\n") == 1
+    assert [line for line in lines if line != b"child\n"] == [
+        b"parent %d %s\n" % (number, b"p" * 40) for number in range(500)
+    ]
+
+
+def test_a_lock_held_at_the_fork_does_not_stay_locked_in_the_child(tmp_path):
+    writer = Writer(str(tmp_path / "log"))
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with writer._lock:
+            held.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    try:
+        assert in_a_child(lambda: writer.put(b"child\n") or writer.flush(PATIENCE)) == 0
+    finally:
+        done.set()
+        holder.join()
+    assert (tmp_path / "log").read_bytes() == b"child\n"
+
+
+def test_lines_of_several_processes_do_not_mix(pipe):
+    reading, writing = pipe
+    reader = Reader(reading)
+    children = []
+    for letter in b"abcd":
+        pid = os.fork()
+        if pid == 0:
+            writer = Writer(writing)
+            for number in range(300):
+                writer.put(bytes([letter]) * (1 + number * 7) + b"\n")
+            os._exit(0 if writer.flush(PATIENCE) else 1)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    lines = reader.until(lambda data: data.count(b"\n") >= 1200)
+    assert len(lines) == 1200
+    assert all(len(set(line.rstrip(b"\n"))) == 1 for line in lines)
+
+
+def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(pipe, monkeypatch):
+    reading, writing = pipe
+    pieces = []
+    real = os.write
+    monkeypatch.setattr(log_writer.os, "write", lambda fd, data: pieces.append(bytes(data)) or real(fd, data))
+    Reader(reading)
+    writer = Writer(writing)
+    writer.put(b"".join(b"frame %d\n" % number for number in range(2000)))
+    assert writer.flush(PATIENCE)
+    assert len(pieces) > 2
+    assert all(piece.endswith(b"\n") and len(piece) <= 4096 for piece in pieces)
+
+
+# --- targets that fail --------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe):
+    reading, writing = pipe
+    os.close(reading)
+    writer = Writer(writing)
+    for _ in range(10):
+        writer.put(b"nobody\n")
+    assert writer.flush(PATIENCE)
+    assert writer.lost == 10
+
+
+def test_a_closed_descriptor_costs_lines_and_nothing_else():
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.close(writing)
+    writer = Writer(writing)
+    writer.put(b"nowhere\n")
+    assert writer.flush(PATIENCE)
+    assert writer.lost == 1
+
+
+def test_a_full_disk_is_not_retried_in_a_loop(monkeypatch):
+    writes = []
+    real = os.write
+    monkeypatch.setattr(log_writer.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
+    writer = Writer("/dev/full")
+    for _ in range(20):
+        writer.put(b"line\n")
+        assert writer.flush(PATIENCE)
+    assert writer.lost == 20
+    assert len(writes) == 20
+    writer.close(PATIENCE)
+
+
+def test_after_a_full_disk_the_torn_line_is_ended_and_the_reason_is_told(tmp_path, monkeypatch):
+    real = os.write
+    space = [14]  # bytes until the disk is full: two and a half lines
+
+    def write(fd, data):
+        if not space[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = real(fd, data[: space[0]])
+        space[0] -= count
+        return count
+
+    monkeypatch.setattr(log_writer.os, "write", write)
+    writer = Writer(str(tmp_path / "log"), linger_seconds=0.05)
+    for number in range(5):
+        writer.put(b"full%d\n" % number)
+    assert writer.flush(PATIENCE)
+    assert writer.lost == 3
+    space[0] = 10_000
+    writer.put(b"again\n")
+    assert writer.flush(PATIENCE)
+    assert (tmp_path / "log").read_text() == (
+        "full0\nfull1\nfu\nagain\n3 log lines were lost: No space left on device\n"
+    )
+    writer.close(PATIENCE)
+
+
+def test_a_pipe_that_others_made_non_blocking_loses_nothing(pipe):
+    reading, writing = pipe
+    os.set_blocking(writing, False)
+    writer = Writer(writing)
+    for number in range(1000):
+        writer.put(b"%04d %s\n" % (number, b"n" * 60))
+    assert writer.flush(0.05) is False
+    reader = Reader(reading)
+    assert writer.flush(PATIENCE)
+    lines = reader.until(lambda data: data.count(b"\n") == 1000)
+    assert [int(line[:4]) for line in lines] == list(range(1000))
+    assert writer.lost == 0
+
+
+def test_a_thread_that_cannot_start_is_tried_again_with_the_next_line(tmp_path, monkeypatch):
+    writer = Writer(str(tmp_path / "log"))
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        writer.put(b"a\n")
+        assert writer.flush(0) is False
+    writer.put(b"b\n")
+    assert writer.close(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == b"a\nb\n"
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_appended_to_and_is_not_for_others(tmp_path):
+    path = tmp_path / "log"
+    umask = os.umask(0)
+    try:
+        writer = Writer(str(path))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert not os.get_inheritable(writer.fd)
+    path.write_bytes(b"by another\n")
+    writer.put(b"ours\n")
+    assert writer.close(PATIENCE)
+    assert path.read_bytes() == b"by another\nours\n"
+
+
+def test_reopen_goes_on_in_a_new_file(tmp_path):
+    path = tmp_path / "log"
+    writer = Writer(str(path))
+    writer.put(b"old\n")
+    assert writer.flush(PATIENCE)
+    path.rename(tmp_path / "log.1")
+    fd = writer.fd
+    writer.reopen()
+    assert writer.fd == fd
+    assert not os.get_inheritable(fd)
+    writer.put(b"new\n")
+    assert writer.close(PATIENCE)
+    assert (tmp_path / "log.1").read_bytes() == b"old\n"
+    assert path.read_bytes() == b"new\n"
+
+
+def test_reopen_means_the_same_file_in_another_directory(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    writer = Writer("log")
+    monkeypatch.chdir(tmp_path / "b")
+    writer.reopen()
+    writer.put(b"line\n")
+    assert writer.close(PATIENCE)
+    assert (tmp_path / "a" / "log").read_bytes() == b"line\n"
+
+
+def test_reopen_of_a_descriptor_changes_nothing(pipe):
+    _, writing = pipe
+    writer = Writer(writing)
+    writer.reopen()
+    assert writer.fd == writing
+
+
+def test_a_reopen_that_fails_says_so_and_keeps_the_old_file(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    writer = Writer(str(folder / "log"))
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError, match="logs/log"):
+        writer.reopen()
+    writer.put(b"still\n")
+    assert writer.close(PATIENCE)
+    assert (tmp_path / "moved" / "log").read_bytes() == b"still\n"
+
+
+def test_a_path_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        Writer(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="nowhere/log"):
+        Writer(str(tmp_path / "nowhere" / "log"))
+
+
+def test_a_fifo_without_a_reader_is_an_error_and_not_a_hang(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="fifo") as caught:
+        Writer(str(path))
+    assert caught.value.errno == errno.ENXIO
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        writer = Writer(str(path))
+        assert os.get_blocking(writer.fd)
+        writer.put(b"line\n")
+        assert writer.close(PATIENCE)
+        assert os.read(reading, 100) == b"line\n"
+    finally:
+        os.close(reading)
+
+
+def test_its_repr_tells_an_operator_how_it_is(pipe):
+    _, writing = pipe
+    assert repr(Writer(writing)) == f"<Writer fd {writing} absent queued=0 lost=0>"
