@@ -67,7 +67,7 @@ def compile_format(format: str) -> Render:
     quotes = literal.count('"')
     # If all that is literal is harmless, a whole line can be proved harmless at once, which is most of what
     # makes a line cheap: printable ASCII, no backslash, and no quotes but the literal ones.
-    harmless = literal.isascii() and literal.isprintable() and "\\" not in literal
+    harmless = literal.isascii() and literal.isprintable()
 
     def render(environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int) -> bytes:
         values = [getter(environ, status, headers, body_bytes, duration_ns) for getter in getters]

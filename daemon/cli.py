@@ -65,8 +65,10 @@ Examples:
   miniwsgi check -c /etc/miniwsgi/shop.toml
 
 {EXIT_STATUSES}
-Completion for bash (zsh and fish alike), in ~/.bashrc:
-  eval "$(_MINIWSGI_COMPLETE=bash_source miniwsgi)"
+Completion, in the shell's start-up file:
+  bash  eval "$(_MINIWSGI_COMPLETE=bash_source miniwsgi)"
+  zsh   eval "$(_MINIWSGI_COMPLETE=zsh_source miniwsgi)"
+  fish  _MINIWSGI_COMPLETE=fish_source miniwsgi | source
 """,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
@@ -133,7 +135,7 @@ Examples:
 )
 @configuration_options
 def check(**options: Any) -> None:
-    """Validate the configuration, import the application; serve nothing.
+    """Validate the configuration; import the application.
 
     The application is imported as it would be for serving: by the interpreter, in the directory and with the
     environment that the configuration names. Nothing listens, and nothing that runs is disturbed.
@@ -206,7 +208,7 @@ def config_loader(options: dict[str, Any]) -> Callable[[], Config]:
 
     flags = flags_from(options)
     environ = dict(os.environ)
-    directory = working_directory(environ)
+    directory, uid = working_directory(environ), os.geteuid()
     path: str | None = options["config"]
     named = {"app.module", "app.factory"} & flags.keys()
     named |= {"MINIWSGI_APP_MODULE", "MINIWSGI_APP_FACTORY"} & environ.keys()
@@ -220,7 +222,7 @@ def config_loader(options: dict[str, Any]) -> Callable[[], Config]:
         path = DEFAULT_PATH
     if path is not None:
         path = os.path.join(directory, path)
-    return lambda: load(path, flags, environ, directory=directory)
+    return lambda: load(path, flags, environ, directory=directory, uid=uid)
 
 
 def load_or_exit(load: Callable[[], Config]) -> Config:
@@ -282,7 +284,43 @@ def _colour_output() -> bool:
 # --- pool single -----------------------------------------------------------------------------------
 def serve_single(config: Config) -> int:
     """Serve in this very process, without a master. Returns the exit status."""
-    raise NotImplementedError
+    from miniwsgi.metrics.scoreboard import Board
+
+    from .config import application_environment, worker_settings
+    from .logs import detect_journal
+    from .master.configurations import socket_options
+    from .master.listeners import BindError, open_listeners
+    from .master.process import StartError, drop_privileges
+    from .master.systemd import listen_fds
+    from .worker.lifecycle import run_single
+
+    server = config.server
+    if server.umask is not None:
+        os.umask(server.umask)
+    try:
+        listeners = open_listeners(server.bind, socket_options(config), passed=listen_fds(os.environ))
+        drop_privileges(server.user, server.group)
+    except (BindError, StartError) as error:
+        complain(str(error))
+        return EXIT_RUNTIME
+    board = Board.create()
+    settings = worker_settings(
+        config,
+        generation=1,
+        listeners=[listener.for_workers() for listener in listeners],
+        scoreboard_fd=board.fd,
+        journal=detect_journal(),
+    )
+    for listener in listeners:
+        listener.socket.detach()  # the worker closes it when it stops; the path stays ours to remove
+    environment = application_environment(config, os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        return run_single(settings)
+    finally:
+        for listener in listeners:
+            listener.close()
 
 
 def main() -> NoReturn:

@@ -76,6 +76,7 @@ HELP = {
     "server.pool": "epoll: many connections, threads when the application blocks. prefork: one request at a "
     "time. fork: a process a connection. single: one foreground process, for debuggers.",
     "server.reload_on_change": "Reload when source files change. For development; needs miniwsgi[dev].",
+    "server.user": "The user to become once the listeners are open.",
     "server.umask": "The file mode creation mask, such as 0027.",
     "control.socket": "The Unix socket of the control API.",
     "metrics.bind": "Where Prometheus metrics and health endpoints are served.",

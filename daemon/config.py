@@ -7,7 +7,6 @@ where the daemon was started. It reads files and accounts: call it off the event
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from .config_file import read_file
 from .config_keys import KEYS, SECTIONS
 from .config_kinds import MismatchError, Variables
 from .config_machine import working_directory
+from .config_near import near_miss, near_variable
 from .config_problems import ConfigError, Mistake, Problem
 from .settings import Listener, Settings
 
@@ -88,14 +88,16 @@ def load(
     environ: Mapping[str, str],
     *,
     directory: str | None = None,
+    uid: int | None = None,
 ) -> Config:
     """Read, merge and validate.
 
     `flags` maps key paths to texts as given on the command line, to lists of them, or (app.env) to a dict;
-    other TOML values are taken as they are. `directory` is where the daemon was started: pass the same one at
-    each reload, as the current directory's name may mean another by then. Raises ConfigError.
+    other TOML values are taken as they are. `directory` and `uid` are where and as whom the daemon was started.
+    Pass the same at each reload: by then a link may lead elsewhere, and the daemon is `server.user`. Raises
+    ConfigError.
     """
-    loader = _Loader(environ, directory or working_directory(environ))
+    loader = _Loader(environ, directory or working_directory(environ), os.geteuid() if uid is None else uid)
     if path is not None:
         path = os.path.join(loader.directory, path)
         loader.read_file(path)
@@ -107,9 +109,10 @@ def load(
 class _Loader:
     """One load: the values so far, where they are from, and the mistakes."""
 
-    def __init__(self, environ: Mapping[str, str], directory: str) -> None:
+    def __init__(self, environ: Mapping[str, str], directory: str, uid: int) -> None:
         self.environ = environ
         self.directory = directory
+        self.uid = uid
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = dict.fromkeys(KEYS, "default")
         self.problems: list[Problem] = []
@@ -145,11 +148,8 @@ class _Loader:
         for name, text in self.environ.items():
             if key := variables.get(name):
                 self.set(key, key.kind.from_text(text), "environment", name, self.directory)
-            elif name.startswith(tuple(f"MINIWSGI_{section.upper()}_" for section in SECTIONS)):
-                # Kubernetes makes MINIWSGI_SERVER_SERVICE_HOST and …_PORT of a service miniwsgi-server.
-                near = difflib.get_close_matches(name, variables, 1, 0.8)
-                if near and "_SERVICE_" not in name and "_PORT" not in name:
-                    self.notes.append(f"the environment variable {name} is not used: did you mean {near[0]}?")
+            elif name.startswith("MINIWSGI_") and (near := near_variable(name)):
+                self.notes.append(f"the environment variable {name} is not used: did you mean {near}?")
 
     def read_flags(self, flags: Mapping[str, object]) -> None:
         for key_path, value in flags.items():
@@ -189,7 +189,7 @@ class _Loader:
     def finish(self, path: str) -> Config:
         for key in KEYS.values():
             if key.path not in self.values:
-                around = Surroundings(self.environ, self.directory, self.values)
+                around = Surroundings(self.environ, self.directory, self.uid, self.values)
                 self.values[key.path] = key.compute(around) if key.compute else key.default
         file_variables = self.read_variables()
         self.cross_check()
@@ -256,21 +256,6 @@ class _Loader:
         key = KEYS[key_path]
         named = {"file": self.path, "environment": key.variable, "flag": key.flag or "command line"}
         return named.get(self.origins[key_path], "default")
-
-
-def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
-    """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
-    section, dot, name = key_path.partition(".")
-    if mistake is Mistake.UNKNOWN_SECTION:
-        near = difflib.get_close_matches(section, SECTIONS, 1, 0.6)
-        return f"did you mean [{near[0]}]?" if near else "the sections are " + ", ".join(SECTIONS)
-    last = name if dot else section
-    same_name = [key.path for key in KEYS.values() if key.name == last]
-    same_section = [key.path for key in KEYS.values() if key.section == section]
-    in_section = difflib.get_close_matches(key_path, same_section, 1, 0.75)
-    anywhere = difflib.get_close_matches(last, [key.name for key in KEYS.values()], 1, 0.75)
-    near = same_name or in_section or [key.path for key in KEYS.values() if key.name in anywhere][:1]
-    return "did you mean " + " or ".join(near) + "?" if near else ""
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -11,19 +11,26 @@ import os
 import pwd
 import re
 
-from .config_kinds import Kind, MismatchError
+from .config_kinds import Kind, MismatchError, quoted
 
 
 class Bind(Kind[str]):
     """Where to listen: HOST:PORT, [IPv6]:PORT, :PORT, unix:/path, unix:@abstract, fd:N, systemd:NAME."""
 
     name = "address"
+    plural = "addresses"
     expected = '"HOST:PORT", ":PORT", "[IPV6]:PORT", "unix:/path", "unix:@name", "fd:N" or "systemd:NAME"'
 
     def __init__(self, off: bool = False) -> None:
         self._off = off
         if off:
             self.expected = f'{Bind.expected}, or "off"'
+
+    def accepts(self) -> str:
+        return "or off" if self._off else ""
+
+    def show(self, value: str) -> str:
+        return '"off"' if self._off and not value else quoted(value)
 
     def parse(self, value: object, base: str) -> str:
         if self._off and (value is False or value in ("off", "")):
@@ -59,7 +66,7 @@ class Bind(Kind[str]):
         if not match:
             if re.fullmatch(r"[0-9]{1,5}", value):
                 raise MismatchError(f'{self.expected} (for port {value} on every address: ":{value}")')
-            if value.count(":") > 1 and "[" not in value:
+            if value.count(":") > 1 and re.fullmatch(r"[0-9A-Fa-f:.]+", value):
                 raise MismatchError('an IPv6 address in brackets: "[::1]:8000"')
             raise MismatchError(self.expected)
         host, port = match[1], int(match[2])
@@ -82,6 +89,7 @@ class Peer(Kind[str]):
     """Whom to trust: an address, a network, or "unix" for every peer on a Unix socket."""
 
     name = "address or network"
+    plural = "addresses and networks"
     expected = 'an IP address, a network such as "10.0.0.0/8", or "unix"'
 
     def parse(self, value: object, base: str) -> str:

@@ -138,7 +138,12 @@ class Server:
         "always runs on the main thread.",
         flag="--threads",
     )
-    user: str = key(Account("user"), "", "The user to become once the listeners are open.", flag="--user")
+    user: str = key(
+        Account("user"),
+        "",
+        "The user to become once the listeners are open. A reload reads the configuration as this user.",
+        flag="--user",
+    )
     group: str = key(Account("group"), "", "The group to become; default: that of `user`.", flag="--group")
     umask: int | None = key(
         Mode(optional=True),
@@ -303,7 +308,7 @@ class Control:
         "The Unix socket of the control API. By default control.sock in $RUNTIME_DIRECTORY (systemd's "
         "RuntimeDirectory=), as root in /run/miniwsgi, otherwise in $XDG_RUNTIME_DIR/miniwsgi; off without these.",
         flag="--control",
-        compute=lambda around: machine.control_socket(around.environ),
+        compute=lambda around: machine.control_socket(around.environ, around.uid),
         computed="control.sock in the runtime directory",
     )
     mode: int = key(Mode(), 0o660, "Permission bits of the socket.")

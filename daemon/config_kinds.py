@@ -40,6 +40,7 @@ class Kind(Generic[T]):
     """One kind of value. `name` is what the reference calls it, `expected` completes "expected …"."""
 
     name = "text"
+    plural = ""  # where it is not the name with an s
     expected = "a text"
     many = False  # given more than once on a command line, the values make a list
 
@@ -80,6 +81,9 @@ class Text(Kind[str]):
         self._check = check
         self._off = off
 
+    def accepts(self) -> str:
+        return "or off" if self._off else ""
+
     def parse(self, value: object, base: str) -> str:
         if self._off and (value is False or value in ("off", "")):
             return ""
@@ -103,7 +107,7 @@ class Choice(Kind[str]):
         self.expected = " | ".join(word if word in ("true", "false") else f'"{word}"' for word in words)
 
     def accepts(self) -> str:
-        return " | ".join(f"`{word}`" for word in self.words)
+        return ", ".join(f"`{word}`" for word in self.words)
 
     def parse(self, value: object, base: str) -> str:
         word = str(value).lower() if isinstance(value, (str, bool)) else ""
@@ -116,8 +120,11 @@ class Choice(Kind[str]):
 
 
 class Boolean(Kind[bool]):
-    name = "true | false"
+    name = "switch"
     expected = "true or false"
+
+    def accepts(self) -> str:
+        return "`true`, `false`"
 
     def parse(self, value: object, base: str) -> bool:
         if not isinstance(value, bool):
@@ -170,6 +177,10 @@ class Path(Kind[str]):
         if off:
             self.expected += ' or "off"'
 
+    def accepts(self) -> str:
+        also = [f"`{word}`" for word in self._words] + ["off"] * self._off
+        return "or " + ", ".join(also) if also else ""
+
     def parse(self, value: object, base: str) -> str:
         if self._off and (value is False or value in ("off", "")):
             return ""
@@ -217,7 +228,7 @@ class Many(Kind[tuple[str, ...]]):
 
     def __init__(self, item: Kind[str], low: int = 0) -> None:
         self.item, self.low = item, low
-        self.name = f"list of {item.name}s"
+        self.name = f"list of {item.plural or item.name + 's'}"
         self.expected = f"a list, each item {item.expected}"
 
     def parse(self, value: object, base: str) -> tuple[str, ...]:

@@ -87,12 +87,12 @@ def interpreter() -> str:
     return sys.executable
 
 
-def control_socket(environ: Mapping[str, str]) -> str:
+def control_socket(environ: Mapping[str, str], uid: int) -> str:
     """Where the control socket goes: the runtime directory of the unit, of root or of the user; or ""."""
     given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5): ":" joins several
     if given.startswith("/"):
         return f"{given}/control.sock"
-    if os.geteuid() == 0:
+    if uid == 0:
         return f"{SYSTEM_RUNTIME_DIRECTORY}/control.sock"
     own = environ.get("XDG_RUNTIME_DIR", "")
     return f"{own}/miniwsgi/control.sock" if own.startswith("/") else ""

@@ -23,6 +23,7 @@ SIZES = {
     "kib": 1024,
     "mib": 1024**2,
     "gib": 1024**3,
+    "tib": 1024**4,
 }
 DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", re.ASCII)
@@ -70,7 +71,7 @@ class Number(Kind[Any]):
         if self.off and not value:
             return '"off"'
         text = self.plain(value)
-        return text if text.isdigit() else f'"{text}"'
+        return f'"{text}"' if " " in text or text[-1].isalpha() else text
 
 
 class Integer(Number):
@@ -98,7 +99,7 @@ class Size(Number):
 
     def plain(self, value: float) -> str:
         whole = int(value)
-        for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        for unit, factor in (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
             if whole and whole % factor == 0:
                 return f"{whole // factor} {unit}"
         return str(whole)
@@ -131,7 +132,7 @@ class Duration(Number):
         milliseconds = f"{value * 1000:g}"
         if float(milliseconds) * DURATIONS["ms"] == value:
             return f"{milliseconds}ms" if value else "0"
-        return f"{value!r}s"
+        return repr(value)
 
     def number(self, value: object) -> float:
         if isinstance(value, (int, float)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from .config_declaration import Key
 from .config_keys import KEYS, SECTIONS
 
@@ -81,20 +79,21 @@ def reference() -> str:
     """The whole page."""
     parts = [HEAD]
     for section, kind in SECTIONS.items():
-        parts.append(f"\n## [{section}]\n\n{(kind.__doc__ or '').splitlines()[0]}\n")
-        parts += [_entry(key) for key in KEYS.values() if key.section == section]
+        summary = (kind.__doc__ or "").splitlines()[0]
+        parts.append(f"\n## [{section}]\n\n{summary}\n\n")
+        parts.append("| Key | Value | Default | What it is |\n|---|---|---|---|\n")
+        parts += [_row(key) for key in KEYS.values() if key.section == section]
     return "".join(parts)
 
 
-def _entry(key: Key) -> str:
-    facts = [f"{key.kind.name}", f"default: {_default(key)}"]
-    if accepted := key.kind.accepts():
-        facts.insert(1, accepted)
-    if key.flag:
-        facts.append("argument `MODULE:CALLABLE`" if key.flag == "MODULE" else f"flag `{key.flag}`")
-    text = textwrap.fill(key.doc, 110, break_on_hyphens=False, break_long_words=False)
-    return f"\n### `{key.path}`\n\n{text}\n\n{' · '.join(facts)}\n"
+def _row(key: Key) -> str:
+    flag = f"<br>`{key.flag}`" if key.flag else ""
+    accepts = key.kind.accepts()
+    value = f"{key.kind.name}{', ' if accepts.startswith('or ') else ': ' if accepts else ''}{accepts}"
+    default = key.computed or f"`{key.kind.show(key.default)}`"
+    return f"| `{key.path}`{flag} | {value} | {default} | {_escaped(key.doc)} |\n"
 
 
-def _default(key: Key) -> str:
-    return key.computed or f"`{key.kind.show(key.default)}`"
+def _escaped(text: str) -> str:
+    """A `|` ends a cell, and a `*` before a name begins emphasis."""
+    return text.replace("|", "\\|").replace("*", "\\*")

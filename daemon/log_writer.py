@@ -92,6 +92,7 @@ class Writer:
         self._capacity = capacity
         self._capacity_bytes = capacity * QUEUED_BYTES_A_LINE
         self._linger = linger_seconds
+        self._gathered = capacity // 4
         self._whole_bytes = _whole_bytes(self.fd)
         self._after_fork()
         start_afresh_in_children(self)
@@ -135,6 +136,8 @@ class Writer:
             elif self._asleep:
                 self._asleep = False
                 self._wake_up()
+            elif queued == self._gathered:
+                self._wake_up()  # enough have gathered: linger no longer
 
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until all lines queued so far are written or given up; if they are."""
@@ -221,7 +224,7 @@ class Writer:
                     return
             if asleep:
                 self._wake.acquire()
-            if self._linger and not self._waiters:
+            if self._linger and not self._waiters and len(self._queue) <= self._gathered:
                 self._wake.acquire(timeout=self._linger)
             self._drain()
 

@@ -24,18 +24,19 @@ _CHUNK_LINE = re.compile(
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 MAX_CHUNK_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 16384
+_SMALL_BYTES = 512  # pieces below this are kept together
 MAX_EXTENSION_BYTES = 65536  # of one body: extensions cost the sender little and us a search each
 
 
 class Spool:
-    """Where a body is collected. Raises OSError from `write` and `file` when the spool directory is full."""
+    """Where a body is collected. Raises OSError from `write` and `complete` when the spool directory is full."""
 
     __slots__ = ("_directory", "_file", "_memory_bytes", "_parts", "size")
 
     def __init__(self, memory_bytes: int, directory: str | None = None) -> None:
         self._memory_bytes = memory_bytes
         self._directory = directory
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self._file: IO[bytes] | None = None
         self.size = 0
 
@@ -44,11 +45,22 @@ class Spool:
         if self._file is not None:
             self._file.write(data)
             return
-        self._parts.append(data)
+        parts = self._parts
+        if len(data) >= _SMALL_BYTES or not parts:
+            parts.append(data)
+        elif type(parts[-1]) is bytearray:
+            parts[-1] += data
+        else:  # a body that comes two bytes at a time must not need thirty times its size
+            parts.append(bytearray(data))
         if self.size > self._memory_bytes:
             self._file = tempfile.TemporaryFile(dir=self._directory, prefix="miniwsgi-body-")
-            self._file.write(b"".join(self._parts))
+            self._file.write(b"".join(parts))
             self._parts = []
+
+    def complete(self) -> None:
+        """The last byte is here; what cannot be kept must be known now, not when the application reads."""
+        if self._file is not None:
+            self._file.flush()
 
     def file(self) -> IO[bytes]:
         """The whole body, from its beginning."""
@@ -60,7 +72,10 @@ class Spool:
     def close(self) -> None:
         self._parts = []
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError:  # it had something left to write, which nobody wants any more
+                pass
 
 
 class Sized:
@@ -161,7 +176,7 @@ class Chunked:
 
     def _refuse_early(self, rest: bytes) -> None:
         """A line that will never be right need not be waited for."""
-        if len(rest) > MAX_CHUNK_LINE_BYTES:
+        if len(rest) > MAX_CHUNK_LINE_BYTES + 1:  # one more: the line's CR may be here
             raise ProtocolError(400, "chunk line too long")
         if b"\n" in rest or b"\r" in rest[:-1]:
             raise ProtocolError(400, "bare CR or LF in chunk framing")

@@ -32,14 +32,18 @@ class Event(Enum):
     REQUEST_DONE = auto()  # the last byte of a request
     FINISHED = auto()  # the response is complete, the connection goes on
     FINISHED_LAST = auto()  # the response is complete and was the last
+    EMPTY_LINE = auto()  # nothing but an empty line in front of a request
     ERROR = auto()  # a ProtocolError was raised
+    CLOSE = auto()  # `close` was called
 
 
 STATES: dict[tuple[State, Event], State] = {
+    (State.IDLE, Event.EMPTY_LINE): State.IDLE,
     (State.IDLE, Event.BYTES): State.HEAD,
     (State.IDLE, Event.HEAD_DONE): State.BODY,
     (State.IDLE, Event.REQUEST_DONE): State.ANSWERING,
     (State.IDLE, Event.ERROR): State.CLOSED,
+    (State.HEAD, Event.EMPTY_LINE): State.IDLE,
     (State.HEAD, Event.BYTES): State.HEAD,
     (State.HEAD, Event.HEAD_DONE): State.BODY,
     (State.HEAD, Event.REQUEST_DONE): State.ANSWERING,
@@ -51,6 +55,7 @@ STATES: dict[tuple[State, Event], State] = {
     (State.ANSWERING, Event.FINISHED): State.IDLE,
     (State.ANSWERING, Event.FINISHED_LAST): State.CLOSED,
     (State.CLOSED, Event.BYTES): State.CLOSED,
+    **{(state, Event.CLOSE): State.CLOSED for state in State},
 }
 
 _IDLE, _HEAD, _BODY, _ANSWERING, _CLOSED = State
@@ -147,6 +152,7 @@ class Connection:
             self.body = None
 
     def _parse_head(self, data: bytes) -> bool:
+        self.line = None
         try:
             while data[:2] == b"\r\n" and self._empty_lines < _LEADING_EMPTY_LINES:
                 data = data[2:]  # RFC 9112 section 2.2: empty lines before a request line
@@ -159,15 +165,14 @@ class Connection:
             limits = self.limits
             if line_end > limits.request_line_bytes:
                 raise ProtocolError(414, f"a request line of {line_end} bytes")
+            self.line = line = parse_request_line(data[:line_end])
             if end - line_end > limits.fields_bytes:
                 raise ProtocolError(431, f"fields of {end - line_end} bytes")
-            line = parse_request_line(data[:line_end])
             raw = data[line_end : end + 4]
             head = self.head
             if head is None or head.raw != raw or head.http11 is not line.http11:
                 head = Head(raw, parse_fields(raw[2:-4], limits), line.http11, limits)
                 self.head = head
-            self.line = line
             rest = data[end + 4 :]
             if not (head.length or head.chunked):
                 self.pending = rest
@@ -197,9 +202,11 @@ class Connection:
         if line_end > limits.request_line_bytes or (line_end < 0 and len(data) > limits.request_line_bytes + 1):
             raise ProtocolError(414, f"a request line of more than {limits.request_line_bytes} bytes")
         if line_end >= 0:
-            parse_request_line(data[:line_end])  # an error need not wait for the rest
+            self.line = parse_request_line(data[:line_end])  # an error need not wait for the rest
             if len(data) - line_end > limits.fields_bytes + 4:
                 raise ProtocolError(431, f"fields of more than {limits.fields_bytes} bytes")
+            if len(data) - data.rfind(b"\r\n") > limits.field_bytes + 3:  # its own CRLF and the next one's CR
+                raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
         if b"\n" in (bare := data.replace(b"\r\n", b"")) or b"\r" in bare[:-1]:
             raise ProtocolError(400, "bare CR or bare LF in the head")
         self.pending = data
@@ -210,13 +217,15 @@ class Connection:
         self.received += len(data)
         self.wants_continue = False
         assert self._body_reader is not None
+        assert self.body is not None
         try:
             rest = self._body_reader.feed(data)
+            if rest is None:
+                return False
+            self.body.complete()
         except (ProtocolError, OSError):
             self._fail()
             raise
-        if rest is None:
-            return False
         self._body_reader = None
         self.pending = rest
         self.state = _ANSWERING

@@ -7,6 +7,7 @@ remembered in bounded tables: clients repeat themselves.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,11 +24,14 @@ _REQUEST_LINE = re.compile(
 )
 _NAME = re.compile(_TOKEN)
 
-# absolute-form = absolute-URI (RFC 9112 section 3.2.2), of which the authority may not carry userinfo
-_ABSOLUTE = re.compile(r"(?i:https?)://([^/?]+)([^?]*)(?:\?(.*))?")
+# absolute-form = absolute-URI (RFC 9112 section 3.2.2), of which the authority may not carry userinfo; an empty host is
+# not one (RFC 9110 section 4.2.1)
+_ABSOLUTE = re.compile(r"(?i:https?)://([^/?:][^/?]*)([^?]*)(?:\?(.*))?")
 
 # Host = uri-host [ ":" port ] (RFC 9110 section 7.2; reg-name and IP-literal of RFC 3986 section 3.2.2)
-_HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")
+_HOST = re.compile(
+    r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::[0-9]*)?",
+)
 
 # What a field line may hold: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5). All else but CR LF is an error.
 _FIELD_BYTES: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -38,6 +42,7 @@ _TEXT_BYTES = 200
 _KEPT_NAMES = 2048
 _KEPT_NAME_CHARS = 64
 _KEPT_HOSTS = 256
+_KEPT_HOST_CHARS = 255
 _MAX_LENGTH_DIGITS = 18
 
 
@@ -128,7 +133,7 @@ class _Names(dict[str, str]):
     """Field name as sent → meta-variable name, validated once. KeyError: look closer (invalid, or to be dropped)."""
 
     def __missing__(self, name: str) -> str:
-        key = _meta_variable(name)
+        key = _meta_variable(name) if _NAME.fullmatch(name) else None
         if key is None:
             raise KeyError(name)
         if len(name) <= _KEPT_NAME_CHARS and len(self) < _KEPT_NAMES:
@@ -138,8 +143,6 @@ class _Names(dict[str, str]):
 
 def _meta_variable(name: str) -> str | None:
     """None for a name that is dropped: with "_" it would shadow the hyphenated field, and Proxy would be HTTP_PROXY."""
-    if not _NAME.fullmatch(name):
-        raise ProtocolError(400, "invalid field name")
     key = name.upper().replace("-", "_")
     if "_" in name or key == "PROXY":
         return None
@@ -184,6 +187,8 @@ def _parse_fields_closely(lines: list[str]) -> dict[str, str]:
         name, colon, value = line.partition(":")
         if not colon:
             raise ProtocolError(400, "a field line without a colon (or a folded one)")
+        if not _NAME.fullmatch(name):
+            raise ProtocolError(400, "invalid field name")
         key = _meta_variable(name)
         if key is None:
             continue
@@ -282,8 +287,14 @@ _hosts: set[str] = set()
 def _valid_host(host: str) -> bool:
     if host in _hosts:
         return True
-    if not _HOST.fullmatch(host):
+    match = _HOST.fullmatch(host)
+    if match is None:
         return False
-    if len(_hosts) < _KEPT_HOSTS:
+    if match["ipv6"] is not None:
+        try:
+            ipaddress.IPv6Address(match["ipv6"])
+        except ValueError:
+            return False
+    if len(_hosts) < _KEPT_HOSTS and len(host) <= _KEPT_HOST_CHARS:
         _hosts.add(host)
     return True

@@ -37,12 +37,12 @@ class _Kind(IntEnum):
     DATE = 2
     SERVER = 3
     HOP = 4
-    CLOSE = 5  # "Connection: close": hop-by-hop like the others, but the wish is honoured
 
 
 _STATUS = re.compile(r"[1-9][0-9][0-9] [\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_LENGTH_VALUE = re.compile(r"[0-9]{1,18}")
 _HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
     "te", "trailer", "trailers", "transfer-encoding", "upgrade",
@@ -53,7 +53,7 @@ _KEPT_CHARS = 256
 
 _statuses: dict[str, tuple[int, bytes]] = {}
 _fields: dict[tuple[str, str], tuple[bytes, int]] = {}
-_PLAIN, _LENGTH, _DATE, _SERVER, _HOP, _CLOSE = (int(kind) for kind in _Kind)
+_PLAIN, _LENGTH, _DATE, _SERVER, _HOP = (int(kind) for kind in _Kind)
 
 _OWN_DATE, _OWN_SERVER = 1, 2
 _NONE, _SIZED, _CHUNKED, _CLOSE_BODY = Body
@@ -88,16 +88,19 @@ class ServerFields:
 
 def status_line(status: str) -> tuple[int, bytes]:
     """Code and status line of a WSGI status ("200 OK"). Raises BadResponse."""
-    found = _statuses.get(status)
-    if found is None:
-        if not isinstance(status, str):
-            raise BadResponse(f"the status is a {type(status).__name__}, not a str")
-        if not _STATUS.fullmatch(status):
-            raise BadResponse(f"the status {status!r} is not three digits, a space and a reason")
-        found = int(status[:3]), f"HTTP/1.1 {status}\r\n".encode("latin-1")
-        if len(_statuses) < _KEPT:
-            _statuses[status] = found
+    if not isinstance(status, str):
+        raise BadResponse(f"the status is a {type(status).__name__}, not a str")
+    if not _STATUS.fullmatch(status):
+        raise BadResponse(f"the status {status!r} is not three digits, a space and a reason")
+    found = int(status[:3]), _wire("HTTP/1.1 ", status)
+    if len(_statuses) < _KEPT and len(status) <= _KEPT_CHARS:
+        _statuses[status] = found
     return found
+
+
+def _wire(*parts: str) -> bytes:
+    """A line. Joined, not formatted: a subclass of str may format itself as something else than was checked."""
+    return "".join((*parts, "\r\n")).encode("latin-1")
 
 
 def _field(item: Any) -> tuple[bytes, int]:
@@ -112,14 +115,11 @@ def _field(item: Any) -> tuple[bytes, int]:
     if not _VALUE.fullmatch(value):
         raise BadResponse(f"the response header {name} has a character that cannot be sent: {value!r}")
     lower = name.lower()
-    if lower in _HOP_BY_HOP:
-        kind = _Kind.CLOSE if lower == "connection" and "close" in value.lower() else _Kind.HOP
-    else:
-        kind = _KINDS.get(lower, _Kind.PLAIN)
-    if kind is _Kind.LENGTH and not (value.isascii() and value.isdigit()):
+    kind = _Kind.HOP if lower in _HOP_BY_HOP else _KINDS.get(lower, _Kind.PLAIN)
+    if kind is _Kind.LENGTH and not _LENGTH_VALUE.fullmatch(value):
         raise BadResponse(f"Content-Length is {value!r}, not a number of bytes")
-    found = f"{name}: {value}\r\n".encode("latin-1"), int(kind)
-    if len(value) <= _KEPT_CHARS and lower != "set-cookie":
+    found = _wire(name, ": ", value), int(kind)
+    if len(name) + len(value) <= _KEPT_CHARS and lower != "set-cookie":
         if len(_fields) >= _KEPT:
             _fields.clear()
         _fields[name, value] = found
@@ -129,13 +129,15 @@ def _field(item: Any) -> tuple[bytes, int]:
 class Encoded:
     """A status and fields that may go on the wire: checked, encoded, framing still open."""
 
-    __slots__ = ("close", "code", "dropped", "length", "own", "parts")
+    __slots__ = ("code", "dropped", "length", "own", "parts")
 
     def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
         """Raises BadResponse."""
-        self.code, line = _statuses.get(status) or status_line(status)
+        try:
+            self.code, line = _statuses.get(status) or status_line(status)
+        except TypeError:  # not even hashable
+            self.code, line = status_line(status)
         self.length: int | None = None  # as the application announced it
-        self.close = False
         self.own = _OWN_DATE | _OWN_SERVER
         self.dropped: list[str] | None = None  # hop-by-hop fields, which are not an application's
         parts = self.parts = [line]
@@ -146,7 +148,7 @@ class Encoded:
                 encoded, kind = _field(item)
             if kind:
                 self._special(item, kind)
-                if kind in {_LENGTH, _HOP, _CLOSE}:
+                if kind in (_LENGTH, _HOP):
                     continue
             parts.append(encoded)
 
@@ -161,7 +163,6 @@ class Encoded:
         elif kind == _SERVER:
             self.own &= ~_OWN_SERVER
         else:
-            self.close = self.close or kind == _CLOSE
             self.dropped = [*(self.dropped or []), item[0]]
 
 
@@ -176,8 +177,6 @@ def frame(
     parts = encoded.parts
     code = encoded.code
     announced = encoded.length
-    if encoded.close:
-        persistent = False
     body = _SIZED
     if code < 200 or code == 204:
         body, announced = _NONE, None
@@ -226,5 +225,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def early_hints(headers: list[tuple[str, str]]) -> bytes:
-    """A 103 response (RFC 8297). Raises BadResponse."""
-    return b"HTTP/1.1 103 Early Hints\r\n" + b"".join(_field(item)[0] for item in headers) + b"\r\n"
+    """A 103 response (RFC 8297), without fields that would frame it. Raises BadResponse."""
+    encoded = [line for line, kind in map(_field, headers) if kind not in (_LENGTH, _HOP)]
+    return b"HTTP/1.1 103 Early Hints\r\n" + b"".join(encoded) + b"\r\n"

@@ -82,9 +82,7 @@ class Changes:
         if event.slot is not None and not workers:
             self.crew.actions.append(Refused(f"slot {event.slot} has no worker that runs"))
             return
-        operation = self._accept(
-            Kind.RESTART, event.who, "" if event.slot is None else f"of slot {event.slot}"
-        )
+        operation = self._accept(Kind.RESTART, event.who, "" if event.slot is None else f"of slot {event.slot}")
         operation.total = len(workers)
         for worker in workers:
             worker.leaving, worker.operation = "restart", operation.id

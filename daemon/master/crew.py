@@ -53,7 +53,7 @@ class GenerationState(Enum):
 
 
 class Deadline:
-    """When those that share it are killed. Extended, never shortened but by `cap`."""
+    """When those that share it are killed. It is only ever extended."""
 
     __slots__ = ("at",)
 
@@ -65,9 +65,6 @@ class Deadline:
 
     def extend(self, at: float) -> None:
         self.at = max(self.at, at)
-
-    def cap(self, at: float) -> None:
-        self.at = min(self.at, at)
 
 
 @dataclass(slots=True, eq=False)
@@ -229,11 +226,7 @@ class Crew:
     def forget_dead_generations(self, *kept: Generation | None) -> None:
         """Drop those that have neither launcher nor worker."""
         for generation in list(self.generations.values()):
-            if (
-                generation.state is GenerationState.DEAD
-                and generation not in kept
-                and not self.of(generation.number)
-            ):
+            if generation.state is GenerationState.DEAD and generation not in kept and not self.of(generation.number):
                 del self.generations[generation.number]
 
     # --- verbs: each changes the table and records the order ---

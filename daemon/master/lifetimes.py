@@ -76,9 +76,7 @@ class Lifetimes:
             return
         self.crew.enter(worker, WorkerState.READY)
         seconds = worker.since - worker.forked_at
-        self.crew.log(
-            "info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s"
-        )
+        self.crew.log("info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
         if worker.probe and self.turnover.is_candidate(worker.generation):
             self.turnover.take_over(worker)
 
@@ -114,9 +112,7 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.READY)
         if worker is not None and not worker.leaving:
             worker.leaving = f"recycled ({event.reason})"
-            self.crew.log(
-                "info", f"{worker.name} is to be replaced: it has reached its limit of {event.reason}"
-            )
+            self.crew.log("info", f"{worker.name} is to be replaced: it has reached its limit of {event.reason}")
 
     def timed_out(self, event: ev.RequestTimedOut) -> None:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.DRAINING)
@@ -160,9 +156,7 @@ class Lifetimes:
             if _passed(self._reap_deadline(worker), now):
                 self._kill_launcher_of(worker, f"has not reaped {worker.name}")
             if worker.deadline is not None and worker.deadline.at <= now:
-                crew.log(
-                    "warning", f"{worker.name} has not finished in time (graceful_timeout); it is killed"
-                )
+                crew.log("warning", f"{worker.name} has not finished in time (graceful_timeout); it is killed")
                 crew.kill(worker, worker.leaving, stacks=True)
         for generation in crew.generations.values():
             if _passed(self._exit_deadline(generation), now):
@@ -219,9 +213,7 @@ class Lifetimes:
         else:
             delay = slot.reserve(now, now - worker.forked_at)
             first = slot.failures == 1
-            crew.log(
-                "error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else ""
-            )
+            crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else "")
             self._lost(worker, error, traceback)
 
 

@@ -82,15 +82,11 @@ class Stopping:
             self._finish(now)
         if self.phase is Phase.FINISHING and now >= self._until:
             names = ", ".join(worker.name for worker in crew.workers())
-            crew.log(
-                "warning", f"not finished within {self._graceful:g} s (graceful_timeout), killed: {names}"
-            )
+            crew.log("warning", f"not finished within {self._graceful:g} s (graceful_timeout), killed: {names}")
             self.at_once("stop")
         if self.phase is Phase.KILLING and now >= self._until:
             self._kill_launchers(now)
-        gone = not any(crew.workers()) and not any(
-            generation.has_launcher for generation in crew.generations.values()
-        )
+        gone = not any(crew.workers()) and not any(generation.has_launcher for generation in crew.generations.values())
         if gone and self.phase in {Phase.FINISHING, Phase.KILLING}:
             self._end()
 
@@ -101,8 +97,6 @@ class Stopping:
         for worker in crew.workers():
             if worker.state is WorkerState.READY:
                 crew.finish(worker, self._graceful)
-            elif worker.deadline is not None:
-                worker.deadline.cap(self._until)
         self._retire_launchers()
 
     def _retire_launchers(self) -> None:
@@ -117,12 +111,8 @@ class Stopping:
             for generation in generations:
                 self.crew.kill_launcher(generation, "stop")
             return
-        names = [worker.name for worker in self.crew.workers()] + [
-            f"the launcher of {g.name}" for g in generations
-        ]
-        self.crew.actions.append(
-            Log("error", f"left behind, for the kernel does not end them: {', '.join(names)}")
-        )
+        names = [worker.name for worker in self.crew.workers()] + [f"the launcher of {g.name}" for g in generations]
+        self.crew.actions.append(Log("error", f"left behind, for the kernel does not end them: {', '.join(names)}"))
         self._end()
 
     def _end(self) -> None:

@@ -35,9 +35,7 @@ class SupervisorState(Enum):
 class Supervisor:
     """See the module. `load`: how many requests a slot has in flight; `clock`: monotonic seconds."""
 
-    def __init__(
-        self, plan: ev.Plan, clock: Callable[[], float], load: Callable[[int], int] = lambda _slot: 0
-    ) -> None:
+    def __init__(self, plan: ev.Plan, clock: Callable[[], float], load: Callable[[int], int] = lambda _slot: 0) -> None:
         self.ledger = Ledger()
         self.crew = Crew(clock)
         self.turnover = Turnover(self.crew, plan, self._conclude)
@@ -208,16 +206,12 @@ class Supervisor:
         name = f"{operation.kind.value} {operation.detail}".strip()
         if state is OperationState.SUCCEEDED:
             seconds = self._now - operation.asked_at
-            self.crew.log(
-                "info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {operation.who})"
-            )
+            self.crew.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {operation.who})")
         elif state is OperationState.FAILED:
             # A launcher that does not boot is tried again and again: its traceback is logged once.
             if operation.kind is Kind.RECOVER:
                 traceback, self._traceback = "" if traceback == self._traceback else traceback, traceback
-            self.crew.log(
-                "error", f"{name} failed: {error} (operation {operation.id}, by {operation.who})", traceback
-            )
+            self.crew.log("error", f"{name} failed: {error} (operation {operation.id}, by {operation.who})", traceback)
         self.crew.actions.append(Verdict(operation))
         if operation.kind is Kind.RECOVER and state is OperationState.FAILED:
             self.changes.cannot_fork(f"no launcher boots: {error}")

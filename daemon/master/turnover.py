@@ -90,11 +90,7 @@ class Turnover:
 
     def prepared(self, number: int, plan: Plan) -> None:
         candidate = self.candidate
-        if (
-            candidate is None
-            or candidate.number != number
-            or candidate.state is not GenerationState.PREPARING
-        ):
+        if candidate is None or candidate.number != number or candidate.state is not GenerationState.PREPARING:
             return  # given up meanwhile
         candidate.plan = plan
         self.crew.become(candidate, GenerationState.BOOTING)
@@ -112,11 +108,7 @@ class Turnover:
     def probe(self, room: bool) -> None:
         """Fork the candidate's first worker as soon as there is room for it."""
         candidate = self.candidate
-        if (
-            candidate is None
-            or candidate.state is not GenerationState.SERVING
-            or self.crew.of(candidate.number)
-        ):
+        if candidate is None or candidate.state is not GenerationState.SERVING or self.crew.of(candidate.number):
             return
         free = self.crew.free_slot()
         if room and free is not None:
@@ -180,9 +172,7 @@ class Turnover:
         if generation is not self.current:
             return
         crew = self.crew
-        crew.log(
-            "error", f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots"
-        )
+        crew.log("error", f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots")
         if crew.clock() - generation.born >= STABLE_AFTER_SECONDS:
             self._recover_failures = 0
         if self.rolling:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.scoreboard import Board, bucket
 
 from .. import __version__
 from ..access_log import AccessLog
@@ -24,6 +24,11 @@ from ..settings import Listener, Settings
 from ..wsgi.environ import connection_environ, server_software, worker_environ
 from ..wsgi.exchange import Application, Exchange
 from ..wsgi.proxy import Proxy
+
+_S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS
+_REQUESTS, _BYTES_OUT = scoreboard.REQUESTS, scoreboard.BYTES_OUT
+_FIRST_BOUND_NS = scoreboard.BOUNDS_NS[0]
+_KEPT_SERIES = 1024
 
 CLIENT_CLOSED = 499  # nginx's code for a client that left before its response
 NANOSECONDS = 1_000_000_000
@@ -62,6 +67,8 @@ class Context:
         self.access = access
         self.application = application
         self.duty = Duty.SERVE
+        self._lost_lines = 0
+        self._series: dict[tuple[str, str], int] = {}
         self.server_fields = ServerFields(settings.server_header)
         self.limits = Limits(
             settings.request_line_bytes,
@@ -105,20 +112,35 @@ class Context:
         """An answered request: histogram, counters, access log. Called by whoever holds the loop."""
         cells = self.slot.cells
         status = exchange.status
-        code = int(status[:3]) if status else 0
-        if exchange.aborted and code != 504:
-            code = CLIENT_CLOSED
-            status = f"{CLIENT_CLOSED} Client Closed Request"
-            cells[scoreboard.ABORTED] += 1
-        self.slot.record(exchange.method, code, duration_ns)
-        if exchange.failed:
-            cells[scoreboard.ERRORS] += 1
+        if exchange.aborted or exchange.failed:
+            status = self._record_failure(exchange)
+        at = self._series.get((exchange.method, status)) or self._series_of(exchange.method, status)
+        cells[at + _S_SUM] += duration_ns
+        cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
+        cells[_REQUESTS] += 1
         if exchange.sent:
-            cells[scoreboard.BYTES_OUT] += exchange.sent
+            cells[_BYTES_OUT] += exchange.sent
         if connection.body is not None:
             cells[scoreboard.BYTES_IN] += connection.body.size
         if self.access is not None:
             self.access.log(environ, status, exchange.headers, exchange.sent, duration_ns)
+
+    def _record_failure(self, exchange: Exchange) -> str:
+        """Count what went wrong; the status under which the request is recorded."""
+        cells = self.slot.cells
+        if exchange.failed:
+            cells[scoreboard.ERRORS] += 1
+        if exchange.aborted and not exchange.status.startswith("504"):
+            cells[scoreboard.ABORTED] += 1
+            return f"{CLIENT_CLOSED} Client Closed Request"
+        return exchange.status
+
+    def _series_of(self, method: str, status: str) -> int:
+        """Remembers where a series lies; the reasons of a status are the application's, so not all are kept."""
+        at = self.slot.series(method, int(status[:3]) if status else 0)
+        if len(self._series) < _KEPT_SERIES:
+            self._series[method, status] = at
+        return at
 
     def refuse(self, connection: Connection, base: dict[str, Any], status: int, detail: str) -> bytes:
         """The server's own answer to a request that does not reach the application, counted and logged."""
@@ -130,7 +152,7 @@ class Context:
             f"refused a request with {status} {REASONS[status]}: {detail}",
             peer=peer,
         )
-        answer = refusal(status, self.server_fields, head_only=status == 503 and _asks_head(connection))
+        answer = refusal(status, self.server_fields, head_only=_asks_head(connection))
         if self.access is not None:
             self.access.log(base, f"{status} {REASONS[status]}", [], len(REASONS[status]) + 5, 0)
         return answer
@@ -141,6 +163,14 @@ class Context:
             return self.refuse(connection, base, error.status, error.detail)
         self.log.error(f"a request body could not be kept: {error}; see spool_directory and body_memory")
         return self.refuse(connection, base, 503, "its body could not be kept")
+
+    def tidy(self) -> None:
+        """Once a second: what the logs owe."""
+        self.log.sweep()
+        lost = self.log.writer.lost + (self.access.writer.lost if self.access is not None else 0)
+        if lost != self._lost_lines:
+            self.slot.cells[scoreboard.LOG_LOST] += lost - self._lost_lines
+            self._lost_lines = lost
 
     # --- the Reporter of exchanges ---
 

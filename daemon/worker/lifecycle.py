@@ -157,9 +157,9 @@ def _boot_check(context: Context, path: str) -> None:
 def _detach_standard_streams(log: ErrorLog) -> None:
     """An application that prints must not stop because nobody reads a pipe: its text goes through the log's queue."""
     if sys.stderr is not None and not _is_terminal_or_file(2):
-        sys.stderr = ErrorStream(log)
+        sys.stderr = ErrorStream(log, fileno=2)
     if sys.stdout is not None and not _is_terminal_or_file(1):
-        sys.stdout = ErrorStream(log, "info")
+        sys.stdout = ErrorStream(log, "info", fileno=1)
 
 
 def _is_terminal_or_file(fd: int) -> bool:
@@ -178,7 +178,10 @@ def _leave(log: ErrorLog, access: AccessLog | None, *, exit_functions: bool = Tr
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if isinstance(stream, ErrorStream):
+                stream.close()  # unfinished lines, also of other threads
+            else:
+                stream.flush()
         except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
             pass
     if access is not None:

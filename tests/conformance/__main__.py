@@ -1,19 +1,28 @@
-"""`python -m tests.conformance --port N`: a report by topic on whatever WSGI server listens there.
+"""`python -m tests.conformance`: a report by topic, on our own daemon in each pool or on any other WSGI server.
 
-The server must serve `application:application` of this directory, with its defaults. Cases that need a configuration
-of ours (small limits, a trusted proxy, a prefix) are left out unless `--profile` names it.
+With `--port` it asks whatever listens there, which must serve `application:application` of this directory with its
+defaults; cases that need a configuration of ours are then left out unless `--profile` names it. Without, it starts
+our daemon in each pool and profile.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
+import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
+from .case import Case
 from .runner import Effort, Target, Verdict, check
+from .server import POOLS, PROFILES, Pool, Server
 from .tables import CASES
+
+QUICK = Effort(bytewise=False, splits=0, behind=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +33,39 @@ def main(arguments: list[str] | None = None) -> int:
         for case in CASES
         if options.topic.lower() in case.topic.lower() and options.case.lower() in str(case).lower()
     ]
+    passed = True
+    for title, verdicts, seconds in ask_port(options, chosen) if options.port else ask_ours(options, chosen):
+        passed = passed and bool(verdicts) and all(verdict.passed for verdict in verdicts)
+        if options.json:
+            print(json.dumps([{"topic": v.case.topic, "name": v.case.name, "faults": v.faults} for v in verdicts]))
+        else:
+            report(title, verdicts, seconds, options.faults)
+    return 0 if passed else 1
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.partition("\n")[0])
+    parser.add_argument("--port", type=int, help="of the server to ask; without it, our own daemon is started")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--unix", default="", metavar="PATH", help="the same server's Unix socket, if it has one")
+    parser.add_argument("--profile", default="plain", choices=PROFILES, help="how the server is configured")
+    parser.add_argument("--concurrency", type=int, default=32, help="1 for a server that holds one connection")
+    parser.add_argument("--lenient", action="store_true", help="only what the specifications demand")
+    parser.add_argument("--pool", default="", help="of our own daemon, only pools that contain this")
+    parser.add_argument("--topic", default="", help="only topics that contain this")
+    parser.add_argument("--case", default="", help="only cases whose topic and name contain this")
+    parser.add_argument("--quick", action="store_true", help="each case whole, once")
+    parser.add_argument("--thorough", action="store_true", help="split short messages at every place")
+    parser.add_argument("--faults", type=int, default=1, metavar="N", help="faults shown a case")
+    parser.add_argument("--deadline", type=float, default=5.0, help="seconds that an answer may take")
+    parser.add_argument("--json", action="store_true", help="one JSON list a server instead of the report")
+    return parser.parse_args(arguments)
+
+
+Report = tuple[str, list[Verdict], float]
+
+
+def ask_port(options: argparse.Namespace, cases: Sequence[Case]) -> list[Report]:
     target = Target(
         address=(options.host, options.port),
         unix=options.unix,
@@ -32,54 +74,61 @@ def main(arguments: list[str] | None = None) -> int:
         strict=not options.lenient,
         deadline_seconds=options.deadline,
     )
-    effort = Effort(splits=-1 if options.thorough else 6)
-    if options.quick:
-        effort = Effort(bytewise=False, splits=0, behind=False)
     started = time.monotonic()
-    verdicts = check(target, chosen, effort)
-    if options.json:
-        print(json.dumps([{"topic": v.case.topic, "name": v.case.name, "faults": v.faults} for v in verdicts]))
-    else:
-        report(verdicts, time.monotonic() - started, options.faults)
-    return 0 if verdicts and all(verdict.passed for verdict in verdicts) else 1
+    verdicts = check(target, cases, effort(options, Effort()))
+    return [(f"{options.host}:{options.port}", verdicts, time.monotonic() - started)]
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.partition("\n")[0])
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--unix", default="", metavar="PATH", help="the same server's Unix socket, if it has one")
-    parser.add_argument("--profile", default="plain", help="plain (the default), small, trusted or prefix")
-    parser.add_argument("--topic", default="", help="only topics that contain this")
-    parser.add_argument("--case", default="", help="only cases whose name contains this")
-    parser.add_argument("--concurrency", type=int, default=32, help="1 for a server that holds one connection")
-    parser.add_argument("--lenient", action="store_true", help="only what the specifications demand")
-    parser.add_argument("--quick", action="store_true", help="each case whole, once")
-    parser.add_argument("--thorough", action="store_true", help="split short messages at every place")
-    parser.add_argument("--faults", type=int, default=1, metavar="N", help="faults shown a case")
-    parser.add_argument("--deadline", type=float, default=5.0, help="seconds that an answer may take")
-    parser.add_argument("--json", action="store_true", help="one JSON list instead of the report")
-    return parser.parse_args(arguments)
+def ask_ours(options: argparse.Namespace, cases: Sequence[Case]) -> list[Report]:
+    reports = []
+    for pool in POOLS:
+        if options.pool in pool.name:
+            started = time.monotonic()
+            verdicts: list[Verdict] = []
+            for profile in PROFILES:
+                verdicts += ask_pool(pool, profile, [case for case in cases if case.profile == profile], options)
+            reports.append((pool.name, verdicts, time.monotonic() - started))
+    return reports
 
 
-def report(verdicts: list[Verdict], seconds: float, faults: int) -> None:
+def ask_pool(pool: Pool, profile: str, cases: Sequence[Case], options: argparse.Namespace) -> list[Verdict]:
+    """The quick cases on one worker, then those about time, beside each other as far as the pool allows."""
+    verdicts: list[Verdict] = []
+    quick = [case for case in cases if not case.seconds]
+    batches = [(quick, pool.concurrency, 1)]
+    batches += [(slow, concurrency, pool.slow_workers) for slow, concurrency in pool.slow_batches(cases)]
+    for chosen, concurrency, workers in batches:
+        if chosen:
+            with tempfile.TemporaryDirectory() as directory, Server(Path(directory), pool, profile, workers) as server:
+                target = dataclasses.replace(server.target, concurrency=concurrency)
+                verdicts += check(target, chosen, effort(options, pool.effort))
+    return verdicts
+
+
+def effort(options: argparse.Namespace, usual: Effort) -> Effort:
+    if options.quick:
+        return QUICK
+    return dataclasses.replace(usual, splits=-1) if options.thorough else usual
+
+
+def report(title: str, verdicts: list[Verdict], seconds: float, faults: int) -> None:
     """A table of topics, each with the cases that failed below it."""
+    print(title)
     topics: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         topics[verdict.case.topic].append(verdict)
     for topic, members in topics.items():
-        passed = sum(verdict.passed for verdict in members)
-        print(f"{topic:22} {passed:4} of {len(members):4}")
+        print(f"  {topic:22} {sum(verdict.passed for verdict in members):4} of {len(members):4}")
         for verdict in members:
             if not verdict.passed:
-                print(f"    {verdict.case.name}")
+                print(f"      {verdict.case.name}")
                 for fault in verdict.faults[:faults]:
-                    print(f"        {fault}")
+                    print(f"          {fault}")
                 if len(verdict.faults) > faults:
-                    print(f"        … {len(verdict.faults)} of {verdict.deliveries} deliveries")
+                    print(f"          … {len(verdict.faults)} faults in {verdict.deliveries} deliveries")
     passed = sum(verdict.passed for verdict in verdicts)
     deliveries = sum(verdict.deliveries for verdict in verdicts)
-    print(f"{'all':22} {passed:4} of {len(verdicts):4}   {deliveries} connections in {seconds:.1f} s")
+    print(f"  {'all':22} {passed:4} of {len(verdicts):4}   {deliveries} connections in {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,20 @@ class Case:
         return self.closed and min(last if isinstance(last, frozenset) else (last,)) in PROTOCOL_ERRORS
 
     @property
+    def needs_keep_alive(self) -> bool:
+        """Something happens on the connection after a complete answer, or must be able to."""
+        return (
+            not self.closed
+            or len(self.statuses) > 1
+            or (len(self.statuses) == 1 and not self.refusal and self.complete)
+        )
+
+    @property
+    def bytes_alone(self) -> bool:
+        """The bytes decide: a parser without sockets and clocks must come to the same statuses."""
+        return not self.script and self.seconds is None
+
+    @property
     def closes_by_default(self) -> bool:
         """Its last request is HTTP/1.0: a close need not be announced."""
         return self.sent.rfind(b" HTTP/1.0\r\n") > self.sent.rfind(b" HTTP/1.1\r\n")
@@ -131,7 +145,7 @@ def served(name: str, sent: bytes, *statuses: Status, **checks: Any) -> Case:
 
 def last(name: str, sent: bytes, *statuses: Status, **checks: Any) -> Case:
     """Answered (200 unless said), and the server closes behind it."""
-    return Case(name=name, sent=sent, statuses=statuses or (200,), closed=True, **checks)
+    return Case(**{"name": name, "sent": sent, "statuses": statuses or (200,), "closed": True, **checks})
 
 
 def refused(name: str, sent: bytes, *statuses: Status, **checks: Any) -> Case:

@@ -114,7 +114,7 @@ class Exchange:
         self.reader = Reader(methods)
         self.outcome: Outcome | None = None
         self.limit_seconds = seconds
-        self._socket = socket.socket()
+        self._socket: socket.socket
         self._unsent = b""
         self._started = self._resume = self._listen = 0.0
 
@@ -126,10 +126,11 @@ class Exchange:
         try:
             if isinstance(address, str):
                 self._socket = socket.socket(socket.AF_UNIX)
-                self._socket.connect(address)
             else:
-                self._socket = socket.create_connection(address, timeout=self.limit_seconds)
+                self._socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.settimeout(self.limit_seconds)
+            self._socket.connect(address)
         except OSError:
             self.finish(End.REFUSED)
             return

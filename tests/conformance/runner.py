@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
+import random
+import string
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -65,13 +66,14 @@ class _Delivery:
     exchange: Exchange
 
 
-_prefix = f"{os.getpid() % 1296:x}"
-_numbers = itertools.count()
+DIGITS = string.digits + string.ascii_lowercase
+_prefix = "".join(random.SystemRandom().choices(DIGITS, k=3))
+_numbers = itertools.product(DIGITS, repeat=len(TOKEN) - len(_prefix))
 
 
 def new_token() -> str:
-    """Unique in this process, and seldom seen in another; as long as the placeholder."""
-    return f"{_prefix}x{next(_numbers):x}".rjust(len(TOKEN), "0")[: len(TOKEN)]
+    """Unique in this process, and as good as unique among processes; as long as the placeholder."""
+    return _prefix + "".join(next(_numbers))
 
 
 def check(target: Target, cases: Iterable[Case], effort: Effort = Effort()) -> list[Verdict]:
@@ -186,8 +188,9 @@ def events(case: Case, token: str, target: Target) -> Iterator[str]:
     """What the application recorded; an event that is still due is waited for."""
     address = target.unix if case.unix else target.address
     deadline = time.monotonic() + EVENTS_SECONDS
+    query = f"t={token}&take={len(case.events or ())}".encode()
     while True:
-        asking = Exchange([Send(get(b"/calls?keep&t=" + token.encode(), b"Connection: close"))])
+        asking = Exchange([Send(get(b"/calls?" + query, b"Connection: close"))])
         run([asking], address)
         assert asking.outcome is not None
         try:

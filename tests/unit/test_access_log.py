@@ -263,6 +263,7 @@ def test_json_of_what_is_not_there():
     assert (entry["remote"], entry["status"], entry["bytes"], entry["duration_ms"]) == ("127.0.0.1", 400, 15, 0)
     assert "request_id" not in entry
     assert json.loads(render("json", {"RAW_URI": "/x?"}))["query"] == ""
+    assert json.loads(render("json", {"RAW_URI": "/x"}))["query"] is None
 
 
 def test_json_shows_utf_8_as_what_it_is_and_other_bytes_as_latin_1():

@@ -200,11 +200,20 @@ def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(log_writer.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
     writer = Writer(str(tmp_path / "log"), linger_seconds=0.2)
-    for _ in range(500):
+    for _ in range(50):
         writer.put(b"line\n")
+        time.sleep(0.0005)  # lets the thread run
     assert writer.flush(PATIENCE)
-    assert len(writes) < 10
-    assert (tmp_path / "log").read_bytes() == b"line\n" * 500
+    assert len(writes) < 25
+    assert (tmp_path / "log").read_bytes() == b"line\n" * 50
+    writer.close(PATIENCE)
+
+
+def test_a_lingering_writer_does_not_wait_for_its_queue_to_overflow(tmp_path):
+    writer = Writer(str(tmp_path / "log"), capacity=100, linger_seconds=3600)
+    for _ in range(26):
+        writer.put(b"line\n")
+    eventually(lambda: (tmp_path / "log").read_bytes() == b"line\n" * 26)
     writer.close(PATIENCE)
 
 
@@ -271,6 +280,16 @@ def test_a_child_writes_its_own_lines_and_not_its_parents(pipe):
     assert [line for line in lines if line != b"child\n"] == [
         b"parent %d %s\n" % (number, b"p" * 40) for number in range(500)
     ]
+
+
+def test_a_child_counts_its_own_losses():
+    writer = Writer("/dev/full")
+    writer.put(b"parent\n")
+    assert writer.flush(PATIENCE)
+    assert writer.lost == 1
+    assert in_a_child(lambda: writer.lost == 0) == 0
+    assert in_a_child(lambda: writer.put(b"child\n") or (writer.flush(PATIENCE) and writer.lost == 1)) == 0
+    writer.close(PATIENCE)
 
 
 def test_a_lock_held_at_the_fork_does_not_stay_locked_in_the_child(tmp_path):

@@ -254,6 +254,7 @@ def test_a_boot_of_the_old_generation_is_dropped_when_the_new_one_takes_over(wor
 
 
 def test_a_later_worker_that_never_boots_fails_the_reload_and_preloaded_code_goes_back(world: World) -> None:
+    survivors = {world.processes[slot].pid for slot in (1, 2, 3)}
     operation = world.ask(ev.ReloadAsked(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4", "drained 0")
     for _ in range(3):
@@ -265,6 +266,7 @@ def test_a_later_worker_that_never_boots_fails_the_reload_and_preloaded_code_goe
     world.settle()
     assert "boot_check" in operation.error
     assert world.ready(1) == 4
+    assert survivors < {process.pid for process in world.processes.values()}, "nobody else is disturbed"
     assert world.ready(2) == 0
     assert set(world.launchers) == {1}
     assert world.ordered(act.DiscardGeneration) == [act.DiscardGeneration(2)]

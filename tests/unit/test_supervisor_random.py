@@ -16,28 +16,18 @@ from miniwsgi.daemon.master.supervisor import SupervisorState
 from tests.unit.supervisor_world import EXITED_1, World
 
 number = st.integers(min_value=0, max_value=1000)
-step = st.one_of(
-    st.tuples(st.just("happen"), number),
-    st.tuples(st.just("happen"), number),
-    st.tuples(st.just("happen"), number),
-    st.tuples(st.just("settle"), number),
+trouble = st.one_of(
+    st.tuples(st.sampled_from(["happen", "settle", "crash", "fail boot", "fail fork"]), number),
+    st.tuples(st.sampled_from(["crash launcher", "fail import", "refuse configuration"]), number),
+    st.tuples(st.sampled_from(["wedge", "time out", "recycle", "die unreaped"]), number),
+    st.tuples(st.sampled_from(["restart", "drain", "undrain"]), number),
     st.tuples(st.just("advance"), st.sampled_from([0.05, 0.1, 0.5, 2, 6, 31, 61])),
-    st.tuples(st.just("crash"), number),
-    st.tuples(st.just("fail boot"), number),
-    st.tuples(st.just("fail fork"), number),
-    st.tuples(st.just("crash launcher"), number),
-    st.tuples(st.just("fail import"), number),
-    st.tuples(st.just("refuse configuration"), number),
-    st.tuples(st.just("wedge"), number),
-    st.tuples(st.just("time out"), number),
-    st.tuples(st.just("recycle"), number),
-    st.tuples(st.just("die unreaped"), number),
     st.tuples(st.just("reload"), st.integers(0, 6)),
     st.tuples(st.just("scale"), st.integers(-2, 6)),
-    st.tuples(st.just("restart"), number),
-    st.tuples(st.just("drain"), number),
-    st.tuples(st.just("undrain"), number),
 )
+# Each trouble, and how many pending things happen after it, in which order.
+step = st.tuples(trouble, st.lists(st.sampled_from([0, 0, 0, 1, 2]), max_size=12))
+Steps = list[tuple[tuple[str, float], list[int]]]
 
 
 class History:
@@ -47,6 +37,13 @@ class History:
         self.world = World(plan=ev.Plan(workers=workers, surge=surge), preloaded=preloaded)
         self.operations: list[Operation] = []
         self.world.start()
+
+    def live_through(self, steps: Steps) -> None:
+        for (what, value), follow in steps:
+            if self.world.exit is None:
+                self.take(what, value)
+                for choice in follow:
+                    self.take("happen", choice)
 
     def take(self, what: str, value: float) -> None:
         world, number = self.world, int(value)
@@ -116,7 +113,7 @@ histories = given(
     workers=st.integers(1, 6),
     surge=st.sampled_from([0, 0, 1, 3]),
     preloaded=st.booleans(),
-    steps=st.lists(step, max_size=60),
+    steps=st.lists(step, max_size=40),
 )
 unhurried = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -124,12 +121,11 @@ unhurried = settings(max_examples=400, deadline=None, suppress_health_check=[Hea
 @histories
 @unhurried
 def test_after_any_history_every_operation_has_ended_and_the_crew_is_complete(
-    workers: int, surge: int, preloaded: bool, steps: list[tuple[str, float]]
+    workers: int, surge: int, preloaded: bool, steps: Steps
 ) -> None:
     history = History(workers, surge, preloaded)
     world = history.world
-    for what, value in steps:
-        history.take(what, value)
+    history.live_through(steps)
     history.calm_down()
     supervisor = world.supervisor
     assert world.exit is None, "the daemon ended by itself"
@@ -145,13 +141,10 @@ def test_after_any_history_every_operation_has_ended_and_the_crew_is_complete(
 @histories
 @unhurried
 @pytest.mark.filterwarnings("error")
-def test_a_stop_after_any_history_leaves_nothing(
-    workers: int, surge: int, preloaded: bool, steps: list[tuple[str, float]]
-) -> None:
+def test_a_stop_after_any_history_leaves_nothing(workers: int, surge: int, preloaded: bool, steps: Steps) -> None:
     history = History(workers, surge, preloaded)
     world = history.world
-    for what, value in steps:
-        history.take(what, value)
+    history.live_through(steps)
     world.do(ev.StopAsked(who="SIGTERM"))
     for _ in range(40):
         world.settle()
@@ -164,14 +157,12 @@ def test_a_stop_after_any_history_leaves_nothing(
 
 @given(steps=st.lists(step, max_size=25), stops=st.integers(1, 3), now=st.booleans())
 @unhurried
-def test_a_start_and_a_stop_at_any_point_end(steps: list[tuple[str, float]], stops: int, now: bool) -> None:
+def test_a_start_and_a_stop_at_any_point_end(steps: Steps, stops: int, now: bool) -> None:
     history = History.__new__(History)
     world = history.world = World()
     history.operations = []
     world.do(ev.StartAsked(who="test"))
-    for what, value in steps:
-        if world.exit is None:
-            history.take(what, value)
+    history.live_through(steps)
     for _ in range(stops):
         if world.exit is None:
             world.do(ev.StopAsked(who="x", now=now))

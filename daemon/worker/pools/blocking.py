@@ -34,7 +34,7 @@ class Caller(Connection):
     """A client's connection and its Transport; `thread` numbers the sub-slot of `slot` that shows its request."""
 
     __slots__ = (
-        "_context", "_crowded", "_orders", "_seen", "_slot", "_stage", "_thread",
+        "_context", "_crowded", "_orders", "_parting", "_seen", "_slot", "_stage", "_thread",
         "base", "environ", "exchange", "proxy", "requests", "since", "sock",
         "started_ns",
     )  # fmt: skip
@@ -67,6 +67,7 @@ class Caller(Connection):
         self.started_ns = 0
         self.since = time.monotonic()  # when the present state began
         self._stage = self.state
+        self._parting = False  # shut down for writing: what still comes is thrown away
         self._seen = 0  # bytes of a body at the last look
         context.slot.cells[scoreboard.ACCEPTED] += 1
 
@@ -123,15 +124,16 @@ class Caller(Connection):
 
     def converse(self) -> bool:
         """Take what has come and answer what is complete. True: the connection stays; False: it is closed."""
+        if self._parting:
+            return self._linger()
         try:
             complete = self._receive()
             while complete:
                 if not self._answer():
-                    return False
+                    return self._parting
                 complete = self.advance() or self._receive()
         except (ProtocolError, OSError) as error:
-            self._refuse(error)
-            return False
+            return self._refuse(error)
         except Disconnected:
             self.close()
         if self.state is State.CLOSED:
@@ -145,27 +147,27 @@ class Caller(Connection):
         return True
 
     def overdue(self, now: float, idle_seconds: float) -> bool:
-        """Whether the client has been too slow; then it has been told, and the connection is closed.
+        """Whether the connection has been closed because the client has been too slow.
 
         `idle_seconds` is the patience between requests.
         """
         settings = self._context.settings
         waited = now - self.since
-        if self.state is State.IDLE:
-            if waited < idle_seconds:
+        if self._parting or self.state is State.IDLE:
+            if waited < (LINGER_SECONDS if self._parting else idle_seconds):
                 return False
             self.hang_up()
         elif self.state is State.HEAD:
             if waited < settings.head_timeout:
                 return False
-            self._refuse(ProtocolError(408, "the head did not come in time"))
+            return not self._refuse(ProtocolError(408, "the head did not come in time"))
         else:
             if waited < settings.body_timeout:
                 return False
             if self.received - self._seen >= settings.minimum_rate * waited:
                 self.since, self._seen = now, self.received
                 return False
-            self._refuse(ProtocolError(408, "the body comes too slowly"))
+            return not self._refuse(ProtocolError(408, "the body comes too slowly"))
         return True
 
     def hang_up(self) -> None:
@@ -239,34 +241,44 @@ class Caller(Connection):
         self._stage = State.IDLE
         if self.finish(exchange.persistent):
             return True
-        if self.pending and not exchange.aborted:
-            self._part_slowly()
-        self.hang_up()
+        if (self.pending or head.persistent) and not exchange.aborted:
+            self._part()  # the client does not know yet that this was the last
+        else:
+            self.hang_up()
         return False
 
-    def _refuse(self, error: ProtocolError | OSError) -> None:
+    def _refuse(self, error: ProtocolError | OSError) -> bool:
+        """As `converse`."""
         answer = self._context.refuse_error(self, self.base, error)
         try:
             self.send(answer)
         except Disconnected:
-            pass
-        else:
-            self._part_slowly()
-        self.hang_up()
+            self.hang_up()
+            return False
+        self._part()
+        return self._parting
 
-    def _part_slowly(self) -> None:
-        """Shut down for writing and wait a little for the client's end (RFC 9112 section 9.6)."""
-        deadline = time.monotonic() + LINGER_SECONDS
-        poller = select.poll()
-        poller.register(self.sock.fileno(), select.POLLIN)
+    def _part(self) -> None:
+        """Shut down for writing; the client's end is awaited a little while others are served (RFC 9112, 9.6)."""
+        self.close()
+        self.since = time.monotonic()
         try:
             self.sock.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0:
-                poller.poll(left * 1000)
-                if not self.sock.recv(RECEIVE_BYTES):
-                    return
+        except OSError:
+            self.hang_up()
+        else:
+            self._parting = True
+
+    def _linger(self) -> bool:
+        try:
+            if self.sock.recv(RECEIVE_BYTES):
+                return True
+        except BlockingIOError:
+            return True
         except OSError:
             pass
+        self.hang_up()
+        return False
 
 
 class _Progress:

@@ -2,8 +2,8 @@
 
 The rules:
 1. There is one seat. Whoever takes it leads, until it gives it up with the loop's end or loses it.
-2. Before a leader calls the application it puts a token on `calls`; after the call it takes it back. The watcher, when
-   a call lasts, takes the token too: `list.pop` gives it to one of them. The one who gets it has the loop.
+2. Before a leader calls the application it puts a token on its own list of `calls`; after the call it takes it back.
+   The watcher, when a call lasts, takes it too: `list.pop` gives it to one of them. Who gets it has the loop.
 3. A leader that lost its token finishes its request as any other thread would.
 4. Requests wait in `backlog`; a connection whose result is pulled in parts waits in its own thread's mailbox, because
    results belong to the thread that called the application.
@@ -32,13 +32,14 @@ _IDLE_LOOKS = 20  # looks without any call before the watcher parks
 class Member:
     """One thread of the crew; `cell` is where its sub-slot begins in the scoreboard."""
 
-    __slots__ = ("cell", "gate", "mailbox", "number", "peer")
+    __slots__ = ("calls", "cell", "gate", "mailbox", "number", "peer")
 
     def __init__(self, number: int, slot: Slot) -> None:
         self.number = number
         self.cell = slot.thread_cell(number)
         self.gate = threading.Lock()
         self.gate.acquire()
+        self.calls: list[Peer] = []  # the token of rule 2: not shared, else a former leader would take the next one's
         self.mailbox: deque[Peer] = deque()
         self.peer: Peer | None = None  # whose request it runs
 
@@ -64,13 +65,12 @@ class Crew:
         self._lead = lead
         self._work = work
         self._lost = lost
-        self.calls: list[Peer] = []  # the token of rule 2
         self.backlog: deque[Peer] = deque()
         self.members = [Member(0, slot)]
         self._parked: list[Member] = []
         self._seat: list[bool] = [True]
         self._ended = False
-        self._watching = False
+        self.watching = False  # somebody looks how long calls last
         self._watch_gate = threading.Lock()
         self._watch_gate.acquire()
         self._watcher: threading.Thread | None = None
@@ -102,17 +102,13 @@ class Crew:
 
     def watch(self) -> None:
         """A call begins: see that somebody watches it."""
-        if not self._watching:
-            self._watching = True
+        if not self.watching:
+            self.watching = True
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="mw-watch", daemon=True)
                 self._watcher.start()
             else:
                 self._watch_gate.release()
-
-    @property
-    def watching(self) -> bool:
-        return self._watching
 
     def end(self) -> None:
         """The pool has ended: let the parked go."""
@@ -174,23 +170,23 @@ class Crew:
             time.sleep(WATCH_SECONDS)
             leader = self.leader
             started = cells[leader.cell + T_START]
-            if self.calls:
+            if leader.calls:
                 idle = 0
                 if time.monotonic_ns() - started > _WATCH_NS:
-                    self._take_over()
+                    self._take_over(leader)
             elif started != seen:
                 idle = 0
             else:
                 idle += 1
                 if idle > _IDLE_LOOKS:
                     idle = 0
-                    self._watching = False
+                    self.watching = False
                     self._watch_gate.acquire()
             seen = started
 
-    def _take_over(self) -> None:
+    def _take_over(self, leader: Member) -> None:
         try:
-            peer = self.calls.pop()
+            peer = leader.calls.pop()
         except IndexError:
             return  # the call has just ended: the leader was faster
         self._lost(peer)

@@ -186,10 +186,10 @@ class EpollPool:
             if self.threads > 1:
                 if not crew.watching:
                     crew.watch()
-                crew.calls.append(peer)
+                me.calls.append(peer)
                 complete = exchange.run(context.application, environ)
                 try:
-                    crew.calls.pop()
+                    me.calls.pop()
                 except IndexError:
                     blocked = time.monotonic_ns() - now - (time.thread_time_ns() - cpu) if measured else 1
                     self._finish_elsewhere(me, peer, complete, max(1, blocked))
@@ -399,8 +399,8 @@ class EpollPool:
         self._part_slowly(peer, now)
 
     def _part(self, peer: Peer, now: int) -> None:
-        """The last response is out. What the client has sent behind it must not turn the close into a reset."""
-        if peer.gone or not peer.pending:
+        """The last response is out. What a client that knew nothing of this sends must not make the close a reset."""
+        if peer.gone or (not peer.pending and peer.head is not None and not peer.head.persistent):
             self.drop(peer)
         else:
             self._part_slowly(peer, now)
@@ -471,10 +471,10 @@ class EpollPool:
     def _resume(self, me: Member, peer: Peer, now: int) -> int:
         """Go on with a result that belongs to the thread that leads; as `_serve`."""
         self.outstanding -= 1
-        self._crew.calls.append(peer)
+        me.calls.append(peer)
         complete = self._go_on(me, peer)
         try:
-            self._crew.calls.pop()
+            me.calls.pop()
         except IndexError:
             self._finish_elsewhere(me, peer, complete, 1)
             return 0

@@ -38,6 +38,7 @@ class PreforkPool:
         self._recycling = Recycling(context)
         self._balance = Balance(context)
         self._accept_again = 0.0
+        self._tidy_at = 0.0
         self._accepting = False
         self._queues = select.poll()
         self._poller = select.poll()
@@ -76,6 +77,9 @@ class PreforkPool:
         now = time.monotonic()
         self._look_at_time(now)
         self._recycling.look(self._orders, int(now * NANOSECONDS))
+        if now >= self._tidy_at:
+            self._tidy_at = now + 1.0
+            self._context.tidy()
         return self._context.duty is not Duty.SERVE and self._ended(now)
 
     def _accept_if(self, wanted: bool) -> None:

@@ -45,7 +45,7 @@ class Sweep:
                 self._writing(peer, now)
             elif hold is Hold.LINGERING and now - peer.since_ns > LINGER_NS:
                 self._pool.drop(peer)
-        self._context.log.sweep()
+        self._context.tidy()
         self._recycling.look(self._pool.orders, now)
 
     def close_silent(self, now: int) -> None:

@@ -12,9 +12,10 @@ from .routes import RECORDS, Environ, Result, answer, argument, route, token_of
 
 @route("/calls")
 def calls(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    """`?t=TOKEN&take=N`: what was recorded, and forgotten with that once it is N events or more."""
     path = RECORDS / (token_of(environ) or "none")
     events = path.read_text().split() if path.exists() else []
-    if "keep" not in environ["QUERY_STRING"]:
+    if len(events) >= int(environ["QUERY_STRING"].rpartition("take=")[2] or 0):
         path.unlink(missing_ok=True)
     return answer(start_response, json.dumps(events).encode())
 

@@ -1,7 +1,7 @@
 """What the routes share: the table of paths, the argument in a path, and the records of what was called.
 
 A request that carries a token in its query (`?t=TOKEN`) leaves a record in a directory, so that it is
-the same for all processes of a server; `/calls?t=TOKEN` hands it out once.
+the same for all processes of a server; `/calls` hands it out.
 """
 
 from __future__ import annotations

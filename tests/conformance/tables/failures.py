@@ -54,7 +54,7 @@ CASES = [
     cut_off("raised after the head, with a length: close() is called", b"/raise-later-sized?t=@TOKEN@", b"sent, ",
             events=CLOSED),
     last("raised after the head, nothing behind it is answered", get(b"/raise-later") + get(b"/2"), body=b"sent, ",
-         complete=False, announced=False),
+         complete=False, announced=False, abrupt=True),
     served("raised in close(): the answer stands", get(b"/raise-in-close?t=@TOKEN@"), body=b"fine", events=CLOSED),
     # results that are no bodies
     fails("None", b"/result/none"),
@@ -77,5 +77,6 @@ CASES = [
              statuses=(200,), closed=True, complete=False, events=CLOSED),
     scripted("close() when the client left before the answer", Send(get(b"/closing?t=@TOKEN@")), Leave(),
              statuses=(), closed=True, events=CLOSED),
-    scripted("a client that leaves between requests", Send(get()), Answers(1), Leave(), statuses=(200,), closed=True),
+    scripted("a client that leaves between requests", Send(get()), Answers(1), Leave(), statuses=(200,), closed=True,
+             announced=False),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Limits: 414, 431, 413, each as soon as it can be known (RFC 9110, section 15.5; RFC 6585, section 5).
 
-The small profile has these: a request line of 1,000 bytes, a field of 2,000, 20 fields, a body of 10,000.
+The small profile has these: a request line of 1,000 bytes, a field of 2,000, all fields together of 5,000, 20
+fields, a body of 10,000.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ SMALL = [
     unfinished("request line beyond the limit, without an end", b"GET /" + b"p" * 1200, 414),
     served("field within the limit", field(1950)),
     refused("field beyond the limit", field(2100), 431),
-    unfinished("field beyond the limit, without an end", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"v" * 2100, 431),
+    unfinished("fields beyond the limit, without an end", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"v" * 6000, 431),
+    served("fields within the limit together", get(b"/", *(b"X-%d: " % n + b"v" * 480 for n in range(10)))),
+    refused("fields beyond the limit together", get(b"/", *(b"X-%d: " % n + b"v" * 480 for n in range(12))), 431),
     served("20 fields", fields(19)),
     refused("21 fields", fields(20), 431),
     served("body at the limit", post(b"z" * 10_000), received=b"z" * 10_000),

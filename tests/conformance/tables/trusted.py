@@ -1,4 +1,4 @@
-"""Fields of a proxy that is trusted (RFC 7239); for the profile that trusts the loopback address and 10.0.0.0/8."""
+"""Fields of a proxy that is trusted; for the profile that trusts the loopback address and 10.0.0.0/8."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ CASES = [
     behind("X-Forwarded-Proto in capitals", b"X-Forwarded-Proto: HTTPS", scheme="https"),
     behind("X-Forwarded-Proto that is no scheme of ours", b"X-Forwarded-Proto: javascript", scheme="http"),
     behind("both", b"X-Forwarded-For: 192.0.2.1", b"X-Forwarded-Proto: https", REMOTE_ADDR="192.0.2.1", scheme="https"),
-    behind("Forwarded", b"Forwarded: for=192.0.2.1;proto=https", REMOTE_ADDR="192.0.2.1", scheme="https"),
-    behind("Forwarded in capitals", b"Forwarded: For=192.0.2.1;Proto=HTTPS", REMOTE_ADDR="192.0.2.1", scheme="https"),
-    behind("Forwarded, quoted with a port", b'Forwarded: for="192.0.2.1:4711"', REMOTE_ADDR="192.0.2.1"),
-    behind("Forwarded, IPv6", b'Forwarded: for="[2001:db8::1]:4711"', REMOTE_ADDR="2001:db8::1"),
-    behind("Forwarded, forged in front", b"Forwarded: for=6.6.6.6, for=192.0.2.1", REMOTE_ADDR="192.0.2.1"),
-    behind("Forwarded in two fields", b"Forwarded: for=6.6.6.6", b"Forwarded: for=192.0.2.1", REMOTE_ADDR="192.0.2.1"),
-    behind("Forwarded, obfuscated", b"Forwarded: for=_hidden", REMOTE_ADDR=LOOPBACK),
-    behind("Forwarded, unknown", b"Forwarded: for=unknown", REMOTE_ADDR=LOOPBACK),
+    # a proxy that sets X-Forwarded-* passes the client's own Forwarded through: it is nobody's word but the client's
+    behind("Forwarded is not believed", b"Forwarded: for=6.6.6.6;proto=https", REMOTE_ADDR=LOOPBACK, scheme="http"),
+    behind("Forwarded is not believed beside X-Forwarded-For", b"Forwarded: for=6.6.6.6;proto=https",
+           b"X-Forwarded-For: 192.0.2.1", b"X-Forwarded-Proto: http", REMOTE_ADDR="192.0.2.1", scheme="http"),
+    behind("X-Forwarded-Proto, forged in front", b"X-Forwarded-Proto: https, http", scheme="http"),
+    behind("X-Forwarded-For with a port", b"X-Forwarded-For: 192.0.2.1:4711", REMOTE_ADDR="192.0.2.1"),
+    behind("X-Forwarded-For, all trusted", b"X-Forwarded-For: 10.0.0.1, 10.0.0.2", REMOTE_ADDR="10.0.0.1"),
+    behind("X-Forwarded-For, junk behind the client", b"X-Forwarded-For: 6.6.6.6, junk, 10.0.0.2",
+           REMOTE_ADDR="10.0.0.2"),
     behind("underscore does not forge it", b"X_Forwarded_For: 6.6.6.6", REMOTE_ADDR=LOOPBACK),
     behind("Host stays", b"X-Forwarded-Host: other", HTTP_HOST="a"),
 ]  # fmt: skip

@@ -1,0 +1,46 @@
+"""What was probably meant by a name in a configuration that nothing knows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from .config_declaration import Key
+from .config_keys import KEYS, SECTIONS
+from .config_problems import Mistake
+
+
+def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
+    """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
+    section, dot, name = key_path.partition(".")
+    if mistake is Mistake.UNKNOWN_SECTION:
+        near = difflib.get_close_matches(section, SECTIONS, 1, 0.6)
+        return f"did you mean [{near[0]}]?" if near else "the sections are " + ", ".join(SECTIONS)
+    last = name if dot else section
+    same_name = [key for key in KEYS.values() if _words(key.name) == _words(last)]
+    in_section = _closest(last, (key for key in KEYS.values() if key.section == section))
+    found = same_name or in_section or _closest(last, KEYS.values())
+    return "did you mean " + " or ".join(key.path for key in found) + "?" if found else ""
+
+
+def _words(name: str) -> list[str]:
+    """What a name is made of, in one order: max_body is body_max."""
+    return sorted(name.lower().replace("-", "_").split("_"))
+
+
+def _closest(name: str, keys: Iterable[Key]) -> list[Key]:
+    by_name = {key.name: key for key in keys}
+    return [by_name[near] for near in difflib.get_close_matches(name.lower(), by_name, 1, 0.7)]
+
+
+def near_variable(name: str) -> str:
+    """The variable that was probably meant by one that is not used; "" if it may be somebody else's.
+
+    Kubernetes makes MINIWSGI_SERVER_PORT and MINIWSGI_SERVER_SERVICE_HOST of a service miniwsgi-server.
+    """
+    section, _, last = name.removeprefix("MINIWSGI_").partition("_")
+    if last == "PORT" or last.startswith(("PORT_", "SERVICE_")):
+        return ""
+    last_parts = {key.name.upper(): key.variable for key in KEYS.values() if key.section.upper() == section}
+    near = difflib.get_close_matches(last, last_parts, 1, 0.8)
+    return last_parts[near[0]] if near else ""

@@ -1,0 +1,55 @@
+"""Reload on change: for development. watchfiles tells of changed files, and a reload is asked for.
+
+It waits in a thread of its own that the event loop does not wait for. Without the package it is one log
+line.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+REMEDY = "reload_on_change needs the package watchfiles: pip install 'miniwsgi[dev]'"
+MAX_NAMES = 3
+SUFFIXES = (".py", ".pyi", ".toml", ".env", ".html", ".jinja", ".j2", ".mo")
+
+
+class ChangeWatch:
+    """Calls `changed` with what has changed, in words, from its own thread."""
+
+    def __init__(self, paths: Sequence[str], changed: Callable[[str], None]) -> None:
+        self.paths = tuple(paths)
+        self._changed = changed
+        self._stop = threading.Event()
+
+    def __repr__(self) -> str:
+        return f"<ChangeWatch {self.paths}>"
+
+    def start(self) -> None:
+        """Raises ImportError without watchfiles."""
+        import watchfiles
+
+        threading.Thread(target=self._run, args=(watchfiles,), name="miniwsgi-changes", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self, watchfiles: object) -> None:
+        from watchfiles import DefaultFilter, watch
+
+        names = DefaultFilter()
+        for changes in watch(
+            *self.paths,
+            watch_filter=lambda change, path: path.endswith(SUFFIXES) and names(change, path),
+            stop_event=self._stop,
+            raise_interrupt=False,
+        ):
+            self._changed(describe_changes([path for _change, path in changes]))
+
+
+def describe_changes(paths: Sequence[str]) -> str:
+    """ "a change of app.py, views.py" """
+    names = sorted({os.path.basename(path) for path in paths})
+    more = ", …" if len(names) > MAX_NAMES else ""
+    return f"a change of {', '.join(names[:MAX_NAMES])}{more}"

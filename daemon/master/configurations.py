@@ -1,0 +1,122 @@
+"""Configurations: the one in force, and those of generations that have not come into force yet, with their
+listeners.
+
+Preparing one reads files, looks up names and opens sockets: it is done in a thread, and touches nothing
+that is in force. Then it is committed (listeners that it no longer has are closed) or discarded (those
+opened for it are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..config import Config, ConfigError, reload_problems
+from . import events as ev
+from .listeners import BindError, BoundListener, SocketOptions, open_listeners
+
+
+class PrepareError(Exception):
+    """A configuration cannot come into force; the text says all that is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration with its listeners."""
+
+    config: Config
+    listeners: tuple[BoundListener, ...]
+
+    @property
+    def plan(self) -> ev.Plan:
+        """What it asks of the supervisor."""
+        server, timeouts = self.config.server, self.config.timeouts
+        return ev.Plan(
+            workers=server.workers,
+            surge=server.surge,
+            boot_timeout=timeouts.boot,
+            graceful_timeout=timeouts.graceful,
+            stop_delay=server.stop_delay,
+        )
+
+
+class Configurations:
+    """See the module. `in_force` changes with `commit` alone."""
+
+    def __init__(self, first: Prepared, reload_config: Callable[[], Config], passed: Mapping[str, list[int]]) -> None:
+        self.in_force = first
+        self._reload_config = reload_config
+        self._passed = passed
+        self._prepared: dict[int, Prepared] = {}
+
+    def __repr__(self) -> str:
+        return f"<Configurations prepared={list(self._prepared)}>"
+
+    def read(self) -> Prepared:
+        """Read the configuration again and open what is new. Blocks: call it in a thread. Raises PrepareError."""
+        current = self.in_force
+        try:
+            config = self._reload_config()
+        except ConfigError as error:
+            raise PrepareError("; ".join(map(str, error.problems))) from None
+        except Exception as error:
+            raise PrepareError(f"the configuration cannot be read: {error!r}") from error
+        if problems := reload_problems(current.config, config):
+            raise PrepareError("; ".join(map(str, problems)))
+        try:
+            listeners = open_listeners(
+                config.server.bind, socket_options(config), passed=self._passed, kept=current.listeners
+            )
+        except BindError as error:
+            raise PrepareError(str(error)) from None
+        return Prepared(config, tuple(listeners))
+
+    def hold(self, generation: int, prepared: Prepared) -> None:
+        """Keep what was prepared until it is known what becomes of the generation."""
+        self._prepared[generation] = prepared
+
+    def of(self, generation: int) -> Prepared:
+        """A generation's configuration: its own while it is not in force yet."""
+        return self._prepared.get(generation, self.in_force)
+
+    def commit(self, generation: int) -> list[str]:
+        """Bring the generation's configuration into force. What could not be changed, one line each."""
+        prepared = self._prepared.pop(generation, None)
+        if prepared is None:
+            return []
+        old, self.in_force = self.in_force, prepared
+        failed = self._close(old.listeners, prepared.listeners)
+        options = socket_options(prepared.config)
+        if options != socket_options(old.config):
+            for listener in prepared.listeners:
+                try:
+                    listener.adjust(options)
+                except (OSError, LookupError) as error:
+                    failed.append(f"{listener.name} keeps its backlog, mode and owner: {error}")
+        return failed
+
+    def discard(self, generation: int) -> list[str]:
+        """Close what was opened for the generation alone."""
+        prepared = self._prepared.pop(generation, None)
+        return self._close(prepared.listeners, self.in_force.listeners) if prepared is not None else []
+
+    def close(self) -> list[str]:
+        """Close everything."""
+        for generation in list(self._prepared):
+            self.discard(generation)
+        return self._close(self.in_force.listeners, ())
+
+    def _close(self, listeners: tuple[BoundListener, ...], kept: tuple[BoundListener, ...]) -> list[str]:
+        failed = []
+        for listener in listeners:
+            if listener not in kept:
+                try:
+                    listener.close()
+                except OSError as error:
+                    failed.append(f"{listener.name} cannot be removed: {error.strerror}")
+        return failed
+
+
+def socket_options(config: Config) -> SocketOptions:
+    server = config.server
+    return SocketOptions(server.backlog, server.socket_mode, server.socket_owner, server.socket_group)

@@ -1,0 +1,254 @@
+"""A generation as the master sees it: one launcher process, and what it says.
+
+What the launcher says becomes events for the supervisor; what the supervisor orders becomes messages. The
+first message must be of this very version: if the package was replaced under a running daemon, its two
+halves would not understand each other. `check_application` is the same boot without a daemon around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from miniwsgi.metrics.scoreboard import LAYOUT
+
+from .. import __version__
+from ..channel import Channel, Message
+from ..config import application_environment, worker_settings
+from ..settings import Settings
+from . import events as ev
+from .bootstrap import execute
+from .exits import describe_exit
+from .link import Link, close_all
+from .listeners import BoundListener
+from .stacks import dump_stacks, dump_stacks_blocking
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+UPGRADED = "miniwsgi was upgraded: restart the service"
+
+
+class LauncherHandle:
+    """One launcher. `emit` takes events; `on_fork` takes (slot, pid, descriptors), `on_exit` (slot, status)."""
+
+    def __init__(
+        self,
+        number: int,
+        config: Config,
+        listeners: Sequence[BoundListener],
+        settings: Settings,
+        emit: Callable[[ev.Event], None],
+        on_fork: Callable[[int, int, list[int]], None],
+        on_exit: Callable[[int, int], None],
+        on_log: Callable[[str, str], None],
+    ) -> None:
+        self.number = number
+        self.config = config
+        self.listeners = tuple(listeners)
+        self.settings = settings
+        self._emit = emit
+        self._on_fork = on_fork
+        self._on_exit = on_exit
+        self._on_log = on_log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        self._pidfd = self._stack_fd = -1
+        self._greeted = False
+
+    def __repr__(self) -> str:
+        return f"<LauncherHandle {self.number} pid={self.pid}>"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    # --- orders ---
+
+    def boot(self, environment: dict[str, str]) -> None:
+        """Execute it. If that cannot be done, the event LauncherFailed says so."""
+        ours, theirs = Channel.pair()
+        fds = [listener.fd for listener in self.listeners] + [self.settings.scoreboard_fd]
+        python = self.config.app.python
+        try:
+            self._process = execute(python, self.settings.module, theirs.fileno(), fds, environment)
+        except OSError as error:
+            ours.close()
+            self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {error.strerror}"))
+            self._emit(ev.LauncherExited(self.number, "could not be executed"))
+            return
+        finally:
+            theirs.close()
+        self._link = Link(ours, self._receive, self.kill)
+        self._pidfd = os.pidfd_open(self._process.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
+
+    def fork(self, slot: int) -> None:
+        self._send("fork", slot=slot)
+
+    def retire(self) -> None:
+        self._send("retire")
+
+    def kill(self) -> None:
+        """SIGKILL. Also called when its channel has ended: it is then of no more use."""
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    async def stacks(self) -> str:
+        """What all its threads are doing."""
+        if self._pidfd < 0 or self._stack_fd < 0:
+            return "no stacks: the launcher has not said hello"
+        return await dump_stacks(self.pid, self._pidfd, self._stack_fd)
+
+    def _send(self, kind: str, **fields: object) -> None:
+        if self._link is not None:
+            self._link.send(kind, **fields)
+
+    # --- what it says ---
+
+    def _receive(self, message: Message, fds: list[int]) -> None:
+        kind = message["kind"]
+        if kind == "forked" and len(fds) == 3:
+            self._on_fork(message["slot"], message["pid"], fds)
+            return
+        if kind == "hello" and len(fds) == 1:
+            self._greet(message, fds[0])
+            return
+        close_all(fds)
+        if kind == "imported":
+            self._emit(ev.LauncherReady(self.number, message["preload"], message["note"]))
+        elif kind == "failed":
+            self._emit(ev.LauncherFailed(self.number, message["error"], message["traceback"]))
+        elif kind == "fork-failed":
+            self._emit(ev.ForkFailed(message["slot"], message["error"]))
+        elif kind == "exited":
+            self._on_exit(message["slot"], message["status"])
+        elif kind == "log":
+            self._on_log(message["level"], message["message"])
+
+    def _greet(self, message: Message, stack_fd: int) -> None:
+        if self._stack_fd >= 0:
+            os.close(self._stack_fd)
+        self._stack_fd = stack_fd
+        self._greeted = True
+        if mismatch := version_mismatch(message):
+            self._emit(ev.LauncherFailed(self.number, mismatch))
+            return
+        self._send("settings", **self.settings.to_message())
+
+    def _ended(self) -> None:
+        """Its process has ended: reap it, and hear what it had to say before."""
+        assert self._process is not None
+        status = self._process.wait()  # at once: the pidfd is readable
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        if self._link is not None:
+            self._link.receive_all()
+            self._link.close()
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if self._stack_fd >= 0:
+            os.close(self._stack_fd)
+            self._stack_fd = -1
+        reason = describe_exit(-status if status < 0 else status << 8)
+        if not self._greeted and status:
+            reason += f" before it said hello (is {self.config.app.python} Python 3.11 or newer?)"
+        self._emit(ev.LauncherExited(self.number, reason))
+
+
+def version_mismatch(hello: Message) -> str:
+    """Why a launcher does not fit this master; "" if it does."""
+    found = (hello.get("version"), hello.get("layout"))
+    if found == (__version__, LAYOUT):
+        return ""
+    return f"{UPGRADED} (it runs {__version__}, on disk is {found[0]})"
+
+
+# --- without a daemon ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BootFailure:
+    """Why the application does not boot: one line, and the application's own traceback, possibly ""."""
+
+    phase: str
+    error: str
+    traceback: str = ""
+
+
+def check_application(config: Config, environ: dict[str, str] | None = None) -> BootFailure | None:
+    """Import the application as a daemon would, in a launcher of its own. None: it imports."""
+    ours, theirs = Channel.pair()
+    settings = replace(
+        worker_settings(config, generation=0, listeners=(), scoreboard_fd=-1),
+        preload="true",  # whatever it leaves behind does no harm: nothing is forked
+    )
+    environment = application_environment(config, os.environ if environ is None else environ)
+    try:
+        process = execute(config.app.python, settings.module, theirs.fileno(), (), environment)
+    except OSError as error:
+        ours.close()
+        return BootFailure("launcher", f"app.python: {config.app.python} cannot be executed: {error.strerror}")
+    finally:
+        theirs.close()
+    try:
+        return _await_import(ours, process, settings, config.timeouts.boot)
+    finally:
+        ours.close()
+        process.kill()
+        process.wait()
+
+
+def _await_import(
+    channel: Channel, process: subprocess.Popen[bytes], settings: Settings, seconds: float
+) -> BootFailure | None:
+    deadline = time.monotonic() + seconds
+    stack_fd = -1
+    while True:
+        channel.socket.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            received = channel.receive()
+        except TimeoutError:
+            late = f"the application was not imported within {seconds:g} s (timeouts.boot)"
+            return BootFailure("import", late, _stacks(process, stack_fd))
+        if received is None:
+            return BootFailure("launcher", f"the launcher {_exit_of(process)} while it imported the application")
+        message, fds = received
+        match message["kind"]:
+            case "hello":
+                (stack_fd,) = fds
+                if mismatch := version_mismatch(message):
+                    return BootFailure("launcher", mismatch)
+                channel.send("settings", **settings.to_message())
+            case "failed":
+                return BootFailure(message["phase"], message["error"], message["traceback"])
+            case "imported":
+                return None
+            case "log":
+                os.write(2, (message["message"] + "\n").encode())
+
+
+def _exit_of(process: subprocess.Popen[bytes]) -> str:
+    try:
+        status = process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return "closed its channel"
+    return describe_exit(-status if status < 0 else status << 8)
+
+
+def _stacks(process: subprocess.Popen[bytes], stack_fd: int) -> str:
+    if stack_fd < 0:
+        return ""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        return dump_stacks_blocking(process.pid, pidfd, stack_fd)
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,173 @@
+"""The master process, from a valid configuration to its exit status: open, become, supervise, clean up.
+
+Everything that can be refused (addresses, pid file, user) is refused before anything is started, with one
+line that names the remedy. Nothing that was started is left behind, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+from collections.abc import Callable
+
+from .. import __version__
+from ..config import Config
+from ..log_writer import Writer
+from ..logs import ErrorLog, detect_journal
+from . import events as ev
+from .changes_on_disk import REMEDY, ChangeWatch
+from .configurations import Configurations, Prepared, socket_options
+from .listeners import BindError, open_listeners
+from .master import Master
+from .process import PidFile, StartError, drop_privileges, raise_descriptor_limit, set_title
+from .reaper import become_subreaper, end_children
+from .systemd import Notifier, listen_fds
+
+EXIT_RUNTIME = 1
+FLUSH_SECONDS = 1.0
+LEFTOVER_SECONDS = 1.0  # for what the application started and left running, before it is killed
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)
+
+
+def run(config: Config, reload_config: Callable[[], Config]) -> int:
+    """Serve until stopped; the exit status. `reload_config` reads the configuration anew, raising ConfigError."""
+    # A signal that comes before there is a handler for it waits for that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    journal = config.log.file == "-" and detect_journal()
+    try:
+        log = _open_log(config, journal)
+    except OSError as error:
+        ErrorLog().error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
+        return EXIT_RUNTIME
+    environ = dict(os.environ)
+    pid_file = PidFile(config.server.pid_file) if config.server.pid_file else None
+    configurations: Configurations | None = None
+    status = EXIT_RUNTIME
+    try:
+        if config.server.umask is not None:
+            os.umask(config.server.umask)
+        if pid_file is not None:
+            pid_file.write()
+        passed = listen_fds(environ)
+        listeners = open_listeners(config.server.bind, socket_options(config), passed=passed)
+        configurations = Configurations(Prepared(config, tuple(listeners)), reload_config, passed)
+        _warn_of_unused(log, config, passed)
+        raise_descriptor_limit()
+        drop_privileges(config.server.user, config.server.group)
+        become_subreaper()
+        set_title(config.app.target)
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
+        status = asyncio.run(_supervise(configurations, log, Notifier(environ), environ, journal=journal))
+    except (BindError, StartError) as error:
+        log.error(str(error))
+    except Exception as error:
+        import traceback
+
+        log.error(f"the master failed: {error!r}\n{traceback.format_exc()}")
+    finally:
+        _clean_up(log, configurations, pid_file)
+    log.info(f"stopped with status {status}")
+    log.flush(FLUSH_SECONDS)
+    return status
+
+
+def _open_log(config: Config, journal: bool) -> ErrorLog:
+    """Raises OSError."""
+    writer = Writer(2 if config.log.file == "-" else config.log.file)
+    return ErrorLog(config.log.level, config.log.format, journal, "master", writer=writer)
+
+
+def _warn_of_unused(log: ErrorLog, config: Config, passed: dict[str, list[int]]) -> None:
+    unused = [name for name in passed if f"systemd:{name}" not in config.server.bind]
+    if unused:
+        names = ", ".join(f"systemd:{name}" for name in unused)
+        log.warning(f"systemd passed sockets that nothing listens on; name them in server.bind: {names}")
+
+
+async def _supervise(
+    configurations: Configurations, log: ErrorLog, notifier: Notifier, environ: dict[str, str], *, journal: bool
+) -> int:
+    master = Master(configurations, log, notifier, environ, journal=journal)
+    _handle_signals(master)
+    changes = _Changes(master)
+    changes.watch(configurations.in_force.config)
+    master.on_commit.append(changes.watch)
+    try:
+        return await master.run()
+    finally:
+        changes.stop()
+        master.close()
+
+
+def _handle_signals(master: Master) -> None:
+    loop = asyncio.get_running_loop()
+    events: dict[signal.Signals, ev.Ask] = {
+        signal.SIGTERM: ev.StopAsked(who="SIGTERM"),
+        signal.SIGINT: ev.StopAsked(who="SIGINT"),
+        signal.SIGQUIT: ev.StopAsked(who="SIGQUIT", now=True),
+        signal.SIGHUP: ev.ReloadAsked(who="SIGHUP"),
+        signal.SIGTTIN: ev.ScaleAsked(who="SIGTTIN", by=1),
+        signal.SIGTTOU: ev.ScaleAsked(who="SIGTTOU", by=-1),
+    }
+    for number, event in events.items():
+        loop.add_signal_handler(number, master.feed, event)
+    loop.add_signal_handler(signal.SIGUSR1, master.reopen_logs)
+    loop.add_signal_handler(signal.SIGCHLD, master.reap)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+class _Changes:
+    """Reload on change, as the configuration in force wants it."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._loop = asyncio.get_running_loop()
+        self._watch: ChangeWatch | None = None
+
+    def watch(self, config: Config) -> None:
+        """Called with each configuration that comes into force."""
+        paths = (
+            (config.app.directory, *([config.path] if config.path else [])) if config.server.reload_on_change else ()
+        )
+        if self._watch is not None and self._watch.paths == paths:
+            return
+        self.stop()
+        if paths:
+            self._watch = ChangeWatch(paths, self._changed)
+            try:
+                self._watch.start()
+            except ImportError:
+                self._master.log.error(REMEDY)
+                self._watch = None
+
+    def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def _changed(self, what: str) -> None:
+        """In the watch's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._master.feed, ev.ReloadAsked(who=what))
+        except RuntimeError:
+            pass  # the loop has ended
+
+
+def _clean_up(log: ErrorLog, configurations: Configurations | None, pid_file: PidFile | None) -> None:
+    """Whatever happened: no process, socket file or pid file of ours is left."""
+    killed = end_children(LEFTOVER_SECONDS)
+    if killed:
+        log.warning(f"killed processes that were still running: {', '.join(map(str, killed))}")
+    problems = configurations.close() if configurations is not None else []
+    if pid_file is not None:
+        try:
+            pid_file.remove()
+        except OSError as error:
+            problems.append(f"{pid_file.path} cannot be removed: {error.strerror}")
+    for problem in problems:
+        log.warning(problem)

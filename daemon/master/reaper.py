@@ -1,0 +1,93 @@
+"""The reaper: processes that have no other parent left are ours, and their ends are taken note of.
+
+As child subreaper (prctl(2)) the master becomes the parent of workers whose launcher died, and of whatever
+the application started and left. It never waits for just anyone: that would steal the exits that others
+wait for (launchers, asyncio's subprocesses). An ended child is looked at first, and reaped only if nobody
+else owns it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Reaper:
+    """`known` are the pids that others wait for: add one where it is started."""
+
+    def __init__(self) -> None:
+        self.known: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<Reaper known={sorted(self.known)}>"
+
+    def reap(self) -> list[tuple[int, int]]:
+        """Reap all orphans that have ended: (pid, wait status) of each.
+
+        The kernel shows one ended child at a time. If that is another's, the rest waits until it is taken.
+        """
+        found: list[tuple[int, int]] = []
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return found
+            if ended is None or ended.si_pid in self.known:
+                return found
+            try:
+                found.append(os.waitpid(ended.si_pid, os.WNOHANG))
+            except ChildProcessError:
+                return found
+
+
+def become_subreaper() -> None:
+    """Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def children() -> list[int]:
+    """The pids of this process's children, ended ones included (proc(5), /proc/pid/task/tid/children)."""
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+                found += [int(pid) for pid in file.read().split()]
+        except OSError:
+            continue
+    return found
+
+
+def end_children(seconds: float) -> list[int]:
+    """End every process that is left below us: asked first, killed after `seconds`. The pids that were killed.
+
+    Called at the very end. What a child leaves behind becomes our child in turn, hence the rounds.
+    """
+    killed: list[int] = []
+    asked: set[int] = set()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline + seconds:
+        left = [pid for pid in children() if not _gone(pid)]
+        if not left:
+            break
+        for pid in left:
+            late = time.monotonic() >= deadline
+            if late or pid not in asked:
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)  # our unreaped child: no other's pid
+            asked.add(pid)
+            if late and pid not in killed:
+                killed.append(pid)
+        time.sleep(0.01)
+    return killed
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

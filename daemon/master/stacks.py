@@ -1,0 +1,90 @@
+"""Stack dumps: what every thread of a launcher or worker is doing, even one that holds the GIL in C code.
+
+The process has registered faulthandler for SIGUSR2 with the write end of a pipe; here is the read end. The
+handler runs in the signal's context, so the process need not cooperate. It does not answer while it is
+stopped or inside the kernel; then its state is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import time
+
+STACK_SIGNAL = signal.SIGUSR2
+LIMIT_SECONDS = 2.0  # for the first line to come
+QUIET_SECONDS = 0.05  # a pause of this length ends the dump: it has no end mark
+
+_STATES = {"T": "stopped", "t": "traced", "D": "waiting inside the kernel", "Z": "ended"}
+
+
+async def dump_stacks(pid: int, pidfd: int, fd: int, *, seconds: float = LIMIT_SECONDS) -> str:
+    """The stacks of all threads as faulthandler writes them, or a line that says why there are none."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+
+    async def wait(seconds: float) -> bool:
+        readable.clear()
+        loop.add_reader(fd, readable.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await readable.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(fd)
+        return True
+
+    if not _ask(pidfd, fd):
+        return _why_not(pid)
+    text = b""
+    deadline = loop.time() + seconds
+    while (left := deadline - loop.time()) > 0 and await wait(min(left, QUIET_SECONDS) if text else left):
+        chunk = _read(fd)
+        if not chunk:
+            break
+        text += chunk
+    return text.decode("utf-8", "replace").rstrip() or _why_not(pid)
+
+
+def dump_stacks_blocking(pid: int, pidfd: int, fd: int, *, seconds: float = LIMIT_SECONDS) -> str:
+    """The same for a program without an event loop."""
+    if not _ask(pidfd, fd):
+        return _why_not(pid)
+    text = b""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        ready, _, _ = select.select([fd], [], [], min(left, QUIET_SECONDS) if text else left)
+        chunk = _read(fd) if ready else b""
+        if not chunk:
+            break
+        text += chunk
+    return text.decode("utf-8", "replace").rstrip() or _why_not(pid)
+
+
+def _ask(pidfd: int, fd: int) -> bool:
+    while _read(fd):
+        pass  # what nobody had asked for
+    try:
+        signal.pidfd_send_signal(pidfd, STACK_SIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+
+
+def _why_not(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "no stacks: the process is gone"
+    return f"no stacks: the process does not answer; its state is {state} ({_STATES.get(state, 'running')})"

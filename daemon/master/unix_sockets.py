@@ -1,0 +1,152 @@
+"""Unix sockets in the file system: bound so that there is never a moment without one, removed only if still
+ours.
+
+A socket is bound under a temporary name, given its mode and owner, made to listen, and then renamed:
+whoever connects finds either nothing, the old one, or one that accepts. A path on which somebody listens is
+left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import grp
+import os
+import pwd
+import socket
+import stat
+from dataclasses import dataclass
+
+from .holders import path_holder
+
+CONNECT_SECONDS = 1.0
+
+
+class BindError(Exception):
+    """An address cannot be had; the text is one line with the remedy. `skippable`: others of its name may do."""
+
+    def __init__(self, message: str, *, skippable: bool = False) -> None:
+        super().__init__(message)
+        self.skippable = skippable
+
+
+@dataclass(frozen=True, slots=True)
+class SocketFile:
+    """A socket's name in the file system, and which file it was when we made it."""
+
+    path: str
+    device: int
+    inode: int
+
+    def set_access(self, mode: int, owner: str, group: str) -> None:
+        """Raises OSError."""
+        if self._is_ours():
+            _set_access(self.path, mode, owner, group)
+
+    def remove(self) -> None:
+        """Unlink the path unless another's socket is there by now. Raises OSError."""
+        if self._is_ours():
+            os.unlink(self.path)
+
+    def _is_ours(self) -> bool:
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == (self.device, self.inode)
+
+
+def bind_path(path: str, backlog: int, mode: int, owner: str, group: str) -> tuple[socket.socket, SocketFile]:
+    """A listening socket at `path`. Raises BindError."""
+    directory, name = os.path.split(path)
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        remedy = f"mkdir -p {directory}"
+        if directory.startswith("/run/"):
+            remedy += f", or RuntimeDirectory={directory.removeprefix('/run/')} in the systemd unit"
+        raise _refusal(path, f"the directory {directory} does not exist; make it ({remedy})") from None
+    except OSError as error:
+        raise _refusal(path, f"the directory {directory}: {error.strerror}") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # of two daemons that start at once, the second must see the first
+        _check_free(path)
+        return _bind(path, f"{name}.{os.getpid()}", folder, backlog=backlog, access=(mode, owner, group))
+    finally:
+        os.close(folder)
+
+
+def _bind(
+    path: str, temporary: str, folder: int, *, backlog: int, access: tuple[int, str, str]
+) -> tuple[socket.socket, SocketFile]:
+    scratch = os.path.join(os.path.dirname(path), temporary)
+    if len(os.fsencode(scratch)) > 107:  # sockaddr_un.sun_path, unix(7): name the directory by its descriptor
+        scratch = f"/proc/self/fd/{folder}/.{os.getpid()}"
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _unlink(scratch)
+        sock.bind(scratch)
+        _set_access(scratch, *access)
+        sock.listen(backlog)
+        sock.setblocking(False)
+        found = os.lstat(scratch)
+        os.rename(scratch, path)
+    except (OSError, LookupError) as error:
+        sock.close()
+        _unlink(scratch)
+        raise _explain(path, error) from None
+    return sock, SocketFile(path, found.st_dev, found.st_ino)
+
+
+def _check_free(path: str) -> None:
+    """Raise BindError if there is something at the path that is not a stale socket."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _explain(path, error) from None
+    if not stat.S_ISSOCK(found.st_mode):
+        raise _refusal(path, "there is something at that path that is no socket; remove it or take another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_SECONDS)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # stale: its owner is gone
+        except OSError as error:
+            if error.errno in {errno.EACCES, errno.EPERM}:
+                raise _explain(path, error) from None
+    holder = path_holder(path)
+    raise _refusal(path, f"{holder or 'another process'} listens on it; stop that or take another path")
+
+
+def _set_access(path: str, mode: int, owner: str, group: str) -> None:
+    """Owner and group are names or numbers, "" for unchanged. Raises OSError, LookupError."""
+    uid = -1 if not owner else int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid
+    gid = -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    if uid != -1 or gid != -1:
+        os.chown(path, uid, gid)
+    os.chmod(path, mode)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _explain(path: str, error: OSError | LookupError) -> BindError:
+    if isinstance(error, LookupError):
+        return _refusal(path, f"{error.args[0]}; see socket_owner and socket_group")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        user = os.geteuid()
+        return _refusal(
+            path, f"{error.strerror} (as uid {user}); the directory, socket_owner and socket_group must allow it"
+        )
+    return _refusal(path, error.strerror or str(error))
+
+
+def _refusal(path: str, why: str) -> BindError:
+    return BindError(f"cannot listen on unix:{path}: {why}")

@@ -1,0 +1,70 @@
+"""The watch over the scoreboard: who has not turned its loop for too long, and what a lost worker was
+doing.
+
+A heartbeat is old only if we ourselves were awake to see it grow old: after a pause of the whole machine or
+of the daemon's cgroup everybody gets another round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator
+
+from miniwsgi.metrics.scoreboard import HEARTBEAT, IDLE, MAX_THREADS, T_START, T_STATE, WAITING, Board, Running
+
+from ..access_log import AccessLog
+
+ROUND_SECONDS = 1.0
+PAUSE_SECONDS = 2.5  # between two rounds: more, and the round does not count
+NANOSECONDS = 1e9
+
+
+class Watch:
+    """Heartbeats. Call `round` about each ROUND_SECONDS."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._last_ns = time.monotonic_ns()
+
+    def round(
+        self, slots: Iterable[int], wedge_seconds: float, now_ns: int | None = None
+    ) -> Iterator[tuple[int, float]]:
+        """Each slot whose heartbeat is older than `wedge_seconds` (0: never), with its age in seconds."""
+        now = time.monotonic_ns() if now_ns is None else now_ns
+        paused = now - self._last_ns > PAUSE_SECONDS * NANOSECONDS
+        self._last_ns = now
+        if paused or not wedge_seconds:
+            return
+        for slot in slots:
+            beat = self.board.slot(slot).cells[HEARTBEAT]
+            age = (now - beat) / NANOSECONDS
+            if beat and age > wedge_seconds:
+                yield slot, age
+
+
+def load(board: Board, slot: int) -> int:
+    """How many requests a slot's worker runs or has waiting."""
+    cells = board.slot(slot).cells
+    busy = cells[WAITING]
+    for thread in range(MAX_THREADS):
+        at = board.slot(slot).thread_cell(thread)
+        if not cells[at + T_START]:
+            break
+        busy += cells[at + T_STATE] != IDLE
+    return int(busy)
+
+
+def log_lost_requests(
+    access: AccessLog, running: Iterable[Running], answered: Collection[int], status: str, now_ns: int
+) -> int:
+    """Access-log lines for what a worker was running when it died, as far as the scoreboard knows; how many.
+
+    `answered` are threads whose request the worker itself has answered and logged.
+    """
+    count = 0
+    for request in running:
+        if request.thread not in answered:
+            environ = {"REQUEST_METHOD": request.method, "RAW_URI": request.path, "PATH_INFO": request.path}
+            access.log(environ, status, [], 0, now_ns - request.started_ns)
+            count += 1
+    return count

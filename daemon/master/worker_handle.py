@@ -1,0 +1,97 @@
+"""A worker as the master holds it: a pidfd for signals, a control channel for orders, a pipe for stacks.
+
+All three came from the launcher with the message that it was forked. Signals go through the pidfd alone, so
+that they cannot reach another process that got the same pid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ..channel import Channel, Message
+from .link import Link, close_all
+from .stacks import dump_stacks
+
+
+class WorkerHandle:
+    """One worker. `queues` are the names of our own listeners that it has, by descriptor.
+
+    `on_message` gets what it says, `on_death` is called when its process has ended.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        pid: int,
+        fds: list[int],
+        queues: dict[int, str],
+        on_message: Callable[[WorkerHandle, Message], None],
+        on_death: Callable[[WorkerHandle], None],
+    ) -> None:
+        self.slot = slot
+        self.pid = pid
+        self.queues = queues
+        self.killed = False  # by the master
+        self.answered: set[int] = set()  # threads whose request was answered in the application's place
+        self.pidfd, control_fd, self._stack_fd = fds
+        self._on_message = on_message
+        self._on_death = on_death
+        self._dumping = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._link = Link(Channel.from_fd(control_fd), self._receive, lambda: None)
+        self._loop.add_reader(self.pidfd, self._died)
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<WorkerHandle {self.slot} pid={self.pid}>"
+
+    @property
+    def name(self) -> str:
+        """For log lines."""
+        return f"worker {self.slot} (pid {self.pid})"
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """An order; see the channel. Lost if the worker is gone."""
+        self._link.send(kind, **fields)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.killed = True
+        if self._open:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    async def stacks(self) -> str:
+        """What all its threads are doing; one dump at a time."""
+        async with self._dumping:
+            if not self._open:
+                return "no stacks: the process is gone"
+            return await dump_stacks(self.pid, self.pidfd, self._stack_fd)
+
+    def hear_out(self) -> None:
+        """Take what it has said before it ended."""
+        self._link.receive_all()
+
+    def close(self) -> None:
+        """It is reaped: forget it."""
+        if self._open:
+            self._open = False
+            self._link.close()
+            self._loop.remove_reader(self.pidfd)
+            os.close(self.pidfd)
+            self._loop.remove_reader(self._stack_fd)
+            os.close(self._stack_fd)
+
+    def _receive(self, message: Message, fds: list[int]) -> None:
+        close_all(fds)
+        self._on_message(self, message)
+
+    def _died(self) -> None:
+        self._loop.remove_reader(self.pidfd)  # it stays readable
+        self._on_death(self)

@@ -1,0 +1,311 @@
+"""The launcher: one generation of code. It imports the application once and forks workers on the master's
+orders.
+
+Executed afresh by the master for each generation, under the application's own interpreter: standard library
+only. Single-threaded, and it runs none of the application's code after the import. The channel's end means
+that the master is gone: the workers, who see the same, have graceful_timeout to finish, then what is left
+is killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import gc
+import os
+import random
+import select
+import signal
+import sys
+import time
+import traceback
+from typing import NoReturn
+
+from miniwsgi.metrics.scoreboard import LAYOUT
+
+from .. import __version__
+from ..channel import Channel, Message
+from ..settings import Settings
+from .application import Application, BootError, leftovers, load, open_descriptors
+from .lifecycle import run_worker
+from .relay import Relay, relay_streams
+
+STACK_SIGNAL = signal.SIGUSR2
+# What a terminal or a service manager may send to the whole process group; the master alone acts on it. Handlers
+# that do nothing rather than SIG_IGN: programs that the application starts then have the default actions.
+GROUP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+STACK_PIPE_BYTES = 256 * 1024
+GRACE_SECONDS = 0.5  # so that workers who keep to graceful_timeout leave by themselves
+EXIT_GENERATION_OVER = 0
+EXIT_NOT_BOOTED = 3
+
+
+def main(channel_fd: int, note: str = "") -> NoReturn:
+    """Called by the master's bootstrap code. `note` is why it gave up preloading and was executed again."""
+    for number in GROUP_SIGNALS:
+        signal.signal(number, _nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)  # blocked by whoever executed us
+    channel = Channel.from_fd(channel_fd)
+    channel.socket.set_inheritable(False)
+    status = EXIT_NOT_BOOTED
+    try:
+        status = _serve_generation(channel, note)
+    except OSError as error:
+        os.write(2, f"miniwsgi launcher: {error}\n".encode())  # most likely the master is gone
+    except BaseException as error:
+        text = traceback.format_exc()
+        _try_to_send(channel, "failed", phase="launcher", error=f"the launcher failed: {error!r}", traceback=text)
+    finally:
+        os._exit(status)
+
+
+def _serve_generation(channel: Channel, note: str) -> int:
+    _set_comm("mw-launcher")
+    stack_fd = _send_hello(channel, note)
+    message = _expect(channel, "settings")
+    if message is None:
+        return EXIT_GENERATION_OVER
+    settings = Settings.from_message(message)
+    relays = relay_streams(channel)
+    try:
+        application = _import(channel, settings, note)
+    except BootError as error:
+        channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        return EXIT_NOT_BOOTED
+    gc.collect()
+    gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
+    channel.send("imported", preload=application is not None, note=note)
+    launcher = Launcher(channel, settings, application, relays, stack_fd)
+    launcher.run()
+    launcher.leave()
+    return EXIT_GENERATION_OVER
+
+
+def _send_hello(channel: Channel, note: str) -> int:
+    """Introduce this launcher; returns the descriptor to which its stacks go."""
+    reader, writer = _stack_pipe()
+    faulthandler.register(STACK_SIGNAL, file=writer, all_threads=True, chain=False)
+    channel.send("hello", (reader,), version=__version__, layout=LAYOUT, pid=os.getpid(), note=note)
+    os.close(reader)
+    return writer
+
+
+def _expect(channel: Channel, kind: str) -> Message | None:
+    """The next message's fields; None if the master is gone."""
+    received = channel.receive()
+    if received is None:
+        return None
+    message, _fds = received
+    if message.pop("kind") != kind:
+        raise ValueError(f"a message {kind!r} was expected")
+    return message
+
+
+def _import(channel: Channel, settings: Settings, note: str) -> Application | None:
+    """The application if it is to be preloaded. Raises BootError. May execute this program again instead."""
+    if settings.preload == "false" or note:
+        return None
+    known = open_descriptors()
+    application = load(settings)
+    if settings.preload == "auto" and (found := leftovers(known)):
+        _execute_again(channel, settings, found)
+    return application
+
+
+def _execute_again(channel: Channel, settings: Settings, note: str) -> NoReturn:
+    """The only way to be rid of threads and connections: the same program, told not to import."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for fd in (channel.fileno(), settings.scoreboard_fd, *(listener.fd for listener in settings.listeners)):
+        if fd >= 0:
+            os.set_inheritable(fd, True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)  # handlers do not survive execve(2)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note])
+
+
+class Launcher:
+    """A generation that is imported. `workers` maps pids to slots."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        settings: Settings,
+        application: Application | None,
+        relays: list[Relay],
+        stack_fd: int,
+    ) -> None:
+        self.channel = channel
+        self.settings = settings
+        self.application = application
+        self.workers: dict[int, int] = {}
+        self.retired = False
+        self._relays = relays
+        self._stack_fd = stack_fd
+        self._wakeup, self._wakeup_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._child_handler = signal.signal(signal.SIGCHLD, _nothing)
+        signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
+
+    def __repr__(self) -> str:
+        state = "retired" if self.retired else "serving"
+        return f"<Launcher generation={self.settings.generation} {state} workers={self.workers}>"
+
+    def run(self) -> None:
+        """Fork and reap, until the generation is over or the master is gone."""
+        poll = select.poll()
+        poll.register(self.channel, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        while self.workers or not self.retired:
+            ready = {fd for fd, _events in poll.poll()}
+            if self._wakeup in ready:
+                self._reap()
+            if self.channel.fileno() in ready and not self._obey():
+                self._outlive_master()
+                return
+
+    def leave(self) -> None:
+        """Nothing of the generation is left but what the application started beside the workers."""
+        atexit._run_exitfuncs()
+        for pid in _children():
+            try:
+                os.kill(pid, signal.SIGTERM)  # our own child, so the pid is not another's
+            except ProcessLookupError:
+                pass
+
+    # --- orders ---
+
+    def _obey(self) -> bool:
+        """Take one order; False if the master is gone."""
+        received = self.channel.receive()
+        if received is None:
+            return False
+        message, _fds = received
+        if message["kind"] == "fork":
+            self._fork(message["slot"])
+        elif message["kind"] == "retire":
+            self.retired = True
+        return True
+
+    def _fork(self, slot: int) -> None:
+        masters_end, workers_end = Channel.pair()
+        reader, writer = _stack_pipe()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # else the child would write it once more
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.channel.send("fork-failed", slot=slot, error=str(error))
+            pid = -1
+        if pid == 0:
+            self._become_worker(slot, (masters_end, reader), workers_end, writer)
+        if pid > 0:
+            self.workers[pid] = slot
+            pidfd = os.pidfd_open(pid)
+            _try_to_send(self.channel, "forked", (pidfd, masters_end.fileno(), reader), slot=slot, pid=pid)
+            os.close(pidfd)
+        # Only the master may hold that end: it is the worker's lifeline.
+        masters_end.close()
+        workers_end.close()
+        os.close(reader)
+        os.close(writer)
+
+    def _become_worker(self, slot: int, not_ours: tuple[Channel, int], control: Channel, stack_fd: int) -> NoReturn:
+        """In the child: keep nothing of the launcher, and serve."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, self._child_handler)
+            masters_end, reader = not_ours
+            masters_end.close()
+            self.channel.close()
+            for fd in (reader, self._stack_fd, self._wakeup, self._wakeup_end):
+                os.close(fd)
+            for relay in self._relays:
+                relay.follow()
+            random.seed()  # workers of one import would share its sequence; ssl sees to itself (OpenSSL 1.1.1)
+            run_worker(self.settings, slot, control, self.application, stack_fd)
+        except BaseException:
+            _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
+        finally:
+            os._exit(1)
+
+    # --- exits ---
+
+    def _reap(self) -> None:
+        """Reap all children that have exited: workers are reported, what the application started is not."""
+        try:
+            os.read(self._wakeup, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)  # nobody else waits here: no threads, no other code
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            slot = self.workers.pop(pid, None)
+            if slot is not None:
+                _try_to_send(self.channel, "exited", slot=slot, pid=pid, status=status)
+
+    def _outlive_master(self) -> None:
+        """The workers have seen it too. Wait for them as long as they may take, then kill."""
+        deadline = time.monotonic() + self.settings.graceful_timeout + GRACE_SECONDS
+        while self.workers:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            select.select([self._wakeup], [], [], remaining)
+            self._reap()
+        for pid in self.workers:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self.workers:
+            os.waitpid(pid, 0)
+
+
+def _stack_pipe() -> tuple[int, int]:
+    """A pipe for faulthandler: it must not block whom it shows, and hold the stacks of many threads."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        import fcntl
+
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, STACK_PIPE_BYTES)
+    except OSError:
+        pass  # the user's pipes are many (pipe(7)): the default size then
+    return reader, writer
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
+def _try_to_send(channel: Channel, kind: str, fds: tuple[int, ...] = (), /, **fields: object) -> None:
+    """A message that does not matter if the master is gone: the channel's end will tell."""
+    try:
+        channel.send(kind, fds, **fields)
+    except OSError:
+        pass
+
+
+def _set_comm(name: str) -> None:
+    """What ps and top show (proc(5), /proc/pid/comm); at most 15 bytes."""
+    try:
+        with open("/proc/self/comm", "w") as comm:
+            comm.write(name[:15])
+    except OSError:
+        pass
+
+
+def _nothing(number: int, frame: object) -> None:
+    pass

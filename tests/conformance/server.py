@@ -1,0 +1,176 @@
+"""A real daemon for the cases: `python -m miniwsgi.daemon serve` on ports and sockets of its own, in each profile.
+
+Started from a configuration file in a directory of the caller's; ready when it answers. It runs in a session of its
+own, and leaving the context ends that, whatever became of its processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from .case import Case, get
+from .exchange import Exchange, Send, run
+from .runner import Effort, Target
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+# What each profile sets beyond the defaults; the tables of limits, timeouts, trusted and prefix say what they need.
+PROFILES = {
+    "plain": "",
+    "small": """
+[limits]
+request_line = 1000
+field_size = 2000
+fields = 20
+fields_size = 5000
+body_max = 10000
+[timeouts]
+head = 1
+body = 1
+send = 1
+keep_alive = 1
+""",
+    "trusted": '[proxy]\ntrusted = ["127.0.0.1", "::1", "10.0.0.0/8"]\n',
+    "prefix": "",
+    "busy": "[limits]\nin_flight = 1\n",
+    "full": "[limits]\nconnections = 2\n",
+}
+SCRIPT_NAMES = {"prefix": "/app"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One way to serve, and what its nature allows to be tried at once."""
+
+    name: str
+    kind: str
+    threads: int
+    concurrency: int
+    effort: Effort
+    slow_workers: int = 1  # what the cases about time need beside each other; 0: they are left out
+    selfish: bool = False  # a connection is kept alive only while nobody else has one
+
+    def slow_batches(self, cases: Sequence[Case]) -> list[tuple[list[Case], int]]:
+        """Those of the cases that are about time, in batches that may run at once, each with its concurrency."""
+        slow = [case for case in cases if case.seconds] if self.slow_workers else []
+        lonely = [case for case in slow if self.selfish and case.needs_keep_alive]
+        return [(lonely, 1), ([case for case in slow if case not in lonely], len(slow))]
+
+
+POOLS = (
+    Pool("epoll, threads 1", "epoll", 1, 32, Effort(splits=-1)),
+    Pool("epoll, adaptive", "epoll", 8, 32, Effort(splits=6)),
+    Pool("prefork", "prefork", 1, 1, Effort(splits=6), slow_workers=20, selfish=True),
+    Pool("fork", "fork", 20, 4, Effort(splits=1)),
+    Pool("single", "single", 1, 1, Effort(bytewise=False, splits=0), slow_workers=0),
+)
+
+
+class Server:
+    """A context: the daemon is ready on entry and gone on exit; `target` says how to reach it."""
+
+    def __init__(self, directory: Path, pool: Pool, profile: str = "plain", workers: int = 1) -> None:
+        self.directory = directory
+        self.pool = pool
+        self.profile = profile
+        self.log_path = directory / "daemon.log"
+        self._workers = workers
+        self._socket_path = str(directory / "http.sock")
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes]
+
+    @property
+    def target(self) -> Target:
+        return Target(
+            address=("127.0.0.1", self.port),
+            unix=self._socket_path,
+            profile=self.profile,
+            concurrency=self.pool.concurrency,
+        )
+
+    def configuration(self) -> str:
+        binds = [f"127.0.0.1:{self.port}", f"unix:{self._socket_path}"]
+        return f"""
+[app]
+module = "application:application"
+directory = "{Path(__file__).parent}"
+env = {{ CONFORMANCE_RECORDS = "{self.directory / "records"}" }}
+[server]
+bind = {binds}
+pool = "{self.pool.kind}"
+threads = {self.pool.threads}
+workers = {self._workers}
+script_name = "{SCRIPT_NAMES.get(self.profile, "")}"
+[control]
+socket = ""
+[metrics]
+bind = ""
+{PROFILES[self.profile]}"""
+
+    def __enter__(self) -> Server:
+        path = self.directory / "miniwsgi.toml"
+        path.write_text(self.configuration())
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "miniwsgi.daemon", "serve", "-c", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def log(self) -> str:
+        return self.log_path.read_text("utf-8", "replace")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            asking = Exchange([Send(get(b"/", b"Connection: close"))], seconds=5)
+            run([asking], self.target.address)
+            if asking.outcome and asking.outcome.responses:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"the daemon is not ready; exit status {self.process.poll()}; its log:\n{self.log()}")
+
+    def stop(self) -> int:
+        """SIGTERM, then what is needed; the master's exit status."""
+        try:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+                self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        return self.process.wait()
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

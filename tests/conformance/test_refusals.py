@@ -1,0 +1,49 @@
+"""What the server says when it refuses: nothing of the request to the client, what and from where to the log."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.conformance.case import get, request
+from tests.conformance.conftest import Servers
+from tests.conformance.exchange import Exchange, Send, run
+
+MARK = b"fingerprint-3bd1"
+LOG_SECONDS = 5.0
+
+REFUSED = [
+    ("in the target", get(b"/" + MARK + b"#")),
+    ("in the method", request(MARK + b"( / HTTP/1.1", b"Host: a")),
+    ("in the version", request(b"GET / HTTP/1.x" + MARK, b"Host: a")),
+    ("in a name", get(b"/", MARK + b" : x")),
+    ("in a value", get(b"/", b"X-A: " + MARK + b"\0")),
+    ("in Host", request(b"GET / HTTP/1.1", b"Host: <" + MARK + b">")),
+    ("in Content-Length", get(b"/", b"Content-Length: " + MARK)),
+    ("in Transfer-Encoding", get(b"/", b"Transfer-Encoding: " + MARK)),
+    ("in Expect", get(b"/", b"Expect: " + MARK)),
+    ("in a chunk", get(b"/", b"Transfer-Encoding: chunked", body=MARK + b"\r\n")),
+]
+
+
+@pytest.mark.parametrize(("where", "sent"), REFUSED, ids=[where for where, _ in REFUSED])
+def test_nothing_is_echoed(where: str, sent: bytes, servers: Servers) -> None:
+    asking = Exchange([Send(sent)])
+    run([asking], servers().target.address)
+    assert asking.outcome is not None
+    (response,) = asking.outcome.responses
+    assert response.status >= 400
+    assert MARK not in response.body
+    assert not any(MARK.decode() in value for field in response.fields for value in field)
+
+
+def test_the_log_says_what_and_from_where(servers: Servers) -> None:
+    server = servers("small")
+    before = len(server.log())
+    run([Exchange([Send(get(b"/", b"Content-Length: nonsense"))])], server.target.address)
+    deadline = time.monotonic() + LOG_SECONDS
+    while "warning" not in server.log()[before:] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    lines = [line for line in server.log()[before:].splitlines() if "warning" in line]
+    assert any("400" in line and "Content-Length" in line and "127.0.0.1" in line for line in lines), lines

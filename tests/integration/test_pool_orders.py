@@ -1,0 +1,295 @@
+"""What a worker does on the orders of its master, on signals, and when its master is gone, in every pool."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+
+import pytest
+from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, State
+
+from .worker_harness import Site, pools, wait_for
+
+pytest_plugins = ["tests.integration.worker_harness"]
+
+DRAIN_IDLE = 0.4
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environ["PATH_INFO"].encode()]
+
+
+def gated(site: Site):
+    """An application whose /wait notes that it has begun and waits at the gate."""
+    gate, record = site.gate(), site.record
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/wait":
+            record.note("begun")
+            gate.wait()
+        return hello(environ, start_response)
+
+    return application, gate
+
+
+@pools()
+def test_a_worker_says_that_it_is_ready_and_shows_it(site, pool):
+    worker = site.fork(hello, pool)
+    assert worker.slot.state is State.READY
+    assert worker.cells[PID] == worker.pid
+    assert site.get("/x").body == b"/x"
+
+
+@pools()
+def test_drain_finishes_the_running_request_and_exits(site, pool):
+    application, gate = gated(site)
+    worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    worker.tell("drain", deadline=20)
+    if pool not in {"epoll-1", "prefork"}:  # these read orders between requests
+        wait_for(lambda: worker.slot.state is State.DRAINING)
+    gate.open()
+    answer = running.answer()
+    assert answer.body == b"/wait"
+    running.end()
+    assert worker.wait() == 0
+    assert worker.slot.state is State.STOPPED
+    if pool not in {"epoll-1", "prefork"}:
+        assert worker.cells[CONNECTIONS] == 0
+
+
+@pools("epoll-8", "fork")
+def test_a_response_that_is_begun_while_draining_says_that_it_is_the_last(site, pool):
+    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    kept = [site.connect() for _ in range(3)]
+    for client in kept:
+        assert client.get("/1").answer().all("connection") == []
+    worker.tell("drain", deadline=20)
+    wait_for(lambda: worker.slot.state is State.DRAINING)
+    for client in kept[:2]:
+        answer = client.get("/2").answer()
+        assert answer.body == b"/2"
+        assert answer.all("connection") == ["close"]
+        assert client.end() == []
+    began = time.monotonic()
+    assert kept[2].end() == []  # the silent one is closed, without a word
+    assert DRAIN_IDLE / 2 < time.monotonic() - began < 10
+    assert worker.wait() == 0
+
+
+@pools("epoll-1", "prefork")
+def test_the_last_request_of_a_lone_connection_is_told_so_while_draining(site, pool):
+    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    client = site.connect()
+    assert client.get("/1").answer().all("connection") == []
+    worker.tell("drain", deadline=20)
+    wait_for(lambda: worker.slot.state is State.DRAINING)
+    assert client.get("/2").answer().all("connection") == ["close"]
+    assert client.end() == []
+    assert worker.wait() == 0
+
+
+@pools()
+def test_a_draining_worker_accepts_nothing_more(site, pool):
+    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    client = site.connect()
+    client.get("/1").answer()
+    worker.tell("drain", deadline=20)
+    wait_for(lambda: worker.slot.state is State.DRAINING)
+    late = site.connect().get("/late")
+    client.end()
+    assert worker.wait() == 0
+    successor = site.fork(hello, pool)  # what the drained one left in the queue is its successor's
+    assert late.answer().body == b"/late"
+    assert successor.alive()
+
+
+@pools()
+def test_finish_answers_what_waits_in_the_accept_queue_first(site, pool):
+    application, gate = gated(site)
+    worker = site.fork(application, pool, drain_idle=DRAIN_IDLE, connections=1 if "epoll" in pool else 10)
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    queued = [site.connect().get(f"/queued/{number}") for number in range(20)]
+    worker.tell("finish", deadline=20, accept=[site.listener.fileno()])
+    gate.open()
+    assert running.answer().body == b"/wait"
+    for number, client in enumerate(queued):
+        answer = client.answer()
+        assert answer.body == f"/queued/{number}".encode()
+        assert client.end() == []
+    running.end()
+    assert worker.wait() == 0
+
+
+@pools()
+def test_finish_without_listeners_to_empty_is_a_drain(site, pool):
+    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    client = site.connect()
+    client.get("/1").answer()
+    worker.tell("finish", deadline=20, accept=[])
+    wait_for(lambda: worker.slot.state is State.DRAINING)
+    late = site.connect().get("/late")
+    client.end()
+    assert worker.wait() == 0
+    assert late.silent(0)
+
+
+def two_listeners(site: Site) -> tuple[tuple[object, ...], socket.socket]:
+    from miniwsgi.daemon.settings import Listener
+
+    second = socket.create_server(("127.0.0.1", 0), backlog=64)
+    listeners = tuple(
+        Listener(sock.fileno(), "x", False, "127.0.0.1", str(sock.getsockname()[1])) for sock in (site.listener, second)
+    )
+    return listeners, second
+
+
+@pools()
+def test_only_the_queues_of_the_named_listeners_are_emptied(site, pool):
+    application, gate = gated(site)
+    listeners, second = two_listeners(site)
+    worker = site.fork(application, pool, drain_idle=DRAIN_IDLE, listeners=listeners, threads=1)
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    worker.tell("drain", deadline=20, empty=[second.fileno()])
+    if pool == "fork":  # the only one that takes orders and connections while its only child is busy
+        wait_for(lambda: worker.slot.state is State.DRAINING)
+    left = site.connect().get("/left")
+    from .worker_harness import Client
+
+    leaving = Client(second.getsockname())
+    leaving.get("/leaving")
+    gate.open()
+    running.answer()
+    running.end()
+    assert leaving.answer().body == b"/leaving"
+    leaving.end()
+    leaving.close()
+    assert worker.wait() == 0
+    assert left.silent(0)
+    second.close()
+
+
+@pools()
+def test_closing_goes_on_and_says_that_each_response_is_the_last(site, pool):
+    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    before = site.connect()
+    assert before.get("/1").answer().all("connection") == []
+    worker.tell("closing")
+    wait_for(lambda: site.get("/probe").all("connection") == ["close"])
+    assert before.get("/2").answer().all("connection") == ["close"]
+    assert before.end() == []
+    for number in range(5):
+        assert site.get(f"/{number}").all("connection") == ["close"]
+    assert worker.alive()
+    worker.tell("finish", deadline=20, accept=[site.listener.fileno()])
+    assert worker.wait() == 0
+
+
+@pools("epoll-8", "fork")
+def test_at_its_deadline_a_worker_leaves_what_still_runs(site, pool):
+    application, _gate = gated(site)
+    worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    began = time.monotonic()
+    worker.tell("drain", deadline=0.5)
+    assert worker.wait() == 0
+    assert time.monotonic() - began < 5
+    assert running.end() == []
+
+
+@pools()
+def test_without_its_master_a_worker_finishes_and_exits(site, pool):
+    application, gate = gated(site)
+    worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    worker.control.close()
+    gate.open()
+    assert running.answer().body == b"/wait"
+    running.end()
+    assert worker.wait() == 0
+    assert "the master is gone" in worker.log()
+
+
+@pools()
+def test_a_worker_that_is_stuck_ends_after_its_master(site, pool):
+    application, _gate = gated(site)
+    worker = site.fork(application, pool, graceful_timeout=0.2)
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    worker.control.close()
+    assert worker.wait() in {0, -signal.SIGALRM}
+    assert running.end() == []
+
+
+@pools()
+def test_sigterm_to_the_worker_itself_is_a_drain(site, pool):
+    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    client = site.connect()
+    client.get("/1").answer()
+    worker.signal(signal.SIGTERM)
+    wait_for(lambda: worker.slot.state is State.DRAINING)
+    assert client.get("/2").answer().all("connection") == ["close"]
+    client.end()
+    assert worker.wait() == 0
+
+
+@pools()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1], ids=lambda number: number.name)
+def test_what_a_terminal_sends_to_all_is_the_masters_business(site, pool, number):
+    worker = site.fork(hello, pool)
+    client = site.connect()
+    client.get("/1").answer()
+    worker.signal(number)
+    for _ in range(3):
+        assert client.get("/2").answer().all("connection") == []
+    assert worker.slot.state is State.READY
+
+
+@pools()
+def test_reopen_goes_on_in_a_new_access_log(site, pool):
+    path = site.directory / "access.log"
+    worker = site.fork(hello, pool, access_log=str(path), access_log_format="%(r)s %(s)s")
+    client = site.connect()
+    client.get("/before").answer()
+    wait_for(lambda: "GET /before HTTP/1.1 200" in path.read_text())
+    path.rename(site.directory / "access.log.1")
+    worker.tell("reopen")
+    wait_for(path.exists)
+    assert site.get("/after").status == 200
+    wait_for(lambda: "GET /after HTTP/1.1 200" in path.read_text())
+
+
+@pools()
+def test_a_log_that_cannot_be_reopened_does_not_end_the_worker(site, pool):
+    directory = site.directory / "logs"
+    directory.mkdir()
+    worker = site.fork(hello, pool, access_log=str(directory / "access.log"))
+    site.get("/1")
+    wait_for(lambda: "/1" in (directory / "access.log").read_text())
+    (directory / "access.log").rename(site.directory / "moved.log")
+    directory.rmdir()
+    worker.tell("reopen")
+    wait_for(lambda: "reopen" in worker.log())
+    assert site.get("/2").status == 200
+    wait_for(lambda: "/2" in (site.directory / "moved.log").read_text())
+
+
+@pools()
+def test_the_log_level_can_be_changed(site, pool):
+    def talkative(environ, start_response):
+        environ["wsgi.errors"].write("said at level error\n")
+        return hello(environ, start_response)
+
+    worker = site.fork(talkative, pool, log_level="error")
+    garbage = b"nonsense\r\n\r\n"
+    site.connect().send(garbage).end()
+    worker.tell("log-level", level="warning")
+    # Orders and requests come by different ways: ask until the order has been read.
+    wait_for(lambda: site.connect().send(garbage).end() and "refused a request with 400" in worker.log())

@@ -1,0 +1,398 @@
+"""Workers forked straight from the test process: no master, no launcher, real sockets.
+
+The test plays the master: it holds the listener, the scoreboard and the control channels, and it sees what the
+application does through a `Record` (lines in a file) and holds it up with a `Gate` (a pipe). An application is any
+function of the test module. A worker inherits nothing but what it needs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil
+import pytest
+from miniwsgi.daemon.channel import Channel, Message
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker.lifecycle import run_worker
+from miniwsgi.metrics.scoreboard import Board, Slot
+
+from tests.conformance.client import Reader, Response
+
+PATIENCE = 20.0  # seconds for what takes milliseconds on an idle machine
+SOON = 0.01  # between two looks
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+POOLS: dict[str, dict[str, Any]] = {
+    "epoll-1": {"pool": "epoll", "threads": 1},
+    "epoll-8": {"pool": "epoll", "threads": 8},
+    "prefork": {"pool": "prefork", "threads": 1},
+    "fork": {"pool": "fork", "threads": 8},
+}
+
+
+def pools(*names: str) -> pytest.MarkDecorator:
+    """Run the test in these pools, or in each; its argument `pool` goes to `Site.fork`."""
+    return pytest.mark.parametrize("pool", names or tuple(POOLS))
+
+
+def wait_for(condition: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> Any:
+    """The condition's first true value. Raises AssertionError at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(SOON)
+    return value
+
+
+class Record:
+    """Lines that the application writes, in order, from any process and thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def note(self, text: object) -> None:
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        os.write(fd, f"{text}\n".encode())
+        os.close(fd)
+
+    def lines(self) -> list[str]:
+        return self.path.read_text().splitlines()
+
+    def wait(self, count: int) -> list[str]:
+        """All lines, once there are that many."""
+        return wait_for(lambda: len(lines := self.lines()) >= count and lines, f"{count} lines, not {self.lines()}")
+
+
+class Gate:
+    """Where the application waits until the test lets it pass."""
+
+    def __init__(self) -> None:
+        self.fds = os.pipe2(os.O_NONBLOCK)
+
+    def wait(self, seconds: float = PATIENCE) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            select.select([self.fds[0]], [], [], seconds)
+            try:
+                os.read(self.fds[0], 1)
+            except BlockingIOError:
+                continue  # another thread was faster
+            return
+        raise TimeoutError("the gate stayed closed")
+
+    def open(self, count: int = 1) -> None:
+        os.write(self.fds[1], b"." * count)
+
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+
+class Client:
+    """One connection. Responses are read by the strict reader of the conformance tests."""
+
+    def __init__(self, address: tuple[str, int], *, receive_bytes: int = 0) -> None:
+        self.socket = socket.socket()
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reader = Reader()
+        self._read = 0
+        self.received = 0
+
+    def send(self, data: bytes) -> Client:
+        self.socket.sendall(data)
+        return self
+
+    def get(self, path: str, *fields: str) -> Client:
+        """Send a GET; the client, so that an answer can be asked for at once."""
+        return self.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: test", *fields, "", ""]).encode())
+
+    def answer(self, seconds: float = PATIENCE) -> Response:
+        """The next complete final response. Raises AssertionError if there is none."""
+        while True:
+            finals = [response for response in self.reader.responses if response.status >= 200]
+            if len(finals) > self._read and finals[self._read].complete:
+                self._read += 1
+                return finals[self._read - 1]
+            assert self.take(seconds), f"closed without an answer: {self.reader.responses} {self.reader.violation}"
+
+    def take(self, seconds: float = PATIENCE, size: int = 65536) -> int:
+        """Receive once; how many bytes, 0 at the end. Raises TimeoutError, ConnectionError."""
+        self.socket.settimeout(seconds)
+        data = self.socket.recv(size)
+        if data:
+            self.reader.feed(data)
+        else:
+            self.reader.end()
+        self.received += len(data)
+        assert not self.reader.violation, self.reader.violation
+        return len(data)
+
+    def end(self, seconds: float = PATIENCE) -> list[Response]:
+        """Read until the server closes; the responses that no `answer` has taken, complete or not."""
+        try:
+            while self.take(seconds):
+                pass
+        except ConnectionResetError:
+            self.reader.end()
+        finals = [response for response in self.reader.responses if response.status >= 200]
+        return finals[self._read :]
+
+    def silent(self, seconds: float) -> bool:
+        """Whether nothing arrives, and the connection stays open, for this long."""
+        return not select.select([self.socket], [], [], seconds)[0]
+
+    def half_close(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close by RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Worker:
+    """One worker process, seen as its master sees it."""
+
+    def __init__(self, pid: int, slot: Slot, control: Channel, log: Path) -> None:
+        self.pid = pid
+        self.slot = slot
+        self.cells = slot.cells
+        self.control = control
+        self.log_path = log
+        self.process = psutil.Process(pid)
+        self._pidfd = os.pidfd_open(pid)
+        self._heard: list[Message] = []
+        self._status: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker pid={self.pid} {self.slot}>"
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        self.control.send(kind, **fields)
+
+    def message(self, kind: str, seconds: float = PATIENCE) -> Message:
+        """The next message of this kind. Raises AssertionError if there is none."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for message in self._heard:
+                if message["kind"] == kind:
+                    self._heard.remove(message)
+                    return message
+            left = deadline - time.monotonic()
+            ready = left > 0 and select.select([self.control.fileno()], [], [], left)[0]
+            assert ready, f"no {kind!r} within {seconds} s, but {self._heard}; log:\n{self.log()}"
+            received = self.control.receive()
+            assert received is not None, f"no {kind!r} before the end, but {self._heard}; log:\n{self.log()}"
+            self._heard.append(received[0])
+
+    def heard(self, kind: str) -> bool:
+        """Whether such a message has come by now."""
+        while select.select([self.control.fileno()], [], [], 0)[0]:
+            received = self.control.receive()
+            if received is None:
+                break
+            self._heard.append(received[0])
+        return any(message["kind"] == kind for message in self._heard)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Its exit status (negative: a signal). Raises AssertionError if it does not end."""
+        if self._status is None:
+            ended = select.select([self._pidfd], [], [], seconds)[0]
+            assert ended, f"the worker has not ended within {seconds} s; log:\n{self.log()}"
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
+
+    def alive(self) -> bool:
+        return not select.select([self._pidfd], [], [], 0)[0]
+
+    def log(self) -> str:
+        return self.log_path.read_text("utf-8", "replace")
+
+    def descriptors(self) -> list[str]:
+        """What its descriptors are, sorted."""
+        found = []
+        for fd in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                found.append(os.readlink(fd))
+            except FileNotFoundError:
+                pass
+        return sorted(found)
+
+    def cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def signal(self, number: int) -> None:
+        signal.pidfd_send_signal(self._pidfd, number)
+
+    def close(self) -> None:
+        """Kill it, and what it has forked, if it is still there."""
+        if self._status is None:
+            try:
+                family = [self.process, *self.process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                family = []
+            for process in family:
+                try:
+                    process.kill()
+                except psutil.NoSuchProcess:
+                    pass
+            self.wait()
+        self.control.close()
+        os.close(self._pidfd)
+
+
+class Site:
+    """A listener and a scoreboard; workers are forked and clients connected through it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(1024)
+        self.address: tuple[str, int] = self.listener.getsockname()
+        self.board = Board.create()
+        self.record = Record(directory / "record")
+        self.workers: list[Worker] = []
+        self._gates: list[Gate] = []
+        self._clients: list[Client] = []
+
+    def gate(self) -> Gate:
+        """A gate for workers that are forked afterwards."""
+        self._gates.append(Gate())
+        return self._gates[-1]
+
+    def fork(
+        self,
+        application: Application,
+        pool: str = "epoll-8",
+        *,
+        prepare: Callable[[], object] = lambda: None,
+        slot: int | None = None,
+        ready: bool = True,
+        **settings: Any,
+    ) -> Worker:
+        """A worker that is ready. `prepare` is called in it first: the place for patches."""
+        slot = len(self.workers) if slot is None else slot
+        name, port = self.address[0], str(self.address[1])
+        listener = Listener(self.listener.fileno(), f"{name}:{port}", False, name, port)
+        chosen = Settings(
+            **{
+                "generation": 1,
+                "listeners": (listener,),
+                "scoreboard_fd": self.board.fd,
+                "module": "",
+                "directory": "",
+                **POOLS[pool],
+                **settings,
+            }
+        )
+        claimed = self.board.claim(slot)
+        masters_end, workers_end = Channel.pair()
+        stacks = os.pipe()
+        log = self.directory / f"worker-{slot}-{len(self.workers)}.log"
+        kept = [workers_end.fileno(), stacks[1], self.board.fd, *(each.fd for each in chosen.listeners)]
+        kept += [fd for gate in self._gates for fd in gate.fds]
+        sys.stdout.flush()
+        pid = os.fork()
+        if not pid:
+            _become_worker(chosen, slot, workers_end, application, stacks[1], prepare, kept, log)
+        workers_end.close()
+        for fd in stacks:
+            os.close(fd)
+        worker = Worker(pid, claimed, masters_end, log)
+        self.workers.append(worker)
+        if ready:
+            worker.message("ready")
+        return worker
+
+    def connect(self, *, receive_bytes: int = 0) -> Client:
+        client = Client(self.address, receive_bytes=receive_bytes)
+        self._clients.append(client)
+        return client
+
+    def get(self, path: str, *fields: str) -> Response:
+        """The answer on a connection of its own."""
+        client = self.connect().get(path, *fields)
+        response = client.answer()
+        client.close()
+        return response
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        for client in self._clients:
+            client.close()
+        for gate in self._gates:
+            gate.close()
+        self.listener.close()
+        os.close(self.board.fd)
+
+
+def _become_worker(
+    settings: Settings,
+    slot: int,
+    control: Channel,
+    application: Application,
+    stack_fd: int,
+    prepare: Callable[[], object],
+    kept: list[int],
+    log: Path,
+) -> NoReturn:
+    """In the child: leave the test run behind."""
+    try:
+        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for standard in (1, 2):
+            os.dup2(fd, standard)
+        for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if number > 2 and number not in kept:
+                try:
+                    os.close(number)
+                except OSError:
+                    pass  # the directory's own
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False)
+        atexit._clear()
+        for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.settrace(None)
+        prepare()
+        run_worker(settings, slot, control, application, stack_fd)
+    except BaseException:
+        import traceback
+
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(70)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site whose workers end with the test; after a failure their logs are shown."""
+    made = Site(tmp_path)
+    yield made
+    made.close()
+    for worker in made.workers:
+        if text := worker.log():
+            print(f"--- {worker.log_path.name}\n{text}")

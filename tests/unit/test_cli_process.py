@@ -1,0 +1,95 @@
+"""The command as a process: `serve --pool single` and `check` with a real application, and their exit statuses."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from miniwsgi.daemon import cli
+
+PARENT = str(Path(cli.__file__).parents[2])
+MINIWSGI = (sys.executable, "-m", "miniwsgi.daemon")
+COMMAND = (*MINIWSGI, "serve", "--pool", "single")
+
+
+def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": PARENT}
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+
+
+HELLO = """
+import os
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    names = ("GREETING", "PYTHONPATH", "VIRTUAL_ENV")
+    return [repr([os.environ.get(name) for name in names]).encode()]
+"""
+
+
+def test_pool_single_serves_in_this_process_until_it_is_stopped(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text(HELLO)
+    path = tmp_path / "x.sock"
+    process = subprocess.Popen(
+        [*COMMAND, "hello:app", "-b", f"unix:{path}", "-e", "GREETING=hello"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": PARENT, "VIRTUAL_ENV": "/x"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert "listening on" in process.stderr.readline()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"['hello', None, None]")
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    assert not path.exists()
+
+
+def test_pool_single_tells_what_it_cannot_listen_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failed = serve("wsgiref.simple_server:demo_app", "-b", f"127.0.0.1:{port}")
+    assert failed.returncode == 1
+    assert len(failed.stderr.splitlines()) == 1
+    assert f"port {port} is in use" in failed.stderr
+
+
+def test_pool_single_tells_why_the_application_does_not_boot(tmp_path: Path) -> None:
+    failed = serve("no_such_module", "-b", f"unix:{tmp_path}/x.sock")
+    assert failed.returncode == 3
+    assert "no module named 'no_such_module'" in failed.stderr
+    assert not (tmp_path / "x.sock").exists()
+
+
+def check(directory: Path, target: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": PARENT}
+    arguments = ("check", target, "--chdir", str(directory))
+    return subprocess.run([*MINIWSGI, *arguments], capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+
+
+def test_check_imports_the_application(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text(HELLO)
+    done = check(tmp_path, "hello")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"application:      hello: imported from {tmp_path}"
+
+
+def test_check_shows_where_the_application_breaks(tmp_path: Path) -> None:
+    (tmp_path / "hello.py").write_text("import os\n1 / 0\n")
+    done = check(tmp_path, "hello:app")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1] == "application:      hello:app: did not boot"
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["Traceback (most recent call last):", f'  File "{tmp_path}/hello.py", line 2, in <module>']
+    assert lines[-1] == "miniwsgi: cannot import hello: ZeroDivisionError: division by zero"

@@ -1,0 +1,65 @@
+"""The documentation names only what there is: configuration keys, files, messages, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from miniwsgi.daemon.config_keys import KEYS, SECTIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "operations.md"]
+
+
+def spans(page: Path) -> list[str]:
+    """What stands in backticks, outside of blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configuration_keys_exist(page: Path) -> None:
+    named = {span.split(" ")[0] for span in spans(page)}
+    keys = {name for name in named if name.partition(".")[0] in SECTIONS and re.fullmatch(r"\w+\.\w+", name)}
+    assert {key for key in keys if key not in KEYS and not (ROOT / "daemon" / key).exists()} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_exist(page: Path) -> None:
+    named = {span for span in spans(page) if re.fullmatch(r"[\w./-]+(\.py|/)", span) and "shop" not in span}
+    places = [ROOT, ROOT / "daemon", ROOT / "daemon" / "master", ROOT / "daemon" / "worker"]
+    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def said_by_the_code() -> str:
+    """Every string in the sources, with its fields left out."""
+    texts = []
+    for path in sorted((ROOT / "daemon").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts += ["".join(p.value if isinstance(p, ast.Constant) else "\0" for p in node.values)]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_messages_in_the_troubleshooting_tables_are_said_by_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## Troubleshooting")[2]
+    messages = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
+    assert len(messages) > 20
+    said = said_by_the_code()
+    unknown = []
+    for message in messages:
+        # what is between the words that vary: names in quotes, numbers, what stands for anything
+        pieces = [piece.strip() for piece in re.split(r"…|'[^']*'|\b\d+\b|/\w+|[A-Z]{3,}\w*", message)]
+        words = [piece for piece in pieces if len(piece) >= 8]
+        if not words or not all(word in said for word in words):
+            unknown.append((message, [word for word in words if word not in said]))
+    assert not unknown

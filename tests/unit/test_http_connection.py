@@ -1,0 +1,361 @@
+"""The states of a connection against their table, what it says while a request comes, and what it keeps in memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from miniwsgi.daemon.http import head as head_module
+from miniwsgi.daemon.http.connection import STATES, Connection, Event, State
+from miniwsgi.daemon.http.errors import ProtocolError
+from miniwsgi.daemon.http.head import Limits, parse_request_line
+from tests.unit.http_tables import END_CHUNK, NEXT, SMALL, chunk, chunked, feed, get, get10, post, request
+
+HEAD = post(b"abc")[:-3]
+WAITING = get(b"/", b"Expect: 100-continue", b"Content-Length: 3")
+
+
+def fed(*pieces, limits=SMALL, **options):
+    connection = Connection(limits, **options)
+    for piece in pieces:
+        connection.receive(piece)
+    return connection
+
+
+# --- the table ---
+
+REACHED = {  # ways to come into a state
+    State.IDLE: [(), (b"\r\n",), (NEXT, True)],
+    State.HEAD: [(b"G",), (NEXT[:-1],), (b"\r",), (NEXT, True, b"GET / HTTP/1.1\r\n")],
+    State.BODY: [(HEAD,), (HEAD + b"a",), (chunked(b"5\r\nhe"),), (chunked(b"1\r\na\r\n0\r\n"),)],
+    State.ANSWERING: [(NEXT,), (NEXT + NEXT,), (HEAD, b"abc"), (NEXT, True, NEXT)],
+    State.CLOSED: [(NEXT, False), (b"\0",), (chunked(b"x\r\n"),)],
+}
+HAPPENS = {  # what makes an event happen in a state; bytes are received, a bool finishes, None closes
+    (State.IDLE, Event.BYTES): [b"G", NEXT[:-1], b"\r", b"\r\nG"],
+    (State.IDLE, Event.EMPTY_LINE): [b"\r\n"],
+    (State.IDLE, Event.HEAD_DONE): [HEAD, HEAD + b"ab", chunked(b"1\r\n")],
+    (State.IDLE, Event.REQUEST_DONE): [NEXT, HEAD + b"abc", NEXT + b"GET", b"\r\n" + NEXT],
+    (State.IDLE, Event.ERROR): [b"\0", b"GET\r\n", get(b"#"), get(b"/", b"Content-Length: 2000"), chunked(b"x\r\n")],
+    (State.ANSWERING, Event.BYTES): [b"G", NEXT, b"\0"],
+    (State.ANSWERING, Event.FINISHED): [True],
+    (State.ANSWERING, Event.FINISHED_LAST): [False],
+    (State.CLOSED, Event.BYTES): [b"G", NEXT, b"\0"],
+    **{(state, Event.CLOSE): [None] for state in State},
+}
+CONTINUED = {  # the same for states where it depends on how they were reached
+    (State.HEAD, Event.BYTES): [((b"GE",), b"T"), ((b"\r",), b"\nGET")],
+    (State.HEAD, Event.EMPTY_LINE): [((b"\r",), b"\n"), ((b"\r\n", b"\r"), b"\n")],
+    (State.HEAD, Event.HEAD_DONE): [((HEAD[:-1],), b"\n"), ((HEAD[:9],), HEAD[9:])],
+    (State.HEAD, Event.REQUEST_DONE): [((NEXT[:-1],), b"\n"), ((HEAD[:9],), HEAD[9:] + b"abc"), ((b"\r",), b"\n" + NEXT)],
+    (State.HEAD, Event.ERROR): [((b"GET",), b"\n"), ((b"\r",), b"\r"), ((NEXT[:-2],), b"x\r\n\r\n"), ((b"GET",), None)],
+    (State.BODY, Event.BYTES): [((HEAD,), b"ab"), ((chunked(b"5\r\n"),), b"h"), ((chunked(b"0\r\n"),), b"\r")],
+    (State.BODY, Event.REQUEST_DONE): [((HEAD,), b"abc"), ((HEAD,), b"abcGET"), ((chunked(b"0\r\n"),), b"\r\n")],
+    (State.BODY, Event.ERROR): [((chunked(b"5\r\n"),), b"hello!!"), ((chunked(b"0\r\n"),), b"x\r\n"), ((HEAD,), None)],
+}  # fmt: skip
+
+
+def reach(steps):
+    connection = Connection(SMALL)
+    for step in steps:
+        if isinstance(step, bool):
+            connection.finish(step)
+        else:
+            try:
+                connection.receive(step)
+            except ProtocolError:
+                pass
+    return connection
+
+
+def happen(connection, stimulus):
+    """Do it; the event that the connection reported."""
+    before = connection.state
+    if isinstance(stimulus, bool):
+        return Event.FINISHED if connection.finish(stimulus) else Event.FINISHED_LAST
+    try:
+        if stimulus is None:
+            connection.end_of_input()
+            return None
+        if connection.receive(stimulus):
+            return Event.REQUEST_DONE
+    except ProtocolError:
+        return Event.ERROR
+    if connection.state is State.BODY and before is not State.BODY:
+        return Event.HEAD_DONE
+    return Event.EMPTY_LINE if connection.state is State.IDLE else Event.BYTES
+
+
+def test_every_state_is_reached():
+    assert set(REACHED) == set(State)
+    for state, ways in REACHED.items():
+        for way in ways:
+            assert reach(way).state is state, way
+
+
+def test_the_table_is_what_happens():
+    assert set(HAPPENS) | set(CONTINUED) == set(STATES)
+    for (state, event), stimuli in HAPPENS.items():
+        for way in REACHED[state]:
+            if event is Event.EMPTY_LINE and way == (b"\r\n",):
+                continue  # the second: as good, but the third is an error
+            for stimulus in stimuli:
+                connection = reach(way)
+                if event is Event.CLOSE:
+                    connection.close()
+                else:
+                    assert happen(connection, stimulus) is event, (way, stimulus)
+                assert connection.state is STATES[state, event], (way, stimulus)
+    for (state, event), histories in CONTINUED.items():
+        for way, stimulus in histories:
+            connection = reach(way)
+            assert connection.state is state
+            assert happen(connection, stimulus) is event, (way, stimulus)
+            assert connection.state is STATES[state, event], (way, stimulus)
+
+
+def test_the_end_of_input_between_requests_is_no_error():
+    for state in (State.IDLE, State.ANSWERING, State.CLOSED):
+        for way in REACHED[state]:
+            connection = reach(way)
+            connection.end_of_input()
+            assert connection.state is state
+
+
+def test_what_arrives_while_a_request_is_answered_waits():
+    connection = fed(get(b"/1"))
+    assert not connection.receive(get(b"/2"))
+    assert not connection.receive(get(b"/3"))
+    assert connection.line.path == "/1"
+    connection.finish(True)
+    assert connection.advance()
+    assert connection.line.path == "/2"
+    connection.finish(True)
+    assert connection.advance()
+    assert connection.line.path == "/3"
+    connection.finish(True)
+    assert not connection.advance()
+    assert connection.state is State.IDLE
+
+
+def test_nothing_follows_the_last_response():
+    connection = fed(get(b"/1") + get(b"/2"))
+    assert not connection.finish(False)
+    assert not connection.receive(NEXT)
+    assert connection.state is State.CLOSED
+
+
+def test_repr_shows_state_and_request():
+    assert "IDLE" in repr(Connection(SMALL))
+    connection = fed(get(b"/path"))
+    assert "ANSWERING" in repr(connection)
+    assert "GET /path HTTP/1.1" in repr(connection)
+    assert "fields=1 body=0 persistent=True" in repr(connection.head)
+
+
+def test_forgetting_changes_nothing():
+    connection = fed(get(b"/", b"X-A: b"))
+    connection.finish(True)
+    connection.forget()
+    assert connection.head is None
+    assert connection.receive(get(b"/", b"X-A: b"))
+    assert connection.head.fields["HTTP_X_A"] == "b"
+
+
+# --- the fast path ---
+
+
+def test_a_repeated_head_is_parsed_once():
+    connection = fed(get(b"/1", b"X-A: b"))
+    head = connection.head
+    for path in (b"/1", b"/2", b"/1"):
+        connection.finish(True)
+        assert connection.receive(get(path, b"X-A: b"))
+        assert connection.head is head
+        assert connection.line.path == path.decode()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        (get(b"/", b"X-A: b"), get(b"/", b"X-A: c"), ["/"]),
+        (get(), b"junk\r\nHost: a\r\n\r\n", [400]),
+        (get(), b"\r\n\r\n\r\n" + get(), [400]),
+        (get(), b"\r\n" + get(b"/2"), ["/2"]),
+        (get(), get() + get(b"/2"), ["/", "/2"]),
+        (get(), b"GET / HTTP/1.1\r\nX-A: b\r\nHost: a\r\n\r\n", ["/"]),
+        (get(), b"GET / HTTP/1.1\r\nX-A: b\n\r\nHost: a\r\n\r\n", [400]),
+        (post(b"abc"), post(b"def"), ["/"]),
+        (chunked(END_CHUNK), chunked(chunk(b"a"), END_CHUNK), ["/"]),
+        (get10(b"/", b"Connection: keep-alive"), request(b"GET / HTTP/1.1", b"Connection: keep-alive"), [400]),
+        (get(b"/"), request(b"GET / HTTP/1.0", b"Host: a"), ["/"]),
+    ],
+)
+def test_a_second_request_is_as_good_as_a_first(first, second, outcome):
+    parse_request_line(b"GET / HTTP/1.1")  # known lines
+    parse_request_line(b"GET / HTTP/1.0")
+    connection = Connection(SMALL)
+    feed([first], connection)
+    seen = feed([second], connection)
+    assert seen == feed([second], Connection(SMALL))
+    assert [getattr(item, "path", item) for item in seen] == outcome
+
+
+def test_an_empty_line_in_front_of_a_repeated_head_is_counted_once():
+    connection = Connection(SMALL)
+    for _ in range(5):
+        feed([b"\r\n\r\n", get()], connection)
+        assert connection.state is State.IDLE
+    feed([b"\r\n", b"\r\n"], connection)
+    assert feed([b"\r\n" + get()], connection) == [400]
+
+
+# --- 100-continue ---
+
+
+@pytest.mark.parametrize(
+    ("pieces", "waits"),
+    [
+        ([WAITING], True),
+        ([WAITING[:20], WAITING[20:]], True),
+        ([get(b"/", b"Expect: 100-continue", b"Transfer-Encoding: chunked")], True),
+        ([WAITING + b"a"], False),
+        ([WAITING, b"a"], False),
+        ([WAITING + b"abc"], False),
+        ([get(b"/", b"Expect: 100-continue")], False),
+        ([get(b"/", b"Expect: 100-continue", b"Content-Length: 0")], False),
+        ([get10(b"/", b"Expect: 100-continue", b"Content-Length: 3")], False),
+        ([HEAD], False),
+        ([WAITING[:-1]], False),
+    ],
+)
+def test_a_client_is_told_to_continue_only_if_it_waits(pieces, waits):
+    assert fed(*pieces).wants_continue is waits
+
+
+def test_who_is_answered_to_continue_is_not_asked_twice():
+    connection = fed(WAITING, b"abc")
+    connection.finish(True)
+    connection.receive(post(b"abc")[:-3])
+    assert not connection.wants_continue
+    connection.receive(b"abc")
+    connection.finish(True)
+    connection.receive(WAITING)
+    assert connection.wants_continue
+    connection.close()
+    assert not connection.wants_continue
+
+
+def test_progress_of_a_body_is_counted_as_sent():
+    connection = fed(get(b"/", b"Transfer-Encoding: chunked") + b"5\r\nhe")
+    assert connection.received == 5
+    connection.receive(b"llo\r\n" + END_CHUNK)
+    assert connection.received == 15
+    connection.finish(True)
+    connection.receive(HEAD)
+    assert connection.received == 0
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(b"HEAD / HTTP/1.1"),
+        get(b"/", b"bad", method=b"HEAD"),
+        get(b"/", b"Content-Length: 2000", method=b"HEAD"),
+        get(b"/", b"X: " + b"v" * 700, method=b"HEAD"),
+        get(b"/", b"X: a\nb", method=b"HEAD")[:-2],
+        get(b"/", b"X: " + b"v" * 300, method=b"HEAD")[:-4],
+        get(b"/", b"Transfer-Encoding: chunked", method=b"HEAD", body=b"x\r\n"),
+    ],
+)
+def test_the_method_of_a_refused_request_is_known(data):
+    """A refusal of HEAD has no body."""
+    connection = Connection(SMALL)
+    assert isinstance(feed([data], connection)[-1], int)
+    assert connection.line.method == "HEAD"
+
+
+def test_the_last_request_is_not_taken_for_the_refused_one():
+    connection = fed(get(b"/", method=b"HEAD"))
+    connection.finish(True)
+    with pytest.raises(ProtocolError):
+        connection.receive(b"GET /\r\n\r\n")
+    assert connection.line is None
+
+
+def test_an_error_says_what_but_not_to_the_client():
+    with pytest.raises(ProtocolError, match="400 Bad Request: HTTP/1.1 without Host") as caught:
+        fed(request(b"GET / HTTP/1.1"))
+    assert (caught.value.status, caught.value.detail) == (400, "HTTP/1.1 without Host")
+
+
+# --- memory ---
+
+ENDLESS = {
+    "method": [b"A"],
+    "target": [b"GET /", b"a"],
+    "field": [get()[:-2] + b"X-A: ", b"v"],
+    "fields": [get()[:-2], b"X-A: v\r\n"],
+    "field name": [get()[:-2], b"X"],
+    "chunk size": [chunked(), b"0"],
+    "chunk extension": [chunked(b"5;"), b"a"],
+    "quoted extension": [chunked(b'5;a="'), b"a"],
+    "chunk extensions": [chunked(), b"1;" + b"a" * 500 + b"\r\nh\r\n"],
+    "chunks": [chunked(), chunk(b"h")],
+    "trailer": [chunked(b"0\r\nX: "), b"v"],
+    "trailers": [chunked(b"0\r\n"), b"X: v\r\n"],
+    "empty lines": [b"\r\n"],
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_has_no_end_is_refused(name):
+    *start, endless = ENDLESS[name]
+    connection = Connection(SMALL)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            for piece in [*start, *(endless for _ in range(20_000))]:
+                connection.receive(piece)
+                assert len(connection.pending) <= SMALL.request_line_bytes + SMALL.fields_bytes + 6
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_body_in_small_pieces_needs_little_more_than_its_size():
+    for data in (b"ab", b"a" * 100):
+        count = 32768 // len(data)
+        tracemalloc.start()
+        connection = fed(chunked(), limits=Limits())
+        for _ in range(count):
+            connection.receive(chunk(data))
+        used = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        connection.receive(END_CHUNK)
+        assert connection.body.file().read() == data * count
+        assert used < 3 * 32768
+
+
+def test_what_is_remembered_of_clients_is_bounded():
+    caches = (head_module._lines, head_module._names, head_module._hosts)
+    before = [cache.copy() for cache in caches]
+    try:
+        for n in range(3000):
+            feed([request(b"GET /%d HTTP/1.1" % n, b"Host: h%d" % n, b"X-%d: v" % n)])
+        feed([request(b"GET /" + b"p" * 5000 + b" HTTP/1.1", b"Host: " + b"h" * 5000, b"X" * 5000 + b": v")])
+        lines, names, hosts = caches
+        assert len(lines) <= head_module._KEPT_LINES
+        assert len(names) <= head_module._KEPT_NAMES
+        assert len(hosts) <= head_module._KEPT_HOSTS
+        assert max(map(len, lines)) <= head_module._KEPT_LINE_BYTES
+        assert max(map(len, names)) <= head_module._KEPT_NAME_CHARS
+        assert max(map(len, hosts)) < 1000
+        assert feed([NEXT])[0].path == "/next"
+    finally:
+        for cache, content in zip(caches, before, strict=True):
+            cache.clear()
+            cache.update(content)
