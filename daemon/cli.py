@@ -20,7 +20,7 @@ from .cli_options import GroupedCommand, configuration_options, flags_from
 
 if TYPE_CHECKING:
     from .config import Config
-    from .config_problems import Problem
+    from .config.problems import Problem
 
 EXIT_RUNTIME, EXIT_USAGE, EXIT_BOOT = 1, 2, 3
 
@@ -173,11 +173,11 @@ def config(as_json: bool, reference: bool, **options: Any) -> None:
     app.env is masked.
     """
     if reference:
-        from .config_reference import reference as reference_page
+        from .config.reference import reference as reference_page
 
         click.echo(reference_page(), nl=False)
         return
-    from .config_show import as_data, as_toml
+    from .config.show import as_data, as_toml
 
     effective = load_or_exit(config_loader(options))
     if as_json:
@@ -204,7 +204,7 @@ def config_loader(options: dict[str, Any]) -> Callable[[], Config]:
     Raises click.UsageError if nothing names an application.
     """
     from .config import DEFAULT_PATH, load
-    from .config_machine import working_directory
+    from .config.machine import working_directory
 
     flags = flags_from(options)
     environ = dict(os.environ)
@@ -227,7 +227,7 @@ def config_loader(options: dict[str, Any]) -> Callable[[], Config]:
 
 def load_or_exit(load: Callable[[], Config]) -> Config:
     """The configuration; or all its mistakes on standard error, and exit status 2."""
-    from .config_problems import ConfigError
+    from .config.problems import ConfigError
 
     try:
         loaded = load()

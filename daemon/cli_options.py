@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from .config_declaration import Key
-from .config_keys import KEYS
-from .config_kinds import Boolean, Choice, Path
+from .config.declaration import Key
+from .config.keys import KEYS
+from .config.kinds import Boolean, Choice, Path
 
 OTHER = "Other"  # the heading of what belongs to one command; it comes last
 F = TypeVar("F", bound=Callable[..., Any])

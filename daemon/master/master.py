@@ -34,6 +34,7 @@ from .watch import ROUND_SECONDS, Watch, load, log_lost_requests
 from .worker_handle import WorkerHandle
 
 WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
+LAST_WORDS_SECONDS = 3.0
 STOP_MARGIN_SECONDS = 15.0  # beyond what was asked for: killing, reaping, flushing logs
 
 
@@ -108,7 +109,10 @@ class Master:
         self.notifier.extend_timeout(self.config.timeouts.boot + STOP_MARGIN_SECONDS)
         self.feed(ev.StartAsked(who="the start"))
         try:
-            return await self._over
+            status = await self._over
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)  # stacks of what was killed at the end
+            return status
         finally:
             for task in self._tasks:
                 task.cancel()

@@ -6,8 +6,9 @@ order of the master) is done here once.
 
 from __future__ import annotations
 
+import os
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Board, bucket
@@ -32,6 +33,7 @@ _KEPT_SERIES = 1024
 
 CLIENT_CLOSED = 499  # nginx's code for a client that left before its response
 NANOSECONDS = 1_000_000_000
+FLUSH_SECONDS = 1.0  # for the logs of a process that ends
 
 
 class HasBody(Protocol):
@@ -44,7 +46,8 @@ class Duty(Enum):
     """What the master, or its absence, has ordered."""
 
     SERVE = "serve"
-    EMPTY = "empty"  # stop: accept what the kernel has queued, then drain
+    CLOSING = "closing"  # serve, but each response is its connection's last
+    EMPTY = "empty"  # accept what the kernel has queued, then drain
     DRAIN = "drain"  # accept nothing more, finish what runs, exit
 
 
@@ -171,6 +174,13 @@ class Context:
         if lost != self._lost_lines:
             self.slot.cells[scoreboard.LOG_LOST] += lost - self._lost_lines
             self._lost_lines = lost
+
+    def leave_at_once(self, status: int) -> NoReturn:
+        """End this process from any thread; what the logs hold is written, the application is not asked."""
+        self.log.flush(FLUSH_SECONDS)
+        if self.access is not None:
+            self.access.writer.flush(FLUSH_SECONDS)
+        os._exit(status)
 
     # --- the Reporter of exchanges ---
 

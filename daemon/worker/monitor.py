@@ -14,6 +14,7 @@ from types import TracebackType
 from miniwsgi.metrics.scoreboard import HEARTBEAT
 
 from .context import Context
+from .orders import Orders
 
 PERIOD_SECONDS = 0.25
 
@@ -24,9 +25,12 @@ class Monitor:
     `beats`: whether the slot's heartbeat is this thread's.
     """
 
-    def __init__(self, context: Context, check: Callable[[int], None], *, beats: bool = True) -> None:
+    def __init__(
+        self, context: Context, orders: Orders, check: Callable[[int], None], *, beats: bool = True
+    ) -> None:
         self._beats = beats
         self._cells = context.slot.cells
+        self._orders = orders
         self._check = check
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mw-monitor", daemon=True)
@@ -44,4 +48,5 @@ class Monitor:
             now = time.monotonic_ns()
             if self._beats:
                 self._cells[HEARTBEAT] = now
+            self._orders.watch_lifeline()
             self._check(now)

@@ -7,9 +7,11 @@ main thread. End-of-file of the control channel is the lifeline: the master is g
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from miniwsgi.metrics.scoreboard import State
@@ -26,7 +28,9 @@ class Orders:
         self._control = control
         self._signal_fd = signal_fd
         self.deadline_ns = 0  # 0: none
+        self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
         self.deaf = False  # the control channel is at its end
+        self._alarmed = False
         if control is not None:
             control.socket.setblocking(False)
 
@@ -58,6 +62,15 @@ class Orders:
                 os.close(fd)
             self._obey(message)
 
+    def watch_lifeline(self) -> None:
+        """For a thread beside one that is inside the application: if the master is gone, end it in its time."""
+        if self._control is None or self.deaf or self._alarmed:
+            return
+        poller = select.poll()
+        poller.register(self._control.fileno(), 0)  # hang-up is always told
+        if poller.poll(0):
+            self._set_alarm()
+
     def tell(self, kind: str, **fields: Any) -> None:
         """A message to the master; dropped if it is gone."""
         if self._control is None or self.deaf:
@@ -75,43 +88,66 @@ class Orders:
         context = self._context
         match message["kind"]:
             case "drain":
-                self._turn(Duty.DRAIN, message["deadline"])
+                self._leave(message["deadline"], message.get("empty", ()))
+            case "closing":
+                if context.duty is Duty.SERVE:
+                    context.duty = Duty.CLOSING
             case "finish":
-                self._turn(Duty.EMPTY if message.get("accept", True) else Duty.DRAIN, message["deadline"])
+                self._leave(message["deadline"], message["accept"])
             case "reopen":
-                for writer in {context.log.writer, context.access.writer if context.access else None}:
-                    if writer is not None:
-                        writer.reopen()
+                self._reopen()
             case "log-level":
                 context.log.level = message["level"]
 
-    def _turn(self, duty: Duty, seconds: float) -> None:
-        self._context.duty = duty
+    def _leave(self, seconds: float, emptying: Iterable[int] = ()) -> None:
+        """Have an end within `seconds`, once the queues of the listeners `emptying` are empty."""
+        self.emptying = frozenset(emptying)
+        self._context.duty = Duty.EMPTY if self.emptying else Duty.DRAIN
         self._context.slot.state = State.DRAINING
         self.deadline_ns = time.monotonic_ns() + int(seconds * NANOSECONDS)
+
+    def _leave_all_answered(self) -> None:
+        settings = self._context.settings
+        self._leave(settings.graceful_timeout, (listener.fd for listener in settings.listeners))
+
+    def _reopen(self) -> None:
+        context = self._context
+        for writer in {context.log.writer, context.access.writer if context.access else None}:
+            if writer is not None:
+                try:
+                    writer.reopen()
+                except OSError as error:
+                    context.log.error(f"cannot reopen {writer.path}: {error.strerror}; writing to the old file")
 
     def _orphaned(self) -> None:
         """The master is gone. The kernel's alarm ends a worker that cannot end itself."""
         self.deaf = True
-        seconds = self._context.settings.graceful_timeout
-        if self._context.duty is Duty.SERVE:
+        if self._context.duty in {Duty.SERVE, Duty.CLOSING}:
             self._context.log.error("the master is gone: finishing what runs, then exiting")
-            self._turn(Duty.DRAIN, seconds)
-        signal.alarm(int(seconds) + 2)
+            self._leave(self._context.settings.graceful_timeout)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        self._alarmed = True
+        signal.alarm(int(self._context.settings.graceful_timeout) + 2)
 
     def _read_signals(self) -> None:
         try:
             numbers = os.read(self._signal_fd, 64)
         except BlockingIOError:
             return
+        serving = self._context.duty in {Duty.SERVE, Duty.CLOSING}
         for number in numbers:
             if number in {signal.SIGTERM, signal.SIGINT} and self._control is None:
-                if self._context.duty is not Duty.SERVE:
-                    self.deadline_ns = 1  # the second one: at once
+                if serving:
+                    self._leave_all_answered()
+                    serving = False
                 else:
-                    self._turn(Duty.EMPTY, self._context.settings.graceful_timeout)
-            elif number == signal.SIGTERM and self._context.duty is Duty.SERVE:
-                self._turn(Duty.DRAIN, self._context.settings.graceful_timeout)
+                    self.deadline_ns = 1  # the second one: at once
+            elif number == signal.SIGTERM and serving:
+                self._leave(self._context.settings.graceful_timeout)
+            elif number == signal.SIGUSR1 and self._control is None:
+                self._reopen()
             elif number == signal.SIGQUIT:
                 os._exit(0)
 

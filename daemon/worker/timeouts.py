@@ -53,7 +53,7 @@ def expire(
         seconds=round(took / 1e9, 1),
         thread=thread,
     )
-    if context.duty is Duty.SERVE:
+    if context.duty in {Duty.SERVE, Duty.CLOSING}:
         context.duty = Duty.DRAIN
         context.slot.state = scoreboard.State.DRAINING
     orders.tell("timeout", thread=thread, seconds=took / 1e9, request=request)

@@ -92,6 +92,8 @@ class Report:
     def __str__(self) -> str:
         failed = ", ".join(f"{count} {kind}" for kind, count in self.failures().items()) or "0"
         counts = ", ".join(f"{version} {self.by_version[version]:,}" for version in self.order())
+        if self.lost and not self.answered:
+            failed += f" ({self.lost[0].detail})"
         return (
             f"{self.requests:,} requests, failed: {failed}; versions in order: {counts}; "
             f"{len(self.by_pid)} processes answered; slowest {self.slowest * 1e3:.0f} ms"

@@ -50,7 +50,7 @@ class Case:
     early: bool = False  # the error does not wait for what would follow
 
     def __str__(self) -> str:
-        return self.name
+        return self.name[:60]
 
 
 # --- cases ---

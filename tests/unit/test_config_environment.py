@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.config import ConfigError, application_environment, load
-from miniwsgi.daemon.config_environment import MASK, masked, parse_environment
+from miniwsgi.daemon.config.environment import MASK, masked, parse_environment
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.config_machine import available_cpus, control_socket, working_directory
+from miniwsgi.daemon.config.machine import available_cpus, control_socket, working_directory
 
 V2 = "0::/system.slice/shop.service"
 QUOTA, PERIOD = "cpu.cfs_quota_us", "cpu.cfs_period_us"

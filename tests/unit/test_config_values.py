@@ -11,9 +11,9 @@ import pytest
 import tomli
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.daemon.config_addresses import Account, Bind, Peer
-from miniwsgi.daemon.config_kinds import Boolean, Choice, Kind, Many, MismatchError, Mode, Path, Text, Variables
-from miniwsgi.daemon.config_numbers import Duration, Integer, Size
+from miniwsgi.daemon.config.addresses import Account, Bind, Peer
+from miniwsgi.daemon.config.kinds import Boolean, Choice, Kind, Many, MismatchError, Mode, Path, Text, Variables
+from miniwsgi.daemon.config.numbers import Duration, Integer, Size
 
 BASE = "/srv/shop"
 INTEGER = Integer(1, 256)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.config_keys import KEYS, SECTIONS
+from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "operations.md"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.unit.http_tables import Case, check, get, get10, post, refused, request, served
 
 START = b"GET / HTTP/1.1\r\nHost: a\r\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from miniwsgi.daemon.http.connection import State
+
 from tests.unit.http_tables import (
     END_CHUNK,
     SMALL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from miniwsgi.daemon.http.connection import State
+
 from tests.unit.http_tables import Case, check, get, get10, refused, request, served, unfinished
 
 

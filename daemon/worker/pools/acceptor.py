@@ -76,9 +76,9 @@ class Acceptor:
             self._unwatch()
             self._again_ns = now + int(wait * 1e9)
 
-    def empty(self, now: int) -> None:
-        """Take all that the kernel has queued: whoever was let in is answered."""
-        for fd in list(self._sockets):
+    def empty(self, fds: frozenset[int], now: int) -> None:
+        """Take all that the kernel has queued for these listeners: whoever was let in is answered."""
+        for fd in fds & self._sockets.keys():
             for _ in range(MAX_EMPTYING):
                 before = len(self._pool.peers)
                 if self._take(fd, now) or len(self._pool.peers) == before:

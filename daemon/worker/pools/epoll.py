@@ -89,7 +89,7 @@ class EpollPool:
             self._crew.run()
         else:
             # The loop stands still while the application runs: somebody else keeps the heartbeat.
-            with Monitor(context=self.context, check=self._check_running):
+            with Monitor(self.context, self.orders, self._check_running):
                 self._lead(self._crew.members[0])
 
     # --- the loop ---
@@ -162,6 +162,8 @@ class EpollPool:
             if self.context.duty is not Duty.SERVE:
                 timeout = min(timeout, DRAIN_WAIT_SECONDS)
                 if self._ended(now):
+                    if self.outstanding and me.number:
+                        self.context.leave_at_once(0)  # the main thread may be inside one of these requests
                     return True
 
     def _serve(self, me: Member, peer: Peer, now: int) -> int:
@@ -539,8 +541,10 @@ class EpollPool:
     def _ended(self, now: int) -> bool:
         """While the duty is not to serve: go on towards the end; True when it is reached."""
         context = self.context
+        if context.duty is Duty.CLOSING:
+            return False
         if context.duty is Duty.EMPTY:
-            self._acceptor.empty(now)
+            self._acceptor.empty(self.orders.emptying, now)
             context.duty = Duty.DRAIN
         self._acceptor.close()
         self._sweep.close_silent(now)

@@ -81,7 +81,7 @@ class ForkPool:
         duty = self._context.duty
         room = len(self._children) < self._limit and time.monotonic() >= self._fork_again_at
         self._accept_if(room and duty is not Duty.DRAIN)
-        wait = WAIT_SECONDS if duty is Duty.SERVE else DRAIN_WAIT_SECONDS
+        wait = DRAIN_WAIT_SECONDS if duty in {Duty.EMPTY, Duty.DRAIN} else WAIT_SECONDS
         ready = self._poller.poll(wait * 1000)
         now = time.monotonic_ns()
         self._slot.cells[scoreboard.HEARTBEAT] = now
@@ -179,7 +179,7 @@ class ForkPool:
         for fd in (caller.fileno(), self._lifeline, *orders.fds()):
             poller.register(fd, select.POLLIN)
         if settings.request_timeout:
-            Monitor(context, lambda now: self._expire(caller, now), beats=False).__enter__()
+            Monitor(context, orders, lambda now: self._expire(caller, now), beats=False).__enter__()
         draining_since = 0.0
         while caller.converse():
             ready: set[int] = set()

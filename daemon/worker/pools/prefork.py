@@ -54,13 +54,13 @@ class PreforkPool:
 
     def run(self) -> None:
         """Serve; returns when the duty is done or its time is over."""
-        with Monitor(self._context, self._check_running):
+        with Monitor(self._context, self._orders, self._check_running):
             while not self._turn():
                 pass
 
     def _turn(self) -> bool:
         """Wait and do what there is; True: the end."""
-        wait = IDLE_WAIT_SECONDS if self._context.duty is Duty.SERVE else DRAIN_WAIT_SECONDS
+        wait = DRAIN_WAIT_SECONDS if self._draining_since else IDLE_WAIT_SECONDS
         now = time.monotonic()
         self._accept_if(now >= self._accept_again and self._context.duty is not Duty.DRAIN)
         if not self._accepting and self._sockets:
@@ -139,10 +139,11 @@ class PreforkPool:
 
     def _look_at_time(self, now: float) -> None:
         settings = self._context.settings
-        alone = len(self._callers) == 1 and self._context.duty is Duty.SERVE
+        serving = not self._draining_since
+        alone = len(self._callers) == 1 and serving
         for fd, caller in list(self._callers.items()):
             patience = settings.keep_alive_timeout if alone else settings.drain_idle
-            if not caller.requests and self._context.duty is Duty.SERVE:
+            if not caller.requests and serving:
                 patience = settings.head_timeout
             if self._draining_since:  # from the beginning of the drain, or of its silence
                 patience += max(0.0, self._draining_since - caller.since)
@@ -156,18 +157,25 @@ class PreforkPool:
             caller.check_timeout(now)
 
     def _ended(self, now: float) -> bool:
+        if self._context.duty is Duty.CLOSING:
+            return False
         if not self._draining_since:
             self._draining_since = now
         if self._context.duty is Duty.EMPTY:
+            self._listen_only(self._orders.emptying)
             if not self._queues.poll(0):
                 self._context.duty = Duty.DRAIN
-        else:
-            self._accept_if(False)
-            for fd, sock in self._sockets.items():
-                self._queues.unregister(fd)
-                sock.close()
-            self._sockets = {}
+        if self._context.duty is Duty.DRAIN:
+            self._listen_only(frozenset())
         return not (self._callers or self._sockets) or self._orders.expired(int(now * NANOSECONDS))
+
+    def _listen_only(self, fds: frozenset[int]) -> None:
+        """Close the listeners but these; other processes may go on with the same sockets."""
+        for fd in self._sockets.keys() - fds:
+            if self._accepting:
+                self._poller.unregister(fd)
+            self._queues.unregister(fd)
+            self._sockets.pop(fd).close()
 
     def _forget_deaf_orders(self) -> None:
         if self._orders.deaf:

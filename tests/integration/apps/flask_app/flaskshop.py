@@ -15,7 +15,7 @@ app.secret_key = "only for tests"
 @app.get("/")
 def index() -> tuple[str, dict[str, str]]:
     text = render_template("answer.txt", version=VERSION, pid=os.getpid(), token=request.args.get("token", ""))
-    return text, {"Content-Type": "text/plain; charset=utf-8"}
+    return text + "\n", {"Content-Type": "text/plain; charset=utf-8"}
 
 
 @app.get("/slow")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .config_environment import masked
-from .config_keys import KEYS, SECTIONS
+from .environment import masked
+from .keys import KEYS, SECTIONS
 
 if TYPE_CHECKING:
-    from .config import Config
+    from .configuration import Config
 
 COMMENT_COLUMN = 44
 

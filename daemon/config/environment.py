@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import Config
+    from .configuration import Config
 
 # The daemon's alone: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3), its own virtual environment.
 DAEMONS_OWN = frozenset(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from .config_kinds import quoted
+from .kinds import quoted
 
 MAX_VALUE_CHARS = 80
 

@@ -1,6 +1,6 @@
 """The kinds of configuration values that are numbers: counts, sizes in bytes, durations in seconds.
 
-As in config_kinds. A range is part of the kind; where "off" is accepted it is 0.
+As in `kinds`. A range is part of the kind; where "off" is accepted it is 0.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from .config_kinds import Kind, MismatchError
+from .kinds import Kind, MismatchError
 
 SIZES = {
     "": 1,
@@ -130,7 +130,7 @@ class Duration(Number):
             if value and value % factor == 0:
                 return f"{int(value) // factor}{unit}"
         milliseconds = f"{value * 1000:g}"
-        if float(milliseconds) * DURATIONS["ms"] == value:
+        if "e" not in milliseconds and float(milliseconds) * DURATIONS["ms"] == value:
             return f"{milliseconds}ms" if value else "0"
         return repr(value)
 

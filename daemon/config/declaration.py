@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .config_kinds import Kind, Variables
+from .kinds import Kind, Variables
 
 T = TypeVar("T")
 

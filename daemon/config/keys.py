@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from . import config_machine as machine
-from .config_addresses import Account, Bind, Peer
-from .config_declaration import Key, key
-from .config_kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, Variables
-from .config_numbers import Duration, Integer, Size
+from . import machine
+from .addresses import Account, Bind, Peer
+from .declaration import Key, key
+from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, Variables
+from .numbers import Duration, Integer, Size
 
 MAX_WORKERS = 200  # with the same number draining and `surge` booting, they fit the scoreboard's 512 slots
 MAX_SURGE = 100
@@ -29,7 +29,7 @@ _URL_PATH = r"/[\x21\x23-\x7e]*"
 
 
 def _log_format(text: str) -> str:
-    from .access_log import compile_format
+    from ..access_log import compile_format
 
     try:
         compile_format(text)
@@ -134,8 +134,8 @@ class Server:
     threads: int = key(
         Integer(1, 256),
         8,
-        "Threads a worker that may run the application at the same time (pool epoll). With 1 the application "
-        "always runs on the main thread.",
+        "Threads a worker that may run the application at the same time (pool epoll); with 1 the application "
+        "always runs on the main thread. In pool fork: connections a worker serves at the same time.",
         flag="--threads",
     )
     user: str = key(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .config_declaration import Key
-from .config_keys import KEYS, SECTIONS
+from .declaration import Key
+from .keys import KEYS, SECTIONS
 
 HEAD = """\
 # Configuration
 
-<!-- Made by `miniwsgi config --reference` from the declarations in daemon/config_keys.py. -->
+<!-- Made by `miniwsgi config --reference` from the declarations in daemon/config/keys.py. -->
 
 miniwsgi is configured by a TOML file, by flags, by environment variables, or by any mix of them. From weakest
 to strongest: default, file, environment variable, flag. `miniwsgi serve` without arguments reads

@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli
 
-from .config_problems import Mistake, Problem
+from .problems import Mistake, Problem
 
 MAX_FILE_BYTES = 1 << 20  # a configuration is smaller; this is some other file
 _POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|(end of document))\)", re.DOTALL)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from .config_declaration import Key
-from .config_keys import KEYS, SECTIONS
-from .config_problems import Mistake
+from .declaration import Key
+from .keys import KEYS, SECTIONS
+from .problems import Mistake
 
 
 def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:

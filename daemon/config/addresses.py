@@ -1,6 +1,6 @@
 """The kinds of configuration values that carry a meaning: where to listen, whom to trust, who to be.
 
-As in config_kinds: `parse` raises MismatchError, saying what was expected. Names of hosts are not looked up.
+As in `kinds`: `parse` raises MismatchError, saying what was expected. Names of hosts are not looked up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 
-from .config_kinds import Kind, MismatchError, quoted
+from .kinds import Kind, MismatchError, quoted
 
 
 class Bind(Kind[str]):

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import config_keys as keys
-from .config_declaration import Key, Surroundings
-from .config_environment import application_environment, parse_environment
-from .config_file import read_file
-from .config_keys import KEYS, SECTIONS
-from .config_kinds import MismatchError, Variables
-from .config_machine import working_directory
-from .config_near import near_miss, near_variable
-from .config_problems import ConfigError, Mistake, Problem
-from .settings import Listener, Settings
+from ..settings import Listener, Settings
+from . import keys
+from .declaration import Key, Surroundings
+from .environment import application_environment, parse_environment
+from .file import read_file
+from .keys import KEYS, SECTIONS
+from .kinds import MismatchError, Variables
+from .machine import working_directory
+from .near import near_miss, near_variable
+from .problems import ConfigError, Mistake, Problem
 
 __all__ = [
     "DEFAULT_PATH",
@@ -42,7 +42,7 @@ DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
 UNUSED: Mapping[str, Mapping[str, Any]] = {
     "epoll": {},
     "prefork": {"server.threads": 1},
-    "fork": {"server.threads": 1},
+    "fork": {},
     "single": {
         "server.workers": 1,
         "server.threads": 1,

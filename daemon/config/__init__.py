@@ -1,0 +1,24 @@
+"""Configuration: TOML, environment and flags become one validated, immutable `Config`, or all that is wrong."""
+
+from .configuration import (
+    DEFAULT_PATH,
+    Config,
+    application_environment,
+    differences,
+    load,
+    reload_problems,
+    worker_settings,
+)
+from .problems import ConfigError, Problem
+
+__all__ = [
+    "DEFAULT_PATH",
+    "Config",
+    "ConfigError",
+    "Problem",
+    "application_environment",
+    "differences",
+    "load",
+    "reload_problems",
+    "worker_settings",
+]

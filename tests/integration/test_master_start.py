@@ -1,0 +1,261 @@
+"""A start, from the command line to the first answer, and every way in which it is refused."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Service, get
+from .daemon import ALONE, PATIENCE_SECONDS, free_port
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def test_it_says_where_it_listens_and_is_ready_when_it_answers(service: Service) -> None:
+    daemon = service.start("--workers", "2", "--threads", "3")
+    assert get(daemon).startswith("v1 ")
+    line = f"listening on http://127.0.0.1:{daemon.port} (pool epoll, 2 workers × 3 threads, pid {daemon.process.pid})"
+    assert line in daemon.log()
+
+
+def test_processes_have_their_titles(service: Service) -> None:
+    daemon = service.start("--workers", "2")
+    daemon.wait(lambda: len(daemon.workers()) == 2, "two workers")
+    title = Path(f"/proc/{daemon.process.pid}/cmdline").read_text().strip("\0")
+    assert title == "miniwsgi: master [app]"
+    comms = sorted(Path(f"/proc/{p.pid}/comm").read_text().strip() for p in daemon.processes()[1:])
+    assert comms == ["mw-launcher", "mw-worker/0", "mw-worker/1"]
+
+
+# --- what cannot be started ------------------------------------------------------------------------------------------
+
+
+def test_an_application_that_does_not_import_is_status_3_with_its_own_traceback(service: Service) -> None:
+    service.write("import does_not_exist_anywhere\n")
+    done = service.run("--bind", "127.0.0.1:0")
+    assert done.returncode == 3
+    assert 'app.py", line 1' in done.stderr
+    assert "does_not_exist_anywhere" in done.stderr
+    assert "daemon/worker" not in done.stderr, "our own frames are of no use to anybody"
+
+
+def test_without_preload_it_is_the_same(service: Service) -> None:
+    service.write("def application(: pass\n")
+    done = service.run("--bind", "127.0.0.1:0", "--preload", "false")
+    assert done.returncode == 3
+    assert "SyntaxError" in done.stderr
+
+
+def test_an_application_that_ends_the_process_while_it_is_imported_is_status_3(service: Service) -> None:
+    service.write("import os\nos._exit(7)\n")
+    done = service.run("--bind", "127.0.0.1:0")
+    assert done.returncode == 3
+    assert "the launcher exited with status 7 before its first worker was ready" in done.stderr
+
+
+def test_an_import_that_takes_too_long_is_ended_and_shown(service: Service) -> None:
+    service.write("import time\ntime.sleep(1000)\n")
+    done = service.run("-c", service.configure("[timeouts]\nboot = 0.5\n"), "--bind", "127.0.0.1:0")
+    assert done.returncode == 3
+    assert "boot_timeout" in done.stderr
+    assert 'app.py", line 2' in done.stderr, "the stack says where it hangs"
+
+
+def test_an_interpreter_that_cannot_be_executed(service: Service) -> None:
+    done = service.run("--bind", "127.0.0.1:0", "--python", "/bin/false")
+    assert done.returncode == 3
+    assert "/bin/false Python 3.11 or newer?" in done.stderr
+
+
+def test_a_port_in_use_is_status_1_and_one_line(service: Service) -> None:
+    daemon = service.start()
+    done = service.run("--bind", f"127.0.0.1:{daemon.port}")
+    assert done.returncode == 1
+    assert f"port {daemon.port} is in use by miniwsgi: maste (pid {daemon.process.pid})" in done.stderr
+    assert get(daemon).startswith("v1 ")
+
+
+def test_a_pid_file_is_written_guarded_and_removed(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "daemon.pid"
+    daemon = service.start("--pid-file", str(path))
+    assert path.read_text() == f"{daemon.process.pid}\n"
+    done = service.run("--bind", "127.0.0.1:0", "--pid-file", str(path))
+    assert done.returncode == 1
+    assert f"names a process that runs (pid {daemon.process.pid})" in done.stderr
+    assert daemon.stop() == 0
+    assert not path.exists()
+
+
+def test_a_stale_pid_file_is_replaced(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "daemon.pid"
+    path.write_text("999999999\n")
+    daemon = service.start("--pid-file", str(path))
+    assert path.read_text() == f"{daemon.process.pid}\n"
+
+
+def test_a_pid_file_that_cannot_be_written_is_status_1(service: Service) -> None:
+    done = service.run("--bind", "127.0.0.1:0", "--pid-file", "/nonexistent/daemon.pid")
+    assert done.returncode == 1
+    assert "/nonexistent/daemon.pid cannot be written: No such file or directory" in done.stderr
+
+
+# --- how it runs -----------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_it_becomes_the_user_once_the_listeners_are_open(service: Service, tmp_path: Path) -> None:
+    for folder in [tmp_path, *tmp_path.parents]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    daemon = service.start("--user", "nobody")
+    uids = {process.uids().real for process in daemon.processes()}
+    assert len(uids) == 1
+    assert 0 not in uids
+    groups = {gid for process in daemon.processes() for gid in process.gids()}
+    assert 0 not in groups
+    assert get(daemon).startswith("v1 ")
+
+
+def test_a_unix_socket_is_served_and_removed(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    daemon = service.start("--bind", f"unix:{path}")
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert sock.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert daemon.stop() == 0
+    assert not path.exists()
+
+
+EXECUTE = """
+import os, sys
+fd = int(sys.argv[1])
+if fd != 3:
+    os.dup2(fd, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
+os.execv(sys.executable, [sys.executable, "-m", "miniwsgi.daemon", "serve", *sys.argv[2:]])
+"""
+
+
+def test_a_socket_of_systemd_keeps_its_queue_when_the_daemon_stops(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = held.getsockname()
+        command = [sys.executable, "-c", EXECUTE, str(held.fileno()), "app", "--chdir", str(service.directory)]
+        process = subprocess.Popen(
+            [*command, "--bind", "systemd:http"], pass_fds=[held.fileno()], env={**os.environ, **ALONE}
+        )
+        try:
+            answer = http.client.HTTPConnection(*address, timeout=PATIENCE_SECONDS)
+            answer.request("GET", "/")
+            assert answer.getresponse().read().startswith(b"v1 ")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
+            process.wait()
+        with socket.create_connection(address, timeout=5):
+            assert held.accept()[0].close() is None, "whoever comes next is left for the next daemon"
+
+
+def test_the_application_runs_under_its_own_interpreter_without_miniwsgi_installed(
+    service: Service, tmp_path: Path
+) -> None:
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    service.write(
+        """
+        import sys
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [repr((sys.prefix, [p for p in sys.path if "miniwsgi" in p])).encode()]
+        """
+    )
+    daemon = service.start("--python", str(venv / "bin" / "python"))
+    assert get(daemon) == repr((str(venv), []))
+
+
+def test_the_environment_is_the_applications(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", "/ours")
+    service.write(
+        """
+        import os
+        names = ("VIRTUAL_ENV", "NOTIFY_SOCKET", "PYTHONDONTWRITEBYTECODE", "SHOP")
+        seen = [os.environ.get(name) for name in names]
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [repr((seen, os.getcwd())).encode()]
+        """
+    )
+    daemon = service.start("--env", "SHOP=open")
+    assert get(daemon) == repr(([None, None, None, "open"], str(service.directory)))
+
+
+def test_an_import_that_leaves_a_thread_is_not_forked(service: Service) -> None:
+    service.write(
+        """
+        import os, threading, time
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True, name="poller").start()
+        imported_in = os.getpid()
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [str(imported_in == os.getpid()).encode()]
+        """
+    )
+    daemon = service.start("--workers", "2")
+    assert "each worker imports the application by itself" in daemon.log()
+    assert "poller" in daemon.log()
+    assert get(daemon) == "True"
+    assert len(daemon.launchers()) == 1
+
+
+def test_preload_imports_once_and_workers_do_not_share_random_numbers(service: Service) -> None:
+    service.write(
+        """
+        import os, random
+        imported_in = os.getpid()
+        random.seed(1)
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [f"{imported_in} {os.getpid()} {random.random()}".encode()]
+        """
+    )
+    daemon = service.start("--workers", "2")
+    daemon.wait(lambda: len(daemon.workers()) == 2, "two workers")
+    answers: dict[str, str] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(answers) < 2 and time.monotonic() < deadline:
+        launcher, worker, number = get(daemon).split()
+        assert int(launcher) == daemon.launchers()[0]
+        answers.setdefault(worker, number)
+    assert len(set(answers.values())) == 2
+
+
+def test_systemd_hears_of_readiness_status_and_life(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    daemon = service.start("--workers", "2")
+    daemon.wait_for_notice("WATCHDOG=1")
+    daemon.wait_for_notice("STATUS=running: 2 of 2 workers ready, generation 1")
+    daemon.signal(signal.SIGHUP)
+    reloading = daemon.wait_for_notice("RELOADING=1")
+    assert "MONOTONIC_USEC=" in reloading
+    daemon.wait_for_notice("READY=1")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_for_notice("STOPPING=1")
+
+
+def test_two_addresses_are_served(service: Service) -> None:
+    other = free_port()
+    daemon = service.start("--bind", f"127.0.0.1:{other}")
+    for port in (daemon.port, other):
+        daemon.address = ("127.0.0.1", port)
+        assert get(daemon).startswith("v1 ")
