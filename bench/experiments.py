@@ -26,6 +26,7 @@ from bench.trial import Bench, Sample, Workload
 OURS = "miniwsgi"
 KIB, MIB = 1024, 1024 * 1024
 RELOAD_SECONDS = 30.0
+QUIET = 0.1  # of a core for all other processes
 
 
 class Experiment(ABC):
@@ -82,9 +83,7 @@ class Against:
 class Throughput(Experiment):
     """Requests a second and CPU a request, flat out, side by side."""
 
-    def __init__(
-        self, workload: Workload, what: str, servers: Sequence[str], targets: Sequence[Against] = ()
-    ) -> None:
+    def __init__(self, workload: Workload, what: str, servers: Sequence[str], targets: Sequence[Against] = ()) -> None:
         super().__init__(workload.name, what, servers)
         self.workload = workload
         self.targets = list(targets)
@@ -114,6 +113,9 @@ class Throughput(Experiment):
         notes.append(f"p50 {middle['p50'] * 1e3:.2f} ms, p99 {middle['p99'] * 1e3:.2f} ms")
         if all(sample.saturated for sample in samples):
             notes.append("wrk was saturated: compare CPU")
+        busy = median(sample.others for sample in samples) or 0.0
+        if busy > QUIET:
+            notes.append(f"not a quiet machine: others used {busy:.0%} of a core")
         if server in self.problems:
             notes.append(f"not every round: {self.problems[server]}")
         errors = sum(sample.errors for sample in samples)
@@ -149,7 +151,7 @@ class Throughput(Experiment):
         )
 
     def raw(self) -> Any:
-        names = ("rate", "user_us", "system_us", "p50", "p99", "errors", "saturated")
+        names = ("rate", "user_us", "system_us", "p50", "p99", "errors", "saturated", "others")
         return {
             server: [{name: getattr(sample, name) for name in names} for sample in samples.values()]
             for server, samples in self.samples.items()
@@ -274,18 +276,19 @@ class Idle(Figures):
                 beside = bench.load(running, self.workload)
                 still_open = idle.still_open()
         if without.errors or beside.errors or still_open != self.connections:
-            raise ServerError(
-                f"{without.errors + beside.errors} errors, {still_open} of {self.connections} still open"
-            )
+            raise ServerError(f"{without.errors + beside.errors} errors, {still_open} of {self.connections} still open")
         self.keep(
             server,
             each=(after.pss - before.pss) / self.connections / KIB,
             rss_each=(after.rss - before.rss) / self.connections / KIB,
             speed=beside.rate / without.rate,
+            cpu=beside.cpu_us / without.cpu_us,
         )
         rss = median(self.values[server]["rss_each"])
+        cpu = median(self.values[server]["cpu"])
         self.notes[server] = (
-            f"{self.connections:,} connections; RSS {rss:.2f} KiB each; without kernel memory"
+            f"{self.connections:,} connections; RSS {rss:.2f} KiB each, without kernel memory;"
+            f" CPU a request × {cpu:.2f}"
         )
 
 

@@ -189,6 +189,17 @@ def parse_smaps_rollup(text: str) -> Memory:
     return Memory(kib["Rss"] * 1024, kib["Pss"] * 1024, private * 1024)
 
 
+def parse_machine(text: str) -> float:
+    """Seconds that all processors were busy, or taken away by the hypervisor, from /proc/stat, see proc(5)."""
+    user, nice, system, _idle, _iowait, _irq, _softirq, steal = map(int, text.split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + steal) / TICKS_PER_SECOND
+
+
+def machine_busy() -> float:
+    """The same, now."""
+    return parse_machine(Path("/proc/stat").read_text("ascii"))
+
+
 def memory(pid: int) -> Memory:
     """The memory of one process. Raises OSError when it is gone or not ours."""
     return parse_smaps_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text("ascii"))
@@ -227,9 +238,7 @@ def tree(root: int) -> list[int]:
 
 def _alive(pid: int) -> bool:
     with suppress(ChildProcessError):
-        os.waitpid(
-            pid, os.WNOHANG
-        )  # only an orphan that came to us; a child of Popen is waited for there as well
+        os.waitpid(pid, os.WNOHANG)  # only an orphan that came to us; a child of Popen is waited for there as well
     try:
         return parse_stat(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))[0] not in "ZX"
     except OSError:

@@ -20,14 +20,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-if (
-    not __package__
-):  # run as a script: its own directory would hide other modules, the repository's root does not
+if not __package__:  # run as a script: its own directory would hide other modules, the repository's root does not
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench import peers
-from bench.experiments import Experiment, quick
-from bench.figures import Row, Verdict
+from bench.experiments import QUIET, Experiment, quick
+from bench.figures import Row, Verdict, median
 from bench.processes import become_reaper, choose_cpus, stop_all
 from bench.report import machine, print_table, write_json
 from bench.servers import SERVERS
@@ -64,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             stop_all()
     rows = [row for experiment in chosen for row in experiment.rows()]
-    about = _about(environment, ours, options, bool(server_cpus))
+    about = _about(environment, ours, options, bench)
     print_table(rows, about["title"])
     for line in about["remarks"]:
         print(line)
@@ -112,9 +110,7 @@ def _peers(python: str | None, chosen: Sequence[Experiment]) -> peers.Environmen
 
 def _version_of_ours(python: str) -> tuple[str, str]:
     """Our version and its Python's; a hint at once when that interpreter does not have us."""
-    ask = (
-        "import platform; print(platform.python_version()); import miniwsgi.daemon as d; print(d.__version__)"
-    )
+    ask = "import platform; print(platform.python_version()); import miniwsgi.daemon as d; print(d.__version__)"
     asked = subprocess.run([python, "-c", ask], check=False, capture_output=True, text=True)
     if asked.returncode:
         print(f"{python} has no miniwsgi: its rows will be void", file=sys.stderr)
@@ -137,7 +133,7 @@ def _rounds(bench: Bench, chosen: Sequence[Experiment], rounds: int) -> None:
 
 
 def _about(
-    environment: peers.Environment, ours: tuple[str, str], options: argparse.Namespace, pinned: bool
+    environment: peers.Environment, ours: tuple[str, str], options: argparse.Namespace, bench: Bench
 ) -> dict[str, Any]:
     host = machine()
     versions = {"miniwsgi": ours[0], **environment.versions}
@@ -148,7 +144,9 @@ def _about(
     if "gunicorn" in environment.versions:
         parser = "the C parser gunicorn_h1c" if "gunicorn_h1c" in environment.modules else "its Python parser"
         remarks.append(f"gunicorn uses {parser}.")
-    if not pinned:
+    if (busy := median(bench.others) or 0.0) > QUIET:
+        remarks.append(f"The machine was not quiet: others used {busy:.0%} of a core. Figures are worth little.")
+    if not bench.server_cpus:
         remarks.append("Only one core: server and load share it, so that no figure here is worth much.")
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     title = (

@@ -30,9 +30,7 @@ class Server:
     """A contender."""
 
     name: str
-    package: (
-        str  # its distribution on PyPI, whose version is reported; "miniwsgi" is run by our own interpreter
-    )
+    package: str  # its distribution on PyPI, whose version is reported; "miniwsgi" is run by our own interpreter
     command: Callable[[str, Order], list[str]]  # interpreter, order -> argv
     optional: str = ""  # a module that changes what is measured, and is therefore stated
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench.load import Load, run_wrk
 from bench.openloop import Plan, run_apart
 from bench.peers import Environment
-from bench.processes import Cpu, Running, ServerError, free_port, start
+from bench.processes import Cpu, Running, ServerError, free_port, machine_busy, start
 from bench.servers import SERVERS, Order
 
 START_SECONDS = 20.0
@@ -47,14 +47,15 @@ class Sample:
     p99: float
     errors: int
     saturated: bool  # wrk had no processor time to spare
+    others: float = 0.0  # processors that neither the server nor wrk kept busy: a machine that is not quiet
 
     @property
     def cpu_us(self) -> float:
         return self.user_us + self.system_us
 
 
-def make_sample(load: Load, cpu: Cpu) -> Sample:
-    """What wrk saw and what the server used meanwhile, as one sample."""
+def make_sample(load: Load, cpu: Cpu, busy: float = 0.0) -> Sample:
+    """What wrk saw and what the server used meanwhile, as one sample; `busy`: seconds of all processors."""
     requests = max(1, load.requests)
     return Sample(
         rate=load.rate,
@@ -64,6 +65,7 @@ def make_sample(load: Load, cpu: Cpu) -> Sample:
         p99=load.latency.get(99.0, 0.0),
         errors=load.errors,
         saturated=load.saturated,
+        others=max(0.0, (busy - cpu.total) / load.seconds - load.generator_cpu) if load.seconds else 0.0,
     )
 
 
@@ -79,6 +81,7 @@ class Bench:
     server_cpus: list[int] = field(default_factory=list)
     load_cpus: list[int] = field(default_factory=list)
     started: int = 0
+    others: list[float] = field(default_factory=list)  # of every sample
 
     def missing(self, server: str) -> str:
         """Why a server cannot take part; "" when it can."""
@@ -123,9 +126,10 @@ class Bench:
         url = f"http://127.0.0.1:{running.port}/"
         if self.warm_up:
             self._wrk(url, workload, self.warm_up)
-        before = running.cpu()
+        before, busy = running.cpu(), machine_busy()
         load = self._wrk(url, workload, self.seconds)
-        sample = make_sample(load, running.cpu() - before)
+        sample = make_sample(load, running.cpu() - before, machine_busy() - busy)
+        self.others.append(sample.others)
         if not load.requests:
             raise ServerError(f"{running.name}: no request was answered: {running.last_output()}")
         return sample

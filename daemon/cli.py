@@ -19,7 +19,7 @@ from . import __version__
 from .cli_options import GroupedCommand, configuration_options, flags_from
 
 if TYPE_CHECKING:
-    from .config import Config
+    from .config import Config, ReadConfig
     from .config.problems import Problem
 
 EXIT_RUNTIME, EXIT_USAGE, EXIT_BOOT = 1, 2, 3
@@ -198,7 +198,7 @@ def version() -> None:
 
 
 # --- the configuration -----------------------------------------------------------------------------
-def config_loader(options: dict[str, Any]) -> Callable[[], Config]:
+def config_loader(options: dict[str, Any]) -> ReadConfig:
     """How to load the configuration, now and at each reload, from what was given on the command line.
 
     Raises click.UsageError if nothing names an application.
@@ -222,7 +222,11 @@ def config_loader(options: dict[str, Any]) -> Callable[[], Config]:
         path = DEFAULT_PATH
     if path is not None:
         path = os.path.join(directory, path)
-    return lambda: load(path, flags, environ, directory=directory, uid=uid)
+
+    def read(text: str | None = None) -> Config:
+        return load(path, flags, environ, directory=directory, uid=uid, text=text)
+
+    return read
 
 
 def load_or_exit(load: Callable[[], Config]) -> Config:

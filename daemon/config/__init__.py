@@ -3,6 +3,7 @@
 from .configuration import (
     DEFAULT_PATH,
     Config,
+    ReadConfig,
     application_environment,
     differences,
     load,
@@ -16,6 +17,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Problem",
+    "ReadConfig",
     "application_environment",
     "differences",
     "load",

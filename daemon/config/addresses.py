@@ -113,6 +113,23 @@ class Peer(Kind[str]):
         return value
 
 
+class Grantee(Kind[str]):
+    """Who is granted something: a user, or "@" and a group, by name or number. It need not exist (yet)."""
+
+    name = "user or @group"
+    plural = "users and @groups"
+    expected = 'a user such as "alice", a group such as "@operators", or their numbers'
+
+    def parse(self, value: object, base: str) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or not re.fullmatch(r"@?[^\s:,@\x00-\x1f]{1,255}", value):
+            raise MismatchError(self.expected)
+        if value.removeprefix("@").isdecimal() and int(value.removeprefix("@")) >= 2**32 - 1:
+            raise MismatchError(self.expected)
+        return value
+
+
 class Account(Kind[str]):
     """A user or group, by name or number; "" is none. It must exist."""
 

@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ..settings import Listener, Settings
 from . import keys
 from .declaration import Key, Surroundings
 from .environment import application_environment, parse_environment
-from .file import read_file
+from .file import parse_file, read_file
 from .keys import KEYS, SECTIONS
 from .kinds import MismatchError, Variables
 from .machine import working_directory
@@ -29,6 +29,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Problem",
+    "ReadConfig",
     "application_environment",
     "differences",
     "load",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
+GIVEN = "(as given)"  # the file's name where there is none
 # What a pool gives no meaning to, and the value that holds then. Single has neither master nor workers: one
 # foreground process without reload, control socket or metrics.
 UNUSED: Mapping[str, Mapping[str, Any]] = {
@@ -82,6 +84,13 @@ class Config:
         return getattr(getattr(self, key.section), key.name)
 
 
+class ReadConfig(Protocol):
+    """How the daemon reads its configuration anew: with the flags and environment that it was started with."""
+
+    def __call__(self, text: str | None = None) -> Config:
+        """`text` is taken in place of what the file holds. Raises ConfigError."""
+
+
 def load(
     path: str | None,
     flags: Mapping[str, object],
@@ -89,8 +98,11 @@ def load(
     *,
     directory: str | None = None,
     uid: int | None = None,
+    text: str | None = None,
 ) -> Config:
     """Read, merge and validate.
+
+    `text` is taken in place of what the file at `path` holds.
 
     `flags` maps key paths to texts as given on the command line, to lists of them, or (app.env) to a dict;
     other TOML values are taken as they are. `directory` and `uid` are where and as whom the daemon was started.
@@ -100,7 +112,8 @@ def load(
     loader = _Loader(environ, directory or working_directory(environ), os.geteuid() if uid is None else uid)
     if path is not None:
         path = os.path.join(loader.directory, path)
-        loader.read_file(path)
+    if path is not None or text is not None:
+        loader.read_file(path or os.path.join(loader.directory, GIVEN), text)
     loader.read_environment()
     loader.read_flags(flags)
     return loader.finish(path or "")
@@ -121,9 +134,9 @@ class _Loader:
         self.file_unreadable = False
 
     # --- the sources, weakest first ---
-    def read_file(self, path: str) -> None:
+    def read_file(self, path: str, text: str | None = None) -> None:
         self.path = path
-        tables, problem = read_file(path)
+        tables, problem = read_file(path) if text is None else parse_file(path, text.encode("utf-8", "replace"))
         if problem:
             self.problems.append(problem)
             self.file_unreadable = True

@@ -26,6 +26,11 @@ def read_file(path: str) -> tuple[dict[str, Any], Problem | None]:
         return {}, _problem(path, "permission denied")
     except (OSError, ValueError) as error:
         return {}, _problem(path, f"it cannot be read: {getattr(error, 'strerror', None) or error}")
+    return parse_file(path, data)
+
+
+def parse_file(path: str, data: bytes) -> tuple[dict[str, Any], Problem | None]:
+    """The same for what a file at `path` would hold."""
     if len(data) > MAX_FILE_BYTES:
         return {}, _problem(path, f"it is larger than {MAX_FILE_BYTES // 1024} KiB: not a configuration file")
     try:

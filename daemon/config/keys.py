@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import machine
-from .addresses import Account, Bind, Peer
+from .addresses import Account, Bind, Grantee, Peer
 from .declaration import Key, key
 from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
@@ -296,6 +296,11 @@ class Log:
         "combined",
         "combined, common, json, or a format string with %(name)s atoms as gunicorn's.",
     )
+    slow_request: float = key(
+        Duration(0.1, DAY, off=True),
+        5.0,
+        "A request that has run for so long is told once, in the error log and among the events.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +320,22 @@ class Control:
     group: str = key(Account("group"), "", "Group of the socket. Default: unchanged.")
     required: bool = key(
         Boolean(), False, "Do not start without it. Otherwise an unwritable path is a line in the log."
+    )
+    read: tuple[str, ...] = key(
+        Many(Grantee()),
+        (),
+        'Users and groups ("@name") that may look. Root and the daemon\'s own user may do everything.',
+    )
+    operate: tuple[str, ...] = key(
+        Many(Grantee()), (), "Those that may also scale, reload, restart, drain, and dump stacks."
+    )
+    admin: tuple[str, ...] = key(Many(Grantee()), (), "Those that may do everything, such as stop.")
+    state_directory: str = key(
+        Path("directory", off=True),
+        "",
+        "Where `scale --persist` keeps its number across restarts of the daemon.",
+        compute=lambda around: machine.state_directory(around.environ),
+        computed="$STATE_DIRECTORY (systemd's StateDirectory=)",
     )
 
 

@@ -96,3 +96,9 @@ def control_socket(environ: Mapping[str, str], uid: int) -> str:
         return f"{SYSTEM_RUNTIME_DIRECTORY}/control.sock"
     own = environ.get("XDG_RUNTIME_DIR", "")
     return f"{own}/miniwsgi/control.sock" if own.startswith("/") else ""
+
+
+def state_directory(environ: Mapping[str, str]) -> str:
+    """Where a daemon may keep what is to outlive it: systemd.exec(5)'s StateDirectory=, or ""."""
+    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return given if given.startswith("/") else ""

@@ -67,7 +67,7 @@ class Connection:
     """Bytes in, requests out. While `state` is ANSWERING, `line`, `head` and `body` are the request's."""
 
     __slots__ = (
-        "_body_reader", "_empty_lines", "body", "body_memory_bytes", "head", "limits", "line", "pending",
+        "_body_reader", "_empty_lines", "_looked_at", "body", "body_memory_bytes", "head", "limits", "line", "pending",
         "received", "spool_directory", "state", "wants_continue",
     )  # fmt: skip
 
@@ -82,6 +82,7 @@ class Connection:
         self.body: Spool | None = None
         self._body_reader: Sized | Chunked | None = None
         self._empty_lines = 0
+        self._looked_at = 0  # so much of an unfinished head: whole lines, request line included
         self.received = 0  # bytes of the current request's body so far, as sent
         self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
 
@@ -108,7 +109,7 @@ class Connection:
             return self._parse_body(data)
         if state is _HEAD:
             pending, self.pending = self.pending, b""
-            return self._parse_head(pending + data)
+            return self._parse_head(pending + data, max(0, len(pending) - 3))
         if state is _ANSWERING:
             self.pending += data
         return False
@@ -151,13 +152,15 @@ class Connection:
             self.body.close()
             self.body = None
 
-    def _parse_head(self, data: bytes) -> bool:
-        self.line = None
+    def _parse_head(self, data: bytes, unknown: int = 0) -> bool:
+        """`data` begins where a head does; before `unknown` no end of it has been found."""
+        if self.state is not _HEAD:
+            self.line = None
         try:
             while data[:2] == b"\r\n" and self._empty_lines < _LEADING_EMPTY_LINES:
                 data = data[2:]  # RFC 9112 section 2.2: empty lines before a request line
                 self._empty_lines += 1
-            end = data.find(b"\r\n\r\n")
+            end = data.find(b"\r\n\r\n", unknown)
             if end < 0:
                 return self._incomplete_head(data)
             self._empty_lines = 0
@@ -198,16 +201,23 @@ class Connection:
             return False
         if data[0] not in _FIRST_BYTES:
             raise ProtocolError(400, "not HTTP: the first byte cannot begin a request")
-        line_end = data.find(b"\r\n")
-        if line_end > limits.request_line_bytes or (line_end < 0 and len(data) > limits.request_line_bytes + 1):
+        line_end = data.find(b"\r\n", 0, limits.request_line_bytes + 2)
+        if line_end < 0 and len(data) > limits.request_line_bytes + 1:
             raise ProtocolError(414, f"a request line of more than {limits.request_line_bytes} bytes")
+        if self.state is not _HEAD:
+            self._looked_at = 0
         if line_end >= 0:
-            self.line = parse_request_line(data[:line_end])  # an error need not wait for the rest
+            if not self._looked_at:
+                self.line = parse_request_line(data[:line_end])  # an error need not wait for the rest
+                self._looked_at = line_end + 2
             if len(data) - line_end > limits.fields_bytes + 4:
                 raise ProtocolError(431, f"fields of more than {limits.fields_bytes} bytes")
-            if len(data) - data.rfind(b"\r\n") > limits.field_bytes + 3:  # its own CRLF and the next one's CR
+        lines = data[self._looked_at :].removesuffix(b"\r").split(b"\r\n")
+        if line_end >= 0:
+            if len(max(lines, key=len)) > limits.field_bytes:
                 raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
-        if b"\n" in (bare := data.replace(b"\r\n", b"")) or b"\r" in bare[:-1]:
+            self._looked_at = data.rfind(b"\r\n") + 2
+        if b"\n" in (bare := b"".join(lines)) or b"\r" in bare:
             raise ProtocolError(400, "bare CR or bare LF in the head")
         self.pending = data
         self.state = _HEAD

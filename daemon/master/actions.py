@@ -118,6 +118,13 @@ class Serving(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class SetLogLevel(Action):
+    """Of master and workers, whatever is configured; None: as configured again."""
+
+    level: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AnnounceStop(Action):
     """Not ready any more; workers accept for `delay` seconds more, then have `graceful` to finish."""
 

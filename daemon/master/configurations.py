@@ -8,10 +8,10 @@ opened for it are).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..config import Config, ConfigError, reload_problems
+from ..config import Config, ConfigError, ReadConfig, reload_problems
 from . import events as ev
 from .listeners import BindError, BoundListener, SocketOptions, open_listeners
 
@@ -43,9 +43,9 @@ class Prepared:
 class Configurations:
     """See the module. `in_force` changes with `commit` alone."""
 
-    def __init__(self, first: Prepared, reload_config: Callable[[], Config], passed: Mapping[str, list[int]]) -> None:
+    def __init__(self, first: Prepared, reload_config: ReadConfig, passed: Mapping[str, list[int]]) -> None:
         self.in_force = first
-        self._reload_config = reload_config
+        self.read_config = reload_config
         self._passed = passed
         self._prepared: dict[int, Prepared] = {}
 
@@ -56,7 +56,7 @@ class Configurations:
         """Read the configuration again and open what is new. Blocks: call it in a thread. Raises PrepareError."""
         current = self.in_force
         try:
-            config = self._reload_config()
+            config = self.read_config()
         except ConfigError as error:
             raise PrepareError("; ".join(map(str, error.problems))) from None
         except Exception as error:
@@ -113,7 +113,7 @@ class Configurations:
                 try:
                     listener.close()
                 except OSError as error:
-                    failed.append(f"{listener.name} cannot be removed: {error.strerror}")
+                    failed.append(f"{listener.name} cannot be removed: {error.strerror}; the next start replaces it")
         return failed
 
 

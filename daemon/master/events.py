@@ -92,7 +92,7 @@ class WorkerReady(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed(Event):
-    """The worker says that it cannot boot. It is about to exit."""
+    """The worker says that it cannot boot, or is broken. It is about to exit."""
 
     slot: int
     error: str
@@ -182,6 +182,13 @@ class DrainAsked(Ask):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndrainAsked(Ask):
     """The end of a drain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLevelAsked(Ask):
+    """The error log of master and workers holds this level; None: as configured again."""
+
+    level: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ UPGRADED = "miniwsgi was upgraded: restart the service"
 
 
 class LauncherHandle:
-    """One launcher. `emit` takes events; `on_fork` takes (slot, pid, descriptors), `on_exit` (slot, status)."""
+    """One launcher. `emit` takes events; `on_fork` (slot, pid, descriptors), `on_exit` (slot, pid, wait status)."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LauncherHandle:
         settings: Settings,
         emit: Callable[[ev.Event], None],
         on_fork: Callable[[int, int, list[int]], None],
-        on_exit: Callable[[int, int], None],
+        on_exit: Callable[[int, int, int], None],
         on_log: Callable[[str, str], None],
     ) -> None:
         self.number = number
@@ -73,20 +73,21 @@ class LauncherHandle:
 
     def boot(self, environment: dict[str, str]) -> None:
         """Execute it. If that cannot be done, the event LauncherFailed says so."""
-        ours, theirs = Channel.pair()
         fds = [listener.fd for listener in self.listeners] + [self.settings.scoreboard_fd]
         python = self.config.app.python
         try:
-            self._process = execute(python, self.settings.module, theirs.fileno(), fds, environment)
+            ours, theirs = Channel.pair()
+            with theirs.socket:
+                self._process = execute(python, self.settings.module, theirs.fileno(), fds, environment)
+            self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
-            ours.close()
+            if self._process is not None:  # without a pidfd it is of no use; it is our child, so the pid is its own
+                self._process.kill()
+                self._process.wait()
             self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {error.strerror}"))
             self._emit(ev.LauncherExited(self.number, "could not be executed"))
             return
-        finally:
-            theirs.close()
         self._link = Link(ours, self._receive, self.kill)
-        self._pidfd = os.pidfd_open(self._process.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
 
     def fork(self, slot: int) -> None:
@@ -128,10 +129,13 @@ class LauncherHandle:
             self._emit(ev.LauncherReady(self.number, message["preload"], message["note"]))
         elif kind == "failed":
             self._emit(ev.LauncherFailed(self.number, message["error"], message["traceback"]))
+        elif kind == "forked":
+            # Its descriptors did not fit (EMFILE). Nobody holds its lifeline now, so it ends by itself.
+            self._emit(ev.ForkFailed(message["slot"], "the master has too many open files (ulimit -n)"))
         elif kind == "fork-failed":
             self._emit(ev.ForkFailed(message["slot"], message["error"]))
         elif kind == "exited":
-            self._on_exit(message["slot"], message["status"])
+            self._on_exit(message["slot"], message["pid"], message["status"])
         elif kind == "log":
             self._on_log(message["level"], message["message"])
 

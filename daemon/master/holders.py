@@ -9,6 +9,7 @@ import glob
 import os
 import re
 
+MAX_TITLE_CHARS = 60
 LISTENING = "0A"  # TCP_LISTEN, proc(5) of /proc/net/tcp
 
 
@@ -52,8 +53,12 @@ def _owner(inodes: set[str]) -> str:
 
 
 def _name(pid: int) -> str:
+    """The command's name; all of it where the kernel's copy is cut short (proc(5), comm: 15 bytes)."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return re.sub(r"[^\x20-\x7e]", "?", file.read().strip())
+            name = file.read().strip()
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+            title = file.read(MAX_TITLE_CHARS).split("\0")[0]
     except OSError:
         return "a process"
+    return re.sub(r"[^\x20-\x7e]", "?", title if title.startswith(name) else name)

@@ -81,9 +81,12 @@ class Lifetimes:
             self.turnover.take_over(worker)
 
     def failed(self, event: ev.WorkerFailed) -> None:
-        worker = self._in_state(event.slot, WorkerState.BOOTING)
+        worker = self._in_state(event.slot, WorkerState.BOOTING, WorkerState.READY)
         if worker is not None:
-            self._lose(worker, f"did not boot: {event.error}", event.traceback)
+            what = "did not boot" if worker.state is WorkerState.BOOTING else "has failed"
+            self._lose(worker, f"{what}: {event.error}", event.traceback)
+        elif (worker := self.crew.worker(event.slot)) is not None:
+            self.crew.log("error", f"{worker.name} has failed: {event.error}", event.traceback)
 
     def died(self, event: ev.WorkerDied) -> None:
         worker = self.crew.worker(event.slot)

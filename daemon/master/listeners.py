@@ -147,8 +147,8 @@ def _open(bind: str, options: SocketOptions, passed: Mapping[str, list[int]]) ->
 
 def _adopt(bind: str, fd: int, options: SocketOptions) -> BoundListener:
     try:
-        os.set_inheritable(fd, False)
         sock = socket.socket(fileno=os.dup(fd))  # a copy: closing it leaves the passed one for the next reload
+        os.set_inheritable(fd, False)
         if sock.type != socket.SOCK_STREAM:
             raise OSError(errno.EINVAL, "it is no stream socket")
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

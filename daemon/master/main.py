@@ -10,10 +10,11 @@ import asyncio
 import os
 import platform
 import signal
+import traceback
 from collections.abc import Callable
 
 from .. import __version__
-from ..config import Config
+from ..config import Config, ReadConfig
 from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
 from . import events as ev
@@ -21,7 +22,14 @@ from .changes_on_disk import REMEDY, ChangeWatch
 from .configurations import Configurations, Prepared, socket_options
 from .listeners import BindError, open_listeners
 from .master import Master
-from .process import PidFile, StartError, drop_privileges, raise_descriptor_limit, set_title
+from .process import (
+    PidFile,
+    StartError,
+    drop_privileges,
+    open_standard_descriptors,
+    raise_descriptor_limit,
+    set_title,
+)
 from .reaper import become_subreaper, end_children
 from .systemd import Notifier, listen_fds
 
@@ -33,13 +41,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)
 
 
-def run(config: Config, reload_config: Callable[[], Config]) -> int:
+def run(config: Config, reload_config: ReadConfig) -> int:
     """Serve until stopped; the exit status. `reload_config` reads the configuration anew, raising ConfigError."""
+    open_standard_descriptors()
     # A signal that comes before there is a handler for it waits for that.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    journal = config.log.file == "-" and detect_journal()
     try:
-        log = _open_log(config, journal)
+        log = _open_log(config)
     except OSError as error:
         ErrorLog().error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
         return EXIT_RUNTIME
@@ -62,12 +70,10 @@ def run(config: Config, reload_config: Callable[[], Config]) -> int:
         set_title(config.app.target)
         python = f"{platform.python_implementation()} {platform.python_version()}"
         log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
-        status = asyncio.run(_supervise(configurations, log, Notifier(environ), environ, journal=journal))
+        status = asyncio.run(_supervise(configurations, log, Notifier(environ), environ))
     except (BindError, StartError) as error:
         log.error(str(error))
     except Exception as error:
-        import traceback
-
         log.error(f"the master failed: {error!r}\n{traceback.format_exc()}")
     finally:
         _clean_up(log, configurations, pid_file)
@@ -76,8 +82,9 @@ def run(config: Config, reload_config: Callable[[], Config]) -> int:
     return status
 
 
-def _open_log(config: Config, journal: bool) -> ErrorLog:
+def _open_log(config: Config) -> ErrorLog:
     """Raises OSError."""
+    journal = config.log.file == "-" and detect_journal()
     writer = Writer(2 if config.log.file == "-" else config.log.file)
     return ErrorLog(config.log.level, config.log.format, journal, "master", writer=writer)
 
@@ -89,10 +96,8 @@ def _warn_of_unused(log: ErrorLog, config: Config, passed: dict[str, list[int]])
         log.warning(f"systemd passed sockets that nothing listens on; name them in server.bind: {names}")
 
 
-async def _supervise(
-    configurations: Configurations, log: ErrorLog, notifier: Notifier, environ: dict[str, str], *, journal: bool
-) -> int:
-    master = Master(configurations, log, notifier, environ, journal=journal)
+async def _supervise(configurations: Configurations, log: ErrorLog, notifier: Notifier, environ: dict[str, str]) -> int:
+    master = Master(configurations, log, notifier, environ)
     _handle_signals(master)
     changes = _Changes(master)
     changes.watch(configurations.in_force.config)
@@ -101,7 +106,6 @@ async def _supervise(
         return await master.run()
     finally:
         changes.stop()
-        master.close()
 
 
 def _handle_signals(master: Master) -> None:
@@ -117,7 +121,7 @@ def _handle_signals(master: Master) -> None:
     for number, event in events.items():
         loop.add_signal_handler(number, master.feed, event)
     loop.add_signal_handler(signal.SIGUSR1, master.reopen_logs)
-    loop.add_signal_handler(signal.SIGCHLD, master.reap)
+    loop.add_signal_handler(signal.SIGCHLD, master.fleet.reap)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
@@ -168,6 +172,6 @@ def _clean_up(log: ErrorLog, configurations: Configurations | None, pid_file: Pi
         try:
             pid_file.remove()
         except OSError as error:
-            problems.append(f"{pid_file.path} cannot be removed: {error.strerror}")
+            problems.append(f"{pid_file.path} cannot be removed: {error.strerror}; the next start replaces it")
     for problem in problems:
         log.warning(problem)

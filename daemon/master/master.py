@@ -8,33 +8,28 @@ another. What takes time (reading the configuration, stack dumps) is a task, and
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - nothing is imported later: the package may be replaced meanwhile
 import os
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
-from miniwsgi.metrics.scoreboard import Board
-
-from ..access_log import AccessLog
-from ..channel import Message
-from ..config import Config, application_environment, worker_settings
-from ..logs import ErrorLog
+from ..config import Config
+from ..log_writer import Writer
+from ..logs import ErrorLog, detect_journal
 from . import actions as act
 from . import events as ev
-from .configurations import Configurations, Prepared, PrepareError
+from .configurations import Configurations, PrepareError
 from .crew import WorkerState
-from .generation import LauncherHandle
-from .listeners import Origin
+from .fleet import LAST_WORDS_SECONDS, Fleet
 from .operations import Kind, Operation
-from .reaper import Reaper
 from .supervisor import Supervisor, SupervisorState
 from .systemd import Notifier
-from .watch import ROUND_SECONDS, Watch, load, log_lost_requests
-from .worker_handle import WorkerHandle
+from .watch import ROUND_SECONDS, Watch, load
 
 WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
-LAST_WORDS_SECONDS = 3.0
 STOP_MARGIN_SECONDS = 15.0  # beyond what was asked for: killing, reaping, flushing logs
 
 
@@ -47,41 +42,33 @@ class Master:
         log: ErrorLog,
         notifier: Notifier,
         environ: dict[str, str],
-        *,
-        journal: bool = False,
     ) -> None:
         self.configurations = configurations
         self.log = log
         self.notifier = notifier
-        self.board = Board.create()
-        self.reaper = Reaper()
-        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, lambda slot: load(self.board, slot))
-        self.launchers: dict[int, LauncherHandle] = {}
-        self.workers: dict[int, WorkerHandle] = {}
+        self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force)
+        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
-        self._environ = environ
-        self._journal = journal
-        self._watch = Watch(self.board)
-        self._access: AccessLog | None = None
+        self._watch = Watch(self.fleet.board)
         self._events: deque[ev.Event] = deque()
         self._handling = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._verdicts: dict[int, list[asyncio.Future[Operation]]] = {}
         self._over: asyncio.Future[int]
         self._loop: asyncio.AbstractEventLoop
         self._orders: dict[type[act.Action], Callable[[Any], None]] = {
             act.PrepareGeneration: self._prepare,
-            act.BootGeneration: self._boot,
+            act.BootGeneration: self.fleet.boot,
             act.CommitGeneration: self._commit,
             act.DiscardGeneration: self._discard,
-            act.RetireGeneration: lambda order: self.launchers[order.generation].retire(),
-            act.KillLauncher: self._kill_launcher,
-            act.ForkWorker: self._fork,
-            act.DrainWorker: self._drain,
-            act.FinishWorker: self._finish,
-            act.KillWorker: self._kill_worker,
-            act.DumpStacks: self._dump_stacks,
+            act.RetireGeneration: self.fleet.retire,
+            act.KillLauncher: self.fleet.kill_launcher,
+            act.ForkWorker: self.fleet.fork,
+            act.DrainWorker: self.fleet.drain,
+            act.FinishWorker: self.fleet.finish,
+            act.KillWorker: self.fleet.kill_worker,
+            act.DumpStacks: self.fleet.dump_stacks,
             act.Serving: self._serving,
             act.AnnounceStop: self._announce_stop,
             act.ShrinkBacklogs: self._shrink_backlogs,
@@ -102,6 +89,7 @@ class Master:
     async def run(self) -> int:
         """Start, supervise, stop: the exit status."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._log_exception)
         self._over = self._loop.create_future()
         self._every(ROUND_SECONDS, self._look_round)
         if self.notifier.watchdog_seconds:
@@ -110,19 +98,12 @@ class Master:
         self.feed(ev.StartAsked(who="the start"))
         try:
             status = await self._over
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)  # stacks of what was killed at the end
+            await self.fleet.last_words()
             return status
         finally:
-            for task in self._tasks:
+            for task in self._reading:
                 task.cancel()
-
-    def close(self) -> None:
-        """The end, whatever led to it: what still runs is killed."""
-        for worker in self.workers.values():
-            worker.kill()
-        for launcher in self.launchers.values():
-            launcher.kill()
+            self.fleet.kill_all()
 
     def ask(self, event: ev.Ask) -> act.Accepted | act.Refused:
         """Ask for a change. Not to be called from inside an order."""
@@ -142,21 +123,13 @@ class Master:
 
     def reopen_logs(self) -> None:
         """After a rotation: SIGUSR1."""
-        for writer in {self.log.writer, self._access.writer if self._access is not None else self.log.writer}:
+        for reopen in (self.log.writer.reopen, self.fleet.reopen_access_log):
             try:
-                writer.reopen()
+                reopen()
             except OSError as error:
-                self.log.error(f"log file {writer.path} cannot be opened again: {error.strerror}")
-        for worker in self.workers.values():
-            worker.send("reopen")
+                self.log.error(f"log file {error.filename} cannot be opened again: {error.strerror}")
+        self.fleet.tell_workers("reopen")
         self.log.info("log files were opened again")
-
-    def reap(self) -> None:
-        """Orphans that have ended. Called at each SIGCHLD."""
-        for pid, status in self.reaper.reap():
-            worker = next((worker for worker in self.workers.values() if worker.pid == pid), None)
-            if worker is not None:
-                self._worker_exited(worker.slot, status)
 
     # --- events ---
 
@@ -176,12 +149,19 @@ class Master:
         try:
             actions = self.supervisor.handle(event)
             for action in actions:
-                self._orders[type(action)](action)
+                self._carry_out(action)
         finally:
             self._handling = False
         self._set_timer()
         self._show_status()
         return actions
+
+    def _carry_out(self, action: act.Action) -> None:
+        try:
+            self._orders[type(action)](action)
+        except Exception:
+            # One order that fails must not keep the next from being carried out; time will tell what became of it.
+            self.log.error(f"the master could not do {action}\n{traceback.format_exc()}")
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -202,20 +182,30 @@ class Master:
         slots = [worker.slot for worker in self.supervisor.crew.workers(*WATCHED)]
         for slot, age in self._watch.round(slots, self.config.timeouts.wedge):
             self.feed(ev.Wedged(slot, age))
-        self.reap()
+        self.fleet.reap()
         self.log.sweep()
         self.feed(ev.Tick())
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _log_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What nobody expected in a callback: it must not end the daemon."""
+        error = context.get("exception")
+        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
+        self.log.error(f"the master: {context.get('message', 'an error')}\n{text}")
 
-    # --- orders about generations ---
+    def _in_force(self) -> int:
+        current = self.supervisor.turnover.current
+        return current.number if current is not None else 0
+
+    def _load(self, slot: int) -> int:
+        return load(self.fleet.board, slot)
+
+    # --- orders about configurations ---
 
     def _prepare(self, order: act.PrepareGeneration) -> None:
         if order.reread:
-            self._task(self._read_configuration(order.generation))
+            task = self._loop.create_task(self._read_configuration(order.generation))
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
         else:
             plan = self.configurations.in_force.plan
             self.feed(ev.Prepared(order.generation, plan))
@@ -232,146 +222,34 @@ class Master:
         else:
             self._discard(act.DiscardGeneration(generation))
 
-    def _boot(self, order: act.BootGeneration) -> None:
-        prepared = self.configurations.of(order.generation)
-        config, listeners = prepared.config, prepared.listeners
-        settings = worker_settings(
-            config,
-            generation=order.generation,
-            listeners=[listener.for_workers() for listener in listeners],
-            scoreboard_fd=self.board.fd,
-            journal=self._journal,
-        )
-        queues = _queues(prepared)
-        launcher = self.launchers[order.generation] = LauncherHandle(
-            order.generation,
-            config,
-            listeners,
-            settings,
-            emit=self._heard_of_launcher,
-            on_fork=lambda slot, pid, fds: self._forked(slot, pid, fds, queues),
-            on_exit=self._worker_exited,
-            on_log=lambda level, message: self.log.log(level, message, source=f"generation {order.generation}"),
-        )
-        launcher.boot(application_environment(config, self._environ))
-        if launcher.pid:
-            self.reaper.known.add(launcher.pid)
-
-    def _heard_of_launcher(self, event: ev.Event) -> None:
-        if isinstance(event, ev.LauncherExited):
-            launcher = self.launchers.pop(event.generation)
-            self.reaper.known.discard(launcher.pid)
-            self._loop.call_soon(self.reap)  # it may have stood before orphans in the kernel's queue
-        self.feed(event)
-
     def _commit(self, order: act.CommitGeneration) -> None:
         old = self.config
         for problem in self.configurations.commit(order.generation):
             self.log.warning(problem)
         new = self.config
-        if new.log.level != old.log.level:
-            self.log.level = new.log.level
+        self._change_log(old, new)
         if new.log.access_log != old.log.access_log or new.log.access_log_format != old.log.access_log_format:
-            self._access = None
+            self.fleet.forget_access_log()
         for call in self.on_commit:
             call(new)
+
+    def _change_log(self, old: Config, new: Config) -> None:
+        self.log.level, self.log.format = new.log.level, new.log.format
+        if new.log.file == old.log.file:
+            return
+        before = self.log.writer
+        try:
+            self.log.writer = Writer(2 if new.log.file == "-" else new.log.file)
+        except OSError as error:
+            self.log.error(f"log.file {new.log.file} cannot be opened: {error.strerror}; it stays {old.log.file}")
+            return
+        self.log.writer.notice = before.notice
+        self.log.journal = new.log.file == "-" and detect_journal()
+        self._loop.run_in_executor(None, before.close, LAST_WORDS_SECONDS)
 
     def _discard(self, order: act.DiscardGeneration) -> None:
         for problem in self.configurations.discard(order.generation):
             self.log.warning(problem)
-
-    def _kill_launcher(self, order: act.KillLauncher) -> None:
-        launcher = self.launchers.get(order.generation)
-        if launcher is not None and order.stacks:
-            self._task(self._kill_with_stacks(launcher, f"the launcher of generation {order.generation}", order.reason))
-        elif launcher is not None:
-            launcher.kill()
-
-    async def _kill_with_stacks(self, process: LauncherHandle | WorkerHandle, name: str, reason: str) -> None:
-        try:
-            stacks = await process.stacks()
-        finally:
-            process.kill()
-        self.log.error(f"{name} is killed ({reason}); it was doing:\n{stacks}")
-
-    # --- orders about workers ---
-
-    def _fork(self, order: act.ForkWorker) -> None:
-        self.board.claim(order.slot)
-        self.launchers[order.generation].fork(order.slot)
-
-    def _forked(self, slot: int, pid: int, fds: list[int], queues: dict[int, str]) -> None:
-        self.workers[slot] = WorkerHandle(slot, pid, fds, queues, self._heard_of_worker, self._worker_died)
-        self.feed(ev.WorkerForked(slot, pid))
-
-    def _heard_of_worker(self, worker: WorkerHandle, message: Message) -> None:
-        slot = worker.slot
-        match message["kind"]:
-            case "ready":
-                self.feed(ev.WorkerReady(slot))
-            case "failed":
-                self.feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
-            case "recycle":
-                self.feed(ev.RecycleAsked(slot, message["reason"]))
-            case "timeout":
-                worker.answered.add(message["thread"])
-                self.feed(ev.RequestTimedOut(slot, message["seconds"], message["request"]))
-            case "log-lost":
-                self.log.limited("log-lost", "warning", f"worker {slot} has lost {message['lines']} log lines")
-
-    def _worker_died(self, worker: WorkerHandle) -> None:
-        self.feed(ev.WorkerDied(worker.slot))
-
-    def _worker_exited(self, slot: int, status: int) -> None:
-        worker = self.workers.get(slot)
-        if worker is None:
-            return
-        worker.hear_out()
-        del self.workers[slot]
-        worker.close()
-        self._log_lost_requests(worker)
-        self.board.slot(slot).vacate()
-        self.feed(ev.WorkerExited(slot, status))
-
-    def _log_lost_requests(self, worker: WorkerHandle) -> None:
-        running = self.board.slot(worker.slot).running()
-        log = self.config.log
-        if not running or not log.access_log:
-            return
-        status = "504 Gateway Timeout" if worker.killed else "502 Bad Gateway"
-        try:
-            if self._access is None:
-                self._access = AccessLog(log.access_log, log.access_log_format)
-        except (OSError, ValueError) as error:
-            self.log.error(f"the access log cannot be opened: {error}")
-            return
-        log_lost_requests(self._access, running, worker.answered, status, time.monotonic_ns())
-
-    def _drain(self, order: act.DrainWorker) -> None:
-        worker = self.workers[order.slot]
-        current = self.supervisor.turnover.current
-        kept = _queues(self.configurations.of(current.number if current is not None else 0))
-        gone = [fd for fd, name in worker.queues.items() if kept.get(fd) != name]
-        worker.send("drain", deadline=order.seconds, empty=gone)
-
-    def _finish(self, order: act.FinishWorker) -> None:
-        worker = self.workers[order.slot]
-        worker.send("finish", deadline=order.seconds, accept=list(worker.queues))
-
-    def _kill_worker(self, order: act.KillWorker) -> None:
-        worker = self.workers.get(order.slot)
-        if worker is not None and order.stacks:
-            self._task(self._kill_with_stacks(worker, worker.name, order.reason))
-        elif worker is not None:
-            worker.kill()
-
-    def _dump_stacks(self, order: act.DumpStacks) -> None:
-        if (worker := self.workers.get(order.slot)) is not None:
-            self._task(self._log_stacks(worker, order.reason))
-
-    async def _log_stacks(self, worker: WorkerHandle, reason: str) -> None:
-        stacks = await worker.stacks()
-        self.log.error(f"{worker.name}: {reason}; its threads:\n{stacks}")
 
     # --- orders about the daemon ---
 
@@ -387,8 +265,7 @@ class Master:
     def _announce_stop(self, order: act.AnnounceStop) -> None:
         self.notifier.stopping(order.delay + order.graceful + STOP_MARGIN_SECONDS)
         if order.delay:
-            for worker in self.workers.values():
-                worker.send("closing")
+            self.fleet.tell_workers("closing")
 
     def _shrink_backlogs(self, _order: act.ShrinkBacklogs) -> None:
         for listener in self.configurations.in_force.listeners:
@@ -435,10 +312,3 @@ class Master:
     def _show_status(self) -> None:
         if self.supervisor.state in {SupervisorState.RUNNING, SupervisorState.DRAINING}:
             self.notifier.status(self._status())
-
-
-def _queues(prepared: Prepared) -> dict[int, str]:
-    """Names by descriptor of the listeners whose accept queues are ours."""
-    return {
-        listener.fd: listener.for_workers().name for listener in prepared.listeners if listener.origin is Origin.OURS
-    }

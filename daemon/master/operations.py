@@ -22,6 +22,7 @@ class Kind(Enum):
     SCALE = "scale"
     DRAIN = "drain"
     UNDRAIN = "undrain"
+    LOG_LEVEL = "log-level"
     STOP = "stop"
 
 

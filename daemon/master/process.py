@@ -19,6 +19,13 @@ class StartError(Exception):
     """The daemon cannot start; the text is for the operator."""
 
 
+def open_standard_descriptors() -> None:
+    """Have something at 0, 1 and 2: a socket that came to lie there would be taken for a standard stream."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def raise_descriptor_limit() -> None:
     """The soft limit of open files up to the hard one: a connection is a descriptor (getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -47,6 +54,8 @@ def drop_privileges(user: str, group: str) -> None:
         gid = _group(group) if group else entry.pw_gid if entry is not None else -1
     except KeyError as error:
         raise StartError(f"server.user, server.group: {error.args[0]}") from None
+    if uid > 0 and gid == -1 and os.geteuid() == 0:
+        raise StartError(f"server.user: {user} has no account that names its group; set server.group, too")
     already = (uid in (-1, os.geteuid())) and (gid in (-1, os.getegid()))
     if already and os.geteuid() != 0:
         return
@@ -95,7 +104,7 @@ class PidFile:
             )
         scratch = f"{self.path}.{os.getpid()}"
         try:
-            with open(scratch, "x", encoding="ascii") as file:
+            with open(scratch, "x", encoding="utf-8") as file:  # not through somebody's link
                 file.write(f"{os.getpid()}\n")
             os.replace(scratch, self.path)
         except OSError as error:
@@ -119,7 +128,7 @@ class PidFile:
 
     def _read(self) -> int | None:
         try:
-            with open(self.path, encoding="ascii") as file:
+            with open(self.path, encoding="utf-8") as file:
                 return int(file.read(32))
         except (OSError, ValueError):
             return None

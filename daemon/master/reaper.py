@@ -56,7 +56,7 @@ def children() -> list[int]:
     found = []
     for thread in os.listdir("/proc/self/task"):
         try:
-            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+            with open(f"/proc/self/task/{thread}/children", encoding="utf-8") as file:
                 found += [int(pid) for pid in file.read().split()]
         except OSError:
             continue

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from . import events as ev
-from .actions import Accepted, Action, Refused, Verdict
+from .actions import Accepted, Action, Refused, SetLogLevel, Verdict
 from .changes import Changes
 from .crew import Crew, Worker
 from .lifetimes import Lifetimes
@@ -66,6 +66,7 @@ class Supervisor:
             ev.RestartAsked: self.changes.restart,
             ev.DrainAsked: self.changes.drain,
             ev.UndrainAsked: self.changes.undrain,
+            ev.LogLevelAsked: self._set_log_level,
             ev.StopAsked: self._stop,
             ev.Tick: lambda _event: None,
         }
@@ -136,6 +137,12 @@ class Supervisor:
             turnover.supersede_recovery(operation)
         else:
             turnover.waiting.append(operation)
+
+    def _set_log_level(self, event: ev.LogLevelAsked) -> None:
+        operation = self._enter(Kind.LOG_LEVEL, event.who, event.level or "as configured")
+        operation.start(self._now)
+        self.crew.actions.append(SetLogLevel(event.level))
+        self._conclude(operation, OperationState.SUCCEEDED, "", "")
 
     def _stop(self, event: ev.StopAsked) -> None:
         stopping = self.stopping

@@ -15,11 +15,13 @@ import os
 import pwd
 import socket
 import stat
+import time
 from dataclasses import dataclass
 
 from .holders import path_holder
 
 CONNECT_SECONDS = 1.0
+LOCK_SECONDS = 2.0
 
 
 class BindError(Exception):
@@ -69,7 +71,7 @@ def bind_path(path: str, backlog: int, mode: int, owner: str, group: str) -> tup
     except OSError as error:
         raise _refusal(path, f"the directory {directory}: {error.strerror}") from None
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # of two daemons that start at once, the second must see the first
+        _lock(folder)  # of two daemons that start at once, the second must see the first
         _check_free(path)
         return _bind(path, f"{name}.{os.getpid()}", folder, backlog=backlog, access=(mode, owner, group))
     finally:
@@ -96,6 +98,18 @@ def _bind(
         _unlink(scratch)
         raise _explain(path, error) from None
     return sock, SocketFile(path, found.st_dev, found.st_ino)
+
+
+def _lock(folder: int) -> None:
+    """Wait for the lock on the directory, but not for ever: anybody who may read it can hold it."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _check_free(path: str) -> None:

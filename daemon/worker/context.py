@@ -69,7 +69,7 @@ class Context:
         self.log = log
         self.access = access
         self.application = application
-        self.duty = Duty.SERVE
+        self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
         self._lost_lines = 0
         self._series: dict[tuple[str, str], int] = {}
         self.server_fields = ServerFields(settings.server_header)

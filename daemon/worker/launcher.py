@@ -45,6 +45,7 @@ GROUP_SIGNALS = (
 )
 STACK_PIPE_BYTES = 256 * 1024
 GRACE_SECONDS = 0.5  # so that workers who keep to graceful_timeout leave by themselves
+EXIT_FUNCTION_SECONDS = 5
 EXIT_GENERATION_OVER = 0
 EXIT_NOT_BOOTED = 3
 
@@ -59,8 +60,6 @@ def main(channel_fd: int, note: str = "") -> NoReturn:
     status = EXIT_NOT_BOOTED
     try:
         status = _serve_generation(channel, note)
-    except OSError as error:
-        os.write(2, f"miniwsgi launcher: {error}\n".encode())  # most likely the master is gone
     except BaseException as error:
         text = traceback.format_exc()
         _try_to_send(channel, "failed", phase="launcher", error=f"the launcher failed: {error!r}", traceback=text)
@@ -160,6 +159,7 @@ class Launcher:
 
     def run(self) -> None:
         """Fork and reap, until the generation is over or the master is gone."""
+        self._reap()  # what the import started and did not wait for
         poll = select.poll()
         poll.register(self.channel, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
@@ -173,6 +173,8 @@ class Launcher:
 
     def leave(self) -> None:
         """Nothing of the generation is left but what the application started beside the workers."""
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(EXIT_FUNCTION_SECONDS)  # the kernel ends us if an exit function does not end
         atexit._run_exitfuncs()
         for pid in _children():
             try:
@@ -195,14 +197,18 @@ class Launcher:
         return True
 
     def _fork(self, slot: int) -> None:
-        masters_end, workers_end = Channel.pair()
-        reader, writer = _stack_pipe()
+        try:
+            masters_end, workers_end = Channel.pair()
+            reader, writer = _stack_pipe()
+        except OSError as error:
+            _try_to_send(self.channel, "fork-failed", slot=slot, error=str(error))
+            return
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write it once more
         try:
             pid = os.fork()
         except OSError as error:
-            self.channel.send("fork-failed", slot=slot, error=str(error))
+            _try_to_send(self.channel, "fork-failed", slot=slot, error=str(error))
             pid = -1
         if pid == 0:
             self._become_worker(slot, (masters_end, reader), workers_end, writer)

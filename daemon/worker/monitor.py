@@ -25,9 +25,7 @@ class Monitor:
     `beats`: whether the slot's heartbeat is this thread's.
     """
 
-    def __init__(
-        self, context: Context, orders: Orders, check: Callable[[int], None], *, beats: bool = True
-    ) -> None:
+    def __init__(self, context: Context, orders: Orders, check: Callable[[int], None], *, beats: bool = True) -> None:
         self._beats = beats
         self._cells = context.slot.cells
         self._orders = orders

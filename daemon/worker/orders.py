@@ -37,6 +37,16 @@ class Orders:
     def __repr__(self) -> str:
         return f"<Orders {self._context.duty.value} deadline={self.deadline_ns}>"
 
+    @property
+    def has_master(self) -> bool:
+        """Whether somebody replaces this process when it leaves."""
+        return self._control is not None
+
+    def disown(self) -> None:
+        """In a process that has been forked for a connection: the orders are its parent's."""
+        if self._control is not None:
+            self._control.close()
+
     def fds(self) -> list[int]:
         """Descriptors to watch for reading."""
         found = [self._signal_fd]

@@ -34,7 +34,7 @@ class Recycling:
         if now - self._looked_ns < LOOK_NS and not self._max_requests:
             return
         self._looked_ns = now
-        if self._asked or self._context.duty is not Duty.SERVE:
+        if self._asked or self._context.duty in {Duty.EMPTY, Duty.DRAIN}:
             return
         reason = self._reason(now)
         if reason:

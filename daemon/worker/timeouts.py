@@ -1,7 +1,8 @@
 """What happens to a request that exceeds `request_timeout`, in every pool and thread.
 
 Its client is answered by whoever notices, the worker accepts nothing more, and the master, which is told, boots a
-replacement and ends this worker when its other requests have had their time.
+replacement and ends this worker when its other requests have had their time. Where there is no master to do that, in
+pool single and in the processes of pool fork, the answer is all.
 """
 
 from __future__ import annotations
@@ -49,10 +50,13 @@ def expire(
     context.record(peer, exchange, environ, took)
     request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
     context.log.error(
-        f"a request exceeded request_timeout: {request}; this worker accepts no more and is replaced",
+        f"a request exceeded request_timeout: {request}"
+        + ("; this worker accepts no more and is replaced" if orders.has_master else ""),
         seconds=round(took / 1e9, 1),
         thread=thread,
     )
+    if not orders.has_master:
+        return
     if context.duty in {Duty.SERVE, Duty.CLOSING}:
         context.duty = Duty.DRAIN
         context.slot.state = scoreboard.State.DRAINING

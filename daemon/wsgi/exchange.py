@@ -146,9 +146,9 @@ class Exchange:
             if isinstance(result, FileWrapper) and self._send_extent(result):
                 self._close()
                 return True
-            if getattr(result, "streaming", None) is False:
-                # Django's HttpResponse says that all of it is in memory: joining delays no block (PEP 3333, "Buffering
-                # and Streaming") and gives it a length.
+            if isinstance(result, (list, tuple)) or getattr(result, "streaming", None) is False:
+                # A list with a close(), or Django's HttpResponse, which says that all of it is in memory: joining delays
+                # no block (PEP 3333, "Buffering and Streaming") and gives it a length.
                 self._send_whole(b"".join(result))
                 self._close()
                 return True
@@ -169,8 +169,8 @@ class Exchange:
                     self._check_block(data)
                     continue
                 pause = self._emit(data)
-                if self._body is _NONE:
-                    break  # the head is all that goes out: an endless generator need not be pulled
+                if self._body is _NONE or self._left < 0:
+                    break  # nothing more will go out: an endless generator need not be pulled
                 if pause:
                     return False
             self._finish()
@@ -239,6 +239,8 @@ class Exchange:
             self._transport.send(head)
         else:  # HTTP/1.1 always knows a length here, and so does HTTP/1.0
             raise AssertionError(f"a whole body framed as {body!r}")
+        if self.phase is not _STARTED:  # expired while it was sent
+            raise Disconnected
         self.phase = _DONE
 
     def _mismatch(self, data: bytes, left: int) -> bytes:
@@ -305,12 +307,14 @@ class Exchange:
         """The application has given all it has."""
         if self.phase is _OPEN:
             self._transport.send(self._start(0))
-        if self.phase is _EXPIRED:
+        if self.phase is not _STARTED:
             raise Disconnected
         if self._body is _CHUNKED:
             self._transport.send(LAST_CHUNK)
         elif self._body is _SIZED and self._left > 0:
             self._mismatch(b"", self._left)
+        if self.phase is not _STARTED:  # expired while its end was sent
+            raise Disconnected
         self.phase = _DONE
 
     def _check_block(self, data: object) -> None:
@@ -326,9 +330,9 @@ class Exchange:
         try:
             self._reporter.exception(self, error)
             if self.phase is _OPEN:
+                self.phase = _DONE
                 self.status = "500 Internal Server Error"
                 self.headers = []
-                self.phase = _DONE
                 self.persistent = self.persistent and self.http11
                 head_only = self.method == "HEAD"
                 self._transport.send(refusal(500, self._server, persistent=self.persistent, head_only=head_only))

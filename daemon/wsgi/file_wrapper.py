@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -27,12 +28,28 @@ class FileWrapper:
         raise StopIteration
 
     def extent(self) -> tuple[int, int, int] | None:
-        """Descriptor, current offset and bytes left of a regular file that is read as bytes; None for all else."""
+        """Descriptor, current offset and bytes left of a regular file; None for all else, which has to be read."""
         try:
-            fd = self.filelike.fileno()
-            if not stat.S_ISREG((status := os.fstat(fd)).st_mode) or hasattr(self.filelike, "encoding"):
+            file = _plain_file(self.filelike)
+            if file is None:
                 return None
-            offset = self.filelike.tell()
-        except (AttributeError, OSError, ValueError):
+            fd = file.fileno()
+            status = os.fstat(fd)
+            offset = file.tell()
+        except (OSError, ValueError):  # closed, detached
+            return None
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:  # those of /proc say 0 and have content
             return None
         return fd, offset, max(0, status.st_size - offset)
+
+
+def _plain_file(filelike: Any) -> io.FileIO | io.BufferedReader | None:
+    """The file of the operating system whose bytes `filelike.read` gives, unchanged and to their end; else None.
+
+    A fileno() says nothing: gzip.GzipFile has that of the compressed file. What counts is whose method `read` is; objects
+    that hand it on as it is (tempfile's, Django's) are looked through.
+    """
+    read = getattr(filelike, "read", None)
+    owner = getattr(getattr(read, "__wrapped__", read), "__self__", None)
+    raw = owner.raw if type(owner) in {io.BufferedReader, io.BufferedRandom} else owner
+    return owner if type(raw) is io.FileIO else None

@@ -31,6 +31,7 @@ class Case:
     statuses: tuple[Status, ...]
     closed: bool
     topic: str = ""
+    parsing: bool = False  # about how the message is read: worth splitting at every place
     script: tuple[Step, ...] = ()  # instead of `sent`, for a client that waits, pauses or leaves
     methods: tuple[str, ...] = ()  # of the requests; found in `sent` unless given
     environ: Mapping[str, Expected] = field(default_factory=dict)  # as the application saw it

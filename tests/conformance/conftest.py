@@ -32,3 +32,5 @@ def servers(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
             return running[profile, workers]
 
         yield start
+        statuses = {server.log_path: server.stop() for server in running.values()}
+        assert set(statuses.values()) <= {0}, f"daemons that did not stop cleanly: {statuses}"

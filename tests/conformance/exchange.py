@@ -109,11 +109,19 @@ class Outcome:
 class Exchange:
     """One connection, its script and its outcome."""
 
-    def __init__(self, steps: Iterable[Step], methods: Sequence[str] = (), seconds: float = DEADLINE_SECONDS) -> None:
+    def __init__(
+        self,
+        steps: Iterable[Step],
+        methods: Sequence[str] = (),
+        seconds: float = DEADLINE_SECONDS,
+        connect_after: float = 0.0,
+    ) -> None:
+        """`methods` are those of the requests, `seconds` the deadline, `connect_after` seconds from `run`."""
         self.steps = deque(steps)
         self.reader = Reader(methods)
         self.outcome: Outcome | None = None
         self.limit_seconds = seconds
+        self.connect_after = connect_after
         self._socket: socket.socket
         self._unsent = b""
         self._started = self._resume = self._listen = 0.0
@@ -212,12 +220,17 @@ class Exchange:
 
 def run(exchanges: Iterable[Exchange], address: Address, concurrency: int = 64) -> None:
     """Carry out all exchanges, at most `concurrency` at a time; afterwards each has its outcome."""
-    waiting = deque(exchanges)
+    waiting = deque(sorted(exchanges, key=lambda exchange: exchange.connect_after))
+    began = time.monotonic()
     active: dict[int, Exchange] = {}
     muted: set[int] = set()
     poll = select.epoll()
     while waiting or active:
-        while waiting and len(active) < concurrency:
+        while (
+            waiting
+            and len(active) < concurrency
+            and (not waiting[0].connect_after or time.monotonic() - began >= waiting[0].connect_after)
+        ):
             exchange = waiting.popleft()
             exchange.start(address)
             if exchange.outcome is None:

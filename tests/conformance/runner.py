@@ -40,7 +40,7 @@ class Effort:
     """How much is done for each case."""
 
     bytewise: bool = True
-    splits: int = 6  # in two, at this many places; 0 none, -1 at every place of what is sent
+    splits: int = 6  # in two, at this many places; 0 none, -1 at every place, where the case is about parsing
     behind: bool = True  # the same with a second request right behind it
 
 
@@ -132,7 +132,7 @@ def _ways(case: Case, effort: Effort) -> Iterator[tuple[str, list[Step], bool]]:
         return
     if effort.bytewise:
         yield "byte by byte", bytewise(sent), False
-    for place in places(sent, effort.splits):
+    for place in places(sent, effort.splits if case.parsing else abs(effort.splits)):
         yield f"split at {place}", [Send(sent[:place]), Send(sent[place:])], False
 
 

@@ -39,6 +39,7 @@ head = 1
 body = 1
 send = 1
 keep_alive = 1
+drain_idle = 1
 """,
     "trusted": '[proxy]\ntrusted = ["127.0.0.1", "::1", "10.0.0.0/8"]\n',
     "prefix": "",
@@ -68,11 +69,11 @@ class Pool:
 
 
 POOLS = (
-    Pool("epoll, threads 1", "epoll", 1, 32, Effort(splits=-1)),
-    Pool("epoll, adaptive", "epoll", 8, 32, Effort(splits=6)),
+    Pool("epoll-1", "epoll", 1, 32, Effort(splits=-1)),
+    Pool("epoll-adaptive", "epoll", 8, 32, Effort(splits=6)),
     Pool("prefork", "prefork", 1, 1, Effort(splits=6), slow_workers=20, selfish=True),
     Pool("fork", "fork", 20, 4, Effort(splits=1)),
-    Pool("single", "single", 1, 1, Effort(bytewise=False, splits=0), slow_workers=0),
+    Pool("single", "single", 1, 1, Effort(bytewise=False, splits=0), slow_workers=0, selfish=True),
 )
 
 

@@ -33,6 +33,16 @@ VERSION = "v1"
 """
 
 
+class _Daemon(Daemon):
+    """A daemon that may take its addresses from its configuration."""
+
+    def __init__(self, directory: Path, arguments: tuple[str, ...], *, bind: bool) -> None:
+        super().__init__(directory, *arguments)
+        if not bind:
+            at = self._argv.index("--bind")
+            del self._argv[at : at + 2]
+
+
 class Service:
     """What a test does with daemons: write an application, serve it, ask it, break it."""
 
@@ -53,17 +63,20 @@ class Service:
     def configure(self, text: str) -> str:
         """A configuration file for the application; the path of it."""
         path = self.directory / "miniwsgi.toml"
-        path.write_text(f'[app]\nmodule = "app"\n{textwrap.dedent(text)}', "utf-8")
+        path.write_text(f'[app]\nmodule = "app"\ndirectory = "{self.directory}"\n{textwrap.dedent(text)}', "utf-8")
         return str(path)
 
-    def start(self, *arguments: str) -> Daemon:
-        """A daemon that is ready; `app` if no arguments say what to serve."""
+    def start(self, *arguments: str, bind: bool = True, environ: dict[str, str] | None = None) -> Daemon:
+        """A daemon that is ready; `app` if no arguments say what to serve. Without `bind` its file says where."""
         directory = self.directory / f"daemon{len(self.daemons)}"
         directory.mkdir()
         chdir = () if "-c" in arguments else ("app", "--chdir", str(self.directory))
-        daemon = Daemon(directory, *chdir, *arguments)
+        daemon = _Daemon(directory, (*chdir, *arguments), bind=bind)
         self.daemons.append(daemon)
-        daemon.__enter__()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (environ or {}).items():
+                patch.setenv(name, value)
+            daemon.__enter__()
         return daemon
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

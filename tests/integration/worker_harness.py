@@ -144,12 +144,13 @@ class Client:
         return len(data)
 
     def end(self, seconds: float = PATIENCE) -> list[Response]:
-        """Read until the server closes; the responses that no `answer` has taken, complete or not."""
+        """Read until the server closes, and close; the responses that no `answer` has taken, complete or not."""
         try:
             while self.take(seconds):
                 pass
         except ConnectionResetError:
             self.reader.end()
+        self.close()
         finals = [response for response in self.reader.responses if response.status >= 200]
         return finals[self._read :]
 
@@ -387,8 +388,8 @@ def _become_worker(
         os._exit(70)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(name="site")
+def made_site(tmp_path: Path) -> Iterator[Site]:
     """A site whose workers end with the test; after a failure their logs are shown."""
     made = Site(tmp_path)
     yield made

@@ -69,8 +69,8 @@ def refused(name: str, data: bytes, status: int = 400, *before: Mapping[str, Any
     return Case(name, data, before, status, limits)
 
 
-def unfinished(name: str, data: bytes, state: State, *before: Mapping[str, Any]) -> Case:
-    return Case(name, data, before, state=state)
+def unfinished(name: str, data: bytes, state: State, *before: Mapping[str, Any], limits: Limits = SMALL) -> Case:
+    return Case(name, data, before, limits=limits, state=state)
 
 
 def early(name: str, data: bytes, status: int = 400, *before: Mapping[str, Any], limits: Limits = SMALL) -> Case:

@@ -23,9 +23,7 @@ def test_nothing_has_no_median() -> None:
     ("value", "reference", "expected"),
     [(65.0, 100.0, 0.65), (None, 1.0, None), (1.0, None, None), (1.0, 0.0, None)],
 )
-def test_a_ratio_needs_both_sides(
-    value: float | None, reference: float | None, expected: float | None
-) -> None:
+def test_a_ratio_needs_both_sides(value: float | None, reference: float | None, expected: float | None) -> None:
     assert ratio(value, reference) == expected
 
 

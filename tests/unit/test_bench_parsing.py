@@ -6,7 +6,7 @@ import pytest
 
 from bench.load import LoadError, parse_wrk
 from bench.openloop import Outcome, arrivals
-from bench.processes import Cpu, parse_smaps_rollup, parse_stat
+from bench.processes import Cpu, parse_machine, parse_smaps_rollup, parse_stat
 from bench.trial import check_answer, make_sample
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/
@@ -83,6 +83,13 @@ def test_processor_time_is_shared_out_among_requests() -> None:
     assert sample.system_us == pytest.approx(5.0)
     assert sample.cpu_us == pytest.approx(15.0)
     assert sample.p99 == 1.02
+
+
+def test_what_others_used_is_what_is_left() -> None:
+    busy = parse_machine("cpu  150 10 40 9999 5 7 7 20 0 0\ncpu0 1 2 3\n")
+    assert busy == 2.2
+    sample = make_sample(parse_wrk(WRK, 0.5), Cpu(1.05, 0.525), busy=4.2)
+    assert sample.others == pytest.approx(4.2 / 2.1 - 0.75 - 0.5)
 
 
 def test_memory_is_read_in_bytes() -> None:

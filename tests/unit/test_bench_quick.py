@@ -52,9 +52,7 @@ def test_a_ratio_above_its_target_is_met_and_a_missing_peer_says_why() -> None:
     void = by_target["≥ 6 × gunicorn-gthread"]
     assert (void.verdict, void.ratio) == (Verdict.VOID, None)
     assert "no matching distribution" in void.note
-    assert [row.note for row in rows if row.server == "gunicorn-gthread"] == [
-        "gunicorn: no matching distribution"
-    ]
+    assert [row.note for row in rows if row.server == "gunicorn-gthread"] == ["gunicorn: no matching distribution"]
 
 
 def test_errors_void_a_row_and_its_ratio() -> None:

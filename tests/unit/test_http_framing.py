@@ -191,6 +191,8 @@ LIMITS = [
             limits=SMALL),
     early("fields without end", get(b"/", *(b"X-%d: " % n + b"v" * 190 for n in range(4)))[:-2], 431),
     early("a field without end", get(b"/", b"X-A: " + b"v" * 197)[:-4], 431),
+    early("a field beyond it in an unfinished head", get(b"/", b"X-A: " + b"v" * 196, b"X")[:-4], 431),
+    unfinished("a field at the limit in an unfinished head", get(b"/", b"X-A: " + b"v" * 195)[:-3], State.HEAD),
     small("body at the limit", post(b"z" * 1000), body=b"z" * 1000),
     refused("body beyond it", post(b"z" * 1001), 413, limits=SMALL),
     early("body beyond it, announced", get(b"/", b"Content-Length: 1001"), 413),

@@ -7,7 +7,6 @@ block, with a deadline for a client that does not read. Nothing pauses here: a r
 from __future__ import annotations
 
 import os
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from ...wsgi.exchange import Disconnected, Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty
 from ..orders import Orders
 from ..timeouts import expire
+from .progress import Progress, input_waits
 
 RECEIVE_BYTES = 65536
 LINGER_SECONDS = 2.0
@@ -34,7 +34,7 @@ class Caller(Connection):
     """A client's connection and its Transport; `thread` numbers the sub-slot of `slot` that shows its request."""
 
     __slots__ = (
-        "_context", "_crowded", "_orders", "_parting", "_seen", "_slot", "_stage", "_thread",
+        "_context", "_crowded", "_orders", "_parting", "_progress", "_seen", "_slot", "_stage", "_thread",
         "base", "environ", "exchange", "proxy", "requests", "since", "sock",
         "started_ns",
     )  # fmt: skip
@@ -69,6 +69,7 @@ class Caller(Connection):
         self._stage = self.state
         self._parting = False  # shut down for writing: what still comes is thrown away
         self._seen = 0  # bytes of a body at the last look
+        self._progress: Progress | None = None  # of the response that is sent
         context.slot.cells[scoreboard.ACCEPTED] += 1
 
     def fileno(self) -> int:
@@ -88,12 +89,11 @@ class Caller(Connection):
         return False
 
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
-        progress = self._progress()
         while count:
             try:
                 sent = os.sendfile(self.sock.fileno(), fd, offset, count)
             except BlockingIOError:
-                progress.wait(count)
+                self._wait()
                 continue
             except OSError:
                 raise Disconnected from None
@@ -106,9 +106,8 @@ class Caller(Connection):
         """Never called: `send` does not ask for a pause."""
 
     def _send_rest(self, rest: memoryview) -> None:
-        progress = self._progress()
         while rest:
-            progress.wait(len(rest))
+            self._wait()
             try:
                 rest = rest[self.sock.send(rest) :]
             except BlockingIOError:
@@ -116,9 +115,10 @@ class Caller(Connection):
             except OSError:
                 raise Disconnected from None
 
-    def _progress(self) -> _Progress:
-        settings = self._context.settings
-        return _Progress(self.sock.fileno(), settings.send_timeout, settings.minimum_rate)
+    def _wait(self) -> None:
+        if self._progress is None:
+            self._progress = Progress(self.sock, self._context.settings)
+        self._progress.wait()
 
     # --- a conversation ---
 
@@ -154,21 +154,24 @@ class Caller(Connection):
         settings = self._context.settings
         waited = now - self.since
         if self._parting or self.state is State.IDLE:
-            if waited < (LINGER_SECONDS if self._parting else idle_seconds):
+            if waited < (LINGER_SECONDS if self._parting else idle_seconds) or self._has_spoken():
                 return False
             self.hang_up()
         elif self.state is State.HEAD:
-            if waited < settings.head_timeout:
+            if waited < settings.head_timeout or self._has_spoken():
                 return False
             return not self._refuse(ProtocolError(408, "the head did not come in time"))
         else:
-            if waited < settings.body_timeout:
+            if waited < settings.body_timeout or self._has_spoken():
                 return False
             if self.received - self._seen >= settings.minimum_rate * waited:
                 self.since, self._seen = now, self.received
                 return False
             return not self._refuse(ProtocolError(408, "the body comes too slowly"))
         return True
+
+    def _has_spoken(self) -> bool:
+        return not self._parting and input_waits(self.sock)
 
     def hang_up(self) -> None:
         """Close a connection that is not in the middle of anything."""
@@ -231,6 +234,7 @@ class Caller(Connection):
             self.exchange = None
             cells[cell + scoreboard.T_STATE] = scoreboard.IDLE
         self.environ = self.base
+        self._progress = None
         if exchange.phase is not Phase.EXPIRED:
             context.record(self, exchange, environ, time.monotonic_ns() - self.started_ns)
             if self.requests:
@@ -279,26 +283,3 @@ class Caller(Connection):
             pass
         self.hang_up()
         return False
-
-
-class _Progress:
-    """Whether a client that has to read does so: at least `rate` bytes a second over windows of `seconds`."""
-
-    def __init__(self, fd: int, seconds: float, rate: int) -> None:
-        self._poller = select.poll()
-        self._poller.register(fd, select.POLLOUT)
-        self._seconds = seconds
-        self._rate = rate
-        self._window = time.monotonic()
-        self._left: int | None = None
-
-    def wait(self, left: int) -> None:
-        """Wait until something can be sent, `left` bytes being left. Raises Disconnected."""
-        now = time.monotonic()
-        if self._left is None:
-            self._left = left
-        if now - self._window >= self._seconds:
-            if self._left - left < self._rate * (now - self._window):
-                raise Disconnected
-            self._window, self._left = now, left
-        self._poller.poll(max(1.0, (self._window + self._seconds - now) * 1000))

@@ -28,6 +28,7 @@ from ..timeouts import expire
 from .acceptor import Acceptor
 from .crew import Crew, Member
 from .peer import LOW_WATER_BYTES, Hold, Peer
+from .progress import queued_bytes
 from .sweep import Sweep
 
 RECEIVE_BYTES = 65536
@@ -159,7 +160,7 @@ class EpollPool:
                 self._next_check_ns = now + CHECK_NS
                 self._check_running(now)
             timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
-            if self.context.duty is not Duty.SERVE:
+            if self.context.duty is not Duty.SERVE and self.context.duty is not Duty.CLOSING:
                 timeout = min(timeout, DRAIN_WAIT_SECONDS)
                 if self._ended(now):
                     if self.outstanding and me.number:
@@ -256,7 +257,7 @@ class EpollPool:
 
     def _next(self, peer: Peer, exchange: Exchange, now: int) -> bool:
         """After a complete response: True when another complete request is already here."""
-        if peer.out_bytes:
+        if peer.out_bytes and not peer.gone:
             self._await_reader(peer, now)
             return False
         peer.exchange = None
@@ -454,7 +455,8 @@ class EpollPool:
         """The client reads again; as `_serve`."""
         peer.flush()
         if peer.gone:
-            peer.discard()
+            self.forsake(peer)
+            return now
         if peer.out_bytes > LOW_WATER_BYTES:
             return now
         exchange = peer.exchange
@@ -504,8 +506,18 @@ class EpollPool:
         """Bytes wait for the client to read."""
         peer.hold = _WRITING
         peer.since_ns = now
-        peer.progress = 0
+        peer.progress = queued_bytes(peer.sock)
         self.arm(peer, _EPOLLOUT)
+
+    def forsake(self, peer: Peer) -> None:
+        """The client of a response that is under way has gone, or does not read."""
+        peer.gone = True
+        peer.discard()
+        if peer.owner is None:
+            self.slot.cells[scoreboard.ABORTED] += 1
+            self.drop(peer)
+        else:
+            self.wake_owner(peer)  # close() of a result belongs to the thread that called the application
 
     def _other(self, fd: int, now: int) -> None:
         if fd == self._wake_fd:
@@ -541,8 +553,6 @@ class EpollPool:
     def _ended(self, now: int) -> bool:
         """While the duty is not to serve: go on towards the end; True when it is reached."""
         context = self.context
-        if context.duty is Duty.CLOSING:
-            return False
         if context.duty is Duty.EMPTY:
             self._acceptor.empty(self.orders.emptying, now)
             context.duty = Duty.DRAIN

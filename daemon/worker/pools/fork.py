@@ -1,8 +1,8 @@
 """The fork pool: a process for each connection, at most `threads` of them a worker at a time.
 
 The worker itself only accepts, forks and counts. A child serves its connection like a prefork worker would and exits;
-what it counts lies in memory of its own, which the worker adds to its slot, so that each cell has one writer. A child
-learns of a drain by SIGTERM, and of the worker's end by a pipe.
+what it counts lies in memory of its own, which the worker adds to its slot, so that each cell has one writer. Children
+share the reading end of a pipe: a byte that nobody reads means `closing`, end-of-file a drain or the worker's death.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Slot
 
 from ...settings import Listener
-from ..context import Context, Duty
+from ..balance import FULL_SECONDS
+from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
 from ..orders import Orders, signal_pipe
 from ..recycling import Recycling
@@ -31,6 +32,8 @@ WAIT_SECONDS = 0.5
 DRAIN_WAIT_SECONDS = 0.05
 CHILD_WAIT_SECONDS = 0.25
 FORK_AGAIN_SECONDS = 0.2
+FOLD_SECONDS = 0.5  # how old the counters of running children may be
+_BROKEN, _TIMED_OUT = 70, 75  # exit statuses of a child: EX_SOFTWARE, EX_TEMPFAIL of sysexits.h
 
 
 @dataclass
@@ -59,9 +62,9 @@ class ForkPool:
         self._recycling = Recycling(context)
         self._poller = select.poll()
         self._accepting = False
-        self._fork_again_at = 0.0
-        self._told_children = False
-        # Children hold the reading end: its end-of-file is this worker's.
+        self._again_at = 0.0  # when to accept again, if forking or accepting has failed
+        self._fold_at = 0
+        self._told = context.duty  # what children know
         self._lifeline, self._life = os.pipe()
         self._order_fds = orders.fds()
         for fd in self._order_fds:
@@ -79,7 +82,7 @@ class ForkPool:
 
     def _turn(self) -> bool:
         duty = self._context.duty
-        room = len(self._children) < self._limit and time.monotonic() >= self._fork_again_at
+        room = len(self._children) < self._limit and time.monotonic() >= self._again_at
         self._accept_if(room and duty is not Duty.DRAIN)
         wait = DRAIN_WAIT_SECONDS if duty in {Duty.EMPTY, Duty.DRAIN} else WAIT_SECONDS
         ready = self._poller.poll(wait * 1000)
@@ -93,11 +96,13 @@ class ForkPool:
             else:
                 self._orders.read()
                 self._forget_deaf_orders()
-        if not ready:
+                self._tell_children()
+        if now >= self._fold_at:
+            self._fold_at = now + int(FOLD_SECONDS * NANOSECONDS)
             for child in self._children.values():
                 self._slot.fold(child.counted, child.seen)
         self._recycling.look(self._orders, now)
-        return self._context.duty is not Duty.SERVE and self._ended(now)
+        return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
     def _accept_if(self, wanted: bool) -> None:
         if wanted is self._accepting:
@@ -114,8 +119,12 @@ class ForkPool:
             return
         try:
             sock, address = self._sockets[fd].accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):
             return  # another worker was faster, or the client is gone (accept(2))
+        except OSError as error:
+            self._context.log.limited("accept", "error", f"cannot accept connections: {error.strerror}")
+            self._again_at = time.monotonic() + FULL_SECONDS
+            return
         taken = {child.number for child in self._children.values()}
         number = next(number for number in range(self._limit) if number not in taken)
         counted = self._memory.get(number) or self._memory.setdefault(number, _private_slot(self._slot.index))
@@ -123,12 +132,13 @@ class ForkPool:
             pid = os.fork()
         except OSError as error:
             self._context.log.limited("fork", "error", f"cannot fork: {error.strerror}; see TasksMax and memory")
-            self._fork_again_at = time.monotonic() + FORK_AGAIN_SECONDS
+            self._again_at = time.monotonic() + FORK_AGAIN_SECONDS
             sock.close()
             return
         if not pid:
             self._serve(sock, self._listeners[fd], address, number, counted)
         sock.close()
+        self._slot.cells[self._slot.thread_cell(number) + scoreboard.T_START] = time.monotonic_ns()
         child = _Child(number, pid, os.pidfd_open(pid), counted)
         self._children[child.pidfd] = child
         self._poller.register(child.pidfd, select.POLLIN)
@@ -137,13 +147,25 @@ class ForkPool:
     def _bury(self, pidfd: int) -> None:
         child = self._children.pop(pidfd)
         self._poller.unregister(pidfd)
-        os.waitpid(child.pid, 0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
         os.close(pidfd)
+        if status:
+            self._mourn(child, status)
+        child.counted.cells[scoreboard.CLOSED] = child.counted.cells[scoreboard.ACCEPTED]  # also if it was killed
         self._slot.fold(child.counted, child.seen)
         for cell in child.seen:
             child.counted.cells[cell] = 0
         self._slot.cells[self._slot.thread_cell(child.number) + scoreboard.T_STATE] = scoreboard.IDLE
         self._show_children()
+
+    def _mourn(self, child: _Child, status: int) -> None:
+        if status == _TIMED_OUT:
+            return  # it has said so
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        running = [f"{run.method} {run.path}" for run in self._slot.running() if run.thread == child.number]
+        self._context.log.limited(
+            "child", "error", f"the process of a connection {how}", request=" ".join(running), pid=child.pid
+        )
 
     def _show_children(self) -> None:
         cells = self._slot.cells
@@ -152,14 +174,16 @@ class ForkPool:
     # --- in the child ---
 
     def _serve(self, sock: socket.socket, listener: Listener, address: Any, number: int, counted: Slot) -> NoReturn:
-        status = 1
+        status = _BROKEN
+        context = self._context
         try:
             gc.freeze()
             signal_fd = signal_pipe()
-            os.close(self._life)
+            self._orders.disown()
+            if self._life >= 0:
+                os.close(self._life)
             for listening in self._sockets.values():
                 listening.close()
-            context = self._context
             orders = Orders(context, None, signal_fd)
             board_slot, context.slot = context.slot, counted
             caller = Caller(
@@ -167,11 +191,12 @@ class ForkPool:
             )
             self._converse(caller, orders)
             status = 0
+        except BaseException as error:
+            import traceback
+
+            context.log.error("".join(traceback.format_exception(error)))
         finally:
-            context.log.flush(1.0)
-            if context.access is not None:
-                context.access.writer.flush(1.0)
-            os._exit(status)
+            context.leave_at_once(status)
 
     def _converse(self, caller: Caller, orders: Orders) -> None:
         context, settings = self._context, self._context.settings
@@ -182,51 +207,63 @@ class ForkPool:
             Monitor(context, orders, lambda now: self._expire(caller, now), beats=False).__enter__()
         draining_since = 0.0
         while caller.converse():
-            ready: set[int] = set()
+            ready: dict[int, int] = {}
             while caller.fileno() not in ready:
-                if context.duty is Duty.SERVE:
+                if not draining_since:
                     patience = settings.keep_alive_timeout if caller.requests else settings.head_timeout
                 else:
                     patience = settings.drain_idle + max(0.0, draining_since - caller.since)
                 now = time.monotonic()
                 if caller.overdue(now, patience):
                     return
-                ready = {fd for fd, _mask in poller.poll(CHILD_WAIT_SECONDS * 1000)}
-                if not ready.isdisjoint(orders.fds()):
+                ready = dict(poller.poll(CHILD_WAIT_SECONDS * 1000))
+                if not ready.keys().isdisjoint(orders.fds()):
                     orders.read()
-                if self._lifeline in ready:
+                if ready.get(self._lifeline, 0) & select.POLLHUP:
                     poller.unregister(self._lifeline)
                     context.duty = Duty.DRAIN
-                if context.duty is not Duty.SERVE and not draining_since:
+                elif self._lifeline in ready:
+                    poller.modify(self._lifeline, 0)  # its end is told all the same
+                    context.duty = Duty.CLOSING
+                if context.duty in {Duty.EMPTY, Duty.DRAIN} and not draining_since:
                     draining_since = time.monotonic()
 
     def _expire(self, caller: Caller, now: int) -> None:
         """The request is answered with 504; this process, with the application in it, has no other."""
         if caller.check_timeout(now):
-            self._context.log.flush(1.0)
-            if self._context.access is not None:
-                self._context.access.writer.flush(1.0)
-            os._exit(1)
+            self._context.leave_at_once(_TIMED_OUT)
 
     # --- the end ---
 
     def _ended(self, now: int) -> bool:
         if self._context.duty is Duty.EMPTY:
+            self._listen_only(self._orders.emptying)
             queues = select.poll()
             for fd in self._sockets:
                 queues.register(fd, select.POLLIN)
-            if queues.poll(0):
-                return self._orders.expired(now)
-            self._context.duty = Duty.DRAIN
-        self._accept_if(False)
-        for sock in self._sockets.values():
-            sock.close()
-        self._sockets = {}
-        if not self._told_children:
-            self._told_children = True
-            for child in self._children.values():
-                signal.pidfd_send_signal(child.pidfd, signal.SIGTERM)
-        return not self._children or self._orders.expired(now)
+            if not queues.poll(0):
+                self._context.duty = Duty.DRAIN
+        if self._context.duty is Duty.DRAIN:
+            self._listen_only(frozenset())
+        return not (self._children or self._sockets) or self._orders.expired(now)
+
+    def _tell_children(self) -> None:
+        """Idle kept-alive connections hold places that those in the queue need."""
+        if self._context.duty is self._told or self._life < 0:
+            return
+        self._told = self._context.duty
+        if self._told is Duty.CLOSING:
+            os.write(self._life, b".")
+        else:
+            os.close(self._life)
+            self._life = -1
+
+    def _listen_only(self, fds: frozenset[int]) -> None:
+        """Close the listeners but these; other processes may go on with the same sockets."""
+        for fd in self._sockets.keys() - fds:
+            if self._accepting:
+                self._poller.unregister(fd)
+            self._sockets.pop(fd).close()
 
     def _forget_deaf_orders(self) -> None:
         if self._orders.deaf:

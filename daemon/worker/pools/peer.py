@@ -16,10 +16,10 @@ from ...http.connection import Connection
 from ...wsgi.exchange import Disconnected, Exchange
 from ...wsgi.proxy import Proxy
 from ..context import Context
+from .progress import Progress
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
 LOW_WATER_BYTES = 64 * 1024
-WRITE_PATIENCE_MS = 10_000  # of write(): without any progress
 SENDFILE_BYTES = 1024 * 1024  # a turn: one file must not keep the loop from others
 
 
@@ -48,13 +48,14 @@ class Peer(Connection):
 
     __slots__ = (
         "_out", "base", "blocked_ns", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
-        "progress", "proxy", "requests", "since_ns", "sock", "stage", "started_ns",
+        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns",
     )  # fmt: skip
 
     def __init__(
         self, context: Context, sock: socket.socket, base: dict[str, Any], proxy: Proxy | None, now_ns: int
     ) -> None:
         super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory)
+        self.settings = context.settings
         self.sock = sock
         self.base = base
         self.proxy = proxy
@@ -66,7 +67,8 @@ class Peer(Connection):
         self.gone = False  # reset or not reading: nothing more can be sent
         self._out: list[memoryview | _Extent] | None = None
         self.out_bytes = 0
-        self.progress = 0  # bytes sent, or received at the last check, since `since_ns`
+        # Since `since_ns`: bytes given to the kernel, and those it had then; or the body's bytes received until then.
+        self.progress = 0
         # the request that is being answered
         self.exchange: Exchange | None = None
         self.environ: dict[str, Any] = base
@@ -116,12 +118,13 @@ class Peer(Connection):
 
     def wait_writable(self) -> None:
         """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
-        poller = select.poll()
-        poller.register(self.sock.fileno(), select.POLLOUT)
+        progress = Progress(self.sock, self.settings)
         while self.out_bytes > LOW_WATER_BYTES:
-            if not poller.poll(WRITE_PATIENCE_MS):
+            try:
+                progress.wait()
+            except Disconnected:
                 self.gone = True
-                raise Disconnected
+                raise
             self.flush()
             if self.gone:
                 raise Disconnected

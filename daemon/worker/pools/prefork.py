@@ -80,7 +80,7 @@ class PreforkPool:
         if now >= self._tidy_at:
             self._tidy_at = now + 1.0
             self._context.tidy()
-        return self._context.duty is not Duty.SERVE and self._ended(now)
+        return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
     def _accept_if(self, wanted: bool) -> None:
         if wanted is self._accepting:
@@ -157,8 +157,6 @@ class PreforkPool:
             caller.check_timeout(now)
 
     def _ended(self, now: float) -> bool:
-        if self._context.duty is Duty.CLOSING:
-            return False
         if not self._draining_since:
             self._draining_since = now
         if self._context.duty is Duty.EMPTY:

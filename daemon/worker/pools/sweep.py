@@ -13,6 +13,7 @@ from ...http.errors import ProtocolError
 from ..context import NANOSECONDS, Context
 from ..recycling import Recycling
 from .peer import Hold, Peer
+from .progress import input_waits, queued_bytes
 
 if TYPE_CHECKING:
     from .epoll import EpollPool
@@ -56,7 +57,12 @@ class Sweep:
         if now - self._draining_since_ns < patience:
             return
         for peer in list(self._pool.peers.values()):
-            if peer.hold is Hold.WATCHED and peer.state is State.IDLE and now - peer.since_ns >= patience:
+            if (
+                peer.hold is Hold.WATCHED
+                and peer.state is State.IDLE
+                and now - peer.since_ns >= patience
+                and not input_waits(peer.sock)
+            ):
                 self._pool.drop(peer)
 
     def _waiting(self, peer: Peer, now: int) -> None:
@@ -64,13 +70,14 @@ class Sweep:
         waited = now - peer.since_ns
         if state is State.IDLE:
             if waited > (self._keep_alive_ns if peer.requests else self._head_ns):
-                self._pool.drop(peer)
+                if not input_waits(peer.sock):
+                    self._pool.drop(peer)
             elif waited > FORGET_NS and peer.head is not None:
                 peer.forget()
         elif state is State.HEAD:
-            if waited > self._head_ns:
+            if waited > self._head_ns and not input_waits(peer.sock):
                 self._pool.refuse(peer, ProtocolError(408, "the head did not come in time"), now)
-        elif state is State.BODY and waited > self._body_ns:
+        elif state is State.BODY and waited > self._body_ns and not input_waits(peer.sock):
             if peer.received - peer.progress < self._context.settings.minimum_rate * waited / NANOSECONDS:
                 self._pool.refuse(peer, ProtocolError(408, "the body comes too slowly"), now)
             else:
@@ -81,14 +88,10 @@ class Sweep:
         waited = now - peer.since_ns
         if waited <= self._send_ns:
             return
-        if peer.progress >= self._context.settings.minimum_rate * waited / NANOSECONDS:
+        queued = queued_bytes(peer.sock)
+        if peer.progress - queued >= self._context.settings.minimum_rate * waited / NANOSECONDS:
             peer.since_ns = now
-            peer.progress = 0
+            peer.progress = queued
             return
         self._context.log.limited("not-read", "warning", "a client does not read its response: closed")
-        peer.gone = True
-        peer.discard()
-        if peer.owner is None:
-            self._pool.drop(peer)
-        else:
-            self._pool.wake_owner(peer)
+        self._pool.forsake(peer)

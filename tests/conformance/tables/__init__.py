@@ -1,7 +1,7 @@
 """All cases, one module a topic. To add a case, add a line to the CASES of its module.
 
-A new topic is a module with a TOPIC and CASES, named in MODULES. `CASES` holds every case with its topic filled in;
-names are unique within a topic.
+A new topic is a module with a TOPIC and CASES, named in PARSING (how messages are read) or in SERVING (what comes of
+them). `CASES` holds every case with its topic filled in; names are unique within a topic.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from . import (
     wsgi_input,
 )
 
-MODULES = (
-    *(request_line, fields, host, framing, chunks, targets, environ, connection, expect),
-    *(responses, heads, failures, wsgi_input, files, limits, timeouts, trusted, prefix),
-)
+PARSING = (request_line, fields, host, framing, chunks, targets, connection, expect, limits)
+SERVING = (environ, responses, heads, failures, wsgi_input, files, timeouts, trusted, prefix)
 
-CASES: tuple[Case, ...] = tuple(replace(case, topic=module.TOPIC) for module in MODULES for case in module.CASES)
+CASES: tuple[Case, ...] = tuple(
+    replace(case, topic=module.TOPIC, parsing=module in PARSING)
+    for module in (*PARSING, *SERVING)
+    for case in module.CASES
+)
 
 if len({str(case) for case in CASES}) != len(CASES):
     seen: set[str] = set()

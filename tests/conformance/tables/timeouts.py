@@ -48,8 +48,8 @@ CASES = [
     slow("a body that is slow but not too slow", Send(post(b"z" * 4000)[:-4000]), *trickle(b"z" * 4000, 0.2, 400),
          statuses=(200,), closed=False, received=b"z" * 4000),
     slow("an application that is slow", Send(get(b"/sleep/1500")), statuses=(200,), closed=False, body=b"slept"),
-    slow("a client that does not read", Send(get(b"/big/30000000")), Deaf(3.5), statuses=(200,), complete=False,
-         abrupt=True, announced=False, seconds=(3.0, 8.0)),
-    slow("a client that does not read a stream", Send(get(b"/endless?t=@TOKEN@")), Deaf(3.5), statuses=(200,),
-         complete=False, abrupt=True, announced=False, seconds=(3.0, 8.0), events=("called", "closed")),
+    slow("a client that does not read", Send(get(b"/big/30000000")), Deaf(6), statuses=(200,), complete=False,
+         abrupt=True, announced=False, seconds=(0.9, 11.0)),
+    slow("a client that does not read a stream", Send(get(b"/endless?t=@TOKEN@")), Deaf(6), statuses=(200,),
+         complete=False, abrupt=True, announced=False, seconds=(0.9, 11.0), events=("called", "closed")),
 ]  # fmt: skip

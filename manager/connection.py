@@ -1,0 +1,309 @@
+"""One client's connection to the master's server: bytes in, answers out, on asyncio's transport.
+
+Requests are answered one after another, each by a task of its own, which a client that goes away cancels. While one
+runs, what the client sends further is read ahead up to a bound, so that its leaving is noticed. After an error the
+connection lingers: a client that still sends its request must be able to read why it was refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from miniwsgi.daemon.http.connection import Connection
+from miniwsgi.daemon.http.connection import State as HttpState
+from miniwsgi.daemon.http.errors import ProtocolError
+from miniwsgi.daemon.http.response import CONTINUE, LAST_CHUNK, Encoded, frame
+
+from .exchange import Answer, Peer, Refusal, Request, Stream, reason
+
+if TYPE_CHECKING:
+    from .server import Server
+
+SO_PEERGROUPS = 59  # socket(7); not in Python's socket module
+MAX_GROUPS = 256  # getsockopt takes 1 KiB at most; who is in more groups is looked up
+CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+UNKNOWN_ID = 0xFFFFFFFF
+
+
+class State(Enum):
+    IDLE = "idle"  # nothing of a request is here
+    RECEIVING = "receiving"
+    ANSWERING = "answering"
+    STREAMING = "streaming"
+    LINGERING = "lingering"  # answered for the last time; what still comes is dropped
+    CLOSED = "closed"
+
+
+class ServerConnection(asyncio.Protocol):
+    """See the module. `active_at` is when something last happened, on the loop's clock."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.server = server
+        self.state = State.CLOSED
+        self.active_at = loop.time()
+        self._loop = loop
+        self._http = Connection(server.limits.http, server.limits.http.body_max_bytes)
+        self._transport: asyncio.Transport
+        self._peer: Peer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._since = self.active_at  # when the state began
+        self._room: asyncio.Future[None] | None = None  # while the client does not read
+        self._stuck_since: float | None = None
+        self._ended = False  # the client sends no more
+
+    def __repr__(self) -> str:
+        return f"<ServerConnection {self.state.value} {self._peer}>"
+
+    @property
+    def expendable(self) -> bool:
+        """Whether it may be closed to make room."""
+        return self.state in {State.IDLE, State.RECEIVING, State.LINGERING}
+
+    # --- asyncio's calls, in the order of a connection's life ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        sock: socket.socket = transport.get_extra_info("socket")
+        if sock.family == socket.AF_UNIX:
+            self._peer = peer_of(sock)
+        admitted = self.server.admit(self)
+        self._become(State.IDLE)
+        if not admitted:
+            self._refuse(Refusal(503, "too many connections; try again", fields=(("Retry-After", "1"),)))
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self.active_at = self._loop.time()
+        if self.state in {State.LINGERING, State.CLOSED}:
+            return
+        try:
+            complete = self._http.receive(data)
+        except ProtocolError as error:
+            self._refuse(Refusal(error.status, error.detail))
+            self._linger()
+            return
+        if self.state in {State.ANSWERING, State.STREAMING}:
+            if len(self._http.pending) > self.server.limits.pipelined_bytes:
+                self._transport.pause_reading()
+        elif complete:
+            self._become(State.ANSWERING)
+            self._task = self._loop.create_task(self._answer_all())
+        else:
+            self._wait_for_more()
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self.active_at = self._loop.time()
+        if self.state is State.ANSWERING and not self._hung_up():
+            return True  # it only sends no more: it is answered
+        if self.state is State.RECEIVING:
+            self._refuse(Refusal(400, "the request ends before its end"))
+        return False
+
+    def pause_writing(self) -> None:
+        self._room = self._loop.create_future()
+        self._stuck_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._become(State.CLOSED)
+        self._http.close()
+        if self._room is not None:
+            self._room.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self.server.leave(self)
+
+    # --- the server's calls ---
+
+    def check(self, now: float) -> None:
+        """Called each second: enforce times."""
+        limits = self.server.limits
+        if self.state is State.RECEIVING and now - self._since > limits.receive_seconds:
+            self._refuse(Refusal(408, f"the request was not complete within {limits.receive_seconds:g} s"))
+            self._linger()
+        elif self.state is State.ANSWERING:
+            if self._stuck_since is not None and now - self._stuck_since > limits.send_seconds:
+                self.abort()
+        elif self.state in {State.IDLE, State.LINGERING}:
+            unsent = self._transport.get_write_buffer_size()
+            allowed = limits.idle_seconds if self.state is State.IDLE else limits.linger_seconds
+            if now - self._since > (limits.send_seconds if unsent else allowed):
+                self.abort()
+
+    def go_away(self) -> None:
+        """The server stops: end what has no end of its own."""
+        if self.expendable:
+            self._transport.close()
+        elif self.state is State.STREAMING and self._task is not None:
+            self._task.cancel()
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        self._transport.abort()
+        self.connection_lost(None)
+
+    # --- answering ---
+
+    async def _answer_all(self) -> None:
+        """Answer the request that is complete, and those that had been sent after it."""
+        try:
+            while True:
+                persistent = await self._answer()
+                if self._room is not None:
+                    await self._room
+                if not self._http.finish(persistent):
+                    self._linger()
+                    return
+                self._transport.resume_reading()
+                if not self._http.advance():
+                    self._wait_for_more()
+                    return
+        except ProtocolError as error:
+            self._refuse(Refusal(error.status, error.detail))
+            self._linger()
+        except asyncio.CancelledError:
+            if self.state is not State.CLOSED:
+                self._transport.close()  # the server stops
+        except Exception as error:
+            self.server.on_error("a connection failed", error)
+            self.abort()
+        finally:
+            self._task = None
+
+    async def _answer(self) -> bool:
+        """One answer; whether the connection goes on."""
+        line, head = self._http.line, self._http.head
+        assert line is not None
+        assert head is not None
+        body = self._http.body
+        request = Request(
+            line.method, line.path, line.query, head.fields, body.file().read() if body is not None else b"", self._peer
+        )
+        served = self.server.served
+        try:
+            answer = await served.respond(request)
+        except Refusal as refusal:
+            answer = served.refuse(refusal, line.path)
+        except Exception as error:
+            self.server.on_error(f"{line.method} {line.path} failed", error)
+            answer = served.refuse(Refusal(500, "see the daemon's error log"), line.path)
+        if isinstance(answer, Stream):
+            if self.server.streams < self.server.limits.streams and not self.server.stopping:
+                return await self._send_stream(answer, line.method, line.http11)
+            answer = served.refuse(Refusal(503, "too many streams; try again", fields=(("Retry-After", "1"),)), "")
+        persistent = head.persistent and not answer.close and not self.server.stopping and not self._ended
+        return self._send(answer, line.method, line.http11, persistent)
+
+    def _send(self, answer: Answer, method: str, http11: bool, persistent: bool) -> bool:
+        encoded = Encoded(f"{answer.status} {reason(answer.status)}", _fields(answer))
+        sent_head, _, _, persistent = frame(
+            encoded, method, http11, persistent, len(answer.body), self.server.server_fields
+        )
+        bare = method == "HEAD" or answer.status in {204, 304}
+        self._transport.write(sent_head if bare else sent_head + answer.body)
+        return persistent
+
+    async def _send_stream(self, stream: Stream, method: str, http11: bool) -> bool:
+        encoded = Encoded(f"{stream.status} {reason(stream.status)}", _fields(stream))
+        if method == "HEAD":
+            encoded.length = None
+        head, _, _, persistent = frame(encoded, method, http11, http11, None, self.server.server_fields)
+        self._transport.write(head)
+        if method == "HEAD":
+            return persistent
+        self._become(State.STREAMING)
+        chunks = stream.chunks()
+        try:
+            async for chunk in chunks:
+                self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if http11 else chunk)
+                if self._room is not None:
+                    await self._room
+        except asyncio.CancelledError:
+            if self.state is State.CLOSED:
+                raise
+        finally:
+            await _close(chunks)
+        if http11:
+            self._transport.write(LAST_CHUNK)
+        return False
+
+    # --- inside ---
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._since = self.active_at = self._loop.time()
+
+    def _wait_for_more(self) -> None:
+        """Idle, or part of a request is here; its time runs from its first byte."""
+        if self._http.state is HttpState.IDLE:
+            self._become(State.IDLE)
+            if self._ended or self.server.stopping:
+                self._transport.close()
+            return
+        if self.state is not State.RECEIVING:
+            self._become(State.RECEIVING)
+        if self._http.wants_continue:
+            self._transport.write(CONTINUE)
+            self._http.wants_continue = False
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """An answer to what is no request."""
+        line = self._http.line
+        method = line.method if line is not None else "GET"
+        self._send(self.server.served.refuse(refusal, line.path if line is not None else ""), method, True, False)
+
+    def _linger(self) -> None:
+        """Send no more; drop what comes until the client has gone, or for a while."""
+        self._become(State.LINGERING)
+        if self._ended:
+            self._transport.close()
+            return
+        self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _hung_up(self) -> bool:
+        """Whether the client has closed, not only its sending side. (On TCP that cannot be told.)"""
+        poller = select.poll()
+        poller.register(self._transport.get_extra_info("socket").fileno(), 0)
+        return bool(poller.poll(0))
+
+
+def peer_of(sock: socket.socket) -> Peer | None:
+    """Who connected to a Unix socket; None if the kernel does not tell."""
+    try:
+        pid, uid, gid = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+    except OSError:
+        return None
+    return Peer(pid, uid & UNKNOWN_ID, gid & UNKNOWN_ID, _groups_of(sock))
+
+
+def _groups_of(sock: socket.socket) -> tuple[int, ...] | None:
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MAX_GROUPS)
+    except OSError:
+        return None
+    return struct.unpack(f"{len(data) // 4}I", data)
+
+
+def _fields(answer: Answer | Stream) -> list[tuple[str, str]]:
+    fields = [("Content-Type", answer.content_type)] if answer.content_type else []
+    return [*fields, ("Cache-Control", "no-store"), *answer.fields]
+
+
+async def _close(chunks: AsyncIterator[bytes]) -> None:
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()

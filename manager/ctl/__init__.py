@@ -1,0 +1,1 @@
+"""`miniwsgictl`: see, scale, reload and stop a running daemon."""

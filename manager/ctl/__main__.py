@@ -1,0 +1,5 @@
+"""`python -m miniwsgi.manager.ctl`."""
+
+from .cli import main
+
+main()

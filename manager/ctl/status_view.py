@@ -1,0 +1,148 @@
+"""`status` as people read it: a headline, then a line a subject. Wide adds what is seldom asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..client import messages
+from . import text
+from .options import Session
+
+COLOURS = {
+    "running": "green",
+    "starting": "yellow",
+    "reloading": "cyan",
+    "draining": "yellow",
+    "stopping": "yellow",
+    "stopped": "red",
+}
+SUBJECT_COLUMN = 14
+
+
+def lines(status: messages.Status, session: Session) -> list[str]:
+    """What `status` prints."""
+    state = session.styled(status.state, fg=COLOURS[status.state], bold=True)
+    headline = (
+        f"{session.styled(text.clean(status.application), bold=True)}: {state}, up {text.age(status.uptime_seconds)}"
+    )
+    found = [headline]
+    previous = ""
+    for subject, said in _subjects(status, session):
+        shown = "" if subject == previous else f"{subject}:"
+        found.append(f"  {session.styled(f'{shown:<{SUBJECT_COLUMN}}', dim=True)}{said}")
+        previous = subject
+    return found
+
+
+def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, str]]:
+    yield "daemon", f"miniwsgi {text.clean(status.version)}, pid {status.pid}, pool {_pool(status)}"
+    yield "generation", _generation(status)
+    yield "workers", _workers(status.workers, session)
+    if warning := _override(status.workers):
+        yield "workers", session.styled(warning, fg="yellow")
+    if status.persist_error:
+        yield "workers", session.styled(text.clean(f"not kept: {status.persist_error}"), fg="red")
+    for listener in status.listeners:
+        yield "listeners", _listener(listener, session)
+    yield "connections", str(status.connections)
+    yield "requests", _rates(status.requests)
+    yield "requests", _now(status.requests)
+    if session.wide or _mishaps(status.requests):
+        yield "requests", _counted(status.requests)
+    yield "duration", _latency(status.duration)
+    yield "queue time", _latency(status.queue_time)
+    if session.wide:
+        yield "duration", _latency(status.duration_total, since_start=True)
+        yield "queue time", _latency(status.queue_time_total, since_start=True)
+        yield "started", f"{status.started_at.astimezone():%Y-%m-%d %H:%M:%S %z}"
+        yield "log level", status.log_level
+        yield "you", f"may {'do everything' if status.role == 'admin' else status.role}"
+    for operation in status.operations:
+        yield "under way", session.styled(text.clean(progress(operation)), fg="cyan")
+    if status.last_reload is not None:
+        yield "last reload", _last_reload(status.last_reload, session)
+
+
+def _pool(status: messages.Status) -> str:
+    return f"{status.pool}, {text.count(status.threads, 'thread')} a worker" if status.pool == "epoll" else status.pool
+
+
+def _generation(status: messages.Status) -> str:
+    if status.generation is None:
+        return "none yet"
+    how = "preloaded: its code is fixed" if status.preloaded else "not preloaded: each worker imports what lies on disk"
+    return f"{status.generation}, {how}"
+
+
+def _workers(workers: messages.WorkerCounts, session: Session) -> str:
+    ready = f"{workers.ready} of {workers.target} ready"
+    if workers.ready < workers.target:
+        ready = session.styled(ready, fg="yellow")
+    others = {"busy": workers.busy, "booting": workers.booting, "draining": workers.draining, "stuck": workers.stuck}
+    return ", ".join([ready, *(f"{number} {name}" for name, number in others.items() if number)])
+
+
+def _override(workers: messages.WorkerCounts) -> str:
+    if workers.override is None:
+        return ""
+    kept = "also across a restart" if workers.persisted else "until a restart"
+    return f"scaled to {workers.override}, {kept}; configured are {workers.configured}"
+
+
+def _listener(listener: messages.ListenerStatus, session: Session) -> str:
+    said = text.clean(listener.url)
+    if listener.queued is None:
+        return said
+    queue = (
+        f"{listener.queued} of {listener.queue_limit} queued" if listener.queue_limit else f"{listener.queued} queued"
+    )
+    full = listener.queue_limit is not None and listener.queued > listener.queue_limit / 2
+    return f"{said}  {session.styled(queue, fg='red') if full else queue}"
+
+
+def _rates(requests: messages.RequestCounts) -> str:
+    rates = requests.rates
+    windows = (("1 s", rates.last_1s), ("10 s", rates.last_10s), ("1 min", rates.last_60s))
+    known = ", ".join(f"{text.rate(value)}/s over {window}" for window, value in windows if value is not None)
+    return f"{requests.total}" + (f"; {known}" if known else "")
+
+
+def _now(requests: messages.RequestCounts) -> str:
+    return f"{requests.in_flight} running, {requests.waiting} waiting for a thread"
+
+
+def _mishaps(requests: messages.RequestCounts) -> int:
+    return requests.errors + requests.rejected + requests.aborted + requests.timed_out
+
+
+def _counted(requests: messages.RequestCounts) -> str:
+    return (
+        f"{text.count(requests.errors, 'exception')}, {requests.rejected} rejected, "
+        f"{requests.aborted} cut off by clients, {requests.timed_out} timed out"
+    )
+
+
+def _latency(latency: messages.Latency, since_start: bool = False) -> str:
+    window = "since the start" if since_start else f"over {text.age(latency.window_seconds)}"
+    if not latency.count:
+        return f"none {window}"
+    points = (("p50", latency.p50), ("p95", latency.p95), ("p99", latency.p99))
+    shown = "  ".join(f"{name} {text.seconds(value)}" for name, value in points)
+    return f"{shown}  {window}"
+
+
+def progress(operation: messages.Operation) -> str:
+    """An operation that is under way, in a line."""
+    name = f"{operation.kind} {operation.detail}".strip()
+    if operation.state == "waiting":
+        return f"{name} waits its turn (operation {operation.id}, by {operation.who})"
+    counted = f", {operation.done} of {operation.total}" if operation.total else ""
+    return f"{name}{counted}, for {text.seconds(operation.seconds)} (operation {operation.id}, by {operation.who})"
+
+
+def _last_reload(last: messages.LastReload, session: Session) -> str:
+    when = f"{text.ago(last.ended_at)}, took {text.seconds(last.seconds)}, by {last.who}"
+    if last.result == "succeeded":
+        return f"{session.styled('done', fg='green')} {text.clean(when)}"
+    said = f"{session.styled(last.result, fg='red', bold=True)} {text.clean(when)}"
+    return f"{said}: {text.clean(last.error)}" if last.error else said

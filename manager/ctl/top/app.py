@@ -1,0 +1,235 @@
+"""`top` on a terminal: draws the model, reads keys, and leaves the terminal as it found it whatever happens."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+from rich.console import Console, Group
+from rich.live import Live
+
+from ...client import Client, messages
+from ..exits import Complaint, Exit
+from ..options import Session
+from . import keys
+from .feed import Feed, Lost, Said, Shown, Update
+from .model import Message, Model, Page, Snapshot
+from .view import SMALLEST, draw, text_lines
+
+MESSAGE_SECONDS = 8.0  # that the line at the bottom says what was done
+LEFT_BY = (signal.SIGTERM, signal.SIGHUP)
+
+
+def run(session: Session, interval_seconds: float) -> None:
+    """Until the user leaves. Raises TransportError or Refused if there is no daemon to begin with."""
+    console = Console(no_color=not session.colour or None, highlight=False)
+    if console.is_dumb_terminal:
+        term = os.environ.get("TERM")
+        raise Complaint(Exit.USAGE, f"top needs a terminal whose cursor can be moved; TERM is {term}")
+    with session.client() as client:
+        first = Snapshot(client.status().value, client.workers().value.workers)
+    screen = Screen(console, session, interval_seconds)
+    screen.model.see(first)
+    try:
+        screen.run()
+    except KeyboardInterrupt:
+        pass  # one of the ways to leave
+
+
+class Screen:
+    """The loop: whatever wakes it (a key, an update, a signal, a second gone by), it draws anew."""
+
+    def __init__(self, console: Console, session: Session, interval_seconds: float) -> None:
+        self.model = Model()
+        self._console = console
+        self._path = session.path
+        self._end = session.end
+        self._updates: SimpleQueue[Update] = SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._feed = Feed(session.path, interval_seconds, self._publish)
+        self._message_until = 0.0
+        self._suspended = False
+
+    def _publish(self, update: Update) -> None:
+        """Called in the feed's thread."""
+        self._updates.put(update)
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b".")
+        except OSError:
+            pass  # full: it is awake, or about to be
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Raises KeyboardInterrupt for Ctrl-C, Complaint when time is up."""
+        with ExitStack() as stack:
+            stack.enter_context(_signals(self._on_suspend, self._wake))
+            stack.callback(self._feed.stop)
+            self._feed.start()
+            while True:
+                self._suspended = False
+                with _keys_one_by_one(), Live(console=self._console, screen=True, auto_refresh=False) as live:
+                    self._turn(live)
+                if not self._suspended:
+                    return
+                os.kill(os.getpid(), signal.SIGSTOP)  # Ctrl-Z, the terminal being as it was; goes on here with SIGCONT
+
+    def _turn(self, live: Live) -> None:
+        while not self._suspended:
+            self._draw(live)
+            ready, _, _ = select.select([sys.stdin, self._wake_read], [], [], 1.0)
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                self._take_updates()
+            if sys.stdin in ready and not self._take_keys():
+                return
+            if self._end is not None and time.monotonic() >= self._end:
+                raise Complaint(Exit.TIMED_OUT, "top ended after --timeout")
+
+    def _draw(self, live: Live) -> None:
+        if self.model.message.said and time.monotonic() > self._message_until:
+            self.model.message = Message("")
+        width, height = self._size()
+        self._console.size = (width, height)
+        lines = draw(self.model, width, height, self._path, time.strftime("%H:%M:%S"))
+        for line in lines:
+            line.no_wrap, line.overflow = True, "crop"
+        live.update(Group(*lines), refresh=True)
+
+    def _size(self) -> tuple[int, int]:
+        """Of the terminal, now; $COLUMNS and $LINES do not know of a resize."""
+        try:
+            return os.get_terminal_size(sys.stdout.fileno())
+        except OSError:
+            return 80, 24
+
+    def _take_updates(self) -> None:
+        while True:
+            try:
+                update = self._updates.get_nowait()
+            except Empty:
+                return
+            match update:
+                case Snapshot():
+                    self.model.see(update)
+                case Lost():
+                    self.model.lose(update.why)
+                case Said():
+                    self.model.message = Message(update.text, update.bad)
+                    self._message_until = time.monotonic() + MESSAGE_SECONDS
+                case Shown():
+                    self.model.open_text(update.title, update.text)
+
+    def _on_suspend(self) -> None:
+        self._suspended = True
+        self._wake()
+
+    # --- keys ---
+
+    def _take_keys(self) -> bool:
+        """False: leave."""
+        try:
+            data = os.read(sys.stdin.fileno(), 1024)
+        except OSError:
+            data = b""  # the terminal is gone
+        if not data:
+            return False
+        return all(self._press(key) for key in keys.parse(data))
+
+    def _press(self, key: str) -> bool:
+        model = self.model
+        if model.page is Page.TEXT and (by := self._scrolled_by(key)):
+            model.scroll(by, text_lines(self._size()[1]))
+            return True
+        if model.page is not Page.MAIN:
+            model.page = Page.MAIN
+            return True
+        match key:
+            case "q":
+                return False
+            case "?" | "h":
+                model.page = Page.HELP
+            case "s":
+                model.next_sort()
+            case "S":
+                model.reversed = not model.reversed
+            case keys.UP | "k":
+                model.move(-1)
+            case keys.DOWN | "j":
+                model.move(1)
+            case keys.PAGE_UP | keys.PAGE_DOWN:
+                model.move(-SMALLEST[1] if key == keys.PAGE_UP else SMALLEST[1])
+            case keys.HOME | keys.END:
+                model.move(-len(model.workers()) if key == keys.HOME else len(model.workers()))
+            case "+" | "=" | "-":
+                request = messages.ScaleRequest(workers="-1" if key == "-" else "+1")
+                self._feed.order(lambda client: client.scale(request))
+            case "R":
+                self._feed.order(Client.reload)
+            case "r" | "d":
+                self._order_for_selected(key)
+        return True
+
+    def _order_for_selected(self, key: str) -> None:
+        worker = self.model.selected_worker()
+        if worker is None:
+            return
+        slot = worker.slot
+        if key == "r":
+            self._feed.order(lambda client: client.restart(slot))
+        else:
+            self._feed.order(lambda client: client.stack(slot))
+
+    def _scrolled_by(self, key: str) -> int:
+        page = text_lines(self._size()[1])
+        steps = {keys.UP: -1, "k": -1, keys.DOWN: 1, "j": 1, keys.PAGE_UP: -page, keys.PAGE_DOWN: page, " ": page}
+        return {**steps, keys.HOME: -len(self.model.text), keys.END: len(self.model.text)}.get(key, 0)
+
+
+# --- the terminal -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _keys_one_by_one() -> Iterator[None]:
+    """Each key at once and unseen; signals from the keyboard stay."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+
+
+@contextmanager
+def _signals(on_suspend: Callable[[], None], on_resize: Callable[[], None]) -> Iterator[None]:
+    """Leave in good order for those that end a program; draw again after a resize; suspend tidily."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    def suspend(_number: int, _frame: FrameType | None) -> None:
+        on_suspend()
+
+    def resize(_number: int, _frame: FrameType | None) -> None:
+        on_resize()
+
+    handlers = {**dict.fromkeys(LEFT_BY, leave), signal.SIGTSTP: suspend, signal.SIGWINCH: resize}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""The thread that talks to the daemon for `top`, so that the screen never waits: snapshots, orders, their verdicts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from ...client import Client, Refused, Reply, TransportError, messages
+from ..exits import complaint
+from ..progress import done, failure, name
+from .model import Snapshot
+
+ANSWER_SECONDS = 3.0
+TRACK_SECONDS = 0.2  # between two looks while a change runs
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No snapshot, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line for the bottom."""
+
+    text: str
+    bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A text to read, on a page of its own."""
+
+    title: str
+    text: str
+
+
+Update = Snapshot | Lost | Said | Shown
+Order = Callable[[Client], Reply[messages.Operation] | Reply[messages.Stack]]
+
+
+class Feed(threading.Thread):
+    """Call `order` from the screen; `publish` is called in this thread with each update."""
+
+    def __init__(self, path: str, interval_seconds: float, publish: Callable[[Update], None]) -> None:
+        super().__init__(name="feed", daemon=True)
+        self._path = path
+        self._interval = interval_seconds
+        self._publish = publish
+        self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self._tracked: dict[int, messages.Operation] = {}
+
+    def order(self, order: Order) -> None:
+        """Have something done."""
+        self._orders.put(order)
+
+    def stop(self) -> None:
+        self._orders.put(None)
+
+    def run(self) -> None:
+        with Client(self._path, answer_seconds=ANSWER_SECONDS) as client:
+            due = time.monotonic()
+            while True:
+                try:
+                    order = self._orders.get(timeout=max(0.0, due - time.monotonic()))
+                except Empty:
+                    self._look(client)
+                    due = time.monotonic() + (TRACK_SECONDS if self._tracked else self._interval)
+                    continue
+                if order is None:
+                    return
+                self._carry_out(client, order)
+                due = time.monotonic()
+
+    def _look(self, client: Client) -> None:
+        try:
+            for number in list(self._tracked):
+                self._follow(client.operation(number).value)
+            self._publish(Snapshot(client.status().value, client.workers().value.workers))
+        except (TransportError, Refused) as error:
+            self._tracked.clear()
+            client.close()
+            self._publish(Lost(str(complaint(error, self._path))))
+
+    def _carry_out(self, client: Client, order: Order) -> None:
+        try:
+            found = order(client).value
+        except (TransportError, Refused) as error:
+            self._publish(Said(str(complaint(error, self._path)), bad=True))
+            return
+        if isinstance(found, messages.Stack):
+            running = "".join(
+                f"thread {request.thread} runs {request.method} {request.path}\n" for request in found.in_flight
+            )
+            self._publish(Shown(f"worker {found.slot}, pid {found.pid}", running + found.text))
+        else:
+            self._publish(Said(f"{name(found)} …"))
+            self._follow(found)
+
+    def _follow(self, operation: messages.Operation) -> None:
+        if not operation.ended:
+            self._tracked[operation.id] = operation
+            return
+        self._tracked.pop(operation.id, None)
+        if operation.state == "succeeded":
+            self._publish(Said(done(operation)))
+            return
+        failed = failure(operation)
+        self._publish(Said(str(failed), bad=True))
+        if operation.state == "failed":
+            self._publish(Shown(f"{name(operation)} failed", f"{failed}\n\n{operation.traceback}"))

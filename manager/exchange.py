@@ -1,0 +1,88 @@
+"""A request and its answer, between the server that speaks HTTP and what it serves: plain data, no sockets.
+
+A `Refusal` may be raised wherever a request is worked on; whoever serves decides what an error looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a Unix socket, by the kernel's word (SO_PEERCRED, SO_PEERGROUPS: unix(7), socket(7)).
+
+    As it was when the peer called connect(2). `groups` is None where the kernel does not tell.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A complete request. `fields` are keyed as in CGI: HTTP_ACCEPT, CONTENT_TYPE."""
+
+    method: str
+    path: str  # percent-decoded
+    query: str  # as it came
+    fields: Mapping[str, str]
+    body: bytes = field(repr=False)
+    peer: Peer | None = None  # None on TCP
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response with its whole body."""
+
+    status: int
+    body: bytes = field(repr=False, default=b"")
+    content_type: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    close: bool = False  # end the connection after it
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A response without an end of its own: it lasts until the client, or the daemon, goes.
+
+    `chunks` is pulled only while the client takes what it is sent.
+    """
+
+    chunks: Callable[[], AsyncIterator[bytes]] = field(repr=False)
+    content_type: str = ""
+    status: int = 200
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class Refusal(Exception):
+    """A request that is not granted: the status, and for the client what is wrong and how to mend it."""
+
+    def __init__(self, status: int, detail: str = "", *, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(f"{status} {reason(status)}: {detail}")
+        self.status = status
+        self.detail = detail
+        self.fields = fields
+
+
+class Served(Protocol):
+    """What a server serves."""
+
+    async def respond(self, request: Request) -> Answer | Stream:
+        """The answer to a request. Raises Refusal."""
+
+    def refuse(self, refusal: Refusal, path: str) -> Answer:
+        """How a refusal looks; also the server's own, for what is no request at all (`path` is then "")."""
+
+
+def reason(status: int) -> str:
+    """The status in words (RFC 9110, section 15)."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -1,0 +1,180 @@
+"""What is read from the scoreboard: totals since the start, rates and percentiles over the last seconds.
+
+Reading never waits for a writer. Counters are cumulative over all workers a slot ever had, so sums over the slots only
+grow; a figure about the last minute is the difference to a snapshot, which `History` takes as time goes by.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from operator import add, sub
+
+from . import scoreboard as sb
+from .scoreboard import Board, Slot
+
+SNAPSHOT_SECONDS = 1.0
+HISTOGRAM_EVERY = 5  # snapshots: the whole board is read for it
+LONGEST_SECONDS = 60.0
+NANOSECONDS = 1e9
+NO_BUCKETS = (0,) * sb.BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all slots: since the start, and (from `connections` on) of now."""
+
+    requests: int = 0
+    errors: int = 0
+    rejected: int = 0
+    aborted: int = 0
+    timed_out: int = 0
+    connections: int = 0
+    waiting: int = 0
+
+
+_CELLS = (sb.REQUESTS, sb.ERRORS, sb.REJECTED, sb.ABORTED, sb.TIMED_OUT, sb.CONNECTIONS, sb.WAITING)
+assert len(_CELLS) == len(fields(Totals))
+
+
+def totals(board: Board) -> Totals:
+    """What the slots have counted."""
+    rows = [[slot.cells[cell] for cell in _CELLS] for slot in board.used()]
+    return Totals(*map(sum, zip(*rows, strict=True))) if rows else Totals()
+
+
+def running(slot: Slot) -> int:
+    """How many of the slot's threads are inside the application."""
+    cells, count = slot.cells, 0
+    for thread in range(sb.MAX_THREADS):
+        at = slot.thread_cell(thread)
+        if not cells[at + sb.T_START]:
+            break
+        count += cells[at + sb.T_STATE] == sb.RUNNING
+    return count
+
+
+def durations(slots: Iterable[Slot]) -> tuple[int, ...]:
+    """The histogram of request durations, all methods and statuses together."""
+    found: Sequence[int] = NO_BUCKETS
+    for slot in slots:
+        for at in _series(slot.cells):
+            found = _sum(found, slot.cells, at + sb.S_BUCKETS)
+    return tuple(found)
+
+
+def _series(cells: memoryview[int]) -> Iterator[int]:
+    """Where the series in use lie: they are taken in order, the overflow series is the last one."""
+    for number in range(sb.SERIES - 1):
+        at = sb.SERIES_AT + number * sb.SERIES_CELLS
+        if not cells[at + sb.S_KEY]:
+            break
+        yield at
+    overflow = sb.SERIES_AT + (sb.SERIES - 1) * sb.SERIES_CELLS
+    if cells[overflow + sb.S_KEY]:
+        yield overflow
+
+
+def queue_times(slots: Iterable[Slot]) -> tuple[int, ...]:
+    """The histogram of times between a complete request and the application's start."""
+    found: Sequence[int] = NO_BUCKETS
+    for slot in slots:
+        found = _sum(found, slot.cells, sb.QUEUE_BUCKETS)
+    return tuple(found)
+
+
+def _sum(found: Sequence[int], cells: memoryview[int], at: int) -> list[int]:
+    return list(map(add, found, cells[at : at + sb.BUCKETS].tolist()))
+
+
+def quantile(buckets: Sequence[int], share: float) -> float | None:
+    """The duration in seconds that `share` (0 to 1) of all do not exceed; None without any.
+
+    Interpolated inside its bucket, as Prometheus' histogram_quantile does; beyond the last bound: that bound.
+    """
+    count = sum(buckets)
+    if not count:
+        return None
+    rank, below = share * count, 0
+    for number, bound in enumerate(sb.BOUNDS_NS):
+        inside = buckets[number]
+        if inside and below + inside >= rank:
+            low = sb.BOUNDS_NS[number - 1] if number else 0
+            return (low + (bound - low) * max(0.0, rank - below) / inside) / NANOSECONDS
+        below += inside
+    return sb.BOUNDS_NS[-1] / NANOSECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The counters at a moment. Histograms only in some."""
+
+    at: float
+    requests: tuple[int, ...]  # by slot
+    durations: tuple[int, ...] | None
+    queue_times: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was counted in the last `seconds`."""
+
+    seconds: float
+    durations: tuple[int, ...]
+    queue_times: tuple[int, ...]
+
+
+class History:
+    """The last minute, a snapshot a second. `take` is to be called so often, by whoever has the clock."""
+
+    def __init__(self, board: Board, now: float) -> None:
+        self._board = board
+        self._taken = 0
+        self._snapshots: deque[Snapshot] = deque()
+        self.take(now)
+
+    def __repr__(self) -> str:
+        return f"<History snapshots={len(self._snapshots)}>"
+
+    def take(self, now: float) -> None:
+        """A snapshot, now."""
+        slots = list(self._board.used())
+        whole = self._taken % HISTOGRAM_EVERY == 0
+        self._taken += 1
+        self._snapshots.append(
+            Snapshot(
+                now,
+                tuple([slot.cells[sb.REQUESTS] for slot in slots]),
+                durations(slots) if whole else None,
+                queue_times(slots) if whole else None,
+            )
+        )
+        oldest = now - LONGEST_SECONDS - HISTOGRAM_EVERY * SNAPSHOT_SECONDS
+        while self._snapshots[0].at < oldest:
+            self._snapshots.popleft()
+
+    def rate(self, now: float, seconds: float, slot: int | None = None) -> float | None:
+        """Requests a second over about the last `seconds`, of all slots or one; None until there is a past so long."""
+        for snapshot in reversed(self._snapshots):
+            elapsed = now - snapshot.at
+            if elapsed >= seconds * 0.95:
+                before = snapshot.requests
+                if slot is None:
+                    count = sum(found.cells[sb.REQUESTS] for found in self._board.used()) - sum(before)
+                else:
+                    count = self._board.slot(slot).cells[sb.REQUESTS] - (before[slot] if slot < len(before) else 0)
+                return count / elapsed
+        return None
+
+    def window(self, now: float) -> Window:
+        """The histograms of about the last minute, or of all there is."""
+        slots = list(self._board.used())
+        whole = [snapshot for snapshot in self._snapshots if snapshot.durations is not None]
+        old = [snapshot for snapshot in whole if now - snapshot.at >= LONGEST_SECONDS]
+        start = old[-1] if old else whole[0]
+        return Window(
+            now - start.at,
+            tuple(map(sub, durations(slots), start.durations or NO_BUCKETS)),
+            tuple(map(sub, queue_times(slots), start.queue_times or NO_BUCKETS)),
+        )

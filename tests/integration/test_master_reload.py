@@ -1,0 +1,236 @@
+"""Reloads and scaling of a running daemon, good and bad, with the one verdict that each of them has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import HELLO, Service, get
+from .daemon import PATIENCE_SECONDS, Daemon, free_port
+
+
+def settle(daemon: Daemon, workers: int) -> None:
+    daemon.wait(lambda: len(daemon.workers()) == workers, f"{workers} workers")
+
+
+def test_new_code_goes_live(service: Service) -> None:
+    daemon = service.start("--workers", "3")
+    for version in ("v2", "v3"):
+        service.write(HELLO.replace("v1", version))
+        assert daemon.reload()
+        assert get(daemon).startswith(f"{version} ")
+    settle(daemon, 3)
+    assert len(daemon.launchers()) == 1
+
+
+@pytest.mark.parametrize("preload", ["true", "false"])
+def test_code_that_does_not_boot_is_refused_with_its_traceback_and_the_old_code_goes_on(
+    service: Service, preload: str
+) -> None:
+    daemon = service.start("--workers", "2", "--preload", preload)
+    settle(daemon, 2)
+    before = sorted(daemon.workers())
+    service.write("import os\n\nraise RuntimeError('the database is away')\n")
+    assert not daemon.reload()
+    assert 'app.py", line 3' in daemon.log()
+    assert "the database is away" in daemon.log()
+    assert get(daemon).startswith("v1 ")
+    assert sorted(daemon.workers()) == before
+    service.write(HELLO.replace("v1", "v2"))
+    assert daemon.reload()
+    assert get(daemon).startswith("v2 ")
+
+
+def test_code_that_ends_the_process_at_import_is_refused(service: Service) -> None:
+    daemon = service.start()
+    service.write("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert not daemon.reload()
+    assert "the launcher was killed by SIGSEGV" in daemon.log()
+    assert get(daemon).startswith("v1 ")
+
+
+def test_code_that_hangs_at_import_is_refused_in_time(service: Service) -> None:
+    daemon = service.start("-c", service.configure("[timeouts]\nboot = 1\n"))
+    service.write("import time\ntime.sleep(1000)\n")
+    assert not daemon.reload()
+    daemon.wait_for_log('app.py", line 2')
+    assert get(daemon).startswith("v1 ")
+
+
+def test_all_mistakes_of_a_configuration_are_told_and_the_old_one_stays(service: Service) -> None:
+    daemon = service.start("-c", service.configure("[server]\nworkers = 2\n"))
+    service.configure("[server]\nworkers = -1\nthreds = 3\n")
+    assert not daemon.reload()
+    (line,) = [line for line in daemon.log().splitlines() if "reload failed" in line]
+    assert "server.workers" in line
+    assert "server.threds" in line
+    assert get(daemon).startswith("v1 ")
+
+
+def test_what_a_reload_cannot_change_fails_it(service: Service) -> None:
+    daemon = service.start("-c", service.configure("[server]\nworkers = 1\n"))
+    service.configure("[server]\nworkers = 1\ngroup = 'nogroup'\n")
+    assert not daemon.reload()
+    assert "server.group" in daemon.log()
+    assert "restart" in daemon.log()
+
+
+def test_workers_and_addresses_can_be_changed(service: Service, tmp_path: Path) -> None:
+    old, new, path = free_port(), free_port(), tmp_path / "http.sock"
+    config = service.configure(f"[server]\nworkers = 1\nbind = ['127.0.0.1:{old}', 'unix:{path}']\n")
+    daemon = service.start("-c", config, bind=False)
+    daemon.address = ("127.0.0.1", old)
+    assert get(daemon).startswith("v1 ")
+    service.configure(f"[server]\nworkers = 3\nbind = ['127.0.0.1:{old}', '127.0.0.1:{new}']\n")
+    assert daemon.reload()
+    settle(daemon, 3)
+    assert not path.exists()
+    for port in (old, new):
+        daemon.address = ("127.0.0.1", port)
+        assert get(daemon).startswith("v1 ")
+    service.configure(f"[server]\nworkers = 3\nbind = ['127.0.0.1:{new}']\n")
+    assert daemon.reload()
+    daemon.wait(lambda: socket.socket().connect_ex(("127.0.0.1", old)) != 0, "the old port is refused")
+    assert get(daemon).startswith("v1 ")
+
+
+def test_an_address_that_cannot_be_had_fails_the_reload_before_anything_boots(service: Service) -> None:
+    old = free_port()
+    daemon = service.start("-c", service.configure(f"[server]\nbind = ['127.0.0.1:{old}']\n"), bind=False)
+    daemon.address = ("127.0.0.1", old)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        service.configure(f"[server]\nbind = ['127.0.0.1:{old}', '127.0.0.1:{taken}']\n")
+        assert not daemon.reload()
+    assert f"port {taken} is in use by" in daemon.log()
+    assert get(daemon).startswith("v1 ")
+
+
+def test_a_storm_of_reloads_ends_with_the_last_code(service: Service) -> None:
+    daemon = service.start("--workers", "2")
+    service.write(HELLO.replace("v1", "v2"))
+    for _ in range(100):
+        daemon.signal(signal.SIGHUP)
+    daemon.wait_for_log("reload: done")
+    daemon.wait(lambda: daemon.log().count("reload is asked for") > 0, "reloads")
+    time_of_quiet(daemon)
+    assert daemon.log().count("reload: done") <= 4, "those that came meanwhile were joined into one"
+    assert get(daemon).startswith("v2 ")
+    settle(daemon, 2)
+
+
+def time_of_quiet(daemon: Daemon) -> None:
+    """Wait until as many reloads have ended as were begun, and no more come."""
+    daemon.wait(
+        lambda: (
+            daemon.log().count("reload: done")
+            == sum("reload is asked for" in line and "joins" not in line for line in daemon.log().splitlines())
+        ),
+        "all reloads have ended",
+    )
+
+
+def test_workers_more_and_fewer_by_signal_outlive_a_reload(service: Service) -> None:
+    daemon = service.start("--workers", "2")
+    daemon.signal(signal.SIGTTIN)
+    settle(daemon, 3)
+    daemon.signal(signal.SIGTTOU)
+    settle(daemon, 2)
+    daemon.signal(signal.SIGTTOU)
+    settle(daemon, 1)
+    daemon.signal(signal.SIGTTOU)
+    daemon.wait_for_log("at least 1 worker is needed")
+    assert daemon.reload()
+    settle(daemon, 1)
+
+
+def test_a_scale_of_code_that_is_broken_on_disk_brings_the_code_that_runs(service: Service) -> None:
+    daemon = service.start("--workers", "1")
+    service.write("broken(")
+    daemon.signal(signal.SIGTTIN)
+    settle(daemon, 2)
+    daemon.wait_for_log("scale to 2 workers: done")
+
+
+def test_without_preload_such_a_scale_fails_and_harms_nobody(service: Service) -> None:
+    daemon = service.start("--workers", "1", "--preload", "false")
+    service.write("broken(")
+    daemon.signal(signal.SIGTTIN)
+    daemon.wait_for_log("scale to 2 workers failed")
+    assert daemon.log().count("did not boot") >= 3
+    settle(daemon, 1)
+    assert get(daemon).startswith("v1 ")
+
+
+def test_a_running_request_is_answered_by_the_code_that_began_it(service: Service) -> None:
+    daemon = service.start("--workers", "1")
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(get(daemon, "/sleep?1.5")))
+    thread.start()
+    daemon.wait(lambda: busy(daemon), "a running request")
+    service.write(HELLO.replace("v1", "v2"))
+    assert daemon.reload()
+    assert not answers, "the reload did not wait for it"
+    assert get(daemon).startswith("v2 ")
+    thread.join(PATIENCE_SECONDS)
+    assert answers[0].startswith("v1 ")
+
+
+def busy(daemon: Daemon) -> bool:
+    """Whether a worker sleeps in the application: it has a connection beside its listener."""
+    return any(process.net_connections("tcp") and _established(process) for process in daemon.processes()[2:])
+
+
+def _established(process: object) -> bool:
+    return any(c.status == "ESTABLISHED" for c in process.net_connections("tcp"))  # type: ignore[attr-defined]
+
+
+def test_a_change_on_disk_reloads(service: Service) -> None:
+    pytest.importorskip("watchfiles")
+    daemon = service.start("--reload-on-change")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    number = 1
+    while "a change of app.py" not in daemon.log() and time.monotonic() < deadline:
+        number += 1  # the watch takes a moment to begin
+        service.write(HELLO.replace("v1", f"v{number}"))
+        time.sleep(0.3)
+    daemon.wait(lambda: get(daemon).startswith(f"v{number} "), "the new code")
+    assert "a change of app.py" in daemon.log()
+
+
+def test_log_files_are_opened_again_after_a_rotation(service: Service, tmp_path: Path) -> None:
+    log = tmp_path / "daemon0" / "daemon.log"  # where the fixture looks for it
+    config = service.configure(f"[server]\nworkers = 1\n[log]\nfile = '{log}'\naccess_log = '{tmp_path}/access.log'\n")
+    daemon = service.start("-c", config)
+    get(daemon)
+    log.rename(tmp_path / "daemon.log.1")
+    (tmp_path / "access.log").rename(tmp_path / "access.log.1")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait(lambda: log.exists() and "opened again" in log.read_text(), "a new log file")
+    get(daemon)
+    daemon.wait(lambda: (tmp_path / "access.log").exists() and "GET /" in (tmp_path / "access.log").read_text(), "it")
+
+
+def test_a_master_that_was_upgraded_underneath_refuses_to_reload(service: Service, tmp_path: Path) -> None:
+    """The package is served from a copy, whose version changes while it runs."""
+    import shutil
+
+    import miniwsgi.daemon
+    import miniwsgi.metrics
+
+    copy = tmp_path / "site" / "miniwsgi"
+    for package, name in ((miniwsgi.daemon, "daemon"), (miniwsgi.metrics, "metrics")):
+        shutil.copytree(package.__path__[0], copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    daemon = service.start(environ={"PYTHONPATH": str(copy.parent)})
+    init = copy / "daemon" / "__init__.py"
+    init.write_text(init.read_text().replace(miniwsgi.daemon.__version__, "99.0"))
+    os.utime(init, (2_000_000_000, 2_000_000_000))
+    assert not daemon.reload()
+    assert "miniwsgi was upgraded: restart the service" in daemon.log()
+    assert get(daemon).startswith("v1 ")

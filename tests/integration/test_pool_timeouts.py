@@ -1,0 +1,220 @@
+"""Clients that are slow to send or to read, in every pool: each state has its limit, and steady progress is enough."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS
+
+from .worker_harness import Client, Site, made_site, pools, wait_for  # noqa: F401
+
+LIMIT = 0.5
+LIMITS = {
+    "head_timeout": LIMIT,
+    "body_timeout": LIMIT,
+    "send_timeout": LIMIT,
+    "keep_alive_timeout": LIMIT,
+    "drain_idle": LIMIT,  # in prefork: how long one of several connections may be silent
+}
+BLOCK = b"x" * 65536
+BIG_BYTES = 12 * 1024 * 1024  # more than all socket buffers
+
+
+def echo(environ, start_response):
+    data = environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    return [environ["PATH_INFO"].encode(), data]
+
+
+def big(site: Site):
+    """An application whose responses are larger than any socket buffer, given in every way there is."""
+    file = site.directory / "big"
+    file.write_bytes(bytes(BIG_BYTES))
+    record = site.record
+
+    class Blocks:
+        def __init__(self, name, count):
+            self.name, self.left = name, count
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return BLOCK
+
+        def close(self):
+            record.note(f"closed {self.name}")
+
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/ping":
+            return echo(environ, start_response)
+        headers = [("Content-Length", str(BIG_BYTES))]
+        if path == "/list":
+            start_response("200 OK", headers)
+            return [bytes(BIG_BYTES)]
+        if path == "/generator":
+            start_response("200 OK", [])
+            return Blocks("generator", BIG_BYTES // len(BLOCK))
+        if path == "/file":
+            start_response("200 OK", headers)
+            return environ["wsgi.file_wrapper"](file.open("rb"))
+        write = start_response("200 OK", headers)
+        for _ in range(BIG_BYTES // len(BLOCK)):
+            write(BLOCK)
+        return Blocks("write", 0)
+
+    return application
+
+
+WAYS = ("list", "generator", "file", "write")
+
+
+@pools()
+def test_each_state_of_a_slow_sender_has_its_limit(site, pool):
+    site.fork(echo, pool, **LIMITS)
+    began = time.monotonic()
+    silent, half_head, half_body, kept = [site.connect() for _ in range(4)]
+    kept.get("/kept").answer()
+    half_head.send(b"GET / HTT")
+    half_body.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+    steady = site.connect()
+    sender = threading.Thread(target=send_steadily, args=(steady,))
+    sender.start()
+    for client, statuses in ((silent, []), (half_head, [408]), (half_body, [408]), (kept, [])):
+        assert [response.status for response in client.end()] == statuses
+        assert LIMIT < time.monotonic() - began < 10
+    sender.join()
+    assert steady.answer().body == b"/" + b"s" * 2000
+
+
+def send_steadily(client: Client) -> None:
+    """A body at 1,000 bytes a second, twice the minimum, for four times the limit."""
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
+    for _ in range(20):
+        client.send(b"s" * 100)
+        time.sleep(0.1)
+
+
+@pools()
+def test_a_body_that_trickles_is_too_slow(site, pool):
+    site.fork(echo, pool, **LIMITS)
+    client = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
+    while client.silent(0.1):
+        client.send(b"s")
+    assert [response.status for response in client.end()] == [408]
+
+
+@pools()
+def test_a_second_body_has_the_same_time_as_the_first(site, pool):
+    site.fork(echo, pool, **LIMITS)
+    client = site.connect()
+    for _ in range(2):
+        send_steadily(client)
+        assert client.answer().status == 200
+
+
+@pools()
+def test_a_client_that_does_not_read_is_dropped(site, pool):
+    worker = site.fork(big(site), pool, **LIMITS)
+    site.get("/ping")
+    wait_for(lambda: not worker.cells[CONNECTIONS])
+    before = worker.descriptors()
+    clients = {way: site.connect(receive_bytes=4096).get(f"/{way}") for way in WAYS}
+    site.record.wait(1)
+    wait_for(lambda: not worker.cells[CONNECTIONS], f"{worker.cells[CONNECTIONS]} connections")
+    for way, client in clients.items():
+        assert client.received == 0
+        assert not any(response.complete for response in client.end()), way
+    assert site.get("/ping").status == 200
+    wait_for(lambda: worker.descriptors() == before)
+    wait_for(lambda: worker.cells[ABORTED] == len(WAYS))
+    assert site.record.lines() == ["closed generator"]
+
+
+@pools()
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_that_reads_slowly_but_steadily_gets_everything(site, pool, way):
+    worker = site.fork(big(site), pool, **LIMITS)
+    client = site.connect(receive_bytes=4096).get(f"/{way}")
+    until = time.monotonic() + 4 * LIMIT
+    while time.monotonic() < until:  # 40 kB a second: far above the minimum, far below what buffers hold
+        client.take(size=2048)
+        time.sleep(0.05)
+    assert len(client.answer().body) == BIG_BYTES
+    assert worker.alive()
+
+
+@pools()
+def test_an_idle_connection_is_kept_as_long_as_keep_alive_says(site, pool):
+    site.fork(echo, pool, keep_alive_timeout=20, head_timeout=LIMIT)
+    client = site.connect()
+    client.get("/1").answer()
+    assert client.silent(3 * LIMIT)
+    assert client.get("/2").answer().status == 200
+
+
+@pools()
+def test_without_keep_alive_each_response_says_that_it_is_the_last(site, pool):
+    site.fork(echo, pool, keep_alive_timeout=0)
+    client = site.connect().get("/1")
+    assert client.answer().all("connection") == ["close"]
+    assert client.end() == []
+
+
+@pools()
+def test_a_minimum_rate_of_none_leaves_slow_clients_alone(site, pool):
+    worker = site.fork(echo, pool, **LIMITS, minimum_rate=0)
+    client = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+    assert client.silent(3 * LIMIT)
+    assert client.send(b"cd").answer().body == b"/abcd"
+    assert worker.alive()
+
+
+@pools("epoll-1", "epoll-8", "prefork")
+def test_a_request_that_waits_while_the_worker_is_busy_is_not_taken_for_silence(site, pool):
+    hold = 4 * LIMIT
+    held = site.gate()
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/busy":
+            held.wait()
+            if pool == "epoll-8":  # whatever the threads: nothing runs beside code that holds the interpreter
+                hold_the_interpreter(hold)
+            else:
+                time.sleep(hold)
+        return echo(environ, start_response)
+
+    worker = site.fork(application, pool, **LIMITS)
+    fresh, kept, half_head, half_body, busy = [site.connect() for _ in range(5)]
+    if pool == "prefork":  # a response to one of several says that it is the last
+        kept = fresh
+    else:
+        kept.get("/kept").answer()
+    half_head.send(b"GET /head HTT")
+    half_body.send(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+    wait_for(lambda: worker.cells[CONNECTIONS] == 5)
+    busy.get("/busy")
+    held.open()
+    wait_for(worker.slot.running)
+    if kept is not fresh:
+        kept.get("/again")
+    fresh.get("/fresh")
+    half_head.send(b"P/1.1\r\nHost: x\r\n\r\n")
+    half_body.send(b"cd")
+    for client, body in ((busy, b"/busy"), (half_head, b"/head"), (half_body, b"/bodyabcd"), (fresh, b"/fresh")):
+        assert client.answer().body == body
+    if kept is not fresh:
+        assert kept.answer().body == b"/again"
+
+
+def hold_the_interpreter(seconds: float) -> None:
+    """As C code does that keeps the GIL."""
+    import ctypes
+
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))

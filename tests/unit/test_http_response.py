@@ -1,0 +1,350 @@
+"""Heads of responses: framing, what may go on the wire, what is remembered (RFC 9110 sections 5, 6 and 15; RFC 9112)."""
+
+from __future__ import annotations
+
+import calendar
+import email.utils
+import enum
+import locale
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from miniwsgi.daemon.http import response
+from miniwsgi.daemon.http.errors import REASONS
+from miniwsgi.daemon.http.response import BadResponse, Body, Encoded, ServerFields, early_hints, frame, http_date, refusal
+
+NONE, SIZED, CHUNKED, CLOSE = Body
+TE, CLOSES, KEEPS = b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive"
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches():
+    response._fields.clear()
+    response._statuses.clear()
+
+
+def bare():
+    """No Date and no Server."""
+    server = ServerFields("")
+    server.lines = (b"", b"", b"", b"")
+    return server
+
+
+def framed(status="200 OK", headers=(), method="GET", http11=True, persistent=True, length=None):
+    """The field lines, and what `frame` says beside them."""
+    head, body, left, goes_on = frame(Encoded(status, list(headers)), method, http11, persistent, length, bare())
+    first, *lines, empty, nothing = head.split(b"\r\n")
+    assert first == b"HTTP/1.1 " + status.encode("latin-1")
+    assert (empty, nothing) == (b"", b"")
+    return lines, body, left, goes_on
+
+
+def cl(size):
+    return b"Content-Length: %d" % size
+
+
+L5 = [("Content-Length", "5")]
+
+FRAMES = [
+    # what is known: status, headers, method, HTTP/1.1, persistent, length → lines, body, its bytes, goes on
+    ("a list", {"length": 11}, [cl(11)], SIZED, 11, True),
+    ("an empty list", {"length": 0}, [cl(0)], SIZED, 0, True),
+    ("a generator", {}, [TE], CHUNKED, 0, True),
+    ("the application's length", {"headers": L5}, [cl(5)], SIZED, 5, True),
+    ("its length wins over the list's", {"headers": L5, "length": 11}, [cl(5)], SIZED, 5, True),
+    ("its length of 0", {"headers": [("content-length", "0")]}, [cl(0)], SIZED, 0, True),
+    ("zeros in front", {"headers": [("Content-Length", "0005")]}, [cl(5)], SIZED, 5, True),
+    ("its length twice", {"headers": L5 + L5}, [cl(5)], SIZED, 5, True),
+    ("close", {"length": 1, "persistent": False}, [cl(1), CLOSES], SIZED, 1, False),
+    ("close, generator", {"persistent": False}, [TE, CLOSES], CHUNKED, 0, False),
+    ("205", {"status": "205 Reset", "length": 0}, [cl(0)], SIZED, 0, True),
+    ("404", {"status": "404 Not Here", "length": 2}, [cl(2)], SIZED, 2, True),
+    ("1.0, list", {"http11": False, "persistent": False, "length": 3}, [cl(3), CLOSES], SIZED, 3, False),
+    ("1.0, generator", {"http11": False, "persistent": False}, [CLOSES], CLOSE, 0, False),
+    ("1.0, its length", {"http11": False, "persistent": False, "headers": L5}, [cl(5), CLOSES], SIZED, 5, False),
+    ("1.0 kept, list", {"http11": False, "length": 3}, [cl(3), KEEPS], SIZED, 3, True),
+    ("1.0 kept, its length", {"http11": False, "headers": L5}, [cl(5), KEEPS], SIZED, 5, True),
+    ("1.0 kept, generator", {"http11": False}, [CLOSES], CLOSE, 0, False),
+    ("1.0 kept, 204", {"http11": False, "status": "204 None"}, [KEEPS], NONE, 0, True),
+    ("1.0 kept, HEAD", {"http11": False, "method": "HEAD"}, [KEEPS], NONE, 0, True),
+    ("HEAD of a list", {"method": "HEAD", "length": 11}, [cl(11)], NONE, 11, True),
+    ("HEAD of nothing", {"method": "HEAD", "length": 0}, [], NONE, 0, True),
+    ("HEAD of a generator", {"method": "HEAD"}, [], NONE, 0, True),
+    ("HEAD keeps its length", {"method": "HEAD", "headers": L5, "length": 0}, [cl(5)], NONE, 5, True),
+    ("HEAD keeps its 0", {"method": "HEAD", "headers": [("Content-Length", "0")]}, [cl(0)], NONE, 0, True),
+    ("head is not HEAD", {"method": "head", "length": 3}, [cl(3)], SIZED, 3, True),
+    ("204", {"status": "204 No Content", "length": 0}, [], NONE, 0, True),
+    ("204 with a body", {"status": "204 No Content", "length": 9}, [], NONE, 0, True),
+    ("204, generator", {"status": "204 No Content"}, [], NONE, 0, True),
+    ("204 with a length", {"status": "204 No Content", "headers": L5}, [], NONE, 0, True),
+    ("204 and close", {"status": "204 No Content", "persistent": False}, [CLOSES], NONE, 0, False),
+    ("HEAD and 204", {"status": "204 No Content", "method": "HEAD", "headers": L5}, [], NONE, 0, True),
+    ("304", {"status": "304 Not Modified", "length": 0}, [], NONE, 0, True),
+    ("304 with a body", {"status": "304 Not Modified", "length": 9}, [], NONE, 0, True),
+    ("304, generator", {"status": "304 Not Modified"}, [], NONE, 0, True),
+    ("304 keeps its length", {"status": "304 Not Modified", "headers": L5}, [cl(5)], NONE, 5, True),
+    ("199", {"status": "199 Odd", "length": 3}, [CLOSES], NONE, 0, False),
+    ("101", {"status": "101 Switching", "headers": L5}, [CLOSES], NONE, 0, False),
+    ("103, generator", {"status": "103 Early"}, [CLOSES], NONE, 0, False),
+]
+
+
+@pytest.mark.parametrize(("options", "lines", "body", "left", "goes_on"), [row[1:] for row in FRAMES], ids=lambda _: "")
+def test_frame(options, lines, body, left, goes_on):
+    assert framed(**options) == (lines, body, left, goes_on)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["100 A", "199 B", "200 OK", "204 C", "205 D", "304 E", "404 F", "599 G"]),
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.integers(0, 20),
+    st.sampled_from([[], L5, [("Content-Length", "0")], [("Transfer-Encoding", "chunked")], [("Connection", "close")]]),
+)
+def test_a_client_can_always_tell_where_the_body_ends(status, method, http11, persistent, length, headers):
+    lines, body, left, goes_on = framed(status, headers, method, http11, persistent, length)
+    code = int(status[:3])
+    without = code < 200 or code in {204, 304} or method == "HEAD"
+    lengths = [line for line in lines if line.startswith(b"Content-Length")]
+    assert (body is NONE) is without
+    assert len(lengths) <= 1
+    assert not (lengths and TE in lines)
+    assert (TE in lines) is (body is CHUNKED)
+    assert body is not CHUNKED or http11
+    assert (CLOSES in lines) is (not goes_on)
+    assert (KEEPS in lines) is (goes_on and not http11)
+    assert not goes_on or persistent
+    if code < 200 or code == 204:
+        assert not lengths
+    if body is SIZED:
+        assert lengths == [cl(left)]
+    if body is CLOSE:
+        assert not goes_on
+
+
+# --- Date and Server ---
+
+
+def test_date_and_server_are_added():
+    server = ServerFields("miniwsgi")
+    head = frame(Encoded("200 OK", []), "GET", True, True, 0, server)[0]
+    assert head.count(b"\r\nServer: miniwsgi\r\n") == 1
+    assert head.count(b"\r\nDate: ") == 1
+
+
+@pytest.mark.parametrize("name", ["Date", "date", "DATE", "Server", "server"])
+def test_the_applications_own_wins(name):
+    server = ServerFields("miniwsgi")
+    head = frame(Encoded("200 OK", [(name, "mine")]), "GET", True, True, 0, server)[0]
+    assert head.lower().count(b"\r\n%b: " % name.lower().encode()) == 1
+    assert b"%b: mine\r\n" % name.encode() in head
+    other = b"\r\nServer: " if name.lower() == "date" else b"\r\nDate: "
+    assert head.count(other) == 1
+
+
+def test_both_of_its_own():
+    head = frame(Encoded("200 OK", [("Date", "d"), ("Server", "s")]), "GET", True, True, 0, ServerFields("miniwsgi"))[0]
+    assert head == b"HTTP/1.1 200 OK\r\nDate: d\r\nServer: s\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_no_server_field():
+    head = frame(Encoded("200 OK", []), "GET", True, True, 0, ServerFields(""))[0]
+    assert b"Server" not in head
+    assert b"Date" in head
+
+
+def test_refresh(monkeypatch):
+    monkeypatch.setattr(response.time, "time", lambda: 784111777.9)
+    server = ServerFields("")
+    assert server.lines[1] == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+    monkeypatch.setattr(response.time, "time", lambda: 784111778.0)
+    server.refresh()
+    assert server.lines[1] == b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
+
+
+@settings(max_examples=100)
+@given(st.integers(0, calendar.timegm((2400, 1, 1, 0, 0, 0))))
+def test_http_date(seconds):
+    assert http_date(seconds) == email.utils.formatdate(seconds, usegmt=True)
+
+
+def test_http_date_knows_no_locale():
+    before = locale.setlocale(locale.LC_TIME)
+    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C"):
+        try:
+            locale.setlocale(locale.LC_TIME, name)
+        except locale.Error:
+            continue
+        assert http_date(784111777) == "Sun, 06 Nov 1994 08:49:37 GMT"
+    locale.setlocale(locale.LC_TIME, before)
+    assert abs(time.time() - email.utils.mktime_tz(email.utils.parsedate_tz(http_date(time.time())))) < 5
+
+
+# --- what may be sent ---
+
+
+class Text(str):
+    """A str that shows itself as something else than it is."""
+
+    __slots__ = ()
+
+    def __format__(self, spec):
+        return "formatted\r\nX-Injected: yes"
+
+    __str__ = __repr__ = lambda self: "shown"
+
+
+class Kind(str, enum.Enum):
+    PLAIN = "text/plain"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-A", "b\r\nX-Injected: c")], [("X-A", "b\n")], [("X-A", "b\r")], [("X-A", "\n")], [("X-A", "b\0")],
+        [("X-A", "b\x7f")], [("X-A", "b\x1f")], [("X-A", "\u20ac")], [("X-A", "\ud800")], [("X-A", b"b")], [("X-A", 1)],
+        [("X-A", None)], [("X A", "b")], [("X:A", "b")], [("X-A\r\n", "b")], [("", "b")], [("X-\xe4", "b")],
+        [(b"X-A", "b")], [(1, "b")], [("X-A",)], [("X-A", "b", "c")], ["X-A: b"], [None], [1], [("X-A", ["b"])],
+        [(["X-A"], "b")], [["X-A", 1]], [("Content-Length", "x")], [("Content-Length", "")], [("Content-Length", "-1")],
+        [("Content-Length", "+1")], [("Content-Length", "1 ")], [("Content-Length", "\u0661")], [("Content-Length", 5)],
+        [("Content-Length", "1_0")], [("Content-Length", "9" * 5000)], [("Content-Length", "5"), ("content-length", "6")],
+    ],
+)  # fmt: skip
+def test_unfit_fields(headers):
+    for _ in range(2):
+        with pytest.raises(BadResponse):
+            Encoded("200 OK", [("X-Good", "a"), *headers])
+        if len(headers) == 1:
+            with pytest.raises(BadResponse):
+                early_hints(headers)
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["", "OK", "20 OK", "2000 OK", "200", "200OK", " 200 OK", "200\tOK", "200 OK\n", "200 OK\r\nX: y", "200 \0", "099 A",
+     "200 \u20ac", "\u0662\u0660\u0660 OK", "200 \x7f", b"200 OK", 200, None, ["200 OK"], {}],
+)  # fmt: skip
+def test_unfit_statuses(status):
+    for _ in range(2):
+        with pytest.raises(BadResponse):
+            Encoded(status, [])
+
+
+@pytest.mark.parametrize("status", ["200 OK", "200 ", "299 Something Special", "999 \xe4\t!", "404 a" + "b" * 5000])
+def test_fit_statuses(status):
+    for _ in range(2):
+        encoded = Encoded(status, [])
+        assert encoded.code == int(status[:3])
+        assert encoded.parts == [b"HTTP/1.1 " + status.encode("latin-1") + b"\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        (("X-A", "b"), b"X-A: b\r\n"),
+        (["X-A", "b"], b"X-A: b\r\n"),
+        (("x-a", ""), b"x-a: \r\n"),
+        (("X-A", "caf\xe9\t!"), b"X-A: caf\xe9\t!\r\n"),
+        (("X-A", "b" * 9000), b"X-A: " + b"b" * 9000 + b"\r\n"),
+        (("Set-Cookie", "a=1"), b"Set-Cookie: a=1\r\n"),
+        ((Text("X-A"), Text("b")), b"X-A: b\r\n"),
+        (("Content-Type", Kind.PLAIN), b"Content-Type: text/plain\r\n"),
+    ],
+)
+def test_fit_fields(item, line):
+    for _ in range(2):
+        assert Encoded("200 OK", [item]).parts[1:] == [line]
+    plain = [str.__str__(item[0]), str.__str__(item[1])]
+    assert Encoded("200 OK", [tuple(plain)]).parts[1:] == [line]
+
+
+def test_a_status_that_shows_itself_as_something_else():
+    assert Encoded(Text("200 OK"), []).parts == Encoded("200 OK", []).parts == [b"HTTP/1.1 200 OK\r\n"]
+
+
+def test_fields_that_are_alike_are_not_mixed_up():
+    encoded = Encoded("200 OK", [("X-A", "1"), ("x-a", "1"), ("X-A", "1 "), ("X-B", "1")])
+    assert encoded.parts[1:] == [b"X-A: 1\r\n", b"x-a: 1\r\n", b"X-A: 1 \r\n", b"X-B: 1\r\n"]
+    for other in (1, True, 1.0, b"1"):
+        with pytest.raises(BadResponse):
+            Encoded("200 OK", [("X-A", other)])
+
+
+def test_set_cookie_stays_repeated():
+    cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Set-Cookie", "a=1")]
+    assert Encoded("200 OK", cookies).parts[1:] == [b"Set-Cookie: a=1\r\n", b"Set-Cookie: b=2\r\n", b"Set-Cookie: a=1\r\n"]
+
+
+HOPS = ["Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"]
+
+
+@pytest.mark.parametrize("name", [*HOPS, "transfer-encoding", "CONNECTION"])
+def test_hop_by_hop_fields_are_left_out_and_named(name):
+    for _ in range(2):
+        encoded = Encoded("200 OK", [(name, "close"), ("X-A", "b")])
+        assert encoded.parts[1:] == [b"X-A: b\r\n"]
+        assert encoded.dropped == [name]
+    lines, body, _, goes_on = framed(headers=[(name, "close")])
+    assert (lines, body, goes_on) == ([TE], CHUNKED, True)
+
+
+def test_several_hop_by_hop_fields():
+    assert Encoded("200 OK", [(name, "x") for name in HOPS]).dropped == HOPS
+    assert Encoded("200 OK", [("X-A", "b")]).dropped is None
+
+
+def test_what_is_remembered_is_bounded():
+    for n in range(3000):
+        Encoded(f"200 {n}", [("X-A", str(n)), (f"X-{n}", "v"), ("Set-Cookie", str(n))])
+        assert len(response._fields) <= response._KEPT
+        assert len(response._statuses) <= response._KEPT
+    Encoded("200 " + "a" * 9000, [("X-A", "b" * 9000), ("X" * 9000, "b")])
+    assert not any(name.lower() == "set-cookie" for name, _ in response._fields)
+    assert max(len(name) + len(value) for name, value in response._fields) <= response._KEPT_CHARS
+    assert max(map(len, response._statuses)) <= response._KEPT_CHARS
+    assert Encoded("200 0", [("X-A", "0")]).parts == [b"HTTP/1.1 200 0\r\n", b"X-A: 0\r\n"]
+
+
+def test_framing_does_not_leak_into_what_is_remembered():
+    first = framed(headers=[("X-A", "b")], length=3)
+    assert framed(headers=[("X-A", "b")], length=3) == first
+    assert framed(headers=[("X-A", "b")]) == ([b"X-A: b", TE], CHUNKED, 0, True)
+
+
+# --- the server's own responses ---
+
+
+@pytest.mark.parametrize("status", sorted(REASONS))
+def test_refusal(status):
+    answer = refusal(status, ServerFields("miniwsgi"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    text = f"{status} {REASONS[status]}".encode()
+    assert first == b"HTTP/1.1 " + text
+    assert body == text + b"\n"
+    assert cl(len(body)) in lines
+    assert CLOSES in lines
+    assert b"Content-Type: text/plain; charset=utf-8" in lines
+    assert (b"Retry-After: 1" in lines) is (status == 503)
+    assert sum(line.startswith((b"Date: ", b"Server: ")) for line in lines) == 2
+    assert refusal(status, ServerFields("miniwsgi"), head_only=True).endswith(b"\r\n\r\n")
+    assert cl(len(body)) in refusal(status, ServerFields(""), head_only=True).split(b"\r\n")
+
+
+def test_a_refusal_that_does_not_close():
+    assert b"Connection" not in refusal(500, ServerFields(""), persistent=True)
+
+
+def test_early_hints():
+    links = [("Link", "</a.css>; rel=preload"), ("Link", "</b.js>; rel=preload")]
+    wire = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nLink: </b.js>; rel=preload\r\n\r\n"
+    assert early_hints(links) == wire
+
+
+def test_early_hints_do_not_frame():
+    framing = [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Connection", "close"), ("X-A", "b")]
+    assert early_hints(framing) == b"HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n"

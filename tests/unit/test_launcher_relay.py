@@ -1,0 +1,79 @@
+"""Standard streams between the import in the launcher and the workers."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from miniwsgi.daemon.channel import Channel
+from miniwsgi.daemon.worker.relay import Relay, relay_streams
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    ours, theirs = Channel.pair()
+    theirs.socket.setblocking(False)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def received(channel: Channel) -> list[tuple[str, str]]:
+    found = []
+    while True:
+        try:
+            got = channel.receive()
+        except BlockingIOError:
+            return found
+        assert got is not None
+        found.append((got[0]["level"], got[0]["message"]))
+
+
+def test_while_the_application_is_imported_lines_go_to_the_masters_log(ends: tuple[Channel, Channel]) -> None:
+    stream = Relay("stderr", sys.stderr, ends[0])
+    stream.write("one\ntwo")
+    stream.write(" and more\n\n  \n")
+    stream.write("the rest")
+    stream.flush()
+    assert received(ends[1]) == [("error", "one"), ("error", "two and more"), ("error", "the rest")]
+
+
+def test_in_a_worker_they_go_where_the_workers_stream_leads(
+    ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, workers = io.StringIO(), io.StringIO()
+    stream = Relay("stdout", original, ends[0])
+    stream.follow()
+    assert sys.stdout is original
+    print("before", file=stream)
+    monkeypatch.setattr(sys, "stdout", workers)
+    print("after", file=stream)
+    monkeypatch.setattr(sys, "stdout", stream)  # an application that puts its own copy back
+    print("back", file=stream)
+    assert original.getvalue() == "before\nback\n"
+    assert workers.getvalue() == "after\n"
+    monkeypatch.undo()
+
+
+def test_only_pipes_and_sockets_are_relayed(ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w") as pipe, open(os.devnull, "w") as device:
+        monkeypatch.setattr(sys, "stdout", device)
+        monkeypatch.setattr(sys, "stderr", pipe)
+        (relay,) = relay_streams(ends[0])
+        assert sys.stderr is relay
+        assert sys.stdout is device
+        assert relay.fileno() == writer
+        assert not relay.isatty()
+        assert relay.buffer is pipe.buffer
+        monkeypatch.undo()
+    os.close(reader)
+
+
+def test_a_master_that_is_gone_does_not_break_an_import(ends: tuple[Channel, Channel]) -> None:
+    stream = Relay("stderr", sys.stderr, ends[0])
+    ends[1].close()
+    assert stream.write("hello\n") == 6

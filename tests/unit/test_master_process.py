@@ -1,0 +1,214 @@
+"""The master as a process: its pid file, its user, its orphans, the stacks of others."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from miniwsgi.daemon.master.process import PidFile, StartError, drop_privileges
+from miniwsgi.daemon.master.stacks import dump_stacks, dump_stacks_blocking
+
+# --- pid file --------------------------------------------------------------------------------------------------------
+
+
+def test_a_pid_file_is_written_and_removed(tmp_path: Path) -> None:
+    file = PidFile(str(tmp_path / "daemon.pid"))
+    file.write()
+    assert (tmp_path / "daemon.pid").read_text() == f"{os.getpid()}\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    file.remove()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "not a number", "999999999\n", "self"])
+def test_a_pid_file_of_nobody_is_replaced(tmp_path: Path, text: str) -> None:
+    (tmp_path / "daemon.pid").write_text(text.replace("self", str(os.getpid())))
+    PidFile(str(tmp_path / "daemon.pid")).write()
+    assert (tmp_path / "daemon.pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_pid_that_belongs_to_another_program_by_now_does_not_count(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "100"]) as other:
+        try:
+            (tmp_path / "daemon.pid").write_text(f"{other.pid}\n")
+            PidFile(str(tmp_path / "daemon.pid")).write()
+        finally:
+            other.kill()
+    assert (tmp_path / "daemon.pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_pid_file_that_another_daemon_has_written_since_is_left_alone(tmp_path: Path) -> None:
+    file = PidFile(str(tmp_path / "daemon.pid"))
+    file.write()
+    (tmp_path / "daemon.pid").write_text("1\n")
+    file.remove()
+    assert (tmp_path / "daemon.pid").exists()
+
+
+# --- user ------------------------------------------------------------------------------------------------------------
+
+
+def in_child(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip() + done.stderr.strip()
+
+
+DROP = """
+import os
+from miniwsgi.daemon.master.process import StartError, drop_privileges
+try:
+    drop_privileges({user!r}, {group!r})
+    print(os.getresuid(), os.getresgid(), os.getgroups())
+except StartError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    ("user", "group", "expected"),
+    [
+        ("12345", "54321", "(12345, 12345, 12345) (54321, 54321, 54321) [54321]"),
+        ("12345", "", "server.user: 12345 has no account that names its group; set server.group, too"),
+        ("", "54321", "(0, 0, 0) (54321, 54321, 54321) [54321]"),
+        ("no-such-user", "", "no-such-user"),
+    ],
+)
+def test_becoming_somebody_else(user: str, group: str, expected: str) -> None:
+    assert expected in in_child(DROP.format(user=user, group=group))
+
+
+def test_nobody_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "setresuid", None)
+    drop_privileges("", "")
+
+
+def test_without_root_it_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_ids: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "initgroups", refuse)
+    with pytest.raises(StartError, match=r"only root can; start as root, or leave server\.user"):
+        drop_privileges("root", "")
+
+
+# --- orphans ---------------------------------------------------------------------------------------------------------
+
+ORPHANS = """
+import os, subprocess, sys, time
+from miniwsgi.daemon.master.reaper import Reaper, become_subreaper, children, end_children
+become_subreaper()
+reaper = Reaper()
+
+def orphan(status):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        if grandchild == 0:
+            time.sleep(0.05)
+            os._exit(status)
+        os.write(writer, str(grandchild).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(os.read(reader, 20))
+
+def wait(count):
+    found = []
+    deadline = time.monotonic() + 10
+    while len(found) < count and time.monotonic() < deadline:
+        found += reaper.reap()
+        time.sleep(0.01)
+    return found
+"""
+
+
+def test_orphans_are_reaped_and_the_children_of_others_are_not() -> None:
+    code = ORPHANS + (
+        """
+known = subprocess.Popen(["true"])
+reaper.known.add(known.pid)
+os.waitid(os.P_PID, known.pid, os.WEXITED | os.WNOWAIT)
+pid = orphan(7)
+time.sleep(0.2)
+assert reaper.reap() == [], "one that is known stands before it"
+assert known.wait() == 0, "nobody stole its exit"
+assert wait(1) == [(pid, 7 << 8)]
+assert reaper.reap() == []
+print("fine")
+"""
+    )
+    assert in_child(code) == "fine"
+
+
+def test_at_the_end_what_is_left_is_asked_and_then_killed() -> None:
+    code = ORPHANS + (
+        """
+import signal
+polite = subprocess.Popen(["sleep", "1000"])
+stubborn = subprocess.Popen([sys.executable, "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(1000)"],
+    stdout=subprocess.PIPE)
+stubborn.stdout.readline()
+assert set(children()) == {polite.pid, stubborn.pid}
+assert end_children(0.3) == [stubborn.pid]
+assert children() == []
+print("fine")
+"""
+    )
+    assert in_child(code) == "fine"
+
+
+# --- stacks ----------------------------------------------------------------------------------------------------------
+
+
+def child_with_stacks() -> tuple[int, int, int]:
+    """A process that holds the interpreter's lock in C: pid, pidfd, the pipe of its stacks."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        import ctypes
+
+        faulthandler.register(signal.SIGUSR2, file=writer, all_threads=True, chain=False)
+        os.write(tell, b"x")
+        while True:
+            ctypes.PyDLL(None).sleep(1000)
+    os.read(told, 1)
+    for fd in (writer, told, tell):
+        os.close(fd)
+    return pid, os.pidfd_open(pid), reader
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_stacks_come_even_from_c_code_that_holds_the_lock(blocking: bool) -> None:
+    pid, pidfd, reader = child_with_stacks()
+    try:
+        for _ in range(2):
+            text = (
+                dump_stacks_blocking(pid, pidfd, reader) if blocking else asyncio.run(dump_stacks(pid, pidfd, reader))
+            )
+            assert "in child_with_stacks" in text
+        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        started = time.monotonic()
+        if blocking:
+            text = dump_stacks_blocking(pid, pidfd, reader, seconds=0.2)
+        else:
+            text = asyncio.run(dump_stacks(pid, pidfd, reader, seconds=0.2))
+        assert text == "no stacks: the process does not answer; its state is T (stopped)"
+        assert time.monotonic() - started < 5
+    finally:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert dump_stacks_blocking(pid, pidfd, reader) == "no stacks: the process is gone"
+    os.close(pidfd)
+    os.close(reader)

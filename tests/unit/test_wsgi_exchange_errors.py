@@ -1,0 +1,617 @@
+"""What an exchange makes of applications and clients that misbehave, and of those that take too long (PEP 3333)."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import pytest
+from miniwsgi.daemon.http.response import BadResponse
+from miniwsgi.daemon.wsgi.exchange import Disconnected, Phase
+from tests.unit.wsgi_world import TEXT, Result, Wire, World, app, length
+
+BOOM = ValueError("boom")
+
+
+def raiser(environ, start_response):
+    raise BOOM
+
+
+def after_start(environ, start_response):
+    start_response("200 OK", [("X-Old", "leaked")])
+    raise BOOM
+
+
+class InMemory(Result):
+    streaming = False
+
+
+# --- 500: nothing was sent ---
+
+
+def starts_twice(environ, start_response):
+    start_response("200 OK", [("X-Old", "leaked")])
+    start_response("201 Again", [])
+    return [b"x"]
+
+
+def never_starts(environ, start_response):
+    return [b"leaked"]
+
+
+def starts_badly(environ, start_response):
+    start_response("200 OK", [("X-Old", "a\r\nX-Leaked: b")])
+    return [b"leaked"]
+
+
+def starts_badly_and_goes_on(environ, start_response):
+    try:
+        start_response("200 OK", [("X-Old", "a\r\nX-Leaked: b")])
+    except BadResponse:
+        pass
+    return [b"leaked"]
+
+
+def replaces_badly(environ, start_response):
+    start_response("200 OK", [("X-Old", "leaked")])
+    start_response("200", [], (ValueError, BOOM, None))
+    return [b"leaked"]
+
+
+def writes_text(environ, start_response):
+    start_response("200 OK", [])("leaked")
+    return []
+
+
+def unstarted(result):
+    return lambda environ, start_response: result
+
+
+def started(result):
+    return app(result, headers=[("X-Old", "leaked")])
+
+
+FAILING = [  # each makes an application
+    *(lambda it=it: it for it in (raiser, after_start, starts_twice, never_starts, starts_badly, replaces_badly)),
+    lambda: starts_badly_and_goes_on, lambda: writes_text,
+    lambda: unstarted([]), lambda: unstarted(Result(b"leaked")), lambda: unstarted(Result()),
+    lambda: unstarted(InMemory(b"leaked")),
+    *(lambda it=it: started(it) for it in (None, 1, "leaked", b"leaked", ["leaked"], [1], [None], [b"a", "leaked"],
+                                           ("leaked",), object(), [bytearray(b"a")], True)),
+    lambda: started(Result("leaked")), lambda: started(Result(None)), lambda: started(Result(1)),
+    lambda: started(Result("")), lambda: started(Result(BOOM)), lambda: started(Result(b"", BOOM)),
+    lambda: started(Result(bytearray(b"a"))), lambda: started(Result(memoryview(b"a"))),
+    lambda: started(InMemory("leaked")), lambda: started(InMemory(BOOM)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", FAILING)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(("http11", "persistent"), [(True, True), (True, False), (False, True)])
+def test_500_in_place_of_everything(make, method, http11, persistent):
+    application = make()
+    results = []
+
+    def recorded(environ, start_response):
+        results.append(application(environ, start_response))
+        return results[0]
+
+    world = World(method, http11, persistent).run(recorded)
+    assert world.status == "500 Internal Server Error"
+    assert world.body == (b"" if method == "HEAD" else b"500 Internal Server Error\n")
+    assert b"leaked" not in world.wire.data
+    assert world.exchange.persistent is (http11 and persistent)
+    assert ("Connection" in world.fields) is not world.exchange.persistent
+    assert (world.exchange.status, world.exchange.headers) == ("500 Internal Server Error", [])
+    assert world.exchange.failed
+    assert not world.exchange.aborted
+    assert len(world.reporter.errors) == 1
+    assert world.exchange.phase is Phase.DONE
+    assert len(world.wire.sends) == 1
+    if results and isinstance(results[0], Result):
+        assert results[0].closed == 1
+    world.check()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(), Disconnected()])
+def test_no_exception_gets_past(error):
+    def application(environ, start_response):
+        raise error
+
+    world = World().run(application)
+    if isinstance(error, Disconnected):
+        assert world.exchange.aborted
+    else:
+        assert world.outcome == ("500", b"500 Internal Server Error\n", True, True)
+        assert world.reporter.errors == [error]
+
+
+def test_the_traceback_is_the_applications():
+    world = World().run(raiser)
+    frames = []
+    trace = world.reporter.errors[0].__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    assert frames[-1] == "raiser"
+
+
+# --- too late for a 500 ---
+
+
+def failing_late(then, result, headers):
+    """Writes if `then` is something to go on with behind that; returns `result`."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", headers)
+        if then is not None:
+            write(b"sent")
+        if then is BOOM:
+            raise BOOM
+        if then:
+            write(then)
+        return result
+
+    return application
+
+
+@pytest.mark.parametrize("headers", [[], length(10)])
+@pytest.mark.parametrize("http11", [True, False])
+@pytest.mark.parametrize(
+    ("then", "blocks"),
+    [(None, [b"sent", BOOM]), (None, [b"sent", "text"]), (None, [b"sent", None]), (BOOM, []), ("text", []), (b"", ["text"]),
+     (b"", [BOOM])],
+)  # fmt: skip
+def test_cut_off_without_a_last_chunk(then, blocks, headers, http11):
+    result = Result(*blocks)
+    world = World(http11=http11).run(failing_late(then, result, headers))
+    assert world.status == "200 OK"
+    assert world.body == b"sent"
+    assert not world.exchange.persistent
+    assert world.exchange.aborted
+    assert world.exchange.failed
+    assert len(world.reporter.errors) == 1
+    assert not world.wire.data.endswith(b"0\r\n\r\n")
+    assert not world.complete or not (http11 or headers)
+    assert result.closed == (0 if then in {BOOM, "text"} else 1)
+    world.check()
+
+
+@pytest.mark.parametrize("result", [None, ["text"], 1])
+def test_a_result_that_is_no_body_behind_write(result):
+    world = World().run(failing_late(b"", result, []))
+    assert world.outcome == ("200", b"sent", False, False)
+    assert world.exchange.failed
+
+
+# --- exc_info ---
+
+
+def test_exc_info_replaces_what_was_not_sent():
+    def application(environ, start_response):
+        start_response("200 OK", [("X-Old", "a"), *length(50)])
+        try:
+            raise BOOM
+        except ValueError:
+            start_response("503 Replaced", [("X-New", "b")], sys.exc_info())
+        return [b"replaced"]
+
+    world = World().run(application)
+    assert world.status == "503 Replaced"
+    assert world.fields == {"X-New": "b", "Content-Length": "8"}
+    assert world.exchange.status == "503 Replaced"
+    assert world.reporter.errors == []
+
+
+def test_exc_info_in_the_only_call():
+    def application(environ, start_response):
+        start_response("503 Only", [], (ValueError, BOOM, None))
+        return [b"x"]
+
+    assert World().run(application).outcome == ("503", b"x", True, True)
+
+
+def test_exc_info_behind_an_empty_block():
+    def application(environ, start_response):
+        start_response("200 OK", [("X-Old", "a")])
+        yield b""
+        start_response("503 Replaced", [], (ValueError, BOOM, None))
+        yield b"replaced"
+
+    world = World().run(application)
+    assert world.outcome == ("503", b"replaced", True, True)
+    assert "X-Old" not in world.fields
+
+
+@pytest.mark.parametrize("caught", [False, True])
+def test_exc_info_behind_the_head_is_raised_again(caught):
+    seen = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"sent"
+        try:
+            raise BOOM
+        except ValueError:
+            try:
+                start_response("503 Replaced", [], sys.exc_info())
+            except ValueError as error:
+                seen.append(error)
+                if not caught:
+                    raise
+        yield b"more"
+
+    world = World().run(application)
+    assert seen == [BOOM]
+    assert BOOM.__traceback__ is not None
+    assert world.outcome == ("200", b"sentmore" if caught else b"sent", caught, caught)
+    assert world.exchange.status == "200 OK"
+
+
+def test_started_again_behind_the_head():
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"sent"
+        start_response("200 OK", [])
+        yield b"more"
+
+    world = World().run(application)
+    assert world.outcome == ("200", b"sent", False, False)
+    assert isinstance(world.reporter.errors[0], BadResponse)
+
+
+# --- Content-Length that lies ---
+
+
+@pytest.mark.parametrize(
+    ("result", "size", "body"),
+    [
+        ([b"five!"], 10, b"five!"), ([b"five!"], 3, b"fiv"), ([b"five!"], 0, b""), ([], 3, b""), ([b"ab", b"cd"], 3, b"abc"),
+        (Result(b"five!"), 10, b"five!"), (Result(b"five!"), 3, b"fiv"), (Result(b"five!"), 0, b""), (Result(), 3, b""),
+        (Result(b"ab", b"cd", b"ef"), 3, b"abc"), (Result(b"ab", b"cd", b"ef"), 4, b"abcd"), (InMemory(b"ab", b"cd"), 3, b"abc"),
+        (InMemory(b"ab"), 3, b"ab"),
+    ],
+)  # fmt: skip
+def test_too_few_or_too_many_bytes(result, size, body):
+    few = len(body) < size
+    world = World().run(app(result, headers=length(size)))
+    assert world.body == body
+    assert world.fields["Content-Length"] == str(size)
+    assert world.exchange.persistent is (not few)
+    assert world.exchange.aborted is few
+    assert world.exchange.sent == len(body)
+    assert not world.exchange.failed
+    assert len(world.reporter.mistakes) == 1
+    assert ("fewer" if few else "more") in world.reporter.mistakes[0]
+    assert getattr(result, "closed", 1) == 1
+    world.check()
+
+
+def test_a_result_that_gives_too_much_is_not_pulled_for_ever():
+    """PEP 3333: stop iterating when enough has been sent."""
+    result = Result(b"abc", b"def", b"ghi", b"never")
+    world = World().run(app(result, headers=length(4)))
+    assert world.outcome == ("200", b"abcd", True, True)
+    assert (result.pulled, result.closed) == (2, 1)
+    world = World().run(app(itertools.repeat(b"x"), headers=length(3)))
+    assert world.outcome == ("200", b"xxx", True, True)
+    assert len(world.reporter.mistakes) == 1
+
+
+def test_a_result_that_gives_just_enough_is_pulled_to_its_end():
+    ended = []
+
+    def application(environ, start_response):
+        start_response("200 OK", length(3))
+        yield b"abc"
+        ended.append(True)
+
+    assert World().run(application).outcome == ("200", b"abc", True, True)
+    assert ended == [True]
+
+
+def test_too_much_is_written():
+    def application(environ, start_response):
+        write = start_response("200 OK", length(4))
+        for _ in range(3):
+            write(b"abc")
+        return [b"more"]
+
+    world = World().run(application)
+    assert world.outcome == ("200", b"abca", True, True)
+    assert len(world.reporter.mistakes) == 1
+
+
+def test_hop_by_hop_fields_are_reported():
+    world = World().run(app([b"x"], headers=[("Connection", "close"), ("Upgrade", "h2c"), ("X-A", "b")]))
+    assert world.outcome == ("200", b"x", True, True)
+    assert world.fields == {"X-A": "b", "Content-Length": "1"}
+    assert "Connection, Upgrade" in world.reporter.mistakes[0]
+
+
+# --- close() ---
+
+
+@pytest.mark.parametrize("result_class", [Result, InMemory])
+def test_an_error_in_close_is_told_and_nothing_more(result_class):
+    class Failing(result_class):
+        def close(self):
+            super().close()
+            raise BOOM
+
+    result = Failing(b"fine")
+    world = World().run(app(result))
+    assert world.outcome == ("200", b"fine", True, True)
+    assert world.reporter.errors == [BOOM]
+    assert result.closed == 1
+
+
+def test_close_is_called_even_where_iterating_is_impossible():
+    class Closing:
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+    result = Closing()
+    assert World().run(app(result)).status[:3] == "500"
+    assert result.closed == 1
+
+
+def test_a_generator_is_closed():
+    closed = []
+
+    def blocks():
+        try:
+            yield b"one"
+            yield b"two"
+        finally:
+            closed.append(True)
+
+    world = World(wire=Wire(breaks_at=2)).run(app(blocks()))
+    assert closed == [True]
+    assert world.exchange.aborted
+
+
+def test_close_that_is_no_function():
+    result = Result(b"x")
+    result.close = 1
+    assert World().run(app(result)).outcome == ("200", b"x", True, True)
+
+
+# --- a client that is gone ---
+
+
+def streamed(result):
+    return app(result), result
+
+
+def by_write(result):
+    def application(environ, start_response):
+        write = start_response("200 OK", TEXT)
+        write(b"one")
+        write(b"two")
+        return result
+
+    return application, result
+
+
+def hinting(world):
+    def application(environ, start_response):
+        world.exchange.early_hints([])
+        start_response("200 OK", TEXT)
+        return [b"x"]
+
+    return application
+
+
+@pytest.mark.parametrize("breaks_at", range(1, 8))
+@pytest.mark.parametrize("make", [streamed, by_write])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_client_that_leaves_at_any_time(breaks_at, make, full):
+    application, result = make(Result(b"three", b"four"))
+    wire = Wire(breaks_at=breaks_at, full=full)
+    world = World(wire=wire).run(application)
+    broken = wire.broken
+    exchange = world.exchange
+    assert exchange.aborted is broken
+    assert exchange.persistent is not broken
+    assert not exchange.failed
+    assert world.reporter.errors == []
+    called = make is streamed or breaks_at > (4 if full else 2)
+    assert result.closed == int(called)
+    assert (exchange.phase is Phase.DONE) is (not broken)
+    world.check()
+
+
+@pytest.mark.parametrize("application", [app([b"x"]), app([]), app(InMemory(b"x")), raiser, app(Result())])
+def test_a_client_that_has_left_before(application):
+    world = World(wire=Wire(breaks_at=1)).run(application)
+    assert world.wire.data == b""
+    assert world.exchange.aborted
+    assert world.exchange.failed is (application is raiser)
+    world.check()
+
+
+def test_a_client_that_leaves_before_early_hints():
+    world = World(wire=Wire(breaks_at=1))
+    world.run(hinting(world))
+    assert world.exchange.aborted
+    assert world.wire.data == b""
+    assert world.reporter.errors == []
+
+
+def test_an_application_that_swallows_the_disconnection():
+    def application(environ, start_response):
+        write = start_response("200 OK", TEXT)
+        for _ in range(5):
+            try:
+                write(b"x")
+            except Disconnected:
+                pass
+        return [b"y"]
+
+    world = World(wire=Wire(breaks_at=3)).run(application)
+    assert world.exchange.aborted
+    assert not world.exchange.persistent
+
+
+# --- an application that takes too long ---
+
+
+def expired_in(wire=None, method="GET"):
+    world = World(method, wire=wire)
+    answers = []
+
+    def expire():
+        answers.append(world.exchange.expire())
+
+    return world, answers, expire
+
+
+def check_expired(world, answers, *, started):
+    exchange = world.exchange
+    assert exchange.phase is Phase.EXPIRED
+    assert exchange.aborted
+    assert not exchange.persistent
+    if started:
+        assert answers == [b""]
+        assert not world.wire.data.endswith(b"0\r\n\r\n")
+    else:
+        assert answers[0].startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+        assert b"Connection: close\r\n" in answers[0]
+        assert exchange.status == "504 Gateway Timeout"
+        assert world.wire.data == b""
+    assert exchange.expire() is None
+    world.check()
+
+
+@pytest.mark.parametrize("make", [lambda: [b"late"], lambda: [], lambda: Result(b"late"), Result, lambda: InMemory(b"late")])
+@pytest.mark.parametrize("before", [True, False])
+def test_expired_during_the_call(make, before):
+    world, answers, expire = expired_in()
+    result = make()
+
+    def application(environ, start_response):
+        if not before:
+            expire()
+        start_response("200 OK", TEXT)
+        if before:
+            expire()
+        return result
+
+    world.run(application)
+    if not before:  # it has been recorded as what expire said
+        assert world.exchange.status == "504 Gateway Timeout"
+    check_expired(world, answers, started=False)
+    assert getattr(result, "closed", 1) == 1
+    assert world.reporter.errors == []
+
+
+def test_an_error_after_the_end_of_patience_is_reported_and_not_sent():
+    world, answers, expire = expired_in()
+
+    def application(environ, start_response):
+        expire()
+        raise BOOM
+
+    world.run(application)
+    check_expired(world, answers, started=False)
+    assert world.reporter.errors == [BOOM]
+
+
+@pytest.mark.parametrize("headers", [[], length(6), length(3), length(9)])
+def test_expired_between_blocks(headers):
+    world, answers, expire = expired_in()
+    result = Result(b"one", lambda: expire() or b"two", b"three")
+    world.run(app(result, headers=headers))
+    check_expired(world, answers, started=True)
+    assert world.body == b"one"
+    assert (result.pulled, result.closed) == (2, 1)
+    assert world.reporter.errors == []
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("result", [[b"one"], [], Result(b"one", b"two"), Result(), InMemory(b"one")])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_expired_while_something_is_sent(at, result, method):
+    """What is sent is on the wire; but whoever expired it has the last word on the connection."""
+    if isinstance(result, Result):
+        result = type(result)(*([b"one", b"two"][: at if result.blocks else 0]))
+    wire = Wire()
+    world, answers, expire = expired_in(wire, method)
+    wire.meanwhile = lambda: expire() if len(wire.sends) == at else None
+    world.run(app(result))
+    if answers:
+        assert answers == [b""]
+        assert world.exchange.phase is Phase.EXPIRED
+        assert world.exchange.aborted
+        assert not world.exchange.persistent
+    else:
+        assert world.exchange.phase is Phase.DONE
+        assert world.exchange.persistent
+    world.check()
+
+
+def test_expired_while_paused():
+    world, answers, expire = expired_in(Wire(full=True))
+    result = Result(b"one", b"two", b"three")
+    assert not world.exchange.run(app(result), {})
+    expire()
+    assert world.exchange.resume()
+    check_expired(world, answers, started=True)
+    assert (result.pulled, result.closed) == (2, 1)
+
+
+def test_expired_in_write():
+    world, answers, expire = expired_in()
+
+    def application(environ, start_response):
+        write = start_response("200 OK", TEXT)
+        write(b"one")
+        expire()
+        write(b"two")
+        return []
+
+    world.run(application)
+    check_expired(world, answers, started=True)
+    assert world.body == b"one"
+
+
+def test_expired_before_exc_info():
+    world, answers, expire = expired_in()
+
+    def application(environ, start_response):
+        start_response("200 OK", TEXT)
+        expire()
+        start_response("503 Late", [], (ValueError, BOOM, None))
+        return [b"late"]
+
+    world.run(application)
+    check_expired(world, answers, started=False)
+    assert world.reporter.errors == [BOOM]
+
+
+def test_too_late_to_expire():
+    world = World().run(app([b"x"]))
+    assert world.exchange.expire() is None
+    assert world.outcome == ("200", b"x", True, True)
+    world = World().run(raiser)
+    assert world.exchange.expire() is None
+    assert world.exchange.persistent
+
+
+def test_expired_hints_are_not_sent():
+    world, answers, expire = expired_in()
+    expire()
+    world.exchange.early_hints([("Link", "</a>")])
+    assert world.wire.data == b""
+
+
+def test_expiring_does_not_wait_for_close():
+    world, answers, expire = expired_in()
+    result = Result(b"x")
+    result.close = expire
+    world.run(app(result))
+    assert answers == [None]
+    assert world.outcome == ("200", b"x", True, True)

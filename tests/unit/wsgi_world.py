@@ -1,0 +1,188 @@
+"""A world for an exchange: a transport that records and may pause, break or let time pass; a reporter that remembers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from miniwsgi.daemon.http.response import ServerFields
+from miniwsgi.daemon.wsgi.exchange import Application, Disconnected, Exchange, Phase
+
+TEXT = [("Content-Type", "text/plain")]
+
+
+class Wire:
+    """The client's side. `breaks_at`: the number of the send that fails; `full`: every send asks for a pause;
+    `meanwhile`: called in each send, when the bytes are out."""
+
+    def __init__(self, *, breaks_at: int = 0, full: bool = False, meanwhile: Callable[[], object] | None = None) -> None:
+        self.sends: list[bytes] = []
+        self.files: list[tuple[int, int]] = []  # offset, count
+        self.waits = 0
+        self.breaks_at = breaks_at
+        self.broken = False
+        self.full = full
+        self.meanwhile = meanwhile
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.sends)
+
+    def send(self, data: bytes, /) -> bool:
+        assert type(data) is bytes
+        assert data, "an empty send"
+        self._count()
+        self.sends.append(data)
+        if self.meanwhile is not None:
+            self.meanwhile()
+        return self.full
+
+    def send_file(self, fd: int, offset: int, count: int, /) -> None:
+        self._count()
+        self.files.append((offset, count))
+        self.sends.append(os.pread(fd, count, offset))
+
+    def wait_writable(self) -> None:
+        self.waits += 1
+        self._count()
+
+    def _count(self) -> None:
+        self.broken = self.broken or self.breaks_at == 1
+        if self.broken:
+            raise Disconnected
+        self.breaks_at -= 1
+
+
+class Reporter:
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self.mistakes: list[str] = []
+
+    def exception(self, exchange: Exchange, error: BaseException) -> None:
+        self.errors.append(error)
+
+    def mistake(self, exchange: Exchange, what: str) -> None:
+        self.mistakes.append(what)
+
+
+class World:
+    """One exchange, and what came of it."""
+
+    def __init__(self, method: str = "GET", http11: bool = True, persistent: bool = True, wire: Wire | None = None) -> None:
+        self.wire = wire or Wire()
+        self.reporter = Reporter()
+        self.exchange = Exchange(self.wire, method, http11, persistent, ServerFields(""), self.reporter)
+        self.pauses = 0
+
+    def run(self, application: Application, environ: dict[str, Any] | None = None) -> World:
+        """To the end, however often it pauses."""
+        complete = self.exchange.run(application, environ or {})
+        while not complete:
+            self.pauses += 1
+            complete = self.exchange.resume()
+        return self
+
+    # --- what the client saw ---
+
+    @property
+    def status(self) -> str:
+        """Of the last head on the wire; "" if there is none."""
+        return self._heads()[-1].partition(b"\r\n")[0].removeprefix(b"HTTP/1.1 ").decode("latin-1") if self._heads() else ""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of the last head, Date left out."""
+        lines = self._heads()[-1].decode("latin-1").split("\r\n")[1:]
+        return {name: value for name, _, value in (line.partition(": ") for line in lines) if name != "Date"}
+
+    @property
+    def body(self) -> bytes:
+        """What follows the head, decoded as far as it goes."""
+        raw = self.wire.data.split(b"\r\n\r\n", len(self._heads()))[-1]
+        return self._chunks(raw)[0] if "Transfer-Encoding" in self.fields else raw
+
+    @property
+    def complete(self) -> bool:
+        """Whether a client can tell that it has the whole body."""
+        raw = self.wire.data.split(b"\r\n\r\n", len(self._heads()))[-1]
+        if "Transfer-Encoding" in self.fields:
+            return self._chunks(raw)[1]
+        length = self.fields.get("Content-Length")
+        return length is None or self.exchange.method == "HEAD" or len(raw) == int(length)
+
+    @property
+    def outcome(self) -> tuple[str, bytes, bool, bool]:
+        """Status, body, whether it is complete, whether the connection goes on."""
+        return self.status[:3], self.body, self.complete, self.exchange.persistent
+
+    def _heads(self) -> list[bytes]:
+        heads, rest = [], self.wire.data
+        while rest.startswith(b"HTTP/1.1 "):
+            head, _, rest = rest.partition(b"\r\n\r\n")
+            heads.append(head)
+            if not head.startswith(b"HTTP/1.1 1"):
+                break
+        return heads
+
+    @staticmethod
+    def _chunks(raw: bytes) -> tuple[bytes, bool]:
+        body = b""
+        while raw:
+            size, _, raw = raw.partition(b"\r\n")
+            length = int(size, 16)
+            if not length:
+                assert raw == b"\r\n"
+                return body, True
+            body += raw[:length]
+            assert raw[length : length + 2] == b"\r\n"
+            raw = raw[length + 2 :]
+        return body, False
+
+    def check(self) -> None:
+        """What must hold for every exchange that has ended."""
+        exchange = self.exchange
+        assert exchange._result is None
+        assert exchange._iterator is None
+        assert exchange.phase is not Phase.OPEN or exchange.aborted
+        assert not (exchange.aborted and exchange.persistent)
+        assert not self.wire.sends or self._heads()
+
+
+class Result:
+    """An iterable that records what is done with it; `blocks` may hold exceptions and callables."""
+
+    def __init__(self, *blocks: Any) -> None:
+        self.blocks = list(blocks)
+        self.pulled = 0
+        self.closed = 0
+
+    def __iter__(self) -> Result:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self.blocks:
+            raise StopIteration
+        self.pulled += 1
+        block = self.blocks.pop(0)
+        if isinstance(block, BaseException):
+            raise block
+        value: bytes = block() if callable(block) else block
+        return value
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def app(result: Any, status: str = "200 OK", headers: list[tuple[str, str]] | None = None) -> Application:
+    """An application that starts its response and returns `result`."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        start_response(status, TEXT if headers is None else headers)
+        return result
+
+    return application
+
+
+def length(size: int) -> list[tuple[str, str]]:
+    return [("Content-Length", str(size))]
