@@ -73,6 +73,7 @@ class Settings:
 
     # trust
     trusted: tuple[str, ...] = ()  # addresses or networks; "unix" for every Unix-socket peer
+    forwarded: bool = False  # the trusted set Forwarded instead of X-Forwarded-*
 
     # logs
     log_level: str = "info"

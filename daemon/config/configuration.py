@@ -334,6 +334,7 @@ def worker_settings(
         max_lifetime=config.recycle.max_lifetime,
         max_rss_bytes=config.recycle.max_rss,
         trusted=config.proxy.trusted,
+        forwarded=config.proxy.fields == "forwarded",
         log_level=config.log.level,
         log_format=config.log.format,
         log_file=config.log.file,

@@ -271,8 +271,14 @@ class Proxy:
     trusted: tuple[str, ...] = key(
         Many(Peer()),
         (),
-        'Addresses and networks of proxies whose X-Forwarded-* and Forwarded fields count; "unix" for every '
-        "peer on a Unix socket.",
+        'Addresses and networks of proxies whose word about the client counts; "unix" for every peer on a Unix '
+        "socket.",
+    )
+    fields: str = key(
+        Choice("x-forwarded", "forwarded"),
+        "x-forwarded",
+        "Which fields the trusted proxies set: X-Forwarded-For and X-Forwarded-Proto, or Forwarded (RFC 7239). The "
+        "other ones are not read: a proxy passes them on as a client sent them.",
     )
 
 

@@ -35,7 +35,7 @@ class Problem:
     def __str__(self) -> str:
         source = f" ({self.source})" if self.source else ""
         hint = f": {self.expected}" if self.expected else ""
-        value = "" if self.value is None else f" = {_shown(self.value)}"
+        value = "" if self.value is None else f" = {shown(self.value)}"
         match self.mistake:
             case Mistake.FILE:
                 return f"{self.source}{hint}"
@@ -48,7 +48,7 @@ class Problem:
         return f"{self.key}{value}: expected {self.expected}{source}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = quoted(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 

@@ -57,7 +57,7 @@ class Changes:
             wanted, override = self.turnover.plan.workers, None
         else:
             wanted = override = self.configured + event.by if event.to is None else event.to
-        if refusal := self._refusal(wanted):
+        if refusal := self.refusal(wanted):
             self.crew.actions.append(Refused(refusal))
             return
         running = self.ledger.open(Kind.SCALE)
@@ -146,7 +146,7 @@ class Changes:
 
     # --- inside ---
 
-    def _refusal(self, wanted: int) -> str:
+    def refusal(self, wanted: int) -> str:
         """Why there cannot be so many workers; "" if there can."""
         if wanted < 1:
             return "at least 1 worker is needed; to stop accepting, drain"

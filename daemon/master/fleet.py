@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.scoreboard import REQUESTS, Board
 
 from ..access_log import AccessLog
 from ..channel import Message
@@ -45,6 +46,7 @@ class Fleet:
         self.reaper = Reaper()
         self.launchers: dict[int, LauncherHandle] = {}
         self.workers: dict[int, WorkerHandle] = {}
+        self.log_level: str | None = None  # whatever is configured
         self._configurations = configurations
         self._log = log
         self._environ = environ
@@ -65,10 +67,15 @@ class Fleet:
             if worker is not None:
                 self._exited(worker.slot, pid, status)
 
-    def tell_workers(self, kind: str) -> None:
+    def tell_workers(self, kind: str, **fields: Any) -> None:
         """The same order for all."""
         for worker in self.workers.values():
-            worker.send(kind)
+            worker.send(kind, **fields)
+
+    def override_log_level(self, level: str | None, configured: str) -> None:
+        """Have all workers, and those to come, log at a level whatever is configured; None: as configured."""
+        self.log_level = level
+        self.tell_workers("log-level", level=level or configured)
 
     def reopen_access_log(self) -> None:
         """Raises OSError."""
@@ -105,6 +112,7 @@ class Fleet:
             scoreboard_fd=self.board.fd,
             journal=self._log.journal and config.log.file == "-",
         )
+        settings = replace(settings, log_level=self.log_level or settings.log_level)
         queues = _queues(prepared)
         launcher = self.launchers[order.generation] = LauncherHandle(
             order.generation,
@@ -112,7 +120,7 @@ class Fleet:
             listeners,
             settings,
             emit=self._heard_of_launcher,
-            on_fork=lambda slot, pid, fds: self._forked(slot, pid, fds, queues),
+            on_fork=lambda slot, pid, fds: self._forked(slot, pid, fds, queues, settings.log_level),
             on_exit=self._exited,
             on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
         )
@@ -152,8 +160,11 @@ class Fleet:
         if (launcher := self.launchers.get(order.generation)) is not None:
             launcher.fork(order.slot)
 
-    def _forked(self, slot: int, pid: int, fds: list[int], queues: dict[int, str]) -> None:
-        self.workers[slot] = WorkerHandle(slot, pid, fds, queues, self._heard, self._died)
+    def _forked(self, slot: int, pid: int, fds: list[int], queues: dict[int, str], log_level: str) -> None:
+        worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, self._heard, self._died)
+        worker.requests_before = self.board.slot(slot).cells[REQUESTS]
+        if self._log.level != log_level:  # changed since its launcher was told
+            worker.send("log-level", level=self._log.level)
         self._feed(ev.WorkerForked(slot, pid))
 
     def _heard(self, worker: WorkerHandle, message: Message) -> None:

@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import traceback
-from collections.abc import Callable
 
 from .. import __version__
 from ..config import Config, ReadConfig
@@ -20,6 +19,7 @@ from ..logs import ErrorLog, detect_journal
 from . import events as ev
 from .changes_on_disk import REMEDY, ChangeWatch
 from .configurations import Configurations, Prepared, socket_options
+from .control import SYSTEMD_NAME, Control, ControlSocket, open_control
 from .listeners import BindError, open_listeners
 from .master import Master
 from .process import (
@@ -54,6 +54,7 @@ def run(config: Config, reload_config: ReadConfig) -> int:
     environ = dict(os.environ)
     pid_file = PidFile(config.server.pid_file) if config.server.pid_file else None
     configurations: Configurations | None = None
+    control: ControlSocket | None = None
     status = EXIT_RUNTIME
     try:
         if config.server.umask is not None:
@@ -64,19 +65,20 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         listeners = open_listeners(config.server.bind, socket_options(config), passed=passed)
         configurations = Configurations(Prepared(config, tuple(listeners)), reload_config, passed)
         _warn_of_unused(log, config, passed)
+        control = open_control(config, passed, log)
         raise_descriptor_limit()
         drop_privileges(config.server.user, config.server.group)
         become_subreaper()
         set_title(config.app.target)
         python = f"{platform.python_implementation()} {platform.python_version()}"
         log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
-        status = asyncio.run(_supervise(configurations, log, Notifier(environ), environ))
+        status = asyncio.run(_supervise(configurations, control, log, Notifier(environ), environ))
     except (BindError, StartError) as error:
         log.error(str(error))
     except Exception as error:
         log.error(f"the master failed: {error!r}\n{traceback.format_exc()}")
     finally:
-        _clean_up(log, configurations, pid_file)
+        _clean_up(log, configurations, control, pid_file)
     log.info(f"stopped with status {status}")
     log.flush(FLUSH_SECONDS)
     return status
@@ -90,21 +92,28 @@ def _open_log(config: Config) -> ErrorLog:
 
 
 def _warn_of_unused(log: ErrorLog, config: Config, passed: dict[str, list[int]]) -> None:
-    unused = [name for name in passed if f"systemd:{name}" not in config.server.bind]
+    unused = [name for name in passed if f"systemd:{name}" not in config.server.bind and name != SYSTEMD_NAME]
     if unused:
         names = ", ".join(f"systemd:{name}" for name in unused)
         log.warning(f"systemd passed sockets that nothing listens on; name them in server.bind: {names}")
 
 
-async def _supervise(configurations: Configurations, log: ErrorLog, notifier: Notifier, environ: dict[str, str]) -> int:
+async def _supervise(
+    configurations: Configurations, place: ControlSocket, log: ErrorLog, notifier: Notifier, environ: dict[str, str]
+) -> int:
     master = Master(configurations, log, notifier, environ)
+    control = Control(master, place, log)
+    control.restore()
     _handle_signals(master)
     changes = _Changes(master)
     changes.watch(configurations.in_force.config)
     master.on_commit.append(changes.watch)
+    starting = asyncio.create_task(control.start())  # it begins when the master waits for the first time
     try:
         return await master.run()
     finally:
+        await starting
+        await control.stop()
         changes.stop()
 
 
@@ -162,12 +171,19 @@ class _Changes:
             pass  # the loop has ended
 
 
-def _clean_up(log: ErrorLog, configurations: Configurations | None, pid_file: PidFile | None) -> None:
+def _clean_up(
+    log: ErrorLog, configurations: Configurations | None, control: ControlSocket | None, pid_file: PidFile | None
+) -> None:
     """Whatever happened: no process, socket file or pid file of ours is left."""
     killed = end_children(LEFTOVER_SECONDS)
     if killed:
         log.warning(f"killed processes that were still running: {', '.join(map(str, killed))}")
     problems = configurations.close() if configurations is not None else []
+    if control is not None:
+        try:
+            control.close()
+        except OSError as error:
+            problems.append(f"{control.name} cannot be removed: {error.strerror}; the next start replaces it")
     if pid_file is not None:
         try:
             pid_file.remove()

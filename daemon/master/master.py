@@ -8,8 +8,8 @@ another. What takes time (reading the configuration, stack dumps) is a task, and
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 - nothing is imported later: the package may be replaced meanwhile
 import os
+import threading
 import time
 import traceback
 from collections import deque
@@ -27,6 +27,7 @@ from .fleet import LAST_WORDS_SECONDS, Fleet
 from .operations import Kind, Operation
 from .supervisor import Supervisor, SupervisorState
 from .systemd import Notifier
+from .threads import in_daemon_thread
 from .watch import ROUND_SECONDS, Watch, load
 
 WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
@@ -49,6 +50,7 @@ class Master:
         self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force)
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
+        self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
         self._watch = Watch(self.fleet.board)
         self._events: deque[ev.Event] = deque()
         self._handling = False
@@ -70,6 +72,7 @@ class Master:
             act.KillWorker: self.fleet.kill_worker,
             act.DumpStacks: self.fleet.dump_stacks,
             act.Serving: self._serving,
+            act.SetLogLevel: self._set_log_level,
             act.AnnounceStop: self._announce_stop,
             act.ShrinkBacklogs: self._shrink_backlogs,
             act.Exit: self._exit,
@@ -154,6 +157,8 @@ class Master:
             self._handling = False
         self._set_timer()
         self._show_status()
+        for call in self.on_handled:
+            call(event, actions)
         return actions
 
     def _carry_out(self, action: act.Action) -> None:
@@ -212,7 +217,7 @@ class Master:
 
     async def _read_configuration(self, generation: int) -> None:
         try:
-            prepared = await asyncio.to_thread(self.configurations.read)
+            prepared = await in_daemon_thread(self.configurations.read)
         except PrepareError as error:
             self.feed(ev.PrepareFailed(generation, str(error)))
             return
@@ -234,7 +239,7 @@ class Master:
             call(new)
 
     def _change_log(self, old: Config, new: Config) -> None:
-        self.log.level, self.log.format = new.log.level, new.log.format
+        self.log.level, self.log.format = self.fleet.log_level or new.log.level, new.log.format
         if new.log.file == old.log.file:
             return
         before = self.log.writer
@@ -245,7 +250,7 @@ class Master:
             return
         self.log.writer.notice = before.notice
         self.log.journal = new.log.file == "-" and detect_journal()
-        self._loop.run_in_executor(None, before.close, LAST_WORDS_SECONDS)
+        threading.Thread(target=before.close, args=(LAST_WORDS_SECONDS,), daemon=True).start()
 
     def _discard(self, order: act.DiscardGeneration) -> None:
         for problem in self.configurations.discard(order.generation):
@@ -261,6 +266,11 @@ class Master:
             how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"
             self.log.info(f"listening on {listener.url} ({how})")
         self.notifier.ready(self._status())
+
+    def _set_log_level(self, order: act.SetLogLevel) -> None:
+        configured = self.config.log.level
+        self.log.level = order.level or configured
+        self.fleet.override_log_level(order.level, configured)
 
     def _announce_stop(self, order: act.AnnounceStop) -> None:
         self.notifier.stopping(order.delay + order.graceful + STOP_MARGIN_SECONDS)

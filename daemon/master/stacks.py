@@ -15,6 +15,7 @@ import time
 
 STACK_SIGNAL = signal.SIGUSR2
 LIMIT_SECONDS = 2.0  # for the first line to come
+NO_STACKS = "no stacks: "  # how a text begins that says why there are none
 QUIET_SECONDS = 0.05  # a pause of this length ends the dump: it has no end mark
 
 _STATES = {"T": "stopped", "t": "traced", "D": "waiting inside the kernel", "Z": "ended"}
@@ -86,5 +87,5 @@ def _why_not(pid: int) -> str:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state = file.read().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return "no stacks: the process is gone"
-    return f"no stacks: the process does not answer; its state is {state} ({_STATES.get(state, 'running')})"
+        return f"{NO_STACKS}the process is gone"
+    return f"{NO_STACKS}the process does not answer; its state is {state} ({_STATES.get(state, 'running')})"

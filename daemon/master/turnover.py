@@ -184,6 +184,9 @@ class Turnover:
         crew, candidate = self.crew, self.candidate
         assert candidate is not None, self
         workers = crew.of(candidate.number)
+        if candidate.state is GenerationState.PREPARING:
+            self.give_up("its configuration could not be read in time (boot_timeout): a file or a name server hangs")
+            return
         reason = f"{candidate.name} had no worker ready in time (boot_timeout)"
         crew.kill_launcher(candidate, reason, stacks=not workers)
         for worker in workers:

@@ -58,8 +58,10 @@ class SocketFile:
         return (found.st_dev, found.st_ino) == (self.device, self.inode)
 
 
-def bind_path(path: str, backlog: int, mode: int, owner: str, group: str) -> tuple[socket.socket, SocketFile]:
-    """A listening socket at `path`. Raises BindError."""
+def bind_path(
+    path: str, backlog: int, mode: int, owner: str, group: str, *, keys: str = "socket_owner and socket_group"
+) -> tuple[socket.socket, SocketFile]:
+    """A listening socket at `path`; `keys` are where its access is configured, for errors. Raises BindError."""
     directory, name = os.path.split(path)
     try:
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -74,6 +76,8 @@ def bind_path(path: str, backlog: int, mode: int, owner: str, group: str) -> tup
         _lock(folder)  # of two daemons that start at once, the second must see the first
         _check_free(path)
         return _bind(path, f"{name}.{os.getpid()}", folder, backlog=backlog, access=(mode, owner, group))
+    except (OSError, LookupError) as error:
+        raise _explain(path, error, keys) from None
     finally:
         os.close(folder)
 
@@ -93,10 +97,10 @@ def _bind(
         sock.setblocking(False)
         found = os.lstat(scratch)
         os.rename(scratch, path)
-    except (OSError, LookupError) as error:
+    except (OSError, LookupError):
         sock.close()
         _unlink(scratch)
-        raise _explain(path, error) from None
+        raise
     return sock, SocketFile(path, found.st_dev, found.st_ino)
 
 
@@ -113,13 +117,11 @@ def _lock(folder: int) -> None:
 
 
 def _check_free(path: str) -> None:
-    """Raise BindError if there is something at the path that is not a stale socket."""
+    """Raise BindError if there is something at the path that is not a stale socket. Raises OSError."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise _explain(path, error) from None
     if not stat.S_ISSOCK(found.st_mode):
         raise _refusal(path, "there is something at that path that is no socket; remove it or take another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -130,7 +132,7 @@ def _check_free(path: str) -> None:
             return  # stale: its owner is gone
         except OSError as error:
             if error.errno in {errno.EACCES, errno.EPERM}:
-                raise _explain(path, error) from None
+                raise
     holder = path_holder(path)
     raise _refusal(path, f"{holder or 'another process'} listens on it; stop that or take another path")
 
@@ -151,14 +153,12 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _explain(path: str, error: OSError | LookupError) -> BindError:
+def _explain(path: str, error: OSError | LookupError, keys: str) -> BindError:
     if isinstance(error, LookupError):
-        return _refusal(path, f"{error.args[0]}; see socket_owner and socket_group")
+        return _refusal(path, f"{error.args[0]}; see {keys}")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         user = os.geteuid()
-        return _refusal(
-            path, f"{error.strerror} (as uid {user}); the directory, socket_owner and socket_group must allow it"
-        )
+        return _refusal(path, f"{error.strerror} (as uid {user}); the directory, {keys} must allow it")
     return _refusal(path, error.strerror or str(error))
 
 

@@ -36,6 +36,7 @@ class WorkerHandle:
         self.pid = pid
         self.queues = queues
         self.killed = False  # by the master
+        self.requests_before = 0  # that the slot had counted when this worker was forked
         self.answered: set[int] = set()  # threads whose request was answered in the application's place
         self.pidfd, control_fd, self._stack_fd = fds
         self._on_message = on_message

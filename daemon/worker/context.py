@@ -81,7 +81,7 @@ class Context:
             settings.body_max_bytes,
         )
         self.spool_directory = settings.spool_directory or None
-        self.proxy = Proxy(settings.trusted) if settings.trusted else None
+        self.proxy = Proxy(settings.trusted, forwarded=settings.forwarded) if settings.trusted else None
         self._environ = worker_environ(
             pool=settings.pool,
             slot=slot,

@@ -110,9 +110,10 @@ class Exchange:
             raise BadResponse("start_response was called twice, without exc_info")
         self._encoded = None
         encoded = Encoded(status, headers)
-        self.status = status
-        self.headers = headers
         self._encoded = encoded
+        if self.phase is _OPEN:  # else somebody has answered in the application's place: that is what is recorded
+            self.status = status
+            self.headers = headers
         if encoded.dropped:
             names = ", ".join(encoded.dropped)
             self._reporter.mistake(self, f"hop-by-hop response headers are the server's and were left out: {names}")
@@ -147,8 +148,8 @@ class Exchange:
                 self._close()
                 return True
             if isinstance(result, (list, tuple)) or getattr(result, "streaming", None) is False:
-                # A list with a close(), or Django's HttpResponse, which says that all of it is in memory: joining delays
-                # no block (PEP 3333, "Buffering and Streaming") and gives it a length.
+                # A list with a close(), or Django's HttpResponse, which says that all of it is in memory: joining it
+                # delays no block (PEP 3333, "Buffering and Streaming") and gives it a length.
                 self._send_whole(b"".join(result))
                 self._close()
                 return True

@@ -46,10 +46,10 @@ class FileWrapper:
 def _plain_file(filelike: Any) -> io.FileIO | io.BufferedReader | None:
     """The file of the operating system whose bytes `filelike.read` gives, unchanged and to their end; else None.
 
-    A fileno() says nothing: gzip.GzipFile has that of the compressed file. What counts is whose method `read` is; objects
-    that hand it on as it is (tempfile's, Django's) are looked through.
+    A fileno() says nothing: gzip.GzipFile has that of the compressed file. What counts is whose method `read` is;
+    objects that hand it on as it is (tempfile's, Django's) are looked through.
     """
     read = getattr(filelike, "read", None)
-    owner = getattr(getattr(read, "__wrapped__", read), "__self__", None)
+    owner: Any = getattr(getattr(read, "__wrapped__", read), "__self__", None)
     raw = owner.raw if type(owner) in {io.BufferedReader, io.BufferedRandom} else owner
     return owner if type(raw) is io.FileIO else None

@@ -37,6 +37,8 @@ class EmptyInput:
     def close(self) -> None:
         pass
 
+    flush = close
+
     def seek(self, offset: int, whence: int = 0, /) -> int:
         return 0
 

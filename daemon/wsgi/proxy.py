@@ -13,8 +13,13 @@ from typing import Any
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# forwarded-pair = token "=" value, where value is a token or a quoted string (RFC 7239 section 4)
-_PAIR = re.compile(r'\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^;,"\s]*)\s*')
+# forwarded-pair = token "=" value, where value is a token or a quoted string (RFC 7239 section 4), and what ends it:
+# ";" before the next pair, "," before the next element
+_PAIR = re.compile(
+    r'[ \t]*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^;,"\s]*)[ \t]*)?(;|,|\Z)',
+)
+# An address as proxies send it: bare, or with a port ("192.0.2.1:80", "[2001:db8::1]:80"; RFC 7239 section 6)
+_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::(?:[0-9]{1,5}|_[0-9A-Za-z._\-]+))?")
 
 
 class Proxy:
@@ -32,7 +37,7 @@ class Proxy:
         """`address` is a bare IP, or "" for a Unix socket."""
         if not address:
             return self._unix
-        return self._everyone or self._trusts(_parse(address))
+        return self._everyone or self._trusts(_parse(address.partition("%")[0]))  # the kernel's own scope is no matter
 
     def _trusts(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
@@ -60,25 +65,36 @@ class Proxy:
 
     @staticmethod
     def _read_forwarded(value: str) -> tuple[list[_Address | None], str]:
-        hops: list[_Address | None] = []
-        scheme = ""
-        for element in value.split(","):
-            pairs = {name.lower(): text.strip('"') for name, text in _PAIR.findall(element)}
-            if "for" in pairs:
-                hops.append(_parse(_bare(pairs["for"])))
-            scheme = pairs.get("proto", "").lower()
-        return hops, scheme
+        """Hops and the last one's scheme. What is not well-formed says nothing: a client may have begun a quotation in
+        the hope that its proxy's words end it."""
+        elements: list[dict[str, str]] = [{}]
+        at = 0
+        while at < len(value):
+            match = _PAIR.match(value, at)
+            if match is None or (match[1] and match[1].lower() in elements[-1]):
+                return [None], ""
+            at = match.end()
+            if match[1]:
+                elements[-1][match[1].lower()] = match[2].strip('"')
+            if match[3] == ",":
+                elements.append({})
+        elements = [element for element in elements if element]
+        hops = [_parse(_bare(element.get("for", ""))) for element in elements]
+        return hops, elements[-1].get("proto", "").lower() if elements else ""
 
 
 def _bare(hop: str) -> str:
-    """An address without its port: "[::1]:80" and "192.0.2.1:80" are both sent."""
+    """An address without its port; "" for what is none."""
     hop = hop.strip()
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+    if hop.count(":") > 1 and not hop.startswith("["):
+        return hop
+    match = _NODE.fullmatch(hop)
+    return (match[1] or match[2]) if match else ""
 
 
 def _parse(address: str) -> _Address | None:
+    if "%" in address:  # a scope means nothing elsewhere, and ipaddress takes any text for one
+        return None
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

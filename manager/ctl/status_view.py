@@ -50,9 +50,10 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
     if session.wide or _mishaps(status.requests):
         yield "requests", _counted(status.requests)
     yield "duration", _latency(status.duration)
-    yield "queue time", _latency(status.queue_time)
     if session.wide:
         yield "duration", _latency(status.duration_total, since_start=True)
+    yield "queue time", _latency(status.queue_time)
+    if session.wide:
         yield "queue time", _latency(status.queue_time_total, since_start=True)
         yield "started", f"{status.started_at.astimezone():%Y-%m-%d %H:%M:%S %z}"
         yield "log level", status.log_level

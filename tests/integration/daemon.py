@@ -54,8 +54,7 @@ class Daemon:
                 start_new_session=True,
             )
         try:
-            self.wait_for_notice("READY=1")  # one worker is
-            self.wait_for_log("start: done")  # all of them are
+            self.wait_for_notice("READY=1")
             self.processes()
         except BaseException:
             self.kill()

@@ -68,13 +68,27 @@ class Site:
 
     def daemon(self) -> Daemon:
         """A daemon that serves it, not yet started."""
-        return Daemon(self.directory, "-c", str(self.configuration))
+        return _Complete(self.directory, "-c", str(self.configuration))
 
     def _write(self, text: str) -> None:
         path = self.code / "version.py"
         _replace(path, text)
         when = next(self._clock)  # compiled files are told apart by whole seconds and size
         os.utime(path, (when, when))
+
+
+class _Complete(Daemon):
+    """READY=1 comes with the first worker; code that changes on disk may reach those that still boot."""
+
+    def __enter__(self) -> Daemon:
+        super().__enter__()
+        try:
+            self.wait_for_log("start: done")
+        except BaseException:
+            self.kill()
+            raise
+        self.processes()
+        return self
 
 
 def reload_with_new_code(site: Site) -> str:

@@ -14,6 +14,7 @@ from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
+LARGE = Limits()
 SMALL = Limits(request_line_bytes=100, field_bytes=200, fields=10, fields_bytes=600, body_max_bytes=1000)
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 EVERY_BOUNDARY_BYTES = 300  # longer cases are split at some boundaries only
@@ -45,7 +46,7 @@ class Case:
     data: bytes
     requests: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     status: int = 0  # of the error; 0 for none
-    limits: Limits = Limits()
+    limits: Limits = LARGE
     state: State = State.IDLE  # in the end; of no interest after an error
     early: bool = False  # the error does not wait for what would follow
 
@@ -65,7 +66,7 @@ def small(name: str, data: bytes, *requests: Mapping[str, Any], **checks: Any) -
     return Case(name, data, requests or (checks,), limits=SMALL)
 
 
-def refused(name: str, data: bytes, status: int = 400, *before: Mapping[str, Any], limits: Limits = Limits()) -> Case:
+def refused(name: str, data: bytes, status: int = 400, *before: Mapping[str, Any], limits: Limits = LARGE) -> Case:
     return Case(name, data, before, status, limits)
 
 

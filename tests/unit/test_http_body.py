@@ -10,11 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.http import body as body_module
-from miniwsgi.daemon.http.body import MAX_CHUNK_LINE_BYTES, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES, Chunked, Sized, Spool
+from miniwsgi.daemon.http.body import (
+    MAX_CHUNK_LINE_BYTES,
+    MAX_EXTENSION_BYTES,
+    MAX_TRAILER_BYTES,
+    Chunked,
+    Sized,
+    Spool,
+)
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
-from tests.unit.http_tables import END_CHUNK, chunk, chunked, post
+
+from tests.unit.http_tables import END_CHUNK, chunk, chunked, feed, post
 
 LONG = b"a" * (MAX_CHUNK_LINE_BYTES - 2)  # makes a line of the largest size behind "1;"
 
@@ -136,7 +144,9 @@ def test_sized_bodies_in_every_three_pieces(size):
 # --- where it is kept ---
 
 
-@pytest.mark.parametrize("pieces", [[b"a" * 10], [b"a" * 5, b"b" * 5], [b"a"] * 10, [b"a" * 600, b"b", b"c", b"d" * 600]])
+@pytest.mark.parametrize(
+    "pieces", [[b"a" * 10], [b"a" * 5, b"b" * 5], [b"a"] * 10, [b"a" * 600, b"b", b"c", b"d" * 600]]
+)
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_a_body_goes_to_disk_above_the_threshold(tmp_path, pieces, more):
     data = b"".join(pieces)
@@ -222,8 +232,7 @@ def test_a_full_disk_is_known_before_the_application_runs(monkeypatch, room, sen
     monkeypatch.setattr(body_module.tempfile, "TemporaryFile", lambda **kind: io.BufferedRandom(FullDisk(room)))
     connection = Connection(Limits(), body_memory_bytes=10)
     with pytest.raises(OSError, match="No space left"):
-        for i in range(0, len(sent), 1000):
-            connection.receive(sent[i : i + 1000])
+        feed((sent[i : i + 1000] for i in range(0, len(sent), 1000)), connection)
     assert connection.state is State.CLOSED
     assert connection.body is None
     connection.close()

@@ -24,7 +24,8 @@ LINES = [
 ]  # fmt: skip
 INTERESTING = [
     b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b"\0", b":", b": ", b"\x85", b"\xff", b"0", b"1", b",", b";", b'"',
-    b"\\", b"#", b"%", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Host: c\r\n", b"GET / HTTP/1.1\r\n",
+    b"\\", b"#", b"%", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Host: c\r\n",
+    b"GET / HTTP/1.1\r\n",
     b"HTTP/2.0", b"0\r\n\r\n", b"v" * 200,
 ]  # fmt: skip
 
@@ -104,7 +105,9 @@ def test_requests_do_not_depend_on_how_they_are_cut(data, seed):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.binary(max_size=300) | st.lists(st.sampled_from(INTERESTING), max_size=20).map(b"".join), st.integers(0, 2**32))
+@given(
+    st.binary(max_size=300) | st.lists(st.sampled_from(INTERESTING), max_size=20).map(b"".join), st.integers(0, 2**32)
+)
 def test_garbage_does_not_either(data, seed):
     compare(data, seed)
     compare(b"GET / HTTP/1.1\r\nHost: a\r\n" + data, seed)

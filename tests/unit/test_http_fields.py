@@ -73,7 +73,8 @@ FIELDS = [
     value(b"X-A: %41", "%41"),
     value(b"X-A: " + b"v" * 4000, "v" * 4000),
     served("60 fields", get(b"/", *(b"X-%d: %d" % (n, n) for n in range(60))), HTTP_X_59="59", HTTP_X_0="0"),
-    *(refused(f"0x{c:02x} in a value", get(b"/", b"X-A: b%cc" % c)) for c in (*range(9), 10, 11, 12, *range(13, 32), 127)),
+    *(refused(f"0x{c:02x} in a value", get(b"/", b"X-A: b%cc" % c))
+        for c in (*range(9), 10, 11, 12, *range(13, 32), 127)),
     refused("NUL at the end", get(b"/", b"X-A: b\0")),
     refused("NUL alone", get(b"/", b"X-A: \0")),
     # line ends and folding
@@ -115,14 +116,16 @@ FIELDS = [
     served("X-Forwarded-For", get(b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-For: 2.2.2.2"),
            HTTP_X_FORWARDED_FOR="1.1.1.1, 2.2.2.2"),
     served("fields of the last request are gone", get(b"/", b"X-A: b") + get(), {"HTTP_X_A": "b"}, {"HTTP_X_A": None}),
-    served("same names, other values", get(b"/", b"X-A: b") + get(b"/", b"X-A: c"), {"HTTP_X_A": "b"}, {"HTTP_X_A": "c"}),
+    served("same names, other values", get(b"/", b"X-A: b") + get(b"/", b"X-A: c"), {"HTTP_X_A": "b"},
+        {"HTTP_X_A": "c"}),
     served("same head, other line", get(b"/1", b"X-A: b") + get(b"/2", b"X-A: b"), {"path": "/1"}, {"path": "/2"}),
 ]  # fmt: skip
 
 HOSTS = [
     *(served(f"Host {text!r}", host(text), HTTP_HOST=text.decode()) for text in (
         b"example.org", b"example.org:8080", b"example.org:", b"EXAMPLE.org", b"example.org.", b"my_service:80",
-        b"127.0.0.1:80", b"[::1]", b"[2001:db8::1]:8080", b"[::ffff:192.0.2.1]", b"xn--bcher-kva.example", b"a%20b", b"")),
+        b"127.0.0.1:80", b"[::1]", b"[2001:db8::1]:8080", b"[::ffff:192.0.2.1]", b"xn--bcher-kva.example", b"a%20b",
+        b"")),
     served("white space around it", host(b" \ta\t "), HTTP_HOST="a"),
     served("behind other fields", request(b"GET / HTTP/1.1", b"X-A: b", b"Host: c"), HTTP_HOST="c"),
     served("lower case", request(b"GET / HTTP/1.1", b"host: c"), HTTP_HOST="c"),
@@ -157,10 +160,12 @@ CONNECTIONS = [
     served("1.0 closes", get10(), persistent=False),
     *(connection10(text, True) for text in (b" keep-alive", b"Keep-Alive", b" foo, keep-alive", b"KEEP-ALIVE,")),
     *(connection10(text, False) for text in (b" close", b" foo", b"", b" keep-alive, close", b" keepalive")),
-    served("1.0 kept alive, then 1.1", get10(b"/1", b"Connection: keep-alive") + get(b"/2"), {"path": "/1"}, {"path": "/2"}),
+    served("1.0 kept alive, then 1.1", get10(b"/1", b"Connection: keep-alive") + get(b"/2"), {"path": "/1"},
+        {"path": "/2"}),
     served("1.1, then 1.0", get(b"/1") + get10(b"/2") + get(b"/3"), {"path": "/1"}, {"path": "/2"}),
     served("1.1, then 1.0 with the same fields",
-           get(b"/1") + request(b"GET /2 HTTP/1.0", b"Host: a") + get(b"/3"), {"persistent": True}, {"persistent": False}),
+           get(b"/1") + request(b"GET /2 HTTP/1.0", b"Host: a") + get(b"/3"), {"persistent": True},
+               {"persistent": False}),
     served("1.0, then 1.1 with the same fields, which are not enough",
            get10(b"/", b"Connection: keep-alive") + get10(b"/", b"Connection: keep-alive"), {}, {}),
     refused("1.0 without Host, then 1.1 without",

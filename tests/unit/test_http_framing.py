@@ -76,7 +76,8 @@ LENGTHS = [
     served("in capitals", get(b"/", b"CONTENT-LENGTH: 5", body=BODY), body=BODY),
     served("in 1.0", get10(b"/", b"Content-Length: 5", body=BODY), body=BODY, persistent=False),
     *(refused(f"Content-Length {value[:20]!r}", length(value)) for value in (
-        b"+5", b"-1", b"-0", b"0_5", b"0x5", b"5.0", b"5e0", b"", b" \t ", b"1 2", b"five", b"5x", b"5;", b'"5"', b"5\0",
+        b"+5", b"-1", b"-0", b"0_5", b"0x5", b"5.0", b"5e0", b"", b" \t ", b"1 2", b"five", b"5x", b"5;", b'"5"',
+        b"5\0",
         b"\x0b5", b"\xa05", b"5\xa0", b"\x855", b"\xef\xbc\x95", b"\xb2", b"5, 6", b"5, 5", b"5,", b",5", b"5,5")),
     *(refused(f"Content-Length {value[:20]!r}", length(value), 413) for value in (
         b"99999999999999999999", b"18446744073709551621", b"4294967301", b"9" * 100, b"9" * 5000, b"104857601",
@@ -95,7 +96,8 @@ CODINGS = [
     served("chunked on GET", get(b"/", b"Transfer-Encoding: chunked", body=CHUNKS), body=BODY),
     served("name in capitals, no space", get(b"/", b"TRANSFER-ENCODING:chunked", body=CHUNKS), body=BODY),
     *(refused(f"Transfer-Encoding {value!r}", coding(value), 501)
-      for value in (b"gzip", b"gzip, chunked", b"xchunked", b"chunkedd", b"identity", b"identity, chunked", b"gzip,chunked")),
+      for value in (b"gzip", b"gzip, chunked", b"xchunked", b"chunkedd", b"identity", b"identity, chunked",
+          b"gzip,chunked")),
     refused("gzip and chunked in two fields", coding(b"gzip", b"chunked"), 501),
     *(refused(f"Transfer-Encoding {value!r}", coding(value)) for value in (
         b"chunked, gzip", b"chunked, identity", b"chunked, chunked", b"chunked,chunked", b"", b",", b", chunked",
@@ -107,7 +109,8 @@ CODINGS = [
     refused("in different case", get(b"/", b"Transfer-Encoding: chunked", b"transfer-encoding: chunked", body=CHUNKS)),
     refused("in 1.0", get10(b"/", b"Transfer-Encoding: chunked", body=CHUNKS)),
     refused("in 1.0, kept alive", get10(b"/", b"Transfer-Encoding: chunked", b"Connection: keep-alive", body=CHUNKS)),
-    *(refused(f"both, {value!r} first", get(b"/", b"Content-Length: " + value, b"Transfer-Encoding: chunked", body=CHUNKS))
+    *(refused(f"both, {value!r} first", get(b"/", b"Content-Length: " + value, b"Transfer-Encoding: chunked",
+        body=CHUNKS))
       for value in (b"5", b"0", b"%d" % len(CHUNKS), b"x", b"")),
     refused("both, chunked first", get(b"/", b"Transfer-Encoding: chunked", b"Content-Length: 5", body=CHUNKS)),
     refused("both with gzip", get(b"/", b"Content-Length: 5", b"Transfer-Encoding: gzip", body=BODY)),
@@ -118,7 +121,8 @@ CHUNKED = [
     served("one", chunked(HELLO, END_CHUNK), body=b"hello"),
     served("several", chunked(chunk(b"one"), chunk(b" "), chunk(b"two"), END_CHUNK), body=b"one two"),
     served("none but the last", chunked(END_CHUNK), body=b""),
-    served("of one byte each", chunked(*(chunk(b"%d" % (n % 10)) for n in range(30)), END_CHUNK), body=b"0123456789" * 3),
+    served("of one byte each", chunked(*(chunk(b"%d" % (n % 10)) for n in range(30)), END_CHUNK),
+        body=b"0123456789" * 3),
     served("data with CRLF", chunked(chunk(b"\r\n0\r\n\r\n"), END_CHUNK), body=b"\r\n0\r\n\r\n"),
     served("every byte", chunked(chunk(bytes(range(256))), END_CHUNK), body=bytes(range(256))),
     served("60 kB in one", chunked(chunk(b"z" * 60_000), END_CHUNK), body=b"z" * 60_000),
@@ -148,7 +152,8 @@ CHUNKED = [
     refused("bare CR at the end", chunked(HELLO, b"0\r\n\rX")),
     # extensions
     *(extension(text) for text in (
-        b";a=b", b";a", b";a=b;c;d=e", b';a="b c"', b';a="b;c"', b';a="b\\"c"', b' ; a = "b" ; c', b';a=""', b';a="\xe9"',
+        b";a=b", b";a", b";a=b;c;d=e", b';a="b c"', b';a="b;c"', b';a="b\\"c"', b' ; a = "b" ; c', b';a=""',
+        b';a="\xe9"',
         b";" + LONG_NAME)),
     served("on the last chunk", chunked(HELLO, b"0;a=b\r\n\r\n"), body=b"hello"),
     *(bad_extension(text) for text in (
@@ -187,7 +192,8 @@ LIMITS = [
     refused("one more of a name", get(b"/", *(b"X-A: v",) * 10), 431, limits=SMALL),
     refused("dropped fields count", get(b"/", *(b"X_A: v",) * 10), 431, limits=SMALL),
     small("all fields at the limit", get(b"/", *(b"X-%d: " % n + b"v" * 190 for n in range(2)), b"X: " + b"v" * 192)),
-    refused("all fields beyond it", get(b"/", *(b"X-%d: " % n + b"v" * 190 for n in range(2)), b"X: " + b"v" * 193), 431,
+    refused("all fields beyond it", get(b"/", *(b"X-%d: " % n + b"v" * 190 for n in range(2)), b"X: " + b"v" * 193),
+        431,
             limits=SMALL),
     early("fields without end", get(b"/", *(b"X-%d: " % n + b"v" * 190 for n in range(4)))[:-2], 431),
     early("a field without end", get(b"/", b"X-A: " + b"v" * 197)[:-4], 431),
@@ -219,7 +225,8 @@ SEQUENCES = [
     served("five", b"".join(get(b"/%d" % n) for n in range(5)), *({"path": f"/{n}"} for n in range(5))),
     served("different fields each", get(b"/1", b"X-A: b") + get(b"/2", b"X-C: d") + get(b"/3"), {"HTTP_X_A": "b"},
            {"HTTP_X_A": None, "HTTP_X_C": "d"}, {"HTTP_X_C": None}),
-    served("bodies between", post(b"abc") + post(b"defg") + get(b"/3"), {"body": b"abc"}, {"body": b"defg"}, {"body": b""}),
+    served("bodies between", post(b"abc") + post(b"defg") + get(b"/3"), {"body": b"abc"}, {"body": b"defg"},
+        {"body": b""}),
     served("the same body twice", post(b"abc") * 2, {"body": b"abc"}, {"body": b"abc"}),
     served("the same head, another body", post(b"abc") + post(b"def"), {"body": b"abc"}, {"body": b"def"}),
     served("chunked, then sized", chunked(HELLO, END_CHUNK) + post(b"abc"), {"body": b"hello"}, {"body": b"abc"}),

@@ -51,7 +51,8 @@ CASES = [
         for method in ("get", "Get", "HEAD", "PURGE", "VERSION-CONTROL", "X", "123", "TRACE", "!#$%&'*+-.^_`|~09azAZ")
     ),
     refused("empty method", line(b" / HTTP/1.1")),
-    *(refused(f"{bytes([c])!r} in the method", line(b"G%cT / HTTP/1.1" % c)) for c in b'\0\x0b\x7f\xc9"(),/:;<=>?@[\\]{}'),
+    *(refused(f"{bytes([c])!r} in the method", line(b"G%cT / HTTP/1.1" % c))
+        for c in b'\0\x0b\x7f\xc9"(),/:;<=>?@[\\]{}'),
     # separators
     refused("two spaces behind the method", line(b"GET  / HTTP/1.1")),
     refused("two spaces before the version", line(b"GET /  HTTP/1.1")),

@@ -1,4 +1,4 @@
-"""Heads of responses: framing, what may go on the wire, what is remembered (RFC 9110 sections 5, 6 and 15; RFC 9112)."""
+"""Heads of responses: framing, what may go on the wire, what is remembered (RFC 9110 sections 5, 6 and 15)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.http import response
 from miniwsgi.daemon.http.errors import REASONS
-from miniwsgi.daemon.http.response import BadResponse, Body, Encoded, ServerFields, early_hints, frame, http_date, refusal
+from miniwsgi.daemon.http.response import (
+    BadResponse,
+    Body,
+    Encoded,
+    ServerFields,
+    early_hints,
+    frame,
+    http_date,
+    refusal,
+)
 
 NONE, SIZED, CHUNKED, CLOSE = Body
 TE, CLOSES, KEEPS = b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive"
@@ -198,7 +207,7 @@ class Text(str):
     __str__ = __repr__ = lambda self: "shown"
 
 
-class Kind(str, enum.Enum):
+class Kind(str, enum.Enum):  # noqa: UP042 - it shows itself as "Kind.PLAIN"
     PLAIN = "text/plain"
 
 
@@ -211,7 +220,8 @@ class Kind(str, enum.Enum):
         [(b"X-A", "b")], [(1, "b")], [("X-A",)], [("X-A", "b", "c")], ["X-A: b"], [None], [1], [("X-A", ["b"])],
         [(["X-A"], "b")], [["X-A", 1]], [("Content-Length", "x")], [("Content-Length", "")], [("Content-Length", "-1")],
         [("Content-Length", "+1")], [("Content-Length", "1 ")], [("Content-Length", "\u0661")], [("Content-Length", 5)],
-        [("Content-Length", "1_0")], [("Content-Length", "9" * 5000)], [("Content-Length", "5"), ("content-length", "6")],
+        [("Content-Length", "1_0")], [("Content-Length", "9" * 5000)],
+        [("Content-Length", "5"), ("content-length", "6")],
     ],
 )  # fmt: skip
 def test_unfit_fields(headers):
@@ -225,7 +235,8 @@ def test_unfit_fields(headers):
 
 @pytest.mark.parametrize(
     "status",
-    ["", "OK", "20 OK", "2000 OK", "200", "200OK", " 200 OK", "200\tOK", "200 OK\n", "200 OK\r\nX: y", "200 \0", "099 A",
+    ["", "OK", "20 OK", "2000 OK", "200", "200OK", " 200 OK", "200\tOK", "200 OK\n", "200 OK\r\nX: y", "200 \0",
+    "099 A",
      "200 \u20ac", "\u0662\u0660\u0660 OK", "200 \x7f", b"200 OK", 200, None, ["200 OK"], {}],
 )  # fmt: skip
 def test_unfit_statuses(status):
@@ -276,10 +287,23 @@ def test_fields_that_are_alike_are_not_mixed_up():
 
 def test_set_cookie_stays_repeated():
     cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Set-Cookie", "a=1")]
-    assert Encoded("200 OK", cookies).parts[1:] == [b"Set-Cookie: a=1\r\n", b"Set-Cookie: b=2\r\n", b"Set-Cookie: a=1\r\n"]
+    assert Encoded("200 OK", cookies).parts[1:] == [
+        b"Set-Cookie: a=1\r\n",
+        b"Set-Cookie: b=2\r\n",
+        b"Set-Cookie: a=1\r\n",
+    ]
 
 
-HOPS = ["Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade"]
+HOPS = [
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Authenticate",
+    "Proxy-Connection",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+]
 
 
 @pytest.mark.parametrize("name", [*HOPS, "transfer-encoding", "CONNECTION"])

@@ -161,6 +161,24 @@ def test_a_reload_with_a_wrong_configuration_never_boots(world: World) -> None:
     assert not world.ordered(act.BootGeneration)
 
 
+def test_a_configuration_that_cannot_be_read_in_time_fails_the_reload(world: World) -> None:
+    operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    world.advance(61)
+    assert operation.state is OperationState.FAILED
+    assert "could not be read in time" in operation.error
+    assert not world.ordered(act.KillLauncher)
+
+
+def test_a_worker_that_breaks_while_it_serves_is_replaced_and_its_traceback_logged(world: World) -> None:
+    world.do(ev.WorkerFailed(1, "the worker itself failed", "Traceback"))
+    (line,) = world.logged("has failed: the worker itself failed", "error")
+    assert line.traceback == "Traceback"
+    world.settle()
+    world.advance(0.1)
+    world.settle()
+    assert world.ready() == 4
+
+
 def test_a_reload_whose_first_worker_is_late_fails_and_removes_it(world: World) -> None:
     operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
     world.happen("prepare", "boot", "fork 4")

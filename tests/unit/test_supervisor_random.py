@@ -6,7 +6,6 @@ every operation has its verdict, the crew is complete and of one generation, and
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.master import events as ev
@@ -140,7 +139,6 @@ def test_after_any_history_every_operation_has_ended_and_the_crew_is_complete(
 
 @histories
 @unhurried
-@pytest.mark.filterwarnings("error")
 def test_a_stop_after_any_history_leaves_nothing(workers: int, surge: int, preloaded: bool, steps: Steps) -> None:
     history = History(workers, surge, preloaded)
     world = history.world

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.wsgi.exchange import Phase
+
 from tests.unit.wsgi_world import TEXT, Result, Wire, World, app, length
 
 
@@ -200,7 +201,9 @@ def test_head_of_an_endless_generator_ends():
     assert "Transfer-Encoding" not in world.fields
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Not Modified")])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Not Modified")]
+)
 def test_one_block_is_enough_where_there_is_no_body(method, status):
     result = Result(b"", b"one", b"two", b"three")
     world = World(method).run(app(result, status, length(3) if method == "HEAD" else []))
@@ -253,7 +256,8 @@ def written(*blocks, result=(), headers=TEXT):
 
 @pytest.mark.parametrize(
     ("result", "body"),
-    [([], b"onetwo"), ([b"three"], b"onetwothree"), (Result(b"three", b"four"), b"onetwothreefour"), (Result(), b"onetwo"),
+    [([], b"onetwo"), ([b"three"], b"onetwothree"), (Result(b"three", b"four"), b"onetwothreefour"),
+    (Result(), b"onetwo"),
      (InMemory(b"three"), b"onetwothree"), ([b""], b"onetwo")],
 )  # fmt: skip
 def test_write_then_a_result(result, body):

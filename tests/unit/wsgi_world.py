@@ -1,4 +1,4 @@
-"""A world for an exchange: a transport that records and may pause, break or let time pass; a reporter that remembers."""
+"""A world for an exchange: a transport that records and may pause or break, a reporter that remembers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ class Wire:
     """The client's side. `breaks_at`: the number of the send that fails; `full`: every send asks for a pause;
     `meanwhile`: called in each send, when the bytes are out."""
 
-    def __init__(self, *, breaks_at: int = 0, full: bool = False, meanwhile: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, *, breaks_at: int = 0, full: bool = False, meanwhile: Callable[[], object] | None = None
+    ) -> None:
         self.sends: list[bytes] = []
         self.files: list[tuple[int, int]] = []  # offset, count
         self.waits = 0
@@ -42,6 +44,8 @@ class Wire:
         self._count()
         self.files.append((offset, count))
         self.sends.append(os.pread(fd, count, offset))
+        if self.meanwhile is not None:
+            self.meanwhile()
 
     def wait_writable(self) -> None:
         self.waits += 1
@@ -69,7 +73,9 @@ class Reporter:
 class World:
     """One exchange, and what came of it."""
 
-    def __init__(self, method: str = "GET", http11: bool = True, persistent: bool = True, wire: Wire | None = None) -> None:
+    def __init__(
+        self, method: str = "GET", http11: bool = True, persistent: bool = True, wire: Wire | None = None
+    ) -> None:
         self.wire = wire or Wire()
         self.reporter = Reporter()
         self.exchange = Exchange(self.wire, method, http11, persistent, ServerFields(""), self.reporter)
@@ -88,7 +94,11 @@ class World:
     @property
     def status(self) -> str:
         """Of the last head on the wire; "" if there is none."""
-        return self._heads()[-1].partition(b"\r\n")[0].removeprefix(b"HTTP/1.1 ").decode("latin-1") if self._heads() else ""
+        return (
+            self._heads()[-1].partition(b"\r\n")[0].removeprefix(b"HTTP/1.1 ").decode("latin-1")
+            if self._heads()
+            else ""
+        )
 
     @property
     def fields(self) -> dict[str, str]:

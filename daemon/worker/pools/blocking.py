@@ -34,8 +34,8 @@ class Caller(Connection):
     """A client's connection and its Transport; `thread` numbers the sub-slot of `slot` that shows its request."""
 
     __slots__ = (
-        "_context", "_crowded", "_orders", "_parting", "_progress", "_seen", "_slot", "_stage", "_thread",
-        "base", "environ", "exchange", "proxy", "requests", "since", "sock",
+        "_context", "_crowded", "_orders", "_progress", "_seen", "_slot", "_stage", "_thread",
+        "base", "environ", "exchange", "parting", "proxy", "requests", "since", "sock",
         "started_ns",
     )  # fmt: skip
 
@@ -67,7 +67,7 @@ class Caller(Connection):
         self.started_ns = 0
         self.since = time.monotonic()  # when the present state began
         self._stage = self.state
-        self._parting = False  # shut down for writing: what still comes is thrown away
+        self.parting = False  # shut down for writing: what still comes is thrown away
         self._seen = 0  # bytes of a body at the last look
         self._progress: Progress | None = None  # of the response that is sent
         context.slot.cells[scoreboard.ACCEPTED] += 1
@@ -124,13 +124,13 @@ class Caller(Connection):
 
     def converse(self) -> bool:
         """Take what has come and answer what is complete. True: the connection stays; False: it is closed."""
-        if self._parting:
+        if self.parting:
             return self._linger()
         try:
             complete = self._receive()
             while complete:
                 if not self._answer():
-                    return self._parting
+                    return self.parting
                 complete = self.advance() or self._receive()
         except (ProtocolError, OSError) as error:
             return self._refuse(error)
@@ -153,8 +153,8 @@ class Caller(Connection):
         """
         settings = self._context.settings
         waited = now - self.since
-        if self._parting or self.state is State.IDLE:
-            if waited < (LINGER_SECONDS if self._parting else idle_seconds) or self._has_spoken():
+        if self.parting or self.state is State.IDLE:
+            if waited < (LINGER_SECONDS if self.parting else idle_seconds) or self._has_spoken():
                 return False
             self.hang_up()
         elif self.state is State.HEAD:
@@ -171,7 +171,7 @@ class Caller(Connection):
         return True
 
     def _has_spoken(self) -> bool:
-        return not self._parting and input_waits(self.sock)
+        return not self.parting and input_waits(self.sock)
 
     def hang_up(self) -> None:
         """Close a connection that is not in the middle of anything."""
@@ -260,7 +260,7 @@ class Caller(Connection):
             self.hang_up()
             return False
         self._part()
-        return self._parting
+        return self.parting
 
     def _part(self) -> None:
         """Shut down for writing; the client's end is awaited a little while others are served (RFC 9112, 9.6)."""
@@ -271,7 +271,7 @@ class Caller(Connection):
         except OSError:
             self.hang_up()
         else:
-            self._parting = True
+            self.parting = True
 
     def _linger(self) -> bool:
         try:

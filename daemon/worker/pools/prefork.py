@@ -135,12 +135,16 @@ class PreforkPool:
 
     def _crowded(self) -> bool:
         """Whether another client has a connection, or waits to be accepted."""
-        return len(self._callers) > 1 or bool(self._queues.poll(0))
+        return self._waiting() > 1 or bool(self._queues.poll(0))
+
+    def _waiting(self) -> int:
+        """Connections on which a request may come."""
+        return sum(not caller.parting for caller in self._callers.values())
 
     def _look_at_time(self, now: float) -> None:
         settings = self._context.settings
         serving = not self._draining_since
-        alone = len(self._callers) == 1 and serving
+        alone = self._waiting() == 1 and serving
         for fd, caller in list(self._callers.items()):
             patience = settings.keep_alive_timeout if alone else settings.drain_idle
             if not caller.requests and serving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -64,24 +65,28 @@ class Feed(threading.Thread):
 
     def run(self) -> None:
         with Client(self._path, answer_seconds=ANSWER_SECONDS) as client:
-            due = time.monotonic()
+            sample_due = look_due = time.monotonic()
             while True:
                 try:
-                    order = self._orders.get(timeout=max(0.0, due - time.monotonic()))
+                    order = self._orders.get(timeout=max(0.0, look_due - time.monotonic()))
                 except Empty:
-                    self._look(client)
-                    due = time.monotonic() + (TRACK_SECONDS if self._tracked else self._interval)
+                    now = time.monotonic()
+                    sampled = now >= sample_due
+                    self._look(client, sampled=sampled)
+                    if sampled:
+                        sample_due = now + self._interval
+                    look_due = min(sample_due, now + TRACK_SECONDS) if self._tracked else sample_due
                     continue
                 if order is None:
                     return
                 self._carry_out(client, order)
-                due = time.monotonic()
+                look_due = time.monotonic()
 
-    def _look(self, client: Client) -> None:
+    def _look(self, client: Client, *, sampled: bool) -> None:
         try:
             for number in list(self._tracked):
                 self._follow(client.operation(number).value)
-            self._publish(Snapshot(client.status().value, client.workers().value.workers))
+            self._publish(Snapshot(client.status().value, client.workers().value.workers, sampled))
         except (TransportError, Refused) as error:
             self._tracked.clear()
             client.close()
@@ -113,4 +118,6 @@ class Feed(threading.Thread):
         failed = failure(operation)
         self._publish(Said(str(failed), bad=True))
         if operation.state == "failed":
-            self._publish(Shown(f"{name(operation)} failed", f"{failed}\n\n{operation.traceback}"))
+            self._publish(
+                Shown(f"{name(operation)} failed", f"{textwrap.fill(str(failed), 78)}\n\n{operation.traceback}")
+            )

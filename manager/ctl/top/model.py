@@ -18,6 +18,7 @@ class Snapshot:
 
     status: messages.Status
     workers: list[messages.Worker]
+    sampled: bool = True  # at its time; False: between two, because a change runs
 
 
 class Page(Enum):
@@ -81,8 +82,9 @@ class Model:
     def see(self, snapshot: Snapshot) -> None:
         """Called with each new snapshot."""
         self.snapshot, self.trouble = snapshot, ""
-        self.rates.append(snapshot.status.requests.rates.last_1s)
-        self.slowest.append(snapshot.status.duration.p99)
+        if snapshot.sampled:
+            self.rates.append(snapshot.status.requests.rates.last_1s)
+            self.slowest.append(snapshot.status.duration.p99)
         slots = [worker.slot for worker in snapshot.workers]
         if slots and self.selected not in slots:
             self.selected = min(slots, key=lambda slot: (abs(slot - self.selected), slot))

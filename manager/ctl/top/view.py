@@ -32,6 +32,8 @@ HELP = """\
  REQ/S  requests a second, over 10 s    RUN   requests that run
  WAIT   requests that wait for a thread CONN  open connections of clients
  CPU    of one CPU                      RUNNING  the oldest request, +others
+ errors: exceptions from the application   rejected: answered by the server, 4xx or 503
+ aborted: cut off by clients               timeouts: requests that took too long
 """
 
 
@@ -99,7 +101,8 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
     assert model.snapshot is not None
     status = model.snapshot.status
     generation = "" if status.generation is None else f"  generation {status.generation}"
-    title = f"{status.application}  {status.state}  up {text.age(status.uptime_seconds)}{generation}  pid {status.pid}"
+    state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
+    title = f"{status.application}  {state}{generation}  pid {status.pid}"
     requests, counts = status.requests, status.workers
     lines = [
         _bar(title, clock, width),
@@ -162,8 +165,8 @@ def _now(status: messages.Status) -> str:
     requests = status.requests
     return (
         f"run {requests.in_flight}  wait {requests.waiting}  conn {status.connections}   "
-        f"exceptions {requests.errors}  rejected {requests.rejected}  aborted {requests.aborted}  "
-        f"timed out {requests.timed_out}"
+        f"errors {requests.errors}  rejected {requests.rejected}  aborted {requests.aborted}  "
+        f"timeouts {requests.timed_out}"
     )
 
 
@@ -231,7 +234,7 @@ def _workers(model: Model, workers: Sequence[messages.Worker], lines: int, width
     heading = Text(style="bold underline")
     for name, columns in (*shown_columns, ("RUNNING", -8)):
         heading.append(" ")
-        heading.append(_fit(name, columns), "cyan" if name == order else "")
+        heading.append(_fit(name, columns), "reverse" if name == order else "")
     heading.truncate(width, pad=True)
     rows = lines - 1
     slots = [worker.slot for worker in workers]

@@ -1,0 +1,233 @@
+"""What the control API shows of a running daemon: status and workers, made anew for each who asks.
+
+Reads the supervisor's table, the scoreboard and the kernel's queues; changes nothing and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+from miniwsgi.daemon import __version__
+from miniwsgi.manager import messages as ms
+from miniwsgi.metrics import reading
+from miniwsgi.metrics import scoreboard as sb
+from miniwsgi.metrics.accept_queues import accept_queue
+from miniwsgi.metrics.sampling import Sample
+
+from .crew import Slot, Worker, WorkerState
+from .kept_scale import KeptScale
+from .listeners import BoundListener
+from .master import Master
+from .operations import Operation
+from .watch import load
+
+NANOSECONDS = 1e9
+RATE_SECONDS = 10.0  # of one worker
+
+
+class Overview:
+    """Views of `master`. Monotonic times become dates by the clock as it was when the daemon started."""
+
+    def __init__(self, master: Master, kept: KeptScale) -> None:
+        self._master = master
+        self._kept = kept
+        self._started = time.monotonic()
+        self._epoch = time.time() - self._started
+        self.history = reading.History(master.fleet.board, self._started)
+        self.last_reload: ms.LastReload | None = None
+
+    def __repr__(self) -> str:
+        return f"<Overview {self.history}>"
+
+    def date(self, monotonic: float) -> datetime:
+        """A time of the supervisor's clock."""
+        return datetime.fromtimestamp(self._epoch + monotonic, UTC)
+
+    # --- the daemon ---
+
+    def status(self, operations: Sequence[ms.Operation], role: ms.Role) -> ms.Status:
+        master, now = self._master, time.monotonic()
+        config, current = master.config, master.supervisor.turnover.current
+        total = reading.totals(master.fleet.board)
+        every, window = reading.durations(master.fleet.board.used()), self.history.window(now)
+        waited = reading.queue_times(master.fleet.board.used())
+        uptime = now - self._started
+        return ms.Status(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self.date(self._started),
+            uptime_seconds=round(uptime, 3),
+            state=cast("ms.DaemonState", master.supervisor.state.value),
+            generation=current.number if current is not None else None,
+            preloaded=current is not None and current.preloaded,
+            application=config.app.target,
+            pool=config.server.pool,
+            threads=config.server.threads,
+            log_level=cast("ms.LogLevelName", master.log.level),
+            workers=self._counts(),
+            listeners=[_listener(listener) for listener in master.configurations.in_force.listeners],
+            connections=total.connections,
+            requests=self._requests(total, now),
+            duration=_latency(window.durations, window.seconds),
+            duration_total=_latency(every, uptime),
+            queue_time=_latency(window.queue_times, window.seconds),
+            queue_time_total=_latency(waited, uptime),
+            last_reload=self.last_reload,
+            operations=list(operations),
+            persist_error=self._kept.error,
+            role=role,
+        )
+
+    def _counts(self) -> ms.WorkerCounts:
+        changes, crew = self._master.supervisor.changes, self._master.supervisor.crew
+        states = [worker.state for worker in crew.workers()]
+        board = self._master.fleet.board
+        return ms.WorkerCounts(
+            target=changes.target,
+            configured=changes.turnover.plan.workers,
+            override=changes.override,
+            persisted=changes.override is not None and changes.override == self._kept.value,
+            booting=states.count(WorkerState.FORKING) + states.count(WorkerState.BOOTING),
+            ready=states.count(WorkerState.READY),
+            busy=sum(load(board, worker.slot) > 0 for worker in crew.workers(WorkerState.READY)),
+            draining=states.count(WorkerState.DRAINING),
+            stuck=states.count(WorkerState.STUCK),
+        )
+
+    def _requests(self, total: reading.Totals, now: float) -> ms.RequestCounts:
+        board, rate = self._master.fleet.board, self.history.rate
+        return ms.RequestCounts(
+            total=total.requests,
+            rates=ms.Rates(
+                last_1s=_rounded(rate(now, 1)), last_10s=_rounded(rate(now, 10)), last_60s=_rounded(rate(now, 60))
+            ),
+            in_flight=sum(reading.running(slot) for slot in board.used()),
+            waiting=total.waiting,
+            errors=total.errors,
+            rejected=total.rejected,
+            aborted=total.aborted,
+            timed_out=total.timed_out,
+        )
+
+    # --- workers ---
+
+    def workers(self, samples: Mapping[int, Sample]) -> list[ms.Worker]:
+        """By slot: those with a worker, and those that wait for the next one."""
+        slots = [slot for slot in self._master.supervisor.crew.slots if slot.worker or slot.restart_at is not None]
+        return [self._worker(slot, samples) for slot in slots]
+
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._master.supervisor.crew.workers() if worker.pid]
+
+    def running(self, slot: int) -> list[ms.RunningRequest]:
+        """The requests that a slot's threads are inside."""
+        now = time.monotonic_ns()
+        return [
+            ms.RunningRequest(one.thread, one.method, one.path, round(max(0, now - one.started_ns) / NANOSECONDS, 3))
+            for one in self._master.fleet.board.slot(slot).running()
+        ]
+
+    def _worker(self, slot: Slot, samples: Mapping[int, Sample]) -> ms.Worker:
+        now, worker = time.monotonic(), slot.worker
+        cells = self._master.fleet.board.slot(slot.index).cells
+        handle = self._master.fleet.workers.get(slot.index)
+        sample = samples.get(worker.pid) if worker is not None and worker.pid else None
+        beat = cells[sb.HEARTBEAT] if handle is not None else 0
+        return ms.Worker(
+            slot=slot.index,
+            pid=worker.pid or None if worker is not None else None,
+            generation=worker.generation if worker is not None else None,
+            state=_state(worker),
+            reason=worker.leaving if worker is not None else "",
+            age_seconds=round(now - worker.forked_at, 3) if worker is not None else None,
+            in_state_seconds=round(now - worker.since, 3) if worker is not None else None,
+            next_in_seconds=round(max(0.0, slot.restart_at - now), 3) if slot.restart_at is not None else None,
+            heartbeat_age_seconds=round(max(0.0, now - beat / NANOSECONDS), 3) if beat else None,
+            requests=cells[sb.REQUESTS] - handle.requests_before if handle is not None else 0,
+            rate=_rounded(self.history.rate(now, RATE_SECONDS, slot.index)),
+            in_flight=self.running(slot.index),
+            waiting=cells[sb.WAITING],
+            connections=cells[sb.CONNECTIONS],
+            rss_bytes=sample.rss if sample is not None else None,
+            pss_bytes=sample.pss if sample is not None else None,
+            uss_bytes=sample.uss if sample is not None else None,
+            cpu_percent=sample.cpu_percent if sample is not None else None,
+            cpu_seconds=round(sample.cpu_seconds, 2) if sample is not None else None,
+            restarts=slot.restarts,
+            last_exit=slot.last_exit,
+        )
+
+    # --- operations ---
+
+    def operation(self, operation: Operation, uid: int | None, pid: int | None) -> ms.Operation:
+        """As the API has it; `uid` and `pid` are of the client that asked, if it was one."""
+        ended = operation.ended_at
+        seconds = (time.monotonic() if ended is None else ended) - operation.asked_at
+        return ms.Operation(
+            id=operation.id,
+            kind=cast("ms.OperationKind", operation.kind.value),
+            detail=operation.detail,
+            state=cast("ms.OperationState", operation.state.value),
+            who=operation.who,
+            uid=uid,
+            pid=pid,
+            asked_at=self.date(operation.asked_at),
+            started_at=self.date(operation.started_at) if operation.started_at is not None else None,
+            ended_at=self.date(ended) if ended is not None else None,
+            seconds=round(seconds, 3),
+            done=operation.done,
+            total=operation.total,
+            generation=operation.generation,
+            error=operation.error,
+            traceback=operation.traceback,
+        )
+
+    def note_reload(self, operation: Operation) -> None:
+        """A reload has its verdict."""
+        assert operation.ended_at is not None
+        self.last_reload = ms.LastReload(
+            operation=operation.id,
+            ended_at=self.date(operation.ended_at),
+            seconds=round(operation.ended_at - operation.asked_at, 3),
+            result=cast("ms.OperationState", operation.state.value),
+            error=operation.error,
+            generation=operation.generation,
+            who=operation.who,
+        )
+
+
+def _listener(listener: BoundListener) -> ms.ListenerStatus:
+    queue = accept_queue(listener.socket)
+    return ms.ListenerStatus(
+        address=listener.name,
+        url=listener.url,
+        unix=listener.unix,
+        queued=queue[0] if queue is not None else None,
+        queue_limit=queue[1] if queue is not None else None,
+    )
+
+
+def _state(worker: Worker | None) -> ms.WorkerState:
+    return cast("ms.WorkerState", worker.state.value) if worker is not None else "waiting"
+
+
+def _latency(buckets: Sequence[int], seconds: float) -> ms.Latency:
+    return ms.Latency(
+        window_seconds=round(seconds, 3),
+        count=sum(buckets),
+        p50=_precise(reading.quantile(buckets, 0.50)),
+        p95=_precise(reading.quantile(buckets, 0.95)),
+        p99=_precise(reading.quantile(buckets, 0.99)),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _precise(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
