@@ -48,7 +48,8 @@ def check(read: ReadConfig, text: str | None, current: Config) -> ms.ConfigRepor
         )
     stubborn = {problem.key for problem in reload_problems(current, config)}
     old, new = shown_values(current), shown_values(config)
-    changes, restart = [], []
+    changes: list[ms.ConfigChange] = []
+    restart: list[ms.ConfigChange] = []
     for path in differences(current, config):
         show = KEYS[path].kind.show
         change = ms.ConfigChange(path, show(old[path]), show(new[path]))

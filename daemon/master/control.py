@@ -118,7 +118,11 @@ class Control:
         self._kept = KeptScale(config.control.state_directory)
         self._managed = ManagedMaster(master, self._kept, aside)
         self._slow = SlowRequests(master, self._managed.chronicle)
-        granted: dict[ms.Role, tuple[str, ...]] = {"read": config.control.read, "operate": config.control.operate, "admin": config.control.admin}
+        granted: dict[ms.Role, tuple[str, ...]] = {
+            "read": config.control.read,
+            "operate": config.control.operate,
+            "admin": config.control.admin,
+        }
         access = Access(granted, aside, self._unknown)
         self._server = Server(Api(self._managed, access, self._denied), self._failed)
         self._timer: asyncio.TimerHandle | None = None

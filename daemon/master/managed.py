@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import msgspec
-
 from miniwsgi.manager import managed as mg
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.aside import Aside

@@ -61,7 +61,7 @@ class Overview:
             pid=os.getpid(),
             started_at=self.date(self._started),
             uptime_seconds=round(uptime, 3),
-            state=cast("ms.DaemonState", master.supervisor.state.value),
+            state=master.supervisor.state.value,
             generation=current.number if current is not None else None,
             preloaded=current is not None and current.preloaded,
             application=config.app.target,
@@ -169,9 +169,9 @@ class Overview:
         seconds = (time.monotonic() if ended is None else ended) - operation.asked_at
         return ms.Operation(
             id=operation.id,
-            kind=cast("ms.OperationKind", operation.kind.value),
+            kind=operation.kind.value,
             detail=operation.detail,
-            state=cast("ms.OperationState", operation.state.value),
+            state=operation.state.value,
             who=operation.who,
             uid=uid,
             pid=pid,
@@ -193,7 +193,7 @@ class Overview:
             operation=operation.id,
             ended_at=self.date(operation.ended_at),
             seconds=round(operation.ended_at - operation.asked_at, 3),
-            result=cast("ms.OperationState", operation.state.value),
+            result=operation.state.value,
             error=operation.error,
             generation=operation.generation,
             who=operation.who,
@@ -212,7 +212,7 @@ def _listener(listener: BoundListener) -> ms.ListenerStatus:
 
 
 def _state(worker: Worker | None) -> ms.WorkerState:
-    return cast("ms.WorkerState", worker.state.value) if worker is not None else "waiting"
+    return worker.state.value if worker is not None else "waiting"
 
 
 def _latency(buckets: Sequence[int], seconds: float) -> ms.Latency:

@@ -475,6 +475,7 @@ def test_every_setting_can_be_configured() -> None:
         "server.server_header": "x",
         "server.spool_directory": "/tmp",
         "proxy.trusted": "unix",
+        "proxy.fields": "forwarded",
         "log.level": "error",
         "log.format": "json",
         "log.file": "/x",

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
 
 from ...client import Client, messages
@@ -81,7 +82,10 @@ class Screen:
             while True:
                 self._suspended = False
                 with _keys_one_by_one(), Live(console=self._console, screen=True, auto_refresh=False) as live:
-                    self._turn(live)
+                    try:
+                        self._turn(live)
+                    finally:
+                        self._console.control(Control.home())  # tmux: a resized screen leaves no lines behind
                 if not self._suspended:
                     return
                 os.kill(os.getpid(), signal.SIGSTOP)  # Ctrl-Z, the terminal being as it was; goes on here with SIGCONT
