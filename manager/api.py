@@ -13,7 +13,7 @@ import msgspec
 from . import messages as ms
 from . import operations as ops
 from .auth import Access, Caller
-from .exchange import Answer, Refusal, Request, Stream, reason
+from .exchange import Answer, Refusal, Request, Stream, encoded, reason
 from .managed import Change, Drain, Managed, Reload, Restart, Stop, Undrain
 from .openapi import describe
 from .routes import Call, Entry, Handler, routes
@@ -59,7 +59,7 @@ class Api:
             operation=refusal.operation if isinstance(refusal, ops.Conflict) else None,
         )
         return Answer(
-            refusal.status, msgspec.json.encode(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403
+            refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403
         )
 
     async def _authorise(self, request: Request) -> Caller:
@@ -175,7 +175,7 @@ class Api:
 
 
 def _json(body: ms.Response) -> Answer:
-    return Answer(200, msgspec.json.encode(body), ms.JSON_TYPE)
+    return Answer(200, encoded(body), ms.JSON_TYPE)
 
 
 def _no_slot(slot: int) -> Refusal:

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
+import msgspec
+
+RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}  # by RFC 9110; Python 3.11 has the old names
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -70,6 +74,11 @@ class Refusal(Exception):
         self.fields = fields
 
 
+def encoded(body: object) -> bytes:
+    """JSON, with an end of line for those who read it in a terminal."""
+    return msgspec.json.encode(body) + b"\n"
+
+
 class Served(Protocol):
     """What a server serves."""
 
@@ -82,6 +91,8 @@ class Served(Protocol):
 
 def reason(status: int) -> str:
     """The status in words (RFC 9110, section 15)."""
+    if status in RENAMED:
+        return RENAMED[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:

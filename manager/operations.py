@@ -10,7 +10,7 @@ import msgspec
 
 from . import messages as ms
 from .auth import Caller
-from .exchange import Answer, Refusal
+from .exchange import Answer, Refusal, encoded
 from .managed import Change, ChangeRefused, Managed, Scale, SetLogLevel
 
 
@@ -39,7 +39,7 @@ async def carry_out(managed: Managed, change: Change, caller: Caller, wait: floa
 def answer(operation: ms.Operation) -> Answer:
     """The answer to a change: ended or not."""
     location = (("Location", f"{ms.API}/operations/{operation.id}"),)
-    return Answer(200 if operation.ended else 202, msgspec.json.encode(operation), ms.JSON_TYPE, location)
+    return Answer(200 if operation.ended else 202, encoded(operation), ms.JSON_TYPE, location)
 
 
 def scale(body: ms.ScaleRequest) -> Scale:

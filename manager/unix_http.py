@@ -200,11 +200,14 @@ class Connection:
             if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
                 raise TransportError(Trouble.FOREIGN, "it does not speak HTTP", heard=True)
             status, fields = int(rest[:3]), {}
-            while line := self._line(deadline, heard=True):
+            for _ in range(MOST_FIELDS):
+                line = self._line(deadline, heard=True)
+                if not line:
+                    break
                 name, _, value = line.partition(":")
                 fields[name.strip().lower()] = value.strip()
-                if len(fields) > MOST_FIELDS:
-                    raise TransportError(Trouble.FOREIGN, "an endless head", heard=True)
+            else:
+                raise TransportError(Trouble.FOREIGN, "an endless head", heard=True)
             if status >= 200:
                 return status, fields
 

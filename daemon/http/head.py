@@ -43,6 +43,8 @@ _KEPT_NAMES = 2048
 _KEPT_NAME_CHARS = 64
 _KEPT_HOSTS = 256
 _KEPT_HOST_CHARS = 255
+_KEPT_WISHES = 64
+_KEPT_WISH_CHARS = 64
 _MAX_LENGTH_DIGITS = 18
 
 
@@ -130,14 +132,16 @@ def _parse_request_line(line: bytes) -> RequestLine:
 
 
 class _Names(dict[str, str]):
-    """Field name as sent → meta-variable name, validated once. KeyError: look closer (invalid, or to be dropped)."""
+    """Field name as sent, with its colon → meta-variable name, validated once. KeyError: look closer at the line."""
 
-    def __missing__(self, name: str) -> str:
-        key = _meta_variable(name) if _NAME.fullmatch(name) else None
-        if key is None:
-            raise KeyError(name)
-        if len(name) <= _KEPT_NAME_CHARS and len(self) < _KEPT_NAMES:
-            self[name] = key
+    def __missing__(self, start: str) -> str:
+        name = start[:-1]
+        if start[-1:] != ":" or not _NAME.fullmatch(name) or (key := _meta_variable(name)) is None:
+            raise KeyError(start)
+        if len(start) <= _KEPT_NAME_CHARS:
+            if len(self) >= _KEPT_NAMES:
+                self.clear()
+            self[start] = key
         return key
 
 
@@ -160,20 +164,22 @@ def parse_fields(block: bytes, limits: Limits) -> dict[str, str]:
     """
     if not block:
         return {}
-    ends = block.count(b"\r\n")
-    if block.translate(None, _FIELD_BYTES) != b"\r\n" * ends:
-        raise ProtocolError(400, "control character, bare CR or bare LF in the head")
-    if ends >= limits.fields:
-        raise ProtocolError(431, f"more than {limits.fields} fields")
     text = block.decode("latin-1")
     lines = text.split("\r\n")
+    if block.translate(None, _FIELD_BYTES) != b"\r\n" * (len(lines) - 1):
+        raise ProtocolError(400, "control character, bare CR or bare LF in the head")
+    if len(lines) > limits.fields:
+        raise ProtocolError(431, f"more than {limits.fields} fields")
     if len(block) > limits.field_bytes and len(max(lines, key=len)) > limits.field_bytes:
         raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
-    # The usual case in one sweep: "Name: value" with a single space around nothing else to trim, each name once.
-    if not (":  " in text or " \r\n" in text or "\t" in text or text[-1] == " "):
+    # The usual case in one sweep: "Name: value", no tab to trim, each name once.
+    if "\t" not in text:
+        fields: dict[str, str] = {}
         try:
-            fields = {_names[name]: value for name, value in [line.split(": ", 1) for line in lines]}
-        except (KeyError, ValueError):
+            for line in lines:
+                start, _, value = line.partition(" ")
+                fields[_names[start]] = value.strip(" ")
+        except KeyError:
             pass
         else:
             if len(fields) == len(lines):
@@ -231,11 +237,15 @@ class Head:
         if host is None:
             if http11:
                 raise ProtocolError(400, "HTTP/1.1 without Host")
-        elif not _valid_host(host):
+        elif host not in _hosts and not _valid_host(host):
             raise ProtocolError(400, "invalid Host")
         self.length, self.chunked = _framing(fields, http11, limits)
-        tokens = _tokens(fields.get("HTTP_CONNECTION"))
-        self.persistent = "close" not in tokens and (http11 or "keep-alive" in tokens)
+        connection = fields.get("HTTP_CONNECTION")
+        if connection is None:
+            self.persistent = http11
+        else:
+            close, keep_alive = _wishes.get(connection) or _read_wishes(connection)
+            self.persistent = not close and (http11 or keep_alive)
         self.expects_continue = False
         expect = fields.get("HTTP_EXPECT")
         if expect is not None and http11:  # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored
@@ -277,16 +287,24 @@ def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int,
     return int(length), False
 
 
-def _tokens(value: str | None) -> frozenset[str]:
-    return frozenset(token.strip(" \t").lower() for token in value.split(",")) if value else frozenset()
+_wishes: dict[str, tuple[bool, bool]] = {}
+
+
+def _read_wishes(connection: str) -> tuple[bool, bool]:
+    """Whether a Connection field (RFC 9110 section 7.6.1) has the tokens close and keep-alive."""
+    tokens = {token.strip(" \t").lower() for token in connection.split(",")}
+    found = "close" in tokens, "keep-alive" in tokens
+    if len(connection) <= _KEPT_WISH_CHARS:
+        if len(_wishes) >= _KEPT_WISHES:
+            _wishes.clear()
+        _wishes[connection] = found
+    return found
 
 
 _hosts: set[str] = set()
 
 
 def _valid_host(host: str) -> bool:
-    if host in _hosts:
-        return True
     match = _HOST.fullmatch(host)
     if match is None:
         return False
@@ -295,6 +313,8 @@ def _valid_host(host: str) -> bool:
             ipaddress.IPv6Address(match["ipv6"])
         except ValueError:
             return False
-    if len(_hosts) < _KEPT_HOSTS and len(host) <= _KEPT_HOST_CHARS:
+    if len(host) <= _KEPT_HOST_CHARS:
+        if len(_hosts) >= _KEPT_HOSTS:
+            _hosts.clear()
         _hosts.add(host)
     return True

@@ -53,7 +53,7 @@ class Chronicle:
             act.BootGeneration: lambda order: self._of_generation("booting", order.generation, "its launcher boots"),
             act.CommitGeneration: lambda order: self._of_generation("serving", order.generation, "is in force"),
             act.RetireGeneration: lambda order: self._of_generation("retired", order.generation, "forks no more"),
-            act.DrainWorker: lambda order: self._of_slot("worker.draining", order.slot, f"drains: {order.reason}"),
+            act.DrainWorker: self._draining,
             act.FinishWorker: lambda order: self._of_slot("worker.draining", order.slot, "drains: stop"),
             act.KillWorker: lambda order: self._of_slot("worker.killed", order.slot, f"is killed: {order.reason}"),
             act.DumpStacks: lambda order: self._of_slot(
@@ -95,6 +95,11 @@ class Chronicle:
         worker = self._supervisor.crew.worker(event.slot)
         seconds = worker.since - worker.forked_at if worker is not None else None
         self._of_slot("worker.ready", event.slot, "is ready", seconds=seconds)
+
+    def _draining(self, order: act.DrainWorker) -> None:
+        worker = self._supervisor.crew.worker(order.slot)
+        why = worker.leaving if worker is not None else order.reason
+        self._of_slot("worker.draining", order.slot, f"drains: {why}")
 
     def _exited(self, event: ev.WorkerExited) -> None:
         slots = self._supervisor.crew.slots

@@ -46,6 +46,7 @@ def expire(
     except OSError:
         pass
     took = now - peer.started_ns
+    exchange.status = "504 Gateway Timeout"  # for the record, also if another one is on the wire
     context.slot.cells[scoreboard.TIMED_OUT] += 1
     context.record(peer, exchange, environ, took)
     request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"

@@ -125,9 +125,9 @@ class Exchange:
             self._transport.wait_writable()
 
     def early_hints(self, headers: Headers) -> None:
-        """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored once the head is sent. Raises BadResponse."""
+        """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored once the head is sent, and in HTTP/1.0. Raises BadResponse."""
         hints = early_hints(headers)
-        if self.phase is _OPEN:
+        if self.phase is _OPEN and self.http11:
             self._transport.send(hints)
 
     # --- the server's side ---
@@ -346,9 +346,9 @@ class Exchange:
 
     def _close(self) -> None:
         result, self._result, self._iterator = self._result, None, None
-        close = getattr(result, "close", None)
-        if close is not None:
-            try:
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
                 close()
-            except BaseException as error:  # the response is out: it can only be told
-                self._reporter.exception(self, error)
+        except BaseException as error:  # the response is out: it can only be told
+            self._reporter.exception(self, error)

@@ -32,21 +32,16 @@ def _value(value: messages.ConfigValue) -> str:
 def verdict(report: messages.ConfigReport, where: str, session: Session) -> list[str]:
     """What `config check` prints of a configuration that is valid."""
     found = [f"{text.clean(where)}: {session.styled('valid', fg='green')}"]
-    if report.changes:
-        found += ["", "A reload would change", *text.table(("", "NOW", "THEN"), _rows(report.changes))[1:]]
-    if report.restart:
-        found += ["", "Only a restart would change; a reload is refused", *_table(report.restart)]
+    for heading, changes in (
+        ("A reload would change", report.changes),
+        ("Only a restart would change; a reload is refused", report.restart),
+    ):
+        if changes:
+            found += ["", heading]
+            found += [text.clean(f"  {change.key} = {change.old} → {change.new}") for change in changes]
     if not report.changes and not report.restart:
         found.append("It is what is in force.")
     return found + [f"note: {text.clean(note)}" for note in report.notes]
-
-
-def _table(changes: list[messages.ConfigChange]) -> list[str]:
-    return text.table(("", "NOW", "THEN"), _rows(changes))[1:]
-
-
-def _rows(changes: list[messages.ConfigChange]) -> list[tuple[str, str, str]]:
-    return [("  " + change.key, change.old, "→ " + change.new) for change in changes]
 
 
 def difference(report: messages.ConfigReport, session: Session) -> list[str]:

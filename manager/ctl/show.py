@@ -354,7 +354,7 @@ def _entry(name: str, path: str) -> dict[str, Any] | None:
 @click.command(
     cls=ControlCommand,
     epilog=f"""\
-Examples, in the shell's start-up file:
+Start-up files:
   bash  eval "$(miniwsgictl completion bash)"
   zsh   eval "$(miniwsgictl completion zsh)"
   fish  miniwsgictl completion fish | source

@@ -102,7 +102,7 @@ def test_the_launcher_is_killed_while_broken_code_lies_on_disk(service: Service)
     service.write(HELLO.replace("v1", "v2"))
     daemon.wait_for_log("recover: done")
     settle(daemon, 2)
-    assert get(daemon).startswith("v2 ")
+    daemon.wait(lambda: get(daemon).startswith("v2 "), "the new code")
 
 
 @pytest.mark.parametrize("request_seconds", [0, 1])
@@ -152,7 +152,7 @@ def test_an_application_that_crashes_again_and_again_is_backed_off_and_the_maste
             get(daemon, "/exit?7")
         daemon.wait(lambda: not daemon.workers(), "the worker is gone", 5)
     for delay in ("0.1", "0.2", "0.4", "0.8"):
-        assert f"exited with status 7; the next one in {delay} s" in daemon.log()
+        daemon.wait_for_log(f"exited with status 7; the next one in {delay} s")
     daemon.wait(lambda: get_or_none(daemon) is not None, "it serves again")
 
 

@@ -201,7 +201,7 @@ def test_every_part_of_a_result_is_made_on_the_thread_that_was_called(site):
 
 
 def paused(site: Site):
-    """/paused gives 640 KiB at once, then waits at its own gate for the rest; /slow and /fast set how calls are made."""
+    """/paused gives 640 KiB, then waits at a gate of its own; /slow and /fast say whether calls are given away."""
     site.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)  # so that it is paused early
     application, gate = holding(site)
     rest, record = site.gate(), site.record
@@ -222,8 +222,7 @@ def paused(site: Site):
         EpollPool.__init__ = remember
 
     def result():
-        for _ in range(10):
-            yield BLOCK
+        yield 10 * BLOCK
         record.note("rest")
         rest.wait()
         yield b"end"

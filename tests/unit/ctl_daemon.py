@@ -5,10 +5,13 @@ One thread a connection. What it says is made of the API's own types, so that a 
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,7 +129,9 @@ def counts(**changed: Any) -> ms.WorkerCounts:
     return msgspec.structs.replace(found, **changed)
 
 
-def event(number: int, kind: ms.EventKind = "worker.ready", message: str = "worker 0 is ready", **more: Any) -> ms.Event:
+def event(
+    number: int, kind: ms.EventKind = "worker.ready", message: str = "worker 0 is ready", **more: Any
+) -> ms.Event:
     return ms.Event(id=number, at=T0 + timedelta(seconds=number), kind=kind, message=message, **more)
 
 
@@ -189,6 +194,10 @@ class FakeDaemon:
         for connection in self._open:
             connection.close()
         self.path.unlink(missing_ok=True)
+
+    def run(self, *arguments: str, terminal: bool = False, stdin: str = "") -> Result:
+        """`miniwsgictl` on this daemon."""
+        return run("--socket", str(self.path), *arguments, terminal=terminal, stdin=stdin)
 
     def bodies(self, method: str, target: str) -> list[Any]:
         """What was sent to a path, in order."""
@@ -261,3 +270,43 @@ def _response(said: Said) -> bytes:
     body = msgspec.json.encode(said)
     head = f"HTTP/1.1 {code} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
+
+
+# --- the tool --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run of `miniwsgictl` ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Terminal(io.StringIO):
+    """An output that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run(*arguments: str, terminal: bool = False, stdin: str = "") -> Result:
+    """`miniwsgictl ARGUMENTS` in this process. With `terminal`, standard output is one."""
+    from miniwsgi.manager.ctl.cli import commands
+
+    out, err = Terminal() if terminal else io.StringIO(), io.StringIO()
+    before = sys.stdin
+    sys.stdin = io.StringIO(stdin)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            commands.main(list(arguments), prog_name="miniwsgictl")
+    except SystemExit as end:
+        return Result(int(end.code or 0), out.getvalue(), err.getvalue())
+    finally:
+        sys.stdin = before
+    raise AssertionError("click exits")

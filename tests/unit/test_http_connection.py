@@ -349,21 +349,26 @@ def test_a_body_in_small_pieces_needs_little_more_than_its_size():
 
 
 def test_what_is_remembered_of_clients_is_bounded():
-    caches = (head_module._lines, head_module._names, head_module._hosts)
-    before = [cache.copy() for cache in caches]
+    """And what one client fills, others can still use."""
+    bounds = {"lines": "LINES", "names": "NAMES", "hosts": "HOSTS", "wishes": "WISHES"}
+    caches = {name: getattr(head_module, f"_{name}") for name in bounds}
+    before = {name: cache.copy() for name, cache in caches.items()}
     try:
         for n in range(3000):
-            feed([request(b"GET /%d HTTP/1.1" % n, b"Host: h%d" % n, b"X-%d: v" % n)])
-        feed([request(b"GET /" + b"p" * 5000 + b" HTTP/1.1", b"Host: " + b"h" * 5000, b"X" * 5000 + b": v")])
-        lines, names, hosts = caches
-        assert len(lines) <= head_module._KEPT_LINES
-        assert len(names) <= head_module._KEPT_NAMES
-        assert len(hosts) <= head_module._KEPT_HOSTS
-        assert max(map(len, lines)) <= head_module._KEPT_LINE_BYTES
-        assert max(map(len, names)) <= head_module._KEPT_NAME_CHARS
-        assert max(map(len, hosts)) < 1000
-        assert feed([NEXT])[0].path == "/next"
+            lines = [b"Host: h%d" % n, b"X-%d: v" % n, b"Connection: c%d" % n]
+            feed([request(b"GET /%d HTTP/1.1" % n, *lines)])
+            for name, bound in bounds.items():
+                assert 0 < len(caches[name]) <= getattr(head_module, f"_KEPT_{bound}")
+        lines = [b"Host: " + b"h" * 5000, b"X" * 5000 + b": v", b"Connection: " + b"c" * 5000]
+        feed([request(b"GET /" + b"p" * 5000 + b" HTTP/1.1", *lines)])
+        for cache in caches.values():
+            assert max(map(len, cache)) <= head_module._KEPT_LINE_BYTES
+        feed([request(b"GET /mine HTTP/1.1", b"Host: mine", b"X-Mine: v", b"Connection: mine")])
+        assert b"GET /mine HTTP/1.1" in head_module._lines
+        assert "X-Mine:" in head_module._names
+        assert "mine" in head_module._hosts
+        assert "mine" in head_module._wishes
     finally:
-        for cache, content in zip(caches, before, strict=True):
+        for name, cache in caches.items():
             cache.clear()
-            cache.update(content)
+            cache.update(before[name])

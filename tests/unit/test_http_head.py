@@ -98,7 +98,9 @@ def test_names_are_judged_the_same_when_they_are_known(name, known):
 def test_invalid_names_are_not_remembered():
     for block in (b"X A: b", b"X_B: b", b"Proxy: b"):
         outcome(parse_fields, block, LIMITS)
-    assert not {"X A", "X_B", "Proxy"} & set(head_module._names)
+    assert not {"X A:", "X_B:", "Proxy:"} & set(head_module._names)
+    parse_fields(b"X-C: b", LIMITS)
+    assert head_module._names["X-C:"] == "HTTP_X_C"
 
 
 def test_a_known_line_is_the_same_object():

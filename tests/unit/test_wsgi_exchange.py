@@ -376,6 +376,12 @@ def test_early_hints_behind_the_head_are_ignored():
     assert b" 103 " not in world.wire.data
 
 
+def test_http10_gets_no_early_hints():
+    world = World(http11=False)
+    world.exchange.early_hints(LINK)
+    assert world.wire.data == b""
+
+
 # --- anything ---
 
 

@@ -382,6 +382,17 @@ def test_a_generator_is_closed():
     assert world.exchange.aborted
 
 
+def test_a_close_that_cannot_even_be_looked_up():
+    class Hiding(list):
+        @property
+        def close(self):
+            raise BOOM
+
+    world = World().run(app(Hiding([b"fine"])))
+    assert world.outcome == ("200", b"fine", True, True)
+    assert world.reporter.errors == [BOOM]
+
+
 def test_close_that_is_no_function():
     result = Result(b"x")
     result.close = 1

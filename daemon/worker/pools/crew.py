@@ -7,8 +7,10 @@ The rules:
 3. A leader that lost its token finishes its request as any other thread would.
 4. Requests wait in `backlog`; a connection whose result is pulled in parts waits in its own thread's mailbox, because
    results belong to the thread that called the application.
-5. Whoever looks for work looks in its mailbox, at the seat, in the backlog, in this order, and parks only after it has
+5. Whoever looks for work looks at the seat, in its mailbox, in the backlog, in this order, and parks only after it has
    looked once more while it could already be seen as parked.
+6. A leader whose own mailbox is waiting while everybody is busy asks for relief: the next thread that is done becomes
+   its successor instead of taking from the backlog, and gets the loop from its hands.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from miniwsgi.metrics.scoreboard import T_START, Slot
 
@@ -50,7 +52,8 @@ class Member:
 class Crew:
     """`size` threads that run requests, and one more that keeps the loop. `lead` returns when the pool has ended
     (True) or the loop was lost (False); `work` runs one request of a peer; `lost` is told by the watcher whose request
-    cost its thread the loop, while nobody has it."""
+    cost its thread the loop, while nobody has it; `wake` ends the leader's waiting, soon after which it calls
+    `stand_up`; `broken` is told what a thread died of, and ends the process."""
 
     def __init__(
         self,
@@ -59,16 +62,23 @@ class Crew:
         lead: Callable[[Member], bool],
         work: Callable[[Member, Peer], None],
         lost: Callable[[Peer], None],
+        wake: Callable[[], None],
+        broken: Callable[[BaseException], NoReturn],
     ) -> None:
         self._slot = slot
         self._size = size
         self._lead = lead
         self._work = work
         self._lost = lost
+        self._wake = wake
+        self._broken = broken
         self.backlog: deque[Peer] = deque()
         self.members = [Member(0, slot)]
         self._parked: list[Member] = []
         self._seat: list[bool] = [True]
+        self._relief: list[bool] = []  # the leader asks for it
+        self._successors: list[Member] = []
+        self._hiring = threading.Lock()  # leader and watcher may both need another thread
         self._ended = False
         self.watching = False  # somebody looks how long calls last
         self._watch_gate = threading.Lock()
@@ -100,6 +110,28 @@ class Crew:
             return  # it will look when it has finished
         member.gate.release()
 
+    @property
+    def has_spare(self) -> bool:
+        """Whether a thread is there, or may be had, to take the loop."""
+        return bool(self._parked) or len(self.members) <= self._size
+
+    def seek_relief(self) -> None:
+        """The leader has results to go on with, and would leave the loop to nobody."""
+        if not self._relief:
+            self._relief.append(True)
+
+    def stand_up(self) -> bool:
+        """True if a successor has come: it leads now, and the caller does not."""
+        try:
+            successor = self._successors.pop()
+        except IndexError:
+            return False
+        self._relief.clear()  # that was the wish of the one who goes
+        successor.gate.release()
+        if self._successors:
+            self._wake()  # two calls of `wake` may have been one
+        return True
+
     def watch(self) -> None:
         """A call begins: see that somebody watches it."""
         if not self.watching:
@@ -113,36 +145,53 @@ class Crew:
     def end(self) -> None:
         """The pool has ended: let the parked go."""
         self._ended = True
-        while self._parked:
-            self._parked.pop().gate.release()
+        for waiting in (self._parked, self._successors):
+            while waiting:
+                waiting.pop().gate.release()
 
     # --- inside ---
 
     def _live(self, me: Member) -> None:
         while not self._ended:
-            if me.mailbox:
-                self._work(me, me.mailbox.popleft())
-                continue
-            try:
-                self._seat.pop()
-            except IndexError:
-                pass
-            else:
+            if self._takes_seat(me) or (not me.mailbox and self._succeeds(me)):
                 self.leader = me
                 if self._lead(me):
                     self.end()
-                    return
-                continue
-            try:
-                peer = self.backlog.popleft()
-            except IndexError:
-                self._park(me)
+            elif me.mailbox:
+                self._work(me, me.mailbox.popleft())
             else:
-                self._work(me, peer)
+                try:
+                    peer = self.backlog.popleft()
+                except IndexError:
+                    self._park(me)
+                else:
+                    self._work(me, peer)
+
+    def _takes_seat(self, me: Member) -> bool:
+        try:
+            self._seat.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _succeeds(self, me: Member) -> bool:
+        """Wait for the leader that asks for relief to stand up; True: `me` leads."""
+        if not self._relief:
+            return False
+        try:
+            self._relief.pop()
+        except IndexError:
+            return False
+        self._successors.append(me)
+        if self._ended:
+            return False
+        self._wake()
+        me.gate.acquire()
+        return not self._ended
 
     def _park(self, me: Member) -> None:
         self._parked.append(me)
-        if me.mailbox or self._seat or self.backlog or self._ended:  # rule 5: it came in between
+        if me.mailbox or self.backlog or self._ended:  # rule 5: it came in between
             try:
                 self._parked.remove(me)
             except ValueError:
@@ -156,11 +205,22 @@ class Crew:
         try:
             self._parked.pop().gate.release()
         except IndexError:
-            if len(self.members) <= self._size:
-                member = Member(len(self.members), self._slot)
-                self.members.append(member)
-                name = f"mw-thread-{member.number}"
-                threading.Thread(target=self._live, args=(member,), name=name, daemon=True).start()
+            self._hire()
+
+    def _hire(self) -> None:
+        with self._hiring:
+            if len(self.members) > self._size:
+                return  # all are busy: who finishes first will look
+            member = Member(len(self.members), self._slot)
+            self.members.append(member)
+        name = f"mw-thread-{member.number}"
+        threading.Thread(target=self._thread, args=(member,), name=name, daemon=True).start()
+
+    def _thread(self, me: Member) -> None:
+        try:
+            self._live(me)
+        except BaseException as error:
+            self._broken(error)
 
     def _watch(self) -> None:
         cells = self._slot.cells

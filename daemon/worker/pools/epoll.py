@@ -13,6 +13,7 @@ import select
 import socket
 import time
 from collections import deque
+from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
 
@@ -68,7 +69,7 @@ class EpollPool:
         self.outstanding = 0  # requests that other threads have, or that wait for one
         self._polling = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._crew = Crew(self.slot, settings.threads, self._lead, self._work, self._lost)
+        self._crew = Crew(self.slot, settings.threads, self._lead, self._work, self._lost, self._wake, self._broken)
         self._acceptor = Acceptor(self, context)
         self._sweep = Sweep(self, context)
         self._order_fds = orders.fds()
@@ -102,7 +103,9 @@ class EpollPool:
         timeout = 0.0
         while True:
             self._polling = True
-            events = poll(0 if returned or mailbox else timeout, EVENTS)
+            if returned or (mailbox and self._may_resume(me)):
+                timeout = 0.0
+            events = poll(timeout, EVENTS)
             self._polling = False
             now = time.monotonic_ns()
             cells[scoreboard.HEARTBEAT] = now
@@ -110,14 +113,15 @@ class EpollPool:
                 now = self._take_back(me, returned.popleft(), now)
                 if not now:
                     return False
-            while mailbox:
+            while mailbox and self._may_resume(me):
                 now = self._resume(me, mailbox.popleft(), now)
                 if not now:
                     return False
             for fd, _mask in events:
                 peer = peers.get(fd)
                 if peer is None:
-                    self._other(fd, now)
+                    if self._other(fd, now):
+                        return False
                     continue
                 hold = peer.hold
                 if hold is _WATCHED:
@@ -286,12 +290,15 @@ class EpollPool:
     def _hand_over(self, peer: Peer, now: int) -> None:
         peer.hold = _HELD
         peer.started_ns = now
-        self.outstanding += 1
-        cells = self.slot.cells
-        cells[scoreboard.HANDED_OVER] += 1
-        cells[scoreboard.BUSY_THREADS] = min(self.outstanding, self.threads)
-        cells[scoreboard.WAITING] = max(0, self.outstanding - self.threads)
+        self._count_outstanding(1)
+        self.slot.cells[scoreboard.HANDED_OVER] += 1
         self._crew.give(peer)
+
+    def _count_outstanding(self, change: int) -> None:
+        self.outstanding = outstanding = self.outstanding + change
+        cells = self.slot.cells
+        cells[scoreboard.BUSY_THREADS] = min(outstanding, self.threads)
+        cells[scoreboard.WAITING] = max(0, outstanding - self.threads)
 
     def _work(self, me: Member, peer: Peer) -> None:
         """Run one request, or go on with a result, away from the loop."""
@@ -307,10 +314,15 @@ class EpollPool:
 
     def _go_on(self, me: Member, peer: Peer) -> bool:
         """Pull more of a result, on the thread that called the application for it."""
-        exchange = peer.exchange
+        exchange, line = peer.exchange, peer.line
         assert exchange is not None
+        assert line is not None
         me.peer = peer
-        self.slot.cells[me.cell + _T_STATE] = 1
+        slot = self.slot
+        start = (me.cell + _T_TEXT) * 8
+        slot.memory[start : start + len(line.text)] = line.text
+        slot.cells[me.cell + _T_START] = time.monotonic_ns()  # while its client was reading, it ran nothing
+        slot.cells[me.cell + _T_STATE] = 1
         if peer.gone:
             exchange.abandon()
             return True
@@ -325,14 +337,14 @@ class EpollPool:
         self.returned.append(peer)
         if self._polling:
             self._polling = False
-            os.eventfd_write(self._wake_fd, 1)
+            self._wake()
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
 
     def _take_back(self, me: Member, peer: Peer, now: int) -> int:
         """A connection that another thread gives back; as `_serve`."""
-        self.outstanding -= 1
-        cells = self.slot.cells
-        cells[scoreboard.BUSY_THREADS] = min(self.outstanding, self.threads)
-        cells[scoreboard.WAITING] = max(0, self.outstanding - self.threads)
+        self._count_outstanding(-1)
         exchange = peer.exchange
         assert exchange is not None
         self._judge(peer.blocked_ns)
@@ -360,8 +372,15 @@ class EpollPool:
     def _lost(self, peer: Peer) -> None:
         """Called by the watcher, which has taken the loop from the thread that runs `peer` and not yet given it on."""
         peer.hold = _HELD
-        self.outstanding += 1
+        self._count_outstanding(1)
         self.slot.cells[scoreboard.TAKEN_OVER] += 1
+
+    def _broken(self, error: BaseException) -> NoReturn:
+        """Called by a thread that fails where nothing should: its connection, or the loop, would be lost for ever."""
+        import traceback
+
+        self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
+        self.context.leave_at_once(1)
 
     # --- everything but requests ---
 
@@ -381,7 +400,9 @@ class EpollPool:
 
     def drop(self, peer: Peer) -> None:
         """Close a connection that nobody holds."""
-        del self.peers[peer.sock.fileno()]
+        fd = peer.sock.fileno()
+        del self.peers[fd]
+        self.epoll.unregister(fd)  # closing does not, while a process that the application has forked has a copy
         peer.discard()
         peer.close()
         peer.sock.close()
@@ -474,7 +495,9 @@ class EpollPool:
 
     def _resume(self, me: Member, peer: Peer, now: int) -> int:
         """Go on with a result that belongs to the thread that leads; as `_serve`."""
-        self.outstanding -= 1
+        self._count_outstanding(-1)
+        if self.threads > 1 and not self._crew.watching:
+            self._crew.watch()
         me.calls.append(peer)
         complete = self._go_on(me, peer)
         try:
@@ -496,10 +519,17 @@ class EpollPool:
             return self._serve(me, peer, now)
         return now
 
+    def _may_resume(self, me: Member) -> bool:
+        """Whether the leader may go on with results of its own: not if nobody is left to take the loop from it."""
+        if self.outstanding - len(me.mailbox) < self.threads or self._crew.has_spare:
+            return True
+        self._crew.seek_relief()
+        return False
+
     def wake_owner(self, peer: Peer) -> None:
         """Have the thread that owns an unfinished result go on with it, or close it if the client is gone."""
         peer.hold = _HELD
-        self.outstanding += 1
+        self._count_outstanding(1)
         self._crew.post(peer)
 
     def _await_reader(self, peer: Peer, now: int) -> None:
@@ -519,13 +549,15 @@ class EpollPool:
         else:
             self.wake_owner(peer)  # close() of a result belongs to the thread that called the application
 
-    def _other(self, fd: int, now: int) -> None:
+    def _other(self, fd: int, now: int) -> bool:
+        """Something that is no client's; True: another thread leads from here on."""
         if fd == self._wake_fd:
             try:
                 os.eventfd_read(fd)
             except BlockingIOError:
                 pass
-        elif fd in self._order_fds:
+            return self._crew.stand_up()
+        if fd in self._order_fds:
             self.orders.read()
             if self.orders.deaf:
                 for gone in self._order_fds:
@@ -534,6 +566,7 @@ class EpollPool:
                 self._order_fds = self.orders.fds()
         else:
             self._acceptor.accept(fd, now)
+        return False
 
     def _check_running(self, now: int) -> None:
         """Answer for requests that exceed `request_timeout`."""
@@ -543,12 +576,11 @@ class EpollPool:
         cells = self.slot.cells
         for member in self._crew.members:
             peer = member.peer
-            if peer is None or not cells[member.cell + _T_STATE]:
+            exchange = peer.exchange if peer is not None else None  # before its state and start: see `_begin`
+            if peer is None or exchange is None or not cells[member.cell + _T_STATE]:
                 continue
             if now - cells[member.cell + _T_START] > limit * NANOSECONDS:
-                exchange = peer.exchange
-                if exchange is not None:
-                    expire(self.context, self.orders, peer, exchange, peer.environ, member.number, now)
+                expire(self.context, self.orders, peer, exchange, peer.environ, member.number, now)
 
     def _ended(self, now: int) -> bool:
         """While the duty is not to serve: go on towards the end; True when it is reached."""

@@ -85,7 +85,7 @@ class Screen:
                     try:
                         self._turn(live)
                     finally:
-                        self._console.control(Control.home())  # tmux: a resized screen leaves no lines behind
+                        self._console.control(Control.clear(), Control.home())  # tmux keeps lines of a resized screen
                 if not self._suspended:
                     return
                 os.kill(os.getpid(), signal.SIGSTOP)  # Ctrl-Z, the terminal being as it was; goes on here with SIGCONT

@@ -118,6 +118,5 @@ class Feed(threading.Thread):
         failed = failure(operation)
         self._publish(Said(str(failed), bad=True))
         if operation.state == "failed":
-            self._publish(
-                Shown(f"{name(operation)} failed", f"{textwrap.fill(str(failed), 78)}\n\n{operation.traceback}")
-            )
+            said = textwrap.fill(str(failed), 78)
+            self._publish(Shown(f"{name(operation)} failed", f"{said}\n\n{operation.traceback}"))

@@ -1,0 +1,320 @@
+"""The crew's rules: one leader at a time, no work forgotten, no thread too many; each order of each race is forced."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+
+import pytest
+from miniwsgi.daemon.worker.pools import crew as crew_module
+from miniwsgi.daemon.worker.pools.crew import Crew, Member
+
+from .crew_pool import PATIENCE, Pool, Task, wait_for
+
+
+def nothing() -> None:
+    pass
+
+
+class Held:
+    """A call that lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.free = threading.Event()
+        self.over = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.free.wait(PATIENCE)
+        self.over.set()
+
+    def let_go(self) -> None:
+        self.free.set()
+
+
+def test_what_is_fast_stays_with_the_leader(monkeypatch):
+    monkeypatch.setattr(crew_module, "_WATCH_NS", 10**9)
+    with Pool(4) as pool:
+        tasks = [pool.do(nothing) for _ in range(100)]
+        wait_for(lambda: all(task.done for task in tasks))
+        assert {tuple(task.threads) for task in tasks} == {(0,)}
+        assert len(pool.crew.members) == 1
+
+
+def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else():
+    with Pool(4) as pool:
+        held = Held()
+        slow = pool.do(held)
+        assert held.begun.wait(PATIENCE)
+        other = pool.do(nothing)
+        wait_for(lambda: other.done)
+        assert not slow.done
+        assert other.threads != slow.threads
+        held.let_go()
+        wait_for(lambda: slow.done)
+        assert slow.runs == 1
+
+
+def test_a_leader_that_is_faster_than_the_watcher_keeps_the_loop(monkeypatch):
+    """The watcher has found a call that lasts; before it takes the token the call ends."""
+    held, decided = Held(), threading.Event()
+    original = Crew._take_over
+
+    def late(crew, leader):
+        decided.set()
+        held.let_go()
+        wait_for(lambda: not leader.calls)
+        original(crew, leader)
+
+    monkeypatch.setattr(Crew, "_take_over", late)
+    with Pool(4) as pool:
+        slow = pool.do(held)
+        assert decided.wait(PATIENCE)
+        wait_for(lambda: slow.done)
+        after = pool.do(nothing)
+        wait_for(lambda: after.done)
+        assert pool.losses == 0
+        assert after.threads == slow.threads
+
+
+@pytest.mark.parametrize("stage", ["before it is told", "before the seat is free", "before another is roused"])
+def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypatch, stage):
+    """The watcher has the token; the call ends, and its thread looks for work, before the watcher is through."""
+    held = Held()
+
+    def let_it_end(crew):
+        held.let_go()
+        assert held.over.wait(PATIENCE)
+        # Its thread has looked everywhere and parked, or, if the seat is free, leads again.
+        wait_for(lambda: crew._parked or not crew._seat)
+
+    with Pool(4) as pool:
+        lost, rouse = pool.crew._lost, pool.crew._rouse
+
+        def slow_lost(task):
+            if stage == "before it is told":
+                let_it_end(pool.crew)
+            lost(task)
+            if stage == "before the seat is free":
+                let_it_end(pool.crew)
+
+        def slow_rouse():
+            if stage == "before another is roused" and not held.over.is_set():
+                held.let_go()
+                wait_for(lambda: pool.leading)
+            rouse()
+
+        monkeypatch.setattr(pool.crew, "_lost", slow_lost)
+        monkeypatch.setattr(pool.crew, "_rouse", slow_rouse)
+        slow = pool.do(held)
+        wait_for(lambda: slow.done)
+        rest = [pool.do(nothing, give=bool(number % 2)) for number in range(10)]
+        wait_for(lambda: all(task.done for task in rest), f"{pool.crew}")
+        assert pool.losses == 1
+        assert slow.runs == 1
+
+
+def test_two_who_hire_at_once_do_not_hire_the_same(monkeypatch):
+    """The leader gives work away while the watcher looks for its successor."""
+    entered = threading.Barrier(2)
+
+    class SlowMember(Member):
+        __slots__ = ()
+
+        def __init__(self, number, slot):
+            super().__init__(number, slot)
+            try:
+                entered.wait(0.2)
+            except threading.BrokenBarrierError:
+                pass  # the other waits until this one is through
+
+    pool = Pool(8)
+    monkeypatch.setattr(crew_module, "Member", SlowMember)
+    hiring = [threading.Thread(target=pool.crew._rouse) for _ in range(2)]
+    for thread in hiring:
+        thread.start()
+    for thread in hiring:
+        thread.join()
+    assert [member.number for member in pool.crew.members] == [0, 1, 2]
+    with pool:
+        pass
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_given_work_is_done_by_as_many_threads_as_there_are_and_no_more(size):
+    with Pool(size) as pool:
+        calls = [Held() for _ in range(3 * size)]
+        tasks = [pool.do(held, give=True) for held in calls]
+        wait_for(lambda: sum(held.begun.is_set() for held in calls) == size)
+        inline = pool.do(nothing, give=False)  # the leader is free
+        wait_for(lambda: inline.done)
+        for held in calls:
+            held.let_go()
+        wait_for(lambda: all(task.done for task in tasks))
+        assert pool.most_running in {size, size + 1}  # the inline one beside them
+        pool.most_running = size
+        assert len(pool.crew.members) == size + 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_posted_work_goes_to_the_thread_that_owns_it(busy):
+    with Pool(4) as pool:
+        task = pool.do(nothing, give=True)
+        wait_for(lambda: task.done)
+        others = []
+        if busy:
+            others = [Held() for _ in range(3)]
+            for held in others:
+                pool.do(held, give=True)
+            wait_for(lambda: all(held.begun.is_set() for held in others))
+        pool.post(task)
+        for held in others:
+            held.let_go()
+        wait_for(lambda: task.runs == 2)
+        assert len(set(task.threads)) == 1
+
+
+@pytest.mark.parametrize("what", ["posted", "given"])
+def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch, what):
+    pool = Pool(1)
+    original = Crew._park
+    armed = threading.Event()
+    tasks = []
+
+    def late(crew, me):
+        if armed.is_set() and me.number:
+            armed.clear()  # it has looked everywhere, and is not yet seen as parked
+            if what == "posted":
+                crew.post(tasks[0])
+            else:
+                monkeypatch.setattr(crew, "_rouse", nothing)  # as if all were busy
+                crew.give(tasks[1])
+        original(crew, me)
+
+    monkeypatch.setattr(Crew, "_park", late)
+    with pool:
+        tasks.append(pool.do(armed.set, give=True))
+        tasks.append(Task(nothing))
+        wait_for(lambda: tasks[0].runs > 1 if what == "posted" else tasks[1].done)
+
+
+def test_a_leader_with_results_of_its_own_is_relieved_before_others_get_work():
+    with Pool(2) as pool:
+        mine = pool.do(nothing)
+        wait_for(lambda: mine.done)
+        calls = [Held() for _ in range(4)]
+        for held in calls:
+            pool.do(held, give=True)
+        wait_for(lambda: pool.running == 2)
+        assert pool.leading == mine.threads
+        again = Held()
+        mine.call = again
+        pool.post(mine)
+        wait_for(lambda: pool.crew._relief)
+        assert not again.begun.is_set()
+        calls[0].let_go()
+        assert again.begun.wait(PATIENCE)
+        wait_for(lambda: pool.leading)
+        assert pool.leading != mine.threads[:1]
+        assert set(mine.threads) == {0}
+        for held in (again, *calls):
+            held.let_go()
+        wait_for(lambda: mine.runs == 2 and all(held.over.is_set() for held in calls))
+
+
+def test_no_successor_is_forgotten_when_two_come_at_once(monkeypatch):
+    with Pool(3) as pool:
+        mine = pool.do(nothing)
+        wait_for(lambda: mine.done)
+        calls = [Held() for _ in range(3)]
+        for held in calls:
+            pool.do(held, give=True)
+        wait_for(lambda: pool.running == 3)
+        stand_up = pool.crew.stand_up
+        came = []
+
+        def when_two_have_come():
+            came.append(len(pool.crew._successors))
+            return max(came) > 1 and stand_up()
+
+        monkeypatch.setattr(pool.crew, "stand_up", when_two_have_come)
+        pool.crew._relief.extend([True, True])
+        calls[0].let_go()
+        calls[1].let_go()
+        wait_for(lambda: max(came, default=0) > 1 and not pool.crew._successors, "both lead in turn")
+        calls[2].let_go()
+        rest = [pool.do(nothing, give=True) for _ in range(10)]
+        wait_for(lambda: all(task.done for task in rest))
+
+
+def test_the_watcher_sleeps_when_nothing_is_called_and_wakes_with_the_next_call(monkeypatch):
+    monkeypatch.setattr(crew_module, "_IDLE_LOOKS", 2)
+    with Pool(4) as pool:
+        for _ in range(5):
+            pool.do(nothing)
+            wait_for(lambda: not pool.crew.watching)
+            held = Held()
+            task = pool.do(held)
+            assert held.begun.wait(PATIENCE)
+            other = pool.do(nothing)
+            wait_for(lambda other=other: other.done)
+            assert not task.done
+            held.let_go()
+            wait_for(lambda task=task: task.done)
+
+
+def test_all_threads_end_with_the_pool():
+    with Pool(6) as pool:
+        calls = [Held() for _ in range(6)]
+        for held in calls:
+            pool.do(held, give=True)
+        wait_for(lambda: all(held.begun.is_set() for held in calls))
+        for held in calls:
+            held.let_go()
+    names = {f"mw-thread-{member.number}" for member in pool.crew.members}
+    wait_for(lambda: not any(thread.name in names and thread.is_alive() for thread in mine(pool)))
+
+
+def mine(pool: Pool) -> list[threading.Thread]:
+    members = [(member,) for member in pool.crew.members]
+    return [thread for thread in threading.enumerate() if getattr(thread, "_args", None) in members]
+
+
+def test_a_thread_that_breaks_is_told_of():
+    pool = Pool(2)
+    pool.__enter__()
+
+    def broken():
+        raise MemoryError("in the crew's own code")
+
+    pool.do(broken, give=True)
+    wait_for(lambda: pool.deaths)
+    assert isinstance(pool.deaths.pop(), MemoryError)
+    pool.__exit__(None)
+
+
+def test_random_work_under_a_restless_scheduler(monkeypatch):
+    """Calls around the watcher's threshold, given, inline and posted; switches as often as the interpreter can."""
+    interval = sys.getswitchinterval()
+    generator = random.Random(7)
+    sys.setswitchinterval(1e-6)
+    try:
+        with Pool(4) as pool:
+            pool.size = 5  # an inline call may begin while four others run: this leader does not count
+            tasks = []
+            for number in range(1500):
+                seconds = generator.choice([0, 0, 0.0005, 0.0019, 0.002, 0.0021, 0.003])
+                tasks.append(pool.do(lambda seconds=seconds: time.sleep(seconds), give=generator.random() < 0.3))
+                if number % 7 == 0 and tasks[number // 2].done:
+                    pool.post(tasks[number // 2])
+                if number % 50 == 0:
+                    wait_for(lambda last=tasks[-1]: last.done)
+            wait_for(lambda: all(task.done for task in tasks), f"{pool.crew}")
+            assert pool.losses > 0
+            assert all(len(set(task.threads)) == 1 for task in tasks)
+            assert len(pool.crew.members) <= 5
+    finally:
+        sys.setswitchinterval(interval)

@@ -1,0 +1,134 @@
+"""Exit statuses, and that an error says what to do."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from miniwsgi.manager import messages as ms
+from miniwsgi.manager.client import Refused, TransportError, Trouble
+from miniwsgi.manager.ctl.exits import Exit, complaint, unit_of
+
+from tests.unit.ctl_daemon import FakeDaemon, Raw, problem, run
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    found = run("--socket", str(tmp_path / "control.sock"), "status")
+    assert (found.status, found.out) == (3, "")
+    assert found.err == (
+        f"miniwsgictl: no daemon listens on {tmp_path}/control.sock: is it running? "
+        "systemctl status miniwsgi, or name another with --socket or --instance\n"
+    )
+
+
+def test_a_socket_that_was_left_behind(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+    found = run("--socket", str(tmp_path / "s"), "status")
+    assert (found.status, "no daemon listens on" in found.err) == (3, True)
+
+
+def test_a_file_that_is_no_socket(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = run("--socket", str(tmp_path / "file"), "status")
+    assert (found.status, f"{tmp_path}/file is no socket" in found.err) == (3, True)
+
+
+def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    found = run("--socket", str(tmp_path / ("x" * 120)), "status")
+    assert (found.status, "AF_UNIX path too long" in found.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    ],
+)
+def test_something_else_listens_there(said: bytes, tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": Raw(said)}) as daemon:
+        found = daemon.run("status")
+    assert found.status == 3
+    assert f"what listens on {tmp_path}/s is no miniwsgi daemon" in found.err
+
+
+def test_a_daemon_of_another_version(tmp_path: Path) -> None:
+    body = b'{"version":"9.0.0","pid":1}'
+    raw = Raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    with FakeDaemon(tmp_path / "s", {"GET /status": raw}) as daemon:
+        found = daemon.run("status")
+    assert found.status == 3
+    assert "is of a version that this miniwsgictl does not understand" in found.err
+    assert "missing required field" in found.err
+
+
+def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": Raw(hold=True)}) as daemon:
+        started = time.monotonic()
+        found = daemon.run("status", "--timeout", "0.3")
+    assert found.status == 4
+    assert time.monotonic() - started < 5
+    assert f"the daemon on {tmp_path}/s did not answer within 300 ms" in found.err
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
+def test_a_daemon_that_dies_before_its_answer(said: bytes, tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": Raw(said)}) as daemon:
+        found = daemon.run("status")
+    assert found.status == 3
+    assert "closed the connection before its answer: it stopped or died" in found.err
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_status"), [(400, 2), (422, 2), (403, 5), (404, 1), (409, 1), (413, 1), (503, 1), (504, 4)]
+)
+def test_what_a_refusal_is_worth(status: int, exit_status: int, tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": problem(status, "the reason\x1b[2J")}) as daemon:
+        found = daemon.run("status")
+    assert found.status == exit_status
+    assert "the reason\\x1b[2J\n" in found.err
+
+
+def test_mistakes_in_a_configuration_are_all_told() -> None:
+    mistakes = [ms.ConfigProblem("a.b", "1", "2", "file x", f"a.b = {number}") for number in (1, 2)]
+    found = complaint(Refused(problem(422, "not valid", problems=mistakes)), "/x")
+    assert str(found).splitlines() == ["not valid", "  a.b = 1", "  a.b = 2"]
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_every_trouble_has_words_and_a_status(trouble: Trouble) -> None:
+    found = complaint(TransportError(trouble, "so it is"), "/run/miniwsgi/shop/control.sock")
+    assert found.status in {Exit.UNREACHABLE, Exit.TIMED_OUT, Exit.DENIED}
+    assert "/run/miniwsgi/shop/control.sock" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/run/miniwsgi/control.sock", "miniwsgi"),
+        ("/run/miniwsgi/shop/control.sock", "miniwsgi@shop"),
+        ("/tmp/x.sock", "miniwsgi"),
+    ],
+)
+def test_the_unit_to_look_at(path: str, unit: str) -> None:
+    assert unit_of(path) == unit
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["nonsense"], ["status", "extra"], ["status", "-o", "xml"], []])
+def test_wrong_usage(arguments: list[str]) -> None:
+    found = run(*arguments)
+    assert found.status == 2
+    assert "Usage: miniwsgictl" in found.err
+
+
+def test_help_and_version() -> None:
+    for arguments in (["--help"], ["-h"], ["status", "-h"], ["config", "--help"]):
+        found = run(*arguments)
+        assert (found.status, found.err) == (0, "")
+        assert "Exit status:" in found.out
+        assert max(map(len, found.out.splitlines())) <= 80
+    assert run("--version").out.startswith("miniwsgictl ")

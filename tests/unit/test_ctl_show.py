@@ -1,0 +1,326 @@
+"""What the commands that look print, of answers with everything in them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from miniwsgi.manager import messages as ms
+
+from tests.unit.ctl_daemon import FakeDaemon, Raw, counts, event, operation, problem, running, status, worker
+
+ESCAPE = "\x1b["
+
+
+def subjects(out: str) -> dict[str, list[str]]:
+    """The lines of `status` by subject."""
+    found: dict[str, list[str]] = {}
+    subject = ""
+    for line in out.splitlines()[1:]:
+        subject = line[2:16].strip().rstrip(":") or subject
+        found.setdefault(subject, []).append(line[16:])
+    return found
+
+
+# --- status ----------------------------------------------------------------------------------------------
+
+
+def test_status_tells_the_daemon_at_a_glance(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        found = daemon.run("status")
+    assert (found.status, found.err) == (0, "")
+    assert found.out.splitlines()[0] == "shop.wsgi:application: running, up 3h12m"
+    said = subjects(found.out)
+    assert said["daemon"] == ["miniwsgi 0.1.0, pid 4711, pool epoll, 8 threads a worker"]
+    assert said["workers"] == ["2 of 2 ready, 1 busy"]
+    assert said["listeners"] == ["http://127.0.0.1:8000  0 of 2048 queued"]
+    assert said["requests"] == ["123456; 812/s over 1 s, 790/s over 10 s", "3 running, 1 waiting for a thread"]
+    assert said["duration"] == ["p50 1.2 ms  p95 8.9 ms  p99 250 ms  over 1m"]
+    assert said["queue time"] == ["none over 1m"]
+    assert "last reload" not in said
+    assert ESCAPE not in found.out
+    assert max(map(len, found.out.splitlines())) <= 80
+
+
+def test_status_tells_what_is_not_as_configured_or_not_well(tmp_path: Path) -> None:
+    ended = datetime.now(UTC) - timedelta(seconds=200.5)
+    said = status(
+        workers=counts(override=4, target=4, ready=3, booting=1, persisted=True),
+        last_reload=ms.LastReload(7, ended, 1.3, "failed", "cannot import shop\x1b[31m", 8, "SIGHUP"),
+        operations=[operation(9, "scale", detail="to 4 workers", done=3)],
+        persist_error="/var/lib/miniwsgi: permission denied",
+    )
+    with FakeDaemon(tmp_path / "s", {"GET /status": said}) as daemon:
+        found = subjects(daemon.run("status").out)
+    assert found["workers"] == [
+        "3 of 4 ready, 1 busy, 1 booting",
+        "scaled to 4, also across a restart; configured are 2",
+        "not kept: /var/lib/miniwsgi: permission denied",
+    ]
+    assert found["last reload"] == [r"failed 3m20s ago, took 1.3 s, by SIGHUP: cannot import shop\x1b[31m"]
+    assert found["under way"] == ["scale to 4 workers, 3 of 4, for 500 ms (operation 9, by alice (uid 1000, pid 712))"]
+
+
+def test_status_before_the_first_worker(tmp_path: Path) -> None:
+    said = status(state="starting", generation=None, workers=counts(ready=0, busy=0, booting=2))
+    with FakeDaemon(tmp_path / "s", {"GET /status": said}) as daemon:
+        found = daemon.run("status")
+    assert found.out.startswith("shop.wsgi:application: starting,")
+    assert subjects(found.out)["generation"] == ["none yet"]
+    assert subjects(found.out)["workers"] == ["0 of 2 ready, 2 booting"]
+
+
+def test_wide_adds_what_is_seldom_asked_for(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        found = subjects(daemon.run("status", "-o", "wide").out)
+    assert len(found["duration"]) == 2
+    assert found["log level"] == ["info"]
+    assert found["requests"][2] == "0 exceptions, 0 rejected, 0 cut off by clients, 0 timed out"
+
+
+def test_json_is_what_the_daemon_said_also_what_this_version_does_not_know(tmp_path: Path) -> None:
+    body = b'{"later":1,' + msgspec.json.encode(status())[1:]
+    raw = Raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    with FakeDaemon(tmp_path / "s", {"GET /status": raw}) as daemon:
+        found = daemon.run("-o", "json", "status").json
+    assert found["later"] == 1
+    assert found["workers"]["ready"] == 2
+
+
+def test_colours_are_for_terminals_that_want_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with FakeDaemon(tmp_path / "s") as daemon:
+        assert ESCAPE in daemon.run("status", terminal=True).out
+        assert ESCAPE not in daemon.run("status").out
+        assert ESCAPE not in daemon.run("status", "--no-color", terminal=True).out
+        assert ESCAPE not in daemon.run("--no-color", "status", terminal=True).out
+        assert ESCAPE not in daemon.run("-o", "json", "status", terminal=True).out
+        monkeypatch.setenv("TERM", "dumb")
+        assert ESCAPE not in daemon.run("status", terminal=True).out
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert ESCAPE not in daemon.run("status", terminal=True).out
+
+
+# --- workers, stack --------------------------------------------------------------------------------------
+
+BUSY = worker(0, in_flight=[running("/x", 0.02, 2), running("/report\x1b[2J", 12.3)], waiting=2)
+WAITING = worker(1, state="waiting", pid=None, generation=None, age_seconds=None, next_in_seconds=9.5, restarts=3,
+                 rss_bytes=None, cpu_percent=None, last_exit="killed by SIGKILL (out of memory?)")  # fmt: skip
+
+
+def test_workers_are_a_table_with_the_oldest_request_of_each(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /workers": ms.WorkerList([BUSY, WAITING])}) as daemon:
+        found = daemon.run("workers")
+        wide = daemon.run("workers", "-o", "wide")
+        listed = daemon.run("workers", "-o", "json").json
+    header, first, second = found.out.splitlines()
+    assert " ".join(header.split()) == "SLOT PID GEN STATE AGE REQUESTS REQ/S RUN WAIT CONN RSS CPU RUNNING"
+    assert " ".join(first.split()) == r"0 4700 7 ready 1h2m 1200 12.5 2 2 3 34.0 MiB 41% 12.3 s GET /report\x1b[2J +1"
+    assert second.split()[:5] == ["1", "-", "-", "waiting", "9.5"]
+    assert "killed by SIGKILL" in wide.out
+    assert [entry["slot"] for entry in listed["workers"]] == [0, 1]
+
+
+def test_a_terminals_width_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("NO_COLOR", "1")
+    crowd = ms.WorkerList([worker(0, in_flight=[running("/" + "long" * 50)])])
+    with FakeDaemon(tmp_path / "s", {"GET /workers": crowd}) as daemon:
+        shown = daemon.run("workers", terminal=True).out.splitlines()
+        piped = daemon.run("workers").out.splitlines()
+    assert [len(line) for line in shown] == [86, 90]
+    assert len(piped[1]) > 200
+
+
+def test_one_worker_with_every_request(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /workers/0": BUSY, "GET /workers/1": WAITING}) as daemon:
+        out = daemon.run("workers", "0").out
+        waiting = daemon.run("workers", "1").out
+        absent = daemon.run("workers", "9")
+    assert r"thread 1:    12.3 s GET /report\x1b[2J" in out
+    assert out.index("thread 1:") < out.index("thread 2:")
+    assert "next worker:   in 9.5 s" in waiting
+    assert "last exit:     killed by SIGKILL" in waiting
+    assert (absent.status, absent.out) == (1, "")
+
+
+STACK = ms.Stack(
+    3, 4703, datetime.now(UTC), True, 'Thread 0x1 (most recent call first):\n  File "a.py", line 1', [running()]
+)
+
+
+def test_a_stack_with_what_runs(tmp_path: Path) -> None:
+    silent = msgspec.structs.replace(STACK, answered=False, text="no stacks: it is stopped")
+    with FakeDaemon(tmp_path / "s", {"GET /workers/3/stack": [STACK, STACK, silent]}) as daemon:
+        found = daemon.run("stack", "3")
+        as_json = daemon.run("stack", "3", "-o", "json").json
+        stopped = daemon.run("stack", "3")
+        absent = daemon.run("stack", "4")
+    head, runs, *lines = found.out.splitlines()
+    assert head.startswith("# worker 3, pid 4703, at ")
+    assert runs == "# thread 1 runs GET /report for 12.3 s"
+    assert lines == STACK.text.splitlines()
+    assert as_json["text"] == STACK.text
+    assert (stopped.status, "no stacks: it is stopped" in stopped.out) == (1, True)
+    assert absent.status == 1
+
+
+@pytest.mark.parametrize("slot", ["x", "-1", "1.5"])
+def test_a_slot_is_a_number(slot: str, tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        assert daemon.run("stack", slot).status == 2
+        assert daemon.asked == []
+
+
+# --- events ----------------------------------------------------------------------------------------------
+
+PAST = ms.EventList([event(1), event(2, "worker.exited", "worker 1 was killed\x1b[31m")], last_id=2, lost=0)
+
+
+def test_events_are_a_line_each(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /events": PAST}) as daemon:
+        plain, wide = daemon.run("events"), daemon.run("events", "-o", "wide")
+        objects = daemon.run("events", "-o", "json", "-n", "5").out.splitlines()
+        targets = [asked.target for asked in daemon.asked]
+    assert [line.split("  ", 1)[1] for line in plain.out.splitlines()] == [
+        "worker.ready           worker 0 is ready",
+        r"worker.exited          worker 1 was killed\x1b[31m",
+    ]
+    assert wide.out.splitlines()[0].split()[0] == "1"
+    assert [json.loads(line)["id"] for line in objects] == [1, 2]
+    assert targets == ["/v1/events?since=0&limit=1000", "/v1/events?since=0&limit=1000", "/v1/events?since=0&limit=5"]
+
+
+def test_following_begins_with_the_last_ones_and_ends_with_the_daemon(tmp_path: Path) -> None:
+    later = [event(3, message="worker 2 is ready"), event(4, "events.lost", "12 events were lost", lost=12)]
+    answers = {"GET /events": lambda asked: later if "follow" in asked.target else PAST}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found = daemon.run("events", "-f")
+        targets = [asked.target for asked in daemon.asked]
+    assert found.status == 0
+    assert [line[37:] for line in found.out.splitlines()] == [
+        "worker 0 is ready",
+        r"worker 1 was killed\x1b[31m",
+        "worker 2 is ready",
+        "12 events were lost",
+    ]
+    assert "the daemon has stopped" in found.err
+    assert targets == ["/v1/events?since=0&limit=10", "/v1/events?follow=1&since=2"]
+
+
+# --- config ----------------------------------------------------------------------------------------------
+
+VIEW = ms.ConfigView(
+    path="/etc/miniwsgi/shop.toml",
+    values=[
+        ms.ConfigValue("server.workers", 4, "4", "file"),
+        ms.ConfigValue("server.threads", 8, "8", "default"),
+        ms.ConfigValue("log.level", "debug", '"debug"', "runtime", "info"),
+    ],
+    file_variables=["SECRET_KEY"],
+    notes=["something to know"],
+)
+CHANGE = ms.ConfigChange("server.workers", "4", "8")
+RESTART = ms.ConfigChange("control.socket", '"/a"', '"/b"')
+MISTAKE = ms.ConfigProblem(
+    "server.workers", "0", "1 or more", "file x.toml", "server.workers = 0 (file x.toml): expected 1 or more"
+)
+
+
+def report(**changed: object) -> ms.ConfigReport:
+    found = ms.ConfigReport(valid=True, problems=[], changes=[], restart=[], notes=[])
+    return msgspec.structs.replace(found, **changed)
+
+
+def test_the_configuration_in_force_and_where_it_comes_from(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /config": VIEW}) as daemon:
+        found = daemon.run("config").out.splitlines()
+        assert daemon.run("config", "show").out.splitlines() == found
+        assert daemon.run("config", "-o", "json").json["values"][0]["origin"] == "file"
+        assert daemon.run("config", "show", "file.toml").status == 2
+    assert found[0] == "# /etc/miniwsgi/shop.toml"
+    assert [line.split("  ")[0] for line in found[2:6]] == ["KEY", "server.workers", "server.threads", "log.level"]
+    assert found[5].endswith('"debug" (configured: info)  runtime')
+    assert found[-2:] == ["# from app.env_files: SECRET_KEY", "# something to know"]
+
+
+def test_checking_what_is_on_disk(tmp_path: Path) -> None:
+    reports: list[ms.Response] = [report(), report(changes=[CHANGE], restart=[RESTART], notes=["n"]), report()]
+    answers = {"POST /config/check": reports, "GET /config": VIEW}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        same, other = daemon.run("config", "check"), daemon.run("config", "check")
+        assert daemon.run("config", "check", "-o", "json").json["valid"] is True
+        assert daemon.bodies("POST", "/v1/config/check")[0] == {"toml": None}
+    assert same.out.splitlines() == ["/etc/miniwsgi/shop.toml: valid", "It is what is in force."]
+    assert other.status == 0
+    assert "A reload would change\n  server.workers = 4 → 8\n" in other.out
+    assert 'Only a restart would change; a reload is refused\n  control.socket = "/a" → "/b"\n' in other.out
+
+
+def test_checking_a_file_sends_it(tmp_path: Path) -> None:
+    (tmp_path / "new.toml").write_text("[server]\nworkers = 0\n")
+    wrong = report(valid=False, problems=[MISTAKE])
+    with FakeDaemon(tmp_path / "s", {"POST /config/check": wrong}) as daemon:
+        found = daemon.run("config", "check", str(tmp_path / "new.toml"))
+        as_json = daemon.run("config", "check", "-", "-o", "json", stdin="x = 1\n")
+        unreadable = daemon.run("config", "check", str(tmp_path / "none.toml"))
+        bodies = daemon.bodies("POST", "/v1/config/check")
+    assert bodies == [{"toml": "[server]\nworkers = 0\n"}, {"toml": "x = 1\n"}]
+    assert found.status == 1
+    assert f"1 mistake in {tmp_path}/new.toml\n  {MISTAKE.message}" in found.err
+    assert (as_json.status, as_json.json["valid"]) == (1, False)
+    assert (unreadable.status, "cannot be read: No such file" in unreadable.err) == (2, True)
+
+
+def test_the_difference(tmp_path: Path) -> None:
+    answers = {"POST /config/check": report(changes=[CHANGE], restart=[RESTART]), "GET /config": VIEW}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found = daemon.run("config", "diff")
+    assert found.status == 0
+    assert found.out.splitlines() == [
+        "-server.workers = 4",
+        "+server.workers = 8",
+        '-control.socket = "/a"',
+        '+control.socket = "/b"  # needs a restart',
+    ]
+
+
+# --- ping, log-level -------------------------------------------------------------------------------------
+
+
+def test_ping(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        found, as_json = daemon.run("ping"), daemon.run("ping", "-o", "json").json
+    assert found.out.startswith("miniwsgi 0.1.0 (pid 4711) is running, answered in ")
+    assert (as_json["pid"], as_json["state"], as_json["seconds"] < 5) == (4711, "running", True)
+
+
+def test_the_log_level(tmp_path: Path) -> None:
+    changed = ms.LogLevel(level="debug", configured="info", overridden=True, operation=3)
+    with FakeDaemon(tmp_path / "s", {"PUT /log-level": changed}) as daemon:
+        assert daemon.run("log-level").out == "info\n"
+        assert daemon.run("log-level", "debug").out == "debug (configured: info)\n"
+        assert daemon.run("log-level", "--reset", "-o", "json").json["overridden"] is True
+        assert daemon.run("log-level", "loud").status == 2
+        assert daemon.run("log-level", "debug", "--reset").status == 2
+        bodies = daemon.bodies("PUT", "/v1/log-level")
+    assert bodies == [{"level": "debug", "reset": False}, {"level": None, "reset": True}]
+
+
+def test_top_wants_a_terminal(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        assert daemon.run("top").status == 2
+        assert daemon.run("top", "-o", "json").status == 2
+
+
+def test_what_is_refused_is_said(tmp_path: Path) -> None:
+    said = problem(403, "this takes the role admin, yours is read")
+    with FakeDaemon(tmp_path / "s", {"GET /config": said}) as daemon:
+        found = daemon.run("config")
+    assert (found.status, found.out) == (5, "")
+    assert found.err == "miniwsgictl: denied: this takes the role admin, yours is read\n"

@@ -1,0 +1,494 @@
+"""The master's server: HTTP on asyncio that nobody can hold up: limits of size, number and time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miniwsgi.daemon.http.head import Limits
+from miniwsgi.manager.connection import State
+from miniwsgi.manager.exchange import Answer, Refusal, Request, Stream
+
+from tests.unit.manager_world import Served, World, run, serving
+
+GET = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def scenario(directory: Path, served: Served | None = None, **limits: Any) -> Any:
+    """A decorator that runs an async function against a server at once."""
+
+    def decorate(function: Any) -> None:
+        async def body() -> None:
+            async with serving(served if served is not None else Served(), directory, **limits) as world:
+                await function(world)
+
+        asyncio.run(body())
+
+    return decorate
+
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+def test_requests_of_a_connection_are_answered_one_after_another(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        for path in ("/one", "/two", "/%20three"):
+            answer = await run(client.get, path)
+            assert (answer.status, answer.body) == (200, f"{path.replace('%20', ' ')} 0".encode())
+        assert answer.fields["cache-control"] == "no-store"
+        assert "connection" not in answer.fields
+
+
+def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, GET * 50)
+        for _ in range(50):
+            assert (await run(client.response)).body == b"/one 0"
+
+
+def test_a_request_may_come_byte_by_byte(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        for byte in b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc":
+            await run(client.send, bytes([byte]))
+        assert (await run(client.response)).body == b"/p 3"
+
+
+def test_a_chunked_body_is_taken(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(
+            client.send, b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        )
+        assert (await run(client.response)).body == b"/p 3"
+
+
+def test_expect_100_continue_is_answered(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert (await run(client.response)).status == 100
+        await run(client.send, b"abc")
+        assert (await run(client.response)).body == b"/p 3"
+
+
+def test_head_has_the_length_and_no_body(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        answer = await run(client.get, "/one", method="HEAD")
+        assert (answer.status, answer.fields["content-length"], answer.body) == (200, "6", b"")
+        assert (await run(client.get, "/two")).body == b"/two 0"
+
+
+def test_http_1_0_and_connection_close_end_the_connection(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        for request in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+            client = await world.client()
+            await run(client.send, request)
+            assert (await run(client.response)).fields["connection"] == "close"
+            assert await run(client.rest) == b""
+
+
+def test_a_client_that_has_closed_its_sending_side_is_answered(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, GET)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert (await run(client.response)).body == b"/one 0"
+        assert await run(client.rest) == b""
+
+
+def test_the_peer_is_known_by_the_kernels_word(tmp_path: Path) -> None:
+    served = Served()
+
+    @scenario(tmp_path, served)
+    async def _(world: World) -> None:
+        await run((await world.client()).get, "/")
+        peer = served.requests[0].peer
+        assert peer is not None
+        assert (peer.pid, peer.uid, peer.gid) == (os.getpid(), os.getuid(), os.getgid())
+        assert peer.groups == tuple(os.getgroups())
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------
+
+GARBAGE = [
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    (b"hello\r\n\r\n", 400),
+    (b"GET / HTTP/2.0\r\n\r\n", 505),
+    (b"GET / HTTP/1.1\r\n\r\n", 400),
+    (b"GET /" + b"a" * 5000, 414),
+    (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000, 431),
+    (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 413),
+    (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100001\r\n" + b"a" * 100, 413),
+    (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), GARBAGE, ids=[sent[:24].decode("latin-1") for sent, _ in GARBAGE])
+def test_what_is_no_request_is_refused_and_the_connection_closed(tmp_path: Path, sent: bytes, status: int) -> None:
+    served = Served()
+
+    @scenario(tmp_path, served)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, sent)
+        answer = await run(client.response)
+        assert (answer.status, answer.fields["connection"]) == (status, "close")
+        assert await run(client.rest) == b""
+        assert served.requests == []
+
+
+def test_a_client_that_still_sends_can_read_why_it_was_refused(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b"a" * 5_000_000)
+        assert (await run(client.response)).status == 413
+
+
+def test_a_request_cut_off_by_its_client_is_refused(tmp_path: Path) -> None:
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, GET[:-2])
+        client.socket.shutdown(socket.SHUT_WR)
+        assert (await run(client.response)).status == 400
+
+
+def test_a_handler_that_fails_is_a_500_and_told(tmp_path: Path) -> None:
+    async def fail(_request: Request) -> Answer:
+        raise RuntimeError("oh")
+
+    @scenario(tmp_path, Served({"/fail": fail}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        assert (await run(client.get, "/fail")).status == 500
+        assert world.errors == ["GET /fail failed: RuntimeError('oh')"]
+        world.errors.clear()
+        assert (await run(client.get, "/one")).status == 200
+
+
+def test_a_refusal_of_a_handler_keeps_the_connection(tmp_path: Path) -> None:
+    async def refuse(_request: Request) -> Answer:
+        raise Refusal(409, "not now")
+
+    @scenario(tmp_path, Served({"/no": refuse}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        answer = await run(client.get, "/no")
+        assert (answer.status, answer.body) == (409, b"not now")
+        assert (await run(client.get, "/one")).status == 200
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
+
+
+def test_half_a_request_is_given_its_time_and_refused(tmp_path: Path) -> None:
+    @scenario(tmp_path, receive_seconds=0.3)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, GET[:-2])
+        assert (await run(client.response)).status == 408
+        assert await run(client.rest) == b""
+
+
+def test_the_time_runs_from_the_first_byte_however_slowly_the_others_come(tmp_path: Path) -> None:
+    @scenario(tmp_path, receive_seconds=0.5)
+    async def _(world: World) -> None:
+        client = await world.client()
+        sent = 0
+        while not client.received and sent < len(GET):
+            await run(client.send, GET[sent : sent + 1])
+            sent += 1
+            await asyncio.sleep(0.1)
+            client.socket.setblocking(False)
+            try:
+                client._receive()
+            except (BlockingIOError, EOFError):
+                pass
+        assert client.received.startswith(b"HTTP/1.1 408")
+
+
+def test_idle_connections_are_closed(tmp_path: Path) -> None:
+    @scenario(tmp_path, idle_seconds=0.3)
+    async def _(world: World) -> None:
+        silent, used = await world.client(), await world.client()
+        await run(used.get, "/one")
+        assert await run(silent.rest) == b""
+        assert await run(used.rest) == b""
+
+
+def test_a_client_that_does_not_take_its_answer_is_dropped(tmp_path: Path) -> None:
+    async def large(_request: Request) -> Answer:
+        return Answer(200, b"a" * 4_000_000)
+
+    @scenario(tmp_path, Served({"/large": large}), send_seconds=0.3)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await world.until(lambda: world.server.connections, "it is there")
+        await world.until(lambda: not world.server.connections, "it is dropped")
+
+
+def test_a_client_that_leaves_ends_the_work_for_it(tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    async def wait(_request: Request) -> Answer:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return Answer(200)
+
+    @scenario(tmp_path, Served({"/wait": wait}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await world.until(lambda: any(one.state is State.ANSWERING for one in world.server.connections), "it runs")
+        client.close()
+        await world.until(lambda: ended, "it is cancelled")
+
+
+# --- number --------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_client_takes_the_place_of_the_one_that_has_been_idle_longest(tmp_path: Path) -> None:
+    @scenario(tmp_path, connections=5)
+    async def _(world: World) -> None:
+        clients = [await world.client() for _ in range(5)]
+        for client in clients:
+            await run(client.get, "/one")
+        await run(clients[0].get, "/again")
+        late = await world.client()
+        assert (await run(late.get, "/late")).status == 200
+        assert len(world.server.connections) == 5
+        assert await run(clients[1].rest) == b""  # the longest without a request
+        assert (await run(clients[0].get, "/here")).status == 200
+
+
+def test_when_all_are_at_work_a_new_client_is_told_to_come_back(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def wait(_request: Request) -> Answer:
+        await go.wait()
+        return Answer(200)
+
+    @scenario(tmp_path, Served({"/wait": wait}), connections=2)
+    async def _(world: World) -> None:
+        clients = [await world.client() for _ in range(2)]
+        for client in clients:
+            await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await world.until(lambda: all(one.state is State.ANSWERING for one in world.server.connections), "both run")
+        late = await world.client()
+        answer = await run(late.response)
+        assert (answer.status, answer.fields["retry-after"]) == (503, "1")
+        go.set()
+        for client in clients:
+            assert (await run(client.response)).status == 200
+
+
+def test_much_more_idle_connections_than_places_disturb_nobody(tmp_path: Path) -> None:
+    @scenario(tmp_path, connections=50)
+    async def _(world: World) -> None:
+        busy = await world.client()
+        for _ in range(200):
+            await world.client()
+            assert (await run(busy.get, "/one")).status == 200
+        assert len(world.server.connections) <= 50
+
+
+def test_what_is_read_ahead_is_bounded(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def wait(_request: Request) -> Answer:
+        await go.wait()
+        return Answer(200)
+
+    @scenario(tmp_path, Served({"/wait": wait}), pipelined_bytes=1000)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+        client.socket.setblocking(False)
+        sent, before = 0, -1
+        while sent != before and sent < 5_000_000:
+            before = sent
+            try:
+                sent += client.socket.send(GET * 1000)
+            except BlockingIOError:
+                pass
+            await asyncio.sleep(0.01)
+        assert sent < 5_000_000
+        client.socket.settimeout(10)
+        go.set()
+        assert (await run(client.response)).status == 200
+        assert (await run(client.response)).body == b"/one 0"
+
+
+# --- streams -------------------------------------------------------------------------------------------------------
+
+
+def stream_of(chunks: Any) -> Any:
+    async def handler(_request: Request) -> Stream:
+        return Stream(chunks, "application/x-ndjson")
+
+    return handler
+
+
+async def _numbers() -> AsyncIterator[bytes]:
+    number = 0
+    while True:
+        number += 1
+        yield b"%d\n" % number
+        await asyncio.sleep(0)
+
+
+async def _three() -> AsyncIterator[bytes]:
+    for number in range(3):
+        yield b"%d\n" % number
+
+
+def test_a_stream_is_chunked_and_its_end_is_told(tmp_path: Path) -> None:
+    @scenario(tmp_path, Served({"/s": stream_of(_three)}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        answer = await run(client.get, "/s")
+        assert answer.fields["transfer-encoding"] == "chunked"
+        assert [await run(client.chunk) for _ in range(4)] == [b"0\n", b"1\n", b"2\n", b""]
+
+
+def test_a_stream_to_http_1_0_ends_with_the_connection(tmp_path: Path) -> None:
+    @scenario(tmp_path, Served({"/s": stream_of(_three)}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"GET /s HTTP/1.0\r\n\r\n")
+        await run(client.until, b"\r\n\r\n")
+        assert await run(client.rest) == b"0\n1\n2\n"
+
+
+def test_head_of_a_stream_has_no_body(tmp_path: Path) -> None:
+    @scenario(tmp_path, Served({"/s": stream_of(_numbers)}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        assert (await run(client.get, "/s", method="HEAD")).status == 200
+        assert (await run(client.get, "/one")).body == b"/one 0"
+
+
+def test_a_stream_is_not_pulled_while_its_client_does_not_read(tmp_path: Path) -> None:
+    pulled = 0
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal pulled
+        async for chunk in _numbers():
+            pulled += 1
+            yield chunk * 1000
+
+    @scenario(tmp_path, Served({"/s": stream_of(counted)}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.get, "/s")
+        before = -1
+        while before != pulled:
+            before = pulled
+            await asyncio.sleep(0.2)
+        (connection,) = world.server.connections
+        assert connection._transport.get_write_buffer_size() < 200_000
+        other = await world.client()
+        assert (await run(other.get, "/one")).status == 200
+        for _ in range(50):
+            await run(client.chunk)
+        await world.until(lambda: pulled > before, "it goes on")
+
+
+def test_a_client_that_leaves_ends_its_stream(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    async def waits() -> AsyncIterator[bytes]:
+        try:
+            yield b"1\n"
+            await asyncio.sleep(60)
+        finally:
+            closed.append("closed")
+
+    @scenario(tmp_path, Served({"/s": stream_of(waits)}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.get, "/s")
+        await run(client.chunk)
+        client.close()
+        await world.until(lambda: closed, "the generator is closed")
+        await world.until(lambda: not world.server.connections, "the connection is gone")
+
+
+def test_streams_are_fewer_than_connections(tmp_path: Path) -> None:
+    @scenario(tmp_path, Served({"/s": stream_of(_numbers)}), streams=2)
+    async def _(world: World) -> None:
+        clients = [await world.client() for _ in range(3)]
+        assert [(await run(client.get, "/s")).status for client in clients] == [200, 200, 503]
+        assert (await run(clients[2].get, "/one")).status == 200
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_at_the_end_answers_under_way_are_given_and_streams_closed_properly(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def wait(_request: Request) -> Answer:
+        await go.wait()
+        return Answer(200, b"done")
+
+    @scenario(tmp_path, Served({"/wait": wait, "/s": stream_of(_numbers)}))
+    async def _(world: World) -> None:
+        waiting, streaming, idle = await world.client(), await world.client(), await world.client()
+        await run(waiting.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await run(streaming.get, "/s")
+        await run(idle.get, "/one")
+        stopping = asyncio.create_task(world.server.stop(5.0))
+        assert await run(idle.rest) == b""
+        assert (await run(streaming.rest)).endswith(b"\r\n0\r\n\r\n")
+        go.set()
+        answer = await run(waiting.response)
+        assert (answer.body, answer.fields["connection"]) == (b"done", "close")
+        waiting.close()
+        await stopping
+        with pytest.raises(ConnectionRefusedError):
+            await world.client()
+
+
+def test_the_end_does_not_wait_longer_than_it_is_told(tmp_path: Path) -> None:
+    async def for_ever(_request: Request) -> Answer:
+        await asyncio.sleep(60)
+        return Answer(200)
+
+    @scenario(tmp_path, Served({"/wait": for_ever}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await world.until(lambda: any(one.state is State.ANSWERING for one in world.server.connections), "it runs")
+        async with asyncio.timeout(2.0):
+            await world.server.stop(0.2)
+        assert not world.server.connections
+
+
+def test_the_small_limits_of_a_server_can_be_others(tmp_path: Path) -> None:
+    @scenario(tmp_path, http=Limits(body_max_bytes=10))
+    async def _(world: World) -> None:
+        client = await world.client()
+        assert (await run(client.get, "/p", method="POST", body=b"a" * 11)).status == 413
