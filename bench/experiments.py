@@ -374,9 +374,9 @@ def _await_notice(notify: socket.socket, wanted: str) -> None:
 
 
 def _demand_clean(server: str, outcome: dict[str, Any], others: int) -> None:
-    errors = outcome["errors"] + outcome["unanswered"] + others
-    if errors or not outcome["fast"]["count"]:
-        raise ServerError(f"{server}: {errors} errors, {outcome['fast']['count']} answers")
+    errors, unanswered, answers = outcome["errors"] + others, outcome["unanswered"], outcome["fast"]["count"]
+    if errors or unanswered or not answers:
+        raise ServerError(f"{server}: {errors} errors, {unanswered} unanswered in time, {answers} answers")
 
 
 def _ms(seconds: float) -> float:

@@ -56,7 +56,7 @@ def _page(words: str, command: click.Command, related: list[str]) -> Iterator[st
             yield f".TP\n.BR {_text(f'{name}-{child}')} (1)\n{_text(_paragraphs(found.help or '')[0])}\n"
     yield from _options(command)
     yield from _epilogue(command.epilog or "")
-    program = words.split()[0]
+    program = words.partition(" ")[0]
     if isinstance(command, click.Group):
         yield ".SH FILES\n"
         for path, said in FILES[program]:

@@ -43,7 +43,7 @@ class Api:
         assert isinstance(route, Entry)
         if not caller.may(route.role):
             who = (await self._access.named(caller)).who
-            raise self._denied(who, request, f"this takes the role {route.role}, yours is {caller.role}")
+            raise self._denied(who, _name(request), f"this takes the role {route.role}, yours is {caller.role}")
         query = parse_query(request.query, route.query)
         check_accept(request.fields.get("HTTP_ACCEPT"), *filter(None, (route.produces, route.also_produces)))
         body = _decode(request, route.body) if route.body is not None else None
@@ -58,9 +58,7 @@ class Api:
             instance=path,
             operation=refusal.operation if isinstance(refusal, ops.Conflict) else None,
         )
-        return Answer(
-            refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403
-        )
+        return Answer(refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403)
 
     async def _authorise(self, request: Request) -> Caller:
         try:
@@ -71,10 +69,10 @@ class Api:
             peer = request.peer
             name = await self._access.name(peer.uid) if peer is not None else ""
             who = f"{name or 'unknown user'} (uid {peer.uid}, pid {peer.pid})" if peer is not None else "somebody"
-            raise self._denied(who, request, refusal.detail) from None
+            raise self._denied(who, _name(request), refusal.detail) from None
 
-    def _denied(self, who: str, request: Request, why: str) -> Refusal:
-        self._on_denied(f"denied {request.method} {request.path[:100]} to {who}: {why}")
+    def _denied(self, who: str, what: str, why: str) -> Refusal:
+        self._on_denied(f"denied {what} to {who}: {why}")
         return Refusal(403, why)
 
     # --- what there is to know ---
@@ -163,7 +161,9 @@ class Api:
     async def check_config(self, call: Call) -> Answer:
         toml = call.body.toml
         if toml is not None and not call.caller.may("admin"):
-            raise Refusal(403, f"a configuration in the body takes the role admin, yours is {call.caller.role}")
+            who = (await self._access.named(call.caller)).who
+            why = f"a configuration in the body takes the role admin, yours is {call.caller.role}"
+            raise self._denied(who, f"POST {ms.API}/config/check", why)
         try:
             return _json(await self._managed.check_config(toml))
         except TimeoutError:
@@ -176,6 +176,10 @@ class Api:
 
 def _json(body: ms.Response) -> Answer:
     return Answer(200, encoded(body), ms.JSON_TYPE)
+
+
+def _name(request: Request) -> str:
+    return f"{request.method} {request.path[:100]}"
 
 
 def _no_slot(slot: int) -> Refusal:

@@ -143,10 +143,13 @@ class ServerConnection(asyncio.Protocol):
                 self.abort()
 
     def go_away(self) -> None:
-        """The server stops: end what has no end of its own."""
+        """The server stops: close if nothing is under way."""
         if self.expendable:
             self._transport.close()
-        elif self.state is State.STREAMING and self._task is not None:
+
+    def end_stream(self) -> None:
+        """The server stops: end a stream that has not ended by itself."""
+        if self.state is State.STREAMING and self._task is not None:
             self._task.cancel()
 
     def abort(self) -> None:

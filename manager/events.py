@@ -65,7 +65,7 @@ class Journal:
         seen = max(0, self.last_id - limit) if since is None else min(since, self.last_id)
         if since is None:
             seen = max(seen, self.first_id - 1)
-        while not self._closed:
+        while seen < self.last_id or not self._closed:
             if seen == self.last_id:
                 await self._news()
                 continue

@@ -19,6 +19,7 @@ from .connection import ServerConnection, State
 from .exchange import Served
 
 SWEEP_SECONDS = 1.0
+LAST_CHUNKS_SECONDS = 0.25  # at the end, for streams to say what is left to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Server:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def stop(self, seconds: float) -> None:
-        """Accept no more, end streams and idle connections, give answers under way so long; then close all."""
+        """Accept no more, close idle connections, give answers under way and streams that end so long; close all."""
         self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -87,14 +88,20 @@ class Server:
         self._servers.clear()
         for connection in list(self.connections):
             connection.go_away()
+        await self._until_empty(min(seconds, LAST_CHUNKS_SECONDS))
+        for connection in list(self.connections):
+            connection.end_stream()
+        await self._until_empty(seconds)
+        for connection in list(self.connections):
+            connection.abort()
+
+    async def _until_empty(self, seconds: float) -> None:
         if self.connections:
             try:
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
             except TimeoutError:
                 pass
-        for connection in list(self.connections):
-            connection.abort()
 
     # --- called by connections ---
 

@@ -34,13 +34,14 @@ class Trouble(Enum):
 
 
 class TransportError(Exception):
-    """No answer, and why. `heard`: something of it had come."""
+    """No answer, and why. `heard`: something of it had come; `asked`: a change was asked for, and may be made."""
 
     def __init__(self, trouble: Trouble, detail: str = "", *, heard: bool = False) -> None:
         super().__init__(f"{trouble.value}: {detail}" if detail else trouble.value)
         self.trouble = trouble
         self.detail = detail
         self.heard = heard
+        self.asked = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,16 @@ class Connection:
         return self._request(method, target, body, kind, deadline)
 
     def _request(self, method: str, target: str, body: bytes | None, kind: str, deadline: float) -> Answer:
+        sent = False
         try:
             self._send(method, target, body, kind, deadline)
+            sent = True
             status, fields = self._head(deadline)
             content = b"".join(self._pieces(fields, deadline))
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, TransportError):
+                error.asked = sent and method != "GET"
             raise
         if fields.get("connection", "").lower() == "close":
             self.close()

@@ -271,8 +271,7 @@ class Proxy:
     trusted: tuple[str, ...] = key(
         Many(Peer()),
         (),
-        'Addresses and networks of proxies whose word about the client counts; "unix" for every peer on a Unix '
-        "socket.",
+        'Addresses and networks of proxies whose word about the client counts; "unix" for every peer on a Unix socket.',
     )
     fields: str = key(
         Choice("x-forwarded", "forwarded"),

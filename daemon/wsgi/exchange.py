@@ -125,7 +125,7 @@ class Exchange:
             self._transport.wait_writable()
 
     def early_hints(self, headers: Headers) -> None:
-        """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored once the head is sent, and in HTTP/1.0. Raises BadResponse."""
+        """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored behind the head and in HTTP/1.0. Raises BadResponse."""
         hints = early_hints(headers)
         if self.phase is _OPEN and self.http11:
             self._transport.send(hints)

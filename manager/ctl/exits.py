@@ -74,6 +74,7 @@ def complaint(error: TransportError | Refused, path: str, waited: str = "") -> C
     if isinstance(error, Refused):
         return _refused(error.problem)
     unit = unit_of(path)
+    unknown = "; what it was asked for may be done all the same: miniwsgictl status shows it" if error.asked else ""
     match error.trouble:
         case Trouble.MISSING | Trouble.SILENT:
             return Complaint(Exit.UNREACHABLE, _nobody(path, error.trouble, unit))
@@ -85,13 +86,13 @@ def complaint(error: TransportError | Refused, path: str, waited: str = "") -> C
             return Complaint(
                 Exit.TIMED_OUT,
                 f"the daemon on {path} did not answer{f' within {waited}' if waited else ' in time'}: "
-                f"look at systemctl status {unit} and its log, or allow more with --timeout",
+                f"look at systemctl status {unit} and its log, or allow more with --timeout{unknown}",
             )
         case Trouble.LOST:
             return Complaint(
                 Exit.UNREACHABLE,
                 f"the daemon on {path} closed the connection before its answer: it stopped or died; "
-                f"journalctl -u {unit} says why",
+                f"journalctl -u {unit} says why{unknown}",
             )
         case Trouble.VERSION:
             return Complaint(

@@ -40,7 +40,7 @@ def frame(
     filled = min(BAR_COLUMNS, BAR_COLUMNS * operation.done // total)
     found = Text(no_wrap=True, overflow="ellipsis")
     found.append(name(operation), "bold").append("  ")
-    found.append("━" * filled, "green").append("━" * (BAR_COLUMNS - filled), "dim")
+    found.append("━" * filled, "green").append("─" * (BAR_COLUMNS - filled), "dim")
     found.append(f"  {operation.done} of {operation.total}  {text.seconds(operation.seconds)}\n")
     looks = [look(worker, before) for worker in workers]
     for worker, (mark, style, _) in zip(workers, looks, strict=True):

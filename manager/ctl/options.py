@@ -103,7 +103,7 @@ def common_options() -> list[click.Parameter]:
         CommonOption(
             ["--socket", "-s"],
             metavar="PATH",
-            type=click.Path(),
+            type=click.Path(readable=False),  # whether it can be used, connect(2) says
             help="The daemon's control socket. [default: $MINIWSGI_CONTROL, or control.sock in the unit's, the "
             "user's or the system's runtime directory, such as /run/miniwsgi/control.sock]",
         ),

@@ -117,7 +117,8 @@ def _await(client: Client, reply: Reply[messages.Operation]) -> Reply[messages.O
 
 def _watch(session: Session, client: Client, ask: Ask) -> Reply[messages.Operation]:
     """The operation when it has ended, shown meanwhile."""
-    before = client.workers().value.workers
+    live = sys.stderr.isatty()
+    before = client.workers().value.workers if live else []
     last = client.events(limit=0).value.last_id
     reply = ask(client)
     if reply.value.joined and not reply.value.ended:
@@ -126,7 +127,7 @@ def _watch(session: Session, client: Client, ask: Ask) -> Reply[messages.Operati
         if not reply.value.ended:
             time.sleep(client.left(QUICK_SECONDS))
             reply = client.operation(reply.value.id)
-        with _display(session, client, before, quick=reply.value.ended) as display:
+        with _display(session, client, before, live=live, quick=reply.value.ended) as display:
             while True:
                 ended = reply.value.ended
                 heard = client.events(since=last).value
@@ -139,8 +140,10 @@ def _watch(session: Session, client: Client, ask: Ask) -> Reply[messages.Operati
 
 
 @contextmanager
-def _display(session: Session, client: Client, before: list[messages.Worker], *, quick: bool) -> Iterator[Display]:
-    if not sys.stderr.isatty():
+def _display(
+    session: Session, client: Client, before: list[messages.Worker], *, live: bool, quick: bool
+) -> Iterator[Display]:
+    if not live:
         yield Lines()
     elif quick:
         yield Nothing()

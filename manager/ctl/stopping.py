@@ -81,7 +81,7 @@ class _Process:
     def ended(self, seconds: float) -> bool:
         """Whether it has ended, after at most so long."""
         if self._fd < 0:
-            time.sleep(seconds)
+            time.sleep(min(seconds, QUICK_SECONDS))
             return False
         return bool(select.select([self._fd], [], [], seconds)[0])
 

@@ -196,7 +196,7 @@ def kill_a_worker(site: Site) -> str:
     assert {lost.kind for lost in report.lost} <= BROKEN, report.lost
     assert {lost.pid for lost in report.lost} <= {victim, None}, "only what the killed worker had"
     assert len(report.lost) <= 16, "at most one for each connection"
-    return f"{report}; the failed ones were in flight on the killed worker"
+    return f"{report}; the failed ones were on the killed worker's connections, or on new ones"
 
 
 def kill_the_launcher(site: Site) -> str:

@@ -201,6 +201,27 @@ def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch
         wait_for(lambda: tasks[0].runs > 1 if what == "posted" else tasks[1].done)
 
 
+def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeypatch):
+    pool, held = Pool(2), Held()
+    original = Crew._park
+
+    def late(crew, me):
+        if me.number and not held.begun.is_set():
+            monkeypatch.setattr(crew, "_rouse", nothing)  # as if this one could not be seen yet
+            pool.do(held)
+            wait_for(lambda: crew._seat)
+        original(crew, me)
+
+    monkeypatch.setattr(Crew, "_park", late)
+    with pool:
+        pool.do(nothing, give=True)
+        assert held.begun.wait(PATIENCE)
+        other = pool.do(nothing)
+        wait_for(lambda: other.done)
+        assert not held.over.is_set()
+        held.let_go()
+
+
 def test_a_leader_with_results_of_its_own_is_relieved_before_others_get_work():
     with Pool(2) as pool:
         mine = pool.do(nothing)

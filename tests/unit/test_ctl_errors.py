@@ -76,6 +76,15 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
+def test_a_change_that_was_not_answered_may_be_made_all_the_same(tmp_path: Path) -> None:
+    answers = {"POST /scale": Raw(hold=True), "POST /drain": Raw(b"")}
+    with FakeDaemon(tmp_path / "s", dict(answers)) as daemon:
+        late, lost = daemon.run("scale", "3", "--timeout", "0.3"), daemon.run("drain")
+    assert (late.status, lost.status) == (4, 3)
+    for found in (late, lost):
+        assert "what it was asked for may be done all the same: miniwsgictl status shows it" in found.err
+
+
 def test_a_daemon_that_dies_before_its_answer(said: bytes, tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", {"GET /status": Raw(said)}) as daemon:
         found = daemon.run("status")

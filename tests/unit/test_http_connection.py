@@ -141,6 +141,13 @@ def test_what_arrives_while_a_request_is_answered_waits():
     assert connection.state is State.IDLE
 
 
+def test_nothing_is_kept_of_what_waited_when_it_is_closed():
+    connection = fed(get(b"/1") + get(b"/2"))
+    connection.close()
+    assert connection.pending == b""
+    assert not connection.advance()
+
+
 def test_nothing_follows_the_last_response():
     connection = fed(get(b"/1") + get(b"/2"))
     assert not connection.finish(False)
@@ -202,6 +209,16 @@ def test_a_second_request_is_as_good_as_a_first(first, second, outcome):
     seen = feed([second], connection)
     assert seen == feed([second], Connection(SMALL))
     assert [getattr(item, "path", item) for item in seen] == outcome
+
+
+@pytest.mark.parametrize("body", [b"abc", b"xyz", get(b"/forged")])
+def test_a_repeated_head_whose_body_comes_later(body):
+    for data in (post(body), get(b"/", b"Transfer-Encoding: chunked", body=chunk(body) + END_CHUNK)):
+        head, _, rest = data.partition(b"\r\n\r\n")
+        connection = Connection(SMALL)
+        for pieces in ([data], [head + b"\r\n\r\n", rest], [data], [head + b"\r\n\r\n", rest]):
+            assert feed(pieces, connection) == feed([data], Connection(SMALL))
+            assert connection.state is State.IDLE
 
 
 def test_an_empty_line_in_front_of_a_repeated_head_is_counted_once():
@@ -278,6 +295,9 @@ def test_the_method_of_a_refused_request_is_known(data):
     """A refusal of HEAD has no body."""
     connection = Connection(SMALL)
     assert isinstance(feed([data], connection)[-1], int)
+    assert connection.line.method == "HEAD"
+    connection = Connection(SMALL)
+    assert isinstance(feed([data[i : i + 1] for i in range(len(data))], connection)[-1], int)
     assert connection.line.method == "HEAD"
 
 

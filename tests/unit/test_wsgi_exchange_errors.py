@@ -59,6 +59,15 @@ def replaces_badly(environ, start_response):
     return [b"leaked"]
 
 
+def replaces_badly_and_goes_on(environ, start_response):
+    start_response("200 OK", [("X-Old", "leaked")])
+    try:
+        start_response("200", [], (ValueError, BOOM, None))
+    except BadResponse:
+        pass
+    return [b"leaked"]
+
+
 def writes_text(environ, start_response):
     start_response("200 OK", [])("leaked")
     return []
@@ -74,7 +83,7 @@ def started(result):
 
 FAILING = [  # each makes an application
     *(lambda it=it: it for it in (raiser, after_start, starts_twice, never_starts, starts_badly, replaces_badly)),
-    lambda: starts_badly_and_goes_on, lambda: writes_text,
+    lambda: starts_badly_and_goes_on, lambda: replaces_badly_and_goes_on, lambda: writes_text,
     lambda: unstarted([]), lambda: unstarted(Result(b"leaked")), lambda: unstarted(Result()),
     lambda: unstarted(InMemory(b"leaked")),
     *(lambda it=it: started(it) for it in (None, 1, "leaked", b"leaked", ["leaked"], [1], [None], [b"a", "leaked"],

@@ -7,27 +7,25 @@ while others are idle.
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 from typing import TYPE_CHECKING
 
-from ..balance import FULL_SECONDS, Balance
+from ..balance import Balance, accept_again_seconds
 from ..context import Context
 from .peer import Peer
 
 if TYPE_CHECKING:
-    from .epoll import EpollPool
+    from .clients import Clients
 
-_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 MAX_EMPTYING = 65536  # connections accepted at most while a queue is emptied
 
 
 class Acceptor:
     """The listening side of one pool; all methods belong to whoever has the loop."""
 
-    def __init__(self, pool: EpollPool, context: Context) -> None:
-        self._pool = pool
+    def __init__(self, clients: Clients, context: Context) -> None:
+        self._clients = clients
         self._context = context
         self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
         self._listeners = {listener.fd: listener for listener in context.settings.listeners}
@@ -39,7 +37,7 @@ class Acceptor:
         """Begin to accept."""
         for fd, sock in self._sockets.items():
             sock.setblocking(False)
-            self._pool.epoll.register(fd, select.EPOLLIN)
+            self._clients.epoll.register(fd, select.EPOLLIN)
         self._watched = True
 
     def close(self) -> None:
@@ -56,12 +54,12 @@ class Acceptor:
             return 0.0
         if now < self._again_ns:
             return (self._again_ns - now) / 1e9
-        wait = self._balance.wait(len(self._pool.peers))
+        wait = self._balance.wait(len(self._clients.peers))
         if wait:
             self._again_ns = now + int(wait * 1e9)
             return wait
         for fd in self._sockets:
-            self._pool.epoll.register(fd, select.EPOLLIN)
+            self._clients.epoll.register(fd, select.EPOLLIN)
         self._watched = True
         return 0.0
 
@@ -69,7 +67,7 @@ class Acceptor:
         """Take one connection from a readable listener."""
         if not self._watched or fd not in self._sockets:
             return  # an event of this very turn
-        wait = self._balance.wait(len(self._pool.peers))
+        wait = self._balance.wait(len(self._clients.peers))
         if not wait:
             wait = self._take(fd, now)
         if wait:
@@ -80,29 +78,22 @@ class Acceptor:
         """Take all that the kernel has queued for these listeners: whoever was let in is answered."""
         for fd in fds & self._sockets.keys():
             for _ in range(MAX_EMPTYING):
-                before = len(self._pool.peers)
-                if self._take(fd, now) or len(self._pool.peers) == before:
+                before = len(self._clients.peers)
+                if self._take(fd, now) or len(self._clients.peers) == before:
                     break
 
     def _take(self, fd: int, now: int) -> float:
         """Accept one connection if there is one; seconds to wait if that is impossible now."""
         try:
             sock, address = self._sockets[fd].accept()
-        except BlockingIOError:
-            return 0.0  # another worker was faster
         except OSError as error:
-            if error.errno in _OUT_OF_DESCRIPTORS:
-                self._context.log.limited(
-                    "accept", "error", f"cannot accept connections: {error.strerror}; raise LimitNOFILE"
-                )
-                return FULL_SECONDS
-            return 0.0  # that connection was gone before it was accepted (accept(2))
+            return accept_again_seconds(error, self._context.log)
         sock.setblocking(False)
         base = self._context.base_environ(self._listeners[fd], address)
-        self._pool.admit(Peer(self._context, sock, base, self._context.proxy_for(base), now))
+        self._clients.admit(Peer(self._context, sock, base, self._context.proxy_for(base), now))
         return 0.0
 
     def _unwatch(self) -> None:
         for fd in self._sockets:
-            self._pool.epoll.unregister(fd)
+            self._clients.epoll.unregister(fd)
         self._watched = False

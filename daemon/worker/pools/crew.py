@@ -39,6 +39,7 @@ class Member:
     def __init__(self, number: int, slot: Slot) -> None:
         self.number = number
         self.cell = slot.thread_cell(number)
+        slot.cells[self.cell + T_START] = time.monotonic_ns()  # not 0: whoever looks at the slot stops at the first 0
         self.gate = threading.Lock()
         self.gate.acquire()
         self.calls: list[Peer] = []  # the token of rule 2: not shared, else a former leader would take the next one's
@@ -191,7 +192,7 @@ class Crew:
 
     def _park(self, me: Member) -> None:
         self._parked.append(me)
-        if me.mailbox or self.backlog or self._ended:  # rule 5: it came in between
+        if me.mailbox or self._seat or self.backlog or self._ended:  # rule 5: it came in between
             try:
                 self._parked.remove(me)
             except ValueError:

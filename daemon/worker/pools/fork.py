@@ -21,7 +21,7 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Slot
 
 from ...settings import Listener
-from ..balance import FULL_SECONDS
+from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
 from ..orders import Orders, signal_pipe
@@ -54,7 +54,7 @@ class ForkPool:
         self._context = context
         self._orders = orders
         self._slot = context.slot
-        self._limit = min(context.settings.threads, scoreboard.MAX_THREADS)
+        self._limit = min(context.settings.threads, context.settings.connections, scoreboard.MAX_THREADS)
         self._children: dict[int, _Child] = {}  # by pidfd
         self._memory: dict[int, Slot] = {}  # by child number, used again by the next
         self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
@@ -119,11 +119,8 @@ class ForkPool:
             return
         try:
             sock, address = self._sockets[fd].accept()
-        except (BlockingIOError, ConnectionError):
-            return  # another worker was faster, or the client is gone (accept(2))
         except OSError as error:
-            self._context.log.limited("accept", "error", f"cannot accept connections: {error.strerror}")
-            self._again_at = time.monotonic() + FULL_SECONDS
+            self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
             return
         taken = {child.number for child in self._children.values()}
         number = next(number for number in range(self._limit) if number not in taken)

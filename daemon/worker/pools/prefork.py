@@ -13,7 +13,7 @@ import time
 
 from miniwsgi.metrics import scoreboard
 
-from ..balance import FULL_SECONDS, Balance
+from ..balance import Balance, accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
 from ..orders import Orders
@@ -98,11 +98,9 @@ class PreforkPool:
         if not wait:
             try:
                 sock, address = self._sockets[fd].accept()
-            except (BlockingIOError, ConnectionError):
-                return  # another worker was faster, or the client is gone (accept(2))
             except OSError as error:
-                self._context.log.limited("accept", "error", f"cannot accept connections: {error.strerror}")
-                wait = FULL_SECONDS
+                self._accept_again = time.monotonic() + accept_again_seconds(error, self._context.log)
+                return
         if wait:
             self._accept_again = time.monotonic() + wait
             return

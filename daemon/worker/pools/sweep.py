@@ -28,6 +28,7 @@ class Sweep:
     def __init__(self, pool: EpollPool, context: Context) -> None:
         settings = context.settings
         self._pool = pool
+        self._clients = pool.clients
         self._context = context
         self._keep_alive_ns = int(settings.keep_alive_timeout * NANOSECONDS)
         self._head_ns = int(settings.head_timeout * NANOSECONDS)
@@ -38,14 +39,14 @@ class Sweep:
 
     def every_second(self, now: int) -> None:
         """Timeouts of connections, and whether the worker has lived long enough."""
-        for peer in list(self._pool.peers.values()):
+        for peer in list(self._clients.peers.values()):
             hold = peer.hold
             if hold is Hold.WATCHED:
                 self._waiting(peer, now)
             elif hold is Hold.WRITING:
                 self._writing(peer, now)
             elif hold is Hold.LINGERING and now - peer.since_ns > LINGER_NS:
-                self._pool.drop(peer)
+                self._clients.drop(peer)
         self._context.tidy()
         self._recycling.look(self._pool.orders, now)
 
@@ -56,14 +57,14 @@ class Sweep:
         patience = int(self._context.settings.drain_idle * NANOSECONDS)
         if now - self._draining_since_ns < patience:
             return
-        for peer in list(self._pool.peers.values()):
+        for peer in list(self._clients.peers.values()):
             if (
                 peer.hold is Hold.WATCHED
                 and peer.state is State.IDLE
                 and now - peer.since_ns >= patience
                 and not input_waits(peer.sock)
             ):
-                self._pool.drop(peer)
+                self._clients.drop(peer)
 
     def _waiting(self, peer: Peer, now: int) -> None:
         state = peer.state
@@ -71,15 +72,15 @@ class Sweep:
         if state is State.IDLE:
             if waited > (self._keep_alive_ns if peer.requests else self._head_ns):
                 if not input_waits(peer.sock):
-                    self._pool.drop(peer)
+                    self._clients.drop(peer)
             elif waited > FORGET_NS and peer.head is not None:
                 peer.forget()
         elif state is State.HEAD:
             if waited > self._head_ns and not input_waits(peer.sock):
-                self._pool.refuse(peer, ProtocolError(408, "the head did not come in time"), now)
+                self._clients.refuse(peer, ProtocolError(408, "the head did not come in time"), now)
         elif state is State.BODY and waited > self._body_ns and not input_waits(peer.sock):
             if peer.received - peer.progress < self._context.settings.minimum_rate * waited / NANOSECONDS:
-                self._pool.refuse(peer, ProtocolError(408, "the body comes too slowly"), now)
+                self._clients.refuse(peer, ProtocolError(408, "the body comes too slowly"), now)
             else:
                 peer.since_ns = now
                 peer.progress = peer.received

@@ -24,8 +24,9 @@ from ..options import Session
 from . import keys
 from .feed import Feed, Lost, Said, Shown, Update
 from .model import Message, Model, Page, Snapshot
-from .view import SMALLEST, draw, text_lines
+from .view import SMALLEST, draw, text_lines, wrapped
 
+FAR = 1_000_000  # lines
 MESSAGE_SECONDS = 8.0  # that the line at the bottom says what was done
 LEFT_BY = (signal.SIGTERM, signal.SIGHUP)
 
@@ -155,7 +156,8 @@ class Screen:
     def _press(self, key: str) -> bool:
         model = self.model
         if model.page is Page.TEXT and (by := self._scrolled_by(key)):
-            model.scroll(by, text_lines(self._size()[1]))
+            width, height = self._size()
+            model.scroll(by, len(wrapped(model.text, width)) - text_lines(height))
             return True
         if model.page is not Page.MAIN:
             model.page = Page.MAIN
@@ -199,7 +201,7 @@ class Screen:
     def _scrolled_by(self, key: str) -> int:
         page = text_lines(self._size()[1])
         steps = {keys.UP: -1, "k": -1, keys.DOWN: 1, "j": 1, keys.PAGE_UP: -page, keys.PAGE_DOWN: page, " ": page}
-        return {**steps, keys.HOME: -len(self.model.text), keys.END: len(self.model.text)}.get(key, 0)
+        return {**steps, keys.HOME: -FAR, keys.END: FAR}.get(key, 0)
 
 
 # --- the terminal -------------------------------------------------------------------------------------------------

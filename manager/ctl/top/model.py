@@ -72,7 +72,7 @@ class Model:
     slowest: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))  # p99 of durations
     page: Page = Page.MAIN
     title: str = ""  # of the text page
-    text: list[str] = field(default_factory=list)
+    text: str = ""
     scrolled: int = 0  # lines of the text page above the screen
     selected: int = 0  # a slot
     sort: int = 0
@@ -124,8 +124,8 @@ class Model:
         self.sort, self.reversed = (self.sort + 1) % len(SORTS), False
 
     def open_text(self, title: str, text: str) -> None:
-        self.page, self.title, self.text, self.scrolled = Page.TEXT, title, text.splitlines(), 0
+        self.page, self.title, self.text, self.scrolled = Page.TEXT, title, text, 0
 
-    def scroll(self, by: int, height: int) -> None:
-        """The text page, `by` lines down; `height` lines fit."""
-        self.scrolled = max(0, min(len(self.text) - height, self.scrolled + by))
+    def scroll(self, by: int, most: int) -> None:
+        """The text page, `by` lines down; `most` lines may be above the screen."""
+        self.scrolled = max(0, min(most, self.scrolled + by))

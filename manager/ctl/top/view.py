@@ -44,7 +44,7 @@ def draw(model: Model, width: int, height: int, where: str, clock: str) -> list[
     if model.page is Page.HELP:
         return _page("miniwsgictl top", HELP.splitlines(), width, height, "any key: back")
     if model.page is Page.TEXT:
-        shown = model.text[model.scrolled :]
+        shown = wrapped(model.text, width)[model.scrolled :]
         hint = "Up, Down: scroll   any other key: back"
         return _page(model.title, shown, width, height, hint)
     return _main(model, width, height, where, clock)
@@ -55,9 +55,21 @@ def text_lines(height: int) -> int:
     return height - 2
 
 
+def wrapped(said: str, width: int) -> list[str]:
+    """The lines of a text, long ones broken: nothing of a stack is to be missed."""
+    found = []
+    for line in said.splitlines():
+        rest = text.clean(line.expandtabs(4))
+        while len(rest) > width:
+            found.append(rest[:width])
+            rest = "        " + rest[width:]
+        found.append(rest)
+    return found
+
+
 def _page(title: str, lines: Iterable[str], width: int, height: int, hint: str) -> list[Text]:
     found = [_bar(title, "", width)]
-    found += [Text(text.cut(text.clean(line.expandtabs(4)), width)) for line in list(lines)[: text_lines(height)]]
+    found += [Text(text.cut(line, width)) for line in list(lines)[: text_lines(height)]]
     found += [Text("")] * (height - 1 - len(found))
     return [*found, Text(text.cut(f" {hint}", width), "dim")]
 

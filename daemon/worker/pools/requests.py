@@ -1,0 +1,79 @@
+"""What surrounds a call of the application in the epoll pool: before it, after it, and when it lasts too long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Slot
+
+from ...http.head import RequestLine
+from ...wsgi.environ import request_environ
+from ...wsgi.exchange import Exchange, Phase
+from ..context import NANOSECONDS, Context, Duty
+from ..orders import Orders
+from ..timeouts import expire
+from .crew import Member
+from .peer import Peer
+
+_REUSED = scoreboard.REUSED
+_T_STATE, _T_START, _T_TEXT = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT
+
+
+def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange, dict[str, Any]]:
+    """What precedes the call, on the thread that makes it."""
+    line, head = peer.line, peer.head
+    assert line is not None
+    assert head is not None
+    environ = request_environ(peer, peer.base, context.settings.script_name, peer.proxy)
+    exchange = Exchange(
+        peer,
+        line.method,
+        head.http11,
+        head.persistent and context.duty is Duty.SERVE,
+        context.server_fields,
+        context,
+    )
+    if head.http11:
+        environ["wsgi.early_hints"] = exchange.early_hints
+    peer.exchange = exchange
+    peer.environ = environ
+    me.peer = peer
+    show(context.slot, me, line, now)
+    return exchange, environ
+
+
+def show(slot: Slot, me: Member, line: RequestLine, now: int) -> None:
+    """Put what a thread runs into its sub-slot."""
+    cells, cell = slot.cells, me.cell
+    text = line.text
+    start = (cell + _T_TEXT) * 8
+    slot.memory[start : start + len(text)] = text
+    cells[cell + _T_START] = now
+    cells[cell + _T_STATE] = 1
+
+
+def account(context: Context, peer: Peer, exchange: Exchange, took: int) -> None:
+    """Count an answered request; the loop's owner alone."""
+    if exchange.phase is Phase.EXPIRED:
+        return  # counted when it expired
+    cells = context.slot.cells
+    if peer.requests:
+        cells[_REUSED] += 1
+    peer.requests += 1
+    context.record(peer, exchange, peer.environ, took)
+
+
+def check_running(context: Context, orders: Orders, members: list[Member], now: int) -> None:
+    """Answer for requests that exceed `request_timeout`."""
+    limit = context.settings.request_timeout
+    if not limit:
+        return
+    cells = context.slot.cells
+    for member in members:
+        peer = member.peer
+        exchange = peer.exchange if peer is not None else None  # before its state and start: see `begin`
+        if peer is None or exchange is None or not cells[member.cell + _T_STATE]:
+            continue
+        if now - cells[member.cell + _T_START] > limit * NANOSECONDS:
+            expire(context, orders, peer, exchange, peer.environ, member.number, now)

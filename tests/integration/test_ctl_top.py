@@ -1,0 +1,151 @@
+"""`miniwsgictl top` on a terminal and a running daemon: what it shows and does, and how it leaves the terminal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from .conftest import Service, get
+from .ctl import Terminal, Tool
+from .daemon import Daemon
+
+DOWN = "\x1b[B"
+
+
+def start(service: Service) -> tuple[Daemon, Tool]:
+    ctl = Tool(service.directory / "control.sock")
+    return service.start("--workers", "2", "--control", str(ctl.socket)), ctl
+
+
+def shown(terminal: Terminal) -> int:
+    """Wait for the first screen."""
+    return terminal.wait_for("q quit")
+
+
+def test_it_shows_workers_and_requests_and_leaves_a_clean_terminal(service: Service) -> None:
+    daemon, ctl = start(service)
+    request = threading.Thread(target=get, args=(daemon, "/sleep?2"))
+    request.start()
+    with ctl.on_terminal("top", "-d", "0.2") as terminal:
+        shown(terminal)
+        terminal.wait_for("GET /sleep")
+        assert "2/2 ready" in terminal.text
+        assert terminal.text.startswith("\x1b[?1049h")
+        terminal.type("q")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+    request.join()
+
+
+def test_keys_scale_restart_and_reload(service: Service) -> None:
+    daemon, ctl = start(service)
+    with ctl.on_terminal("top", "-d", "0.2") as terminal:
+        at = shown(terminal)
+        terminal.type("+")
+        at = terminal.wait_for("scale to 3 workers: done", at)
+        at = terminal.wait_for("3/3 ready", at)
+        terminal.type("-")
+        at = terminal.wait_for("scale to 2 workers: done", at)
+        before = set(daemon.workers())
+        terminal.type(f"{DOWN}r")
+        at = terminal.wait_for("restart of slot 1: done", at)
+        daemon.wait(lambda: len(before & set(daemon.workers())) == 1, "one new worker")
+        terminal.type("R")
+        at = terminal.wait_for("reload: done", at)
+        terminal.type("d")
+        at = terminal.wait_for("most recent call first", at)
+        terminal.type("\x1b")
+        terminal.type("?")
+        at = terminal.wait_for("the other way round", at)
+        terminal.type(" sq")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+
+
+def test_a_reload_that_fails_is_shown_with_its_traceback(service: Service) -> None:
+    _, ctl = start(service)
+    service.write("import nonsense_that_is_nowhere\n")
+    with ctl.on_terminal("top") as terminal:
+        at = shown(terminal)
+        terminal.type("R")
+        at = terminal.wait_for("reload failed", at)
+        terminal.wait_for("nonsense_that_is_nowhere", at)
+        terminal.type("xq")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [("\x03", 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)]
+)
+def test_however_it_is_ended_the_terminal_is_clean(how: str | signal.Signals, status: int, service: Service) -> None:
+    _, ctl = start(service)
+    with ctl.on_terminal("top") as terminal:
+        shown(terminal)
+        if isinstance(how, str):
+            terminal.type(how)
+        else:
+            terminal.signal(how)
+        assert terminal.end() == status
+        assert terminal.is_clean()
+
+
+def test_a_failure_inside_leaves_a_clean_terminal_too(service: Service) -> None:
+    _, ctl = start(service)
+    ctl.environ["PYTHONWARNINGS"] = "ignore"
+    with ctl.on_terminal("top", "--timeout", "1") as terminal:
+        shown(terminal)
+        assert terminal.end() == 4
+        assert terminal.is_clean()
+        assert "top ended after --timeout" in terminal.text
+
+
+def test_it_is_suspended_and_goes_on(service: Service) -> None:
+    _, ctl = start(service)
+    with ctl.on_terminal("top") as terminal:
+        at = shown(terminal)
+        terminal.type("\x1a")
+        terminal.wait(terminal.is_clean, "a clean terminal while it is suspended")
+        terminal.signal(signal.SIGCONT)
+        terminal.wait_for("\x1b[?1049h", at)
+        terminal.type("q")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+
+
+def test_it_follows_the_size_of_the_terminal(service: Service) -> None:
+    _, ctl = start(service)
+    with ctl.on_terminal("top", LINES="24", COLUMNS="80") as terminal:
+        at = shown(terminal)
+        assert "REQUESTS" not in terminal.text
+        terminal.resize(120, 40)
+        at = terminal.wait_for("REQUESTS", at)
+        terminal.resize(30, 8)
+        at = terminal.wait_for("too small: 40×10", at)
+        terminal.resize(80, 24)
+        terminal.wait_for("q quit", at)
+        terminal.type("q")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+
+
+def test_it_outlives_the_daemon(service: Service) -> None:
+    daemon, ctl = start(service)
+    with ctl.on_terminal("top", "-d", "0.2") as terminal:
+        at = shown(terminal)
+        assert daemon.stop() == 0
+        at = terminal.wait_for("NO ANSWER", at)
+        start(service)
+        at = terminal.wait_for("running  up", at)
+        terminal.type("q")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+
+
+def test_a_terminal_without_a_cursor_to_move_is_refused(service: Service) -> None:
+    _, ctl = start(service)
+    with ctl.on_terminal("top", TERM="dumb") as terminal:
+        assert terminal.end() == 2
+        assert "TERM is dumb" in terminal.text

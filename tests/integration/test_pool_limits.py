@@ -1,0 +1,125 @@
+"""Limits of a worker, and how several workers share one listener, in every pool."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from miniwsgi.metrics.scoreboard import CONNECTIONS, REJECTED, REQUESTS
+
+from .worker_harness import PATIENCE, Site, made_site, pools, wait_for  # noqa: F401
+
+MINE = "X-Worker"
+
+
+def holding(site: Site):
+    """/hold waits at the gate; every response says which process gave it."""
+    gate, record = site.gate(), site.record
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/hold":
+            record.note("begun")
+            gate.wait()
+        elif environ["PATH_INFO"] == "/wedge":
+            record.note("begun")
+            ctypes.PyDLL(None).usleep(3_000_000)  # keeps the interpreter, as C code may
+        start_response("200 OK", [(MINE, str(os.getpid()))])
+        return [environ["PATH_INFO"].encode(), environ["wsgi.input"].read()]
+
+    return application, gate
+
+
+@pools()
+def test_a_body_beyond_body_max_is_refused_before_it_is_read(site, pool):
+    application, _gate = holding(site)
+    worker = site.fork(application, pool, body_max_bytes=1000)
+    announced = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+    assert [response.status for response in announced.end()] == [413]
+    chunked = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunked.send(b"200\r\n" + b"x" * 0x200 + b"\r\n").send(b"200\r\n")
+    assert [response.status for response in chunked.end()] == [413]
+    fits = site.connect().send(b"POST /fits HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000)
+    assert fits.answer().body == b"/fits" + b"y" * 1000
+    wait_for(lambda: worker.cells[REJECTED] == 2)
+    wait_for(lambda: worker.cells[REQUESTS] == 1)
+
+
+@pools("epoll-1", "epoll-8", "fork")
+def test_beyond_its_connections_a_worker_accepts_nothing(site, pool):
+    application, _gate = holding(site)
+    worker = site.fork(application, pool, connections=3)
+    kept = [site.connect() for _ in range(3)]
+    for client in kept:
+        client.get("/1").answer()
+    waiting = site.connect().get("/waiting")
+    assert waiting.silent(0.3)
+    assert worker.cells[CONNECTIONS] == 3
+    kept[0].close()
+    assert waiting.answer(5).body == b"/waiting"
+
+
+@pools("epoll-1", "epoll-8", "fork")
+def test_a_limit_of_one_connection_is_a_limit(site, pool):
+    application, _gate = holding(site)
+    site.fork(application, pool, connections=1)
+    kept = site.connect()
+    kept.get("/1").answer()
+    waiting = site.connect().get("/waiting")
+    assert waiting.silent(0.3)
+    kept.close()
+    assert waiting.answer(5).body == b"/waiting"
+
+
+def test_beyond_in_flight_requests_are_answered_503(site):
+    application, gate = holding(site)
+    worker = site.fork(application, threads=2, in_flight=3)
+    held = [site.connect().get("/hold") for _ in range(3)]
+    site.record.wait(2)
+    wait_for(lambda: worker.slot.cells[CONNECTIONS] == 3)
+    refused = site.connect()
+    answer = wait_for(lambda: refused.get("/more").answer())
+    assert answer.status == 503
+    assert answer.all("retry-after") == ["1"]
+    assert answer.all("connection") == ["close"]
+    assert refused.end() == []
+    gate.open(3)
+    for client in held:
+        assert client.answer().body == b"/hold"
+    assert site.get("/after").status == 200
+
+
+@pools("prefork", "epoll-1", "epoll-8")
+def test_workers_share_their_connections_evenly(site, pool):
+    application, _gate = holding(site)
+    workers = [site.fork(application, pool) for _ in range(3)]
+    for _ in range(30):
+        site.connect()
+    wait_for(lambda: sum(worker.cells[CONNECTIONS] for worker in workers) == 30)
+    assert all(8 <= worker.cells[CONNECTIONS] <= 12 for worker in workers), [w.cells[CONNECTIONS] for w in workers]
+
+
+@pools("prefork", "epoll-1")
+def test_a_busy_worker_with_few_connections_does_not_keep_others_from_accepting(site, pool):
+    application, gate = holding(site)
+    busy = site.fork(application, pool, slot=0, drain_idle=PATIENCE)
+    held = site.connect().get("/hold")
+    site.record.wait(1)
+    site.fork(application, pool, slot=1, drain_idle=PATIENCE)
+    kept = [site.connect() for _ in range(6)]
+    for client in kept:
+        answer = client.get("/1").answer(5)
+        assert answer.all(MINE) != [str(busy.pid)]
+    gate.open()
+    assert held.answer().all(MINE) == [str(busy.pid)]
+
+
+def test_a_worker_that_has_lost_its_interpreter_does_not_keep_others_from_accepting(site):
+    application, _gate = holding(site)
+    stuck = site.fork(application, slot=0)
+    held = site.connect().get("/wedge")
+    site.record.wait(1)
+    site.fork(application, slot=1)
+    for _ in range(6):
+        answer = site.connect().get("/1").answer(2)
+        assert answer.all(MINE) != [str(stuck.pid)]
+    assert held.answer().all(MINE) == [str(stuck.pid)]

@@ -1,0 +1,268 @@
+"""The screen of `top`: what it shows of what is known, at every size; what keys do; where its snapshots come from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+import pytest
+from miniwsgi.manager import messages as ms
+from miniwsgi.manager.client import Client
+from miniwsgi.manager.ctl.top import keys
+from miniwsgi.manager.ctl.top.feed import Feed, Lost, Said, Shown, Update
+from miniwsgi.manager.ctl.top.model import SORTS, Message, Model, Page, Snapshot
+from miniwsgi.manager.ctl.top.view import draw, sparkline, text_lines, wrapped
+
+from tests.unit.ctl_daemon import FakeDaemon, counts, latency, operation, problem, running, status, worker
+
+CROWD = [worker(slot, in_flight=[running(f"/{slot}", slot / 3 + 0.1)], rate=float(slot)) for slot in range(60)]
+
+
+def model_of(*workers: ms.Worker, **changed: object) -> Model:
+    model = Model()
+    model.see(Snapshot(msgspec.structs.replace(status(), **changed), list(workers or [worker(0), worker(1)])))
+    return model
+
+
+def lines(model: Model, width: int = 80, height: int = 24) -> list[str]:
+    return [line.plain for line in draw(model, width, height, "/run/x.sock", "12:00:00")]
+
+
+# --- drawing ---------------------------------------------------------------------------------------------
+
+
+def test_the_screen_at_80_by_24() -> None:
+    model = model_of(
+        worker(0, in_flight=[running("/report", 12.3), running("/x", 0.02, 2)]), worker(1, state="booting")
+    )
+    found = [line.rstrip() for line in lines(model)]
+    assert found[:15] == [
+        " shop.wsgi:application  running  up 3h12m  generation 7  pid 4711      12:00:00",
+        " workers    2/2 ready  1 busy",
+        " requests      812/s  10 s 790  1 min -  total 123456                         █",
+        " duration   p50 1.2 ms  p95 8.9 ms  p99 250 ms                                █",
+        " queue time none in the last minute   accept queue 0/2048",
+        " now        run 3  wait 1  conn 64   errors 0  rejected 0  aborted 0  timeouts 0",
+        "",
+        " SLOT     PID GEN STATE     REQ/S RUN  CONN      RSS   CPU RUNNING",
+        "    0    4700   7 ready      12.5   2     3 34.0 MiB   41% 12.3 s GET /report +1",
+        "    1    4701   7 booting    12.5   0     3 34.0 MiB   41%",
+        "",
+        " RUNNING FOR SLOT THREAD  REQUEST",
+        "      12.3 s    0      1  GET /report",
+        "     20.0 ms    0      2  GET /x",
+        "",
+    ]
+    assert found[23] == " q quit  ↑↓ select  s sort  +/- scale  r restart  R reload  d stacks  ? help"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 81, 100, 132, 250])
+@pytest.mark.parametrize("height", [10, 12, 24, 25, 60, 200])
+def test_it_fits_every_size(width: int, height: int) -> None:
+    wild = model_of(*CROWD, worker(60, in_flight=[running("/" + "ü" * 300 + "\x1b[2J\n", 99.0)]), application="x" * 200)
+    wild.message = Message("said " * 100)
+    pages = [model_of(), wild, Model()]
+    shown = model_of()
+    shown.open_text("title " * 50, "\n".join("line\t" * 60 for _ in range(300)))
+    helped = model_of()
+    helped.page = Page.HELP
+    for model in (*pages, shown, helped):
+        found = draw(model, width, height, "/run/x.sock", "12:00:00")
+        assert max(line.cell_len for line in found) <= width
+        assert len(found) <= height
+        assert not [line for line in found if "\x1b" in line.plain or "\n" in line.plain]
+        if model.snapshot is not None:
+            assert len(found) == height
+
+
+@pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 9), (1, 1), (5, 3)])
+def test_a_screen_that_is_too_small_is_told_so(width: int, height: int) -> None:
+    assert "too small: 40×10 at least".startswith(lines(model_of(), width, height)[0])
+
+
+def test_what_is_not_well_is_on_the_screen() -> None:
+    model = model_of(
+        worker(0, state="stuck"),
+        workers=counts(target=4, ready=1, stuck=1, override=4),
+        operations=[operation(9, "scale", detail="to 4 workers", done=1)],
+    )
+    found = lines(model)
+    assert found[1].strip() == "workers    1/4 ready  1 busy  1 stuck  scaled to 4, configured 2"
+    assert found[6].startswith(" scale to 4 workers, 1 of 4, for 500 ms (operation 9, by alice")
+    model.lose("no daemon listens on /x")
+    assert "NO ANSWER" in lines(model)[0]
+    assert lines(model)[6] == " no daemon listens on /x"
+
+
+def test_before_the_first_snapshot_it_says_whom_it_asks() -> None:
+    assert lines(Model())[1] == "asking /run/x.sock …"
+
+
+def test_the_selected_worker_is_always_on_the_screen() -> None:
+    model = model_of(*CROWD)
+    for _ in range(len(CROWD)):
+        table = draw(model, 80, 24, "", "")[8:]
+        row = next(line for line in table if any(span.style == "reverse" for span in line.spans))
+        assert row.plain.split()[0] == str(model.selected)
+        model.move(1)
+
+
+def test_requests_that_run_are_shown_the_oldest_first() -> None:
+    found = lines(model_of(*CROWD), 80, 40)
+    at = next(number for number, line in enumerate(found) if line.startswith(" RUNNING FOR"))
+    assert [line.split()[-1] for line in found[at + 1 : at + 4]] == ["/59", "/58", "/57"]
+
+
+def test_a_sparkline() -> None:
+    assert sparkline([0, 1, 2, 4, 8, None, 8], 10) == "   ▁▂▃▅█ █"
+    assert sparkline([0.0, 0.0], 3) == " ▁▁"
+    assert sparkline([], 3) == "   "
+    assert sparkline(range(0, 100, 10), 4) == "▆▆▇█"
+
+
+# --- the model -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "slots"),
+    [("SLOT", [0, 1, 2]), ("REQ/S", [1, 2, 0]), ("RUN", [2, 1, 0]), ("RUNNING", [1, 2, 0]), ("RSS", [0, 1, 2])],
+)
+def test_sorting(column: str, slots: list[int]) -> None:
+    model = model_of(
+        worker(0, rate=None, rss_bytes=3),
+        worker(1, rate=9.0, rss_bytes=2, in_flight=[running("/", 5.0)]),
+        worker(2, rate=1.0, rss_bytes=None, in_flight=[running("/", 1.0), running("/", 2.0)]),
+    )
+    while SORTS[model.sort].column != column:
+        model.next_sort()
+    assert [found.slot for found in model.workers()] == slots
+    model.reversed = True
+    assert [found.slot for found in model.workers()] == slots[::-1]
+
+
+def test_the_selection_moves_within_the_order_and_survives_its_worker() -> None:
+    model = model_of(worker(0), worker(1), worker(5))
+    model.move(1)
+    model.move(1)
+    model.move(1)
+    assert model.selected == 5
+    model.see(Snapshot(status(), [worker(0), worker(4)]))
+    assert model.selected == 4
+    model.see(Snapshot(status(), []))
+    model.move(1)
+    assert model.selected_worker() is None
+    assert len(lines(model)) == 24
+
+
+def test_the_past_is_of_even_steps() -> None:
+    model = model_of(duration=latency(p99=0.5))
+    model.see(Snapshot(status(), [], sampled=False))
+    model.lose("gone")
+    assert list(model.rates) == [812.4, None]
+    assert list(model.slowest) == [0.5, None]
+
+
+def test_a_text_is_scrolled_within_its_bounds() -> None:
+    model = model_of()
+    model.open_text("stack", "\n".join(str(number) for number in range(50)))
+    model.scroll(1000, 50 - text_lines(24))
+    assert lines(model)[1:3] == ["28", "29"]
+    model.scroll(-1000, 50 - text_lines(24))
+    assert lines(model)[1] == "0"
+
+
+def test_long_lines_of_a_text_are_broken_and_none_is_lost() -> None:
+    model = model_of()
+    model.open_text("stack", '  File "/very' + "/long" * 20 + '.py", line 12 in function')
+    found = lines(model)
+    assert "".join(line.strip() for line in found[1:3]) == model.text.strip()
+    assert wrapped("", 80) == []
+    assert wrapped("x" * 100, 40) == ["x" * 40, " " * 8 + "x" * 32, " " * 8 + "x" * 28]
+
+
+# --- keys ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"q", ["q"]),
+        (b"jjk", ["j", "j", "k"]),
+        (b"\x1b[A\x1bOB", [keys.UP, keys.DOWN]),
+        (b"\x1b[5~x\x1b[6~", [keys.PAGE_UP, "x", keys.PAGE_DOWN]),
+        (b"\x1b", [keys.ESCAPE]),
+        (b"\r", [keys.ENTER]),
+        (b"\x1b[1;5C\x1b[200~q", ["q"]),
+        (b"\x1b[", []),
+        (b"\x00\x07\xff\xc3\xa4", []),
+    ],
+)
+def test_keys(data: bytes, found: list[str]) -> None:
+    assert keys.parse(data) == found
+
+
+# --- the feed --------------------------------------------------------------------------------------------
+
+
+class Watcher:
+    """A feed and what it published."""
+
+    def __init__(self, path: Path, interval_seconds: float = 0.05) -> None:
+        self.updates: SimpleQueue[Update] = SimpleQueue()
+        self.feed = Feed(str(path), interval_seconds, self.updates.put)
+
+    def __enter__(self) -> Watcher:
+        self.feed.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.feed.stop()
+        self.feed.join(10)
+        assert not self.feed.is_alive()
+
+    def wait(self, kind: type[Update]) -> Update:
+        """The next update of a kind. Raises queue.Empty."""
+        deadline = time.monotonic() + 10
+        while True:
+            update = self.updates.get(timeout=max(0.01, deadline - time.monotonic()))
+            if isinstance(update, kind):
+                return update
+
+
+def test_snapshots_go_on_through_a_restart_of_the_daemon(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s"), Watcher(tmp_path / "s") as watcher:
+        assert watcher.wait(Snapshot).status.pid == 4711  # type: ignore[union-attr]
+    with Watcher(tmp_path / "s") as watcher:
+        assert "no daemon listens" in watcher.wait(Lost).why  # type: ignore[union-attr]
+        with FakeDaemon(tmp_path / "s"):
+            assert watcher.wait(Snapshot)
+
+
+def test_an_order_is_followed_to_its_verdict(tmp_path: Path) -> None:
+    failed = operation(state="failed", error="boom", traceback="Traceback:\n  here")
+    answers = {
+        "POST /reload": operation(),
+        "GET /operations/7": [operation(done=1), failed],
+        "POST /scale": operation(8, "scale", detail="to 3 workers", state="succeeded"),
+        "POST /drain": problem(409, "not now"),
+        "GET /workers/1/stack": ms.Stack(1, 4701, status().started_at, True, "File x", [running()]),
+    }
+    with FakeDaemon(tmp_path / "s", answers) as daemon, Watcher(tmp_path / "s") as watcher:
+        watcher.feed.order(Client.reload)
+        assert watcher.wait(Said) == Said("reload …")
+        verdict = watcher.wait(Said)
+        assert isinstance(verdict, Said)
+        assert (verdict.bad, verdict.text.startswith("reload failed after 500 ms: boom")) == (True, True)
+        shown = watcher.wait(Shown)
+        assert isinstance(shown, Shown)
+        assert shown.text.endswith("Traceback:\n  here")
+        watcher.feed.order(lambda client: client.scale(ms.ScaleRequest(workers="+1")))
+        assert watcher.wait(Said) == Said("scale to 3 workers …")
+        assert watcher.wait(Said) == Said("scale to 3 workers: done in 500 ms (operation 8)")
+        watcher.feed.order(Client.drain)
+        assert watcher.wait(Said) == Said("not now", bad=True)
+        watcher.feed.order(lambda client: client.stack(1))
+        assert watcher.wait(Shown) == Shown("worker 1, pid 4701", "thread 1 runs GET /report\nFile x")
+        assert daemon.bodies("POST", "/v1/scale")[0]["workers"] == "+1"

@@ -1,0 +1,418 @@
+"""The control API against a daemon that is told what to do: statuses, bodies, roles, what is refused and how."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from miniwsgi.manager import managed as mg
+from miniwsgi.manager import messages as ms
+from miniwsgi.manager.api import Api
+from miniwsgi.manager.aside import Aside
+from miniwsgi.manager.auth import Access, Caller
+from miniwsgi.manager.exchange import Answer, Peer, Refusal, Request, Stream
+
+from tests.unit.manager_world import Client, FakeDaemon, World, run, serving
+
+ME = os.geteuid()
+
+
+class Bare:
+    """The API without a server: requests as objects."""
+
+    def __init__(self, role: ms.Role = "admin") -> None:
+        self.daemon = FakeDaemon()
+        self.denied: list[str] = []
+        self.api = Api(self.daemon, _Fixed(role), self.denied.append)
+
+    async def ask(self, method: str, target: str, body: Any = b"", **fields: str) -> Answer:
+        path, _, query = target.partition("?")
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if data and "CONTENT_TYPE" not in fields:
+            fields["CONTENT_TYPE"] = ms.JSON_TYPE
+        request = Request(method, path, query, fields, data, Peer(7, 1000, 1000, ()))
+        try:
+            answer = await self.api.respond(request)
+        except Refusal as refusal:
+            return self.api.refuse(refusal, path)
+        assert isinstance(answer, Answer), answer
+        return answer
+
+
+class _Fixed(Access):
+    """Everybody has one role."""
+
+    def __init__(self, role: ms.Role) -> None:
+        super().__init__({}, Aside())
+        self.fixed = role
+
+    async def caller(self, peer: Peer | None) -> Caller:
+        assert peer is not None
+        return Caller(peer.uid, peer.pid, "", self.fixed)
+
+    async def named(self, caller: Caller) -> Caller:
+        return Caller(caller.uid, caller.pid, "alice", caller.role)
+
+
+def scenario(function: Callable[[Bare], Awaitable[None]]) -> None:
+    async def body() -> None:
+        await function(Bare())
+
+    asyncio.run(body())
+
+
+def decode(answer: Answer, type_: Any) -> Any:
+    return msgspec.json.decode(answer.body, type=type_)
+
+
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "type_"),
+    [
+        ("/v1/status", ms.Status),
+        ("/v1/workers", ms.WorkerList),
+        ("/v1/workers/2", ms.Worker),
+        ("/v1/workers/0/stack", ms.Stack),
+        ("/v1/operations", ms.OperationList),
+        ("/v1/events", ms.EventList),
+        ("/v1/config", ms.ConfigView),
+        ("/v1/log-level", ms.LogLevel),
+    ],
+)
+def test_what_there_is_to_know_is_of_its_type(target: str, type_: Any) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        answer = await world.ask("GET", target)
+        assert (answer.status, answer.content_type) == (200, ms.JSON_TYPE)
+        assert answer.body.endswith(b"}\n")
+        decode(answer, type_)
+
+
+@pytest.mark.parametrize("path", ["/v1/workers/1", "/v1/workers/1/stack", "/v1/operations/1", "/v1/nothing", "/"])
+def test_what_is_not_there_is_404(path: str) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        answer = await world.ask("GET", path)
+        problem = decode(answer, ms.Problem)
+        assert (answer.status, answer.content_type) == (404, "application/problem+json")
+        assert (problem.status, problem.title, problem.instance) == (404, "Not Found", path)
+        assert problem.detail
+
+
+# --- changes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "change"),
+    [
+        ("/v1/scale", {"workers": 8}, mg.Scale(to=8)),
+        ("/v1/scale", {"workers": "+2"}, mg.Scale(by=2)),
+        ("/v1/scale", {"workers": "-1", "persist": True}, mg.Scale(by=-1, persist=True)),
+        ("/v1/scale", {"workers": 3, "persist": True}, mg.Scale(to=3, persist=True)),
+        ("/v1/scale", {"reset": True}, mg.Scale()),
+        ("/v1/reload", b"", mg.Reload()),
+        ("/v1/reload", {}, mg.Reload()),
+        ("/v1/restart", b"", mg.Restart()),
+        ("/v1/workers/2/restart", b"", mg.Restart(2)),
+        ("/v1/drain", b"", mg.Drain()),
+        ("/v1/undrain", {}, mg.Undrain()),
+        ("/v1/stop", b"", mg.Stop()),
+        ("/v1/stop", {"mode": "graceful"}, mg.Stop()),
+        ("/v1/stop", {"mode": "now"}, mg.Stop(now=True)),
+    ],
+)
+def test_a_change_is_accepted_as_an_operation(target: str, body: Any, change: mg.Change) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        answer = await world.ask("POST", target, body)
+        assert answer.status == 202
+        assert answer.fields == (("Location", "/v1/operations/1"),)
+        assert decode(answer, ms.Operation).state == "running"
+        assert [asked for asked, _ in world.daemon.asked] == [change]
+        assert world.daemon.asked[0][1].who == "alice (uid 1000, pid 7)"
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "status"),
+    [
+        ("/v1/scale", b"", 422),
+        ("/v1/scale", {}, 422),
+        ("/v1/scale", {"workers": None}, 422),
+        ("/v1/scale", {"workers": 0}, 422),
+        ("/v1/scale", {"workers": -1}, 422),
+        ("/v1/scale", {"workers": 513}, 422),
+        ("/v1/scale", {"workers": 1.5}, 422),
+        ("/v1/scale", {"workers": "2"}, 422),
+        ("/v1/scale", {"workers": "+0"}, 422),
+        ("/v1/scale", {"workers": "+1000"}, 422),
+        ("/v1/scale", {"workers": "+٢"}, 422),
+        ("/v1/scale", {"workers": True}, 422),
+        ("/v1/scale", {"workers": 2, "reset": True}, 422),
+        ("/v1/scale", {"reset": True, "persist": True}, 422),
+        ("/v1/scale", {"wrokers": 2}, 422),
+        ("/v1/scale", [], 422),
+        ("/v1/scale", b"{", 400),
+        ("/v1/scale", b"\xff\xfe", 400),
+        ("/v1/scale", b"[" * 100_000, 422),
+        ("/v1/stop", {"mode": "later"}, 422),
+        ("/v1/reload", {"force": True}, 422),
+        ("/v1/workers/1/restart", b"", 404),
+    ],
+)
+def test_a_wrong_body_changes_nothing(target: str, body: Any, status: int) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        answer = await world.ask("POST", target, body)
+        assert answer.status == status, answer
+        assert world.daemon.asked == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 202),
+        ("Application/JSON; charset=utf-8", 202),
+        ("application/x-www-form-urlencoded", 415),
+        ("text/plain", 415),
+        ("", 415),
+    ],
+)
+def test_a_body_is_json_and_says_so(content_type: str, status: int) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        assert (await world.ask("POST", "/v1/scale", {"workers": 2}, CONTENT_TYPE=content_type)).status == status
+
+
+def test_waiting_gives_the_verdict() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        asking = asyncio.create_task(world.ask("POST", "/v1/reload?wait=30"))
+        await asyncio.sleep(0.01)
+        assert not asking.done()
+        world.daemon.end(1, "failed", "no module named shop")
+        answer = await asking
+        assert answer.status == 200
+        found = decode(answer, ms.Operation)
+        assert (found.state, found.error, found.ended) == ("failed", "no module named shop", True)
+
+
+def test_waiting_ends_in_its_time() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        assert (await world.ask("POST", "/v1/reload?wait=1")).status == 202
+        answer = await world.ask("GET", "/v1/operations/1?wait=1")
+        assert (answer.status, decode(answer, ms.Operation).state) == (200, "running")
+
+
+def test_what_has_ended_is_not_waited_for() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        world.daemon.ends_at_once = True
+        async with asyncio.timeout(5):
+            assert (await world.ask("POST", "/v1/reload?wait=300")).status == 200
+            assert (await world.ask("GET", "/v1/operations/1?wait=300")).status == 200
+
+
+def test_a_conflict_names_the_operation_in_the_way() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        why = "operation 7 (reload) is replacing workers"
+        world.daemon.refusal = mg.ChangeRefused(why, 7)
+        answer = await world.ask("POST", "/v1/restart")
+        problem = decode(answer, ms.Problem)
+        assert (answer.status, problem.operation, problem.detail) == (
+            409,
+            7,
+            "operation 7 (reload) is replacing workers",
+        )
+
+
+def test_what_can_never_be_granted_is_no_conflict() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        world.daemon.refusal = mg.ChangeRefused("512 workers do not fit", conflict=False)
+        assert (await world.ask("POST", "/v1/scale", {"workers": 512})).status == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "change", "level"),
+    [({"level": "debug"}, mg.SetLogLevel("debug"), "debug"), ({"reset": True}, mg.SetLogLevel(None), "info")],
+)
+def test_the_log_level_can_be_set_and_reset(body: Any, change: mg.Change, level: str) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        world.daemon.ends_at_once = True
+        found = decode(await world.ask("PUT", "/v1/log-level", body), ms.LogLevel)
+        assert (found.level, found.operation) == (level, 1)
+        assert world.daemon.asked[0][0] == change
+
+
+@pytest.mark.parametrize("body", [{}, {"level": "loud"}, {"level": "info", "reset": True}, {"level": None}])
+def test_a_wrong_log_level_changes_nothing(body: Any) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        assert (await world.ask("PUT", "/v1/log-level", body)).status == 422
+        assert world.daemon.asked == []
+
+
+# --- roles ---------------------------------------------------------------------------------------------------------
+
+OPERATE = [
+    ("GET", "/v1/workers/0/stack", b""),
+    ("GET", "/v1/config", b""),
+    ("POST", "/v1/config/check", b""),
+    ("POST", "/v1/scale", {"workers": 2}),
+    ("POST", "/v1/reload", b""),
+    ("POST", "/v1/restart", b""),
+    ("POST", "/v1/workers/0/restart", b""),
+    ("POST", "/v1/drain", b""),
+    ("POST", "/v1/undrain", b""),
+]
+ADMIN = [
+    ("POST", "/v1/stop", b""),
+    ("PUT", "/v1/log-level", {"level": "info"}),
+    ("POST", "/v1/config/check", {"toml": "[server]"}),
+]
+READ = [
+    ("GET", path, b"")
+    for path in (
+        "/v1/status", "/v1/workers", "/v1/workers/0", "/v1/operations", "/v1/events", "/v1/log-level",
+        "/v1/openapi.json",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ["read", "operate", "admin"])
+def test_each_role_may_what_it_may_and_no_more(role: ms.Role) -> None:
+    async def body() -> None:
+        allowed = READ + (OPERATE if role != "read" else []) + (ADMIN if role == "admin" else [])
+        for method, target, content in READ + OPERATE + ADMIN:
+            world = Bare(role)
+            answer = await world.ask(method, target, content)
+            granted = (method, target, content) in allowed
+            assert (answer.status in {200, 202}) is granted, (method, target, answer)
+            if not granted:
+                assert answer.status == 403
+                assert answer.close
+                assert world.daemon.asked == []
+                assert world.daemon.checked == []
+                assert world.denied[0].startswith(f"denied {method} {target} to alice (uid 1000, pid 7)")
+
+    asyncio.run(body())
+
+
+def test_every_route_has_its_role_in_these_tables() -> None:
+    routes = {
+        (route.method, route.path.replace("{slot}", "0").replace("{id}", "0")) for route in Bare().api.router.routes
+    }
+    listed = {(method, target) for method, target, _ in READ + OPERATE + ADMIN} | {("GET", "/v1/operations/0")}
+    assert routes == listed
+
+
+def test_strangers_learn_nothing_and_are_logged(tmp_path: Path) -> None:
+    async def body() -> None:
+        denied: list[str] = []
+        access = Access({}, Aside())
+        access._own_uid = -1
+        api = Api(FakeDaemon(), access, denied.append)
+        request = Request("GET", "/v1/nothing", "x=1", {}, b"", Peer(7, 64_999, 64_999, ()))
+        with pytest.raises(Refusal) as raised:
+            await api.respond(request)
+        assert raised.value.status == 403  # not 404, not 400
+        assert denied == [f"denied GET /v1/nothing to unknown user (uid 64999, pid 7): {raised.value.detail}"]
+
+    asyncio.run(body())
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+def test_following_is_a_stream_of_lines() -> None:
+    async def body() -> None:
+        world = Bare()
+        world.daemon.journal.add("daemon.serving", "one")
+        request = Request("GET", "/v1/events", "follow=1&since=0", {}, b"", Peer(7, ME, 0, ()))
+        answer = await world.api.respond(request)
+        assert isinstance(answer, Stream)
+        assert answer.content_type == "application/x-ndjson"
+        assert json.loads(await anext(answer.chunks()))["message"] == "one"
+
+    asyncio.run(body())
+
+
+def test_events_can_be_asked_for_in_part() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        for number in range(5):
+            world.daemon.journal.add("worker.ready", str(number))
+        found = decode(await world.ask("GET", "/v1/events?since=1&limit=2"), ms.EventList)
+        assert [event.id for event in found.events] == [4, 5]
+
+
+def test_accept_may_exclude_what_there_is() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        assert (await world.ask("GET", "/v1/status", HTTP_ACCEPT="text/html")).status == 406
+        assert (await world.ask("GET", "/v1/status", HTTP_ACCEPT="text/html, */*;q=0.1")).status == 200
+
+
+# --- the description -----------------------------------------------------------------------------------------------
+
+
+def test_openapi_describes_every_route_and_all_its_references_lead_somewhere() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        document = json.loads((await world.ask("GET", "/v1/openapi.json")).body)
+        described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+        assert described == {(route.method, route.path) for route in world.api.router.routes}
+        for reference in _references(document):
+            found: Any = document
+            for part in reference.removeprefix("#/").split("/"):
+                found = found[part]
+        names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+        assert len(set(names)) == len(names)
+
+
+def _references(node: Any) -> set[str]:
+    if isinstance(node, list):
+        return {found for item in node for found in _references(item)}
+    if not isinstance(node, dict):
+        return set()
+    return {node["$ref"]} if "$ref" in node else {found for item in node.values() for found in _references(item)}
+
+
+# --- through the server --------------------------------------------------------------------------------------------
+
+
+def test_through_the_socket_it_is_http(tmp_path: Path) -> None:
+    async def body() -> None:
+        api = Api(FakeDaemon(), Access({}, Aside()), lambda _message: None)
+        async with serving(api, tmp_path) as world:
+            await _through(world)
+
+    asyncio.run(body())
+
+
+async def _through(world: World) -> None:
+    client: Client = await world.client()
+    answer = await run(client.get, "/v1/status")
+    assert (answer.status, answer.json["role"]) == (200, "admin")
+    answer = await run(client.get, "/v1/status", method="HEAD")
+    assert (answer.status, answer.body) == (200, b"")
+    answer = await run(client.get, "/v1/stop")
+    assert (answer.status, answer.fields["allow"], answer.json["status"]) == (405, "POST", 405)
+    answer = await run(client.get, "/v1/scale", "Content-Type: application/json", method="POST", body=b'{"workers": 2}')
+    assert (answer.status, answer.fields["location"]) == (202, "/v1/operations/1")
+    await run(client.send, b"nonsense\r\n\r\n")
+    answer = await run(client.response)
+    assert (answer.status, answer.fields["content-type"], answer.json["title"]) == (
+        400, "application/problem+json", "Bad Request",
+    )  # fmt: skip

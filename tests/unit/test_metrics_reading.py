@@ -1,0 +1,227 @@
+"""What is read from the scoreboard, the kernel and its queues."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+from miniwsgi.metrics import reading
+from miniwsgi.metrics import scoreboard as sb
+from miniwsgi.metrics.accept_queues import accept_queue
+from miniwsgi.metrics.reading import History, durations, quantile, queue_times, running, totals
+from miniwsgi.metrics.sampling import Sample, sample
+from miniwsgi.metrics.scoreboard import Board
+
+MILLISECOND = 1_000_000
+
+
+def board(*requests: int) -> Board:
+    """A board whose slots have answered so many requests, of 2 ms each."""
+    found = Board.create()
+    for number, count in enumerate(requests):
+        slot = found.claim(number)
+        for _ in range(count):
+            slot.record("GET", 200, 2 * MILLISECOND)
+    return found
+
+
+# --- sums ----------------------------------------------------------------------------------------------------------
+
+
+def test_totals_are_sums_over_all_slots() -> None:
+    found = board(3, 4)
+    found.slot(1).cells[sb.ERRORS] = 2
+    found.slot(0).cells[sb.CONNECTIONS] = 5
+    assert totals(found) == reading.Totals(requests=7, errors=2, connections=5)
+    assert totals(Board.create()) == reading.Totals()
+
+
+def test_totals_do_not_fall_when_a_slot_is_vacated() -> None:
+    found = board(3)
+    found.slot(0).cells[sb.CONNECTIONS] = 5
+    found.slot(0).vacate()
+    assert totals(found) == reading.Totals(requests=3)
+
+
+def test_durations_are_those_of_all_series_also_of_the_overflow() -> None:
+    found = board(1)
+    slot = found.slot(0)
+    for status in range(sb.SERIES + 20):
+        slot.record("POST", status, 2 * MILLISECOND)
+    assert sum(durations([slot])) == 1 + sb.SERIES + 20
+    assert durations([slot])[sb.bucket(2 * MILLISECOND)] == 1 + sb.SERIES + 20
+
+
+def test_queue_times_are_read_from_their_cells() -> None:
+    found = board(0, 0)
+    found.slot(0).cells[sb.QUEUE_BUCKETS + 2] = 3
+    found.slot(1).cells[sb.QUEUE_BUCKETS + 2] = 4
+    assert queue_times(found.used()) == (0, 0, 7, *[0] * (sb.BUCKETS - 3))
+
+
+def test_running_requests_are_counted() -> None:
+    slot = board(0).slot(0)
+    for thread in range(3):
+        at = slot.thread_cell(thread)
+        slot.cells[at + sb.T_START], slot.cells[at + sb.T_STATE] = 1, sb.RUNNING if thread != 1 else sb.IDLE
+    assert running(slot) == 2
+
+
+# --- percentiles ---------------------------------------------------------------------------------------------------
+
+
+def histogram(*milliseconds: float) -> list[int]:
+    found = [0] * sb.BUCKETS
+    for value in milliseconds:
+        found[sb.bucket(int(value * MILLISECOND))] += 1
+    return found
+
+
+def test_a_quantile_lies_in_the_bucket_of_its_value() -> None:
+    values = [0.3] * 50 + [3] * 45 + [80] * 4 + [4000]
+    found = histogram(*values)
+    for share, value in ((0.5, 0.3), (0.95, 3), (0.99, 80), (1.0, 4000)):
+        quantity = quantile(found, share)
+        assert quantity is not None
+        assert sb.bucket(int(quantity * 1e9)) == sb.bucket(int(value * MILLISECOND)), (share, quantity)
+
+
+def test_quantiles_grow_with_their_share() -> None:
+    found = histogram(*[value / 3 for value in range(1, 5000, 7)])
+    quantities = [quantile(found, share / 100) or 0.0 for share in range(101)]
+    assert all(low <= high for low, high in pairwise(quantities))
+
+
+def test_beyond_the_last_bound_it_is_the_last_bound() -> None:
+    assert quantile(histogram(60_000), 0.5) == 10.0
+    assert quantile([0] * sb.BUCKETS, 0.5) is None
+
+
+# --- the last minute -----------------------------------------------------------------------------------------------
+
+
+def test_rates_need_a_past_as_long_as_they_look_back() -> None:
+    found = board(0)
+    history = History(found, now=100.0)
+    assert history.rate(100.5, 1) is None
+    for second in range(1, 13):
+        for _ in range(10 * second):
+            found.slot(0).record("GET", 200, MILLISECOND)
+        history.take(100.0 + second)
+    assert history.rate(112.0, 1) == 120
+    assert history.rate(112.0, 10) == pytest.approx(sum(10 * second for second in range(3, 13)) / 10)
+    assert history.rate(112.0, 60) is None
+
+
+def test_a_slot_that_is_new_has_its_own_rate() -> None:
+    found = board(50)
+    history = History(found, now=0.0)
+    found.claim(1)
+    for _ in range(30):
+        found.slot(1).record("GET", 200, MILLISECOND)
+    assert history.rate(10.0, 10, slot=1) == 3
+    assert history.rate(10.0, 10, slot=0) == 0
+    assert history.rate(10.0, 10) == 3
+
+
+def test_the_window_forgets_what_is_older_than_a_minute() -> None:
+    found = board(1000)
+    history = History(found, now=0.0)
+    for second in range(1, 200):
+        found.slot(0).record("GET", 200, MILLISECOND)
+        history.take(float(second))
+    window = history.window(199.0)
+    assert 60 <= window.seconds <= 65
+    assert sum(window.durations) == window.seconds
+    assert len(history._snapshots) <= 67
+
+
+def test_the_window_of_a_young_daemon_is_its_life() -> None:
+    found = board(0)
+    history = History(found, now=0.0)
+    found.slot(0).record("GET", 200, MILLISECOND)
+    window = history.window(3.0)
+    assert (window.seconds, sum(window.durations), sum(window.queue_times)) == (3.0, 1, 0)
+
+
+def test_reading_a_large_board_is_quick() -> None:
+    found = Board.create()
+    for number in range(200):
+        slot = found.claim(number)
+        for status in range(200, 210):
+            slot.record("GET", status, MILLISECOND)
+    history = History(found, now=0.0)
+    started = time.perf_counter()
+    for second in range(5):
+        history.take(float(second))
+    assert (time.perf_counter() - started) / 5 < 0.05
+
+
+# --- processes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_process_is_sampled() -> None:
+    first = sample([os.getpid()], {})[os.getpid()]
+    assert first.rss > 1_000_000
+    assert first.pss is not None
+    assert 0 < first.pss <= first.rss
+    assert first.uss is not None
+    assert first.cpu_percent is not None
+    end = time.monotonic() + 0.4
+    while time.monotonic() < end:
+        pass
+    second = sample([os.getpid()], {os.getpid(): first})[os.getpid()]
+    assert second.cpu_percent is not None
+    assert second.cpu_percent > 20
+
+
+def test_two_samples_close_together_keep_the_earlier_cpu_figure() -> None:
+    pid = os.getpid()
+    before = Sample(pid, time.monotonic(), 1, 1, 1, 0.0, 12.5)
+    again = sample([pid], {pid: before})[pid]
+    assert (again.cpu_percent, again.at) == (12.5, before.at)
+
+
+def test_a_process_that_is_gone_has_no_sample() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert sample([gone.pid, os.getpid()], {}).keys() == {os.getpid()}
+
+
+# --- accept queues -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_the_accept_queue_of_a_tcp_socket(waiting: int) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=17) as listener:
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(waiting)]
+        assert accept_queue(listener) == (waiting, 17)
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_the_accept_queue_of_a_unix_socket(waiting: int) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0miniwsgi-test-{os.getpid()}-{waiting}")
+        listener.listen(9)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(waiting)]
+        for client in clients:
+            client.connect(listener.getsockname())
+        queue = accept_queue(listener)
+        assert queue in {(waiting, 9), None}  # None: a kernel without unix_diag
+        if queue is None:
+            pytest.skip("this kernel has no unix_diag")
+        for client in clients:
+            client.close()
+
+
+def test_a_closed_socket_has_no_queue() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.close()
+    assert accept_queue(listener) is None
