@@ -79,6 +79,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
     except BootError as error:
+        log.flush(FLUSH_SECONDS)  # what the application said comes before the verdict, after which the master kills
         control.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
         _leave(log, access)
         return EXIT_BOOT

@@ -75,7 +75,6 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
     assert f"the daemon on {tmp_path}/s did not answer within 300 ms" in found.err
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
 def test_a_change_that_was_not_answered_may_be_made_all_the_same(tmp_path: Path) -> None:
     answers = {"POST /scale": Raw(hold=True), "POST /drain": Raw(b"")}
     with FakeDaemon(tmp_path / "s", dict(answers)) as daemon:
@@ -85,6 +84,7 @@ def test_a_change_that_was_not_answered_may_be_made_all_the_same(tmp_path: Path)
         assert "what it was asked for may be done all the same: miniwsgictl status shows it" in found.err
 
 
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
 def test_a_daemon_that_dies_before_its_answer(said: bytes, tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", {"GET /status": Raw(said)}) as daemon:
         found = daemon.run("status")
