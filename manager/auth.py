@@ -194,10 +194,10 @@ def unmapped_uid() -> int:
     Source: user_namespaces(7), /proc/sys/kernel/overflowuid.
     """
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", encoding="utf-8") as file:
             if file.read().split() == WHOLE_RANGE:
                 return -1
-        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
+        with open("/proc/sys/kernel/overflowuid", encoding="utf-8") as file:
             return int(file.read())
     except (OSError, ValueError):
         return -1

@@ -73,6 +73,10 @@ class Tool:
         )
         return Ended(found.returncode, found.stdout, found.stderr, time.monotonic() - started)
 
+    def under_way(self, kind: str) -> bool:
+        """Whether the daemon is busy with a change of that kind."""
+        return any(operation["kind"] == kind for operation in self("status", "-o", "json").json["operations"])
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Run beside the test."""
         argv = self._argv(arguments, False)

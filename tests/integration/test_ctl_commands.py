@@ -30,6 +30,7 @@ def sleeping(daemon: Daemon, seconds: float) -> Iterator[None]:
 def start(service: Service, *arguments: str, directory: Path | None = None) -> tuple[Daemon, Tool]:
     socket = (directory or service.directory) / "control.sock"
     daemon = service.start("--workers", "2", "--control", str(socket), *arguments)
+    daemon.wait_for_log("start: done")
     return daemon, Tool(socket)
 
 
@@ -316,7 +317,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_change(arguments: list[str], servic
     service.write("import time\ntime.sleep(1)\n" + (service.directory / "app.py").read_text())
     daemon, ctl = start(service, "--preload", "false")
     with ctl.on_terminal(*arguments) as terminal:
-        daemon.wait(lambda: ctl("status", "-o", "json").json["operations"], "the restart under way")
+        daemon.wait(lambda: ctl.under_way("restart"), "the restart under way")
         terminal.type("\x03")
         assert terminal.end() == 130
         assert terminal.is_clean()

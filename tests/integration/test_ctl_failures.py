@@ -22,7 +22,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 def start(service: Service, *arguments: str, directory: Path | None = None) -> tuple[Daemon, Tool]:
     ctl = Tool((directory or service.directory) / "control.sock")
-    return service.start("--workers", "2", "--control", str(ctl.socket), *arguments), ctl
+    daemon = service.start("--workers", "2", "--control", str(ctl.socket), *arguments)
+    daemon.wait_for_log("start: done")
+    return daemon, ctl
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_a_daemon_that_dies_in_the_middle(output: str, service: Service) -> None
     service.write("import time\ntime.sleep(30)\n")
     tool = ctl.start("reload", "-o", output)
     try:
-        daemon.wait(lambda: ctl("status", "-o", "json").json["operations"], "the reload under way")
+        daemon.wait(lambda: ctl.under_way("reload"), "the reload under way")
         daemon.process.kill()
         _, said = tool.communicate(timeout=10)
         assert tool.returncode == 3

@@ -16,7 +16,9 @@ DOWN = "\x1b[B"
 
 def start(service: Service) -> tuple[Daemon, Tool]:
     ctl = Tool(service.directory / "control.sock")
-    return service.start("--workers", "2", "--control", str(ctl.socket)), ctl
+    daemon = service.start("--workers", "2", "--control", str(ctl.socket))
+    daemon.wait_for_log("start: done")
+    return daemon, ctl
 
 
 def shown(terminal: Terminal) -> int:
@@ -54,8 +56,9 @@ def test_keys_scale_restart_and_reload(service: Service) -> None:
         daemon.wait(lambda: len(before & set(daemon.workers())) == 1, "one new worker")
         terminal.type("R")
         at = terminal.wait_for("reload: done", at)
-        terminal.type("d")
-        at = terminal.wait_for("most recent call first", at)
+        while "most recent call first" not in terminal.text[at:]:
+            terminal.type("d")  # in vain while the worker that is selected is about to be gone
+            terminal.read(0.2)
         terminal.type("\x1b")
         terminal.type("?")
         at = terminal.wait_for("the other way round", at)

@@ -123,15 +123,19 @@ class Caller(Connection):
     # --- a conversation ---
 
     def converse(self) -> bool:
-        """Take what has come and answer what is complete. True: the connection stays; False: it is closed."""
+        """Take what has come and answer the first request in it. True: the connection stays; False: it is closed.
+
+        To be called when the client has sent something, and at once again while it is `eager`.
+        """
         if self.parting:
             return self._linger()
         try:
-            complete = self._receive()
-            while complete:
+            if self.advance() if self.eager else self._receive():
                 if not self._answer():
                     return self.parting
-                complete = self.advance() or self._receive()
+            elif self.wants_continue:
+                self.wants_continue = False
+                self.send(CONTINUE)
         except (ProtocolError, OSError) as error:
             return self._refuse(error)
         except Disconnected:
@@ -145,6 +149,11 @@ class Caller(Connection):
             self.since = now
             self._seen = 0
         return True
+
+    @property
+    def eager(self) -> bool:
+        """Whether it has sent more than what has been answered: the next request, or part of it."""
+        return self.state is State.IDLE and bool(self.pending)
 
     def overdue(self, now: float, idle_seconds: float) -> bool:
         """Whether the connection has been closed because the client has been too slow.
@@ -171,7 +180,7 @@ class Caller(Connection):
         return True
 
     def _has_spoken(self) -> bool:
-        return not self.parting and input_waits(self.sock)
+        return not self.parting and (self.eager or input_waits(self.sock))
 
     def hang_up(self) -> None:
         """Close a connection that is not in the middle of anything."""
@@ -205,8 +214,7 @@ class Caller(Connection):
             if self.receive(data):
                 return True
             if self.wants_continue:
-                self.wants_continue = False
-                self.send(CONTINUE)
+                return False
 
     def _answer(self) -> bool:
         """Run the application for the complete request; False: the connection is closed."""

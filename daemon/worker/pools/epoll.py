@@ -33,6 +33,7 @@ from .sweep import Sweep
 IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
 DRAIN_WAIT_SECONDS = 0.05  # the same while it drains
 CHECK_NS = NANOSECONDS // 4  # between looks at what runs
+TURN_NS = NANOSECONDS // 200  # for the requests that one client has sent ahead
 
 _EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _WATCHED, _HELD, _WRITING, _LINGERING = Hold
@@ -55,7 +56,7 @@ class EpollPool:
         self.clients = Clients(context)
         self.epoll = self.clients.epoll
         self.peers = self.clients.peers
-        self.returned: deque[Peer] = deque()  # connections that other threads give back
+        self.returned: deque[Peer] = deque()  # connections that other threads give back, or that have had a long turn
         self.outstanding = 0  # requests that other threads have, or that wait for one
         self._polling = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -97,10 +98,11 @@ class EpollPool:
             self._polling = False
             now = time.monotonic_ns()
             cells[scoreboard.HEARTBEAT] = now
-            while returned:
-                now = self._take_back(me, returned.popleft(), now)
-                if not now:
-                    return False
+            if returned:
+                for _ in range(len(returned)):
+                    now = self._take_back(me, returned.popleft(), now)
+                    if not now:
+                        return False
             while mailbox and self._may_resume(me):
                 now = self._resume(me, mailbox.popleft(), now)
                 if not now:
@@ -165,6 +167,7 @@ class EpollPool:
         cells = self.slot.cells
         crew = self._crew
         limit = context.settings.in_flight
+        began = now
         while True:
             if limit and self.outstanding >= limit:
                 peer.hold = _WATCHED
@@ -177,7 +180,7 @@ class EpollPool:
             exchange, environ = begin(context, me, peer, now)
             measured = self._pace.sample
             if measured:
-                cpu = time.thread_time_ns()
+                cpu = time.process_time_ns()
             if self.threads > 1:
                 if not crew.watching:
                     crew.watch()
@@ -186,7 +189,7 @@ class EpollPool:
                 try:
                     me.calls.pop()
                 except IndexError:
-                    blocked = time.monotonic_ns() - now - (time.thread_time_ns() - cpu) if measured else 1
+                    blocked = time.monotonic_ns() - now - (time.process_time_ns() - cpu) if measured else 1
                     self._finish_elsewhere(me, peer, complete, max(1, blocked))
                     return 0
             else:
@@ -196,7 +199,7 @@ class EpollPool:
             started, now = now, time.monotonic_ns()
             took = now - started
             if measured:
-                self._pace.judge(took - (time.thread_time_ns() - cpu))
+                self._pace.judge(took - (time.process_time_ns() - cpu))
             elif took > SLOW_NS and self.threads > 1:
                 self._pace.judge(0)
             cells[_INLINE] += 1
@@ -206,6 +209,10 @@ class EpollPool:
                 return now
             account(context, peer, exchange, took)
             if not self._next(peer, exchange, now):
+                return now
+            if now - began > TURN_NS:  # others want a turn before the rest of what this one has sent
+                peer.hold = _HELD
+                self.returned.append(peer)
                 return now
 
     def _next(self, peer: Peer, exchange: Exchange, now: int) -> bool:
@@ -219,6 +226,7 @@ class EpollPool:
             self.clients.part(peer, now)
             return False
         peer.since_ns = now
+        peer.stage = _IDLE
         peer.hold = _WATCHED
         if peer.pending:
             try:
@@ -228,9 +236,7 @@ class EpollPool:
                 self.clients.refuse(peer, error, now)
                 return False
             self.clients.incomplete(peer, now)
-        else:
-            peer.stage = _IDLE
-        if peer.mask != _EPOLLIN:
+        if peer.mask != _EPOLLIN and not peer.gone:
             self.clients.arm(peer, _EPOLLIN)
         return False
 
@@ -251,7 +257,7 @@ class EpollPool:
 
     def _work(self, me: Member, peer: Peer) -> None:
         """Run one request, or go on with a result, away from the loop."""
-        cpu = time.thread_time_ns()
+        cpu = time.process_time_ns()
         started = time.monotonic_ns()
         if peer.owner is None:
             exchange, environ = begin(self.context, me, peer, started)
@@ -259,7 +265,7 @@ class EpollPool:
         else:
             complete = self._go_on(me, peer)
         took = time.monotonic_ns() - started
-        self._finish_elsewhere(me, peer, complete, max(1, took - (time.thread_time_ns() - cpu)))
+        self._finish_elsewhere(me, peer, complete, max(1, took - (time.process_time_ns() - cpu)))
 
     def _go_on(self, me: Member, peer: Peer) -> bool:
         """Pull more of a result, on the thread that called the application for it."""
@@ -288,10 +294,11 @@ class EpollPool:
         os.eventfd_write(self._wake_fd, 1)
 
     def _take_back(self, me: Member, peer: Peer, now: int) -> int:
-        """A connection that another thread gives back; as `_serve`."""
-        self._count_outstanding(-1)
+        """A connection that another thread gives back, or whose turn has come again; as `_serve`."""
         exchange = peer.exchange
-        assert exchange is not None
+        if exchange is None:
+            return self._serve(me, peer, now)
+        self._count_outstanding(-1)
         self._pace.judge(peer.blocked_ns)
         if peer.owner is not None:
             self.clients.await_reader(peer, now)

@@ -204,8 +204,7 @@ class ForkPool:
             Monitor(context, orders, lambda now: self._expire(caller, now), beats=False).__enter__()
         draining_since = 0.0
         while caller.converse():
-            ready: dict[int, int] = {}
-            while caller.fileno() not in ready:
+            while True:
                 if not draining_since:
                     patience = settings.keep_alive_timeout if caller.requests else settings.head_timeout
                 else:
@@ -213,7 +212,7 @@ class ForkPool:
                 now = time.monotonic()
                 if caller.overdue(now, patience):
                     return
-                ready = dict(poller.poll(CHILD_WAIT_SECONDS * 1000))
+                ready = dict(poller.poll(0 if caller.eager else CHILD_WAIT_SECONDS * 1000))
                 if not ready.keys().isdisjoint(orders.fds()):
                     orders.read()
                 if ready.get(self._lifeline, 0) & select.POLLHUP:
@@ -224,6 +223,8 @@ class ForkPool:
                     context.duty = Duty.CLOSING
                 if context.duty in {Duty.EMPTY, Duty.DRAIN} and not draining_since:
                     draining_since = time.monotonic()
+                if caller.eager or caller.fileno() in ready:
+                    break
 
     def _expire(self, caller: Caller, now: int) -> None:
         """The request is answered with 504; this process, with the application in it, has no other."""

@@ -1,11 +1,13 @@
 """Whether the application blocks: learnt from its calls, to decide whether requests are handed over before the call.
 
-Only calls that take long, and those after them, are measured: a fast application pays nothing.
+Only calls that take long, and those after them, are measured: a fast application pays nothing. Blocked is the time of a
+call in which the whole process did not compute: a call that waits for the interpreter, because other threads are busy,
+would not be helped by another thread.
 """
 
 from __future__ import annotations
 
-# Of the moving average of the time that the application is blocked in a call: wall time minus the thread's CPU time.
+# Of the moving average of the time that the application is blocked in a call: wall time minus the process's CPU time.
 SLOW_NS = 500_000  # above it requests are handed over …
 FAST_NS = 250_000  # … below it they are run by the loop's own thread again
 _WEIGHT = 1 / 64

@@ -65,7 +65,8 @@ class PreforkPool:
         self._accept_if(now >= self._accept_again and self._context.duty is not Duty.DRAIN)
         if not self._accepting and self._sockets:
             wait = min(wait, max(0.001, self._accept_again - now))
-        ready = [fd for fd, _mask in self._poller.poll(wait * 1000)]
+        eager = {fd for fd, caller in self._callers.items() if caller.eager}
+        ready = eager.union(fd for fd, _mask in self._poller.poll(0 if eager else wait * 1000))
         for fd in ready:
             if fd in self._callers:
                 self._converse(self._callers[fd])
