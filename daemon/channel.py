@@ -24,6 +24,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
         log-lost {lines}                            access-log or error lines dropped since the last
     master -> worker
+        serve {}                                    the answer to ready: accept from now on
         drain {deadline, empty}                     accept no more, finish, exit; deadline: seconds allowed.
                                 empty: descriptors of listeners that go away; accept from these until none
                                 waits in their queues. Usually there are none

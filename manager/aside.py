@@ -1,8 +1,8 @@
 """Work that may block, beside the master's loop: look-ups of names, /proc, files on a disk that hangs.
 
 asyncio's own threads are waited for at exit, so one that hangs would hold the daemon up; these are not. A piece of
-work that exceeds its time is given up: its thread is left to the kernel, and when too many hang, further work fails
-at once until one of them comes back.
+work that exceeds its time is given up: its thread is left to the kernel, and while too many hang further work waits,
+up to its own time. Threads are kept: starting one holds the loop until it runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,51 +20,47 @@ MAX_THREADS = 8
 
 
 class Aside:
-    """A few daemon threads, one for each piece of work that is under way."""
+    """A few daemon threads, started when there is work for them."""
 
     def __init__(self, limit: int = MAX_THREADS) -> None:
         self._limit = limit
-        self._running = 0
-        self._lock = threading.Lock()
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._threads = 0
+        self._unfinished = 0
 
     def __repr__(self) -> str:
-        return f"<Aside running={self._running}>"
+        return f"<Aside threads={self._threads} unfinished={self._unfinished}>"
 
     async def run(self, work: Callable[[], T], seconds: float) -> T:
-        """What `work` returns or raises. Raises TimeoutError when it takes longer, or when too much of it hangs."""
+        """What `work` returns or raises. Raises TimeoutError when it has not begun or not ended in its time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while not self._take():
-            if loop.time() >= deadline:
-                raise TimeoutError
-            await asyncio.sleep(0.01)
         future: asyncio.Future[T] = loop.create_future()
 
-        def thread() -> None:
+        def settle(give: Callable[[], object]) -> None:
+            self._unfinished -= 1
+            if not future.done():  # given up meanwhile
+                give()
+
+        def call() -> None:
+            give: Callable[[], object] = bool  # nothing: it was given up before it began
             try:
-                result = work()
-                settle = functools.partial(_settle, future, lambda: future.set_result(result))
+                if not future.done():
+                    give = functools.partial(future.set_result, work())
             except Exception as error:
-                settle = functools.partial(_settle, future, functools.partial(future.set_exception, error))
-            with self._lock:
-                self._running -= 1
+                give = functools.partial(future.set_exception, error)
             try:
-                loop.call_soon_threadsafe(settle)
+                loop.call_soon_threadsafe(settle, give)
             except RuntimeError:
                 pass  # the loop has ended
 
-        threading.Thread(target=thread, name="miniwsgi-aside", daemon=True).start()
-        async with asyncio.timeout_at(deadline):
+        self._unfinished += 1
+        if self._unfinished > self._threads and self._threads < self._limit:
+            self._threads += 1
+            threading.Thread(target=self._serve, name="miniwsgi-aside", daemon=True).start()
+        self._work.put(call)
+        async with asyncio.timeout(seconds):
             return await future
 
-    def _take(self) -> bool:
-        with self._lock:
-            if self._running >= self._limit:
-                return False
-            self._running += 1
-            return True
-
-
-def _settle(future: asyncio.Future[T], settle: Callable[[], None]) -> None:
-    if not future.done():  # given up meanwhile
-        settle()
+    def _serve(self) -> None:
+        while True:
+            self._work.get()()

@@ -41,18 +41,17 @@ class State(Enum):
 
 
 class ServerConnection(asyncio.Protocol):
-    """See the module. `active_at` is when something last happened, on the loop's clock."""
+    """See the module."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.server = server
         self.state = State.CLOSED
-        self.active_at = loop.time()
         self._loop = loop
         self._http = Connection(server.limits.http, server.limits.http.body_max_bytes)
         self._transport: asyncio.Transport
         self._peer: Peer | None = None
         self._task: asyncio.Task[None] | None = None
-        self._since = self.active_at  # when the state began
+        self._since = loop.time()  # when the state began
         self._room: asyncio.Future[None] | None = None  # while the client does not read
         self._stuck_since: float | None = None
         self._ended = False  # the client sends no more
@@ -79,9 +78,9 @@ class ServerConnection(asyncio.Protocol):
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        self.active_at = self._loop.time()
         if self.state in {State.LINGERING, State.CLOSED}:
             return
+        self.server.note(self)
         try:
             complete = self._http.receive(data)
         except ProtocolError as error:
@@ -99,7 +98,6 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ended = True
-        self.active_at = self._loop.time()
         if self.state is State.ANSWERING and not self._hung_up():
             return True  # it only sends no more: it is answered
         if self.state is State.RECEIVING:
@@ -246,7 +244,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _become(self, state: State) -> None:
         self.state = state
-        self._since = self.active_at = self._loop.time()
+        self._since = self._loop.time()
+        self.server.note(self)
 
     def _wait_for_more(self) -> None:
         """Idle, or part of a request is here; its time runs from its first byte."""

@@ -19,10 +19,27 @@ REFERENCE = "#/components/schemas/{name}"
 ALWAYS = (400, 403, 405, 406, 408, 500, 503)  # any request may be answered so
 SERVER = "http://localhost"
 
+# What a type cannot say: of two fields one. Bodies of these types are not optional.
+EITHER: dict[str, list[dict[str, Any]]] = {
+    ms.ScaleRequest.__name__: [
+        {"required": ["workers"], "properties": {"workers": {"not": {"type": "null"}}, "reset": {"const": False}}},
+        {
+            "required": ["reset"],
+            "properties": {"reset": {"const": True}, "workers": {"type": "null"}, "persist": {"const": False}},
+        },
+    ],
+    ms.LogLevelRequest.__name__: [
+        {"required": ["level"], "properties": {"level": {"not": {"type": "null"}}, "reset": {"const": False}}},
+        {"required": ["reset"], "properties": {"reset": {"const": True}, "level": {"type": "null"}}},
+    ],
+}
+
 
 def describe(operations: Sequence[Entry]) -> dict[str, Any]:
     """The whole document."""
     _, schemas = msgspec.json.schema_components((*ms.REQUESTS, *ms.RESPONSES), ref_template=REFERENCE)
+    for name, ways in EITHER.items():
+        schemas[name]["oneOf"] = ways
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -51,7 +68,10 @@ def _operation(operation: Entry) -> dict[str, Any]:
     if parameters := [*_path_parameters(operation.path), *_query_parameters(operation)]:
         described["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = {"required": False, "content": _media(ms.JSON_TYPE, _reference(operation.body))}
+        described["requestBody"] = {
+            "required": operation.body.__name__ in EITHER,
+            "content": _media(ms.JSON_TYPE, _reference(operation.body)),
+        }
     described["responses"] = _responses(operation)
     return described
 

@@ -19,6 +19,7 @@ from .connection import ServerConnection, State
 from .exchange import Served
 
 SWEEP_SECONDS = 1.0
+ACCEPTS_A_TURN = 16
 LAST_CHUNKS_SECONDS = 0.25  # at the end, for streams to say what is left to say
 
 
@@ -55,6 +56,7 @@ class Server:
         self.limits = limits or ServerLimits()
         self.server_fields = ServerFields("miniwsgi")
         self.connections: set[ServerConnection] = set()
+        self._expendable: dict[ServerConnection, None] = {}  # by how long nothing has happened, the longest first
         self.stopping = False
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -72,9 +74,9 @@ class Server:
         """Serve on listening sockets, which then belong to the server. Raises OSError."""
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            server = await loop.create_server(
-                lambda: ServerConnection(self, loop), sock=sock, backlog=self.limits.backlog
-            )
+            # asyncio accepts as many at a time as its backlog says: the loop has other things to do, too.
+            server = await loop.create_server(lambda: ServerConnection(self, loop), sock=sock, backlog=ACCEPTS_A_TURN)
+            sock.listen(self.limits.backlog)
             self._servers.append(server)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
 
@@ -108,17 +110,24 @@ class Server:
     def admit(self, connection: ServerConnection) -> bool:
         """Take a new connection in; False: all places are taken by connections at work."""
         if len(self.connections) >= self.limits.connections:
-            idle = [other for other in self.connections if other.expendable]
-            if not idle:
+            oldest = next(iter(self._expendable), None)
+            if oldest is None:
                 return False
-            min(idle, key=lambda other: other.active_at).abort()
+            oldest.abort()
         self.connections.add(connection)
         self._empty.clear()
         return True
 
+    def note(self, connection: ServerConnection) -> None:
+        """Something has happened on a connection."""
+        self._expendable.pop(connection, None)
+        if connection.expendable and connection in self.connections:
+            self._expendable[connection] = None
+
     def leave(self, connection: ServerConnection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
+        self._expendable.pop(connection, None)
         if not self.connections:
             self._empty.set()
 

@@ -172,6 +172,7 @@ class Fleet:
         match message["kind"]:
             case "ready":
                 self._feed(ev.WorkerReady(slot))
+                worker.send("serve")
             case "failed":
                 self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
             case "recycle":

@@ -10,6 +10,7 @@ import asyncio
 import os
 import platform
 import signal
+import sys
 import traceback
 
 from .. import __version__
@@ -34,6 +35,7 @@ from .reaper import become_subreaper, end_children
 from .systemd import Notifier, listen_fds
 
 EXIT_RUNTIME = 1
+SWITCH_SECONDS = 0.0005  # the longest that a thread which reads a configuration holds the loop
 FLUSH_SECONDS = 1.0
 LEFTOVER_SECONDS = 1.0  # for what the application started and left running, before it is killed
 
@@ -43,6 +45,7 @@ SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.
 
 def run(config: Config, reload_config: ReadConfig) -> int:
     """Serve until stopped; the exit status. `reload_config` reads the configuration anew, raising ConfigError."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     open_standard_descriptors()
     # A signal that comes before there is a handler for it waits for that.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

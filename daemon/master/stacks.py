@@ -16,13 +16,24 @@ import time
 STACK_SIGNAL = signal.SIGUSR2
 LIMIT_SECONDS = 2.0  # for the first line to come
 NO_STACKS = "no stacks: "  # how a text begins that says why there are none
-QUIET_SECONDS = 0.05  # a pause of this length ends the dump: it has no end mark
+QUIET_SECONDS = 0.05  # a pause of this length ends the dump: it has no end mark …
+LAST_LINES = (b" in <module>\n", b"...\n")  # … but its last thread is the main thread, which began like this
+INTERRUPTED_SECONDS = 0.5
 
 _STATES = {"T": "stopped", "t": "traced", "D": "waiting inside the kernel", "Z": "ended"}
 
 
 async def dump_stacks(pid: int, pidfd: int, fd: int, *, seconds: float = LIMIT_SECONDS) -> str:
     """The stacks of all threads as faulthandler writes them, or a line that says why there are none."""
+    pidfd, fd = os.dup(pidfd), os.dup(fd)  # the process may be reaped, and its descriptors closed, meanwhile
+    try:
+        return await _dump(pid, pidfd, fd, seconds)
+    finally:
+        os.close(pidfd)
+        os.close(fd)
+
+
+async def _dump(pid: int, pidfd: int, fd: int, seconds: float) -> str:
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
 
@@ -42,7 +53,7 @@ async def dump_stacks(pid: int, pidfd: int, fd: int, *, seconds: float = LIMIT_S
         return _why_not(pid)
     text = b""
     deadline = loop.time() + seconds
-    while (left := deadline - loop.time()) > 0 and await wait(min(left, QUIET_SECONDS) if text else left):
+    while (left := deadline - loop.time()) > 0 and await wait(min(left, _patience(text))):
         chunk = _read(fd)
         if not chunk:
             break
@@ -57,12 +68,19 @@ def dump_stacks_blocking(pid: int, pidfd: int, fd: int, *, seconds: float = LIMI
     text = b""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        ready, _, _ = select.select([fd], [], [], min(left, QUIET_SECONDS) if text else left)
+        ready, _, _ = select.select([fd], [], [], min(left, _patience(text)))
         chunk = _read(fd) if ready else b""
         if not chunk:
             break
         text += chunk
     return text.decode("utf-8", "replace").rstrip() or _why_not(pid)
+
+
+def _patience(text: bytes) -> float:
+    """How long to wait for more: on a busy machine a process may be interrupted in the middle of its dump."""
+    if not text:
+        return LIMIT_SECONDS
+    return QUIET_SECONDS if text.endswith(LAST_LINES) else INTERRUPTED_SECONDS
 
 
 def _ask(pidfd: int, fd: int) -> bool:

@@ -86,7 +86,6 @@ class WorkerHandle:
             self._link.close()
             self._loop.remove_reader(self.pidfd)
             os.close(self.pidfd)
-            self._loop.remove_reader(self._stack_fd)
             os.close(self._stack_fd)
 
     def _receive(self, message: Message, fds: list[int]) -> None:

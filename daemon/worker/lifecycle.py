@@ -86,7 +86,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     sys.setswitchinterval(settings.switch_interval)
     cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = State.READY
-    orders.tell("ready")
+    orders.await_serve()
     start(context, orders)
     cells[scoreboard.STATE] = State.STOPPED
     _leave(log, access)

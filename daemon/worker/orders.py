@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from miniwsgi.metrics.scoreboard import State
+from miniwsgi.metrics.scoreboard import HEARTBEAT, State
 
 from ..channel import Channel
 from .context import NANOSECONDS, Context, Duty
+
+HEARTBEAT_MILLISECONDS = 1000
 
 
 class Orders:
@@ -30,6 +32,7 @@ class Orders:
         self.deadline_ns = 0  # 0: none
         self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
         self.deaf = False  # the control channel is at its end
+        self._serving = control is None
         self._alarmed = False
         if control is not None:
             control.socket.setblocking(False)
@@ -43,7 +46,9 @@ class Orders:
         return self._control is not None
 
     def disown(self) -> None:
-        """In a process that has been forked for a connection: the orders are its parent's."""
+        """In a process that has been forked for a connection: orders and signals are its parent's."""
+        os.close(signal.set_wakeup_fd(-1))
+        os.close(self._signal_fd)
         if self._control is not None:
             self._control.close()
 
@@ -72,6 +77,21 @@ class Orders:
                 os.close(fd)
             self._obey(message)
 
+    def await_serve(self) -> None:
+        """Say that this worker is ready, and wait until the master knows it or wants something else.
+
+        Until then the master may have decided to do without this worker and kill it, which must not lose a request.
+        """
+        self.tell("ready")
+        cells = self._context.slot.cells
+        poller = select.poll()
+        for fd in self.fds():
+            poller.register(fd, select.POLLIN)
+        while not self._serving and not self.deaf and self._context.duty in {Duty.SERVE, Duty.CLOSING}:
+            if poller.poll(HEARTBEAT_MILLISECONDS):
+                self.read()
+            cells[HEARTBEAT] = time.monotonic_ns()
+
     def watch_lifeline(self) -> None:
         """For a thread beside one that is inside the application: if the master is gone, end it in its time."""
         if self._control is None or self.deaf or self._alarmed:
@@ -99,6 +119,8 @@ class Orders:
         match message["kind"]:
             case "drain":
                 self._leave(message["deadline"], message.get("empty", ()))
+            case "serve":
+                self._serving = True
             case "closing":
                 if context.duty is Duty.SERVE:
                     context.duty = Duty.CLOSING

@@ -336,7 +336,9 @@ class Exchange:
                 self.headers = []
                 self.persistent = self.persistent and self.http11
                 head_only = self.method == "HEAD"
-                self._transport.send(refusal(500, self._server, persistent=self.persistent, head_only=head_only))
+                answer = refusal(500, self._server, persistent=self.persistent, head_only=head_only)
+                self.sent = len(answer) - answer.index(b"\r\n\r\n") - 4
+                self._transport.send(answer)
             else:  # too late for another answer: the missing end tells the client
                 self.aborted = True
                 self.persistent = False

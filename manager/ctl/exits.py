@@ -156,7 +156,9 @@ def _forbidden(path: str) -> str:
     owner, group = _name(found.st_uid, user=True), _name(found.st_gid, user=False)
     mode = stat.S_IMODE(found.st_mode)
     said += f": it belongs to {owner}:{group}, mode {mode:04o}; try sudo"
-    return said + (f", or become a member of the group {group}" if mode & stat.S_IWGRP else "")
+    if mode & stat.S_IWGRP and found.st_gid != 0:
+        return f"{said}, or become a member of the group {group}"
+    return f"{said}, or give the socket a group of yours with control.group"
 
 
 def _name(number: int, *, user: bool) -> str:

@@ -29,7 +29,7 @@ def seconds(value: float | None) -> str:
         return NOTHING
     if value >= 99.95:
         return age(value)
-    value = max(value, 0.0)
+    value = max(0.0, value)  # in this order: -0.0 becomes 0.0
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         scaled = value * factor
         if scaled >= 0.9995 or unit == "µs":

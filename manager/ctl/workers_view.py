@@ -100,7 +100,8 @@ def _facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
     if worker.next_in_seconds is not None:
         yield "next worker", f"in {text.seconds(worker.next_in_seconds)}"
     yield "age", text.age(worker.age_seconds)
-    yield "heartbeat", f"{text.seconds(worker.heartbeat_age_seconds)} ago" if worker.heartbeat_age_seconds else "-"
+    beat = worker.heartbeat_age_seconds
+    yield "heartbeat", text.NOTHING if beat is None else f"{text.seconds(beat)} ago"
     yield "requests", f"{worker.requests}, {text.rate(worker.rate)}/s"
     yield "connections", str(worker.connections)
     shares = f"(shared fairly {text.size(worker.pss_bytes)}, its own {text.size(worker.uss_bytes)})"

@@ -207,16 +207,19 @@ class Turmoil:
 
 
 class Watch:
-    """A context: what the master takes, before and after, and at most."""
+    """A context: what the master takes, before and after (with as many workers and clients again), and at most."""
 
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
+    def __init__(self, daemon: Daemon, path: Path) -> None:
+        self._daemon = daemon
+        self._path = path
+        self._process = psutil.Process(daemon.process.pid)
         self.first_fds = self.last_fds = self.most_fds = 0
         self.first_rss = self.last_rss = 0.0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Watch:
+        self._settle()
         self.first_fds, self.first_rss = self._process.num_fds(), self._rss()
         self._thread.start()
         return self
@@ -224,7 +227,17 @@ class Watch:
     def __exit__(self, *_error: object) -> None:
         self._end.set()
         self._thread.join()
+        self._settle()
         self.last_fds, self.last_rss = self._process.num_fds(), self._rss()
+
+    def _settle(self) -> None:
+        with Control(self._path) as control:
+            control.change("/scale", {"reset": True})
+            target = control.status()["workers"]["target"]
+            self._daemon.wait(lambda: len(control.workers()) == target, "only the target's workers are left")
+            launchers = self._daemon.launchers
+            self._daemon.wait(lambda: len(launchers()) == 1, "only the last launcher is left")
+        time.sleep(0.2)  # for the server to see that its clients have left
 
     def _run(self) -> None:
         while not self._end.wait(0.2):
@@ -259,8 +272,7 @@ def followers(path: Path, reading: int, silent: int) -> Iterator[list[Any]]:
 
     async def body() -> None:
         tasks = [asyncio.create_task(follow()) for _ in range(reading)]
-        while not end.is_set():
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(end.wait)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -331,19 +343,21 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as directory, serving(Path(directory)) as (daemon, path):
         print("quiet:  ", storm(path, 2_000, 50))
-        with Watch(daemon.process.pid) as watch, Load(daemon.address, connections=8) as load:
-            with Turmoil(path) as turmoil:
-                print("turmoil:", storm(path, 10_000, 50))
-            _print_turmoil(turmoil, load.stop(), watch)
-        print("        ", watch)
-        with Watch(daemon.process.pid) as watch, followers(path, 100, 100) as read, Load(daemon.address) as load:
-            with Turmoil(path) as turmoil:
-                print("200 followers, half of them silent:", storm(path, 4_000, 20))
-            _print_turmoil(turmoil, load.stop(), watch)
-            gaps = sum(seen != list(range(seen[0], seen[0] + len(seen))) for seen in read if seen)
-            print(f"         {min(map(len, read))}–{max(map(len, read))} events read by each, {gaps} with gaps")
-        print("        ", watch)
-        with Watch(daemon.process.pid) as watch:
+        for _ in range(2):
+            with Watch(daemon, path) as watch, Load(daemon.address, connections=8) as load:
+                with Turmoil(path) as turmoil:
+                    print("turmoil:", storm(path, 10_000, 50))
+                _print_turmoil(turmoil, load.stop())
+            print("        ", watch)
+        for _ in range(2):
+            with Watch(daemon, path) as watch, followers(path, 100, 100) as read, Load(daemon.address) as load:
+                with Turmoil(path) as turmoil:
+                    print("200 followers, half of them silent:", storm(path, 4_000, 20))
+                _print_turmoil(turmoil, load.stop())
+                gaps = sum(seen != list(range(seen[0], seen[0] + len(seen))) for seen in read if seen)
+                print(f"         {min(map(len, read))}–{max(map(len, read))} events read by each, {gaps} with gaps")
+            print("        ", watch)
+        with Watch(daemon, path) as watch:
             idle = [_connected(path) for _ in range(1_000)]
             print("1,000 idle connections:", storm(path, 2_000, 20))
             for sock in idle:
@@ -353,7 +367,7 @@ def main() -> None:
         print("        ", watch)
 
 
-def _print_turmoil(turmoil: Turmoil, report: Report, watch: Watch) -> None:
+def _print_turmoil(turmoil: Turmoil, report: Report) -> None:
     changes = ", ".join(f"{count} × {what}" for what, count in sorted(turmoil.changes.items()))
     print(f"         meanwhile: {changes}; other: {turmoil.failures[:3]}")
     print(f"         load: {report}")

@@ -82,9 +82,9 @@ class Tool:
         argv = self._argv(arguments, False)
         return subprocess.Popen(argv, env=self.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def on_terminal(self, *arguments: str, columns: int = 80, lines: int = 24, **environ: str) -> Terminal:
-        """Run on a terminal of its own."""
-        return Terminal(self._argv(arguments, False), {**self.environ, **environ}, columns, lines)
+    def on_terminal(self, *arguments: str, **environ: str) -> Terminal:
+        """Run on a terminal of its own, 80×24."""
+        return Terminal(self._argv(arguments, False), {**self.environ, **environ})
 
     def _argv(self, arguments: tuple[str, ...], nobody: bool) -> list[str]:
         command = [sys.executable, "-c", AS_NOBODY] if nobody else COMMAND
@@ -94,10 +94,10 @@ class Tool:
 class Terminal:
     """A process on a pseudo-terminal, in a session of its own. A context: killed on exit."""
 
-    def __init__(self, argv: list[str], environ: dict[str, str], columns: int, lines: int) -> None:
+    def __init__(self, argv: list[str], environ: dict[str, str]) -> None:
         self.output = b""
         self._master, self._slave = pty.openpty()
-        self.resize(columns, lines)
+        self.resize(80, 24)
         self.before = termios.tcgetattr(self._slave)
         self.process = subprocess.Popen(
             argv,
@@ -117,7 +117,7 @@ class Terminal:
     ) -> None:
         self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
-        os.close(self._master)
+        self.hang_up()
         os.close(self._slave)
 
     @property
@@ -127,6 +127,12 @@ class Terminal:
 
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def hang_up(self) -> None:
+        """Close the terminal under the process."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())

@@ -95,9 +95,17 @@ def test_however_it_is_ended_the_terminal_is_clean(how: str | signal.Signals, st
         assert terminal.is_clean()
 
 
+def test_it_ends_with_its_terminal(service: Service) -> None:
+    daemon, ctl = start(service)
+    with ctl.on_terminal("top", "-d", "0.2") as terminal:
+        shown(terminal)
+        terminal.hang_up()
+        assert terminal.process.wait(10) == 129
+    assert daemon.process.poll() is None
+
+
 def test_a_failure_inside_leaves_a_clean_terminal_too(service: Service) -> None:
     _, ctl = start(service)
-    ctl.environ["PYTHONWARNINGS"] = "ignore"
     with ctl.on_terminal("top", "--timeout", "1") as terminal:
         shown(terminal)
         assert terminal.end() == 4

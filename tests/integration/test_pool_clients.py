@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, REQUESTS
 
-from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
 
 BLOCK = b"x" * 65536
 
@@ -134,14 +134,14 @@ def test_a_slow_second_body_is_not_measured_by_the_response_before_it(site, pool
         start_response("200 OK", [])
         return [BLOCK * 100 if environ["PATH_INFO"] == "/big" else b"small"]
 
-    site.fork(application, pool, body_timeout=0.5, send_timeout=5)
+    site.fork(application, pool, prepare=hurry, body_timeout=0.25, send_timeout=5)
     client = site.connect(receive_bytes=4096)
     client.send(b"POST /big HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
     time.sleep(0.05)  # so that the body comes in two pieces
     client.send(b"cdPOST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 2010\r\n\r\n" + b"." * 10)
     assert len(client.answer().body) == 100 * len(BLOCK)
-    for _ in range(20):  # 1,000 bytes a second for four times the limit
-        time.sleep(0.1)
+    for _ in range(20):  # 2,000 bytes a second for four times the limit
+        time.sleep(0.05)
         client.send(b"." * 100)
     assert client.answer().body == b"small"
 
@@ -185,7 +185,7 @@ def test_a_client_may_leave_at_any_time(site, pool, how):
         assert site.get("/alive").body == b"/alive", stage
     wait_for(lambda: worker.cells[CONNECTIONS] == 0)
     wait_for(lambda: worker.cells[ACCEPTED] == worker.cells[CLOSED] == 2 * len(STAGES) + 1)
-    wait_for(lambda: worker.descriptors() == before)
+    worker.wait_for_descriptors(before)
     assert "Traceback" not in worker.log()
 
 
@@ -294,8 +294,7 @@ def test_a_file_that_changes_while_it_is_sent(site, pool, what):
     if what == "shrinks":
         os.truncate(path, 10 * len(BLOCK))
         [cut] = client.end()
-        assert not cut.complete
-        assert bytes(cut.body) == b"x" * len(cut.body)
+        assert not cut.complete  # what was already queued may have become zeros: see sendfile(2)
     else:
         if what == "grows":
             with path.open("ab") as file:
@@ -305,7 +304,7 @@ def test_a_file_that_changes_while_it_is_sent(site, pool, what):
         assert len(client.answer().body) == 160 * len(BLOCK)
     client.close()
     wait_for(lambda: worker.cells[CONNECTIONS] == 0)
-    wait_for(lambda: worker.descriptors() == before)
+    worker.wait_for_descriptors(before)
     assert site.get("/alive").body == b"yes"
 
 

@@ -210,13 +210,14 @@ def paused(site: Site):
     def prepare():
         from miniwsgi.daemon.worker.pools import crew
         from miniwsgi.daemon.worker.pools.epoll import EpollPool
+        from miniwsgi.daemon.worker.pools.pace import Pace
 
+        Pace.judge = lambda pace, blocked_ns: None
         crew._WATCH_NS = 100_000_000  # on a busy machine also what is fast may last
         original = EpollPool.__init__
 
         def remember(self, *arguments):
             original(self, *arguments)
-            self._judge = lambda blocked_ns: None
             pools.append(self)
 
         EpollPool.__init__ = remember
@@ -232,7 +233,7 @@ def paused(site: Site):
             start_response("200 OK", [])
             return result()
         if environ["PATH_INFO"] in {"/slow", "/fast"}:
-            pools[0]._slow = environ["PATH_INFO"] == "/slow"
+            pools[0]._pace.slow = environ["PATH_INFO"] == "/slow"
         return application(environ, start_response)
 
     return with_pause, prepare, gate, rest

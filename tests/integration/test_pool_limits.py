@@ -22,7 +22,7 @@ def holding(site: Site):
             gate.wait()
         elif environ["PATH_INFO"] == "/wedge":
             record.note("begun")
-            ctypes.PyDLL(None).usleep(3_000_000)  # keeps the interpreter, as C code may
+            ctypes.PyDLL(None).usleep(2_000_000)  # keeps the interpreter, as C code may
         start_response("200 OK", [(MINE, str(os.getpid()))])
         return [environ["PATH_INFO"].encode(), environ["wsgi.input"].read()]
 

@@ -11,7 +11,7 @@ from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, State
 
 from .worker_harness import Client, Site, made_site, pools, wait_for  # noqa: F401
 
-DRAIN_IDLE = 0.4
+DRAIN_IDLE = 0.2
 
 
 def hello(environ, start_response):

@@ -168,9 +168,9 @@ def test_a_call_that_ends_while_the_watcher_takes_over_loses_nothing(site, stage
 
 def always_inline() -> None:
     """Never hand over before the call: each request may be taken over."""
-    from miniwsgi.daemon.worker.pools.epoll import EpollPool
+    from miniwsgi.daemon.worker.pools.pace import Pace
 
-    EpollPool._judge = lambda pool, blocked_ns: None
+    Pace.judge = lambda pace, blocked_ns: None
 
 
 def wide_windows() -> None:

@@ -7,9 +7,9 @@ import time
 import pytest
 from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OUT, State
 
-from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
 
-LIMIT = 0.5
+LIMIT = 0.3
 ACCESS = {"access_log_format": "%(r)s %(s)s"}
 
 
@@ -52,7 +52,7 @@ def logged(site: Site) -> list[str]:
 @pools()
 def test_a_request_that_hangs_is_answered_504(site, pool):
     application, gate = hanging(site)
-    worker = site.fork(application, pool, request_timeout=LIMIT, **access_log(site))
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT, **access_log(site))
     client = site.connect().get("/hang")
     began = time.monotonic()
     answer = client.answer()
@@ -77,7 +77,7 @@ def test_a_request_that_hangs_is_answered_504(site, pool):
 @pools()
 def test_a_response_that_hangs_is_cut(site, pool):
     application, gate = hanging(site)
-    worker = site.fork(application, pool, request_timeout=LIMIT, **access_log(site))
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT, **access_log(site))
     client = site.connect().get("/stall")
     [cut] = client.end()
     assert (cut.status, bytes(cut.body), cut.complete) == (200, b"first", False)
@@ -96,10 +96,11 @@ def test_a_response_that_hangs_is_cut(site, pool):
 @pools("epoll-8", "fork")
 def test_every_thread_is_looked_after(site, pool):
     application, gate = hanging(site)
-    worker = site.fork(application, pool, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
     clients = [site.connect().get("/hang") for _ in range(8)]
     for client in clients:
         assert client.answer().status == 504
+        client.end()
     wait_for(lambda: worker.cells[TIMED_OUT] == 8)
     if pool == "fork":
         assert site.get("/next").body == b"/next"
@@ -112,9 +113,11 @@ def test_every_thread_is_looked_after(site, pool):
 def test_after_a_timeout_the_worker_accepts_no_more_but_finishes_the_others(site, pool):
     application, gate = hanging(site)
     other = site.connect()
-    worker = site.fork(application, pool, request_timeout=LIMIT, drain_idle=5)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT, drain_idle=5)
     other.get("/1").answer()
-    site.connect().get("/hang").answer()
+    hanging_one = site.connect().get("/hang")
+    assert hanging_one.answer().status == 504
+    hanging_one.end()
     worker.message("timeout")
     late = site.connect().get("/late")
     answer = other.get("/2").answer()
@@ -128,7 +131,7 @@ def test_after_a_timeout_the_worker_accepts_no_more_but_finishes_the_others(site
 @pools("fork")
 def test_in_a_pool_of_processes_the_one_that_hangs_goes_and_the_worker_stays(site, pool):
     application, _gate = hanging(site)
-    worker = site.fork(application, pool, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
     assert site.connect().get("/hang").answer().status == 504
     wait_for(lambda: not worker.process.children())
     assert site.get("/next").body == b"/next"
@@ -143,7 +146,7 @@ def test_requests_within_their_time_are_left_alone(site, pool):
         start_response("200 OK", [])
         return [b"done"]
 
-    worker = site.fork(application, pool, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
     client = site.connect()
     for _ in range(4):  # together they last longer than the limit
         assert client.get("/").answer().status == 200
@@ -162,7 +165,7 @@ def test_the_time_in_which_a_client_does_not_read_is_not_the_applications(site, 
                 time.sleep(0.6 * LIMIT)
             yield b"x" * 65536
 
-    worker = site.fork(application, pool, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
     client = site.connect(receive_bytes=4096).get("/")
     assert not client.silent(5)
     time.sleep(1.2 * LIMIT)  # the subject of the test: it is paused meanwhile

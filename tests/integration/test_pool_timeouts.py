@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
-import pytest
 from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS
 
-from .worker_harness import Client, Site, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Client, Site, hurry, made_site, pools, wait_for  # noqa: F401
 
-LIMIT = 0.5
+LIMIT = 0.25
 LIMITS = {
     "head_timeout": LIMIT,
     "body_timeout": LIMIT,
@@ -77,7 +76,7 @@ WAYS = ("list", "generator", "file", "write")
 
 @pools()
 def test_each_state_of_a_slow_sender_has_its_limit(site, pool):
-    site.fork(echo, pool, **LIMITS)
+    site.fork(echo, pool, prepare=hurry, **LIMITS)
     began = time.monotonic()
     silent, half_head, half_body, kept = [site.connect() for _ in range(4)]
     kept.get("/kept").answer()
@@ -94,16 +93,16 @@ def test_each_state_of_a_slow_sender_has_its_limit(site, pool):
 
 
 def send_steadily(client: Client) -> None:
-    """A body at 1,000 bytes a second, twice the minimum, for four times the limit."""
+    """A body at 2,000 bytes a second, four times the minimum, for four times the limit."""
     client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
     for _ in range(20):
         client.send(b"s" * 100)
-        time.sleep(0.1)
+        time.sleep(LIMIT / 5)
 
 
 @pools()
 def test_a_body_that_trickles_is_too_slow(site, pool):
-    site.fork(echo, pool, **LIMITS)
+    site.fork(echo, pool, prepare=hurry, **LIMITS)
     client = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
     while client.silent(0.1):
         client.send(b"s")
@@ -112,7 +111,7 @@ def test_a_body_that_trickles_is_too_slow(site, pool):
 
 @pools()
 def test_a_second_body_has_the_same_time_as_the_first(site, pool):
-    site.fork(echo, pool, **LIMITS)
+    site.fork(echo, pool, prepare=hurry, **LIMITS)
     client = site.connect()
     for _ in range(2):
         send_steadily(client)
@@ -121,7 +120,7 @@ def test_a_second_body_has_the_same_time_as_the_first(site, pool):
 
 @pools()
 def test_a_client_that_does_not_read_is_dropped(site, pool):
-    worker = site.fork(big(site), pool, **LIMITS)
+    worker = site.fork(big(site), pool, prepare=hurry, **LIMITS)
     site.get("/ping")
     wait_for(lambda: not worker.cells[CONNECTIONS])
     before = worker.descriptors()
@@ -132,27 +131,37 @@ def test_a_client_that_does_not_read_is_dropped(site, pool):
         assert client.received == 0
         assert not any(response.complete for response in client.end()), way
     assert site.get("/ping").status == 200
-    wait_for(lambda: worker.descriptors() == before)
+    worker.wait_for_descriptors(before)
     wait_for(lambda: worker.cells[ABORTED] == len(WAYS))
     assert site.record.lines() == ["closed generator"]
 
 
 @pools()
-@pytest.mark.parametrize("way", WAYS)
-def test_a_client_that_reads_slowly_but_steadily_gets_everything(site, pool, way):
-    worker = site.fork(big(site), pool, **LIMITS)
-    client = site.connect(receive_bytes=4096).get(f"/{way}")
-    until = time.monotonic() + 4 * LIMIT
-    while time.monotonic() < until:  # 40 kB a second: far above the minimum, far below what buffers hold
-        client.take(size=2048)
-        time.sleep(0.05)
-    assert len(client.answer().body) == BIG_BYTES
+def test_clients_that_read_slowly_but_steadily_get_everything(site, pool):
+    worker = site.fork(big(site), pool, prepare=hurry, **LIMITS)
+    # Pool prefork has one at a time.
+    clients = [site.connect(receive_bytes=16384).get(f"/{way}") for way in (WAYS[:1] if pool == "prefork" else WAYS)]
+    readers = [threading.Thread(target=read_steadily, args=(client,)) for client in clients]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    for client in clients:
+        assert len(client.answer().body) == BIG_BYTES
     assert worker.alive()
+
+
+def read_steadily(client: Client) -> None:
+    """80 kB a second, far above the minimum, far below what buffers hold, for six times the limit."""
+    until = time.monotonic() + 6 * LIMIT
+    while time.monotonic() < until:
+        client.take(size=4096)
+        time.sleep(0.05)
 
 
 @pools()
 def test_an_idle_connection_is_kept_as_long_as_keep_alive_says(site, pool):
-    site.fork(echo, pool, keep_alive_timeout=20, head_timeout=LIMIT)
+    site.fork(echo, pool, prepare=hurry, keep_alive_timeout=20, head_timeout=LIMIT)
     client = site.connect()
     client.get("/1").answer()
     assert client.silent(3 * LIMIT)
@@ -169,7 +178,7 @@ def test_without_keep_alive_each_response_says_that_it_is_the_last(site, pool):
 
 @pools()
 def test_a_minimum_rate_of_none_leaves_slow_clients_alone(site, pool):
-    worker = site.fork(echo, pool, **LIMITS, minimum_rate=0)
+    worker = site.fork(echo, pool, prepare=hurry, **LIMITS, minimum_rate=0)
     client = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
     assert client.silent(3 * LIMIT)
     assert client.send(b"cd").answer().body == b"/abcd"
@@ -190,7 +199,7 @@ def test_a_request_that_waits_while_the_worker_is_busy_is_not_taken_for_silence(
                 time.sleep(hold)
         return echo(environ, start_response)
 
-    worker = site.fork(application, pool, **LIMITS)
+    worker = site.fork(application, pool, prepare=hurry, **LIMITS)
     fresh, kept, half_head, half_body, busy = [site.connect() for _ in range(5)]
     if pool == "prefork":  # a response to one of several says that it is the last
         kept = fresh

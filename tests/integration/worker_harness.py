@@ -55,6 +55,16 @@ def wait_for(condition: Callable[[], object], what: str = "", seconds: float = P
     return value
 
 
+def hurry() -> None:
+    """For `Site.fork(prepare=…)`: what a worker looks at once a second or so, it looks at every 50 ms."""
+    from miniwsgi.daemon.worker import monitor, recycling
+    from miniwsgi.daemon.worker.pools import epoll, fork, prefork
+
+    epoll.NANOSECONDS = epoll.CHECK_NS = recycling.LOOK_NS = 50_000_000
+    epoll.IDLE_WAIT_SECONDS = prefork.IDLE_WAIT_SECONDS = fork.WAIT_SECONDS = fork.CHILD_WAIT_SECONDS = 0.05
+    monitor.PERIOD_SECONDS = 0.05
+
+
 class Record:
     """Lines that the application writes, in order, from any process and thread."""
 
@@ -238,6 +248,14 @@ class Worker:
                 pass
         return sorted(found)
 
+    def wait_for_descriptors(self, wanted: list[str]) -> None:
+        """Raises AssertionError if it does not come back to these."""
+        try:
+            wait_for(lambda: self.descriptors() == wanted)
+        except AssertionError:
+            assert self.descriptors() == wanted
+            raise
+
     def cpu_seconds(self) -> float:
         times = self.process.cpu_times()
         return float(times.user + times.system)
@@ -322,6 +340,7 @@ class Site:
         for fd in stacks:
             os.close(fd)
         worker = Worker(pid, claimed, masters_end, log)
+        masters_end.send("serve")  # the answer to its "ready"
         self.workers.append(worker)
         if ready:
             worker.message("ready")

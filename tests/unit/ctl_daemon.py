@@ -10,7 +10,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -168,7 +168,7 @@ class FakeDaemon:
     """A context. `answers` has an answer for "METHOD /path" without /v1, or a list that is used up to its last."""
 
     path: Path
-    answers: dict[str, Said | list[Said] | Answerer] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict)  # Said, list[Said] or Answerer
     asked: list[Asked] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -237,10 +237,13 @@ class FakeDaemon:
         path = asked.target.removeprefix("/v1").partition("?")[0]
         said = self.answers.get(f"{asked.method} {path}")
         if said is None:
-            return problem(404, f"{asked.method} {path}: there is nothing here")
-        if isinstance(said, list) and not (said and isinstance(said[0], ms.Event)):
-            return said.pop(0) if len(said) > 1 else said[0]  # type: ignore[return-value]
-        return said(asked) if callable(said) else said  # type: ignore[return-value]
+            said = problem(404, f"{asked.method} {path}: there is nothing here")
+        elif isinstance(said, list) and not (said and isinstance(said[0], ms.Event)):
+            said = said.pop(0) if len(said) > 1 else said[0]
+        elif callable(said):
+            said = said(asked)
+        answer: Said = said
+        return answer
 
 
 def _request(stream: Any) -> Asked | None:

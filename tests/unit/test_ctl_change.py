@@ -20,7 +20,7 @@ FAILED = operation(
 )
 
 
-def reloading(*steps: ms.Response) -> dict[str, Any]:
+def reloading(*steps: ms.Response | Raw) -> dict[str, Any]:
     """A reload that goes through these steps."""
     return {"POST /reload": operation(), "GET /operations/7": [*steps]}
 
@@ -170,13 +170,10 @@ def test_the_daemon_goes_away_in_the_middle(output: str, tmp_path: Path) -> None
 
 def test_each_change_goes_to_its_own_path(tmp_path: Path) -> None:
     ended = {
-        f"POST {path}": operation(kind=kind, detail=detail, state="succeeded")
-        for path, kind, detail in (
-            ("/restart", "restart", ""),
-            ("/workers/3/restart", "restart", "of slot 3"),
-            ("/drain", "drain", ""),
-            ("/undrain", "undrain", ""),
-        )
+        "POST /restart": operation(kind="restart", state="succeeded"),
+        "POST /workers/3/restart": operation(kind="restart", detail="of slot 3", state="succeeded"),
+        "POST /drain": operation(kind="drain", state="succeeded"),
+        "POST /undrain": operation(kind="undrain", state="succeeded"),
     }
     with FakeDaemon(tmp_path / "s", dict(ended)) as daemon:
         assert daemon.run("restart").out == "restart: done in 500 ms (operation 7)\n"

@@ -237,7 +237,7 @@ def test_snapshots_go_on_through_a_restart_of_the_daemon(tmp_path: Path) -> None
     with Watcher(tmp_path / "s") as watcher:
         assert "no daemon listens" in watcher.wait(Lost).why  # type: ignore[union-attr]
         with FakeDaemon(tmp_path / "s"):
-            assert watcher.wait(Snapshot)
+            assert isinstance(watcher.wait(Snapshot), Snapshot)
 
 
 def test_an_order_is_followed_to_its_verdict(tmp_path: Path) -> None:

@@ -263,17 +263,21 @@ class EpollPool:
             exchange, environ = begin(self.context, me, peer, started)
             complete = exchange.run(self.context.application, environ)
         else:
-            complete = self._go_on(me, peer)
+            self._show_again(me, peer)
+            complete = self._go_on(peer)
         took = time.monotonic_ns() - started
         self._finish_elsewhere(me, peer, complete, max(1, took - (time.process_time_ns() - cpu)))
 
-    def _go_on(self, me: Member, peer: Peer) -> bool:
-        """Pull more of a result, on the thread that called the application for it."""
-        exchange, line = peer.exchange, peer.line
-        assert exchange is not None
-        assert line is not None
+    def _show_again(self, me: Member, peer: Peer) -> None:
+        """A result is resumed; from now on, as it ran nothing while its client was reading."""
+        assert peer.line is not None
         me.peer = peer
-        show(self.slot, me, line, time.monotonic_ns())  # while its client was reading, it ran nothing
+        show(self.slot, me, peer.line, time.monotonic_ns())
+
+    def _go_on(self, peer: Peer) -> bool:
+        """Pull more of a result, on the thread that called the application for it."""
+        exchange = peer.exchange
+        assert exchange is not None
         if peer.gone:
             exchange.abandon()
             return True
@@ -347,8 +351,9 @@ class EpollPool:
         self._count_outstanding(-1)
         if self.threads > 1 and not self._crew.watching:
             self._crew.watch()
+        self._show_again(me, peer)
         me.calls.append(peer)
-        complete = self._go_on(me, peer)
+        complete = self._go_on(peer)
         try:
             me.calls.pop()
         except IndexError:

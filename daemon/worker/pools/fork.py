@@ -175,13 +175,8 @@ class ForkPool:
         context = self._context
         try:
             gc.freeze()
-            signal_fd = signal_pipe()
-            self._orders.disown()
-            if self._life >= 0:
-                os.close(self._life)
-            for listening in self._sockets.values():
-                listening.close()
-            orders = Orders(context, None, signal_fd)
+            self._disown()
+            orders = Orders(context, None, signal_pipe())
             board_slot, context.slot = context.slot, counted
             caller = Caller(
                 context, orders, sock, listener, address, slot=board_slot, thread=number, crowded=lambda: False
@@ -194,6 +189,16 @@ class ForkPool:
             context.log.error("".join(traceback.format_exception(error)))
         finally:
             context.leave_at_once(status)
+
+    def _disown(self) -> None:
+        """Keep nothing of the parent's: who has copies of what it closes would never see that."""
+        self._orders.disown()
+        if self._life >= 0:
+            os.close(self._life)
+        for listening in self._sockets.values():
+            listening.close()
+        for child in self._children.values():
+            os.close(child.pidfd)
 
     def _converse(self, caller: Caller, orders: Orders) -> None:
         context, settings = self._context, self._context.settings

@@ -28,7 +28,7 @@ from .view import SMALLEST, draw, text_lines, wrapped
 
 FAR = 1_000_000  # lines
 MESSAGE_SECONDS = 8.0  # that the line at the bottom says what was done
-LEFT_BY = (signal.SIGTERM, signal.SIGHUP)
+LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(session: Session, interval_seconds: float) -> None:
@@ -41,10 +41,9 @@ def run(session: Session, interval_seconds: float) -> None:
         first = Snapshot(client.status().value, client.workers().value.workers)
     screen = Screen(console, session, interval_seconds)
     screen.model.see(first)
-    try:
-        screen.run()
-    except KeyboardInterrupt:
-        pass  # one of the ways to leave
+    number = screen.run()
+    if number not in {0, signal.SIGINT}:  # Ctrl-C is one of the ways to leave
+        raise SystemExit(128 + number)
 
 
 class Screen:
@@ -59,7 +58,7 @@ class Screen:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._feed = Feed(session.path, interval_seconds, self._publish)
         self._message_until = 0.0
-        self._suspended = False
+        self._signal = 0  # that it is to leave for, or to be suspended
 
     def _publish(self, update: Update) -> None:
         """Called in the feed's thread."""
@@ -74,25 +73,33 @@ class Screen:
 
     # --- the loop ---
 
-    def run(self) -> None:
-        """Raises KeyboardInterrupt for Ctrl-C, Complaint when time is up."""
+    def run(self) -> int:
+        """The signal that it left for, or 0. Raises Complaint when time is up."""
         with ExitStack() as stack:
-            stack.enter_context(_signals(self._on_suspend, self._wake))
+            stack.enter_context(_signals(self._on_signal))
             stack.callback(self._feed.stop)
             self._feed.start()
             while True:
-                self._suspended = False
-                with _keys_one_by_one(), Live(console=self._console, screen=True, auto_refresh=False) as live:
-                    try:
-                        self._turn(live)
-                    finally:
-                        self._console.control(Control.clear(), Control.home())  # tmux keeps lines of a resized screen
-                if not self._suspended:
-                    return
-                os.kill(os.getpid(), signal.SIGSTOP)  # Ctrl-Z, the terminal being as it was; goes on here with SIGCONT
+                try:
+                    self._show()
+                except (OSError, termios.error):
+                    if self._signal != signal.SIGHUP:  # with the terminal gone, nothing of it is to be mended
+                        raise
+                if self._signal != signal.SIGTSTP:
+                    return self._signal
+                self._signal = 0
+                os.kill(os.getpid(), signal.SIGSTOP)  # the terminal being as it was; goes on here with SIGCONT
+
+    def _show(self) -> None:
+        """Take the terminal, and give it back."""
+        with _keys_one_by_one(), Live(console=self._console, screen=True, auto_refresh=False) as live:
+            try:
+                self._turn(live)
+            finally:
+                self._console.control(Control.clear(), Control.home())  # tmux keeps lines of a resized screen
 
     def _turn(self, live: Live) -> None:
-        while not self._suspended:
+        while not self._signal:
             self._draw(live)
             ready, _, _ = select.select([sys.stdin, self._wake_read], [], [], 1.0)
             if self._wake_read in ready:
@@ -137,8 +144,10 @@ class Screen:
                 case Shown():
                     self.model.open_text(update.title, update.text)
 
-    def _on_suspend(self) -> None:
-        self._suspended = True
+    def _on_signal(self, number: int) -> None:
+        """Called by the handler: the loop acts on it, wherever it was."""
+        if number != signal.SIGWINCH:
+            self._signal = number
         self._wake()
 
     # --- keys ---
@@ -220,20 +229,13 @@ def _keys_one_by_one() -> Iterator[None]:
 
 
 @contextmanager
-def _signals(on_suspend: Callable[[], None], on_resize: Callable[[], None]) -> Iterator[None]:
-    """Leave in good order for those that end a program; draw again after a resize; suspend tidily."""
+def _signals(on_signal: Callable[[int], None]) -> Iterator[None]:
+    """Tell of those that end or suspend a program, and of a resize, instead of what they do by themselves."""
 
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    def handle(number: int, _frame: FrameType | None) -> None:
+        on_signal(number)
 
-    def suspend(_number: int, _frame: FrameType | None) -> None:
-        on_suspend()
-
-    def resize(_number: int, _frame: FrameType | None) -> None:
-        on_resize()
-
-    handlers = {**dict.fromkeys(LEFT_BY, leave), signal.SIGTSTP: suspend, signal.SIGWINCH: resize}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, handle) for number in (*LEAVE, signal.SIGTSTP, signal.SIGWINCH)}
     try:
         yield
     finally:

@@ -1,0 +1,118 @@
+"""schemathesis against openapi.json: what the description says is what a real daemon does.
+
+Requests come from the schema and from outside of it; every answer must have a described status, type and body, and no
+request may be a 5xx. `stop` is left out, and what would follow events for ever.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from miniwsgi.manager.api import Api
+from miniwsgi.manager.aside import Aside
+from miniwsgi.manager.auth import Access
+from schemathesis import Case, GenerationMode
+
+from tests.unit.manager_world import FakeDaemon
+
+from .control import Control
+from .control_storm import serving
+
+EXAMPLES = 15
+
+
+class Forwarder:
+    """A TCP port on 127.0.0.1 that is the control socket: the HTTP client of schemathesis knows no Unix sockets."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(str(self._path))
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@pytest.fixture(scope="module")
+def control_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with serving(tmp_path_factory.mktemp("schema"), workers=1) as (daemon, path):
+        yield path
+        assert Control(path).status()["pid"] == daemon.process.pid
+        assert "failed:" not in "\n".join(line for line in daemon.log().splitlines() if "control API" in line)
+
+
+@pytest.fixture(scope="module")
+def api_schema(control_path: Path) -> Iterator[Any]:
+    forwarder = Forwarder(control_path)
+    schema = schemathesis.openapi.from_url(f"{forwarder.url}/v1/openapi.json")
+    schema.config.update(base_url=forwarder.url)
+    yield schema
+    forwarder.close()
+
+
+def operations() -> list[tuple[str, str]]:
+    """What the API has, but `stop`."""
+    found = [(route.method, route.path) for route in Api(FakeDaemon(), Access({}, Aside()), print).router.routes]
+    found.remove(("POST", "/v1/stop"))
+    return found
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize(("method", "path"), operations(), ids=str)
+def test_every_answer_is_as_described(api_schema: Any, method: str, path: str, mode: GenerationMode) -> None:
+    @given(case=api_schema[path][method].as_strategy(generation_mode=mode))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    def check(case: Case) -> None:
+        _tame(case)
+        case.call_and_validate()
+
+    try:
+        check()
+    except Unsatisfiable:
+        pytest.skip("nothing can be wrong with such a request")
+
+
+def _tame(case: Case) -> None:
+    """Nothing that lasts, and no more workers than the machine bears: it is about answers."""
+    query: Any = case.query
+    if isinstance(query, dict):
+        query.pop("follow", None)
+        if isinstance(query.get("wait"), int):
+            query["wait"] = min(query["wait"], 5)
+    if not isinstance(case.body, dict):
+        return
+    workers = case.body.get("workers")
+    if type(workers) is int or (type(workers) is float and workers.is_integer()):  # 4.0 is one to JSON Schema
+        case.body["workers"] = min(int(workers), 4)
+    elif re.fullmatch(r"[+-][0-9]{1,3}", str(workers)):
+        case.body["workers"] = "+1"  # that "-9" would leave fewer than one, only the daemon knows
