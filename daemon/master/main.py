@@ -118,6 +118,8 @@ async def _supervise(
         await starting
         await control.stop()
         changes.stop()
+        # The loop closes its wake-up socket before it lets go of signals: one that comes in between has nothing to tell.
+        signal.set_wakeup_fd(-1)
 
 
 def _handle_signals(master: Master) -> None:

@@ -79,7 +79,8 @@ class Operation:
     def end(self, now: float, state: OperationState, error: str = "", traceback: str = "") -> None:
         assert state in ENDED, state
         assert not self.ended, self
-        self.state, self.ended_at, self.error, self.traceback = state, now, error, traceback
+        self.state, self.error, self.traceback = state, error, traceback
+        self.ended_at = max(now, self.asked_at)
 
     def count_failure(self, slot: int) -> int:
         """One more worker lost in `slot`: how many now."""

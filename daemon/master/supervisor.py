@@ -212,7 +212,7 @@ class Supervisor:
         self.ledger.close(operation)
         name = f"{operation.kind.value} {operation.detail}".strip()
         if state is OperationState.SUCCEEDED:
-            seconds = self._now - operation.asked_at
+            seconds = max(0.0, self._now - operation.asked_at)
             self.crew.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {operation.who})")
         elif state is OperationState.FAILED:
             # A launcher that does not boot is tried again and again: its traceback is logged once.
