@@ -15,14 +15,14 @@ RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(RECENT)' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
 PACKAGES := miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
-SOURCES := daemon manager metrics bench tests
+SOURCES := daemon manager metrics bench tests docs
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --config-settings editable_mode=strict -e
 
 # Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
 TEST_TOOLS := curl:curl
 BENCH_TOOLS := wrk:wrk
 
-.PHONY: help serve test lint conformance bench-quick clean FORCE
+.PHONY: help serve test lint conformance man bench-quick clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 
 conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333, byte by byte, against every pool
 	$(BIN)/python -m pytest -n 2 tests/conformance $(ARGS)
+
+man: $(VENV)/.serve ## make the man pages in docs/man anew from the commands' help
+	$(BIN)/python docs/generate_man.py
 
 bench-quick: $(VENV)/.serve tools-bench ## speed and memory beside bjoern and gunicorn, in minutes (ARGS=--only hello …)
 	$(BIN)/python bench/quick.py $(ARGS)
