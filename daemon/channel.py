@@ -33,6 +33,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
                                 whose descriptors are in `accept` (those that are ours, not systemd's)
         reopen {}                                   log files
         log-level {level}
+        stacks {}                                   write the stacks of all threads to the stack pipe, and a NUL
 
 A stack pipe is the read end of a non-blocking pipe, to which faulthandler writes all stacks on SIGUSR2.
 """
@@ -91,9 +92,11 @@ class Channel:
         """The next message and the descriptors that came with it (close-on-exec); None at end-of-file."""
         space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
         try:
-            data, ancillary, _flags, _address = self.socket.recvmsg(MAX_MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+            received = self.socket.recvmsg(MAX_MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
-            return None
+            # The peer has left without reading everything. That is told once, and before what it has said itself.
+            received = self.socket.recvmsg(MAX_MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _flags, _address = received
         fds = array.array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SO_PEERGROUPS = 59  # socket(7); not in Python's socket module
 MAX_GROUPS = 256  # getsockopt takes 1 KiB at most; who is in more groups is looked up
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+STREAM_BUFFER_BYTES = 16384  # unsent: more, and the stream is not pulled
 UNKNOWN_ID = 0xFFFFFFFF
 
 
@@ -225,6 +226,7 @@ class ServerConnection(asyncio.Protocol):
         if method == "HEAD":
             return persistent
         self._become(State.STREAMING)
+        self._transport.set_write_buffer_limits(high=STREAM_BUFFER_BYTES)
         chunks = stream.chunks()
         try:
             async for chunk in chunks:

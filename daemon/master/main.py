@@ -118,7 +118,7 @@ async def _supervise(
         await starting
         await control.stop()
         changes.stop()
-        # The loop closes its wake-up socket before it lets go of signals: one that comes in between has nothing to tell.
+        # The loop closes its wake-up socket before it lets go of signals: one that comes between has nothing to tell.
         signal.set_wakeup_fd(-1)
 
 

@@ -2,7 +2,8 @@
 
 The process has registered faulthandler for SIGUSR2 with the write end of a pipe; here is the read end. The
 handler runs in the signal's context, so the process need not cooperate. It does not answer while it is
-stopped or inside the kernel; then its state is told.
+stopped or inside the kernel; then its state is told. A worker is asked by an order first: the handler reads the stacks
+of threads that run on meanwhile, which has been seen to crash a busy one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import signal
 import time
 
 STACK_SIGNAL = signal.SIGUSR2
+ORDER_SECONDS = 0.5  # for a process to obey
 LIMIT_SECONDS = 2.0  # for the first line to come
 NO_STACKS = "no stacks: "  # how a text begins that says why there are none
-QUIET_SECONDS = 0.05  # a pause of this length ends the dump: it has no end mark …
+END = b"\0"  # of a dump that was ordered
+QUIET_SECONDS = 0.05  # a pause of this length ends one that was signalled: it has no end mark …
 LAST_LINES = (b" in <module>\n", b"...\n")  # … but its last thread is the main thread, which began like this
 INTERRUPTED_SECONDS = 0.5
 
@@ -25,15 +28,21 @@ _STATES = {"T": "stopped", "t": "traced", "D": "waiting inside the kernel", "Z":
 
 async def dump_stacks(pid: int, pidfd: int, fd: int, *, seconds: float = LIMIT_SECONDS) -> str:
     """The stacks of all threads as faulthandler writes them, or a line that says why there are none."""
-    pidfd, fd = os.dup(pidfd), os.dup(fd)  # the process may be reaped, and its descriptors closed, meanwhile
+    if not _ask(pidfd, fd):
+        return _why_not(pid)
+    return await await_stacks(fd, seconds) or _why_not(pid)
+
+
+async def await_stacks(fd: int, seconds: float) -> str:
+    """What a process writes about its stacks; "" if nothing has come within so long."""
+    fd = os.dup(fd)  # the process may be reaped, and its descriptors closed, meanwhile
     try:
-        return await _dump(pid, pidfd, fd, seconds)
+        return await _collect(fd, seconds)
     finally:
-        os.close(pidfd)
         os.close(fd)
 
 
-async def _dump(pid: int, pidfd: int, fd: int, seconds: float) -> str:
+async def _collect(fd: int, seconds: float) -> str:
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
 
@@ -49,8 +58,6 @@ async def _dump(pid: int, pidfd: int, fd: int, seconds: float) -> str:
             loop.remove_reader(fd)
         return True
 
-    if not _ask(pidfd, fd):
-        return _why_not(pid)
     text = b""
     deadline = loop.time() + seconds
     while (left := deadline - loop.time()) > 0 and await wait(min(left, _patience(text))):
@@ -58,7 +65,9 @@ async def _dump(pid: int, pidfd: int, fd: int, seconds: float) -> str:
         if not chunk:
             break
         text += chunk
-    return text.decode("utf-8", "replace").rstrip() or _why_not(pid)
+        if text.endswith(END):
+            break
+    return text.replace(END, b"").decode("utf-8", "replace").rstrip()
 
 
 def dump_stacks_blocking(pid: int, pidfd: int, fd: int, *, seconds: float = LIMIT_SECONDS) -> str:
@@ -83,9 +92,16 @@ def _patience(text: bytes) -> float:
     return QUIET_SECONDS if text.endswith(LAST_LINES) else INTERRUPTED_SECONDS
 
 
-def _ask(pidfd: int, fd: int) -> bool:
+def discard(fd: int) -> bool:
+    """Forget what is in the pipe and nobody waits for any more; whether there was something."""
+    found = False
     while _read(fd):
-        pass  # what nobody had asked for
+        found = True
+    return found
+
+
+def _ask(pidfd: int, fd: int) -> bool:
+    discard(fd)
     try:
         signal.pidfd_send_signal(pidfd, STACK_SIGNAL)
     except OSError:

@@ -14,7 +14,9 @@ from typing import Any
 
 from ..channel import Channel, Message
 from .link import Link, close_all
-from .stacks import dump_stacks
+from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, discard, dump_stacks
+
+GONE = f"{NO_STACKS}the process is gone"
 
 
 class WorkerHandle:
@@ -42,6 +44,7 @@ class WorkerHandle:
         self._on_message = on_message
         self._on_death = on_death
         self._dumping = asyncio.Lock()
+        self._owes_stacks = False  # it has not obeyed an order for them: its loop does not turn
         self._loop = asyncio.get_running_loop()
         self._link = Link(Channel.from_fd(control_fd), self._receive, lambda: None)
         self._loop.add_reader(self.pidfd, self._died)
@@ -72,8 +75,20 @@ class WorkerHandle:
         """What all its threads are doing; one dump at a time."""
         async with self._dumping:
             if not self._open:
-                return "no stacks: the process is gone"
-            return await dump_stacks(self.pid, self.pidfd, self._stack_fd)
+                return GONE
+            if discard(self._stack_fd):
+                self._owes_stacks = False  # it has obeyed an order of before
+            if not self._owes_stacks:
+                self.send("stacks")
+                if text := await await_stacks(self._stack_fd, ORDER_SECONDS):
+                    return text
+                self._owes_stacks = True
+            return await self._dump_by_signal()
+
+    async def _dump_by_signal(self) -> str:
+        if not self._open:
+            return GONE
+        return await dump_stacks(self.pid, self.pidfd, self._stack_fd)
 
     def hear_out(self) -> None:
         """Take what it has said before it ended."""

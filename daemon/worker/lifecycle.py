@@ -75,7 +75,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
         if application is None:
             application = load(settings)
         context = Context(settings, board, slot, log, access, application)
-        orders = Orders(context, control, signal_fd)
+        orders = Orders(context, control, signal_fd, stack_fd)
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
     except BootError as error:

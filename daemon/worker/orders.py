@@ -6,6 +6,7 @@ main thread. End-of-file of the control channel is the lifeline: the master is g
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
@@ -25,12 +26,14 @@ HEARTBEAT_MILLISECONDS = 1000
 class Orders:
     """Keeps the duty, and the time by which it must be done. Poll `fds`; call `read` when one is readable."""
 
-    def __init__(self, context: Context, control: Channel | None, signal_fd: int) -> None:
+    def __init__(self, context: Context, control: Channel | None, signal_fd: int, stack_fd: int = -1) -> None:
         self._context = context
         self._control = control
         self._signal_fd = signal_fd
+        self._stack_fd = stack_fd
         self.deadline_ns = 0  # 0: none
         self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
+        self.reopened = 0  # how often log files were
         self.deaf = False  # the control channel is at its end
         self._serving = control is None
         self._alarmed = False
@@ -128,8 +131,17 @@ class Orders:
                 self._leave(message["deadline"], message["accept"])
             case "reopen":
                 self._reopen()
+            case "stacks":
+                self._write_stacks()
             case "log-level":
                 context.log.level = message["level"]
+
+    def _write_stacks(self) -> None:
+        try:
+            faulthandler.dump_traceback(self._stack_fd)
+            os.write(self._stack_fd, b"\0")  # that was all
+        except OSError:
+            pass  # the pipe is full: there is more than anybody reads
 
     def _leave(self, seconds: float, emptying: Iterable[int] = ()) -> None:
         """Have an end within `seconds`, once the queues of the listeners `emptying` are empty."""
@@ -143,6 +155,7 @@ class Orders:
         self._leave(settings.graceful_timeout, (listener.fd for listener in settings.listeners))
 
     def _reopen(self) -> None:
+        self.reopened += 1
         context = self._context
         for writer in {context.log.writer, context.access.writer if context.access else None}:
             if writer is not None:

@@ -6,6 +6,8 @@ read and clients that send nonsense disturb nobody; scaling loses no request.
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -16,7 +18,7 @@ import pytest
 
 from .conftest import Service, get
 from .control import Control
-from .control_storm import Turmoil, Watch, followers, garbage, serving, storm
+from .control_storm import APP, Turmoil, Watch, followers, garbage, serving, storm
 from .daemon import Daemon
 from .load import Load
 
@@ -31,7 +33,7 @@ def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Path]]:
         yield daemon, path
 
 
-# --- turmoil -------------------------------------------------------------------------------------------------------
+# --- turmoil --------------------------------------------------------------------------------------------------------
 
 
 def test_no_call_fails_while_the_daemon_is_scaled_and_reloaded_under_load(daemon: tuple[Daemon, Path]) -> None:
@@ -73,7 +75,7 @@ def test_scaling_under_load_loses_no_request_and_is_quick(daemon: tuple[Daemon, 
     assert min(times) < 1.0, times
 
 
-# --- followers -----------------------------------------------------------------------------------------------------
+# --- followers ------------------------------------------------------------------------------------------------------
 
 
 def test_followers_that_never_read_hold_nobody_up(daemon: tuple[Daemon, Path]) -> None:
@@ -92,7 +94,7 @@ def test_followers_that_never_read_hold_nobody_up(daemon: tuple[Daemon, Path]) -
     assert watch.last_rss < watch.first_rss + 40, watch
 
 
-# --- clients that are none -----------------------------------------------------------------------------------------
+# --- clients that are none ------------------------------------------------------------------------------------------
 
 
 def test_garbage_and_idle_connections_are_answered_or_closed_and_disturb_nobody(daemon: tuple[Daemon, Path]) -> None:
@@ -125,7 +127,7 @@ def _send_half(sock: socket.socket) -> bool:
     return True
 
 
-# --- wedged workers ------------------------------------------------------------------------------------------------
+# --- stacks, wedged workers -----------------------------------------------------------------------------------------
 
 WEDGES = {
     "sleep": "time.sleep(1000)",
@@ -185,10 +187,22 @@ def test_status_stack_and_restart_work_while_every_worker_is_wedged(
     assert control.change("/stop", {"mode": "now"})
 
 
-def test_the_stack_of_a_worker_that_is_stopped_says_so(service: Service, tmp_path: Path) -> None:
-    import os
-    import signal
+def test_stacks_of_busy_workers_do_them_no_harm(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    service.write(APP)
+    daemon = service.start("--workers", "2", "--control", str(path))
+    control = Control(path)
+    daemon.wait(lambda: control.status()["workers"]["ready"] == 2, "two workers")
+    before = set(daemon.workers())
+    with Load(daemon.address, connections=8) as load:
+        for number in range(600):
+            assert control.get(f"/workers/{number % 2}/stack")["answered"]
+        report = load.stop()
+    assert set(daemon.workers()) == before  # faulthandler's signal handler crashes some of them
+    assert report.lost == []
 
+
+def test_the_stack_of_a_worker_that_is_stopped_says_so(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     daemon = service.start("--workers", "1", "--control", str(path))
     (pid,) = daemon.workers()

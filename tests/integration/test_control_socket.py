@@ -235,7 +235,7 @@ def test_strangers_are_refused_and_logged_whatever_they_ask(service: Service, op
         said = as_user(NOBODY, [], attempt(path, method, target))
         assert said.startswith("403 "), said
         assert "is granted nothing" in said
-    assert daemon.log().count(f"to unknown user (uid {NOBODY}, pid ") == 3
+    daemon.wait_for_log(f"to unknown user (uid {NOBODY}, pid ", 3)
     assert Control(path).status()["state"] == "running"
 
 
@@ -274,7 +274,7 @@ def test_users_and_groups_have_the_roles_that_they_are_granted(service: Service,
     assert status(NOBODY, [], "PUT", "/log-level", {"level": "debug"}) == "403"
     assert status(NOBODY, [60002], "PUT", "/log-level", {"level": "debug"}) == "200"
     assert status(other, [60003], "GET", "/status") == "403"
-    assert f"scale to 2 workers is asked for by unknown user (uid {NOBODY}, pid" in daemon.log()
+    daemon.wait_for_log(f"scale to 2 workers is asked for by unknown user (uid {NOBODY}, pid")
     assert status(other, [60002], "POST", "/stop") == "202"
     assert daemon.process.wait(20) == 0
 

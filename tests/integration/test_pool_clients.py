@@ -167,8 +167,7 @@ def test_a_client_may_leave_at_any_time(site, pool, how):
     application, gate = gated(site)
     worker = site.fork(application, pool, drain_idle=0.2)
     site.get("/warm")
-    wait_for(lambda: worker.cells[CONNECTIONS] == 0)
-    before = worker.descriptors()
+    before = worker.at_rest()
     begun = 0
     for stage, sent in STAGES.items():
         client = site.connect().send(sent)
@@ -287,8 +286,7 @@ def test_a_file_that_changes_while_it_is_sent(site, pool, what):
 
     worker = site.fork(application, pool)
     site.get("/alive")
-    wait_for(lambda: worker.cells[CONNECTIONS] == 0)
-    before = worker.descriptors()
+    before = worker.at_rest()
     client = site.connect(receive_bytes=4096).get("/")
     assert not client.silent(5)
     if what == "shrinks":

@@ -16,7 +16,7 @@ from miniwsgi.metrics.scoreboard import (
     WAITING,
 )
 
-from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import FixedPace, Site, made_site, pools, wait_for  # noqa: F401
 
 BLOCK = b"x" * 65536
 
@@ -124,6 +124,27 @@ def test_the_loop_goes_on_when_all_threads_are_busy(site):
     assert late.answer().body == b"/late"
 
 
+def test_time_is_looked_at_although_each_turn_costs_its_thread_the_loop(site):
+    """Calls that are never handed over before they begin, and all last: no thread comes to the end of its turn."""
+
+    def application(environ, start_response):
+        time.sleep(0.005)
+        return answer_of(environ, start_response)
+
+    worker = site.fork(application, prepare=FixedPace.install, threads=8, head_timeout=0.2, request_timeout=30)
+    slow = site.connect().send(b"GET / HT")
+    busy = [site.connect() for _ in range(6)]
+    for client in busy:
+        client.get("/")
+    deadline = time.monotonic() + 5
+    while slow.silent(0) and time.monotonic() < deadline:
+        for client in busy:
+            client.answer()
+            client.get("/")
+    assert [response.status for response in slow.end(1)] == [408]
+    assert worker.cells[TAKEN_OVER] > 50
+
+
 def test_every_part_of_a_result_is_made_on_the_thread_that_was_called(site):
     """Slow readers pause generators while other requests pass the loop from thread to thread."""
     record = site.record
@@ -205,22 +226,12 @@ def paused(site: Site):
     site.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)  # so that it is paused early
     application, gate = holding(site)
     rest, record = site.gate(), site.record
-    pools = []
 
     def prepare():
         from miniwsgi.daemon.worker.pools import crew
-        from miniwsgi.daemon.worker.pools.epoll import EpollPool
-        from miniwsgi.daemon.worker.pools.pace import Pace
 
-        Pace.judge = lambda pace, blocked_ns: None
+        FixedPace.install()
         crew._WATCH_NS = 100_000_000  # on a busy machine also what is fast may last
-        original = EpollPool.__init__
-
-        def remember(self, *arguments):
-            original(self, *arguments)
-            pools.append(self)
-
-        EpollPool.__init__ = remember
 
     def result():
         yield 10 * BLOCK
@@ -233,7 +244,7 @@ def paused(site: Site):
             start_response("200 OK", [])
             return result()
         if environ["PATH_INFO"] in {"/slow", "/fast"}:
-            pools[0]._pace.slow = environ["PATH_INFO"] == "/slow"
+            FixedPace.slow = environ["PATH_INFO"] == "/slow"
         return application(environ, start_response)
 
     return with_pause, prepare, gate, rest
@@ -247,8 +258,7 @@ def test_a_result_that_blocks_when_it_is_resumed_does_not_hold_the_loop(site):
     assert site.get("/fast").status == 200
     assert worker.cells[TAKEN_OVER] == 0, "another thread leads"
     time.sleep(0.3)  # the watcher goes to sleep when nothing has been called for 40 ms
-    while "rest" not in site.record.lines():
-        reader.take()
+    reader.take_until(lambda: "rest" in site.record.lines())
     assert site.connect().get("/other").answer(2).body == b"/other"
     rest.open()
     assert reader.answer().body.endswith(b"end")

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from miniwsgi.daemon.channel import Channel
 from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, State
 
 from .worker_harness import Client, Site, made_site, pools, wait_for  # noqa: F401
@@ -38,6 +39,43 @@ def test_a_worker_says_that_it_is_ready_and_shows_it(site, pool):
     assert worker.slot.state is State.READY
     assert worker.cells[PID] == worker.pid
     assert site.get("/x").body == b"/x"
+
+
+def test_what_a_worker_has_said_is_heard_although_it_left_orders_unread():
+    master, worker = Channel.pair()
+    master.send("log-level", level="debug")
+    worker.send("failed", error="one")
+    worker.send("failed", error="two")
+    worker.close()
+    assert [master.receive()[0]["error"] for _ in range(2)] == ["one", "two"]
+    assert master.receive() is None
+    master.close()
+
+
+@pools()
+def test_a_ready_worker_accepts_nothing_before_its_master_knows(site, pool):
+    worker = site.fork(hello, pool, ready=False)
+    worker.message("ready")
+    client = site.connect().get("/1")
+    assert client.silent(0.2)
+    worker.tell("serve")
+    assert client.answer().body == b"/1"
+
+
+@pools()
+@pytest.mark.parametrize("instead", ["drain", "SIGTERM", "end"])
+def test_a_ready_worker_may_be_sent_away_before_it_serves(site, pool, instead):
+    worker = site.fork(hello, pool, ready=False)
+    worker.message("ready")
+    client = site.connect().get("/1")
+    if instead == "drain":
+        worker.tell("drain", deadline=20)
+    elif instead == "SIGTERM":
+        worker.signal(signal.SIGTERM)
+    else:
+        worker.control.close()
+    assert worker.wait() == 0
+    assert client.silent(0)
 
 
 @pools()
@@ -226,6 +264,26 @@ def test_a_worker_that_is_stuck_ends_after_its_master(site, pool):
     assert running.end() == []
 
 
+@pools("fork")
+def test_processes_outlive_a_killed_worker_only_as_long_as_they_have_work(site, pool):
+    application, gate = gated(site)
+    worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
+    idle = site.connect()
+    idle.get("/1").answer()
+    running = site.connect().get("/wait")
+    site.record.wait(1)
+    children = worker.process.children()
+    assert len(children) == 2
+    worker.signal(signal.SIGKILL)
+    assert worker.wait() == -signal.SIGKILL
+    assert idle.end() == []
+    gate.open()
+    answer = running.answer()
+    assert (answer.body, answer.all("connection")) == (b"/wait", [])
+    assert running.end() == []
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
+
+
 @pools()
 def test_sigterm_to_the_worker_itself_is_a_drain(site, pool):
     worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
@@ -260,8 +318,8 @@ def test_reopen_goes_on_in_a_new_access_log(site, pool):
     path.rename(site.directory / "access.log.1")
     worker.tell("reopen")
     wait_for(path.exists)
-    assert site.get("/after").status == 200
-    wait_for(lambda: "GET /after HTTP/1.1 200" in path.read_text())
+    # In pool fork it is the connection's own process that has to learn of it.
+    wait_for(lambda: client.get("/after").answer() and "GET /after HTTP/1.1 200" in path.read_text())
 
 
 @pools()

@@ -30,7 +30,7 @@ from miniwsgi.metrics.scoreboard import (
     WAITING,
 )
 
-from .worker_harness import Client, Site, Worker, made_site, wait_for  # noqa: F401
+from .worker_harness import Client, FixedPace, Site, Worker, made_site, wait_for  # noqa: F401
 
 
 def sleeping(environ, start_response):
@@ -168,9 +168,7 @@ def test_a_call_that_ends_while_the_watcher_takes_over_loses_nothing(site, stage
 
 def always_inline() -> None:
     """Never hand over before the call: each request may be taken over."""
-    from miniwsgi.daemon.worker.pools.pace import Pace
-
-    Pace.judge = lambda pace, blocked_ns: None
+    FixedPace.install()
 
 
 def wide_windows() -> None:

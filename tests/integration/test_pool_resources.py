@@ -296,8 +296,7 @@ def test_exit_functions_of_the_application_run_once_when_the_worker_leaves(site,
 def test_a_thousand_connections_leave_no_descriptor_behind(site, pool):
     worker = site.fork(echo, pool)
     site.get("/warm")
-    wait_for(lambda: not worker.cells[CONNECTIONS])
-    before = worker.descriptors()
+    before = worker.at_rest()
     for turn in range(50 if pool == "fork" else 250):
         for sent in (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"nonsense\r\n\r\n", b"GET", b""):
             with socket.create_connection(site.address) as sock:

@@ -104,8 +104,7 @@ def test_a_result_that_is_resumed_is_seen_as_the_request_that_it_belongs_to(site
     for _ in range(20):
         other.get("/other").answer()
     resumed = time.monotonic_ns()
-    while "resumed" not in site.record.lines():
-        reader.take()
+    reader.take_until(lambda: "resumed" in site.record.lines())
     [running] = worker.slot.running()
     assert (running.method, running.path) == ("GET", "/paused")
     assert running.started_ns > resumed

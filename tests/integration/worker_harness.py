@@ -24,7 +24,7 @@ import pytest
 from miniwsgi.daemon.channel import Channel, Message
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.lifecycle import run_worker
-from miniwsgi.metrics.scoreboard import Board, Slot
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Board, Slot
 
 from tests.conformance.client import Reader, Response
 
@@ -63,6 +63,25 @@ def hurry() -> None:
     epoll.NANOSECONDS = epoll.CHECK_NS = recycling.LOOK_NS = 50_000_000
     epoll.IDLE_WAIT_SECONDS = prefork.IDLE_WAIT_SECONDS = fork.WAIT_SECONDS = fork.CHILD_WAIT_SECONDS = 0.05
     monitor.PERIOD_SECONDS = 0.05
+
+
+class FixedPace:
+    """For `prepare`: the pool does not learn how the application is, it is told by `slow`: whether to hand over."""
+
+    slow = False
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_arguments: None
+
+    @classmethod
+    def install(cls) -> None:
+        from miniwsgi.daemon.worker.pools import epoll
+
+        cls.slow = False
+        epoll.Pace = cls  # type: ignore[assignment, misc]
 
 
 class Record:
@@ -153,6 +172,14 @@ class Client:
         assert not self.reader.violation, self.reader.violation
         return len(data)
 
+    def take_until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+        """Receive what comes until the condition is true. Raises AssertionError at the deadline."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+            if not self.silent(SOON):
+                self.take()
+
     def end(self, seconds: float = PATIENCE) -> list[Response]:
         """Read until the server closes, and close; the responses that no `answer` has taken, complete or not."""
         try:
@@ -238,6 +265,12 @@ class Worker:
     def log(self) -> str:
         return self.log_path.read_text("utf-8", "replace")
 
+    def at_rest(self, connections: int = 1) -> list[str]:
+        """Its descriptors when so many connections have come and gone."""
+        cells = self.cells
+        wait_for(lambda: cells[ACCEPTED] == cells[CLOSED] == connections and not cells[CONNECTIONS])
+        return self.descriptors()
+
     def descriptors(self) -> list[str]:
         """What its descriptors are, sorted."""
         found = []
@@ -253,8 +286,7 @@ class Worker:
         try:
             wait_for(lambda: self.descriptors() == wanted)
         except AssertionError:
-            assert self.descriptors() == wanted
-            raise
+            raise AssertionError(f"{self.descriptors()} are not {wanted}") from None
 
     def cpu_seconds(self) -> float:
         times = self.process.cpu_times()
@@ -340,10 +372,10 @@ class Site:
         for fd in stacks:
             os.close(fd)
         worker = Worker(pid, claimed, masters_end, log)
-        masters_end.send("serve")  # the answer to its "ready"
         self.workers.append(worker)
         if ready:
             worker.message("ready")
+            worker.tell("serve")
         return worker
 
     def connect(self, *, receive_bytes: int = 0) -> Client:

@@ -143,6 +143,9 @@ def test_an_exit_carries_pid_and_reason_of_the_worker_that_was() -> None:
     (event,) = [event for event in told.journal.since(0).events if event.kind == "worker.exited"]
     assert (event.slot, event.pid, event.generation) == (0, pid, 1)
     assert event.message == f"worker 0 (pid {pid}) has ended: was killed by SIGKILL (out of memory?)"
+    told.world.do(ev.RecycleAsked(1, "requests"))
+    (event,) = [event for event in told.journal.since(0).events if event.kind == "worker.recycled"]
+    assert event.pid is not None  # the others are still known
 
 
 def test_a_joined_reload_is_one_operation() -> None:

@@ -472,6 +472,26 @@ def test_at_the_end_answers_under_way_are_given_and_streams_closed_properly(tmp_
             await world.client()
 
 
+def test_a_stream_that_ends_with_the_server_says_its_last_word(tmp_path: Path) -> None:
+    over = asyncio.Event()
+
+    async def until_over() -> AsyncIterator[bytes]:
+        yield b"first\n"
+        await over.wait()
+        yield b"last\n"
+
+    @scenario(tmp_path, Served({"/s": stream_of(until_over)}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.get, "/s")
+        assert await run(client.chunk) == b"first\n"
+        reading = asyncio.create_task(run(client.rest))
+        await asyncio.sleep(0.05)
+        over.set()
+        await world.server.stop(0.5)
+        assert await reading == b"5\r\nlast\n\r\n0\r\n\r\n"
+
+
 def test_the_end_does_not_wait_longer_than_it_is_told(tmp_path: Path) -> None:
     async def for_ever(_request: Request) -> Answer:
         await asyncio.sleep(60)

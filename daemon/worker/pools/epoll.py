@@ -25,14 +25,14 @@ from ..orders import Orders
 from .acceptor import Acceptor
 from .clients import EVENTS, RECEIVE_BYTES, Clients
 from .crew import Crew, Member
-from .pace import SLOW_NS, Pace
+from .pace import LONG_NS, Pace
 from .peer import LOW_WATER_BYTES, Hold, Peer
 from .requests import account, begin, check_running, show
 from .sweep import Sweep
 
 IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
 DRAIN_WAIT_SECONDS = 0.05  # the same while it drains
-CHECK_NS = NANOSECONDS // 4  # between looks at what runs
+CHECK_NS = NANOSECONDS // 10  # between looks at what runs
 TURN_NS = NANOSECONDS // 200  # for the requests that one client has sent ahead
 
 _EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
@@ -66,7 +66,7 @@ class EpollPool:
         self._order_fds = orders.fds()
         self._next_second_ns = 0
         self._next_check_ns = 0
-        self._pace = Pace()
+        self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
         for fd in (*self._order_fds, self._wake_fd):
             self.epoll.register(fd, _EPOLLIN)
 
@@ -89,8 +89,24 @@ class EpollPool:
         """Run the loop; True when the pool has ended, False when another thread has it now."""
         poll, peers, returned, mailbox = self.epoll.poll, self.peers, self.returned, me.mailbox
         cells = self.slot.cells
-        timeout = 0.0
+        now = time.monotonic_ns()
         while True:
+            # First what time asks for: the requests of this turn may cost this thread the loop.
+            if now >= self._next_second_ns:
+                self._next_second_ns = now + NANOSECONDS
+                self.context.server_fields.refresh()
+                self._sweep.every_second(now)
+            if now >= self._next_check_ns:
+                self._next_check_ns = now + CHECK_NS
+                self._pace.look(cells[scoreboard.REQUESTS], now)
+                self._check_running(now)
+            timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
+            if self.context.duty is not Duty.SERVE and self.context.duty is not Duty.CLOSING:
+                timeout = min(timeout, DRAIN_WAIT_SECONDS)
+                if self._ended(now):
+                    if self.outstanding and me.number:
+                        self.context.leave_at_once(0)  # the main thread may be inside one of these requests
+                    return True
             self._polling = True
             if returned or (mailbox and self._may_resume(me)):
                 timeout = 0.0
@@ -146,20 +162,6 @@ class EpollPool:
                     self.clients.arm(peer, _MUTED)
                 else:
                     self.clients.linger(peer)
-            if now >= self._next_second_ns:
-                self._next_second_ns = now + NANOSECONDS
-                self.context.server_fields.refresh()
-                self._sweep.every_second(now)
-            if now >= self._next_check_ns:
-                self._next_check_ns = now + CHECK_NS
-                self._check_running(now)
-            timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
-            if self.context.duty is not Duty.SERVE and self.context.duty is not Duty.CLOSING:
-                timeout = min(timeout, DRAIN_WAIT_SECONDS)
-                if self._ended(now):
-                    if self.outstanding and me.number:
-                        self.context.leave_at_once(0)  # the main thread may be inside one of these requests
-                    return True
 
     def _serve(self, me: Member, peer: Peer, now: int) -> int:
         """Answer the complete request of `peer`, and those behind it; the time now, or 0 if the loop was lost."""
@@ -178,9 +180,6 @@ class EpollPool:
                 return now
             peer.started_ns = now
             exchange, environ = begin(context, me, peer, now)
-            measured = self._pace.sample
-            if measured:
-                cpu = time.process_time_ns()
             if self.threads > 1:
                 if not crew.watching:
                     crew.watch()
@@ -189,8 +188,7 @@ class EpollPool:
                 try:
                     me.calls.pop()
                 except IndexError:
-                    blocked = time.monotonic_ns() - now - (time.process_time_ns() - cpu) if measured else 1
-                    self._finish_elsewhere(me, peer, complete, max(1, blocked))
+                    self._finish_elsewhere(me, peer, complete, time.monotonic_ns() - now)
                     return 0
             else:
                 complete = exchange.run(context.application, environ)
@@ -198,10 +196,8 @@ class EpollPool:
             me.peer = None
             started, now = now, time.monotonic_ns()
             took = now - started
-            if measured:
-                self._pace.judge(took - (time.process_time_ns() - cpu))
-            elif took > SLOW_NS and self.threads > 1:
-                self._pace.judge(0)
+            if took > LONG_NS:
+                self._pace.long_call(took)
             cells[_INLINE] += 1
             if not complete:
                 peer.owner = me
@@ -257,7 +253,6 @@ class EpollPool:
 
     def _work(self, me: Member, peer: Peer) -> None:
         """Run one request, or go on with a result, away from the loop."""
-        cpu = time.process_time_ns()
         started = time.monotonic_ns()
         if peer.owner is None:
             exchange, environ = begin(self.context, me, peer, started)
@@ -265,8 +260,7 @@ class EpollPool:
         else:
             self._show_again(me, peer)
             complete = self._go_on(peer)
-        took = time.monotonic_ns() - started
-        self._finish_elsewhere(me, peer, complete, max(1, took - (time.process_time_ns() - cpu)))
+        self._finish_elsewhere(me, peer, complete, time.monotonic_ns() - started)
 
     def _show_again(self, me: Member, peer: Peer) -> None:
         """A result is resumed; from now on, as it ran nothing while its client was reading."""
@@ -283,12 +277,12 @@ class EpollPool:
             return True
         return exchange.resume()
 
-    def _finish_elsewhere(self, me: Member, peer: Peer, complete: bool, blocked_ns: int) -> None:
+    def _finish_elsewhere(self, me: Member, peer: Peer, complete: bool, took_ns: int) -> None:
         """Give the connection back to the loop, which another thread has."""
         self.slot.cells[me.cell + _T_STATE] = 0
         me.peer = None
         peer.owner = None if complete else me
-        peer.blocked_ns = blocked_ns
+        peer.took_ns = took_ns
         self.returned.append(peer)
         if self._polling:
             self._polling = False
@@ -303,7 +297,8 @@ class EpollPool:
         if exchange is None:
             return self._serve(me, peer, now)
         self._count_outstanding(-1)
-        self._pace.judge(peer.blocked_ns)
+        if peer.took_ns > LONG_NS:
+            self._pace.long_call(peer.took_ns)
         if peer.owner is not None:
             self.clients.await_reader(peer, now)
             return now
@@ -357,7 +352,7 @@ class EpollPool:
         try:
             me.calls.pop()
         except IndexError:
-            self._finish_elsewhere(me, peer, complete, 1)
+            self._finish_elsewhere(me, peer, complete, 0)
             return 0
         self.slot.cells[me.cell + _T_STATE] = 0
         me.peer = None

@@ -65,6 +65,7 @@ class ForkPool:
         self._again_at = 0.0  # when to accept again, if forking or accepting has failed
         self._fold_at = 0
         self._told = context.duty  # what children know
+        self._reopened = 0  # as of the orders, for children
         self._lifeline, self._life = os.pipe()
         self._order_fds = orders.fds()
         for fd in self._order_fds:
@@ -97,6 +98,7 @@ class ForkPool:
                 self._orders.read()
                 self._forget_deaf_orders()
                 self._tell_children()
+                self._have_children_reopen()
         if now >= self._fold_at:
             self._fold_at = now + int(FOLD_SECONDS * NANOSECONDS)
             for child in self._children.values():
@@ -260,6 +262,12 @@ class ForkPool:
         else:
             os.close(self._life)
             self._life = -1
+
+    def _have_children_reopen(self) -> None:
+        if self._orders.reopened != self._reopened:
+            self._reopened = self._orders.reopened
+            for child in self._children.values():
+                signal.pidfd_send_signal(child.pidfd, signal.SIGUSR1)
 
     def _listen_only(self, fds: frozenset[int]) -> None:
         """Close the listeners but these; other processes may go on with the same sockets."""

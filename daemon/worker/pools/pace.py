@@ -1,40 +1,54 @@
-"""Whether the application blocks: learnt from its calls, to decide whether requests are handed over before the call.
+"""Whether the application blocks, to decide whether requests are handed over before the call.
 
-Only calls that take long, and those after them, are measured: a fast application pays nothing. Blocked is the time of a
-call in which the whole process did not compute: a call that waits for the interpreter, because other threads are busy,
-would not be helped by another thread.
+Nothing is measured for it but how long calls take, which is known anyway. A few times a second the long ones are
+weighed by the share of that time in which the process did not compute. A call that is long because it computes, or
+because it waits for the interpreter that others keep busy, would not be helped by another thread.
 """
 
 from __future__ import annotations
 
-# Of the moving average of the time that the application is blocked in a call: wall time minus the process's CPU time.
+import time
+
+LONG_NS = 500_000  # a call that may have blocked
+# Of the mean time that a request is blocked:
 SLOW_NS = 500_000  # above it requests are handed over …
-FAST_NS = 250_000  # … below it they are run by the loop's own thread again
-_WEIGHT = 1 / 64
+FAST_NS = 250_000  # … below it they are run by the loop's own thread again,
+SATURATED_IDLE = 0.1  # a process that computes nearly always has no use for threads
+PATIENCE_NS = 2_000_000_000  # but only after this time: one request in fifty that blocks is enough for threads
 
 
 class Pace:
-    """`slow`: hand over. `sample`: measure the next call. Both are set by `judge`, for whoever holds the loop."""
+    """`slow`: hand over. Everything here belongs to whoever holds the loop."""
 
-    __slots__ = ("_blocked_ns", "sample", "slow")
+    __slots__ = ("_computed_ns", "_long_ns", "_looked_ns", "_mean_ns", "_requests", "_until_ns", "slow")
 
-    def __init__(self) -> None:
+    def __init__(self, requests: int) -> None:
+        """`requests`: how many have been answered in this slot so far."""
         self.slow = False
-        self.sample = False
-        self._blocked_ns = 0.0
+        self._requests = requests
+        self._long_ns = 0  # of long calls since the last look
+        self._mean_ns = 0.0
+        self._looked_ns = time.monotonic_ns()
+        self._computed_ns = time.process_time_ns()
+        self._until_ns = 0  # slow at least until then
 
     def __repr__(self) -> str:
-        return f"<Pace {'slow' if self.slow else 'fast'} blocked={self._blocked_ns / 1e6:.2f}ms>"
+        return f"<Pace {'slow' if self.slow else 'fast'} blocked={self._mean_ns / 1e6:.2f}ms>"
 
-    def judge(self, blocked_ns: int) -> None:
-        """Learn from a call that took long, or was measured."""
-        if not self.sample:  # long, but perhaps busy: measure the next ones
-            self.sample = True
-            self._blocked_ns = 0.0
-            return
-        self._blocked_ns += (max(0, blocked_ns) - self._blocked_ns) * _WEIGHT
-        if self._blocked_ns > SLOW_NS:
+    def long_call(self, took_ns: int) -> None:
+        """A call took LONG_NS or more."""
+        self._long_ns += took_ns
+
+    def look(self, requests: int, now: int) -> None:
+        """Decide for the time to come; `requests` as before, `now` monotonic ns."""
+        computed = time.process_time_ns()
+        idle = 1 - (computed - self._computed_ns) / max(1, now - self._looked_ns)
+        if idle < SATURATED_IDLE:
+            idle = 0.0
+        self._mean_ns = mean = self._long_ns * idle / max(1, requests - self._requests)
+        if mean > SLOW_NS:
             self.slow = True
-        elif self._blocked_ns < FAST_NS:
+            self._until_ns = now + PATIENCE_NS
+        elif mean < FAST_NS and now > self._until_ns:
             self.slow = False
-            self.sample = self._blocked_ns > FAST_NS / 16
+        self._requests, self._long_ns, self._looked_ns, self._computed_ns = requests, 0, now, computed

@@ -47,8 +47,8 @@ class Peer(Connection):
     """One client. `since_ns` is when its present state began (the last request's end, for an idle one)."""
 
     __slots__ = (
-        "_out", "base", "blocked_ns", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
-        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns",
+        "_out", "base", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
+        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +74,7 @@ class Peer(Connection):
         self.environ: dict[str, Any] = base
         self.owner: Any = None  # the thread that called the application, for a result that is pulled in parts
         self.started_ns = 0
-        self.blocked_ns = 0  # of its call, if measured
+        self.took_ns = 0  # its last call, if another thread than the loop's made it
 
     def __repr__(self) -> str:
         address = f"{self.base['REMOTE_ADDR']}:{self.base['REMOTE_PORT']}"
