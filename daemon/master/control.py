@@ -66,7 +66,7 @@ def open_control(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
     """The API's socket. Raises BindError if it cannot be had and is required."""
     control = config.control
     if SYSTEMD_NAME in passed:
-        return ControlSocket([_adopt(fd) for fd in passed[SYSTEMD_NAME]])
+        return ControlSocket(_adopt(passed[SYSTEMD_NAME]))
     if not control.socket:
         if config.origins.get("control.socket") == "default":
             log.info(f"{OFF}: there is no runtime directory to put its socket in; --control PATH names one")
@@ -85,11 +85,16 @@ def open_control(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
     return ControlSocket([sock], file, directory)
 
 
-def _adopt(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=os.dup(fd))
-    os.set_inheritable(sock.fileno(), False)
-    sock.setblocking(False)
-    return sock
+def _adopt(fds: list[int]) -> list[socket.socket]:
+    """Raises BindError for what is no listening Unix socket: without the kernel's word nobody can be trusted."""
+    found = []
+    for fd in fds:
+        sock = socket.socket(fileno=os.dup(fd))
+        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+            raise BindError(f"the socket that systemd passed as {SYSTEMD_NAME} is no Unix stream socket")
+        sock.setblocking(False)
+        found.append(sock)
+    return found
 
 
 def _make_directory(path: str, user: str) -> str:

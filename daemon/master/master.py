@@ -1,7 +1,7 @@
 """The master: hears of everything, asks the supervisor what to do, and does it. One asyncio loop that never
 blocks.
 
-Events come from launchers, workers, signals, time, and later a control API; they are handed over one after
+Events come from launchers, workers, signals, time, and the control API; they are handed over one after
 another. What takes time (reading the configuration, stack dumps) is a task, and comes back as an event.
 """
 
@@ -121,7 +121,8 @@ class Master:
         if operation.ended:
             future.set_result(operation)
         else:
-            self._verdicts.setdefault(operation.id, []).append(future)
+            waiting = [other for other in self._verdicts.get(operation.id, ()) if not other.done()]
+            self._verdicts[operation.id] = [*waiting, future]
         return future
 
     def reopen_logs(self) -> None:

@@ -22,7 +22,7 @@ from .control_storm import APP, Turmoil, Watch, followers, garbage, serving, sto
 from .daemon import Daemon
 from .load import Load
 
-SLOW_MACHINE = 3  # how much slower than promised a machine may be that runs other tests, too
+SLOW_MACHINE = 10  # how much slower than promised a machine may be that runs other tests, too
 
 
 @pytest.fixture
@@ -206,23 +206,26 @@ def test_the_stack_of_a_worker_that_is_stopped_says_so(service: Service, tmp_pat
     path = tmp_path / "control.sock"
     daemon = service.start("--workers", "1", "--control", str(path))
     (pid,) = daemon.workers()
-    os.kill(pid, signal.SIGSTOP)
     control = Control(path)
     answers: list[str] = []
 
     def ask() -> None:
         answers.append(Control(path).get("/workers/0/stack")["text"])
 
-    started = time.monotonic()
-    threads = [threading.Thread(target=ask) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    assert control.status()["state"] == "running"
-    for thread in threads:
-        thread.join()
-    assert time.monotonic() - started < 8  # one dump of 2 s serves all who ask meanwhile
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        threads = [threading.Thread(target=ask) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        assert control.status()["state"] == "running"
+        for thread in threads:
+            thread.join()
+        assert time.monotonic() - started < 20  # one dump of 2.5 s serves all who ask meanwhile
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(answers) == 10
     assert all("T (stopped)" in text for text in answers)
-    os.kill(pid, signal.SIGCONT)
 
 
 def _ask_quietly(daemon: Daemon, path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 
 import pytest
 from miniwsgi.metrics.scoreboard import (
@@ -104,7 +105,7 @@ def watcher_first(stage: str):
                     time.sleep(0.0001)
                 time.sleep(0.0002)  # its thread looks for work
 
-            lost, rouse = crew._lost, crew._rouse
+            lost, rouse = crew._lost, crew.rouse
 
             def slow_lost(peer):
                 if stage == "before it is told":
@@ -118,7 +119,7 @@ def watcher_first(stage: str):
                     until_the_call_is_over()
                 rouse()
 
-            crew._lost, crew._rouse = slow_lost, slow_rouse
+            crew._lost, crew.rouse = slow_lost, slow_rouse
 
         EpollPool.__init__ = delayed
 
@@ -146,6 +147,33 @@ def converse(site: Site, clients: int, requests: int, sleep_us) -> None:
     for thread in threads:
         thread.join()
     assert not failures, failures[0]
+
+
+def test_a_connection_that_is_given_back_slowly_is_not_overslept(site):
+    """The loop may look, and go to sleep, while a thread is about to give a connection back."""
+
+    def prepare() -> None:
+        from miniwsgi.daemon.worker.pools.epoll import EpollPool
+
+        class Slow(deque):
+            def append(self, peer):
+                time.sleep(0.002)
+                super().append(peer)
+
+        original = EpollPool.__init__
+
+        def with_slow_return(pool, *arguments):
+            original(pool, *arguments)
+            pool.returned = Slow()
+
+        EpollPool.__init__ = with_slow_return
+        FixedPace.install()
+        FixedPace.slow = True
+
+    site.fork(sleeping, prepare=prepare)
+    client = site.connect()
+    for _ in range(20):
+        assert client.get("/x").answer(0.5).body == b"/x"
 
 
 def test_a_call_that_ends_before_the_watcher_has_its_token_goes_on_inline(site):
@@ -193,7 +221,7 @@ def wide_windows() -> None:
     widen(EpollPool, "_lost", "before after")
     widen(EpollPool, "_finish_elsewhere", "before after")
     widen(Crew, "_park", "before")
-    widen(Crew, "_rouse", "before after")
+    widen(Crew, "rouse", "before after")
     always_inline()
 
 

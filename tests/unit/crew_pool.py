@@ -46,6 +46,8 @@ class Pool:
         self.running = 0
         self.most_running = 0
         self.losses = 0
+        self.refusals = 0  # threads that could not be started
+        self.threads: list[threading.Thread] = []
         self.deaths: list[BaseException] = []
         self.leading: list[int] = []
         self.most_leading = 0
@@ -112,7 +114,10 @@ class Pool:
             while self._tasks:
                 task = self._tasks.popleft()
                 if task.give:
-                    self.crew.give(task)  # type: ignore[arg-type]
+                    try:
+                        self.crew.give(task)  # type: ignore[arg-type]
+                    except RuntimeError:
+                        self.refusals += 1
                 elif not self._inline(me, task):
                     return False
         self.leading.remove(me.number)
@@ -135,6 +140,8 @@ class Pool:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
         task.threads.append(me.number)
+        if threading.current_thread() not in self.threads:
+            self.threads.append(threading.current_thread())
         task.owner = task.owner or me
         try:
             task.call()

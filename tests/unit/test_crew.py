@@ -92,7 +92,7 @@ def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypa
         wait_for(lambda: crew._parked or not crew._seat)
 
     with Pool(4) as pool:
-        lost, rouse = pool.crew._lost, pool.crew._rouse
+        lost, rouse = pool.crew._lost, pool.crew.rouse
 
         def slow_lost(task):
             if stage == "before it is told":
@@ -108,7 +108,7 @@ def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypa
             rouse()
 
         monkeypatch.setattr(pool.crew, "_lost", slow_lost)
-        monkeypatch.setattr(pool.crew, "_rouse", slow_rouse)
+        monkeypatch.setattr(pool.crew, "rouse", slow_rouse)
         slow = pool.do(held)
         wait_for(lambda: slow.done)
         rest = [pool.do(nothing, give=bool(number % 2)) for number in range(10)]
@@ -133,7 +133,7 @@ def test_two_who_hire_at_once_do_not_hire_the_same(monkeypatch):
 
     pool = Pool(8)
     monkeypatch.setattr(crew_module, "Member", SlowMember)
-    hiring = [threading.Thread(target=pool.crew._rouse) for _ in range(2)]
+    hiring = [threading.Thread(target=pool.crew.rouse) for _ in range(2)]
     for thread in hiring:
         thread.start()
     for thread in hiring:
@@ -190,7 +190,7 @@ def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch
             if what == "posted":
                 crew.post(tasks[0])
             else:
-                monkeypatch.setattr(crew, "_rouse", nothing)  # as if all were busy
+                monkeypatch.setattr(crew, "rouse", nothing)  # as if all were busy
                 crew.give(tasks[1])
         original(crew, me)
 
@@ -207,7 +207,7 @@ def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeyp
 
     def late(crew, me):
         if me.number and not held.begun.is_set():
-            monkeypatch.setattr(crew, "_rouse", nothing)  # as if this one could not be seen yet
+            monkeypatch.setattr(crew, "rouse", nothing)  # as if this one could not be seen yet
             pool.do(held)
             wait_for(lambda: crew._seat)
         original(crew, me)
@@ -295,13 +295,8 @@ def test_all_threads_end_with_the_pool():
         wait_for(lambda: all(held.begun.is_set() for held in calls))
         for held in calls:
             held.let_go()
-    names = {f"mw-thread-{member.number}" for member in pool.crew.members}
-    wait_for(lambda: not any(thread.name in names and thread.is_alive() for thread in mine(pool)))
-
-
-def mine(pool: Pool) -> list[threading.Thread]:
-    members = [(member,) for member in pool.crew.members]
-    return [thread for thread in threading.enumerate() if getattr(thread, "_args", None) in members]
+    wait_for(lambda: not set(threading.enumerate()) & set(pool.threads))
+    assert len(pool.threads) == 6
 
 
 def test_a_thread_that_breaks_is_told_of():
@@ -315,6 +310,37 @@ def test_a_thread_that_breaks_is_told_of():
     wait_for(lambda: pool.deaths)
     assert isinstance(pool.deaths.pop(), MemoryError)
     pool.__exit__(None)
+
+
+def test_work_waits_while_no_thread_can_be_started(monkeypatch):
+    """As when the unit's TasksMax is reached: nothing is lost, and nobody is hired twice."""
+    real, failing = threading.Thread.start, threading.Event()
+
+    def start(thread):
+        if failing.is_set() and thread.name.startswith("mw-"):
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    with Pool(3) as pool:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        failing.set()
+        held = Held()
+        slow = pool.do(held)  # nobody watches, nobody takes the loop
+        assert held.begun.wait(PATIENCE)
+        given = pool.do(nothing, give=True)
+        held.let_go()
+        wait_for(lambda: slow.done and pool.refusals)
+        assert not given.done
+        assert [member.number for member in pool.crew.members] == [0]
+        failing.clear()
+        later = pool.do(nothing, give=True)
+        wait_for(lambda: later.done and given.done)
+        held = Held()
+        slow = pool.do(held)
+        assert held.begun.wait(PATIENCE)
+        other = pool.do(nothing)
+        wait_for(lambda: other.done)
+        held.let_go()
 
 
 def test_random_work_under_a_restless_scheduler(monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.manager.connection import State
 from miniwsgi.manager.exchange import Answer, Refusal, Request, Stream
+from miniwsgi.manager.server import Server
 
 from tests.unit.manager_world import Served, World, run, serving
 
@@ -123,6 +124,23 @@ def test_the_peer_is_known_by_the_kernels_word(tmp_path: Path) -> None:
         assert peer is not None
         assert (peer.pid, peer.uid, peer.gid) == (os.getpid(), os.getuid(), os.getgid())
         assert peer.groups == tuple(os.getgroups())
+
+
+def test_on_tcp_there_is_no_peer_to_trust() -> None:
+    async def body() -> None:
+        served = Served()
+        server = Server(served, lambda message, error: None)
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        address = listener.getsockname()
+        await server.start([listener])
+        with await run(socket.create_connection, address) as client:
+            await run(client.sendall, GET)
+            assert (await run(client.recv, 1000)).startswith(b"HTTP/1.1 200 OK")
+        await server.stop(1.0)
+        assert served.requests[0].peer is None
+
+    asyncio.run(body())
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------

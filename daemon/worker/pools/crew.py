@@ -84,7 +84,7 @@ class Crew:
         self.watching = False  # somebody looks how long calls last
         self._watch_gate = threading.Lock()
         self._watch_gate.acquire()
-        self._watcher: threading.Thread | None = None
+        self._has_watcher = False
         self.leader = self.members[0]
 
     def __repr__(self) -> str:
@@ -97,9 +97,16 @@ class Crew:
     # --- for the leader ---
 
     def give(self, peer: Peer) -> None:
-        """Have another thread run the complete request of `peer`."""
+        """Have another thread run the complete request of `peer`. Raises RuntimeError as `rouse`; it waits then."""
         self.backlog.append(peer)
-        self._rouse()
+        self.rouse()
+
+    def rouse(self) -> None:
+        """See that one thread looks for work. Raises RuntimeError if there is none and none can be started."""
+        try:
+            self._parked.pop().gate.release()
+        except IndexError:
+            self._hire()
 
     def post(self, peer: Peer) -> None:
         """Have the thread that owns the result of `peer` go on with it."""
@@ -137,11 +144,14 @@ class Crew:
         """A call begins: see that somebody watches it."""
         if not self.watching:
             self.watching = True
-            if self._watcher is None:
-                self._watcher = threading.Thread(target=self._watch, name="mw-watch", daemon=True)
-                self._watcher.start()
-            else:
+            if self._has_watcher:
                 self._watch_gate.release()
+                return
+            try:
+                self._start(self._watch, (), "mw-watch")
+                self._has_watcher = True
+            except RuntimeError:  # no more threads here, now: the next call tries again
+                self.watching = False
 
     def end(self) -> None:
         """The pool has ended: let the parked go."""
@@ -201,27 +211,22 @@ class Crew:
                 return
         me.gate.acquire()
 
-    def _rouse(self) -> None:
-        """See that one thread looks for work."""
-        try:
-            self._parked.pop().gate.release()
-        except IndexError:
-            self._hire()
-
     def _hire(self) -> None:
         with self._hiring:
             if len(self.members) > self._size:
                 return  # all are busy: who finishes first will look
             member = Member(len(self.members), self._slot)
+            self._start(self._live, (member,), f"mw-thread-{member.number}")
             self.members.append(member)
-        name = f"mw-thread-{member.number}"
-        threading.Thread(target=self._thread, args=(member,), name=name, daemon=True).start()
 
-    def _thread(self, me: Member) -> None:
-        try:
-            self._live(me)
-        except BaseException as error:
-            self._broken(error)
+    def _start(self, work: Callable[..., None], arguments: tuple[Member, ...], name: str) -> None:
+        def run() -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:
+                self._broken(error)
+
+        threading.Thread(target=run, name=name, daemon=True).start()
 
     def _watch(self) -> None:
         cells = self._slot.cells
@@ -252,4 +257,7 @@ class Crew:
             return  # the call has just ended: the leader was faster
         self._lost(peer)
         self._seat.append(True)
-        self._rouse()
+        try:
+            self.rouse()
+        except RuntimeError:
+            pass  # whoever finishes first takes the seat

@@ -12,6 +12,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
@@ -96,6 +97,8 @@ class EpollPool:
                 self._next_second_ns = now + NANOSECONDS
                 self.context.server_fields.refresh()
                 self._sweep.every_second(now)
+                if self._crew.backlog:  # perhaps a thread could not be started for it
+                    self._have_run(self._crew.rouse)
             if now >= self._next_check_ns:
                 self._next_check_ns = now + CHECK_NS
                 self._pace.look(cells[scoreboard.REQUESTS], now)
@@ -243,7 +246,13 @@ class EpollPool:
         peer.started_ns = now
         self._count_outstanding(1)
         self.slot.cells[scoreboard.HANDED_OVER] += 1
-        self._crew.give(peer)
+        self._have_run(self._crew.give, peer)
+
+    def _have_run(self, order: Callable[..., None], *arguments: Peer) -> None:
+        try:
+            order(*arguments)
+        except RuntimeError as error:
+            self.context.log.limited("threads", "error", f"requests wait: {error}; see TasksMax and memory")
 
     def _count_outstanding(self, change: int) -> None:
         self.outstanding = outstanding = self.outstanding + change
