@@ -248,6 +248,7 @@ class Caller(Connection):
             if self.requests:
                 context.slot.cells[scoreboard.REUSED] += 1
             context.slot.cells[scoreboard.INLINE] += 1
+            context.slot.cells[scoreboard.QUEUE_BUCKETS] += 1  # it has waited in the kernel, if at all
         self.requests += 1
         self.since = time.monotonic()
         self._stage = State.IDLE

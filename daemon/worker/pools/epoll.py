@@ -28,7 +28,7 @@ from .clients import EVENTS, RECEIVE_BYTES, Clients
 from .crew import Crew, Member
 from .pace import LONG_NS, Pace
 from .peer import LOW_WATER_BYTES, Hold, Peer
-from .requests import account, begin, check_running, show
+from .requests import account, begin, check_running, record_wait, show
 from .sweep import Sweep
 
 IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
@@ -90,8 +90,13 @@ class EpollPool:
         """Run the loop; True when the pool has ended, False when another thread has it now."""
         poll, peers, returned, mailbox = self.epoll.poll, self.peers, self.returned, me.mailbox
         cells = self.slot.cells
-        now = time.monotonic_ns()
+        now = began = time.monotonic_ns()
+        inline = cells[_INLINE]
         while True:
+            if cells[_INLINE] != inline:
+                # Those that were run in one turn have waited for each other: half of the turn, in the mean.
+                record_wait(cells, (now - began) // 2, cells[_INLINE] - inline)
+                inline = cells[_INLINE]
             # First what time asks for: the requests of this turn may cost this thread the loop.
             if now >= self._next_second_ns:
                 self._next_second_ns = now + NANOSECONDS
@@ -115,7 +120,7 @@ class EpollPool:
                 timeout = 0.0
             events = poll(timeout, EVENTS)
             self._polling = False
-            now = time.monotonic_ns()
+            now = began = time.monotonic_ns()
             cells[scoreboard.HEARTBEAT] = now
             if returned:
                 for _ in range(len(returned)):
@@ -264,6 +269,7 @@ class EpollPool:
         """Run one request, or go on with a result, away from the loop."""
         started = time.monotonic_ns()
         if peer.owner is None:
+            peer.waited_ns = started - peer.started_ns
             exchange, environ = begin(self.context, me, peer, started)
             complete = exchange.run(self.context.application, environ)
         else:
@@ -308,6 +314,9 @@ class EpollPool:
         self._count_outstanding(-1)
         if peer.took_ns > LONG_NS:
             self._pace.long_call(peer.took_ns)
+        if peer.waited_ns >= 0:
+            record_wait(self.slot.cells, peer.waited_ns, 1)
+            peer.waited_ns = -1
         if peer.owner is not None:
             self.clients.await_reader(peer, now)
             return now

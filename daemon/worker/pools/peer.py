@@ -48,7 +48,7 @@ class Peer(Connection):
 
     __slots__ = (
         "_out", "base", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
-        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns",
+        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns", "waited_ns",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Peer(Connection):
         self.environ: dict[str, Any] = base
         self.owner: Any = None  # the thread that called the application, for a result that is pulled in parts
         self.started_ns = 0
+        self.waited_ns = -1  # for a thread; not yet counted
         self.took_ns = 0  # its last call, if another thread than the loop's made it
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.scoreboard import Slot, bucket
 
 from ...http.head import RequestLine
 from ...wsgi.environ import request_environ
@@ -77,3 +77,9 @@ def check_running(context: Context, orders: Orders, members: list[Member], now: 
             continue
         if now - cells[member.cell + _T_START] > limit * NANOSECONDS:
             expire(context, orders, peer, exchange, peer.environ, member.number, now)
+
+
+def record_wait(cells: memoryview, waited_ns: int, requests: int) -> None:
+    """So many complete requests have each waited for so long until the application was called."""
+    cells[scoreboard.QUEUE_SUM] += waited_ns * requests
+    cells[scoreboard.QUEUE_BUCKETS + bucket(waited_ns)] += requests

@@ -1,0 +1,20 @@
+"""How long complete requests have waited for the application, as the epoll pool counts it."""
+
+from __future__ import annotations
+
+import pytest
+from miniwsgi.daemon.worker.pools.requests import record_wait
+from miniwsgi.metrics.scoreboard import BUCKETS, QUEUE_BUCKETS, QUEUE_SUM, Board
+
+
+@pytest.mark.parametrize(
+    ("waited_ns", "requests", "bucket"),
+    [(0, 1, 0), (500_000, 4, 0), (500_001, 2, 1), (9_000_000, 3, 4), (60_000_000_000, 1, BUCKETS - 1)],
+)
+def test_a_wait_is_counted_for_each_request(waited_ns: int, requests: int, bucket: int) -> None:
+    cells = Board.create().claim(0).cells
+    record_wait(cells, waited_ns, requests)
+    assert cells[QUEUE_SUM] == waited_ns * requests
+    assert list(cells[QUEUE_BUCKETS : QUEUE_BUCKETS + BUCKETS]) == [
+        requests if number == bucket else 0 for number in range(BUCKETS)
+    ]
