@@ -52,7 +52,10 @@ def become_subreaper() -> None:
 
 
 def children() -> list[int]:
-    """The pids of this process's children, ended ones included (proc(5), /proc/pid/task/tid/children)."""
+    """The pids of this process's children, ended ones included (proc(5), /proc/pid/task/tid/children).
+
+    While children end, the kernel may leave out others.
+    """
     found = []
     for thread in os.listdir("/proc/self/task"):
         try:
@@ -73,7 +76,7 @@ def end_children(seconds: float) -> list[int]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline + seconds:
         left = [pid for pid in children() if not _gone(pid)]
-        if not left:
+        if not left and not _has_children():
             break
         for pid in left:
             late = time.monotonic() >= deadline
@@ -84,6 +87,14 @@ def end_children(seconds: float) -> list[int]:
                 killed.append(pid)
         time.sleep(0.01)
     return killed
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _gone(pid: int) -> bool:

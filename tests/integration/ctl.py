@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 from .daemon import PATIENCE_SECONDS
 
 COMMAND = (sys.executable, "-m", "miniwsgi.manager.ctl")
@@ -168,6 +170,10 @@ class Terminal:
         screen = self.text.rfind("\x1b[?1049h") <= self.text.rfind("\x1b[?1049l")
         cursor = self.text.rfind("\x1b[?25l") <= self.text.rfind("\x1b[?25h")
         return screen and cursor and termios.tcgetattr(self._slave) == self.before
+
+    def is_suspended(self) -> bool:
+        """Whether the process has stopped (a SIGCONT before that would be lost)."""
+        return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -7,6 +7,7 @@ the master.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -115,6 +116,15 @@ class Daemon:
     def workers(self) -> list[int]:
         """The pids of its workers."""
         return [process.pid for process in self._named("mw-worker")]
+
+    def settle(self, workers: int) -> None:
+        """Wait until it has so many workers and all of them have booted."""
+        self.wait(lambda: self._all_ready(workers), f"{workers} ready workers")
+
+    def _all_ready(self, count: int) -> bool:
+        workers = self.workers()
+        ready = set(re.findall(r"worker \d+ \(pid (\d+)\) of generation \d+ is ready", self.log()))
+        return len(workers) == count and ready.issuperset(map(str, workers))
 
     def launchers(self) -> list[int]:
         """The pids of its launchers."""

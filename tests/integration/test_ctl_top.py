@@ -118,7 +118,8 @@ def test_it_is_suspended_and_goes_on(service: Service) -> None:
     with ctl.on_terminal("top") as terminal:
         at = shown(terminal)
         terminal.type("\x1a")
-        terminal.wait(terminal.is_clean, "a clean terminal while it is suspended")
+        terminal.wait(terminal.is_suspended, "its suspension")
+        assert terminal.is_clean()
         terminal.signal(signal.SIGCONT)
         terminal.wait_for("\x1b[?1049h", at)
         terminal.type("q")

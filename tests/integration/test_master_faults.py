@@ -18,10 +18,6 @@ from .conftest import HELLO, Service, get
 from .daemon import ALONE, PATIENCE_SECONDS, Daemon, free_port, is_alive
 
 
-def settle(daemon: Daemon, workers: int) -> None:
-    daemon.wait(lambda: len(daemon.workers()) == workers, f"{workers} workers")
-
-
 def in_background(daemon: Daemon, path: str) -> tuple[threading.Thread, list[str]]:
     """A request that runs; its answer, or what went wrong, once the thread has ended."""
     answers: list[str] = []
@@ -70,7 +66,7 @@ def test_a_killed_worker_is_replaced_in_its_slot_and_its_request_is_in_the_acces
 
 def test_the_launcher_is_killed_and_the_workers_serve_on(service: Service) -> None:
     daemon = service.start("--workers", "2")
-    settle(daemon, 2)
+    daemon.settle(2)
     (launcher,) = daemon.launchers()
     before = set(daemon.workers())
     thread, answers = in_background(daemon, "/sleep?1")
@@ -86,7 +82,7 @@ def test_the_launcher_is_killed_and_the_workers_serve_on(service: Service) -> No
 
 def test_the_launcher_is_killed_while_broken_code_lies_on_disk(service: Service) -> None:
     daemon = service.start("--workers", "2")
-    settle(daemon, 2)
+    daemon.settle(2)
     before = set(daemon.workers())
     service.write("broken(")
     (launcher,) = daemon.launchers()
@@ -101,14 +97,14 @@ def test_the_launcher_is_killed_while_broken_code_lies_on_disk(service: Service)
     assert get(daemon).startswith("v1 ")
     service.write(HELLO.replace("v1", "v2"))
     daemon.wait_for_log("recover: done")
-    settle(daemon, 2)
+    daemon.settle(2)
     daemon.wait(lambda: get(daemon).startswith("v2 "), "the new code")
 
 
 @pytest.mark.parametrize("request_seconds", [0, 1])
 def test_the_master_is_killed_and_nothing_is_left(service: Service, request_seconds: int) -> None:
     daemon = service.start("--workers", "2")
-    settle(daemon, 2)
+    daemon.settle(2)
     processes = daemon.processes()
     if request_seconds:
         thread, answers = in_background(daemon, f"/sleep?{request_seconds}")
@@ -136,7 +132,7 @@ def test_the_master_is_killed_with_a_worker_that_does_not_end_by_itself(service:
 
 def test_master_and_launcher_are_killed_at_once(service: Service) -> None:
     daemon = service.start("--workers", "2")
-    settle(daemon, 2)
+    daemon.settle(2)
     processes = daemon.processes()
     os.kill(daemon.launchers()[0], signal.SIGKILL)
     daemon.process.kill()
@@ -147,7 +143,7 @@ def test_master_and_launcher_are_killed_at_once(service: Service) -> None:
 def test_an_application_that_crashes_again_and_again_is_backed_off_and_the_master_stays(service: Service) -> None:
     daemon = service.start("--workers", "1")
     for _ in range(4):
-        settle(daemon, 1)
+        daemon.settle(1)
         with pytest.raises((OSError, http.client.HTTPException)):
             get(daemon, "/exit?7")
         daemon.wait(lambda: not daemon.workers(), "the worker is gone", 5)
@@ -184,13 +180,13 @@ def test_a_worker_wedged_in_c_code_is_shown_killed_and_replaced(service: Service
         f"[server]\nworkers = 2\npool = '{pool}'\n[timeouts]\nwedge = 1.5\n[log]\naccess_log = '{access}'\n"
     )
     daemon = service.start("-c", config)
-    settle(daemon, 2)
+    daemon.settle(2)
     thread, answers = in_background(daemon, "/stuck")
     daemon.wait_for_log("is wedged: its loop has not turned for")
     daemon.wait_for_log('app.py", line 6 in application')
     thread.join(PATIENCE_SECONDS)
     assert answers == ["RemoteDisconnected"]
-    settle(daemon, 2)
+    daemon.settle(2)
     assert get(daemon).startswith("v1 ")
     daemon.wait(lambda: access.exists() and '"GET /stuck' in access.read_text(), "its line in the access log")
     (line,) = [line for line in access.read_text().splitlines() if "/stuck" in line]
@@ -199,7 +195,7 @@ def test_a_worker_wedged_in_c_code_is_shown_killed_and_replaced(service: Service
 
 def test_a_stopped_worker_counts_as_wedged_and_the_log_says_that_it_is_stopped(service: Service) -> None:
     daemon = service.start("-c", service.configure("[server]\nworkers = 2\n[timeouts]\nwedge = 1\n"))
-    settle(daemon, 2)
+    daemon.settle(2)
     victim = daemon.workers()[0]
     os.kill(victim, signal.SIGSTOP)
     daemon.wait_for_log("its state is T (stopped)")
@@ -341,7 +337,7 @@ def test_children_of_the_application_that_end_leave_no_zombies(service: Service)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN])
 def test_a_signal_to_the_whole_group_is_the_masters_alone(service: Service, number: signal.Signals) -> None:
     daemon = service.start("--workers", "2")
-    settle(daemon, 2)
+    daemon.settle(2)
     os.killpg(daemon.process.pid, number)
     done = {signal.SIGHUP: "reload: done", signal.SIGUSR1: "opened again", signal.SIGTTIN: "scale to 3 workers: done"}
     daemon.wait_for_log(done[number])

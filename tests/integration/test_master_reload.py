@@ -15,10 +15,6 @@ from .conftest import HELLO, Service, get
 from .daemon import PATIENCE_SECONDS, Daemon, free_port
 
 
-def settle(daemon: Daemon, workers: int) -> None:
-    daemon.wait(lambda: len(daemon.workers()) == workers, f"{workers} workers")
-
-
 def wait_for_version(daemon: Daemon, version: str) -> None:
     """An old worker may still take a connection while its order to drain is on the way."""
     daemon.wait(lambda: get(daemon).startswith(f"{version} "), f"an answer of {version}")
@@ -30,7 +26,7 @@ def test_new_code_goes_live(service: Service) -> None:
         service.write(HELLO.replace("v1", version))
         assert daemon.reload()
         wait_for_version(daemon, version)
-    settle(daemon, 3)
+    daemon.settle(3)
     assert len(daemon.launchers()) == 1
 
 
@@ -39,7 +35,7 @@ def test_code_that_does_not_boot_is_refused_with_its_traceback_and_the_old_code_
     service: Service, preload: str
 ) -> None:
     daemon = service.start("--workers", "2", "--preload", preload)
-    settle(daemon, 2)
+    daemon.settle(2)
     before = sorted(daemon.workers())
     service.write("import os\n\nraise RuntimeError('the database is away')\n")
     assert not daemon.reload()
@@ -94,7 +90,7 @@ def test_workers_and_addresses_can_be_changed(service: Service, tmp_path: Path) 
     assert get(daemon).startswith("v1 ")
     service.configure(f"[server]\nworkers = 3\nbind = ['127.0.0.1:{old}', '127.0.0.1:{new}']\n")
     assert daemon.reload()
-    settle(daemon, 3)
+    daemon.settle(3)
     assert not path.exists()
     for port in (old, new):
         daemon.address = ("127.0.0.1", port)
@@ -127,7 +123,7 @@ def test_a_storm_of_reloads_ends_with_the_last_code(service: Service) -> None:
     time_of_quiet(daemon)
     assert daemon.log().count("reload: done") <= 4, "those that came meanwhile were joined into one"
     wait_for_version(daemon, "v2")
-    settle(daemon, 2)
+    daemon.settle(2)
 
 
 def time_of_quiet(daemon: Daemon) -> None:
@@ -144,22 +140,22 @@ def time_of_quiet(daemon: Daemon) -> None:
 def test_workers_more_and_fewer_by_signal_outlive_a_reload(service: Service) -> None:
     daemon = service.start("--workers", "2")
     daemon.signal(signal.SIGTTIN)
-    settle(daemon, 3)
+    daemon.settle(3)
     daemon.signal(signal.SIGTTOU)
-    settle(daemon, 2)
+    daemon.settle(2)
     daemon.signal(signal.SIGTTOU)
-    settle(daemon, 1)
+    daemon.settle(1)
     daemon.signal(signal.SIGTTOU)
     daemon.wait_for_log("at least 1 worker is needed")
     assert daemon.reload()
-    settle(daemon, 1)
+    daemon.settle(1)
 
 
 def test_a_scale_of_code_that_is_broken_on_disk_brings_the_code_that_runs(service: Service) -> None:
     daemon = service.start("--workers", "1")
     service.write("broken(")
     daemon.signal(signal.SIGTTIN)
-    settle(daemon, 2)
+    daemon.settle(2)
     daemon.wait_for_log("scale to 2 workers: done")
 
 
@@ -169,7 +165,7 @@ def test_without_preload_such_a_scale_fails_and_harms_nobody(service: Service) -
     daemon.signal(signal.SIGTTIN)
     daemon.wait_for_log("scale to 2 workers failed")
     assert daemon.log().count("did not boot") >= 3
-    settle(daemon, 1)
+    daemon.settle(1)
     assert get(daemon).startswith("v1 ")
 
 
