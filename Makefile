@@ -15,14 +15,18 @@ RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(RECENT)' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
 PACKAGES := miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
-SOURCES := daemon manager metrics bench tests docs
+SOURCES := daemon manager metrics bench tests docs packaging
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --config-settings editable_mode=strict -e
 
+DIST ?= dist
+DEB_BUILD ?= build/deb
+IN_DEB := daemon manager metrics docs packaging
+
 # Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
-TEST_TOOLS := curl:curl
+TEST_TOOLS := curl:curl prometheus:prometheus
 BENCH_TOOLS := wrk:wrk
 
-.PHONY: help serve test lint conformance man bench-quick clean FORCE
+.PHONY: help serve test lint conformance man bench-quick deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +53,16 @@ man: $(VENV)/.serve ## make the man pages in docs/man anew from the commands' he
 bench-quick: $(VENV)/.serve tools-bench ## speed and memory beside bjoern and gunicorn, in minutes (ARGS=--only hello …)
 	$(BIN)/python bench/quick.py $(ARGS)
 
+deb: ## the Debian package, in dist/ (DIST=folder); on Debian 12 or newer: apt-get install debhelper python3-pip python3-venv
+	@command -v dpkg-buildpackage >/dev/null || { echo "No dpkg-buildpackage: apt-get install dpkg-dev debhelper" >&2; exit 1; }
+	rm -rf $(DEB_BUILD) && mkdir -p $(DEB_BUILD)/miniwsgi $(DIST)
+	cp -R pyproject.toml README.md CHANGELOG.md LICENSE $(IN_DEB) $(DEB_BUILD)/miniwsgi
+	find $(DEB_BUILD)/miniwsgi -name __pycache__ -type d -prune -exec rm -rf {} +
+	mv $(DEB_BUILD)/miniwsgi/packaging/debian $(DEB_BUILD)/miniwsgi/debian
+	cd $(DEB_BUILD)/miniwsgi && PIP_CACHE_DIR="$${PIP_CACHE_DIR:-$$HOME/.cache/pip}" dpkg-buildpackage --build=binary --no-sign
+	mv $(DEB_BUILD)/miniwsgi_*.deb $(DIST)
+	rm -rf $(DEB_BUILD)
+
 clean: ## remove all that was made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -58,7 +72,8 @@ clean: ## remove all that was made here
 # The strict editable install links each file by itself, so that a new or removed file needs a new install: the
 # stamps depend on the list of files, which changes only when the list does.
 $(VENV)/.files: $(BIN)/python FORCE
-	@find daemon manager metrics -name '*.py' -o -name py.typed | LC_ALL=C sort > $@.new
+	@{ find daemon manager metrics -name '*.py' -o -name '*.html' -o -name py.typed; find packaging/systemd -type f; } \
+	  | LC_ALL=C sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(VENV)/.serve: pyproject.toml $(VENV)/.files
@@ -91,6 +106,9 @@ tools-test: ; @$(call install_tools,$(TEST_TOOLS))
 tools-bench: ; @$(call install_tools,$(BENCH_TOOLS))
 .PHONY: tools-test tools-bench
 
+# The package starts a service of its own, which nobody asked for.
+stop_prometheus = { systemctl disable --now prometheus || service prometheus stop; } >/dev/null 2>&1 || true
+
 define install_tools
 missing=; for tool in $(1); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
 if [ -z "$$missing" ]; then :; \
@@ -98,5 +116,6 @@ elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
   echo "installing$$missing"; \
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
     >/dev/null 2>&1 || echo "could not install$$missing: what needs them is skipped"; \
+  case "$$missing" in *prometheus*) $(stop_prometheus);; esac; \
 else echo "missing:$$missing; what needs them is skipped (as root they would be installed)"; fi
 endef

@@ -1,6 +1,6 @@
 """The `miniwsgi` command, and the place where all parts are put together.
 
-    miniwsgi serve | check | config | version
+    miniwsgi serve | check | config | install-service | version
 
 Exit status: 0 a clean stop, 1 a failure while running, 2 usage or configuration, 3 the application did not boot.
 What a command needs is imported when it runs: `--help` and completion stay quick.
@@ -113,11 +113,15 @@ def serve(**options: Any) -> None:
     MODULE:CALLABLE names a module and the WSGI application in it; the current directory (or --chdir) is
     importable. It may be left out if the configuration file names the application.
     """
+    from .master.process import hold_signals, release_signals
+
+    hold_signals()
     reload_config = config_loader(options)
     config = load_or_exit(reload_config)
     if config.server.reload_on_change:
         require_watchfiles()
     if config.server.pool == "single":
+        release_signals()
         sys.exit(serve_single(config))
     from .master.main import run
 
@@ -186,6 +190,49 @@ def config(as_json: bool, reference: bool, **options: Any) -> None:
         click.echo(json.dumps(as_data(effective), indent=2, ensure_ascii=False))
     else:
         click.echo(as_toml(effective), nl=False)
+
+
+@commands.command(
+    cls=GroupedCommand,
+    epilog="""\
+Examples:
+  sudo /opt/web/venv/bin/miniwsgi install-service
+      miniwsgi.service, for the application of /etc/miniwsgi/miniwsgi.toml
+  sudo /opt/web/venv/bin/miniwsgi install-service --instance shop
+      miniwsgi@shop.service, for that of /etc/miniwsgi/shop.toml
+  miniwsgi install-service --dry-run
+      what would be written
+
+Then: systemctl enable --now miniwsgi, or miniwsgi@shop
+""",
+)
+@click.option("--instance", "-i", metavar="NAME", default="", help="Install the template, for this instance.")
+@click.option("--config", "-c", metavar="FILE", default="", type=click.Path(), help="The service's configuration.")
+@click.option("--root", metavar="DIR", default="/", type=click.Path(), help="Write below DIR, to make an image.")
+@click.option("--dry-run", is_flag=True, help="Print the files and what would be run; change nothing.")
+def install_service(instance: str, config: str, root: str, dry_run: bool) -> None:
+    """Install systemd units for this interpreter.
+
+    For a miniwsgi that pip installed: the units of the Debian package, with the path of this installation's commands,
+    and the service's user. An upgrade with pip calls for this command again, and for a restart of the service.
+    """
+    from .install_service import ServiceError, commands_after, install, this_service
+
+    try:
+        service = this_service(instance, config)
+        if dry_run:
+            files = service.files()
+            for path, text in files.items():
+                click.echo(f"# --- {path}\n{text}")
+            click.echo("# --- then\n" + "\n".join(" ".join(command) for command in commands_after(files, root)))
+            return
+        for line in install(service, root):
+            click.echo(line)
+    except ServiceError as error:
+        complain(str(error))
+        sys.exit(EXIT_RUNTIME)
+    where = service.config or service.default_config
+    click.echo(f"Next: the configuration, {where}; then: systemctl enable --now {service.unit}")
 
 
 @commands.command()

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .journal import JournalWriter, entry, open_journal
 from .log_writer import Writer, lost_message, start_afresh_in_children
 
 __all__ = ["LEVELS", "ErrorLog", "ErrorStream", "Writer", "detect_journal", "iso_timestamp"]
@@ -98,7 +99,9 @@ class ErrorLog:
         self.journal = journal
         self.source = source
         self.slot = slot
-        self.writer = writer if writer is not None else Writer(2)
+        if writer is None:
+            writer = open_journal() if journal else Writer(2)
+        self.writer = writer
         if self.writer.notice is None:
             self.writer.notice = self._lost_line
         self._clock = clock
@@ -196,6 +199,8 @@ class ErrorLog:
 
     def _entry(self, level: str, message: object, fields: Mapping[str, object]) -> bytes:
         text = _text(message)
+        if isinstance(self.writer, JournalWriter):
+            return self._journal_entry(level, text, fields)
         priority = _PRIORITY[level] if self.journal else ""
         if self.format == "json":
             lines = [priority + self._json(level, text, fields)]
@@ -207,6 +212,15 @@ class ErrorLog:
             head = f"{priority}{who}: " if self.journal else f"{stamp} {level:<7} {who:<9} "
             lines = [head + lines[0]] + [priority + CONTINUATION + line for line in lines[1:]]
         return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+    def _journal_entry(self, level: str, text: str, fields: Mapping[str, object]) -> bytes:
+        named = {key: _text(value) for key, value in fields.items() if value is not None}
+        if self.format == "json":
+            return entry(level, self._json(level, text, fields), self.source, self.slot, named)
+        shown = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n"))
+        first, newline, rest = shown.partition("\n")
+        first += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
+        return entry(level, f"{self._who()}: {first}{newline}{rest}", self.source, self.slot, named)
 
     def _json(self, level: str, text: str, fields: Mapping[str, object]) -> str:
         entry: dict[str, object] = {"ts": iso_timestamp(self._now()), "level": level, "source": self.source}

@@ -42,6 +42,7 @@ class Settings:
     threads: int = 8
     script_name: str = ""
     server_header: str = "miniwsgi"
+    request_id_header: str = ""  # a response field's name; "" none
     switch_interval: float = 0.0005
     spool_directory: str = ""
 
@@ -82,6 +83,9 @@ class Settings:
     journal: bool = False  # stderr is the journal: lines carry <N> priorities
     access_log: str = ""  # "" off, "-" standard output, or a path
     access_log_format: str = "combined"  # "combined" | "json" | a format string with %(name)s atoms
+
+    # metrics
+    app_metrics_directory: str = ""  # where prometheus_client is to keep its values; "": not our affair
 
     def to_message(self) -> dict[str, Any]:
         """As JSON-ready data for the launcher's first message."""

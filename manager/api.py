@@ -6,6 +6,7 @@ it is an RFC 9457 problem. Who may not is told so, and logged.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -14,10 +15,13 @@ from . import messages as ms
 from . import operations as ops
 from .auth import Access, Caller
 from .exchange import Answer, Refusal, Request, Stream, encoded, reason
+from .family_list import as_message, find
 from .managed import Change, Drain, Managed, Reload, Restart, Stop, Undrain
 from .openapi import describe
 from .routes import Call, Entry, Handler, routes
 from .routing import Router, check_accept, parse_query
+
+NO_ENDPOINT = "_OTHER"
 
 
 class Api:
@@ -29,6 +33,7 @@ class Api:
         self._on_denied = on_denied
         table = routes(self)
         self.router = Router[Handler](table)
+        self.calls: Counter[tuple[str, str]] = Counter()  # by endpoint and status
         self._description = msgspec.json.encode(describe(table))
 
     def __repr__(self) -> str:
@@ -38,9 +43,24 @@ class Api:
 
     async def respond(self, request: Request) -> Answer | Stream:
         """The answer to a request. Raises Refusal."""
-        caller = await self._authorise(request)
-        route, numbers = self.router.find(request.method, request.path)
-        assert isinstance(route, Entry)
+        endpoint, status = NO_ENDPOINT, 500
+        try:
+            caller = await self._authorise(request)
+            route, numbers = self.router.find(request.method, request.path)
+            endpoint = route.path
+            assert isinstance(route, Entry)
+            answer = await self._respond(request, caller, route, numbers)
+            status = answer.status
+            return answer
+        except Refusal as refusal:
+            status = refusal.status
+            raise
+        finally:
+            self.calls[endpoint, str(status)] += 1
+
+    async def _respond(
+        self, request: Request, caller: Caller, route: Entry, numbers: dict[str, int]
+    ) -> Answer | Stream:
         if not caller.may(route.role):
             who = (await self._access.named(caller)).who
             raise self._denied(who, _name(request), f"this takes the role {route.role}, yours is {caller.role}")
@@ -117,6 +137,10 @@ class Api:
             since, limit = query.get("since"), query.get("limit", 0)
             return Stream(lambda: journal.follow(since, limit), ms.EVENTS_TYPE)
         return _json(journal.since(query.get("since", 0), query.get("limit", ms.MAX_EVENTS)))
+
+    async def metrics(self, call: Call) -> Answer:
+        families = find(self._managed.metrics(), call.query.get("name", ""))
+        return _json(ms.MetricList(families=[as_message(family) for family in families]))
 
     async def config(self, _call: Call) -> Answer:
         return _json(self._managed.config())

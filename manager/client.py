@@ -79,6 +79,12 @@ class Client:
     def stack(self, slot: int) -> Reply[messages.Stack]:
         return self._get(f"/workers/{slot}/stack", messages.Stack)
 
+    def metrics(self, name: str = "") -> Reply[messages.MetricList]:
+        """The family of that name, or those whose names begin so; "": all."""
+        from urllib.parse import quote
+
+        return self._get("/metrics" + (f"?name={quote(name, safe='')}" if name else ""), messages.MetricList)
+
     def config(self) -> Reply[messages.ConfigView]:
         return self._get("/config", messages.ConfigView)
 

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, cast
 
 from miniwsgi.daemon.http.connection import Connection
@@ -20,7 +21,7 @@ from miniwsgi.daemon.http.connection import State as HttpState
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import CONTINUE, LAST_CHUNK, Encoded, frame
 
-from .exchange import Answer, Peer, Refusal, Request, Stream, reason
+from .exchange import Answer, Ends, Peer, Refusal, Request, Stream, reason
 
 if TYPE_CHECKING:
     from .server import Server
@@ -41,6 +42,9 @@ class State(Enum):
     CLOSED = "closed"
 
 
+UNENGAGED = frozenset((State.IDLE, State.RECEIVING, State.LINGERING))  # no answer is under way
+
+
 class ServerConnection(asyncio.Protocol):
     """See the module."""
 
@@ -51,6 +55,7 @@ class ServerConnection(asyncio.Protocol):
         self._http = Connection(server.limits.http, server.limits.http.body_max_bytes)
         self._transport: asyncio.Transport
         self._peer: Peer | None = None
+        self._ends: Ends | None = None
         self._task: asyncio.Task[None] | None = None
         self._since = loop.time()  # when the state began
         self._room: asyncio.Future[None] | None = None  # while the client does not read
@@ -62,8 +67,8 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def expendable(self) -> bool:
-        """Whether it may be closed to make room."""
-        return self.state in {State.IDLE, State.RECEIVING, State.LINGERING}
+        """Whether it may be closed to make room: it waits for its client."""
+        return self.state in UNENGAGED or (self.state is State.ANSWERING and self._stuck_since is not None)
 
     # --- asyncio's calls, in the order of a connection's life ---
 
@@ -72,6 +77,8 @@ class ServerConnection(asyncio.Protocol):
         sock: socket.socket = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
             self._peer = peer_of(sock)
+        elif sock.family in {socket.AF_INET, socket.AF_INET6}:
+            self._ends = ends_of(sock)
         admitted = self.server.admit(self)
         self._become(State.IDLE)
         if not admitted:
@@ -108,12 +115,14 @@ class ServerConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._room = self._loop.create_future()
         self._stuck_since = self._loop.time()
+        self.server.note(self)
 
     def resume_writing(self) -> None:
         self._stuck_since = None
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
+        self.server.note(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._become(State.CLOSED)
@@ -143,7 +152,7 @@ class ServerConnection(asyncio.Protocol):
 
     def go_away(self) -> None:
         """The server stops: close if nothing is under way."""
-        if self.expendable:
+        if self.state in UNENGAGED:
             self._transport.close()
 
     def end_stream(self) -> None:
@@ -190,9 +199,8 @@ class ServerConnection(asyncio.Protocol):
         assert line is not None
         assert head is not None
         body = self._http.body
-        request = Request(
-            line.method, line.path, line.query, head.fields, body.file().read() if body is not None else b"", self._peer
-        )
+        received = body.file().read() if body is not None else b""
+        request = Request(line.method, line.path, line.query, head.fields, received, self._peer, self._ends)
         served = self.server.served
         try:
             answer = await served.respond(request)
@@ -292,6 +300,20 @@ def peer_of(sock: socket.socket) -> Peer | None:
     except OSError:
         return None
     return Peer(pid, uid & UNKNOWN_ID, gid & UNKNOWN_ID, _groups_of(sock))
+
+
+def ends_of(sock: socket.socket) -> Ends | None:
+    """The addresses of a TCP connection; None if it has ended already."""
+    try:
+        client, server = sock.getpeername()[0], sock.getsockname()[0]
+    except OSError:
+        return None
+    return Ends(_address(client), _address(server))
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text)
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def _groups_of(sock: socket.socket) -> tuple[int, ...] | None:

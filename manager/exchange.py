@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 import msgspec
@@ -29,6 +30,14 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """The two addresses of a TCP connection, without ports. IPv4 over an IPv6 socket is IPv4."""
+
+    client: IPv4Address | IPv6Address
+    server: IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A complete request. `fields` are keyed as in CGI: HTTP_ACCEPT, CONTENT_TYPE."""
 
@@ -38,6 +47,7 @@ class Request:
     fields: Mapping[str, str]
     body: bytes = field(repr=False)
     peer: Peer | None = None  # None on TCP
+    ends: Ends | None = None  # None on a Unix socket
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from miniwsgi.metrics.families import Family
+
 from . import messages as ms
 from .auth import Caller
 from .events import Journal
@@ -97,6 +99,9 @@ class Managed(Protocol):
 
     async def wait(self, number: int, seconds: float) -> None:
         """Until the operation has ended, or so long."""
+
+    def metrics(self) -> list[Family]:
+        """What is measured, now."""
 
     def log_level(self) -> ms.LogLevel: ...
 

@@ -29,6 +29,7 @@ Origin = Literal["default", "file", "environment", "flag", "runtime"]
 LogLevelName = Literal["debug", "info", "warning", "error"]
 StopMode = Literal["graceful", "now"]
 Role = Literal["read", "operate", "admin"]
+MetricKind = Literal["counter", "gauge", "histogram"]
 EventKind = Literal[
     "worker.started", "worker.ready", "worker.draining", "worker.killed", "worker.exited", "worker.failed",
     "worker.recycled", "worker.wedged", "worker.stacks",
@@ -381,6 +382,40 @@ class EventList(Response):
     lost: int  # after `since`, but no longer kept
 
 
+# --- metrics -------------------------------------------------------------------------------------------------------
+
+
+class MetricHistogram(Response):
+    """Observations by size. `counts` are not cumulative: one for each of `bounds`, and one beyond the last."""
+
+    bounds: list[float]  # ascending, inclusive
+    counts: list[int]
+    sum: float
+
+
+class MetricSample(Response):
+    """One time series, now."""
+
+    labels: dict[str, str]
+    value: MetricHistogram | float | None
+
+
+class MetricFamily(Response):
+    """A metric with all its series."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    unit: str  # "seconds", "bytes"; "" for counts and ratios
+    samples: list[MetricSample]
+
+
+class MetricList(Response):
+    """GET /v1/metrics: the families that are meant."""
+
+    families: list[MetricFamily]
+
+
 # --- what the API is -----------------------------------------------------------------------------------------------
 
 REQUESTS = (
@@ -388,5 +423,5 @@ REQUESTS = (
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
-    EventList,
+    EventList, MetricList,
 )  # fmt: skip

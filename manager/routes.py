@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from . import messages as ms
 from .auth import Caller
 from .exchange import Answer, Stream
+from .family_list import NAME as NAME_PATTERN
+from .family_list import metric_name
 from .routing import Parameter, Route, switch, whole_number
 
 if TYPE_CHECKING:
@@ -72,6 +74,13 @@ LIMIT = Parameter(
     {"type": "integer", "minimum": 0, "maximum": ms.MAX_EVENTS},
     "The latest so many. When following without `since`, how many of the past come first (0).",
 )
+NAME = Parameter(
+    "name",
+    metric_name,
+    "a metric's name, or the beginning of some",
+    {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
+    "Only the metric of this name, or else those whose names begin so.",
+)
 BODY_REFUSALS = (413, 415, 422)
 
 
@@ -103,6 +112,10 @@ def routes(api: Api) -> list[Entry]:
         _get(
             "/events", api.events, "events", ms.EventList, "What has happened, and happens",
             query=(FOLLOW, SINCE, LIMIT), also_produces=ms.EVENTS_TYPE,
+        ),
+        _get(
+            "/metrics", api.metrics, "metrics", ms.MetricList, "What is measured, by family",
+            query=(NAME,), refusals=(404,),
         ),
         _get("/config", api.config, "config", ms.ConfigView, "The configuration in force", role="operate"),
         Entry(

@@ -5,7 +5,7 @@ through `memoryview.cast("Q")`, which is one store (struct.pack_into is not: it 
 time: a slot's counters belong to whoever holds the worker's loop, a thread's cells to that thread. Counters are
 cumulative over the workers that held the slot and are never set back. Times are `time.monotonic_ns()`.
 
-    header | slot 0 | slot 1 | …            slot = counters | labelled series | thread 0 | thread 1 | …
+    header | slot 0 | slot 1 | …      slot = counters | labelled series | names of routes | thread 0 | thread 1 | …
 """
 
 from __future__ import annotations
@@ -17,14 +17,22 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MAGIC = int.from_bytes(b"miniwsgi", "little")
-LAYOUT = 1  # raise it with every change of what a cell means or where it lies
+LAYOUT = 2  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
 
 CELL = 8
 HEADER_CELLS = 512  # a page
-H_MAGIC, H_LAYOUT, H_SLOTS, H_THREADS, H_STRIDE, H_USED = range(6)
+(
+    H_MAGIC,
+    H_LAYOUT,
+    H_SLOTS,
+    H_THREADS,
+    H_STRIDE,
+    H_USED,
+    H_WORKERS,  # how many were asked for at run time; 0: as many as are configured. For the next master, if any.
+) = range(7)
 
 
 class State(IntEnum):
@@ -61,10 +69,32 @@ class State(IntEnum):
     BYTES_IN,  # request bodies
     BYTES_OUT,  # response bodies
     LOG_LOST,  # log lines dropped because nobody read them
-    SERIES_LOST,  # requests counted under an overflow series
+    SERIES_LOST,  # labels that found no series or route left, each counted once a worker
     QUEUE_SUM,  # ns between a complete request and the application's start
-) = range(24)
-QUEUE_BUCKETS = 24
+    CLIENTS_LEFT,  # of the aborted: those that left by themselves
+    SEND_TIMEOUTS,  # of the aborted: those that did not read
+) = range(26)
+
+
+class Closed(IntEnum):
+    """Why a connection was closed; `CLOSED_BY + reason` is the counter."""
+
+    CLIENT = 0  # it closed, or its last request said so
+    SERVER = 1  # draining, recycling, or the application said so
+    IDLE = 2  # keep_alive
+    TIMEOUT = 3  # of a head, a body, a request, or a client that does not read
+    REFUSED = 4  # after an error answer of the server's
+    ABORTED = 5  # in the middle of a response
+    WORKER_EXIT = 6  # with its process; counted by the master
+
+
+REJECTED_STATUSES = (400, 408, 413, 414, 417, 431, 501, 503, 505)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+CLOSED_BY = 32
+REJECTED_BY = CLOSED_BY + len(Closed)  # by place in REJECTED_STATUSES, others last
+LOGGED = REJECTED_BY + len(REJECTED_STATUSES) + 1  # by place in LOG_LEVELS
+QUEUE_BUCKETS = LOGGED + len(LOG_LEVELS)
 
 # Upper bounds in ns: OpenTelemetry's for http.server.request.duration, and three finer ones below 5 ms.
 BOUNDS_NS = tuple(
@@ -76,6 +106,17 @@ BOUNDS_NS = tuple(
 )  # fmt: skip
 BUCKETS = len(BOUNDS_NS) + 1
 
+# Sizes of bodies, in bytes: 256, 1024, … 1 GiB, ×4.
+SIZE_BOUNDS = tuple(4**power for power in range(4, 16))
+SIZE_BUCKETS = len(SIZE_BOUNDS) + 1
+REQUEST_SIZES = QUEUE_BUCKETS + BUCKETS  # of the requests that have a body
+RESPONSE_SIZES = REQUEST_SIZES + SIZE_BUCKETS
+COUNTERS = range(8, RESPONSE_SIZES + SIZE_BUCKETS)  # the cells of a slot that only grow, but for the series
+# The bucket of a size, by `(size - 1).bit_length()`: quicker than a search.
+SIZE_BUCKET = tuple(min(max(0, (bits - 7) // 2), SIZE_BUCKETS - 1) for bits in range(65))
+assert COUNTERS.start == REQUESTS
+assert COUNTERS.stop <= 512
+
 # --- labelled series: request durations by method and status (and route), allocated on first use --------------------
 SERIES = 128
 SERIES_AT = 512  # the slot's second page
@@ -86,9 +127,16 @@ METHODS = (
 )  # fmt: skip
 _METHOD_NUMBER = {name: number for number, name in enumerate(METHODS)}
 _IN_USE = 1 << 63
+NO_ROUTE, OTHER_ROUTE = 0, 65535
+
+# --- the names of routes, in the order of their first use; a route's number is its place, from 1 ----------------------
+ROUTES = 64
+ROUTES_AT = SERIES_AT + ((SERIES * SERIES_CELLS + 511) // 512) * 512
+ROUTE_CELLS = 16
+ROUTE_BYTES = ROUTE_CELLS * CELL - 1  # of UTF-8; the first byte is the length, written last
 
 # --- one sub-slot a thread: what it is running -----------------------------------------------------------------------
-THREADS_AT = SERIES_AT + ((SERIES * SERIES_CELLS + 511) // 512) * 512
+THREADS_AT = ROUTES_AT + ROUTES * ROUTE_CELLS
 T_STATE, T_START, T_TEXT = 0, 1, 2  # idle or running; since when; the request's first bytes as received
 THREAD_CELLS = 32
 TEXT_BYTES = (THREAD_CELLS - T_TEXT) * CELL
@@ -116,13 +164,14 @@ class Running:
 class Slot:
     """One worker's part of the board. `cells` is indexed by the constants above; hot code uses it directly."""
 
-    __slots__ = ("_series", "cells", "index", "memory")
+    __slots__ = ("_routes", "_series", "cells", "index", "memory")
 
     def __init__(self, index: int, memory: memoryview) -> None:
         self.index = index
         self.memory = memory  # bytes
         self.cells = memory.cast("Q")
         self._series: dict[int, int] = {}
+        self._routes: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<Slot {self.index} {self.state.name} pid={self.cells[PID]} requests={self.cells[REQUESTS]}>"
@@ -138,6 +187,8 @@ class Slot:
     def vacate(self) -> None:
         """Forget what was momentary about a worker that has been reaped. Called by the master alone."""
         cells = self.cells
+        while cells[CLOSED] < cells[ACCEPTED]:
+            count_closed(cells, Closed.WORKER_EXIT)
         for cell in (STATE, PID, GENERATION, STARTED, HEARTBEAT, CONNECTIONS, WAITING, BUSY_THREADS):
             cells[cell] = 0
         for thread in range(MAX_THREADS):
@@ -150,8 +201,8 @@ class Slot:
         """The index in `cells` of a thread's sub-slot."""
         return THREADS_AT + thread * THREAD_CELLS
 
-    def series(self, method: str, status: int, route: int = 0) -> int:
-        """The index in `cells` of a labelled series, allocated on first use.
+    def series(self, method: str, status: int, route: int = NO_ROUTE) -> int:
+        """The index in `cells` of a labelled series, allocated on first use; `route` is a number that `route` gave.
 
         When all are taken the request counts under method _OTHER, status 0, for which one is kept.
         """
@@ -175,6 +226,40 @@ class Slot:
         cells[SERIES_LOST] += 1
         return at
 
+    def route(self, name: str) -> int:
+        """The number of a route, allocated on first use: OTHER_ROUTE when all 64 are taken. Long names are cut."""
+        found = self._routes.get(name)
+        if found is None:
+            found = self._allocate_route(name.encode("utf-8", "replace")[:ROUTE_BYTES])
+            if len(self._routes) < 4 * ROUTES:
+                self._routes[name] = found
+        return found
+
+    def _allocate_route(self, name: bytes) -> int:
+        memory = self.memory
+        for number in range(ROUTES):
+            at = (ROUTES_AT + number * ROUTE_CELLS) * CELL
+            length = memory[at]
+            if not length:
+                memory[at + 1 : at + 1 + len(name)] = name
+                memory[at] = len(name)
+                return number + 1
+            if memory[at + 1 : at + 1 + length] == name:
+                return number + 1
+        self.cells[SERIES_LOST] += 1
+        return OTHER_ROUTE
+
+    def route_names(self) -> list[str]:
+        """By number, from 1: the first has number 1."""
+        found = []
+        for number in range(ROUTES):
+            at = (ROUTES_AT + number * ROUTE_CELLS) * CELL
+            length = self.memory[at]
+            if not length:
+                break
+            found.append(bytes(self.memory[at + 1 : at + 1 + length]).decode("utf-8", "replace"))
+        return found
+
     def record(self, method: str, status: int, duration_ns: int) -> None:
         """Count one answered request. Called by whoever holds the worker's loop."""
         cells = self.cells
@@ -189,7 +274,7 @@ class Slot:
         For counters that another process writes, and for slots that are given up.
         """
         cells = self.cells
-        for cell in (*range(REQUESTS, QUEUE_BUCKETS + BUCKETS),):
+        for cell in COUNTERS:
             value = other.cells[cell]
             cells[cell] += value - seen.get(cell, 0)
             seen[cell] = value
@@ -198,11 +283,18 @@ class Slot:
             key = other.cells[at + S_KEY]
             if not key:
                 break
-            mine = self._series.get(key) or self._series.setdefault(key, self._allocate(key))
+            mine = self._series_for(key, other)
             for offset in range(S_SUM, SERIES_CELLS):
                 value = other.cells[at + offset]
                 cells[mine + offset] += value - seen.get(at + offset, 0)
                 seen[at + offset] = value
+
+    def _series_for(self, key: int, other: Slot) -> int:
+        """Our series for one of another slot, whose routes have numbers of its own."""
+        route = (key & ~_IN_USE) >> 32
+        if route not in {NO_ROUTE, OTHER_ROUTE}:
+            key = key & ~(OTHER_ROUTE << 32) | self.route(other.route_names()[route - 1]) << 32
+        return self._series.get(key) or self._series.setdefault(key, self._allocate(key))
 
     def running(self) -> list[Running]:
         """The requests that the slot's threads are inside, in the order of threads."""
@@ -270,9 +362,20 @@ class Board:
             self.header[H_USED] = index + 1
         return self.slot(index)
 
+    def take_over(self) -> None:
+        """Forget what was momentary about workers that died with their master. Called by the next master."""
+        for slot in self.used():
+            slot.vacate()
+
     def used(self) -> Iterator[Slot]:
         """Every slot that ever had a worker."""
         return (self.slot(index) for index in range(self.header[H_USED]))
+
+
+def count_closed(cells: memoryview[int], reason: Closed) -> None:
+    """A connection is closed."""
+    cells[CLOSED] += 1
+    cells[CLOSED_BY + reason] += 1
 
 
 def bucket(duration_ns: int) -> int:
@@ -281,6 +384,11 @@ def bucket(duration_ns: int) -> int:
         if duration_ns <= bound:
             return number
     return BUCKETS - 1
+
+
+def series_labels(key: int) -> tuple[str, int, int]:
+    """A series' method, status (0: the overflow series) and route number."""
+    return METHODS[key & 0xFF], key >> 8 & 0xFFFFFF, (key & ~_IN_USE) >> 32
 
 
 def _request_line(text: bytes) -> tuple[str, str]:

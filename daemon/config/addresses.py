@@ -85,16 +85,14 @@ class Bind(Kind[str]):
         return value
 
 
-class Peer(Kind[str]):
-    """Whom to trust: an address, a network, or "unix" for every peer on a Unix socket."""
+class Network(Kind[str]):
+    """An address or a network."""
 
     name = "address or network"
     plural = "addresses and networks"
-    expected = 'an IP address, a network such as "10.0.0.0/8", or "unix"'
+    expected = 'an IP address, or a network such as "10.0.0.0/8"'
 
     def parse(self, value: object, base: str) -> str:
-        if value == "unix":
-            return "unix"
         if not isinstance(value, str):
             raise MismatchError(self.expected)
         if value == "*":
@@ -111,6 +109,15 @@ class Peer(Kind[str]):
                 raise MismatchError(self.expected) from None
             raise MismatchError(f'{self.expected}; did you mean "{meant}"?') from None
         return value
+
+
+class Peer(Network):
+    """Whom to trust: an address, a network, or "unix" for every peer on a Unix socket."""
+
+    expected = 'an IP address, a network such as "10.0.0.0/8", or "unix"'
+
+    def parse(self, value: object, base: str) -> str:
+        return "unix" if value == "unix" else super().parse(value, base)
 
 
 class Grantee(Kind[str]):

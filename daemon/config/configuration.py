@@ -8,6 +8,7 @@ where the daemon was started. It reads files and accounts: call it off the event
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
+TOKEN_CHARS = 1000
 GIVEN = "(as given)"  # the file's name where there is none
 # What a pool gives no meaning to, and the value that holds then. Single has neither master nor workers: one
 # foreground process without reload, control socket or metrics.
@@ -54,6 +56,10 @@ UNUSED: Mapping[str, Mapping[str, Any]] = {
         "control.socket": "",
         "control.required": False,
         "metrics.bind": "",
+        "metrics.token_file": "",
+        "metrics.allow": (),
+        "metrics.ready_min": 1,
+        "metrics.fine_buckets": False,
     },
 }
 NEEDS_RESTART = ("server.user", "server.group", "control.", "metrics.bind")
@@ -76,6 +82,7 @@ class Config:
     path: str = ""  # the file, absolute; "" without one
     origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "file" | "environment" | "flag"
     file_variables: Mapping[str, str] = field(default_factory=dict)  # what app.env_files held at this load
+    metrics_token: str = field(default="", repr=False)  # what metrics.token_file held at this load
     notes: tuple[str, ...] = ()  # what is no mistake but should be known; one line each
 
     def __getitem__(self, path: str) -> Any:
@@ -205,6 +212,7 @@ class _Loader:
                 around = Surroundings(self.environ, self.directory, self.uid, self.values)
                 self.values[key.path] = key.compute(around) if key.compute else key.default
         file_variables = self.read_variables()
+        metrics_token = self.read_token()
         self.cross_check()
         if self.problems:
             raise ConfigError(self.problems)
@@ -217,6 +225,7 @@ class _Loader:
             path=path,
             origins=self.origins,
             file_variables=file_variables,
+            metrics_token=metrics_token,
             notes=tuple(self.notes),
         )
 
@@ -234,6 +243,20 @@ class _Loader:
             for line, expected in mistakes:
                 self.wrong("app.env_files", path, expected, f"{path}, line {line}")
         return variables
+
+    def read_token(self) -> str:
+        path = self.values["metrics.token_file"]
+        if not path:
+            return ""
+        try:
+            with open(path, encoding="ascii") as file:
+                token = file.read(TOKEN_CHARS + 3).strip()
+        except (OSError, UnicodeDecodeError):
+            token = ""
+        if not re.fullmatch(rf"[\x21-\x7e]{{1,{TOKEN_CHARS}}}", token):
+            expected = f"a file with a token: one line of 1 to {TOKEN_CHARS} ASCII characters without blanks"
+            self.wrong("metrics.token_file", path, expected, self.source("metrics.token_file"))
+        return token
 
     def cross_check(self) -> None:
         """What only shows when all values are known."""
@@ -253,7 +276,10 @@ class _Loader:
         bind = values["metrics.bind"]
         if bind in values["server.bind"] and not bind.endswith(":0"):
             self.wrong_value("metrics.bind", "an address of its own: server.bind has this one")
-        pool = values["server.pool"]
+        pool, workers = values["server.pool"], values["server.workers"]
+        counts_are_known = not failed & {"server.workers", "metrics.ready_min"}
+        if counts_are_known and pool != "single" and values["metrics.ready_min"] > workers:
+            self.wrong_value("metrics.ready_min", f"at most server.workers, {workers}")
         for key_path, value in UNUSED[pool].items():
             if self.origins[key_path] != "default" and values[key_path] != value:
                 self.notes.append(f"{key_path} ({self.source(key_path)}) is not used by pool {pool}")
@@ -295,6 +321,7 @@ def worker_settings(
     listeners: Sequence[Listener],
     scoreboard_fd: int,
     journal: bool = False,
+    app_metrics_directory: str = "",
 ) -> Settings:
     """What a launcher and its workers need to know of the configuration."""
     app, server, limits, timeouts = config.app, config.server, config.limits, config.timeouts
@@ -311,6 +338,7 @@ def worker_settings(
         threads=server.threads,
         script_name=server.script_name,
         server_header=server.server_header,
+        request_id_header=server.request_id_header,
         switch_interval=server.switch_interval,
         spool_directory=server.spool_directory,
         request_line_bytes=limits.request_line,
@@ -333,6 +361,7 @@ def worker_settings(
         max_requests_jitter=config.recycle.max_requests_jitter,
         max_lifetime=config.recycle.max_lifetime,
         max_rss_bytes=config.recycle.max_rss,
+        app_metrics_directory=app_metrics_directory,
         trusted=config.proxy.trusted,
         forwarded=config.proxy.fields == "forwarded",
         log_level=config.log.level,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import machine
-from .addresses import Account, Bind, Grantee, Peer
+from .addresses import Account, Bind, Grantee, Network, Peer
 from .declaration import Key, key
 from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
@@ -167,6 +167,11 @@ class Server:
         Text("a text without control characters", r"[\x20-\x7e\xa0-\xff]+", off=True),
         "miniwsgi",
         "The Server field of responses that have none of their own.",
+    )
+    request_id_header: str = key(
+        Text("the name of a header field", r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", off=True),
+        "",
+        "Name of the response field that carries the request's id, such as X-Request-ID. Off by default: it costs.",
     )
     backlog: int = key(
         Integer(1, 65535),
@@ -351,8 +356,31 @@ class Metrics:
     bind: str = key(
         Bind(off=True),
         "127.0.0.1:9464",
-        "Where they are served: an address as in server.bind.",
+        "Where they are served: an address as in server.bind, apart from it. Unix sockets get server.socket_mode, "
+        "socket_owner and socket_group. If the default is in use, that is a line in the log.",
         flag="--metrics-bind",
+    )
+    token_file: str = key(
+        Path("file", off=True),
+        "",
+        "A file with a token, without which there is only health: no metrics, no status page. Read again at each "
+        "reload.",
+    )
+    allow: tuple[str, ...] = key(
+        Many(Network()),
+        (),
+        "Addresses and networks that may connect, beside loopback and Unix sockets; none: all. Probes are not "
+        "excepted.",
+    )
+    ready_min: int = key(Integer(1, MAX_WORKERS), 1, "Ready workers without which /readyz says 503.")
+    application: bool = key(
+        Boolean(),
+        True,
+        "What the application counts with prometheus_client is served, too. Not if its environment has "
+        "PROMETHEUS_MULTIPROC_DIR: it sees to that itself.",
+    )
+    fine_buckets: bool = key(
+        Boolean(), False, "Duration histograms also have buckets of 0.5, 1 and 2.5 ms: for applications that fast."
     )
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 CGROUPS = "/sys/fs/cgroup"
+NO_LIMIT = 1 << 60  # cgroup v1 says "none" by a number near 2**63
 SYSTEM_RUNTIME_DIRECTORY = "/run/miniwsgi"
 
 
@@ -24,6 +25,39 @@ def available_cpus(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS)
     for quota in _quotas(cgroup_file, mount):
         cpus = min(cpus, math.ceil(quota))
     return max(1, cpus)
+
+
+def memory_limit(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int | None:
+    """Bytes that this process's cgroups let it have, with all else in them; None without a limit.
+
+    Source: "memory.max" in the kernel's cgroup-v2.rst, "memory.limit_in_bytes" in its cgroup-v1 memory.rst.
+    """
+    names = ("memory.max", "memory.limit_in_bytes")
+    found = [int(text) for text in _memory_files(cgroup_file, mount, *names) if text.isdecimal()]
+    return min((limit for limit in found if limit < NO_LIMIT), default=None)
+
+
+def oom_kills(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int:
+    """How many processes of this process's cgroup the kernel has killed for want of memory ("memory.events")."""
+    for text in _memory_files(cgroup_file, mount, "memory.events", "memory.oom_control"):
+        for line in text.splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill" and count.isdecimal():
+                return int(count)
+    return 0
+
+
+def _memory_files(cgroup_file: str, mount: str, v2: str, v1: str) -> Iterator[str]:
+    """What a file says in this process's cgroup and in all above it that can be seen, from the innermost."""
+    for line in _read(cgroup_file).splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy == "0" and not controllers:
+            for directory in _upwards(path, mount, f"{mount}/unified"):
+                yield _read(f"{directory}/{v2}")
+        elif "memory" in controllers.split(","):
+            for directory in _upwards(path, f"{mount}/{controllers}", f"{mount}/memory"):
+                yield _read(f"{directory}/{v1}")
 
 
 def _quotas(cgroup_file: str, mount: str) -> Iterator[float]:

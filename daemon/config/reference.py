@@ -58,9 +58,9 @@ Commas separate the items of a list. `app.env` has none.
 **Mistakes** are all reported at once, each with its key, its value and what was expected. At start nothing is
 started then (exit status 2); at a reload the running configuration stays.
 
-**A reload** reads the file and `app.env_files` again. It can change everything but `server.user`,
-`server.group`, `[control]`, `metrics.bind`, and `server.pool` from or to `single`: a reload that would change
-these fails and says so, as they need a restart.
+**A reload** reads the file, `app.env_files` and `metrics.token_file` again. It can change everything but
+`server.user`, `server.group`, `[control]`, `metrics.bind`, and `server.pool` from or to `single`: a reload that
+would change these fails and says so, as they need a restart.
 
 ## Environment files
 

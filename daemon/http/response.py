@@ -72,12 +72,13 @@ def http_date(seconds: float) -> str:
 
 
 class ServerFields:
-    """The Date and Server lines; `refresh` once a second is enough."""
+    """The Date and Server lines; `refresh` once a second is enough. What else the server adds is named here."""
 
-    __slots__ = ("_server", "lines")
+    __slots__ = ("_server", "lines", "request_id_header")
 
-    def __init__(self, server: str) -> None:
-        """`server` is the Server field's value; empty for none."""
+    def __init__(self, server: str, request_id_header: str = "") -> None:
+        """`server` is the Server field's value, `request_id_header` a field's name; empty for none."""
+        self.request_id_header = request_id_header or None
         self._server = f"Server: {server}\r\n".encode("latin-1") if server else b""
         self.refresh()
 

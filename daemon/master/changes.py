@@ -13,6 +13,7 @@ from miniwsgi.metrics.scoreboard import MAX_SLOTS
 from . import events as ev
 from .actions import Accepted, Refused
 from .crew import Crew, Worker, WorkerState
+from .exits import ExitReason
 from .operations import Kind, Ledger, Operation, OperationState
 from .rolling import surge_of
 from .turnover import Turnover, too_many
@@ -85,7 +86,8 @@ class Changes:
         operation = self._accept(Kind.RESTART, event.who, "" if event.slot is None else f"of slot {event.slot}")
         operation.total = len(workers)
         for worker in workers:
-            worker.leaving, worker.operation = "restart", operation.id
+            worker.leave("restart", ExitReason.RESTART)
+            worker.operation = operation.id
 
     def drain(self, event: ev.DrainAsked) -> None:
         if not self._join(Kind.DRAIN):
@@ -141,7 +143,8 @@ class Changes:
                 self.override = self._before if running <= before else min(running, self.configured)
         for worker in self.crew.workers():
             if worker.live and worker.operation == operation.id:
-                worker.leaving, worker.operation = "", None
+                worker.stay()
+                worker.operation = None
         self._conclude(operation, OperationState.FAILED, error, traceback)
 
     # --- inside ---

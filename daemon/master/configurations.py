@@ -104,14 +104,19 @@ class Configurations:
         """Close everything."""
         for generation in list(self._prepared):
             self.discard(generation)
-        return self._close(self.in_force.listeners, ())
+        return self._close(self.in_force.listeners, (), last=True)
 
-    def _close(self, listeners: tuple[BoundListener, ...], kept: tuple[BoundListener, ...]) -> list[str]:
+    def _close(
+        self, listeners: tuple[BoundListener, ...], kept: tuple[BoundListener, ...], *, last: bool = False
+    ) -> list[str]:
         failed = []
         for listener in listeners:
             if listener not in kept:
                 try:
-                    listener.close()
+                    if last:
+                        listener.leave()
+                    else:
+                        listener.close()
                 except OSError as error:
                     failed.append(f"{listener.name} cannot be removed: {error.strerror}; the next start replaces it")
         return failed

@@ -122,15 +122,21 @@ class Control:
         aside = Aside()
         self._kept = KeptScale(config.control.state_directory)
         self._managed = ManagedMaster(master, self._kept, aside)
-        self._slow = SlowRequests(master, self._managed.chronicle)
+        self.slow = SlowRequests(master, self._managed.chronicle)
         granted: dict[ms.Role, tuple[str, ...]] = {
             "read": config.control.read,
             "operate": config.control.operate,
             "admin": config.control.admin,
         }
         access = Access(granted, aside, self._unknown)
-        self._server = Server(Api(self._managed, access, self._denied), self._failed)
+        self.api = Api(self._managed, access, self._denied)
+        self._server = Server(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def managed(self) -> ManagedMaster:
+        """The master, as whoever serves anything wants it."""
+        return self._managed
 
     def restore(self) -> None:
         """Before the start: as many workers as were asked for to be kept."""
@@ -166,7 +172,7 @@ class Control:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._tick)
         self._managed.overview.history.take(time.monotonic())
-        self._slow.look()
+        self.slow.look()
 
     def _unknown(self, name: str) -> None:
         what = f"group {name[1:]}" if name.startswith("@") else f"user {name}"

@@ -25,6 +25,7 @@ from .actions import (
     RetireGeneration,
 )
 from .events import Plan
+from .exits import ExitReason
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 10.0
@@ -79,6 +80,7 @@ class Worker:
     pid: int = 0
     probe: bool = False  # the first of a generation that is not in force yet
     leaving: str = ""  # why it is to be replaced; "" while it is wanted
+    reason: ExitReason | None = None  # the same for the count
     surplus: bool = False  # drained without a replacement
     operation: int | None = None  # the restart that it is to be replaced for
     deadline: Deadline | None = None  # killed then
@@ -87,6 +89,15 @@ class Worker:
     def __repr__(self) -> str:
         marks = (" probe" if self.probe else "") + (f" leaving ({self.leaving})" if self.leaving else "")
         return f"<Worker {self.slot} {self.state.value}{marks} pid={self.pid} generation={self.generation}>"
+
+    def leave(self, why: str, reason: ExitReason) -> None:
+        """It is to go. What was said first counts."""
+        if not self.leaving:
+            self.leaving, self.reason = why, reason
+
+    def stay(self) -> None:
+        """It is wanted again."""
+        self.leaving, self.reason = "", None
 
     @property
     def name(self) -> str:
@@ -171,6 +182,7 @@ class Crew:
         self.slots: list[Slot] = []  # grows as slots come into use
         self.generations: dict[int, Generation] = {}
         self.actions: list[Action] = []
+        self.exits = dict.fromkeys(ExitReason, 0)
         self._number = 0
 
     def __repr__(self) -> str:
@@ -255,7 +267,7 @@ class Crew:
             wave = Deadline(at)
         wave.extend(at)
         worker.deadline = wave
-        worker.leaving = worker.leaving or reason
+        worker.leave(reason, ExitReason.SCALE)
         self.enter(worker, WorkerState.DRAINING)
         self.actions.append(DrainWorker(worker.slot, seconds, reason))
 
@@ -265,20 +277,20 @@ class Crew:
     def condemn(self, worker: Worker, seconds: float, reason: str) -> None:
         """A ready worker accepts nothing more by its own account: it has `seconds` to finish what it can."""
         worker.deadline = Deadline(self.clock() + seconds)
-        worker.leaving = worker.leaving or reason
+        worker.leave(reason, ExitReason.TIMEOUT)
         self.enter(worker, WorkerState.STUCK)
         self.actions.append(DrainWorker(worker.slot, seconds, reason))
 
     def finish(self, worker: Worker, seconds: float) -> None:
         """Have a ready worker empty the accept queues, finish and exit."""
         worker.deadline = Deadline(self.clock() + seconds)
-        worker.leaving = "stop"
+        worker.leaving, worker.reason = "stop", ExitReason.STOP
         self.enter(worker, WorkerState.DRAINING)
         self.actions.append(FinishWorker(worker.slot, seconds))
 
-    def kill(self, worker: Worker, reason: str, *, stacks: bool = False) -> None:
+    def kill(self, worker: Worker, reason: str, why: ExitReason, *, stacks: bool = False) -> None:
         """Kill a worker. One whose pid is not known yet is marked, and is killed once it is."""
-        worker.leaving = worker.leaving or reason
+        worker.leave(reason, why)
         if worker.state in {WorkerState.FORKING, WorkerState.KILLED}:
             return
         self.enter(worker, WorkerState.KILLED)

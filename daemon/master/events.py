@@ -108,10 +108,14 @@ class WorkerDied(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited(Event):
-    """The worker is reaped: its slot is free. `status` is a wait status; None: nobody could tell."""
+    """The worker is reaped: its slot is free. `status` is a wait status; None: nobody could tell.
+
+    `oom`: the kernel has killed something in our cgroup for want of memory since the last exit.
+    """
 
     slot: int
     status: int | None
+    oom: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,33 @@
-"""How a process ended, in words for a log line."""
+"""How and why a process ended: in words for a log line, and as one of the reasons that are counted."""
 
 from __future__ import annotations
 
 import os
 import signal
+from enum import Enum
 
 
-def describe_exit(status: int | None) -> str:
+class ExitReason(Enum):
+    """Why a worker's process is no more; each exit is counted under one."""
+
+    CRASH = "crash"  # by itself: an exit, a signal
+    OOM = "oom"  # killed by the kernel for want of memory
+    TIMEOUT = "timeout"  # a request exceeded request_timeout
+    WEDGE = "wedge"  # its loop did not turn
+    BOOT = "boot"  # it never became ready
+    RSS = "rss"
+    LIFETIME = "lifetime"
+    REQUESTS = "requests"
+    SCALE = "scale"
+    RELOAD = "reload"
+    RESTART = "restart"
+    STOP = "stop"
+
+
+RECYCLED = {reason.value: reason for reason in (ExitReason.RSS, ExitReason.LIFETIME, ExitReason.REQUESTS)}
+
+
+def describe_exit(status: int | None, *, oom: bool = False) -> str:
     """A wait status (wait(2)) as the end of a sentence: "exited with status 1", "was killed by SIGSEGV"."""
     if status is None:
         return "is gone (its exit status is unknown)"
@@ -16,6 +37,8 @@ def describe_exit(status: int | None) -> str:
             name = signal.Signals(number).name
         except ValueError:
             name = f"signal {number}"  # a real-time one
-        hint = " (out of memory?)" if number == signal.SIGKILL else ""
+        hint = ""
+        if number == signal.SIGKILL:
+            hint = " (out of memory)" if oom else " (out of memory?)"
         return f"was killed by {name}{' and dumped core' if os.WCOREDUMP(status) else ''}{hint}"
     return f"exited with status {os.waitstatus_to_exitcode(status)}"

@@ -8,6 +8,8 @@ gone, by the master itself. An order for one that is gone is void: its exit is o
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -18,9 +20,11 @@ from miniwsgi.metrics.scoreboard import REQUESTS, Board
 from ..access_log import AccessLog
 from ..channel import Message
 from ..config import application_environment, worker_settings
+from ..config.machine import oom_kills
 from ..logs import ErrorLog
 from . import actions as act
 from . import events as ev
+from .app_metrics import AppMetrics
 from .configurations import Configurations, Prepared
 from .generation import LauncherHandle
 from .listeners import Origin
@@ -41,9 +45,13 @@ class Fleet:
         environ: dict[str, str],
         feed: Callable[[ev.Event], None],
         in_force: Callable[[], int],
+        board: Board | None = None,
     ) -> None:
-        self.board = Board.create()
+        self.board = board if board is not None else Board.create()
         self.reaper = Reaper()
+        self.app_metrics = AppMetrics(
+            log, environ, lambda: configurations.in_force.config, self.reaper.known, self.reap
+        )
         self.launchers: dict[int, LauncherHandle] = {}
         self.workers: dict[int, WorkerHandle] = {}
         self.log_level: str | None = None  # whatever is configured
@@ -53,6 +61,7 @@ class Fleet:
         self._feed = feed
         self._in_force = in_force
         self._access: AccessLog | None = None
+        self._oom_kills = oom_kills()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -105,12 +114,14 @@ class Fleet:
     def boot(self, order: act.BootGeneration) -> None:
         prepared = self._configurations.of(order.generation)
         config, listeners = prepared.config, prepared.listeners
+        environment = application_environment(config, self._environ)
         settings = worker_settings(
             config,
             generation=order.generation,
             listeners=[listener.for_workers() for listener in listeners],
             scoreboard_fd=self.board.fd,
             journal=self._log.journal and config.log.file == "-",
+            app_metrics_directory=self.app_metrics.directory_for(config, environment),
         )
         settings = replace(settings, log_level=self.log_level or settings.log_level)
         queues = _queues(prepared)
@@ -124,7 +135,7 @@ class Fleet:
             on_exit=self._exited,
             on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
         )
-        launcher.boot(application_environment(config, self._environ))
+        launcher.boot(environment)
         if launcher.pid:
             self.reaper.known.add(launcher.pid)
 
@@ -195,7 +206,14 @@ class Fleet:
         worker.close()
         self._log_lost(worker)
         self.board.slot(slot).vacate()
-        self._feed(ev.WorkerExited(slot, status))
+        self._feed(ev.WorkerExited(slot, status, self._killed_for_memory(status)))
+
+    def _killed_for_memory(self, status: int) -> bool:
+        """Whether the kernel has killed something of ours for want of memory since this was last asked."""
+        if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+            return False
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
 
     def _log_lost(self, worker: WorkerHandle) -> None:
         running = self.board.slot(worker.slot).running()

@@ -6,11 +6,12 @@ counted by the operations that wait for workers. One that was to leave is merely
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from . import events as ev
 from .crew import Crew, Generation, GenerationState, Worker, WorkerState
-from .exits import describe_exit
+from .exits import RECYCLED, ExitReason, describe_exit
 from .turnover import Turnover
 
 FORK_TIMEOUT_SECONDS = 10.0  # for a launcher to answer an order to fork
@@ -97,8 +98,9 @@ class Lifetimes:
         worker = self.crew.worker(event.slot)
         if worker is None or worker.state is WorkerState.FORKING:
             return
-        how = describe_exit(event.status)
+        how = describe_exit(event.status, oom=event.oom)
         slot = self.crew.slots[event.slot]
+        self.crew.exits[_reason(worker, event)] += 1
         if worker.live:
             slot.last_exit = how
             booting = " while booting" if worker.state is WorkerState.BOOTING else ""
@@ -114,7 +116,7 @@ class Lifetimes:
     def recycle(self, event: ev.RecycleAsked) -> None:
         worker = self._in_state(event.slot, WorkerState.READY)
         if worker is not None and not worker.leaving:
-            worker.leaving = f"recycled ({event.reason})"
+            worker.leave(f"recycled ({event.reason})", RECYCLED[event.reason])
             self.crew.log("info", f"{worker.name} is to be replaced: it has reached its limit of {event.reason}")
 
     def timed_out(self, event: ev.RequestTimedOut) -> None:
@@ -135,7 +137,7 @@ class Lifetimes:
         fresh = worker.fresh
         error = f"is wedged: its loop has not turned for {event.seconds:.0f} s"
         self.crew.log("error", f"{worker.name} {error}; it is killed and replaced")
-        self.crew.kill(worker, "wedged", stacks=True)
+        self.crew.kill(worker, "wedged", ExitReason.WEDGE, stacks=True)
         if fresh:
             self._lost(worker, error, "")
 
@@ -160,7 +162,7 @@ class Lifetimes:
                 self._kill_launcher_of(worker, f"has not reaped {worker.name}")
             if worker.deadline is not None and worker.deadline.at <= now:
                 crew.log("warning", f"{worker.name} has not finished in time (graceful_timeout); it is killed")
-                crew.kill(worker, worker.leaving, stacks=True)
+                crew.kill(worker, worker.leaving, ExitReason.TIMEOUT, stacks=True)
         for generation in crew.generations.values():
             if _passed(self._exit_deadline(generation), now):
                 crew.kill_launcher(generation, "does not exit after its last worker")
@@ -208,7 +210,8 @@ class Lifetimes:
         if reaped:
             crew.remove(worker)
         else:
-            crew.kill(worker, error, stacks=stacks)
+            booted = worker.state is WorkerState.READY
+            crew.kill(worker, error, ExitReason.CRASH if booted else ExitReason.BOOT, stacks=stacks)
         if worker.probe and self.turnover.is_candidate(worker.generation):
             self.turnover.give_up(f"{worker.name} {error}", traceback)
         elif not fresh or self._stopping():
@@ -218,6 +221,16 @@ class Lifetimes:
             first = slot.failures == 1
             crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else "")
             self._lost(worker, error, traceback)
+
+
+def _reason(worker: Worker, event: ev.WorkerExited) -> ExitReason:
+    """Under what an exit counts. One that was to leave may still have gone before, by itself."""
+    as_told = worker.state is WorkerState.KILLED or (not worker.live and event.status in {0, None})
+    if as_told and worker.reason is not None:
+        return worker.reason
+    if event.oom and event.status is not None and os.WIFSIGNALED(event.status):
+        return ExitReason.OOM
+    return ExitReason.BOOT if worker.state is WorkerState.BOOTING else ExitReason.CRASH
 
 
 def _passed(deadline: float | None, now: float) -> bool:

@@ -18,7 +18,7 @@ from ..settings import Listener
 from .holders import path_holder, port_holder
 from .unix_sockets import BindError, SocketFile, bind_path
 
-__all__ = ["BindError", "BoundListener", "Origin", "SocketOptions", "open_listeners"]
+__all__ = ["BindError", "BoundListener", "Origin", "SocketOptions", "open_listeners", "prepare_socket"]
 
 ANY_ADDRESS = frozenset(("", "0.0.0.0", "::"))
 
@@ -48,6 +48,7 @@ class BoundListener:
     socket: socket.socket
     origin: Origin
     file: SocketFile | None = field(default=None)
+    outlives: bool = False  # the service manager keeps it for the next master, its file included
 
     def __repr__(self) -> str:
         return f"<BoundListener {self.name} fd={self.socket.fileno()} {self.origin.value}>"
@@ -94,6 +95,13 @@ class BoundListener:
         self.socket.close()
         if self.file is not None:
             self.file.remove()
+
+    def leave(self) -> None:
+        """The same at the daemon's end, when another master may go on with it."""
+        if self.outlives:
+            self.socket.close()
+        else:
+            self.close()
 
 
 def open_listeners(
@@ -155,11 +163,12 @@ def _adopt(bind: str, fd: int, options: SocketOptions) -> BoundListener:
             sock.listen(options.backlog)
     except OSError as error:
         raise BindError(f"cannot listen on {bind}: descriptor {fd}: {error.strerror}") from None
-    _prepare(sock)
+    prepare_socket(sock)
     return BoundListener(bind, sock, Origin.INHERITED)
 
 
-def _prepare(sock: socket.socket) -> None:
+def prepare_socket(sock: socket.socket) -> None:
+    """As workers expect it."""
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
@@ -178,7 +187,7 @@ def _open_abstract(bind: str, name: str, options: SocketOptions) -> BoundListene
         if error.errno == errno.EADDRINUSE:
             raise BindError(f"cannot listen on {bind}: {_taken(path_holder('@' + name))}") from None
         raise BindError(f"cannot listen on {bind}: {error.strerror}") from None
-    _prepare(sock)
+    prepare_socket(sock)
     return BoundListener(bind, sock, Origin.OURS)
 
 
@@ -248,7 +257,7 @@ def _bind_internet(
     except OSError as error:
         sock.close()
         raise _explain(bind, address, error) from None
-    _prepare(sock)
+    prepare_socket(sock)
     return BoundListener(bind, sock, Origin.OURS)
 
 

@@ -13,18 +13,22 @@ import signal
 import sys
 import traceback
 
+from miniwsgi.manager.aside import Aside
+
 from .. import __version__
 from ..config import Config, ReadConfig
 from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
 from . import events as ev
 from .changes_on_disk import REMEDY, ChangeWatch
-from .configurations import Configurations, Prepared, socket_options
-from .control import SYSTEMD_NAME, Control, ControlSocket, open_control
-from .listeners import BindError, open_listeners
+from .control import Control
+from .exporter import Exporter
+from .listeners import BindError
 from .master import Master
+from .measuring import Measuring
+from .metrics_port import MetricsPort, health_of
+from .opened import Opened
 from .process import (
-    PidFile,
     StartError,
     drop_privileges,
     open_standard_descriptors,
@@ -32,7 +36,7 @@ from .process import (
     set_title,
 )
 from .reaper import become_subreaper, end_children
-from .systemd import Notifier, listen_fds
+from .systemd import Notifier
 
 EXIT_RUNTIME = 1
 SWITCH_SECONDS = 0.0005  # the longest that a thread which reads a configuration holds the loop
@@ -55,33 +59,28 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         ErrorLog().error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
         return EXIT_RUNTIME
     environ = dict(os.environ)
-    pid_file = PidFile(config.server.pid_file) if config.server.pid_file else None
-    configurations: Configurations | None = None
-    control: ControlSocket | None = None
+    opened = Opened()
     status = EXIT_RUNTIME
     try:
         if config.server.umask is not None:
             os.umask(config.server.umask)
-        if pid_file is not None:
-            pid_file.write()
-        passed = listen_fds(environ)
-        listeners = open_listeners(config.server.bind, socket_options(config), passed=passed)
-        configurations = Configurations(Prepared(config, tuple(listeners)), reload_config, passed)
-        _warn_of_unused(log, config, passed)
-        control = open_control(config, passed, log)
+        opened.open(config, reload_config, log, environ)
         raise_descriptor_limit()
         drop_privileges(config.server.user, config.server.group)
         become_subreaper()
         set_title(config.app.target)
         python = f"{platform.python_implementation()} {platform.python_version()}"
         log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
-        status = asyncio.run(_supervise(configurations, control, log, Notifier(environ), environ))
+        status = asyncio.run(_supervise(opened, log, environ))
     except (BindError, StartError) as error:
         log.error(str(error))
+        kernels_word = error.__context__
+        Notifier(environ).failed(str(error), (kernels_word.errno or 0) if isinstance(kernels_word, OSError) else 0)
     except Exception as error:
+        Notifier(environ).failed(f"the master failed: {error!r}")
         log.error(f"the master failed: {error!r}\n{traceback.format_exc()}")
     finally:
-        _clean_up(log, configurations, control, pid_file)
+        _clean_up(opened, log)
     log.info(f"stopped with status {status}")
     log.flush(FLUSH_SECONDS)
     return status
@@ -90,33 +89,50 @@ def run(config: Config, reload_config: ReadConfig) -> int:
 def _open_log(config: Config) -> ErrorLog:
     """Raises OSError."""
     journal = config.log.file == "-" and detect_journal()
-    writer = Writer(2 if config.log.file == "-" else config.log.file)
+    writer = None if config.log.file == "-" else Writer(config.log.file)
     return ErrorLog(config.log.level, config.log.format, journal, "master", writer=writer)
 
 
-def _warn_of_unused(log: ErrorLog, config: Config, passed: dict[str, list[int]]) -> None:
-    unused = [name for name in passed if f"systemd:{name}" not in config.server.bind and name != SYSTEMD_NAME]
-    if unused:
-        names = ", ".join(f"systemd:{name}" for name in unused)
-        log.warning(f"systemd passed sockets that nothing listens on; name them in server.bind: {names}")
-
-
-async def _supervise(
-    configurations: Configurations, place: ControlSocket, log: ErrorLog, notifier: Notifier, environ: dict[str, str]
-) -> int:
-    master = Master(configurations, log, notifier, environ)
-    control = Control(master, place, log)
+async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> int:
+    configurations, store = opened.configurations, opened.store
+    master = Master(configurations, log, store.notifier, environ, opened.board)
+    control = Control(master, opened.control, log)
+    measuring = Measuring(
+        master,
+        Aside(),
+        slow_requests=lambda: control.slow.count,
+        control_calls=lambda: control.api.calls,
+        ready=lambda: health_of(master).ready,
+        sampled=bool(opened.metrics),
+    )
+    exporter = Exporter(master, measuring)
+    control.managed.families = exporter.families
+    port = MetricsPort(
+        master,
+        opened.metrics,
+        control.managed.overview,
+        log,
+        exporter.answer,
+        lambda: measuring.utilization,
+        measuring.samples,
+    )
+    master.announcer.detail = control.managed.overview.in_brief
     control.restore()
+    opened.go_on_with(master)
     _handle_signals(master)
     changes = _Changes(master)
     changes.watch(configurations.in_force.config)
     master.on_commit.append(changes.watch)
-    starting = asyncio.create_task(control.start())  # it begins when the master waits for the first time
+    # It begins when the master waits for the first time.
+    measuring.start()
+    starting = asyncio.gather(control.start(), port.start())
     try:
         return await master.run()
     finally:
         await starting
-        await control.stop()
+        await asyncio.gather(control.stop(), port.stop())
+        measuring.stop()
+        master.fleet.app_metrics.close()
         changes.stop()
         # The loop closes its wake-up socket before it lets go of signals: one that comes between has nothing to tell.
         signal.set_wakeup_fd(-1)
@@ -176,23 +192,10 @@ class _Changes:
             pass  # the loop has ended
 
 
-def _clean_up(
-    log: ErrorLog, configurations: Configurations | None, control: ControlSocket | None, pid_file: PidFile | None
-) -> None:
+def _clean_up(opened: Opened, log: ErrorLog) -> None:
     """Whatever happened: no process, socket file or pid file of ours is left."""
     killed = end_children(LEFTOVER_SECONDS)
     if killed:
         log.warning(f"killed processes that were still running: {', '.join(map(str, killed))}")
-    problems = configurations.close() if configurations is not None else []
-    if control is not None:
-        try:
-            control.close()
-        except OSError as error:
-            problems.append(f"{control.name} cannot be removed: {error.strerror}; the next start replaces it")
-    if pid_file is not None:
-        try:
-            pid_file.remove()
-        except OSError as error:
-            problems.append(f"{pid_file.path} cannot be removed: {error.strerror}; the next start replaces it")
-    for problem in problems:
+    for problem in opened.close():
         log.warning(problem)

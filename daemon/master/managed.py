@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,7 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.manager.aside import Aside
 from miniwsgi.manager.auth import Caller
 from miniwsgi.manager.events import Journal
+from miniwsgi.metrics.families import Family
 from miniwsgi.metrics.sampling import Sample, sample
 
 from . import actions as act
@@ -46,6 +47,7 @@ class ManagedMaster:
         self.journal = Journal()
         self.overview = Overview(master, kept)
         self.chronicle = Chronicle(self.journal, master.supervisor)
+        self.families: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self._master = master
         self._kept = kept
         self._aside = aside
@@ -103,6 +105,9 @@ class ManagedMaster:
                 await self._master.wait(found)
         except TimeoutError:
             pass
+
+    def metrics(self) -> list[Family]:
+        return self.families()
 
     def log_level(self) -> ms.LogLevel:
         configured = cast("ms.LogLevelName", self._master.config.log.level)

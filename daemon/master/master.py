@@ -16,22 +16,25 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from miniwsgi.metrics.scoreboard import Board
+
 from ..config import Config
+from ..journal import open_journal
 from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
 from . import actions as act
 from . import events as ev
+from .announcer import Announcer
 from .configurations import Configurations, PrepareError
 from .crew import WorkerState
 from .fleet import LAST_WORDS_SECONDS, Fleet
 from .operations import Kind, Operation
-from .supervisor import Supervisor, SupervisorState
+from .supervisor import Supervisor
 from .systemd import Notifier
 from .threads import in_daemon_thread
 from .watch import ROUND_SECONDS, Watch, load
 
 WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
-STOP_MARGIN_SECONDS = 15.0  # beyond what was asked for: killing, reaping, flushing logs
 
 
 class Master:
@@ -43,15 +46,18 @@ class Master:
         log: ErrorLog,
         notifier: Notifier,
         environ: dict[str, str],
+        board: Board | None = None,
     ) -> None:
         self.configurations = configurations
         self.log = log
         self.notifier = notifier
-        self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force)
+        self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force, board)
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
         self._watch = Watch(self.fleet.board)
+        self.announcer = Announcer(notifier, self.supervisor, self._watch)
+        self.on_handled.append(self.announcer.handled)
         self._events: deque[ev.Event] = deque()
         self._handling = False
         self._reading: set[asyncio.Task[None]] = set()
@@ -96,8 +102,8 @@ class Master:
         self._over = self._loop.create_future()
         self._every(ROUND_SECONDS, self._look_round)
         if self.notifier.watchdog_seconds:
-            self._every(self.notifier.watchdog_seconds / 3, self.notifier.alive)
-        self.notifier.extend_timeout(self.config.timeouts.boot + STOP_MARGIN_SECONDS)
+            self._every(self.notifier.watchdog_seconds / 3, self.announcer.alive)
+        self.announcer.starting(self.config.timeouts.boot)
         self.feed(ev.StartAsked(who="the start"))
         try:
             status = await self._over
@@ -157,7 +163,6 @@ class Master:
         finally:
             self._handling = False
         self._set_timer()
-        self._show_status()
         for call in self.on_handled:
             call(event, actions)
         return actions
@@ -189,6 +194,7 @@ class Master:
         for slot, age in self._watch.round(slots, self.config.timeouts.wedge):
             self.feed(ev.Wedged(slot, age))
         self.fleet.reap()
+        self.announcer.round()
         self.log.sweep()
         self.feed(ev.Tick())
 
@@ -245,7 +251,10 @@ class Master:
             return
         before = self.log.writer
         try:
-            self.log.writer = Writer(2 if new.log.file == "-" else new.log.file)
+            if new.log.file == "-":
+                self.log.writer = open_journal() if detect_journal() else Writer(2)
+            else:
+                self.log.writer = Writer(new.log.file)
         except OSError as error:
             self.log.error(f"log.file {new.log.file} cannot be opened: {error.strerror}; it stays {old.log.file}")
             return
@@ -266,7 +275,7 @@ class Master:
         for listener in self.configurations.in_force.listeners:
             how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"
             self.log.info(f"listening on {listener.url} ({how})")
-        self.notifier.ready(self._status())
+        self.announcer.serving()
 
     def _set_log_level(self, order: act.SetLogLevel) -> None:
         configured = self.config.log.level
@@ -274,12 +283,15 @@ class Master:
         self.fleet.override_log_level(order.level, configured)
 
     def _announce_stop(self, order: act.AnnounceStop) -> None:
-        self.notifier.stopping(order.delay + order.graceful + STOP_MARGIN_SECONDS)
+        self.announcer.stopping(order)
         if order.delay:
             self.fleet.tell_workers("closing")
 
     def _shrink_backlogs(self, _order: act.ShrinkBacklogs) -> None:
+        at_once = self.config.server.pool == "epoll"  # empties a queue in one go, however fast it fills
         for listener in self.configurations.in_force.listeners:
+            if listener.outlives and listener.unix and at_once:
+                continue  # a proxy would be refused (connect(2), EAGAIN) that the next master could answer
             try:
                 listener.shrink_backlog()
             except OSError as error:
@@ -300,26 +312,12 @@ class Master:
             joined = f"joins operation {operation.id}" if order.joined else f"operation {operation.id}"
             name = f"{operation.kind.value} {operation.detail}".strip()
             self.log.info(f"{name} is asked for by {operation.who} ({joined})")
-        if operation.kind is Kind.RELOAD and not order.joined:
-            self.notifier.reloading()
+        if not order.joined:
+            self.announcer.accepted(operation)
 
     def _verdict(self, order: act.Verdict) -> None:
         operation = order.operation
-        if operation.kind is Kind.RELOAD and not self.supervisor.stopping.asked:
-            self.notifier.ready(self._status())
-            if self.supervisor.ledger.open(Kind.RELOAD):
-                self.notifier.reloading()
+        self.announcer.concluded(operation)
         for future in self._verdicts.pop(operation.id, ()):
             if not future.done():
                 future.set_result(operation)
-
-    def _status(self) -> str:
-        """One line for `systemctl status`."""
-        supervisor = self.supervisor
-        current = supervisor.turnover.current
-        generation = f", {current.name}" if current is not None else ""
-        return f"{supervisor.state.value}: {supervisor.crew.ready()} of {supervisor.target} workers ready{generation}"
-
-    def _show_status(self) -> None:
-        if self.supervisor.state in {SupervisorState.RUNNING, SupervisorState.DRAINING}:
-            self.notifier.status(self._status())

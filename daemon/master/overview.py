@@ -113,6 +113,13 @@ class Overview:
             timed_out=total.timed_out,
         )
 
+    def in_brief(self) -> str:
+        """Load, in few words."""
+        board = self._master.fleet.board
+        rate = self.history.rate(time.monotonic(), 10)
+        running = sum(reading.running(slot) for slot in board.used()) + reading.totals(board).waiting
+        return f"{rate:.0f} requests/s, {running} in flight" if rate is not None else ""
+
     # --- workers ---
 
     def workers(self, samples: Mapping[int, Sample]) -> list[ms.Worker]:

@@ -10,13 +10,32 @@ import grp
 import os
 import pwd
 import resource
+import signal
 from dataclasses import dataclass
 
 import setproctitle
 
+HELD_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
 
 class StartError(Exception):
     """The daemon cannot start; the text is for the operator."""
+
+
+def hold_signals() -> None:
+    """As a container's first process: signals wait until there are handlers for them.
+
+    Called before anything else, for until then the kernel drops them (pid_namespaces(7)): a stop during the start
+    would be lost. Any other process is ended by a signal that comes so early, as it should be.
+    """
+    if os.getpid() == 1:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+
+
+def release_signals() -> None:
+    """What was held is delivered, or dropped. For a process that will not become a master."""
+    if os.getpid() == 1:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
 
 
 def open_standard_descriptors() -> None:

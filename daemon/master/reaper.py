@@ -69,19 +69,25 @@ def children() -> list[int]:
 def end_children(seconds: float) -> list[int]:
     """End every process that is left below us: asked first, killed after `seconds`. The pids that were killed.
 
-    Called at the very end. What a child leaves behind becomes our child in turn, hence the rounds.
+    Called at the very end. What a child leaves behind becomes our child in turn, hence the rounds. Another user's
+    process, such as what root started in our container and left, gets the same time to end by itself.
     """
     killed: list[int] = []
     asked: set[int] = set()
+    foreign: set[int] = set()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline + seconds:
-        left = [pid for pid in children() if not _gone(pid)]
-        if not left and not _has_children():
+        late = time.monotonic() >= deadline
+        left = [pid for pid in children() if not _gone(pid) and pid not in foreign]
+        if not left and ((foreign and late) or not _has_children()):
             break
         for pid in left:
-            late = time.monotonic() >= deadline
             if late or pid not in asked:
-                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)  # our unreaped child: no other's pid
+                try:
+                    os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)  # our unreaped child: no other's pid
+                except PermissionError:
+                    foreign.add(pid)
+                    continue
             asked.add(pid)
             if late and pid not in killed:
                 killed.append(pid)

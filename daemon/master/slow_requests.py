@@ -21,6 +21,7 @@ class SlowRequests:
     def __init__(self, master: Master, chronicle: Chronicle) -> None:
         self._master = master
         self._chronicle = chronicle
+        self.count = 0
         self._told: set[tuple[int, int, int]] = set()  # slot, thread, start
 
     def __repr__(self) -> str:
@@ -39,6 +40,7 @@ class SlowRequests:
                 key = (worker.slot, request.thread, request.started_ns)
                 slow.add(key)
                 if key not in self._told:
+                    self.count += 1
                     self._chronicle.slow(worker.slot, request.method, request.path, seconds)
                     what = f"{request.method} {request.path} has been running for {seconds:.1f} s (slow_request)"
                     master.log.limited("slow-request", "warning", f"{worker.name}: {what}")

@@ -13,6 +13,7 @@ from enum import Enum
 from .actions import AnnounceStop, Exit, Log, ShrinkBacklogs
 from .crew import Crew, GenerationState, WorkerState
 from .events import Plan
+from .exits import ExitReason
 from .operations import Operation, OperationState
 
 EXIT_SECONDS = 5.0  # for what was killed to be reaped, and for launchers to exit after their last worker
@@ -70,14 +71,14 @@ class Stopping:
             self.crew.actions.append(ShrinkBacklogs())
         self.phase, self._until = Phase.KILLING, self.crew.clock() + EXIT_SECONDS
         for worker in self.crew.workers():
-            self.crew.kill(worker, reason)
+            self.crew.kill(worker, reason, ExitReason.STOP)
         self._retire_launchers()
 
     def step(self) -> None:
         """Go on as far as time and exits allow."""
         crew, now = self.crew, self.crew.clock()
         for worker in crew.workers(WorkerState.BOOTING):
-            crew.kill(worker, "stop")  # it has nothing to finish
+            crew.kill(worker, "stop", ExitReason.STOP)  # it has nothing to finish
         if self.phase is Phase.DELAY and now >= self._until:
             self._finish(now)
         if self.phase is Phase.FINISHING and now >= self._until:

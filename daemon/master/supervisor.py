@@ -16,6 +16,7 @@ from . import events as ev
 from .actions import Accepted, Action, Refused, SetLogLevel, Verdict
 from .changes import Changes
 from .crew import Crew, Worker
+from .exits import ExitReason
 from .lifetimes import Lifetimes
 from .operations import Kind, Ledger, Operation, OperationState
 from .rolling import Drain, Fork, Kill, next_step
@@ -190,7 +191,7 @@ class Supervisor:
             if isinstance(step, Fork):
                 crew.fork(current, step.slot)
             elif isinstance(step, Kill):
-                crew.kill(step.worker, step.worker.leaving or "scaled down")
+                crew.kill(step.worker, "scaled down", ExitReason.SCALE)
             elif isinstance(step, Drain):
                 self._drain(step)
             else:

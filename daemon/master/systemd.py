@@ -7,10 +7,11 @@ service manager that does not read holds nobody up.
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 
@@ -38,6 +39,10 @@ class Notifier:
         self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=reloading")
         self._status = "reloading"
 
+    def failed(self, why: str, error: int = 0) -> None:
+        """The daemon ends because of this: for `systemctl status`. `error` is an errno, if there is one."""
+        self.send(f"STATUS=failed: {' '.join(why.split())}", *([f"ERRNO={error}"] if error else []))
+
     def stopping(self, seconds: float) -> None:
         """Stopping; it may take so long."""
         self.send("STOPPING=1", "STATUS=stopping")
@@ -57,13 +62,22 @@ class Notifier:
         """To be called every `watchdog_seconds` / 2 at the latest."""
         self.send("WATCHDOG=1")
 
-    def send(self, *lines: str) -> None:
+    def store(self, name: str, fd: int) -> None:
+        """Have a descriptor kept, and passed again under its name to whoever is started next (FDSTORE=1)."""
+        self.send("FDSTORE=1", f"FDNAME={name}", fds=(fd,))
+
+    def forget(self, name: str) -> None:
+        """Have all descriptors of that name closed (FDSTOREREMOVE=1)."""
+        self.send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+    def send(self, *lines: str, fds: Sequence[int] = ()) -> None:
         if not self.address:
             return
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            self._socket.sendto("\n".join(lines).encode(), self.address)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            self._socket.sendmsg(["\n".join(lines).encode()], rights, 0, self.address)
         except OSError:
             pass  # nobody listens, or nobody reads: neither is a reason to stop serving
 

@@ -24,6 +24,7 @@ from .crew import (
     backoff,
 )
 from .events import Plan
+from .exits import ExitReason
 from .operations import Kind, Operation, OperationState
 
 BOOT_ATTEMPTS = 3  # of one slot, before the operation that wants it has failed
@@ -126,7 +127,7 @@ class Turnover:
         reason = _superseded_by(candidate)
         for worker in crew.workers():
             if worker.live and worker.generation != candidate.number:
-                worker.leaving = worker.leaving or reason
+                worker.leave(reason, ExitReason.RELOAD)
         for slot in crew.reserved():
             slot.release()  # the new code starts with a clean record
         if operation.kind is Kind.START:
@@ -190,7 +191,7 @@ class Turnover:
         reason = f"{candidate.name} had no worker ready in time (boot_timeout)"
         crew.kill_launcher(candidate, reason, stacks=not workers)
         for worker in workers:
-            crew.kill(worker, reason, stacks=True)
+            crew.kill(worker, reason, ExitReason.BOOT, stacks=True)
         self.give_up(f"{reason}; what it was doing is in the error log")
 
     # --- changes of mind ---
@@ -223,7 +224,7 @@ class Turnover:
         assert candidate is not None, self
         self.candidate = None
         for worker in crew.of(candidate.number):
-            crew.kill(worker, f"{candidate.name} is given up")
+            crew.kill(worker, f"{candidate.name} is given up", ExitReason.RELOAD)
         if candidate.state is GenerationState.PREPARING:
             crew.become(candidate, GenerationState.DEAD)
         elif candidate.state is GenerationState.BOOTING:
@@ -246,9 +247,9 @@ class Turnover:
         for worker in crew.workers():
             if worker.generation == failed.number:
                 if worker.live and (previous.preloaded or worker.state is not WorkerState.READY):
-                    worker.leaving = worker.leaving or f"{failed.name} failed"
+                    worker.leave(f"{failed.name} failed", ExitReason.RELOAD)
             elif worker.live and worker.leaving == superseded:
-                worker.leaving = ""
+                worker.stay()
         for slot in crew.reserved():
             slot.release()
         crew.retire(failed)

@@ -8,7 +8,7 @@ of the daemon's cgroup everybody gets another round.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from miniwsgi.metrics.scoreboard import HEARTBEAT, IDLE, MAX_THREADS, T_START, T_STATE, WAITING, Board, Running
 
@@ -25,21 +25,26 @@ class Watch:
     def __init__(self, board: Board) -> None:
         self.board = board
         self._last_ns = time.monotonic_ns()
+        self.wholly_wedged = False  # there were workers in the last round, and none of them has turned its loop
 
-    def round(
-        self, slots: Iterable[int], wedge_seconds: float, now_ns: int | None = None
-    ) -> Iterator[tuple[int, float]]:
+    def round(self, slots: Iterable[int], wedge_seconds: float, now_ns: int | None = None) -> list[tuple[int, float]]:
         """Each slot whose heartbeat is older than `wedge_seconds` (0: never), with its age in seconds."""
         now = time.monotonic_ns() if now_ns is None else now_ns
         paused = now - self._last_ns > PAUSE_SECONDS * NANOSECONDS
         self._last_ns = now
+        self.wholly_wedged = False
         if paused or not wedge_seconds:
-            return
+            return []
+        looked_at, wedged = 0, []
         for slot in slots:
             beat = self.board.slot(slot).cells[HEARTBEAT]
-            age = (now - beat) / NANOSECONDS
-            if beat and age > wedge_seconds:
-                yield slot, age
+            if beat:
+                looked_at += 1
+                age = (now - beat) / NANOSECONDS
+                if age > wedge_seconds:
+                    wedged.append((slot, age))
+        self.wholly_wedged = bool(wedged) and len(wedged) == looked_at
+        return wedged
 
 
 def load(board: Board, slot: int) -> int:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, NoReturn, Protocol
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Board, bucket
+from miniwsgi.metrics.scoreboard import Board, Closed, Slot, bucket
 
 from .. import __version__
 from ..access_log import AccessLog
@@ -25,10 +25,15 @@ from ..settings import Listener, Settings
 from ..wsgi.environ import connection_environ, server_software, worker_environ
 from ..wsgi.exchange import Application, Exchange
 from ..wsgi.proxy import Proxy
+from ..wsgi.request_ids import RequestIds
 
 _S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS
 _REQUESTS, _BYTES_OUT = scoreboard.REQUESTS, scoreboard.BYTES_OUT
 _FIRST_BOUND_NS = scoreboard.BOUNDS_NS[0]
+_RESPONSE_SIZES = tuple(scoreboard.RESPONSE_SIZES + bucket for bucket in scoreboard.SIZE_BUCKET)
+_REQUEST_SIZES = tuple(scoreboard.REQUEST_SIZES + bucket for bucket in scoreboard.SIZE_BUCKET)
+_REJECTED = {status: scoreboard.REJECTED_BY + at for at, status in enumerate(scoreboard.REJECTED_STATUSES)}
+_REJECTED_OTHERWISE = scoreboard.REJECTED_BY + len(scoreboard.REJECTED_STATUSES)
 _KEPT_SERIES = 1024
 
 CLIENT_CLOSED = 499  # nginx's code for a client that left before its response
@@ -37,9 +42,16 @@ FLUSH_SECONDS = 1.0  # for the logs of a process that ends
 
 
 class HasBody(Protocol):
-    """A connection, as far as accounting goes."""
+    """A connection, as far as accounting goes. `closed` is why it will have been closed, if it is now."""
 
     body: Spool | None
+    closed: Closed
+
+
+def refusal_closes(error: ProtocolError | OSError) -> Closed:
+    """Why a connection is closed after such an error."""
+    late = isinstance(error, ProtocolError) and error.status == 408
+    return Closed.TIMEOUT if late else Closed.REFUSED
 
 
 class Duty(Enum):
@@ -71,8 +83,10 @@ class Context:
         self.application = application
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
         self._lost_lines = 0
-        self._series: dict[tuple[str, str], int] = {}
-        self.server_fields = ServerFields(settings.server_header)
+        self._logged = dict.fromkeys(scoreboard.LOG_LEVELS, 0)
+        self._series: dict[tuple[str, str, str | None], int] = {}
+        self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
+        self.request_ids = RequestIds()
         self.limits = Limits(
             settings.request_line_bytes,
             settings.field_bytes,
@@ -95,6 +109,13 @@ class Context:
     def __repr__(self) -> str:
         return f"<Context slot={self.slot.index} {self.duty.value}>"
 
+    def count_in(self, slot: Slot) -> None:
+        """From now on count in another slot: the process has been forked, and has counters of its own."""
+        self.slot = slot
+        self._series = {}
+        self._logged = dict(self.log.counts)
+        self.request_ids.start_afresh()
+
     # --- connections ---
 
     def base_environ(self, listener: Listener, address: Any) -> dict[str, Any]:
@@ -116,38 +137,54 @@ class Context:
         cells = self.slot.cells
         status = exchange.status
         if exchange.aborted or exchange.failed:
-            status = self._record_failure(exchange)
-        at = self._series.get((exchange.method, status)) or self._series_of(exchange.method, status)
+            status = self._record_failure(exchange, connection.closed)
+        route = environ.get("miniwsgi.route")
+        if route is not None and not isinstance(route, str):
+            self.log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
+            route = None
+        at = self._series.get((exchange.method, status, route)) or self._series_of(exchange.method, status, route)
         cells[at + _S_SUM] += duration_ns
         cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
         cells[_REQUESTS] += 1
-        if exchange.sent:
-            cells[_BYTES_OUT] += exchange.sent
+        sent = exchange.sent
+        cells[_RESPONSE_SIZES[(sent - 1).bit_length()]] += 1
+        if sent:
+            cells[_BYTES_OUT] += sent
         if connection.body is not None:
-            cells[scoreboard.BYTES_IN] += connection.body.size
+            size = connection.body.size
+            cells[_REQUEST_SIZES[(size - 1).bit_length()]] += 1
+            cells[scoreboard.BYTES_IN] += size
         if self.access is not None:
             self.access.log(environ, status, exchange.headers, exchange.sent, duration_ns)
 
-    def _record_failure(self, exchange: Exchange) -> str:
+    def _record_failure(self, exchange: Exchange, closed: Closed) -> str:
         """Count what went wrong; the status under which the request is recorded."""
         cells = self.slot.cells
         if exchange.failed:
             cells[scoreboard.ERRORS] += 1
         if exchange.aborted and not exchange.status.startswith("504"):
-            cells[scoreboard.ABORTED] += 1
+            self.count_aborted(closed)
             return f"{CLIENT_CLOSED} Client Closed Request"
         return exchange.status
 
-    def _series_of(self, method: str, status: str) -> int:
-        """Remembers where a series lies; the reasons of a status are the application's, so not all are kept."""
-        at = self.slot.series(method, int(status[:3]) if status else 0)
+    def count_aborted(self, closed: Closed) -> None:
+        """A response is not complete, and `closed` is why its connection goes."""
+        cells = self.slot.cells
+        cells[scoreboard.ABORTED] += 1
+        cells[scoreboard.SEND_TIMEOUTS if closed is Closed.TIMEOUT else scoreboard.CLIENTS_LEFT] += 1
+
+    def _series_of(self, method: str, status: str, route: str | None) -> int:
+        """Remembers where a series lies; reasons and routes are the application's, so not all are kept."""
+        number = self.slot.route(route) if route else scoreboard.NO_ROUTE
+        at = self.slot.series(method, int(status[:3]) if status else 0, number)
         if len(self._series) < _KEPT_SERIES:
-            self._series[method, status] = at
+            self._series[method, status, route] = at
         return at
 
     def refuse(self, connection: Connection, base: dict[str, Any], status: int, detail: str) -> bytes:
         """The server's own answer to a request that does not reach the application, counted and logged."""
         self.slot.cells[scoreboard.REJECTED] += 1
+        self.slot.cells[_REJECTED.get(status, _REJECTED_OTHERWISE)] += 1
         peer = base["REMOTE_ADDR"] or "a Unix-socket client"
         self.log.limited(
             f"refused-{status}",
@@ -174,9 +211,14 @@ class Context:
         if lost != self._lost_lines:
             self.slot.cells[scoreboard.LOG_LOST] += lost - self._lost_lines
             self._lost_lines = lost
+        for at, level in enumerate(scoreboard.LOG_LEVELS, scoreboard.LOGGED):
+            count = self.log.counts[level]
+            self.slot.cells[at] += count - self._logged[level]
+            self._logged[level] = count
 
     def leave_at_once(self, status: int) -> NoReturn:
         """End this process from any thread; what the logs hold is written, the application is not asked."""
+        self.tidy()
         self.log.flush(FLUSH_SECONDS)
         if self.access is not None:
             self.access.writer.flush(FLUSH_SECONDS)
@@ -192,10 +234,12 @@ class Context:
             trace = trace.tb_next  # the application's own frames are what helps
         text = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()
         when = "before" if not exchange.aborted and exchange.sent == 0 else "during"
-        self.log.error(f"the application raised {type(error).__name__} {when} its response\n{text}")
+        what = f"the application raised {type(error).__name__} {when} its response\n{text}"
+        self.log.error(what, request_id=exchange.request_id)
 
     def mistake(self, exchange: Exchange, what: str) -> None:
-        self.log.limited(f"mistake-{what[:24]}", "warning", f"the application's response: {what}")
+        line = f"the application's response: {what}"
+        self.log.limited(f"mistake-{what[:24]}", "warning", line, request_id=exchange.request_id)
 
 
 def _asks_head(connection: Connection) -> bool:

@@ -26,6 +26,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 from .. import __version__
 from ..channel import Channel, Message
 from ..settings import Settings
+from . import prometheus_slots
 from .application import Application, BootError, leftovers, load, open_descriptors
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
@@ -75,6 +76,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         return EXIT_GENERATION_OVER
     settings = Settings.from_message(message)
     relays = relay_streams(channel)
+    prometheus_slots.install(settings.app_metrics_directory)
     try:
         application = _import(channel, settings, note)
     except BootError as error:
@@ -236,6 +238,7 @@ class Launcher:
             for relay in self._relays:
                 relay.follow()
             random.seed()  # workers of one import would share its sequence; ssl sees to itself (OpenSSL 1.1.1)
+            prometheus_slots.become_worker(slot)
             run_worker(self.settings, slot, control, self.application, stack_fd)
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
@@ -259,6 +262,7 @@ class Launcher:
                 return
             slot = self.workers.pop(pid, None)
             if slot is not None:
+                prometheus_slots.bury_worker(slot)
                 _try_to_send(self.channel, "exited", slot=slot, pid=pid, status=status)
 
     def _outlive_master(self) -> None:

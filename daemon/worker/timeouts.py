@@ -11,6 +11,7 @@ import socket
 from typing import Any, Protocol
 
 from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Closed
 
 from ..http.body import Spool
 from ..wsgi.exchange import Exchange
@@ -24,6 +25,7 @@ class Timed(Protocol):
     sock: socket.socket
     started_ns: int
     body: Spool | None
+    closed: Closed
 
 
 def expire(
@@ -55,6 +57,7 @@ def expire(
         + ("; this worker accepts no more and is replaced" if orders.has_master else ""),
         seconds=round(took / 1e9, 1),
         thread=thread,
+        request_id=exchange.request_id,
     )
     if not orders.has_master:
         return

@@ -70,18 +70,19 @@ class Exchange:
 
     __slots__ = (
         "_body", "_encoded", "_iterator", "_left", "_reporter", "_result", "_server", "_transport",
-        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "sent", "status",
+        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent", "status",
     )  # fmt: skip
 
     def __init__(
         self, transport: Transport, method: str, http11: bool, persistent: bool, server: ServerFields,
-        reporter: Reporter,
+        reporter: Reporter, request_id: str = "",
     ) -> None:  # fmt: skip
         self._transport = transport
         self._server = server
         self._reporter = reporter
         self._encoded: Encoded | None = None
         self.method = method
+        self.request_id = request_id
         self.http11 = http11
         self.persistent = persistent  # in the end: whether the connection goes on
         self.phase = _OPEN
@@ -202,7 +203,7 @@ class Exchange:
             return None
         self.aborted = True
         self.persistent = False
-        return refusal(504, self._server) if phase is _OPEN else b""
+        return self._identified(refusal(504, self._server)) if phase is _OPEN else b""
 
     # --- inside ---
 
@@ -217,7 +218,16 @@ class Exchange:
         if self.phase is not _OPEN:
             raise Disconnected
         self.phase = _STARTED
-        return head
+        return head if self._server.request_id_header is None else self._identified(head)
+
+    def _identified(self, head: bytes) -> bytes:
+        """The head with the request's id in it, if that is wanted and the application has not put one there."""
+        name = self._server.request_id_header
+        if name is None or any(key.lower() == name.lower() for key, _value in self.headers):
+            return head
+        field = f"{name}: {self.request_id}\r\n".encode("latin-1")
+        end = head.index(b"\r\n") + 2  # of the status line
+        return head[:end] + field + head[end:]
 
     def _send_whole(self, data: bytes) -> None:
         """A body that is complete: head and body in one go."""
@@ -338,7 +348,7 @@ class Exchange:
                 head_only = self.method == "HEAD"
                 answer = refusal(500, self._server, persistent=self.persistent, head_only=head_only)
                 self.sent = len(answer) - answer.index(b"\r\n\r\n") - 4
-                self._transport.send(answer)
+                self._transport.send(self._identified(answer))
             else:  # too late for another answer: the missing end tells the client
                 self.aborted = True
                 self.persistent = False

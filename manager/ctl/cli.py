@@ -79,6 +79,7 @@ for _command in (
     change.reload,
     change.restart,
     show.stack,
+    show.metrics,
     change.drain,
     change.undrain,
     change.stop,

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
@@ -222,17 +222,28 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
                 formatter.write_dl(records, col_max=26)
 
 
+def _ask(ctx: click.Context, ask: Callable[[Client], Iterable[str]]) -> list[str]:
+    """What a daemon that runs proposes to the shell; nothing if it does not answer at once."""
+    root = ctx.find_root().params
+    given = {name: ctx.params.get(name) or root.get(name) for name in COMMON}
+    try:
+        with Client(session_from(given).path, answer_seconds=0.5) as client:
+            return list(ask(client))
+    except (TransportError, Refused, click.UsageError):
+        return []
+
+
+def complete_metric(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of metrics, from what runs."""
+    found = _ask(ctx, lambda client: [family.name for family in client.metrics().value.families])
+    return [name for name in found if name.startswith(incomplete)]
+
+
 def slot_argument(required: bool = True) -> Callable[[F], F]:
     """SLOT, completed from what runs."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        root = ctx.find_root().params
-        given = {name: ctx.params.get(name) or root.get(name) for name in COMMON}
-        try:
-            with Client(session_from(given).path, answer_seconds=0.5) as client:
-                slots = [str(worker.slot) for worker in client.workers().value.workers]
-        except (TransportError, Refused, click.UsageError):
-            return []
+        slots = _ask(ctx, lambda client: [str(worker.slot) for worker in client.workers().value.workers])
         return [slot for slot in slots if slot.startswith(incomplete)]
 
     metavar = "SLOT" if required else "[SLOT]"
@@ -242,4 +253,4 @@ def slot_argument(required: bool = True) -> Callable[[F], F]:
     return decorator
 
 
-__all__ = ["EXIT_STATUSES", "ControlCommand", "NumbersCommand", "Output", "Session", "slot_argument"]
+__all__ = ["EXIT_STATUSES", "ControlCommand", "NumbersCommand", "Output", "Session", "complete_metric", "slot_argument"]

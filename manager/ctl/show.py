@@ -1,4 +1,4 @@
-"""The commands that only look: status, workers, stack, config, events, top, ping, list, completion."""
+"""The commands that only look: status, workers, stack, metrics, config, events, top, ping, list, completion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from ..client import Refused, TransportError, messages
 from . import text
 from .exits import EXIT_STATUSES, Complaint, Exit
-from .options import ControlCommand, Session, slot_argument
+from .options import ControlCommand, Session, complete_metric, slot_argument
 
 LIST_ANSWER_SECONDS = 2.0
 FOLLOWED_LINES = 10  # that `events -f` shows of the past, as tail(1) does
@@ -104,6 +104,44 @@ def stack(session: Session, slot: int) -> None:
         click.echo(text.clean(found.text, lines=True))
     if not found.answered:
         raise Complaint(Exit.FAILED, f"worker {slot} (pid {found.pid}) gave no stacks")
+
+
+@click.command(
+    cls=ControlCommand,
+    epilog=f"""\
+Examples:
+  miniwsgictl metrics
+      every family, a line each
+  miniwsgictl metrics http_server_request_duration_seconds
+      all series of one, with their percentiles
+  miniwsgictl metrics miniwsgi_worker_
+      those whose names begin so
+  miniwsgictl metrics -o json | jq '.families[].name'
+
+{EXIT_STATUSES}""",
+)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_metric)
+@click.pass_obj
+def metrics(session: Session, name: str | None) -> None:
+    """Show what is measured.
+
+    The families that /metrics has, without those of the application; or NAME with every series, or all whose names
+    begin so. Counters and histograms count from the start of the daemon. With -o wide, values are exact.
+    """
+    from . import metrics_view
+
+    try:
+        with session.client() as client:
+            reply = client.metrics(name or "")
+    except Refused as error:
+        if error.problem.status != 404:
+            raise
+        raise Complaint(Exit.USAGE, error.problem.detail) from None
+    if session.json:
+        session.echo_json(reply.raw)
+        return
+    shown = metrics_view.details if name else metrics_view.summary
+    click.echo("\n".join(shown(reply.value.families, session)))
 
 
 @click.command(

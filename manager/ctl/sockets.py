@@ -1,6 +1,7 @@
 """Where daemons listen for `miniwsgictl`: control.sock in a runtime directory, one directory deeper for an instance.
 
 /run/miniwsgi/control.sock   /run/miniwsgi/shop/control.sock   $XDG_RUNTIME_DIR/miniwsgi/…
+Under systemd miniwsgi.service is the instance "miniwsgi", and a socket of systemd's is /run/miniwsgi/shop.control.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import re
 from collections.abc import Mapping
 
 NAME = "control.sock"
+SYSTEMD_SUFFIX = ".control"  # of a socket unit's, which lies beside the runtime directory
 SYSTEM_DIRECTORY = "/run/miniwsgi"
+MAIN_INSTANCE = "miniwsgi"  # that of miniwsgi.service: meant where no name is given
 INSTANCE = re.compile(r"[A-Za-z0-9:_.\\@-]+")  # systemd.unit(5): what a unit's name may consist of
 
 
@@ -27,8 +30,9 @@ def directories(environ: Mapping[str, str], uid: int) -> list[str]:
 
 def find(environ: Mapping[str, str], uid: int, instance: str | None = None) -> str:
     """The socket of an instance, or of the one daemon that has no name: the first that is there."""
-    below = f"{instance}/{NAME}" if instance else NAME
-    candidates = [f"{directory}/{below}" for directory in directories(environ, uid)]
+    names = [f"/{instance}"] if instance else ["", f"/{MAIN_INSTANCE}"]
+    places = [f"{directory}{name}" for directory in directories(environ, uid) for name in names]
+    candidates = [path for place in places for path in (f"{place}/{NAME}", f"{place}{SYSTEMD_SUFFIX}")]
     return next((path for path in candidates if os.path.exists(path)), candidates[0])
 
 
@@ -40,4 +44,6 @@ def all_sockets(environ: Mapping[str, str], uid: int) -> list[tuple[str, str]]:
             if os.path.exists(path):
                 name = os.path.basename(os.path.dirname(path)) if os.path.dirname(path) != directory else ""
                 found.setdefault(path, name)
+        for path in sorted(glob.glob(f"{glob.escape(directory)}/*{SYSTEMD_SUFFIX}")):
+            found.setdefault(path, os.path.basename(path).removesuffix(SYSTEMD_SUFFIX))
     return [(name, path) for path, name in found.items()]

@@ -19,8 +19,8 @@ from .judge import judge
 
 BYTEWISE_MAX = 1500  # bytes sent one by one; what follows goes in blocks
 BLOCK_BYTES = 8192
-EVENTS_SECONDS = 5.0  # for the application to notice that its client has gone
-SCRIPT_SECONDS = 12.0
+EVENTS_SECONDS = 30.0  # for the application to notice that its client has gone
+SCRIPT_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True)

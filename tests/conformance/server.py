@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.ports import free_port
+
 from .case import Case, get
 from .exchange import Exchange, Send, run
 from .runner import Effort, Target
 
-READY_SECONDS = 30.0
-STOP_SECONDS = 15.0
+READY_SECONDS = 60.0
+STOP_SECONDS = 60.0
 
 # What each profile sets beyond the defaults; the tables of limits, timeouts, trusted and prefix say what they need.
 PROFILES = {
@@ -148,7 +149,7 @@ bind = ""
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            asking = Exchange([Send(get(b"/", b"Connection: close"))], seconds=5)
+            asking = Exchange([Send(get(b"/", b"Connection: close"))], seconds=READY_SECONDS)
             run([asking], self.target.address)
             if asking.outcome and asking.outcome.responses:
                 return
@@ -168,10 +169,3 @@ bind = ""
         except ProcessLookupError:
             pass
         return self.process.wait()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -41,6 +41,9 @@ def test_slow_clients(pool: Pool, servers: Servers) -> None:
     for cases, concurrency in pool.slow_batches(CASES):
         verdicts += check(dataclasses.replace(target, concurrency=concurrency), cases)
     assert len(verdicts) == sum(case.seconds is not None for case in CASES)
+    for _ in range(2):  # on a busy machine this process may have been the one that was slow
+        suspects = [verdict.case for verdict in verdicts if not verdict.passed]
+        verdicts = check(dataclasses.replace(target, concurrency=1), suspects)
     assert not complaint(verdicts)
 
 

@@ -28,14 +28,22 @@ KEPT_ALIVE = "kept alive, sends meanwhile"
 
 def test_waiting_behind_a_slow_request(pool: Pool, servers: Servers) -> None:
     address = servers("small").target.address
+    for _ in range(3):  # on a busy machine this process may be the one that is slow
+        wrong = faults(pool, address)
+        if not wrong:
+            break
+    assert not wrong
+
+
+def faults(pool: Pool, address: Address) -> dict[str, str]:
+    """What the clients got that they should not have got."""
     got = ask(address, set(CLIENTS) - {KEPT_ALIVE}) if pool.selfish else {}
     got |= ask(address, {KEPT_ALIVE} if pool.selfish else set(CLIENTS))
-    wrong = {
+    return {
         does: f"expected {statuses} and FIN, got {got[does]}"
         for does, (_, statuses) in CLIENTS.items()
         if got[does] != (statuses, End.FIN)
     }
-    assert not wrong
 
 
 def ask(address: Address, chosen: set[str]) -> dict[str, tuple[list[int], End]]:

@@ -11,7 +11,7 @@ from tests.conformance.conftest import Servers
 from tests.conformance.exchange import Exchange, Send, run
 
 MARK = b"fingerprint-3bd1"
-LOG_SECONDS = 5.0
+LOG_SECONDS = 30.0
 
 REFUSED = [
     ("in the target", get(b"/" + MARK + b"#")),

@@ -24,12 +24,28 @@ import os, time
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/sleep":
         time.sleep(float(environ["QUERY_STRING"]))
+    elif environ["PATH_INFO"] == "/hold":
+        open("begun", "a").close()
+        while os.path.exists("held"):
+            time.sleep(0.01)
     elif environ["PATH_INFO"] == "/exit":
         os._exit(int(environ["QUERY_STRING"]))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{VERSION} {os.getpid()}".encode()]
 
 VERSION = "v1"
+"""
+
+# Before an application: while the imports are held, each waits until the test admits one.
+HELD_IMPORT = """
+import os, time
+
+while os.path.exists("held-imports"):
+    try:
+        os.unlink("admitted")
+        break
+    except FileNotFoundError:
+        time.sleep(0.01)
 """
 
 
@@ -66,6 +82,27 @@ class Service:
         path.write_text(f'[app]\nmodule = "app"\ndirectory = "{self.directory}"\n{textwrap.dedent(text)}', "utf-8")
         return str(path)
 
+    def hold(self) -> None:
+        """From now on a request for /hold lasts until `release`."""
+        (self.directory / "held").touch()
+
+    def hold_imports(self) -> None:
+        """From now on an application that begins with HELD_IMPORT is not imported before `admit` or `release`."""
+        (self.directory / "held-imports").touch()
+
+    def admit(self) -> None:
+        """Let one import go on."""
+        (self.directory / "admitted").touch()
+
+    def release(self) -> None:
+        """Let everything go on that was held."""
+        for name in ("held", "held-imports"):
+            (self.directory / name).unlink(missing_ok=True)
+
+    def has_begun(self) -> bool:
+        """Whether a request for /hold has come to the application."""
+        return (self.directory / "begun").exists()
+
     def start(self, *arguments: str, bind: bool = True, environ: dict[str, str] | None = None) -> Daemon:
         """A daemon that is ready; `app` if no arguments say what to serve. Without `bind` its file says where."""
         directory = self.directory / f"daemon{len(self.daemons)}"
@@ -94,18 +131,19 @@ class Service:
 
     def close(self) -> None:
         """Stop what still runs. Raises AssertionError if any of it leaves a process behind."""
+        self.release()
         for daemon in self.daemons:
             daemon.processes()
             try:
                 if daemon.process.poll() is None:
                     daemon.signal(signal.SIGTERM)
                     daemon.process.wait(PATIENCE_SECONDS)
-                daemon.wait(lambda daemon=daemon: not daemon.survivors(), "nothing is left", 5)  # type: ignore[misc]
+                daemon.wait(lambda daemon=daemon: not daemon.survivors(), "nothing is left")  # type: ignore[misc]
             finally:
                 daemon.kill()
 
 
-def get(daemon: Daemon, path: str = "/", seconds: float = 10.0) -> str:
+def get(daemon: Daemon, path: str = "/", seconds: float = PATIENCE_SECONDS) -> str:
     """The body of an answer to a GET on a new connection. Raises OSError, http.client.HTTPException."""
     connection = http.client.HTTPConnection(*daemon.address, timeout=seconds)
     try:

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .daemon import Daemon
-
-PATIENCE_SECONDS = 60.0
+from .daemon import PATIENCE_SECONDS, Daemon
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -99,7 +97,7 @@ def control_of(daemon: Daemon) -> Path:
 @contextlib.contextmanager
 def following(path: Path, query: str = "") -> Iterator[Iterator[Any]]:
     """The events as they come."""
-    connection = UnixConnection(path, 30.0)
+    connection = UnixConnection(path)
     connection.request("GET", f"/v1/events?follow=1{query}")
     response = connection.getresponse()
     assert response.status == 200

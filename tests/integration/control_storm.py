@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 
 from .control import Control
-from .daemon import Daemon
+from .daemon import PATIENCE_SECONDS, Daemon
 from .load import Load, Report
 
 APP = """\
@@ -133,7 +133,7 @@ async def _client(
                 if writer is not None:
                     writer.close()
                 reader, writer = await asyncio.open_unix_connection(path)
-            status = await asyncio.wait_for(_call(reader, writer, method, target, body), 30)
+            status = await asyncio.wait_for(_call(reader, writer, method, target, body), PATIENCE_SECONDS)
         except Exception as error:
             failures[f"{name}: {error!r}"] += 1
             writer = None
@@ -184,6 +184,11 @@ class Turmoil:
         for thread in self._threads:
             thread.join(90)
 
+    def has_changed_much(self) -> bool:
+        """Whether enough has happened, or something went wrong."""
+        changes = self.changes
+        return bool(self.failures) or (changes["scale succeeded"] >= 2 and changes["reload succeeded"] >= 1)
+
     def _scale(self) -> None:
         workers = 8
         while not self._end.wait(0.1):
@@ -204,6 +209,9 @@ class Turmoil:
                 self.failures.append(repr(answer))
         except Exception as error:
             self.failures.append(f"{what}: {error!r}")
+
+
+SPARE_FDS = 2  # that may come and go
 
 
 class Watch:
@@ -228,6 +236,9 @@ class Watch:
         self._end.set()
         self._thread.join()
         self._settle()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._process.num_fds() > self.first_fds + SPARE_FDS and time.monotonic() < deadline:
+            time.sleep(0.05)  # the server has not seen yet that all its clients have left
         self.last_fds, self.last_rss = self._process.num_fds(), self._rss()
 
     def _settle(self) -> None:
@@ -286,20 +297,20 @@ def followers(path: Path, reading: int, silent: int) -> Iterator[list[Any]]:
         yield read
     finally:
         end.set()
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
         for sock in sockets:
             sock.close()
 
 
 def _connected(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE_SECONDS)
     sock.connect(str(path))
     return sock
 
 
 def garbage(path: Path, rounds: int) -> int:
-    """Send what is no request, in many ways; how many were neither answered nor closed within their time."""
+    """Send what is no request, in many ways; how many were neither answered nor closed in time."""
     chance = random.Random(1)
     ways = [
         lambda: bytes(chance.randrange(256) for _ in range(200)) + b"\r\n\r\n",
@@ -312,7 +323,6 @@ def garbage(path: Path, rounds: int) -> int:
     held = 0
     for number in range(rounds):
         with _connected(path) as sock:
-            sock.settimeout(5)
             try:
                 sock.sendall(ways[number % len(ways)]())
                 sock.recv(65536)
@@ -362,7 +372,7 @@ def main() -> None:
             print("1,000 idle connections:", storm(path, 2_000, 20))
             for sock in idle:
                 sock.close()
-            print(f"garbage: {garbage(path, 600)} of 600 connections neither answered nor closed in 5 s")
+            print(f"garbage: {garbage(path, 600)} of 600 connections neither answered nor closed in time")
             print("after:  ", storm(path, 2_000, 20))
         print("        ", watch)
 

@@ -30,7 +30,7 @@ NOBODY = 65534
 AS_NOBODY = f"""
 import contextlib, io, os, sys
 import msgspec.json
-from miniwsgi.manager.ctl import cli, config_view, events_view, status_view, stopping, workers_view
+from miniwsgi.manager.ctl import cli, config_view, events_view, metrics_view, status_view, stopping, workers_view
 with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
     cli.commands.main([*sys.argv[1:], "--socket", "/nowhere"], prog_name="miniwsgictl")
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
@@ -158,6 +158,31 @@ class Terminal:
                 raise AssertionError(f"ended with {self.process.returncode} before {what}: {self.text!r}")
             assert time.monotonic() < deadline, f"no {what}: {self.text!r}"
 
+    def type_until(self, keys: str, what: str, since: int = 0) -> int:
+        """Type keys until a text was written after position `since`: they may come while something else is shown."""
+
+        def typed() -> bool:
+            found = what in self.text[since:]
+            if not found:
+                self.type(keys)
+                self.read(0.2)
+            return found
+
+        self.wait(typed, repr(what))
+        return self.text.index(what, since) + len(what)
+
+    def quit(self) -> int:
+        """Type q, on whichever page it is, until it has ended; its exit status."""
+
+        def left() -> bool:
+            if self.process.poll() is None:
+                self.type("q")
+                self.read(0.2)
+            return self.process.poll() is not None
+
+        self.wait(left, "its end")
+        return self.end()
+
     def end(self) -> int:
         """Read until it has ended; its exit status."""
         self.wait(lambda: self.process.poll() is not None, "its end")
@@ -167,6 +192,8 @@ class Terminal:
 
     def is_clean(self) -> bool:
         """Whether the terminal is as it was: its modes, its cursor, its own screen."""
+        while self.read(0):  # what was written before it ended or was suspended
+            pass
         screen = self.text.rfind("\x1b[?1049h") <= self.text.rfind("\x1b[?1049l")
         cursor = self.text.rfind("\x1b[?25l") <= self.text.rfind("\x1b[?25h")
         return screen and cursor and termios.tcgetattr(self._slave) == self.before

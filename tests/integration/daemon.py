@@ -19,7 +19,9 @@ from types import TracebackType
 
 import psutil
 
-PATIENCE_SECONDS = 30.0
+from tests.ports import free_port
+
+PATIENCE_SECONDS = 60.0  # only what hangs takes so long, also on a slow machine that is busy
 ALONE = {"MINIWSGI_CONTROL_SOCKET": "off", "MINIWSGI_METRICS_BIND": "off"}  # several run at once
 
 
@@ -38,6 +40,7 @@ class Daemon:
         self._argv += ["--bind", f"127.0.0.1:{self.port}", *arguments]
         self._directory = directory
         self._known: dict[int, psutil.Process] = {}
+        self.notices: list[str] = []  # what sd_notify has said, as far as it was read
         self.process: subprocess.Popen[bytes]
         self.notify: socket.socket
 
@@ -84,6 +87,7 @@ class Daemon:
                 if self.process.poll() is not None:
                     break
                 continue
+            self.notices.append(notice)
             if wanted in notice.splitlines():
                 return notice
         raise AssertionError(f"no {wanted}; exit status {self.process.poll()}; its log:\n{self.log()}")
@@ -141,6 +145,16 @@ class Daemon:
                 found.append(process)
         return found
 
+    def accepted(self) -> int:
+        """How many TCP connections its launchers and workers hold."""
+        count = 0
+        for process in self.processes()[1:]:
+            try:
+                count += sum(found.status == "ESTABLISHED" for found in process.net_connections("tcp"))
+            except psutil.Error:
+                pass  # it has just left
+        return count
+
     def survivors(self) -> list[psutil.Process]:
         """Which of the processes that it ever had are still alive."""
         self.processes()
@@ -178,7 +192,7 @@ class Daemon:
             except psutil.NoSuchProcess:
                 pass
         self.process.wait(PATIENCE_SECONDS)
-        psutil.wait_procs(list(self._known.values()), timeout=5)
+        psutil.wait_procs(list(self._known.values()), timeout=PATIENCE_SECONDS)
         self.notify.close()
 
 
@@ -188,10 +202,3 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import Service, get
+from .conftest import HELD_IMPORT, HELLO, Service, get
 from .control import Control, following
-from .daemon import Daemon
+from .daemon import PATIENCE_SECONDS, Daemon
 
 Start = Callable[..., tuple[Daemon, Control]]
 
@@ -61,24 +61,25 @@ def test_status_says_what_is(start: Start) -> None:
     }  # fmt: skip
     assert status["requests"]["total"] == 5
     assert status["duration"]["count"] == 5
-    assert 0 < status["duration"]["p50"] <= status["duration"]["p99"] < 1
+    assert 0 < status["duration"]["p50"] <= status["duration"]["p99"] < 60
     (listener,) = status["listeners"]
     assert (listener["address"], listener["unix"], listener["queued"]) == (f"127.0.0.1:{daemon.port}", False, 0)
     assert listener["queue_limit"] >= 128
     assert status["role"] == "admin"
 
 
-def test_workers_say_what_they_do(start: Start) -> None:
+def test_workers_say_what_they_do(start: Start, service: Service) -> None:
     daemon, control = start("--workers", "2")
-    asking = threading.Thread(target=get, args=(daemon, "/sleep?5"))
+    service.hold()
+    asking = threading.Thread(target=get, args=(daemon, "/hold?query"))
     asking.start()
     daemon.wait(lambda: control.status()["requests"]["in_flight"] == 1, "a request runs")
     status, workers = control.status(), control.workers()
     assert (status["workers"]["busy"], status["workers"]["ready"]) == (1, 2)
     (busy,) = [worker for worker in workers if worker["in_flight"]]
     (request,) = busy["in_flight"]
-    assert (request["method"], request["path"]) == ("GET", "/sleep")  # its query may be a secret
-    assert 0 <= request["age_seconds"] < 5
+    assert (request["method"], request["path"]) == ("GET", "/hold")  # its query may be a secret
+    assert request["age_seconds"] >= 0
     assert sorted(worker["pid"] for worker in workers) == sorted(daemon.workers())
     for worker in workers:
         assert worker["state"] == "ready"
@@ -88,7 +89,8 @@ def test_workers_say_what_they_do(start: Start) -> None:
     stack = control.get(f"/workers/{busy['slot']}/stack")
     assert stack["answered"]
     assert "app.py" in stack["text"]
-    assert stack["in_flight"][0]["path"] == "/sleep"
+    assert stack["in_flight"][0]["path"] == "/hold"
+    service.release()
     asking.join()
 
 
@@ -121,9 +123,7 @@ def test_a_request_of_the_worker_is_not_one_of_its_predecessor(start: Start) -> 
 
 def test_scale_is_in_force_when_it_is_answered(start: Start) -> None:
     daemon, control = start("--workers", "2")
-    started = time.monotonic()
     done = control.change("/scale", {"workers": 8})
-    assert time.monotonic() - started < 5
     assert (done["detail"], done["done"], done["total"]) == ("to 8 workers", 8, 8)
     status = control.status()
     assert (status["workers"]["ready"], status["workers"]["override"], status["workers"]["configured"]) == (8, 8, 2)
@@ -178,14 +178,14 @@ def application(environ, start_response):
     return [b"v2"]
 """
 
-SLOW_IMPORT = "import time; time.sleep(0.7)\n" + HELLO_2.strip() + "\n"
-
 
 def test_reloads_that_come_together_are_one_more(start: Start, service: Service) -> None:
     _daemon, control = start("--workers", "1")
-    service.write(SLOW_IMPORT)
+    service.write(HELD_IMPORT + HELLO)
+    service.hold_imports()
     first = control.post("/reload")
     others = [control.post("/reload") for _ in range(5)]
+    service.release()
     assert {answer["id"] for answer in others} == {first["id"] + 1}
     assert [answer["joined"] for answer in others] == [False, True, True, True, True]
     assert control.get(f"/operations/{first['id'] + 1}?wait=60")["state"] == "succeeded"
@@ -193,9 +193,11 @@ def test_reloads_that_come_together_are_one_more(start: Start, service: Service)
 
 
 def test_the_last_scale_wins(start: Start, service: Service) -> None:
-    service.write(SLOW_IMPORT)
+    service.write(HELD_IMPORT + HELLO)
     _daemon, control = start("--workers", "1", "--preload", "false")
+    service.hold_imports()
     numbers = [control.post("/scale", {"workers": number})["id"] for number in (2, 3, 4)]
+    service.release()
     assert control.get(f"/operations/{numbers[2]}?wait=60")["state"] == "succeeded"
     assert [control.get(f"/operations/{number}")["state"] for number in numbers[:2]] == ["superseded"] * 2
     assert control.status()["workers"]["ready"] == 4
@@ -203,9 +205,11 @@ def test_the_last_scale_wins(start: Start, service: Service) -> None:
 
 def test_a_restart_during_a_reload_is_a_conflict_that_names_it(start: Start, service: Service) -> None:
     _daemon, control = start("--workers", "1")
-    service.write(SLOW_IMPORT)
+    service.write(HELD_IMPORT + HELLO)
+    service.hold_imports()
     reload = control.post("/reload")
     answer = control.post("/restart")
+    service.release()
     assert (answer.status, answer["operation"]) == (409, reload["id"])
     assert control.get(f"/operations/{reload['id']}?wait=60")["state"] == "succeeded"
 
@@ -238,13 +242,14 @@ def test_stop_answers_before_it_is_over(start: Start) -> None:
     daemon, control = start("--workers", "2")
     answer = control.post("/stop?wait=30")
     assert (answer.status, answer["state"]) == (200, "succeeded")
-    assert daemon.process.wait(10) == 0
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
     assert not control.path.exists()
 
 
-def test_a_second_graceful_stop_does_not_cut_off_what_runs_and_now_does(start: Start) -> None:
+def test_a_second_graceful_stop_does_not_cut_off_what_runs_and_now_does(start: Start, service: Service) -> None:
     daemon, control = start("--workers", "1")
-    threading.Thread(target=_get_quietly, args=(daemon, "/sleep?20"), daemon=True).start()
+    service.hold()
+    threading.Thread(target=_get_quietly, args=(daemon, "/hold"), daemon=True).start()
     daemon.wait(lambda: control.status()["requests"]["in_flight"] == 1, "a request runs")
     first = control.post("/stop")
     again = control.post("/stop")
@@ -254,12 +259,12 @@ def test_a_second_graceful_stop_does_not_cut_off_what_runs_and_now_does(start: S
     status = control.status()
     assert (status["state"], status["requests"]["in_flight"]) == ("stopping", 1)
     assert control.post("/stop", {"mode": "now"}).status in {200, 202}
-    assert daemon.process.wait(10) == 0
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
 def _get_quietly(daemon: Daemon, path: str) -> None:
     try:
-        get(daemon, path, 30)
+        get(daemon, path)
     except Exception:
         pass
 
@@ -267,20 +272,19 @@ def _get_quietly(daemon: Daemon, path: str) -> None:
 def test_the_log_level_changes_in_master_and_workers_and_outlives_a_reload(start: Start) -> None:
     daemon, control = start("--workers", "1", "--log-level", "error")
     _send_garbage(daemon)
+    assert REFUSED not in daemon.log()
     answer = control.call("PUT", "/log-level", {"level": "debug"})
     assert (answer.status, answer["level"], answer["configured"]) == (200, "debug", "error")
     assert answer["overridden"]
     assert control.get(f"/operations/{answer['operation']}")["kind"] == "log-level"
-    _send_garbage(daemon)
-    daemon.wait_for_log(REFUSED, 1)  # the first was not logged
-    control.change("/restart")  # a worker of a launcher that was told another level
-    daemon.wait(lambda: len(control.workers()) == 1, "the old one has left")
-    _send_garbage(daemon)
-    daemon.wait_for_log(REFUSED, 2)
-    control.change("/reload")
-    daemon.wait(lambda: len(control.workers()) == 1, "the old one has left")
-    _send_garbage(daemon)
-    daemon.wait_for_log(REFUSED, 3)
+    # Orders and requests reach a worker by different ways: ask until it has read the order.
+    daemon.wait(lambda: _send_garbage(daemon) or REFUSED in daemon.log(), "it is logged")
+    for change in ("/restart", "/reload"):  # workers of a launcher that was told another level, and of another one
+        control.change(change)
+        daemon.wait(lambda: len(control.workers()) == 1, "the old one has left")
+        before = daemon.log().count(REFUSED)
+        _send_garbage(daemon)
+        daemon.wait_for_log(REFUSED, before + 1)
     assert control.status()["log_level"] == "debug"
     origins = {one["key"]: one["origin"] for one in control.get("/config")["values"]}
     assert origins["log.level"] == "runtime"
@@ -291,7 +295,7 @@ REFUSED = "refused a request with 400"  # a worker's warning
 
 
 def _send_garbage(daemon: Daemon) -> None:
-    with socket.create_connection(daemon.address, 10) as client:
+    with socket.create_connection(daemon.address, PATIENCE_SECONDS) as client:
         client.sendall(b"garbage\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 400")
 
@@ -301,7 +305,7 @@ def test_every_change_is_logged_with_uid_and_pid(start: Start) -> None:
     control.change("/scale", {"workers": 2})
     name = "root" if os.getuid() == 0 else ""
     daemon.wait_for_log(f"scale to 2 workers is asked for by {name}")
-    assert f"(uid {os.getuid()}, pid {os.getpid()}) (operation 2)" in daemon.log()
+    daemon.wait_for_log(f"(uid {os.getuid()}, pid {os.getpid()}) (operation 2)")
 
 
 # --- what survives a restart ----------------------------------------------------------------------------------------
@@ -316,7 +320,7 @@ def test_a_persisted_scale_survives_a_restart_until_it_is_reset(start: Start, tm
     assert control.status()["workers"]["persisted"]
     assert (state / "scale.json").read_text() == '{"workers": 3}\n'
     control.change("/stop")
-    daemon.process.wait(10)
+    daemon.process.wait(PATIENCE_SECONDS)
 
     daemon, control = start("--workers", "1", environ=environ)
     daemon.wait(lambda: control.status()["workers"]["ready"] == 3, "three are ready")
@@ -419,17 +423,22 @@ def test_followers_are_told_the_end(start: Start) -> None:
         kinds = [event["kind"] for event in events]
     assert kinds[:2] == ["operation.started", "daemon.stopping"]
     assert kinds[-1] == "operation.ended"
-    assert daemon.process.wait(10) == 0
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_a_slow_request_is_told_once_while_it_runs(start: Start) -> None:
+def test_a_slow_request_is_told_once_while_it_runs(start: Start, service: Service) -> None:
     daemon, control = start("--workers", "1", environ={"MINIWSGI_LOG_SLOW_REQUEST": "0.3s"})
+    service.hold()
+    asking = threading.Thread(target=_get_quietly, args=(daemon, "/hold"))
     with following(control.path) as events:
-        get(daemon, "/sleep?2.5")
+        asking.start()
         event = next(events)
+        time.sleep(1.5)  # for the daemon to look at it again
     assert (event["kind"], event["slot"]) == ("request.slow", 0)
-    assert "GET /sleep" in event["message"]
-    assert 0.3 <= event["seconds"] < 2.4
+    assert "GET /hold" in event["message"]
+    assert event["seconds"] >= 0.3
+    service.release()
+    asking.join()
     daemon.wait_for_log("(slow_request)")
     assert daemon.log().count("(slow_request)") == 1
     assert [one["kind"] for one in control.get("/events")["events"]].count("request.slow") == 1

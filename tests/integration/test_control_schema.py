@@ -26,6 +26,7 @@ from tests.unit.manager_world import FakeDaemon
 
 from .control import Control
 from .control_storm import serving
+from .daemon import PATIENCE_SECONDS
 
 EXAMPLES = 15
 
@@ -75,7 +76,7 @@ def control_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def api_schema(control_path: Path) -> Iterator[Any]:
     forwarder = Forwarder(control_path)
     schema = schemathesis.openapi.from_url(f"{forwarder.url}/v1/openapi.json")
-    schema.config.update(base_url=forwarder.url)
+    schema.config.update(base_url=forwarder.url, request_timeout=PATIENCE_SECONDS)
     yield schema
     forwarder.close()
 

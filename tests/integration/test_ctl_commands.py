@@ -10,21 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, get
+from .conftest import HELD_IMPORT, HELLO, Service, get
 from .ctl import Tool
-from .daemon import Daemon
+from .daemon import PATIENCE_SECONDS, Daemon
+from .relay import Relay
 
 ESCAPE = "\x1b["
 BROKEN = "import nonsense_that_is_nowhere\n"
 
 
 @contextmanager
-def sleeping(daemon: Daemon, seconds: float) -> Iterator[None]:
-    """A request that runs."""
-    thread = threading.Thread(target=get, args=(daemon, f"/sleep?{seconds}"))
+def holding(service: Service, daemon: Daemon) -> Iterator[None]:
+    """A request that runs until `Service.release`, which comes at the end if not before."""
+    service.hold()
+    thread = threading.Thread(target=get, args=(daemon, "/hold"))
     thread.start()
-    yield
-    thread.join()
+    try:
+        daemon.wait(service.has_begun, "a request that runs")
+        yield
+    finally:
+        service.release()
+        thread.join()
 
 
 def start(service: Service, *arguments: str, directory: Path | None = None) -> tuple[Daemon, Tool]:
@@ -38,6 +44,7 @@ def test_status_workers_ping(service: Service) -> None:
     daemon, ctl = start(service)
     pid = daemon.process.pid
     assert get(daemon).startswith("v1")
+    daemon.wait(lambda: ctl("status", "-o", "json").json["requests"]["total"] == 1, "it is counted")
 
     status = ctl("status")
     assert (status.status, status.err) == (0, "")
@@ -71,15 +78,15 @@ def test_status_workers_ping(service: Service) -> None:
 
 def test_a_request_that_runs_is_seen_with_its_stack(service: Service) -> None:
     daemon, ctl = start(service)
-    with sleeping(daemon, 3):
-        daemon.wait(lambda: "GET /sleep" in ctl("workers").out, "the request in the table")
+    with holding(service, daemon):
+        assert "GET /hold" in ctl("workers").out
         [worker] = [worker for worker in ctl("workers", "-o", "json").json["workers"] if worker["in_flight"]]
         slot = str(worker["slot"])
-        assert worker["in_flight"][0]["path"] == "/sleep"
+        assert worker["in_flight"][0]["path"] == "/hold"
         assert "1 running" in ctl("status").out
         stack = ctl("stack", slot)
         assert stack.status == 0
-        assert "runs GET /sleep for" in stack.out
+        assert "runs GET /hold for" in stack.out
         assert 'app.py", line' in stack.out
         assert ctl("stack", slot, "-o", "json").json["answered"] is True
 
@@ -130,7 +137,7 @@ def test_reload_puts_new_code_live(service: Service) -> None:
     assert (found.status, found.out.startswith("reload: done in ")) == (0, True)
     assert "(generation 2, operation " in found.out
     assert found.err.count("generation 2 boots") == 2
-    assert get(daemon).startswith("v2")
+    daemon.wait(lambda: get(daemon).startswith("v2"), "the old workers have heard that they drain")
     assert ctl("reload", "-o", "json").json["generation"] == 3
 
 
@@ -166,20 +173,23 @@ def test_drain_and_undrain(service: Service) -> None:
     drained = ctl("drain")
     assert (drained.status, drained.out.startswith("drain: done in ")) == (0, True)
     assert ctl("status").out.startswith("app: draining")
-    assert daemon.workers() == []
+    daemon.wait(lambda: not daemon.workers(), "no worker is left")
     assert ctl("undrain").status == 0
     assert get(daemon).startswith("v1")
 
 
 def test_stop_waits_for_the_end(service: Service) -> None:
     daemon, ctl = start(service)
-    with sleeping(daemon, 1):
-        daemon.wait(lambda: ctl("status", "-o", "json").json["requests"]["in_flight"] == 1, "a request")
-        found = ctl("stop")
-        assert daemon.process.wait(5) == 0
-    assert found.status == 0
-    assert found.out.startswith("stopped after ")
-    assert f"stopping pid {daemon.process.pid}; 1 request running" in found.err
+    with holding(service, daemon):
+        tool = ctl.start("stop")
+        daemon.wait_for_log("stop is asked for")
+        assert daemon.process.poll() is None
+        service.release()
+        out, err = tool.communicate(timeout=PATIENCE_SECONDS)
+        assert daemon.process.wait(PATIENCE_SECONDS) == 0
+    assert tool.returncode == 0
+    assert out.startswith("stopped after ")
+    assert f"stopping pid {daemon.process.pid}; 1 request running" in err
     assert ctl("status").status == 3
 
 
@@ -188,7 +198,7 @@ def test_stop_now_and_in_json(service: Service) -> None:
     found = ctl("stop", "--now", "-o", "json")
     assert (found.status, found.err) == (0, "")
     assert (found.json["pid"], found.json["state"]) == (daemon.process.pid, "stopped")
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_config_show_check_diff(service: Service) -> None:
@@ -253,7 +263,7 @@ def test_events_of_the_past_and_as_they_happen(service: Service) -> None:
             kinds.add(json.loads(follower.stdout.readline())["kind"])
         assert kinds >= {"operation.started", "worker.started", "worker.ready", "worker.exited"}
         assert daemon.stop() == 0
-        rest, said = follower.communicate(timeout=10)
+        rest, said = follower.communicate(timeout=PATIENCE_SECONDS)
         assert (follower.returncode, said) == (0, "the daemon has stopped\n")
         assert "daemon.stopping" in rest
     finally:
@@ -297,14 +307,17 @@ def test_colours_on_a_terminal_unless_they_are_unwanted(service: Service) -> Non
 
 
 def test_a_change_on_a_terminal_shows_each_slot_and_leaves_one_line(service: Service) -> None:
-    service.write("import time\ntime.sleep(0.4)\n" + (service.directory / "app.py").read_text())
+    service.write(HELD_IMPORT + HELLO)
     _, ctl = start(service, "--preload", "false")
+    service.hold_imports()
     with ctl.on_terminal("reload") as terminal:
+        terminal.wait_for("booting")
+        service.admit()
+        terminal.wait_for("1 of 2")
+        service.release()
         assert terminal.end() == 0
         assert terminal.is_clean()
         assert "0○" in terminal.text.replace(ESCAPE, "").replace("2m", "").replace("0m", "")
-        assert "booting" in terminal.text
-        assert "1 of 2" in terminal.text
         assert terminal.text.splitlines()[-1].lstrip("\r").endswith(")")
         assert "reload: done in " in terminal.text.splitlines()[-1]
     with ctl.on_terminal("reload", NO_COLOR="1") as terminal:
@@ -314,12 +327,15 @@ def test_a_change_on_a_terminal_shows_each_slot_and_leaves_one_line(service: Ser
 
 @pytest.mark.parametrize("arguments", [["restart"], ["-o", "json", "restart"]])
 def test_ctrl_c_ends_the_waiting_and_not_the_change(arguments: list[str], service: Service) -> None:
-    service.write("import time\ntime.sleep(1)\n" + (service.directory / "app.py").read_text())
+    service.write(HELD_IMPORT + HELLO)
     daemon, ctl = start(service, "--preload", "false")
-    with ctl.on_terminal(*arguments) as terminal:
-        daemon.wait(lambda: ctl.under_way("restart"), "the restart under way")
+    service.hold_imports()
+    relayed = Tool(service.directory / "relay.sock")
+    with Relay(relayed.socket, ctl.socket) as relay, relayed.on_terminal(*arguments) as terminal:
+        daemon.wait(lambda: relay.asked("GET /v1/operations/2"), "it waits for the restart")
         terminal.type("\x03")
         assert terminal.end() == 130
         assert terminal.is_clean()
         assert "restart goes on in the daemon (operation 2)" in terminal.text.replace("\r\n", " ")
-    daemon.wait(lambda: "restart: done" in daemon.log(), "the restart's end")
+    service.release()
+    daemon.wait_for_log("restart: done")

@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import Service, get
 from .ctl import Terminal, Tool
-from .daemon import Daemon
+from .daemon import PATIENCE_SECONDS, Daemon
 
 DOWN = "\x1b[B"
 
@@ -28,16 +28,18 @@ def shown(terminal: Terminal) -> int:
 
 def test_it_shows_workers_and_requests_and_leaves_a_clean_terminal(service: Service) -> None:
     daemon, ctl = start(service)
-    request = threading.Thread(target=get, args=(daemon, "/sleep?2"))
+    service.hold()
+    request = threading.Thread(target=get, args=(daemon, "/hold"))
     request.start()
     with ctl.on_terminal("top", "-d", "0.2") as terminal:
         shown(terminal)
-        terminal.wait_for("GET /sleep")
+        terminal.wait_for("GET /hold")
         assert "2/2 ready" in terminal.text
         assert terminal.text.startswith("\x1b[?1049h")
         terminal.type("q")
         assert terminal.end() == 0
         assert terminal.is_clean()
+    service.release()
     request.join()
 
 
@@ -56,14 +58,12 @@ def test_keys_scale_restart_and_reload(service: Service) -> None:
         daemon.wait(lambda: len(before & set(daemon.workers())) == 1, "one new worker")
         terminal.type("R")
         at = terminal.wait_for("reload: done", at)
-        while "most recent call first" not in terminal.text[at:]:
-            terminal.type("d")  # in vain while the worker that is selected is about to be gone
-            terminal.read(0.2)
+        # In vain while the worker that is selected is about to be gone; what was asked for twice comes twice.
+        at = terminal.type_until("d", "most recent call first", at)
         terminal.type("\x1b")
-        terminal.type("?")
-        at = terminal.wait_for("the other way round", at)
-        terminal.type(" sq")
-        assert terminal.end() == 0
+        terminal.type_until("?", "the other way round", at)
+        terminal.type(" s")
+        assert terminal.quit() == 0
         assert terminal.is_clean()
 
 
@@ -100,13 +100,13 @@ def test_it_ends_with_its_terminal(service: Service) -> None:
     with ctl.on_terminal("top", "-d", "0.2") as terminal:
         shown(terminal)
         terminal.hang_up()
-        assert terminal.process.wait(10) == 129
+        assert terminal.process.wait(PATIENCE_SECONDS) == 129
     assert daemon.process.poll() is None
 
 
 def test_a_failure_inside_leaves_a_clean_terminal_too(service: Service) -> None:
     _, ctl = start(service)
-    with ctl.on_terminal("top", "--timeout", "1") as terminal:
+    with ctl.on_terminal("top", "--timeout", "6") as terminal:
         shown(terminal)
         assert terminal.end() == 4
         assert terminal.is_clean()

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.ports import free_port
+
 from .load import Failure, Load
 
 Behave = Callable[[socket.socket, bytes, int], bool]
@@ -137,8 +139,6 @@ def test_a_reset_instead_of_an_answer_is_a_loss() -> None:
 
 
 def test_nobody_listening_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = closed.getsockname()
-    with Load(address, connections=1) as load:
+    with Load(("127.0.0.1", free_port()), connections=1) as load:
         load.wait(lambda report: len(report.lost) > 2, "three refusals")
     assert {lost.kind for lost in load.report.lost} == {Failure.REFUSED}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HELLO, Service, get
+from .conftest import HELD_IMPORT, HELLO, Service, get
 from .daemon import PATIENCE_SECONDS, Daemon, free_port
 
 
@@ -27,7 +27,7 @@ def test_new_code_goes_live(service: Service) -> None:
         assert daemon.reload()
         wait_for_version(daemon, version)
     daemon.settle(3)
-    assert len(daemon.launchers()) == 1
+    daemon.wait(lambda: len(daemon.launchers()) == 1, "the former launchers are gone")
 
 
 @pytest.mark.parametrize("preload", ["true", "false"])
@@ -39,10 +39,10 @@ def test_code_that_does_not_boot_is_refused_with_its_traceback_and_the_old_code_
     before = sorted(daemon.workers())
     service.write("import os\n\nraise RuntimeError('the database is away')\n")
     assert not daemon.reload()
-    assert 'app.py", line 3' in daemon.log()
-    assert "the database is away" in daemon.log()
+    daemon.wait_for_log('app.py", line 3')
+    daemon.wait_for_log("the database is away")
     assert get(daemon).startswith("v1 ")
-    assert sorted(daemon.workers()) == before
+    daemon.wait(lambda: sorted(daemon.workers()) == before, "the old workers go on, alone")
     service.write(HELLO.replace("v1", "v2"))
     assert daemon.reload()
     wait_for_version(daemon, "v2")
@@ -52,12 +52,12 @@ def test_code_that_ends_the_process_at_import_is_refused(service: Service) -> No
     daemon = service.start()
     service.write("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert not daemon.reload()
-    assert "the launcher was killed by SIGSEGV" in daemon.log()
+    daemon.wait_for_log("the launcher was killed by SIGSEGV")
     assert get(daemon).startswith("v1 ")
 
 
 def test_code_that_hangs_at_import_is_refused_in_time(service: Service) -> None:
-    daemon = service.start("-c", service.configure("[timeouts]\nboot = 1\n"))
+    daemon = service.start("-c", service.configure("[timeouts]\nboot = 5\n"))
     service.write("import time\ntime.sleep(1000)\n")
     assert not daemon.reload()
     daemon.wait_for_log('app.py", line 2')
@@ -78,8 +78,8 @@ def test_what_a_reload_cannot_change_fails_it(service: Service) -> None:
     daemon = service.start("-c", service.configure("[server]\nworkers = 1\n"))
     service.configure("[server]\nworkers = 1\ngroup = 'nogroup'\n")
     assert not daemon.reload()
-    assert "server.group" in daemon.log()
-    assert "restart" in daemon.log()
+    daemon.wait_for_log("server.group")
+    daemon.wait_for_log("restart")
 
 
 def test_workers_and_addresses_can_be_changed(service: Service, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_workers_and_addresses_can_be_changed(service: Service, tmp_path: Path) 
     service.configure(f"[server]\nworkers = 3\nbind = ['127.0.0.1:{old}', '127.0.0.1:{new}']\n")
     assert daemon.reload()
     daemon.settle(3)
-    assert not path.exists()
+    daemon.wait(lambda: not path.exists(), "the socket file is removed")
     for port in (old, new):
         daemon.address = ("127.0.0.1", port)
         assert get(daemon).startswith("v1 ")
@@ -109,19 +109,22 @@ def test_an_address_that_cannot_be_had_fails_the_reload_before_anything_boots(se
         taken = other.getsockname()[1]
         service.configure(f"[server]\nbind = ['127.0.0.1:{old}', '127.0.0.1:{taken}']\n")
         assert not daemon.reload()
-    assert f"port {taken} is in use by" in daemon.log()
+    daemon.wait_for_log(f"port {taken} is in use by")
     assert get(daemon).startswith("v1 ")
 
 
 def test_a_storm_of_reloads_ends_with_the_last_code(service: Service) -> None:
     daemon = service.start("--workers", "2")
-    service.write(HELLO.replace("v1", "v2"))
+    service.write(HELD_IMPORT + HELLO.replace("v1", "v2"))
+    service.hold_imports()
     for _ in range(100):
         daemon.signal(signal.SIGHUP)
+    daemon.wait_for_log("reload is asked for")
+    service.release()
     daemon.wait_for_log("reload: done")
-    daemon.wait(lambda: daemon.log().count("reload is asked for") > 0, "reloads")
     time_of_quiet(daemon)
-    assert daemon.log().count("reload: done") <= 4, "those that came meanwhile were joined into one"
+    # The kernel keeps at most one SIGHUP that has not been heard: one may be heard after the release.
+    assert daemon.log().count("reload: done") <= 3, "those that came meanwhile were joined into one"
     wait_for_version(daemon, "v2")
     daemon.settle(2)
 
@@ -164,7 +167,7 @@ def test_without_preload_such_a_scale_fails_and_harms_nobody(service: Service) -
     service.write("broken(")
     daemon.signal(signal.SIGTTIN)
     daemon.wait_for_log("scale to 2 workers failed")
-    assert daemon.log().count("did not boot") >= 3
+    daemon.wait_for_log("did not boot", 3)
     daemon.settle(1)
     assert get(daemon).startswith("v1 ")
 
@@ -172,24 +175,18 @@ def test_without_preload_such_a_scale_fails_and_harms_nobody(service: Service) -
 def test_a_running_request_is_answered_by_the_code_that_began_it(service: Service) -> None:
     daemon = service.start("--workers", "1")
     answers: list[str] = []
-    thread = threading.Thread(target=lambda: answers.append(get(daemon, "/sleep?1.5")))
+    service.hold()
+    thread = threading.Thread(target=lambda: answers.append(get(daemon, "/hold")))
     thread.start()
-    daemon.wait(lambda: busy(daemon), "a running request")
+    daemon.wait(service.has_begun, "a running request")
     service.write(HELLO.replace("v1", "v2"))
     assert daemon.reload()
     assert not answers, "the reload did not wait for it"
     wait_for_version(daemon, "v2")
+    assert not answers
+    service.release()
     thread.join(PATIENCE_SECONDS)
     assert answers[0].startswith("v1 ")
-
-
-def busy(daemon: Daemon) -> bool:
-    """Whether a worker sleeps in the application: it has a connection beside its listener."""
-    return any(process.net_connections("tcp") and _established(process) for process in daemon.processes()[2:])
-
-
-def _established(process: object) -> bool:
-    return any(c.status == "ESTABLISHED" for c in process.net_connections("tcp"))  # type: ignore[attr-defined]
 
 
 def test_a_change_on_disk_reloads(service: Service) -> None:
@@ -214,8 +211,9 @@ def test_log_files_are_opened_again_after_a_rotation(service: Service, tmp_path:
     (tmp_path / "access.log").rename(tmp_path / "access.log.1")
     daemon.signal(signal.SIGUSR1)
     daemon.wait(lambda: log.exists() and "opened again" in log.read_text(), "a new log file")
-    get(daemon)
-    daemon.wait(lambda: (tmp_path / "access.log").exists() and "GET /" in (tmp_path / "access.log").read_text(), "it")
+    access = tmp_path / "access.log"
+    # The worker may answer the next request before it hears that it is to open the file again.
+    daemon.wait(lambda: get(daemon) and access.exists() and "GET /" in access.read_text(), "a line in the new file")
 
 
 def test_a_master_that_was_upgraded_underneath_refuses_to_reload(service: Service, tmp_path: Path) -> None:
@@ -233,5 +231,5 @@ def test_a_master_that_was_upgraded_underneath_refuses_to_reload(service: Servic
     init.write_text(init.read_text().replace(miniwsgi.daemon.__version__, "99.0"))
     os.utime(init, (2_000_000_000, 2_000_000_000))
     assert not daemon.reload()
-    assert "miniwsgi was upgraded: restart the service" in daemon.log()
+    daemon.wait_for_log("miniwsgi was upgraded: restart the service")
     assert get(daemon).startswith("v1 ")

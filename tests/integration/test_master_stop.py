@@ -33,10 +33,7 @@ def answer(sock: socket.socket) -> bytes:
 
 
 def wait_until_accepted(daemon: Daemon, count: int) -> None:
-    def accepted() -> int:
-        return sum(c.status == "ESTABLISHED" for p in daemon.processes()[1:] for c in p.net_connections("tcp"))
-
-    daemon.wait(lambda: accepted() >= count, f"{count} accepted connections")
+    daemon.wait(lambda: daemon.accepted() >= count, f"{count} accepted connections")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -68,7 +65,7 @@ def test_a_second_stop_is_at_once(service: Service) -> None:
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("stop is asked for by SIGTERM")
     daemon.signal(signal.SIGTERM)
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
     sock.close()
 
 
@@ -77,7 +74,7 @@ def test_quit_is_at_once(service: Service) -> None:
     sock = ask(daemon, b"1000")
     wait_until_accepted(daemon, 1)
     daemon.signal(signal.SIGQUIT)
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(PATIENCE_SECONDS) == 0
     sock.close()
 
 
@@ -85,23 +82,27 @@ def test_what_does_not_finish_in_time_is_killed_and_shown(service: Service) -> N
     daemon = service.start("-c", service.configure("[server]\nworkers = 1\n[timeouts]\ngraceful = 0.5\n"))
     sock = ask(daemon, b"1000")
     wait_until_accepted(daemon, 1)
-    started = time.monotonic()
-    assert daemon.stop() == 0
-    assert time.monotonic() - started < 10
+    assert daemon.stop() == 0  # long before the request would have ended
     sock.close()
 
 
 def test_a_stop_goes_on_accepting_for_its_delay(service: Service) -> None:
-    daemon = service.start("-c", service.configure("[server]\nworkers = 1\nstop_delay = 1.5\n"))
+    daemon = service.start("-c", service.configure("[server]\nworkers = 1\nstop_delay = 1000\n"))
     daemon.signal(signal.SIGTERM)
     daemon.wait_for_log("stop is asked for")
-    connection = http.client.HTTPConnection(*daemon.address, timeout=10)
+    connection = http.client.HTTPConnection(*daemon.address, timeout=PATIENCE_SECONDS)
     connection.request("GET", "/")
     response = connection.getresponse()
     assert response.status == 200
     assert response.getheader("Connection") == "close"
     connection.close()
+    daemon.signal(signal.SIGTERM)  # the second one does not wait for the delay
     assert daemon.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_stop_ends_after_its_delay(service: Service) -> None:
+    daemon = service.start("-c", service.configure("[server]\nworkers = 1\nstop_delay = 0.3\n"))
+    assert daemon.stop() == 0
 
 
 def test_a_stop_during_a_reload_that_hangs(service: Service) -> None:
@@ -141,7 +142,7 @@ def test_nothing_is_left_after_a_stop(service: Service, tmp_path: Path) -> None:
     processes = daemon.processes()
     memory = {name for name in os.listdir("/dev/shm") if "miniwsgi" in name}
     assert daemon.stop() == 0
-    psutil.wait_procs(processes, timeout=5)
+    psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)
     assert not daemon.survivors()
     assert not (tmp_path / "http.sock").exists()
     assert not memory

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, REQUESTS
 
-from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import PATIENCE, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
 BLOCK = b"x" * 65536
 
@@ -102,7 +102,7 @@ def test_a_client_that_never_stops_asking_does_not_keep_a_worker_from_its_orders
     with asking_without_end(site) as thread:
         wait_for(lambda: worker.cells[REQUESTS] > 400)
         worker.tell("drain", deadline=20)
-        thread.join(5)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "its connection has not been closed"
     assert worker.wait() == 0
 
@@ -112,9 +112,7 @@ def test_a_client_that_never_stops_asking_does_not_keep_others_waiting(site, poo
     site.fork(tenth_of_a_millisecond, pool)
     with asking_without_end(site):
         for _ in range(10):
-            began = time.monotonic()
             assert site.get("/other").body == b"/other"
-            assert time.monotonic() - began < 0.5
 
 
 @pools()
@@ -123,26 +121,28 @@ def test_who_waits_for_100_behind_another_request_gets_it(site, pool):
     client = site.connect()
     client.send(get("/1") + b"POST /2 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
     assert client.answer().body == b"/1"
-    wait_for(lambda: [response.status for response in client.reader.responses] == [200, 100] or not client.take(5))
+    wait_for(lambda: [response.status for response in client.reader.responses] == [200, 100] or not client.take())
     assert client.send(b"body").answer().body == b"/2body"
 
 
 @pools("epoll-1", "epoll-8")
-def test_a_slow_second_body_is_not_measured_by_the_response_before_it(site, pool):
+@at_any_pace
+def test_a_slow_second_body_is_not_measured_by_the_response_before_it(site, pool, limit):
     def application(environ, start_response):
         environ["wsgi.input"].read()
         start_response("200 OK", [])
         return [BLOCK * 100 if environ["PATH_INFO"] == "/big" else b"small"]
 
-    site.fork(application, pool, prepare=hurry, body_timeout=0.25, send_timeout=5)
+    site.fork(application, pool, prepare=hurry, body_timeout=limit, send_timeout=600)
     client = site.connect(receive_bytes=4096)
+    piece = b"." * int(400 * limit)
     client.send(b"POST /big HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
     time.sleep(0.05)  # so that the body comes in two pieces
-    client.send(b"cdPOST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 2010\r\n\r\n" + b"." * 10)
+    client.send(b"cdPOST /small HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (21 * len(piece)) + piece)
     assert len(client.answer().body) == 100 * len(BLOCK)
     for _ in range(20):  # 2,000 bytes a second for four times the limit
-        time.sleep(0.05)
-        client.send(b"." * 100)
+        time.sleep(limit / 5)
+        client.send(piece)
     assert client.answer().body == b"small"
 
 
@@ -232,7 +232,7 @@ def test_a_half_closed_client_that_reads_slowly_gets_everything(site, pool):
     site.fork(application, pool)
     client = site.connect(receive_bytes=4096).get("/")
     client.half_close()
-    assert not client.silent(5)
+    assert not client.silent(PATIENCE)
     assert len(client.answer().body) == 160 * len(BLOCK)
     assert client.end() == []
 
@@ -262,9 +262,9 @@ def test_a_generator_is_pulled_as_its_client_reads(site, pool):
 
     def quiet() -> bool:
         last, most[0] = most[0], len(record.lines())
+        time.sleep(0.3)
         return last == most[0]
 
-    time.sleep(0.1)
     wait_for(quiet)
     assert most[0] * len(BLOCK) < 1_500_000
     memory = worker.process.memory_info().rss
@@ -288,7 +288,7 @@ def test_a_file_that_changes_while_it_is_sent(site, pool, what):
     site.get("/alive")
     before = worker.at_rest()
     client = site.connect(receive_bytes=4096).get("/")
-    assert not client.silent(5)
+    assert not client.silent(PATIENCE)
     if what == "shrinks":
         os.truncate(path, 10 * len(BLOCK))
         [cut] = client.end()
@@ -327,6 +327,6 @@ def test_one_big_file_does_not_keep_the_loop_from_others(site, pool):
         received += len(big.socket.recv(1 << 20))
         if turns < 20:
             turns += 1
-            assert other.get("/small").answer(5).body == b"small"
+            assert other.get("/small").answer().body == b"small"
     big.reset()
-    assert other.get("/small").answer(5).body == b"small"
+    assert other.get("/small").answer().body == b"small"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 
 import pytest
 from miniwsgi.daemon.channel import Channel
 from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, State
 
-from .worker_harness import Client, Site, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Client, Site, at_any_pace, made_site, pools, wait_for  # noqa: F401
 
 DRAIN_IDLE = 0.2
+LONG = 600  # of which nothing waits for the end
 
 
 def hello(environ, start_response):
@@ -98,8 +98,9 @@ def test_drain_finishes_the_running_request_and_exits(site, pool):
 
 
 @pools("epoll-8", "fork")
-def test_a_response_that_is_begun_while_draining_says_that_it_is_the_last(site, pool):
-    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+@at_any_pace
+def test_a_response_that_is_begun_while_draining_says_that_it_is_the_last(site, pool, limit):
+    worker = site.fork(hello, pool, drain_idle=limit)
     kept = [site.connect() for _ in range(3)]
     for client in kept:
         assert client.get("/1").answer().all("connection") == []
@@ -110,15 +111,13 @@ def test_a_response_that_is_begun_while_draining_says_that_it_is_the_last(site, 
         assert answer.body == b"/2"
         assert answer.all("connection") == ["close"]
         assert client.end() == []
-    began = time.monotonic()
     assert kept[2].end() == []  # the silent one is closed, without a word
-    assert DRAIN_IDLE / 2 < time.monotonic() - began < 10
     assert worker.wait() == 0
 
 
 @pools("epoll-1", "prefork")
 def test_the_last_request_of_a_lone_connection_is_told_so_while_draining(site, pool):
-    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    worker = site.fork(hello, pool, drain_idle=LONG)
     client = site.connect()
     assert client.get("/1").answer().all("connection") == []
     worker.tell("drain", deadline=20)
@@ -212,7 +211,7 @@ def test_only_the_queues_of_the_named_listeners_are_emptied(site, pool):
 
 @pools()
 def test_closing_goes_on_and_says_that_each_response_is_the_last(site, pool):
-    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    worker = site.fork(hello, pool, drain_idle=LONG)
     before = site.connect()
     assert before.get("/1").answer().all("connection") == []
     worker.tell("closing")
@@ -232,10 +231,8 @@ def test_at_its_deadline_a_worker_leaves_what_still_runs(site, pool):
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
     running = site.connect().get("/wait")
     site.record.wait(1)
-    began = time.monotonic()
     worker.tell("drain", deadline=0.5)
     assert worker.wait() == 0
-    assert time.monotonic() - began < 5
     assert running.end() == []
 
 
@@ -286,7 +283,7 @@ def test_processes_outlive_a_killed_worker_only_as_long_as_they_have_work(site, 
 
 @pools()
 def test_sigterm_to_the_worker_itself_is_a_drain(site, pool):
-    worker = site.fork(hello, pool, drain_idle=DRAIN_IDLE)
+    worker = site.fork(hello, pool, drain_idle=LONG)
     client = site.connect()
     client.get("/1").answer()
     worker.signal(signal.SIGTERM)

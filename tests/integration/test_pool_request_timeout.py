@@ -7,9 +7,8 @@ import time
 import pytest
 from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OUT, State
 
-from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import PATIENCE, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
-LIMIT = 0.3
 ACCESS = {"access_log_format": "%(r)s %(s)s"}
 
 
@@ -50,34 +49,36 @@ def logged(site: Site) -> list[str]:
 
 
 @pools()
-def test_a_request_that_hangs_is_answered_504(site, pool):
+@at_any_pace
+def test_a_request_that_hangs_is_answered_504(site, pool, limit):
     application, gate = hanging(site)
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT, **access_log(site))
-    client = site.connect().get("/hang")
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit, **access_log(site))
     began = time.monotonic()
+    client = site.connect().get("/hang")
     answer = client.answer()
     assert answer.status == 504
     assert answer.all("connection") == ["close"]
-    assert LIMIT < time.monotonic() - began < 10
+    assert time.monotonic() - began > limit
     assert client.end() == []
     wait_for(lambda: logged(site) == ["GET /hang HTTP/1.1 504"])
-    assert worker.cells[TIMED_OUT] == 1 or pool == "fork"
-    assert "a request exceeded request_timeout: GET /hang" in worker.log()
+    wait_for(lambda: worker.cells[TIMED_OUT] == 1)
+    wait_for(lambda: "a request exceeded request_timeout: GET /hang" in worker.log())
     if pool != "fork":
         assert worker.message("timeout")["request"] == "GET /hang"
-        assert worker.slot.state is State.DRAINING
+        wait_for(lambda: worker.slot.state is State.DRAINING)
         gate.open()
         assert worker.wait() == 0
         assert "hung" in site.record.lines()
-    wait_for(lambda: worker.cells[TIMED_OUT] == 1 and worker.cells[CONNECTIONS] == 0)
-    assert worker.cells[REQUESTS] == 1
+    wait_for(lambda: worker.cells[REQUESTS] == 1 and worker.cells[CONNECTIONS] == 0)
+    assert worker.cells[TIMED_OUT] == 1
     assert logged(site) == ["GET /hang HTTP/1.1 504"]  # one line, also when the application has come back
 
 
 @pools()
-def test_a_response_that_hangs_is_cut(site, pool):
+@at_any_pace
+def test_a_response_that_hangs_is_cut(site, pool, limit):
     application, gate = hanging(site)
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT, **access_log(site))
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit, **access_log(site))
     client = site.connect().get("/stall")
     [cut] = client.end()
     assert (cut.status, bytes(cut.body), cut.complete) == (200, b"first", False)
@@ -87,16 +88,16 @@ def test_a_response_that_hangs_is_cut(site, pool):
         gate.open()
         assert worker.wait() == 0
         assert site.record.lines() == ["begun", "hung", "closed"]
-    wait_for(lambda: worker.cells[TIMED_OUT] == 1)
-    assert worker.cells[REQUESTS] == 1
+    wait_for(lambda: worker.cells[TIMED_OUT] == worker.cells[REQUESTS] == 1)
     assert worker.cells[ABORTED] == 0
     assert logged(site) == ["GET /stall HTTP/1.1 504"]
 
 
 @pools("epoll-8", "fork")
-def test_every_thread_is_looked_after(site, pool):
+@at_any_pace
+def test_every_thread_is_looked_after(site, pool, limit):
     application, gate = hanging(site)
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit)
     clients = [site.connect().get("/hang") for _ in range(8)]
     for client in clients:
         assert client.answer().status == 504
@@ -110,10 +111,11 @@ def test_every_thread_is_looked_after(site, pool):
 
 
 @pools("epoll-8")
-def test_after_a_timeout_the_worker_accepts_no_more_but_finishes_the_others(site, pool):
+@at_any_pace
+def test_after_a_timeout_the_worker_accepts_no_more_but_finishes_the_others(site, pool, limit):
     application, gate = hanging(site)
     other = site.connect()
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT, drain_idle=5)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit, drain_idle=600)
     other.get("/1").answer()
     hanging_one = site.connect().get("/hang")
     assert hanging_one.answer().status == 504
@@ -129,9 +131,10 @@ def test_after_a_timeout_the_worker_accepts_no_more_but_finishes_the_others(site
 
 
 @pools("fork")
-def test_in_a_pool_of_processes_the_one_that_hangs_goes_and_the_worker_stays(site, pool):
+@at_any_pace
+def test_in_a_pool_of_processes_the_one_that_hangs_goes_and_the_worker_stays(site, pool, limit):
     application, _gate = hanging(site)
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit)
     assert site.connect().get("/hang").answer().status == 504
     wait_for(lambda: not worker.process.children())
     assert site.get("/next").body == b"/next"
@@ -140,13 +143,14 @@ def test_in_a_pool_of_processes_the_one_that_hangs_goes_and_the_worker_stays(sit
 
 
 @pools()
-def test_requests_within_their_time_are_left_alone(site, pool):
+@at_any_pace
+def test_requests_within_their_time_are_left_alone(site, pool, limit):
     def application(environ, start_response):
-        time.sleep(0.6 * LIMIT)
+        time.sleep(0.6 * limit)
         start_response("200 OK", [])
         return [b"done"]
 
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit)
     client = site.connect()
     for _ in range(4):  # together they last longer than the limit
         assert client.get("/").answer().status == 200
@@ -154,7 +158,8 @@ def test_requests_within_their_time_are_left_alone(site, pool):
 
 
 @pools("epoll-1", "epoll-8")
-def test_the_time_in_which_a_client_does_not_read_is_not_the_applications(site, pool):
+@at_any_pace
+def test_the_time_in_which_a_client_does_not_read_is_not_the_applications(site, pool, limit):
     def application(environ, start_response):
         start_response("200 OK", [])
         return blocks()
@@ -162,13 +167,13 @@ def test_the_time_in_which_a_client_does_not_read_is_not_the_applications(site, 
     def blocks():
         for number in range(100):
             if number == 90:
-                time.sleep(0.6 * LIMIT)
+                time.sleep(0.6 * limit)
             yield b"x" * 65536
 
-    worker = site.fork(application, pool, prepare=hurry, request_timeout=LIMIT)
+    worker = site.fork(application, pool, prepare=hurry, request_timeout=limit)
     client = site.connect(receive_bytes=4096).get("/")
-    assert not client.silent(5)
-    time.sleep(1.2 * LIMIT)  # the subject of the test: it is paused meanwhile
+    assert not client.silent(PATIENCE)
+    time.sleep(1.2 * limit)  # the subject of the test: it is paused meanwhile
     assert len(client.answer().body) == 100 * 65536
     assert worker.slot.state is State.READY
 

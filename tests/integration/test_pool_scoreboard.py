@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
 import socket
 import time
@@ -36,7 +35,7 @@ def holding(site: Site):
             gate.wait()
         elif path == "/wedge":
             record.note("begun")
-            ctypes.PyDLL(None).usleep(1_300_000)
+            gate.keep_the_interpreter()
         elif path == "/sleep":
             time.sleep(0.03)
         elif path == "/fail":
@@ -120,22 +119,29 @@ def test_the_heart_beats_while_the_application_runs(site, pool):
     site.record.wait(1)
     began = time.monotonic_ns()
     for seconds in (0.1, 1.1, 2.1):
-        wait_for(lambda seconds=seconds: worker.cells[HEARTBEAT] > began + seconds * 1e9, f"{seconds} s", 5)
+        wait_for(lambda seconds=seconds: worker.cells[HEARTBEAT] > began + seconds * 1e9, f"{seconds} s")
     gate.open()
     client.answer()
 
 
 @pools()
 def test_the_heart_stops_when_code_keeps_the_interpreter(site, pool):
-    application, _gate = holding(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool)
     client = site.connect().get("/wedge")
     site.record.wait(1)
-    time.sleep(0.1)
+
+    def has_stopped() -> bool:
+        beat = worker.cells[HEARTBEAT]
+        time.sleep(0.8)  # the subject of the test: it beats four times a second
+        return worker.cells[HEARTBEAT] == beat
+
+    if pool == "fork":  # there it is another process's interpreter
+        wait_for(lambda: not has_stopped())
+    else:
+        wait_for(has_stopped)
     beat = worker.cells[HEARTBEAT]
-    time.sleep(0.8)  # the subject of the test
-    stopped = worker.cells[HEARTBEAT] == beat
-    assert stopped is (pool != "fork")  # there it is another process's interpreter
+    gate.open()
     client.answer()
     wait_for(lambda: worker.cells[HEARTBEAT] > beat)
 
@@ -155,7 +161,7 @@ def test_what_is_counted_of_a_request(site, pool):
     assert (cells[BYTES_IN], cells[BYTES_OUT]) == (1000, 1000 + len(b"done") + len(failed.body))
     assert (cells[REUSED], cells[ERRORS], cells[ABORTED]) == (2, 1, 0)
     slept = worker.slot.series("GET", 200)
-    assert sum(cells[slept + S_BUCKETS + n] for n, bound in enumerate(BOUNDS_NS) if bound > 25_000_000) == 1
+    assert sum(cells[slept + S_BUCKETS + n] for n, bound in enumerate(BOUNDS_NS) if bound > 25_000_000) >= 1
     assert sum(cells[worker.slot.series("GET", 500) + S_BUCKETS + n] for n in range(len(BOUNDS_NS))) == 1
 
 
@@ -193,7 +199,7 @@ def test_after_max_requests_a_successor_is_asked_for_once(site, pool):
 def test_age_and_memory_are_reasons_for_a_successor(site, pool, reason, settings):
     application, _gate = holding(site)
     worker = site.fork(application, pool, prepare=hurry, **settings)
-    assert worker.message("recycle", 5)["reason"] == reason
+    assert worker.message("recycle")["reason"] == reason
     assert site.get("/").status == 200
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .daemon import ALONE, free_port
+from .daemon import ALONE, PATIENCE_SECONDS, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -57,7 +57,7 @@ def environment(port: int) -> dict[str, str]:
     return {**os.environ, **ALONE, "MINIWSGI_SERVER_BIND": f"127.0.0.1:{port}"}
 
 
-def get(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> bytes:
+def get(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = PATIENCE_SECONDS) -> bytes:
     """What a URL answers, as soon as somebody listens."""
     deadline = time.monotonic() + seconds
     while True:
@@ -101,7 +101,7 @@ def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
                 timeout=60,
             )
             assert done.returncode == 0, f"{command}: {done.stderr}"
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
     finally:
         end(process)
 
@@ -133,7 +133,7 @@ def test_serve_serves_the_readmes_application(command: str, site: Path) -> None:
     try:
         assert get(f"http://127.0.0.1:{port}/", process, log) == b"Welcome\n"
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
     finally:
         end(process)
 
@@ -162,7 +162,7 @@ def test_make_serve_serves_the_demo(tmp_path: Path) -> None:
     try:
         assert b"miniwsgi" in get(f"http://127.0.0.1:{port}/", process, log)
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
     finally:
         end(process)
 
@@ -173,4 +173,4 @@ def end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    process.wait(10)
+    process.wait(PATIENCE_SECONDS)

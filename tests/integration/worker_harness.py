@@ -8,10 +8,14 @@ function of the test module. A worker inherits nothing but what it needs.
 from __future__ import annotations
 
 import atexit
+import ctypes
+import functools
+import inspect
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +65,36 @@ def hurry() -> None:
     epoll.NANOSECONDS = epoll.CHECK_NS = recycling.LOOK_NS = 50_000_000
     epoll.IDLE_WAIT_SECONDS = prefork.IDLE_WAIT_SECONDS = fork.WAIT_SECONDS = fork.CHILD_WAIT_SECONDS = 0.05
     monitor.PERIOD_SECONDS = 0.05
+
+
+LIMITS_SECONDS = (0.25, 1.0, 4.0)
+
+
+def at_any_pace(test: Callable[..., None]) -> Callable[..., None]:
+    """For tests of a time limit that a client or an application is to keep: `limit` (seconds) is passed to them.
+
+    On a machine that is slow or busy the test itself may be held up for longer than the limit: what fails is tried
+    again with longer ones, on a site of its own. What is broken fails with each of them.
+    """
+    signature = inspect.signature(test)
+    wanted = [parameter for name, parameter in signature.parameters.items() if name != "limit"]
+
+    @functools.wraps(test)
+    def run(site: Site, **others: Any) -> None:
+        for limit in LIMITS_SECONDS[:-1]:
+            directory = site.directory / f"{limit:g}"
+            directory.mkdir()
+            attempt = Site(directory)
+            try:
+                return test(site=attempt, limit=limit, **others)
+            except Exception as error:
+                print(f"--- with a limit of {limit:g} s: {error!r}")
+            finally:
+                attempt.close()
+        return test(site=site, limit=LIMITS_SECONDS[-1], **others)
+
+    run.__signature__ = signature.replace(parameters=wanted)  # type: ignore[attr-defined]
+    return run
 
 
 class FixedPace:
@@ -118,6 +152,11 @@ class Gate:
                 continue  # another thread was faster
             return
         raise TimeoutError("the gate stayed closed")
+
+    def keep_the_interpreter(self) -> None:
+        """Wait as C code may: nothing else of Python runs in this process until the gate has been opened."""
+        descriptor = ctypes.create_string_buffer(struct.pack("ihh", self.fds[0], select.POLLIN, 0))
+        ctypes.PyDLL(None).poll(descriptor, 1, -1)
 
     def open(self, count: int = 1) -> None:
         os.write(self.fds[1], b"." * count)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from miniwsgi.daemon.worker.pools.crew import Crew, Member
 from miniwsgi.metrics.scoreboard import T_START, Board
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def wait_for(condition: Callable[[], object], what: str = "") -> None:

@@ -409,7 +409,7 @@ LISTEN = "l = socket.create_server(('127.0.0.1', 0)); port = l.getsockname()[1]\
 def report(left: str) -> str:
     package_parent = str(Path(load.__code__.co_filename).parents[3])
     script = LEFTOVERS.format(left=left, miniwsgi=package_parent)
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     return run.stdout.strip()
 
 
@@ -464,6 +464,6 @@ def test_needs_nothing_but_the_standard_library_and_little_of_that() -> None:
         "import miniwsgi.daemon.worker.application, json\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"
     )
-    run = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    run = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(json.loads(run.stdout))
     assert not {"difflib", "inspect", "traceback", "click", "tomli"} & loaded

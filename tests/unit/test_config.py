@@ -473,6 +473,7 @@ def test_every_setting_can_be_configured() -> None:
         "server.pool": "fork",
         "server.script_name": "/x",
         "server.server_header": "x",
+        "server.request_id_header": "X-Id",
         "server.spool_directory": "/tmp",
         "proxy.trusted": "unix",
         "proxy.fields": "forwarded",
@@ -482,7 +483,14 @@ def test_every_setting_can_be_configured() -> None:
         "log.access_log": "-",
         "log.access_log_format": "json",
     }
-    given = worker_settings(load(None, flags, {}), generation=2, listeners=(), scoreboard_fd=4, journal=True)
+    given = worker_settings(
+        load(None, flags, {}),
+        generation=2,
+        listeners=(),
+        scoreboard_fd=4,
+        journal=True,
+        app_metrics_directory="/x",
+    )
     default = worker_settings(changed(), generation=1, listeners=(), scoreboard_fd=3)
     same = {
         field.name

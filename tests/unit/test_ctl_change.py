@@ -149,9 +149,9 @@ def test_time_is_up_while_it_goes_on(output: str, tmp_path: Path) -> None:
 
     with FakeDaemon(tmp_path / "s", {"POST /reload": operation(), "GET /operations/7": slow}) as daemon:
         started = time.monotonic()
-        found = daemon.run("reload", "--timeout", "0.5", "-o", output)
+        found = daemon.run("reload", "--timeout", "3", "-o", output)
     assert found.status == 4
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert (
         found.err == "miniwsgictl: timed out; reload goes on in the daemon (operation 7): miniwsgictl status shows it\n"
     )

@@ -71,7 +71,7 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
         started = time.monotonic()
         found = daemon.run("status", "--timeout", "0.3")
     assert found.status == 4
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert f"the daemon on {tmp_path}/s did not answer within 300 ms" in found.err
 
 

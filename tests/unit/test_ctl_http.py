@@ -48,7 +48,7 @@ def listener(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[Pat
         thread.start()
         yield path
         sock.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(60)
 
 
 def soon(seconds: float = 10.0) -> float:
@@ -130,7 +130,7 @@ def test_silence_and_half_answers_end_at_the_deadline(sent: bytes, tmp_path: Pat
     def serve(connection: socket.socket) -> None:
         head(connection)
         connection.sendall(sent)
-        over.wait(20)
+        over.wait(60)
 
     with listener(tmp_path / "s", serve) as path:
         started = time.monotonic()
@@ -138,7 +138,7 @@ def test_silence_and_half_answers_end_at_the_deadline(sent: bytes, tmp_path: Pat
             Connection(str(path)).request("GET", "/", deadline=soon(0.2))
         over.set()
     assert caught.value.trouble is Trouble.LATE
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_a_drop_at_a_time_does_not_put_the_deadline_off(tmp_path: Path) -> None:
@@ -228,13 +228,13 @@ def test_a_stream_gives_its_pieces_as_they_come_and_ends_in_time(tmp_path: Path)
     def serve(connection: socket.socket) -> None:
         head(connection)
         connection.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
-        over.wait(20)
+        over.wait(60)
         connection.sendall(b"3\r\ntwo\r\n")
-        over.wait(20)
+        over.wait(60)
 
     with listener(tmp_path / "s", serve) as path:
         connection = Connection(str(path))
-        _, pieces = connection.stream("/", deadline=soon(), end=soon(0.5))
+        _, pieces = connection.stream("/", deadline=soon(), end=soon(3))
         assert next(pieces) == b"one"
         with pytest.raises(TransportError) as caught:
             next(pieces)

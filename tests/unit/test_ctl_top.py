@@ -219,12 +219,12 @@ class Watcher:
 
     def __exit__(self, *_: object) -> None:
         self.feed.stop()
-        self.feed.join(10)
+        self.feed.join(60)
         assert not self.feed.is_alive()
 
     def wait(self, kind: type[Update]) -> Update:
         """The next update of a kind. Raises queue.Empty."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             update = self.updates.get(timeout=max(0.01, deadline - time.monotonic()))
             if isinstance(update, kind):

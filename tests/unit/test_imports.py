@@ -25,6 +25,7 @@ BEHIND_THE_FORK = (
     "daemon/logs.py",
     "daemon/settings.py",
     "metrics/scoreboard.py",
+    "metrics/value_files.py",
 )
 
 
@@ -56,7 +57,7 @@ def foreign(source: str) -> list[str]:
     found = []
     for line, name in imported(source):
         top = name.partition(".")[0]
-        ours = name.startswith(("miniwsgi.daemon", "miniwsgi.metrics.scoreboard"))
+        ours = name.startswith(("miniwsgi.daemon", "miniwsgi.metrics.scoreboard", "miniwsgi.metrics.value_files"))
         if top not in sys.stdlib_module_names and not ours:
             found.append(f"line {line}: {name}")
     return found

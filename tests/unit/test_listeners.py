@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.master.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
 
+from tests.ports import free_port
+
 OPTIONS = SocketOptions(backlog=16)
 
 
@@ -38,7 +40,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 def connects(address: str | tuple[str, int], family: int) -> bool:
     with socket.socket(family) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         return sock.connect_ex(address) == 0
 
 
@@ -71,8 +73,8 @@ def test_a_port_alone_is_every_address_of_both_families(opened: list[BoundListen
 
 @needs_ipv6
 def test_an_ipv6_address_leaves_the_port_of_ipv4_alone(opened: list[BoundListener]) -> None:
-    opened += open_listeners(["[::]:0"], OPTIONS)
-    port = opened[0].socket.getsockname()[1]
+    port = free_port()
+    opened += open_listeners([f"[::]:{port}"], OPTIONS)
     opened += open_listeners([f"0.0.0.0:{port}"], OPTIONS)
     assert connects(("::1", port), socket.AF_INET6)
     assert opened[0].url == f"http://[::]:{port}"
@@ -268,7 +270,7 @@ def test_an_inherited_descriptor_is_adopted_and_its_queue_left_to_its_owner(open
         assert listener.origin is Origin.INHERITED
         address = given.getsockname()
         listener.shrink_backlog()
-        pending = [socket.create_connection(address, timeout=5) for _ in range(3)]
+        pending = [socket.create_connection(address, timeout=60) for _ in range(3)]
         assert connects(address, socket.AF_INET), "its backlog is as it was"
         for sock in pending:
             sock.close()

@@ -199,7 +199,7 @@ def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
     writes = []
     real = os.write
     monkeypatch.setattr(log_writer.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
-    writer = Writer(str(tmp_path / "log"), linger_seconds=0.2)
+    writer = Writer(str(tmp_path / "log"), linger_seconds=1.0)
     for _ in range(50):
         writer.put(b"line\n")
         time.sleep(0.0005)  # lets the thread run

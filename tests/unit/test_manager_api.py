@@ -195,6 +195,8 @@ def test_waiting_gives_the_verdict() -> None:
     @scenario
     async def _(world: Bare) -> None:
         asking = asyncio.create_task(world.ask("POST", "/v1/reload?wait=30"))
+        while not world.daemon.table:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         assert not asking.done()
         world.daemon.end(1, "failed", "no module named shop")
@@ -285,7 +287,7 @@ READ = [
     ("GET", path, b"")
     for path in (
         "/v1/status", "/v1/workers", "/v1/workers/0", "/v1/operations", "/v1/events", "/v1/log-level",
-        "/v1/openapi.json",
+        "/v1/metrics", "/v1/openapi.json",
     )
 ]  # fmt: skip
 

@@ -120,16 +120,21 @@ def test_without_grants_nothing_is_looked_up(accounts: dict[str, int]) -> None:
 
 def test_root_and_the_daemons_user_need_no_directory_service(monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
-    for module, name in ((pwd, "getpwnam"), (grp, "getgrnam"), (pwd, "getpwuid")):
-        monkeypatch.setattr(module, name, lambda _name: never.wait(30))
+    asked: list[str | int] = []
+
+    def hang(name: str | int) -> None:
+        asked.append(name)
+        never.wait(30)
+
+    for module, function in ((pwd, "getpwnam"), (grp, "getgrnam"), (pwd, "getpwuid")):
+        monkeypatch.setattr(module, function, hang)
     monkeypatch.setattr(auth, "LOOKUP_SECONDS", 0.1)
 
     async def body() -> None:
         access = Access(GRANTED, Aside())
-        started = time.monotonic()
         assert await role(access, peer(0)) == "admin"
         assert await role(access, peer(4000)) == "admin"
-        assert time.monotonic() - started < 0.05
+        assert not asked
         assert await role(access, peer(5001)) == "503"
         assert (await access.named(await access.caller(peer(0)))).who == "unknown user (uid 0, pid 77)"
 
@@ -289,6 +294,6 @@ def test_a_thread_that_hangs_does_not_hold_the_end_of_the_loop() -> None:
     started = time.monotonic()
     try:
         asyncio.run(body())
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25
     finally:
         never.set()

@@ -124,7 +124,7 @@ def orphan(status):
 
 def wait(count):
     found = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(found) < count and time.monotonic() < deadline:
         found += reaper.reap()
         time.sleep(0.01)
@@ -160,7 +160,7 @@ stubborn = subprocess.Popen([sys.executable, "-c",
     stdout=subprocess.PIPE)
 stubborn.stdout.readline()
 assert set(children()) == {polite.pid, stubborn.pid}
-assert end_children(0.3) == [stubborn.pid]
+assert end_children(3) == [stubborn.pid]
 assert children() == []
 print("fine")
 """
@@ -199,13 +199,13 @@ def test_stacks_come_even_from_c_code_that_holds_the_lock(blocking: bool) -> Non
             )
             assert "in child_with_stacks" in text
         signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
-        started = time.monotonic()
+        while "State:\tT" not in Path(f"/proc/{pid}/status").read_text():
+            time.sleep(0.01)
         if blocking:
             text = dump_stacks_blocking(pid, pidfd, reader, seconds=0.2)
         else:
             text = asyncio.run(dump_stacks(pid, pidfd, reader, seconds=0.2))
         assert text == "no stacks: the process does not answer; its state is T (stopped)"
-        assert time.monotonic() - started < 5
     finally:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitpid(pid, 0)

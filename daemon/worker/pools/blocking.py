@@ -13,18 +13,19 @@ from collections.abc import Callable
 from typing import Any
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.scoreboard import Closed, Slot
 
 from ...http.connection import Connection, State
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
 from ...settings import Listener
+from ...wsgi import request_ids
 from ...wsgi.environ import request_environ
 from ...wsgi.exchange import Disconnected, Exchange, Phase
-from ..context import NANOSECONDS, Context, Duty
+from ..context import NANOSECONDS, Context, Duty, refusal_closes
 from ..orders import Orders
 from ..timeouts import expire
-from .progress import Progress, input_waits
+from .progress import NotRead, Progress, input_waits
 
 RECEIVE_BYTES = 65536
 LINGER_SECONDS = 2.0
@@ -35,7 +36,7 @@ class Caller(Connection):
 
     __slots__ = (
         "_context", "_crowded", "_orders", "_progress", "_seen", "_slot", "_stage", "_thread",
-        "base", "environ", "exchange", "parting", "proxy", "requests", "since", "sock",
+        "base", "closed", "environ", "exchange", "parting", "proxy", "requests", "since", "sock",
         "started_ns",
     )  # fmt: skip
 
@@ -70,6 +71,7 @@ class Caller(Connection):
         self.parting = False  # shut down for writing: what still comes is thrown away
         self._seen = 0  # bytes of a body at the last look
         self._progress: Progress | None = None  # of the response that is sent
+        self.closed = Closed.CLIENT  # for the count: why it will have been closed
         context.slot.cells[scoreboard.ACCEPTED] += 1
 
     def fileno(self) -> int:
@@ -118,7 +120,11 @@ class Caller(Connection):
     def _wait(self) -> None:
         if self._progress is None:
             self._progress = Progress(self.sock, self._context.settings)
-        self._progress.wait()
+        try:
+            self._progress.wait()
+        except NotRead:
+            self.closed = Closed.TIMEOUT
+            raise
 
     # --- a conversation ---
 
@@ -165,6 +171,8 @@ class Caller(Connection):
         if self.parting or self.state is State.IDLE:
             if waited < (LINGER_SECONDS if self.parting else idle_seconds) or self._has_spoken():
                 return False
+            if not self.parting:
+                self.closed = self._reason_of_silence()
             self.hang_up()
         elif self.state is State.HEAD:
             if waited < settings.head_timeout or self._has_spoken():
@@ -179,6 +187,11 @@ class Caller(Connection):
             return not self._refuse(ProtocolError(408, "the body comes too slowly"))
         return True
 
+    def _reason_of_silence(self) -> Closed:
+        if self._context.duty is not Duty.SERVE:
+            return Closed.SERVER
+        return Closed.IDLE if self.requests else Closed.TIMEOUT
+
     def _has_spoken(self) -> bool:
         return not self.parting and (self.eager or input_waits(self.sock))
 
@@ -186,7 +199,7 @@ class Caller(Connection):
         """Close a connection that is not in the middle of anything."""
         self.close()
         self.sock.close()
-        self._context.slot.cells[scoreboard.CLOSED] += 1
+        scoreboard.count_closed(self._context.slot.cells, self.closed)
 
     def check_timeout(self, now: int) -> bool:
         """Called by another thread: answer for the application if `request_timeout` is over; True if so."""
@@ -225,7 +238,8 @@ class Caller(Connection):
         context.server_fields.refresh()
         environ = request_environ(self, self.base, context.settings.script_name, self.proxy)
         persistent = head.persistent and context.duty is Duty.SERVE and not self._crowded()
-        exchange = Exchange(self, line.method, head.http11, persistent, context.server_fields, context)
+        request_id = environ[request_ids.VARIABLE] = context.request_ids.of(environ if self.proxy is not None else {})
+        exchange = Exchange(self, line.method, head.http11, persistent, context.server_fields, context, request_id)
         if head.http11:
             environ["wsgi.early_hints"] = exchange.early_hints
         cells, cell = self._slot.cells, self._slot.thread_cell(self._thread)
@@ -254,6 +268,11 @@ class Caller(Connection):
         self._stage = State.IDLE
         if self.finish(exchange.persistent):
             return True
+        if exchange.aborted:
+            if self.closed is Closed.CLIENT:
+                self.closed = Closed.TIMEOUT if exchange.phase is Phase.EXPIRED else Closed.ABORTED
+        elif head.persistent:
+            self.closed = Closed.SERVER
         if (self.pending or head.persistent) and not exchange.aborted:
             self._part()  # the client does not know yet that this was the last
         else:
@@ -262,6 +281,7 @@ class Caller(Connection):
 
     def _refuse(self, error: ProtocolError | OSError) -> bool:
         """As `converse`."""
+        self.closed = refusal_closes(error)
         answer = self._context.refuse_error(self, self.base, error)
         try:
             self.send(answer)

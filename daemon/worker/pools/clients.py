@@ -9,11 +9,12 @@ import select
 import socket
 
 from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
 from ...wsgi.exchange import Disconnected
-from ..context import Context
+from ..context import Context, refusal_closes
 from .peer import Hold, Peer
 from .progress import queued_bytes
 
@@ -55,11 +56,12 @@ class Clients:
         peer.discard()
         peer.close()
         peer.sock.close()
-        self._cells[scoreboard.CLOSED] += 1
+        scoreboard.count_closed(self._cells, peer.closed)
         self._cells[scoreboard.CONNECTIONS] = len(self.peers)
 
     def refuse(self, peer: Peer, error: ProtocolError | OSError, now: int) -> None:
         """A request that is none."""
+        peer.closed = refusal_closes(error)
         self.answer_and_close(peer, self._context.refuse_error(peer, peer.base, error), now)
 
     def answer_and_close(self, peer: Peer, answer: bytes, now: int) -> None:
@@ -73,7 +75,10 @@ class Clients:
 
     def part(self, peer: Peer, now: int) -> None:
         """The last response is out. What a client that knew nothing of this sends must not make the close a reset."""
-        if peer.gone or (not peer.pending and peer.head is not None and not peer.head.persistent):
+        asked = peer.head is not None and not peer.head.persistent
+        if not asked and peer.closed is Closed.CLIENT:
+            peer.closed = Closed.SERVER
+        if peer.gone or (asked and not peer.pending):
             self.drop(peer)
         else:
             self.part_slowly(peer, now)

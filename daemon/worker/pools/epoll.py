@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.connection import State
 from ...http.errors import ProtocolError
-from ...wsgi.exchange import Exchange
+from ...wsgi.exchange import Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
 from ..orders import Orders
@@ -181,6 +182,7 @@ class EpollPool:
         while True:
             if limit and self.outstanding >= limit:
                 peer.hold = _WATCHED
+                peer.closed = Closed.REFUSED
                 self.clients.answer_and_close(peer, context.refuse(peer, peer.base, 503, "in_flight"), now)
                 return now
             if (self._pace.slow or self.outstanding >= self.threads) and self.threads > 1:
@@ -227,6 +229,8 @@ class EpollPool:
         peer.exchange = None
         peer.environ = peer.base
         if peer.gone or not peer.finish(exchange.persistent):
+            if exchange.aborted and peer.closed is Closed.CLIENT:
+                peer.closed = Closed.TIMEOUT if exchange.phase is Phase.EXPIRED else Closed.ABORTED
             self.clients.part(peer, now)
             return False
         peer.since_ns = now
@@ -402,9 +406,11 @@ class EpollPool:
     def forsake(self, peer: Peer) -> None:
         """The client of a response that is under way has gone, or does not read."""
         peer.gone = True
+        if peer.closed is Closed.CLIENT:
+            peer.closed = Closed.ABORTED
         peer.discard()
         if peer.owner is None:
-            self.slot.cells[scoreboard.ABORTED] += 1
+            self.context.count_aborted(peer.closed)
             self.clients.drop(peer)
         else:
             self.wake_owner(peer)  # close() of a result belongs to the thread that called the application

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
 from ...settings import Listener
 from ..balance import accept_again_seconds
@@ -150,7 +150,8 @@ class ForkPool:
         os.close(pidfd)
         if status:
             self._mourn(child, status)
-        child.counted.cells[scoreboard.CLOSED] = child.counted.cells[scoreboard.ACCEPTED]  # also if it was killed
+        if child.counted.cells[scoreboard.CLOSED] < child.counted.cells[scoreboard.ACCEPTED]:  # it was killed
+            count_closed(child.counted.cells, Closed.WORKER_EXIT)
         self._slot.fold(child.counted, child.seen)
         for cell in child.seen:
             child.counted.cells[cell] = 0
@@ -179,7 +180,8 @@ class ForkPool:
             gc.freeze()
             self._disown()
             orders = Orders(context, None, signal_pipe())
-            board_slot, context.slot = context.slot, counted
+            board_slot = context.slot
+            context.count_in(counted)
             caller = Caller(
                 context, orders, sock, listener, address, slot=board_slot, thread=number, crowded=lambda: False
             )

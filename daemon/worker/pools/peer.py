@@ -12,11 +12,13 @@ import socket
 from enum import Enum
 from typing import Any
 
+from miniwsgi.metrics.scoreboard import Closed
+
 from ...http.connection import Connection
 from ...wsgi.exchange import Disconnected, Exchange
 from ...wsgi.proxy import Proxy
 from ..context import Context
-from .progress import Progress
+from .progress import NotRead, Progress
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
 LOW_WATER_BYTES = 64 * 1024
@@ -47,7 +49,7 @@ class Peer(Connection):
     """One client. `since_ns` is when its present state began (the last request's end, for an idle one)."""
 
     __slots__ = (
-        "_out", "base", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
+        "_out", "base", "closed", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
         "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns", "waited_ns",
     )  # fmt: skip
 
@@ -64,6 +66,7 @@ class Peer(Connection):
         self.since_ns = now_ns
         self.stage = self.state  # the state that `since_ns` belongs to, between requests
         self.requests = 0
+        self.closed = Closed.CLIENT  # for the count: why it will have been closed
         self.gone = False  # reset or not reading: nothing more can be sent
         self._out: list[memoryview | _Extent] | None = None
         self.out_bytes = 0
@@ -123,8 +126,9 @@ class Peer(Connection):
         while self.out_bytes > LOW_WATER_BYTES:
             try:
                 progress.wait()
-            except Disconnected:
+            except NotRead:
                 self.gone = True
+                self.closed = Closed.TIMEOUT
                 raise
             self.flush()
             if self.gone:

@@ -19,6 +19,10 @@ from ...settings import Settings
 from ...wsgi.exchange import Disconnected
 
 
+class NotRead(Disconnected):
+    """The client reads too slowly, or not at all."""
+
+
 def queued_bytes(sock: socket.socket) -> int:
     """Bytes in the socket's send queue (SIOCOUTQ, tcp(7) and unix(7)); 0 if it cannot tell."""
     try:
@@ -53,7 +57,7 @@ class Progress:
         self._delivered = 0
 
     def wait(self) -> None:
-        """Wait until something can be sent, or a while. Raises Disconnected if the client is too slow."""
+        """Wait until something can be sent, or a while. Raises NotRead if the client is too slow."""
         queued = queued_bytes(self._sock)
         began = time.monotonic()
         self._poller.poll(max(1.0, (self._seconds - self._waited) * 1000))
@@ -61,6 +65,6 @@ class Progress:
         self._delivered += queued - queued_bytes(self._sock)
         if self._waited >= self._seconds:
             if self._delivered < self._rate * self._waited:
-                raise Disconnected
+                raise NotRead
             self._waited = 0.0
             self._delivered = 0

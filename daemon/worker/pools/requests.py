@@ -8,6 +8,7 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Slot, bucket
 
 from ...http.head import RequestLine
+from ...wsgi import request_ids
 from ...wsgi.environ import request_environ
 from ...wsgi.exchange import Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty
@@ -16,6 +17,7 @@ from ..timeouts import expire
 from .crew import Member
 from .peer import Peer
 
+_REQUEST_ID = request_ids.VARIABLE
 _REUSED = scoreboard.REUSED
 _T_STATE, _T_START, _T_TEXT = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT
 
@@ -26,6 +28,9 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     assert line is not None
     assert head is not None
     environ = request_environ(peer, peer.base, context.settings.script_name, peer.proxy)
+    ids = context.request_ids
+    request_id = f"{ids.prefix}{next(ids.numbers):x}" if peer.proxy is None else ids.of(environ)
+    environ[_REQUEST_ID] = request_id
     exchange = Exchange(
         peer,
         line.method,
@@ -33,6 +38,7 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
         head.persistent and context.duty is Duty.SERVE,
         context.server_fields,
         context,
+        request_id,
     )
     if head.http11:
         environ["wsgi.early_hints"] = exchange.early_hints

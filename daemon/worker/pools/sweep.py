@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from miniwsgi.metrics.scoreboard import Closed
+
 from ...http.connection import State
 from ...http.errors import ProtocolError
 from ..context import NANOSECONDS, Context
@@ -64,6 +66,7 @@ class Sweep:
                 and now - peer.since_ns >= patience
                 and not input_waits(peer.sock)
             ):
+                peer.closed = Closed.SERVER
                 self._clients.drop(peer)
 
     def _waiting(self, peer: Peer, now: int) -> None:
@@ -72,6 +75,7 @@ class Sweep:
         if state is State.IDLE:
             if waited > (self._keep_alive_ns if peer.requests else self._head_ns):
                 if not input_waits(peer.sock):
+                    peer.closed = Closed.IDLE if peer.requests else Closed.TIMEOUT
                     self._clients.drop(peer)
             elif waited > FORGET_NS and peer.head is not None:
                 peer.forget()
@@ -95,4 +99,5 @@ class Sweep:
             peer.progress = queued
             return
         self._context.log.limited("not-read", "warning", "a client does not read its response: closed")
+        peer.closed = Closed.TIMEOUT
         self._pool.forsake(peer)

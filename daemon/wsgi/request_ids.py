@@ -1,0 +1,42 @@
+"""Request ids: one for each request, the client's own where a trusted proxy passes it on, else a new one.
+
+New ones are a random start for each process and a number: unique, cheap, and in order within a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+VARIABLE = "miniwsgi.request_id"
+GIVEN = "HTTP_X_REQUEST_ID"
+RANDOM_BYTES = 8
+
+_USABLE = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}")  # nothing that could forge a field or a line of a log
+
+
+class RequestIds:
+    """`prefix` and `numbers` are for the hot path: f"{prefix}{next(numbers):x}" is a new id, in any thread."""
+
+    __slots__ = ("numbers", "prefix")
+
+    def __init__(self) -> None:
+        self.start_afresh()
+
+    def __repr__(self) -> str:
+        return f"<RequestIds {self.prefix}…>"
+
+    def start_afresh(self) -> None:
+        """For a process that was forked, and would go on with the ids of its parent."""
+        self.prefix = f"{os.urandom(RANDOM_BYTES).hex()}-"
+        self.numbers = count(1)
+
+    def of(self, environ: Mapping[str, Any]) -> str:
+        """The id of a request that comes from a trusted proxy."""
+        given = environ.get(GIVEN)
+        if given is not None and _USABLE.fullmatch(given):
+            return str(given)
+        return f"{self.prefix}{next(self.numbers):x}"

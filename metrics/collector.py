@@ -1,0 +1,222 @@
+"""The metric families of a running daemon: the scoreboard, read once, and what the daemon says of itself.
+
+Counters are sums over all slots ever used, whose cells only grow, so none of them goes backwards. Nothing here waits
+for a worker, or for anything else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from operator import add
+
+from . import declared as d
+from . import reading
+from . import scoreboard as sb
+from .facts import WORKER_STATES, Facts, WorkerFacts
+from .families import Family, Histogram, Sample
+from .scoreboard import Board, Slot
+
+NANOSECONDS = 1e9
+OTHER = "_OTHER"
+FINE_BOUNDS = 3  # below OpenTelemetry's first: folded into one bucket unless they are wanted
+SERIES_END = sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS
+BOUNDS = tuple(bound / NANOSECONDS for bound in sb.BOUNDS_NS)
+SIZES = tuple(float(bound) for bound in sb.SIZE_BOUNDS)
+
+SeriesKey = tuple[str, str, str]  # method, status, route or ""
+
+
+class Collector:
+    """Keeps the order in which routes were first seen: the first 64 have a label of their own, for ever."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._routes: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Collector {self._board}>"
+
+    def collect(self, facts: Facts, *, fine: bool = False) -> list[Family]:
+        """All families. `fine`: duration buckets below 5 ms, too."""
+        slots = list(self._board.used())
+        cells = [0] * sb.COUNTERS.stop
+        for slot in slots:
+            cells = list(map(add, cells, slot.cells[: sb.COUNTERS.stop].tolist()))
+        return [
+            *self._http(slots, cells, fine),
+            *_requests(slots, cells, facts),
+            *_connections(cells, facts),
+            *_workers(slots, facts),
+            *_daemon(cells, facts),
+        ]
+
+    # --- requests by method, status and route ---
+
+    def _http(self, slots: Sequence[Slot], cells: Sequence[int], fine: bool) -> Iterator[Family]:
+        found = self._series(slots)
+        yield d.REQUEST_DURATION.family(
+            Sample(_series_labels(key), _durations(row[sb.S_BUCKETS :], row[sb.S_SUM], fine))
+            for key, row in sorted(found.items())
+        )
+        active = dict.fromkeys(sorted({"GET", *(method for method, _status, _route in found)}), 0)
+        for slot in slots:
+            for running in slot.running():
+                method = running.method if running.method in sb.METHODS else OTHER
+                active[method] = active.get(method, 0) + 1
+        yield d.ACTIVE_REQUESTS.by(active.items())
+        yield d.REQUEST_SIZE.single(_sizes(cells, sb.REQUEST_SIZES, sb.BYTES_IN))
+        yield d.RESPONSE_SIZE.single(_sizes(cells, sb.RESPONSE_SIZES, sb.BYTES_OUT))
+        yield d.QUEUE_TIME.single(
+            _durations(cells[sb.QUEUE_BUCKETS : sb.QUEUE_BUCKETS + sb.BUCKETS], cells[sb.QUEUE_SUM], fine)
+        )
+
+    def _series(self, slots: Iterable[Slot]) -> dict[SeriesKey, list[int]]:
+        """The sums by labels. Slots that took their series in the same order are added up as a whole: most do."""
+        alike: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = {}
+        for slot in slots:
+            row = slot.cells[sb.SERIES_AT : SERIES_END].tolist()
+            keys = row[:: sb.SERIES_CELLS]
+            used = sb.SERIES if keys[-1] else keys.index(0)
+            if not used:
+                continue
+            layout = (tuple(keys[:used]), tuple(slot.route_names()))
+            before = alike.get(layout)
+            row = row[: used * sb.SERIES_CELLS]
+            alike[layout] = row if before is None else list(map(add, before, row))
+        found: dict[SeriesKey, list[int]] = {}
+        for (keys_, routes), row in alike.items():
+            for place, key in enumerate(keys_):
+                if not key:
+                    continue
+                labels = self._labels(key, routes)
+                part = row[place * sb.SERIES_CELLS : (place + 1) * sb.SERIES_CELLS]
+                known = found.get(labels)
+                found[labels] = part if known is None else list(map(add, known, part))
+        return found
+
+    def _labels(self, key: int, routes: Sequence[str]) -> SeriesKey:
+        method, status, number = sb.series_labels(key)
+        return method, str(status) if status else OTHER, self._route(number, routes)
+
+    def _route(self, number: int, routes: Sequence[str]) -> str:
+        if number == sb.NO_ROUTE:
+            return ""
+        if number > len(routes):
+            return OTHER
+        name = routes[number - 1]
+        if name not in self._routes:
+            if len(self._routes) >= sb.ROUTES:
+                return OTHER
+            self._routes.add(name)
+        return name
+
+
+def _series_labels(key: SeriesKey) -> tuple[tuple[str, str], ...]:
+    method, status, route = key
+    labels = (("http_request_method", method), ("http_response_status_code", status))
+    return (*labels, ("http_route", route)) if route else labels
+
+
+def _durations(counts: Sequence[int], total_ns: int, fine: bool) -> Histogram:
+    if fine:
+        return Histogram(BOUNDS, tuple(counts), total_ns / NANOSECONDS)
+    low = FINE_BOUNDS + 1
+    return Histogram(BOUNDS[FINE_BOUNDS:], (sum(counts[:low]), *counts[low:]), total_ns / NANOSECONDS)
+
+
+def _sizes(cells: Sequence[int], at: int, total: int) -> Histogram:
+    return Histogram(SIZES, tuple(cells[at : at + sb.SIZE_BUCKETS]), cells[total])
+
+
+def _requests(slots: Iterable[Slot], cells: Sequence[int], facts: Facts) -> Iterator[Family]:
+    now = time.monotonic_ns()
+    oldest = min((running.started_ns for slot in slots for running in slot.running()), default=now)
+    yield d.OLDEST_REQUEST.single(max(0, now - oldest) / NANOSECONDS)
+    yield d.WAITING.single(cells[sb.WAITING])
+    yield d.INLINE.single(cells[sb.INLINE])
+    yield d.HANDED_OVER.single(cells[sb.HANDED_OVER])
+    yield d.TAKEN_OVER.single(cells[sb.TAKEN_OVER])
+    yield d.ABORTED.by(
+        [
+            ("client", cells[sb.CLIENTS_LEFT]),
+            ("send_timeout", cells[sb.SEND_TIMEOUTS]),
+            ("request_timeout", cells[sb.TIMED_OUT]),
+        ]
+    )
+    statuses = [*map(str, sb.REJECTED_STATUSES), OTHER]
+    yield d.REJECTED.by(zip(statuses, cells[sb.REJECTED_BY : sb.REJECTED_BY + len(statuses)], strict=True))
+    yield d.ERRORS.single(cells[sb.ERRORS])
+    yield d.SLOW.single(facts.slow_requests)
+    yield d.OVERFLOW.single(cells[sb.SERIES_LOST])
+
+
+def _connections(cells: Sequence[int], facts: Facts) -> Iterator[Family]:
+    yield d.CONNECTIONS.single(cells[sb.CONNECTIONS])
+    yield d.ACCEPTED.single(cells[sb.ACCEPTED])
+    yield d.CLOSED.by((reason.name.lower(), cells[sb.CLOSED_BY + reason]) for reason in sb.Closed)
+    yield d.REUSED.single(cells[sb.REUSED])
+    listeners = facts.listeners
+    yield d.LISTEN_QUEUE.by((one.name, one.queued) for one in listeners if one.queued is not None)
+    yield d.LISTEN_LIMIT.by((one.name, one.limit) for one in listeners if one.limit is not None)
+    yield d.LISTEN_DROPPED.by((one.name, one.dropped) for one in listeners if one.dropped is not None)
+
+
+def _workers(slots: Sequence[Slot], facts: Facts) -> Iterator[Family]:
+    now = time.monotonic_ns()
+    held: dict[str, WorkerFacts] = {str(worker.slot): worker for worker in facts.workers}
+    states = [worker.state for worker in facts.workers]
+    yield d.WORKERS.by((state, states.count(state)) for state in WORKER_STATES)
+    yield d.TARGET.single(facts.target)
+    yield d.THREADS.single(facts.threads)
+    named = [(str(slot.index), slot) for slot in slots]
+    yield d.STATE.by((name, WORKER_STATES.index(held[name].state) + 1 if name in held else 0) for name, _slot in named)
+    yield d.BUSY.by((name, reading.running(slot)) for name, slot in named)
+    yield d.WORKER_CONNECTIONS.by((name, slot.cells[sb.CONNECTIONS]) for name, slot in named)
+    yield d.WORKER_REQUESTS.by((name, slot.cells[sb.REQUESTS]) for name, slot in named)
+    usage = [(str(index), taken) for index, taken in sorted(facts.usage.items())]
+    yield d.WORKER_CPU.by((name, taken.cpu_seconds) for name, taken in usage)
+    yield d.WORKER_RSS.by((name, taken.rss) for name, taken in usage if taken.rss is not None)
+    yield d.WORKER_PSS.by((name, taken.pss) for name, taken in usage if taken.pss is not None)
+    yield d.WORKER_FDS.by((name, taken.fds) for name, taken in usage if taken.fds is not None)
+    yield d.UPTIME.by((name, worker.uptime_seconds) for name, worker in held.items())
+    yield d.BOOT.by((str(index), seconds) for index, seconds in sorted(facts.boot_seconds.items()))
+    beats = [(name, slot.cells[sb.HEARTBEAT]) for name, slot in named if name in held]
+    yield d.HEARTBEAT.by((name, max(0, now - beat) / NANOSECONDS) for name, beat in beats if beat)
+    if facts.worker_memory_limit is not None:
+        yield d.WORKER_MEMORY_LIMIT.single(facts.worker_memory_limit)
+    if facts.memory_limit is not None:
+        yield d.MEMORY_LIMIT.single(facts.memory_limit)
+    yield d.EXITS.by(facts.exits.items())
+    if facts.utilization is not None:
+        yield d.UTILIZATION.single(facts.utilization)
+
+
+def _daemon(cells: Sequence[int], facts: Facts) -> Iterator[Family]:
+    yield d.GENERATION.single(facts.generation)
+    yield d.RELOADS.by(facts.reloads.items())
+    if facts.reloaded_at is not None:
+        yield d.RELOAD_TIME.single(facts.reloaded_at)
+    yield d.RELOAD_SECONDS.single(facts.reload_seconds)
+    yield d.DRAINING.single(facts.draining)
+    yield d.READY.single(facts.ready)
+    build = (("version", facts.version), ("python_version", facts.python_version), ("pool", facts.pool))
+    yield d.BUILD_INFO.family([Sample(build, 1)])
+    yield d.LOGGED.by(
+        (level, cells[at] + facts.logged.get(level, 0)) for at, level in enumerate(sb.LOG_LEVELS, sb.LOGGED)
+    )
+    yield d.LOG_LOST.single(cells[sb.LOG_LOST] + facts.log_lost)
+    yield d.CONTROL_CALLS.family(
+        Sample((("endpoint", endpoint), ("code", code)), count)
+        for (endpoint, code), count in sorted(facts.control_calls.items())
+    )
+    yield d.LOOP_LAG.single(facts.loop_lag)
+    yield d.APPLICATION_ERRORS.by(facts.application_errors.items())
+    if facts.application_seconds is not None:
+        yield d.APPLICATION_SECONDS.single(facts.application_seconds)
+    master = facts.master
+    yield d.PROCESS_CPU.single(master.cpu_seconds)
+    yield d.PROCESS_RSS.single(master.rss)
+    yield d.PROCESS_FDS.single(master.fds)
+    yield d.PROCESS_MAX_FDS.single(master.max_fds)
+    yield d.PROCESS_START.single(master.started_at)

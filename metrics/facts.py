@@ -1,0 +1,82 @@
+"""What the collector is told about the daemon, as the scoreboard does not know it. Filled by whoever supervises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """A worker that has a process, or is about to."""
+
+    slot: int
+    state: str  # one of WORKER_STATES
+    uptime_seconds: float
+
+
+WORKER_STATES = ("booting", "ready", "draining", "stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerFacts:
+    """A listening socket. None: the kernel does not tell."""
+
+    name: str
+    queued: int | None
+    limit: int | None
+    dropped: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUsage:
+    """What a slot's process takes. Bytes; None: there is none, or the kernel does not tell."""
+
+    cpu_seconds: float  # of all processes that the slot ever had
+    rss: int | None = None
+    pss: int | None = None
+    fds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MasterUsage:
+    """What the master itself takes. Its start is seconds since the epoch."""
+
+    cpu_seconds: float
+    rss: int
+    fds: int
+    max_fds: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The daemon at a moment. Times in seconds."""
+
+    version: str
+    python_version: str
+    pool: str
+    threads: int
+    workers: Sequence[WorkerFacts]
+    target: int
+    boot_seconds: Mapping[int, float]  # by slot
+    usage: Mapping[int, SlotUsage]  # by slot
+    exits: Mapping[str, int]  # by reason
+    utilization: float | None
+    generation: int
+    reloads: Mapping[str, int]  # by result
+    reloaded_at: float | None  # since the epoch
+    reload_seconds: float
+    draining: bool
+    ready: bool
+    listeners: Sequence[ListenerFacts]
+    slow_requests: int
+    logged: Mapping[str, int]  # by level: the master's own
+    log_lost: int  # the same
+    control_calls: Mapping[tuple[str, str], int]  # by endpoint and status
+    loop_lag: float
+    master: MasterUsage
+    worker_memory_limit: int | None = None
+    memory_limit: int | None = None
+    application_errors: Mapping[str, int] = field(default_factory=dict)  # by reason
+    application_seconds: float | None = None

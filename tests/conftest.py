@@ -1,0 +1,25 @@
+"""What holds for every test: signals as a terminal or an init gives them, and the same examples on every machine.
+
+A shell's background job ignores SIGINT and SIGQUIT, and what `nohup` starts ignores SIGHUP; all children inherit it.
+Hypothesis chooses the same examples in each run, and takes its time; `--hypothesis-profile=default` looks for others.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass  # there are tests that do without
+else:
+    settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("same")
+
+PYTHON_IGNORES = {signal.SIGPIPE, signal.SIGXFSZ}
+
+if threading.current_thread() is threading.main_thread():
+    for number in signal.valid_signals() - PYTHON_IGNORES:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,0 +1,215 @@
+"""nginx and HAProxy under test, with the files of packaging/proxies: only paths and ports are put in place of others.
+
+Each runs in the foreground, in a directory of the test's, and is ended by its pid.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from tests.ports import free_port
+
+from .daemon import PATIENCE_SECONDS
+
+PROXIES = Path(__file__).resolve().parents[2] / "packaging" / "proxies"
+SOCKET, METRICS_PORT = "/run/miniwsgi/miniwsgi.sock", "9464"  # as the files name them
+
+NGINX_AROUND = """
+daemon off;
+{user}
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log {directory}/proxy.log;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/snippet.conf;
+}}
+"""
+
+HAPROXY_AROUND = """
+global
+    nbthread 1
+    maxconn 500
+    log stderr format raw local0
+    stats socket {directory}/stats.sock level admin
+
+defaults
+    log global
+
+"""
+
+
+def in_place(text: str, places: Mapping[str, str]) -> str:
+    """The one place where a snippet is changed. Raises AssertionError if it does not hold what is to be replaced."""
+    for old, new in places.items():
+        assert old in text, f"the snippet does not hold {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
+class Proxy:
+    """A context: it listens on entry, and is gone on exit. It serves `address` (http) and `tls_address` (https)."""
+
+    name = ""
+
+    def __init__(self, directory: Path, unix_socket: Path, metrics_port: int) -> None:
+        self.directory = directory
+        self.log_path = directory / "proxy.log"
+        self.address = ("127.0.0.1", free_port())
+        self.tls_address = ("127.0.0.1", free_port())
+        self.unix_socket = unix_socket
+        self.metrics_port = metrics_port
+        self.process: subprocess.Popen[bytes]
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.address[1]}>"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return cls.program() is not None
+
+    @classmethod
+    def program(cls) -> str | None:
+        """Debian has them where only root looks."""
+        return shutil.which(cls.name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+    def configure(self) -> list[str]:
+        """Write the configuration; the command that runs it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Proxy:
+        self.directory.mkdir()
+        make_certificate(self.directory)
+        command = self.configure()
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory, start_new_session=True
+            )
+        try:
+            self._wait_for(self.address)
+            self._wait_for(self.tls_address)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def log(self) -> str:
+        return self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
+
+    def connect(self, *, tls: bool = False, source: str = "127.0.0.1") -> http.client.HTTPConnection:
+        """A client's connection, from a loopback address of the test's choice."""
+        if tls:
+            trusting = ssl.create_default_context()
+            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+            return http.client.HTTPSConnection(
+                *self.tls_address, timeout=PATIENCE_SECONDS, source_address=(source, 0), context=trusting
+            )
+        return http.client.HTTPConnection(*self.address, timeout=PATIENCE_SECONDS, source_address=(source, 0))
+
+    def get(self, path: str = "/", headers: Mapping[str, str] | None = None, *, tls: bool = False) -> tuple[int, bytes]:
+        """Status and body of an answer on a connection of its own."""
+        connection = self.connect(tls=tls)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def _wait_for(self, address: tuple[str, int]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                socket.create_connection(address, timeout=PATIENCE_SECONDS).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, f"{self.name} has ended:\n{self.log()}"
+                assert time.monotonic() < deadline, f"{self.name} does not listen:\n{self.log()}"
+                time.sleep(0.02)
+
+    def _end(self) -> None:
+        try:
+            family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            family = []
+        for process in family:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                pass
+        self.process.wait(PATIENCE_SECONDS)
+        psutil.wait_procs([one for one in family if isinstance(one, psutil.Process)], timeout=PATIENCE_SECONDS)
+
+
+class Nginx(Proxy):
+    name = "nginx"
+
+    def configure(self) -> list[str]:
+        snippet = in_place(
+            (PROXIES / "nginx.conf").read_text("utf-8"),
+            {
+                "listen 80;": f"listen 127.0.0.1:{self.address[1]};",
+                "listen [::]:80;": "",
+                "listen 443 ssl;": f"listen 127.0.0.1:{self.tls_address[1]} ssl;",
+                "listen [::]:443 ssl;": "",
+                "/etc/ssl/shop.crt": f"{self.directory}/shop.crt",
+                "/etc/ssl/shop.key": f"{self.directory}/shop.key",
+                SOCKET: str(self.unix_socket),
+            },
+        )
+        (self.directory / "snippet.conf").write_text(snippet, "utf-8")
+        user = "user root;" if os.geteuid() == 0 else ""
+        around = self.directory / "nginx.conf"
+        around.write_text(NGINX_AROUND.format(directory=self.directory, user=user), "utf-8")
+        return [self.program() or self.name, "-e", str(self.log_path), "-p", str(self.directory), "-c", str(around)]
+
+
+class HAProxy(Proxy):
+    name = "haproxy"
+
+    def configure(self) -> list[str]:
+        snippet = in_place(
+            (PROXIES / "haproxy.cfg").read_text("utf-8"),
+            {
+                "bind :80": f"bind 127.0.0.1:{self.address[1]}",
+                "bind :443": f"bind 127.0.0.1:{self.tls_address[1]}",
+                "/etc/haproxy/shop.pem": f"{self.directory}/shop.pem",
+                SOCKET: str(self.unix_socket),
+                f"port {METRICS_PORT}": f"port {self.metrics_port}",
+            },
+        )
+        path = self.directory / "haproxy.cfg"
+        path.write_text(HAPROXY_AROUND.format(directory=self.directory) + snippet, "utf-8")
+        return [self.program() or self.name, "-db", "-f", str(path)]
+
+
+def make_certificate(directory: Path) -> None:
+    """A certificate for a test: shop.crt, shop.key, and both in shop.pem."""
+    key, certificate = directory / "shop.key", directory / "shop.crt"
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    request += ["-subj", "/CN=shop.example.com", "-days", "2", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(request, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    (directory / "shop.pem").write_text(certificate.read_text("utf-8") + key.read_text("utf-8"), "utf-8")

@@ -1,0 +1,57 @@
+"""What the health endpoints say of a daemon in each of its states."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from miniwsgi.metrics.health import Health, Phase, livez, readyz, startupz
+
+SERVING = Health(phase=Phase.SERVING, started=True, ready_workers=4, target_workers=4, ready_min=1)
+
+
+def health(**changed: object) -> Health:
+    return dataclasses.replace(SERVING, **changed)  # type: ignore[arg-type]
+
+
+STATES = [
+    (health(phase=Phase.STARTING, started=False, ready_workers=0), 503, 503, "starting"),
+    (health(phase=Phase.STOPPING, started=False, ready_workers=0), 503, 503, "stopping"),
+    (health(), 200, 200, ""),
+    (health(ready_workers=1), 200, 200, ""),
+    (health(ready_workers=0), 200, 503, "0 of 4 workers are ready, 1 needed"),
+    (health(ready_workers=1, ready_min=2), 200, 503, "1 of 4 workers is ready, 2 needed"),
+    (health(ready_workers=2, ready_min=2), 200, 200, ""),
+    (health(phase=Phase.DRAINING), 200, 503, "draining"),
+    (health(phase=Phase.DRAINING, ready_workers=0, target_workers=0), 200, 503, "draining"),
+    (health(phase=Phase.STOPPING), 200, 503, "stopping"),
+]
+
+
+@pytest.mark.parametrize(("state", "started", "ready", "reason"), STATES)
+def test_each_state_has_its_statuses_and_its_reason(state: Health, started: int, ready: int, reason: str) -> None:
+    assert livez(state)[0] == 200
+    assert startupz(state)[0] == started
+    assert (readyz(state)[0], state.ready, state.reason) == (ready, ready == 200, reason)
+
+
+@pytest.mark.parametrize("state", [row[0] for row in STATES])
+def test_bodies_are_lines_of_json_that_say_the_state_and_why(state: Health) -> None:
+    for endpoint, good, bad in (
+        (livez, "live", ""),
+        (startupz, "started", "not started"),
+        (readyz, "ready", "not ready"),
+    ):
+        status, body = endpoint(state)
+        assert body.endswith(b"}\n")
+        said = json.loads(body)
+        assert said["status"] == (good if status == 200 else bad)
+        assert ("reason" in said) == (status != 200)
+        assert said["phase"] == state.phase.value
+        assert said["workers"] == {
+            "ready": state.ready_workers,
+            "target": state.target_workers,
+            "ready_min": state.ready_min,
+        }
+    assert json.loads(readyz(state)[1]).get("reason", "") == state.reason

@@ -1,0 +1,134 @@
+"""Under which reason each worker's exit is counted."""
+
+from __future__ import annotations
+
+import pytest
+from miniwsgi.daemon.master import events as ev
+from miniwsgi.daemon.master.crew import WorkerState
+from miniwsgi.daemon.master.exits import ExitReason
+
+from .supervisor_world import World
+
+KILLED, SEGFAULT, EXIT_3 = 9, 11, 3 << 8
+
+
+def exits(world: World) -> dict[str, int]:
+    return {reason.value: count for reason, count in world.crew.exits.items() if count}
+
+
+def started(workers: int = 2) -> World:
+    world = World(ev.Plan(workers=workers))
+    world.start()
+    return world
+
+
+@pytest.mark.parametrize(
+    ("status", "oom", "reason"),
+    [
+        (SEGFAULT, False, "crash"),
+        (EXIT_3, False, "crash"),
+        (0, False, "crash"),
+        (KILLED, False, "crash"),
+        (KILLED, True, "oom"),
+        (EXIT_3, True, "crash"),
+        (None, True, "crash"),
+    ],
+)
+def test_a_ready_worker_that_is_lost(status: int | None, oom: bool, reason: str) -> None:
+    world = started()
+    del world.processes[0]
+    world.do(ev.WorkerExited(0, status, oom))
+    assert exits(world) == {reason: 1}
+
+
+def test_nothing_is_counted_before_anything_has_left() -> None:
+    world = started()
+    assert exits(world) == {}
+    assert set(world.crew.exits) == set(ExitReason)
+
+
+def test_a_worker_that_ends_while_it_boots() -> None:
+    world = started(1)
+    world.ask(ev.ScaleAsked(who="test", to=2))
+    world.happen("fork 1")
+    world.crash(1)
+    assert exits(world) == {"boot": 1}
+
+
+def test_scaling_down() -> None:
+    world = started(4)
+    world.ask(ev.ScaleAsked(who="test", to=1))
+    world.settle()
+    assert exits(world) == {"scale": 3}
+
+
+def test_a_reload() -> None:
+    world = started(3)
+    world.ask(ev.ReloadAsked(who="test"))
+    world.settle()
+    assert exits(world) == {"reload": 3}
+
+
+def test_a_restart() -> None:
+    world = started(3)
+    world.ask(ev.RestartAsked(who="test"))
+    world.settle()
+    assert exits(world) == {"restart": 3}
+
+
+def test_a_stop() -> None:
+    world = started(3)
+    world.ask(ev.StopAsked(who="test"))
+    world.settle()
+    assert exits(world) == {"stop": 3}
+
+
+def test_stopping_at_once() -> None:
+    world = started(3)
+    world.ask(ev.StopAsked(who="test", now=True))
+    world.settle()
+    assert exits(world) == {"stop": 3}
+
+
+@pytest.mark.parametrize("reason", ["rss", "lifetime", "requests"])
+def test_recycling(reason: str) -> None:
+    world = started()
+    world.do(ev.RecycleAsked(1, reason))
+    world.settle()
+    assert exits(world) == {reason: 1}
+
+
+def test_a_worker_that_crashes_while_it_waits_for_its_successor_has_crashed() -> None:
+    world = started()
+    world.do(ev.RecycleAsked(1, "rss"))
+    world.crash(1)
+    assert exits(world) == {"crash": 1}
+
+
+def test_a_worker_that_crashes_while_it_drains_has_crashed() -> None:
+    world = started()
+    world.ask(ev.ScaleAsked(who="test", to=1))
+    [draining] = world.crew.workers(WorkerState.DRAINING)
+    world.pending.clear()
+    world.crash(draining.slot, SEGFAULT)
+    assert exits(world) == {"crash": 1}
+
+
+def test_a_worker_that_is_killed_after_its_graceful_timeout_counts_as_what_it_left_for() -> None:
+    world = started()
+    world.ask(ev.ScaleAsked(who="test", to=1))
+    world.pending.clear()  # it does not finish
+    world.advance(world.plan.graceful_timeout + 1)
+    world.settle()
+    assert exits(world) == {"scale": 1}
+
+
+def test_request_timeout_and_wedge() -> None:
+    world = started()
+    world.do(ev.RequestTimedOut(1, 30.2, "GET /report"))
+    world.settle()
+    assert exits(world) == {"timeout": 1}
+    slot = next(iter(world.states()))
+    world.do(ev.Wedged(slot, 31.0))
+    world.settle()
+    assert exits(world) == {"timeout": 1, "wedge": 1}
