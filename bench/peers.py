@@ -18,7 +18,7 @@ INSTALL_SECONDS = 600
 _ASK = """
 import importlib.metadata as m, importlib.util as u, json, platform, sys
 found = {}
-for name in sys.argv[1].split(","):
+for name in filter(None, sys.argv[1].split(",")):
     try:
         found[name] = m.version(name)
     except m.PackageNotFoundError:

@@ -24,11 +24,12 @@ if not __package__:  # run as a script: its own directory would hide other modul
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench import peers
-from bench.experiments import QUIET, Experiment, quick
+from bench.experiments import QUIET, Experiment
 from bench.figures import Row, Verdict, median
 from bench.processes import become_reaper, choose_cpus, stop_all
 from bench.report import machine, print_table, write_json
 from bench.servers import SERVERS
+from bench.suite import quick
 from bench.trial import Bench
 
 

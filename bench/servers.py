@@ -23,6 +23,7 @@ class Order:
     workers: int = 1
     threads: int | None = None  # None: the server's own default
     access_log: Path | None = None
+    metrics: str = ""  # where miniwsgi's metrics go; "": where it puts them by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def _miniwsgi(pool: str) -> Callable[[str, Order], list[str]]:
             argv += ["--threads", str(order.threads)]
         if order.access_log is not None:
             argv += ["--access-log", str(order.access_log)]
+        if order.metrics:
+            argv += ["--metrics-bind", order.metrics]
         return argv
 
     return command

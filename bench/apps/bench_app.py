@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -37,3 +38,13 @@ def mixed(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             sum(range(1000))
     start_response("200 OK", HEADERS[:])
     return [BODY]
+
+
+def statuses(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answers with the status that the query names, and with its process; without a query as `hello`."""
+    query = environ["QUERY_STRING"]
+    if not query:
+        return hello(environ, start_response)
+    body = str(os.getpid()).encode()
+    start_response(f"{query} As Asked", [("Content-Length", str(len(body)))])
+    return [body]
