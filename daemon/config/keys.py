@@ -266,7 +266,13 @@ class Recycle:
         computed="a tenth of max_requests",
     )
     max_lifetime: float = key(Duration(1, 366 * DAY, off=True), 0.0, "After this long.")
-    max_rss: int = key(Size(1 << 20, TIB, off=True), 0, "When its resident memory exceeds this.")
+    max_rss: int = key(
+        Size(1 << 20, TIB, off=True),
+        0,
+        "When its resident memory exceeds this: replaced in peace, before the kernel kills it.",
+        compute=lambda _around: machine.memory_ceiling(),
+        computed="nine tenths of the cgroup's memory limit; off without one",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

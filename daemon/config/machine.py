@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 CGROUPS = "/sys/fs/cgroup"
+SMALLEST_LIMIT = 16 << 20  # less is nothing to run an application in
 NO_LIMIT = 1 << 60  # cgroup v1 says "none" by a number near 2**63
 SYSTEM_RUNTIME_DIRECTORY = "/run/miniwsgi"
 
@@ -35,6 +36,12 @@ def memory_limit(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -
     names = ("memory.max", "memory.limit_in_bytes")
     found = [int(text) for text in _memory_files(cgroup_file, mount, *names) if text.isdecimal()]
     return min((limit for limit in found if limit < NO_LIMIT), default=None)
+
+
+def memory_ceiling(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int:
+    """When a single worker is about to take all the memory that there is: bytes, 0 without a limit."""
+    limit = memory_limit(cgroup_file, mount)
+    return limit * 9 // 10 if limit is not None and limit > SMALLEST_LIMIT else 0
 
 
 def oom_kills(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int:

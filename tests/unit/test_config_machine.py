@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.config.machine import available_cpus, control_socket, working_directory
+from miniwsgi.daemon.config.machine import (
+    available_cpus,
+    control_socket,
+    memory_ceiling,
+    memory_limit,
+    oom_kills,
+    working_directory,
+)
 
 V2 = "0::/system.slice/shop.service"
 QUOTA, PERIOD = "cpu.cfs_quota_us", "cpu.cfs_period_us"
@@ -95,3 +102,55 @@ def test_a_working_directory_that_is_gone_is_the_root(tmp_path: Path, monkeypatc
 )
 def test_the_control_socket_goes_to_the_runtime_directory(uid: int, environ: dict[str, str], path: str) -> None:
     assert control_socket(environ, uid) == path
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+IN_V2, IN_V1 = "0::/app/web\n", "7:memory:/app\n3:cpu,cpuacct:/app\n0::/\n"
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "limit"),
+    [
+        (IN_V2, {}, None),
+        (IN_V2, {"app/web/memory.max": "max"}, None),
+        (IN_V2, {"app/web/memory.max": "104857600"}, 100 * MIB),
+        (IN_V2, {"app/web/memory.max": "max", "app/memory.max": "52428800"}, 50 * MIB),
+        (IN_V2, {"app/web/memory.max": "104857600", "app/memory.max": "52428800"}, 50 * MIB),
+        (IN_V1, {"memory/app/memory.limit_in_bytes": "104857600"}, 100 * MIB),
+        (IN_V1, {"memory/app/memory.limit_in_bytes": "9223372036854771712"}, None),
+        (IN_V1, {"memory/memory.limit_in_bytes": "104857600"}, 100 * MIB),  # a container sees only the root
+        ("", {}, None),
+        ("nonsense", {}, None),
+    ],
+)
+def test_the_cgroups_memory_limit_makes_a_ceiling_for_workers(
+    tmp_path: Path, cgroup: str, files: dict[str, str], limit: int | None
+) -> None:
+    write_cgroup(tmp_path, cgroup, files)
+    assert memory_limit(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == limit
+    ceiling = memory_ceiling(str(tmp_path / "cgroup"), str(tmp_path / "mount"))
+    assert ceiling == (limit * 9 // 10 if limit else 0)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "kills"),
+    [
+        (IN_V2, {}, 0),
+        (IN_V2, {"app/web/memory.events": "low 0\noom 3\noom_kill 2\n"}, 2),
+        (IN_V2, {"app/web/memory.events": "oom_kill x\n", "app/memory.events": "oom_kill 5\n"}, 5),
+        (IN_V1, {"memory/app/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"}, 7),
+    ],
+)
+def test_kills_for_want_of_memory_are_counted(tmp_path: Path, cgroup: str, files: dict[str, str], kills: int) -> None:
+    write_cgroup(tmp_path, cgroup, files)
+    assert oom_kills(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == kills
+
+
+def write_cgroup(directory: Path, cgroup: str, files: dict[str, str]) -> None:
+    (directory / "cgroup").write_text(cgroup)
+    for name, text in files.items():
+        path = directory / "mount" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
