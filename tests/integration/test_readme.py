@@ -77,13 +77,16 @@ def test_the_readme_begins_with_serving_and_testing() -> None:
 
 def test_no_command_in_the_readme_is_left_untested() -> None:
     known = {"make serve", "make test", "make bench-quick", "pip install", "miniwsgi serve", "miniwsgi check"}
+    known.add("curl http://127.0.0.1:9464/metrics")
+    known.add("curl http://127.0.0.1:9464/readyz")
     assert {kind(command) for command in COMMANDS if not command.startswith("miniwsgictl ")} <= known
 
 
 def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
     pytest.importorskip("flask")
-    port, log, control = free_port(), site / "daemon.log", site / "control.sock"
+    port, metrics, log, control = free_port(), free_port(), site / "daemon.log", site / "control.sock"
     serve = [*miniwsgi("miniwsgi serve shop:app --workers 2"), "--control", str(control)]
+    serve += ["--metrics-bind", f"127.0.0.1:{metrics}"]
     with log.open("ab") as sink:
         process = subprocess.Popen(
             serve, cwd=site, env=environment(port), stdout=sink, stderr=sink, start_new_session=True
@@ -92,6 +95,9 @@ def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
         get(f"http://127.0.0.1:{port}/", process, log)
         shown = [command for command in COMMANDS if command.startswith("miniwsgictl ")]
         assert shown[-1] == "miniwsgictl stop"
+        for command in COMMANDS:
+            if command.startswith("curl "):
+                get(command.split()[1].replace("9464", str(metrics)), process, log)
         for command in shown:
             done = subprocess.run(
                 [sys.executable, "-m", "miniwsgi.manager.ctl", *shlex.split(command)[1:]],
