@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from miniwsgi.metrics.collector import Collector
-from miniwsgi.metrics.exposition import negotiate, render
+from miniwsgi.metrics.exposition import Format, negotiate, render
 from miniwsgi.metrics.families import Family
 
 from .master import Master
@@ -28,4 +28,5 @@ class Exporter:
     async def answer(self, accept: str | None) -> tuple[str, bytes]:
         """A content type and a body, for a request's Accept."""
         format_ = negotiate(accept)
-        return format_.value, render(self.families(), format_)
+        more = await self._master.fleet.app_metrics.merged(format_ is Format.OPENMETRICS)
+        return format_.value, render(self.families(), format_, more)

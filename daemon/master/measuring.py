@@ -130,6 +130,8 @@ class Measuring:
             master=master_usage(),
             worker_memory_limit=config.recycle.max_rss or None,
             memory_limit=memory_limit(),
+            application_errors=master.fleet.app_metrics.errors,
+            application_seconds=master.fleet.app_metrics.merge_seconds,
         )
 
     # --- as time goes by ---

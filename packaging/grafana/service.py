@@ -185,7 +185,7 @@ def refused() -> list[AnyPanel]:
 def server() -> list[AnyPanel]:
     """Lifecycle, log, management."""
     states = {0: ("No", GREEN), 1: ("Yes", GREY)}
-    hour = "sum by (result) (increase({}[$__range]))"
+    reloads = f"increase({of('miniwsgi_reloads_total')}[$__rate_interval])"
     return [
         number("Draining", "Whether any of the instances is stopping.", "none",
                Query(f"max({of('miniwsgi_draining')})"), names=states),
@@ -200,8 +200,7 @@ def server() -> list[AnyPanel]:
         number("Requests without their own series", "More than 128 kinds of method and status, or 64 routes, in a "
                "worker: counted under _OTHER.", "short",
                Query(summed(rate("miniwsgi_series_overflow_total"))), limits=(0.001, 1)),
-        graph("Reloads", "By result, within the time shown.", "short",
-              Query(hour.format(of("miniwsgi_reloads_total")), "{{result}}")),
+        graph("Reloads", "By result.", "short", Query(summed(reloads, "result"), "{{result}}"), bars=True),
         graph("Log lines", "By level, in a second.", "short",
               Query(summed(rate("miniwsgi_log_messages_total"), "level"), "{{level}}"), stacked=True),
         graph("Control requests", "Calls of the control API by endpoint and status, in a second.", "reqps",

@@ -265,7 +265,7 @@ def compare(prometheus: Prometheus, tally: Tally) -> list[str]:
     prometheus.wait_for_value("miniwsgi_connections", 0)
     prometheus.wait_for_value("miniwsgi_connections_accepted_total - sum(miniwsgi_connections_closed_total)", 0)
     took = prometheus.value_of('sum(http_server_request_duration_seconds_sum{http_route="/measured"})')
-    assert tally.measured_seconds <= took <= tally.measured_seconds * 1.02
+    assert tally.measured_seconds <= took <= tally.measured_seconds * 1.02, (tally.measured_seconds, took)
     assert prometheus.set_back() == []
     return [
         f"requests: {tally.total:,} by the clients, {prometheus.value_of(f'sum({count})'):,.0f} by Prometheus",

@@ -49,7 +49,6 @@ global
     nbthread 1
     maxconn 500
     log stderr format raw local0
-    stats socket {directory}/stats.sock level admin
 
 defaults
     log global
@@ -202,8 +201,12 @@ class HAProxy(Proxy):
             },
         )
         path = self.directory / "haproxy.cfg"
-        path.write_text(HAPROXY_AROUND.format(directory=self.directory) + snippet, "utf-8")
+        path.write_text(HAPROXY_AROUND + snippet, "utf-8")
         return [self.program() or self.name, "-db", "-f", str(path)]
+
+    def has_marked_it_down(self) -> bool:
+        """Whether the daemon counts as away, by the last that the log says of its health."""
+        return self.log().rfind("/miniwsgi is DOWN") > self.log().rfind("/miniwsgi is UP")
 
 
 def make_certificate(directory: Path) -> None:

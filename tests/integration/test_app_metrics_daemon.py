@@ -14,7 +14,7 @@ import pytest
 from miniwsgi.metrics import app_metrics, value_files
 from prometheus_client.parser import text_string_to_metric_families
 
-from .conftest import Service, get
+from .conftest import Service
 from .daemon import Daemon
 
 APP = """
@@ -159,7 +159,7 @@ def busy(counted: Counted, clients: int = 4) -> Iterator[None]:
 
 
 def recycling(service: Service, pool: str, preload: str) -> Counted:
-    """Four workers that are replaced after every other request."""
+    """Four workers that are replaced after every other request; clients may be slow to send theirs."""
     path = service.configure(
         f"""
         preload = "{preload}"
@@ -168,6 +168,8 @@ def recycling(service: Service, pool: str, preload: str) -> Counted:
         workers = 4
         threads = 4
         surge = 4
+        [timeouts]
+        drain_idle = 30
         [recycle]
         max_requests = 2
         max_requests_jitter = 0
@@ -234,7 +236,7 @@ def signal_process(daemon: Daemon, pid: int) -> None:
 
 def test_generations_leave_no_files_behind(service: Service) -> None:
     counted = Counted(service, "--workers", "2", "--preload", "true")
-    reloads = 8
+    reloads = 5
     with busy(counted, clients=2):
         for _ in range(reloads):
             assert counted.daemon.reload()
@@ -367,7 +369,7 @@ def test_an_application_that_sees_to_its_metrics_itself_is_left_alone(service: S
         counted = Counted(service, "--workers", "1", "--env", f"PROMETHEUS_MULTIPROC_DIR={own}")
     else:
         counted = Counted(service, "--workers", "1", PROMETHEUS_MULTIPROC_DIR=str(own))
-    pid = get(counted.daemon, "/count")
+    pid = ask(counted.daemon, "/count")
     assert (own / f"counter_{pid}.db").exists()
     assert list(counted.base.iterdir()) == []
     assert "sets PROMETHEUS_MULTIPROC_DIR: its metrics are left to it" in counted.daemon.log()
@@ -376,5 +378,5 @@ def test_an_application_that_sees_to_its_metrics_itself_is_left_alone(service: S
 def test_metrics_application_switches_it(service: Service) -> None:
     path = service.configure("[metrics]\napplication = false\n")
     counted = Counted(service, "-c", path)
-    get(counted.daemon, "/count")
+    ask(counted.daemon, "/count")
     assert list(counted.base.iterdir()) == []

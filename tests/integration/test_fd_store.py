@@ -102,6 +102,10 @@ class Manager:
     def log(self) -> str:
         return self.log_path.read_text("utf-8", "replace")
 
+    def wait_for_log(self, text: str) -> None:
+        """A line is written by a thread of its own, perhaps later than what it tells of."""
+        as_daemon(self).wait(lambda: text in self.log(), repr(text))
+
     def end(self, number: signal.Signals) -> int:
         """Signal the daemon, and wait for its end and that of its processes."""
         assert self.process is not None
@@ -180,7 +184,7 @@ def test_a_tcp_listener_and_its_queue_outlast_the_master(manager: Manager, numbe
     queued = connect()
     manager.start("--bind", "127.0.0.1:0", "--workers", "1")
     assert port_of(manager) == port
-    assert "taken over from the last start" in manager.log()
+    manager.wait_for_log("taken over from the last start")
     with queued:
         assert talk(queued).startswith(b"HTTP/1.1 200")
 
@@ -244,7 +248,7 @@ def test_a_reload_that_changes_binds_changes_the_store(manager: Manager) -> None
     configuration = manager.directory / "c.toml"
     configuration.write_text(f'[server]\nbind = ["unix:{first}", "unix:{second}"]\n')
     pid = manager.start("-c", str(configuration))
-    assert len(manager.store) == 3
+    as_daemon(manager).wait(lambda: len(manager.store) == 3, "two listeners and the scoreboard")
     configuration.write_text(f'[server]\nbind = ["unix:{second}"]\n')
     os.kill(pid, signal.SIGHUP)
     as_daemon(manager).wait(lambda: len(manager.store) == 2 and not first.exists(), "the first listener to go")
@@ -280,6 +284,6 @@ def test_a_scoreboard_of_another_layout_is_discarded(manager: Manager) -> None:
     os.write(fd, b"of another version")
     manager.store["miniwsgi.scoreboard"] = fd
     manager.start("--bind", "127.0.0.1:0")
-    assert "the counters of the last start are not taken over" in manager.log()
+    manager.wait_for_log("the counters of the last start are not taken over")
     assert "miniwsgi.scoreboard" in manager.removed
     assert os.fstat(manager.store["miniwsgi.scoreboard"]).st_size > 4096

@@ -218,7 +218,8 @@ def test_a_stop_ends_orphans_that_still_run(mode: str, containers: Containers) -
     container.wait((containers.service.directory / "orphans").exists, "the orphan runs")
     container.processes()
     assert container.stop() == 0
-    assert ("killed processes that were still running" in container.log()) == (mode == "stubborn")
+    if mode == "stubborn":  # a polite one may take too long on a busy machine, too
+        assert "killed processes that were still running" in container.log()
     assert not container.survivors()
 
 
@@ -295,6 +296,7 @@ def test_a_stop_during_the_start_is_not_lost(containers: Containers) -> None:
     started = threading.Thread(target=start, daemon=True)
     started.start()
     with pipe.open("w") as configuration:  # waits for the daemon to open it
+        container.wait(lambda: hasattr(container, "process"), "its process is known here")
         container.signal(signal.SIGTERM)
         configuration.write("[server]\nworkers = 1\n")
     started.join(PATIENCE_SECONDS)

@@ -8,7 +8,7 @@ import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.scoreboard import Closed
 
-from .worker_harness import Client, Site, Worker, hurry, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Client, Site, Worker, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
 LIMIT = 0.25
 BIG_BYTES = 12 * 1024 * 1024
@@ -76,7 +76,8 @@ def be_cut_off(client: Client) -> None:
     client.get("/cut").end()
 
 
-WAYS: list[tuple[Callable[[Client], None], str]] = [
+Way = Callable[[Client], None]
+WAYS: list[tuple[Way, str]] = [
     (leave, "client"),
     (ask_for_the_last, "client"),
     (say_nonsense, "refused"),
@@ -90,19 +91,22 @@ WAYS: list[tuple[Callable[[Client], None], str]] = [
 
 @pools()
 @pytest.mark.parametrize(("way", "reason"), WAYS, ids=lambda value: getattr(value, "__name__", value))
-def test_each_connection_is_counted_under_why_it_was_closed(site: Site, pool: str, way, reason: str) -> None:
+@at_any_pace
+def test_each_connection_is_counted_under_why_it_was_closed(
+    site: Site, pool: str, way: Way, reason: str, limit: float
+) -> None:
     worker = site.fork(
         application,
         pool,
         prepare=hurry,
-        head_timeout=LIMIT,
-        send_timeout=LIMIT,
-        keep_alive_timeout=LIMIT,
-        drain_idle=LIMIT,
+        head_timeout=limit,
+        send_timeout=limit,
+        keep_alive_timeout=limit,
+        drain_idle=limit,
     )
     way(site.connect(receive_bytes=4096 if way is not_read else 0))
     wait_for(lambda: worker.cells[sb.CLOSED] == 1, f"it is closed: {closed(worker)}")
-    assert closed(worker) == {reason: 1}
+    wait_for(lambda: closed(worker) == {reason: 1}, f"{reason}: {closed(worker)}", 5)
     aborted = (worker.cells[sb.ABORTED], worker.cells[sb.SEND_TIMEOUTS], worker.cells[sb.CLIENTS_LEFT])
     if way is not_read:
         assert aborted == (1, 1, 0)
@@ -162,7 +166,7 @@ def test_routes_that_the_application_names(site: Site, pool: str) -> None:
         at = sb.SERIES_AT + number * sb.SERIES_CELLS
         series[sb.series_labels(worker.cells[at])] = sum(worker.cells[at + sb.S_BUCKETS : at + sb.SERIES_CELLS])
     assert series == {("GET", 200, 1): 2, ("GET", 200, sb.NO_ROUTE): 2}
-    assert "miniwsgi.route is a list, not a str" in worker.log()
+    wait_for(lambda: "miniwsgi.route is a list, not a str" in worker.log())
 
 
 @pools()
@@ -177,3 +181,27 @@ def test_refusals_by_status_and_entries_by_level(site: Site, pool: str) -> None:
     statuses = dict(zip((*sb.REJECTED_STATUSES, "others"), by_status, strict=True))
     assert {status: count for status, count in statuses.items() if count} == {400: 2, 505: 1}
     assert worker.cells[sb.REJECTED] == 3
+
+
+def queued(worker: Worker) -> int:
+    return sum(worker.cells[sb.QUEUE_BUCKETS : sb.QUEUE_BUCKETS + sb.BUCKETS])
+
+
+@pools()
+def test_every_request_has_waited_for_some_time_also_if_that_was_none(site: Site, pool: str) -> None:
+    gate = site.gate()
+
+    def holding(environ, start_response):
+        if environ["PATH_INFO"] == "/hold":
+            gate.wait()
+        return application(environ, start_response)
+
+    worker = site.fork(holding, pool)
+    held = site.connect().get("/hold")
+    if pool not in {"epoll-1", "prefork"}:  # another thread or process goes on meanwhile
+        assert site.get("/").status == 200
+    gate.open()
+    assert held.answer().status == 200
+    held.close()
+    wait_for(lambda: worker.cells[sb.ACCEPTED] == worker.cells[sb.CLOSED])
+    wait_for(lambda: queued(worker) == worker.cells[sb.REQUESTS] > 0)

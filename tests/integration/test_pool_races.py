@@ -63,8 +63,8 @@ def settled(worker: Worker, requests: int, connections: int) -> None:
     cells = worker.cells
     wait_for(lambda: cells[CONNECTIONS] == 0, "all connections are closed")
     wait_for(lambda: cells[REQUESTS] == requests, f"{requests} requests, not {cells[REQUESTS]}")
-    assert cells[ACCEPTED] == cells[CLOSED] == connections
-    assert cells[INLINE] + cells[HANDED_OVER] + cells[TAKEN_OVER] == requests
+    wait_for(lambda: cells[ACCEPTED] == cells[CLOSED] == connections)
+    wait_for(lambda: cells[INLINE] + cells[HANDED_OVER] + cells[TAKEN_OVER] == requests)
     wait_for(lambda: (cells[BUSY_THREADS], cells[WAITING]) == (0, 0))
     wait_for(lambda: not worker.slot.running())
     assert sum(count for count, _total in histogram(worker).values()) == requests
@@ -122,6 +122,7 @@ def watcher_first(stage: str):
             crew._lost, crew.rouse = slow_lost, slow_rouse
 
         EpollPool.__init__ = delayed
+        FixedPace.install()  # on a slow machine the pool would learn to hand each call over before it begins
 
     return prepare
 
@@ -187,8 +188,11 @@ def test_a_call_that_ends_before_the_watcher_has_its_token_goes_on_inline(site):
 @pytest.mark.parametrize("stage", ["before it is told", "before the seat is free", "before another is roused"])
 def test_a_call_that_ends_while_the_watcher_takes_over_loses_nothing(site, stage):
     worker = site.fork(sleeping, prepare=watcher_first(stage))
-    converse(site, 6, 30, lambda number, turn: 3000 if (number + turn) % 3 else 0)
-    settled(worker, 180, 6)
+    rounds = 0
+    while not rounds or (not worker.cells[TAKEN_OVER] and rounds < 20):  # the watcher may always have come too late
+        rounds += 1
+        converse(site, 6, 30, lambda number, turn: 3000 if (number + turn) % 3 else 0)
+    settled(worker, 180 * rounds, 6 * rounds)
     assert worker.cells[TAKEN_OVER] > 0
 
 
@@ -226,9 +230,11 @@ def wide_windows() -> None:
     always_inline()
 
 
-@pytest.mark.parametrize(
-    "prepare", [lambda: None, always_inline, wide_windows], ids=["as is", "inline", "wide windows"]
-)
+def as_is() -> None:
+    """The pool learns whether to hand calls over before they begin."""
+
+
+@pytest.mark.parametrize("prepare", [as_is, always_inline, wide_windows], ids=["as is", "inline", "wide windows"])
 def test_thousands_of_requests_around_the_threshold_are_all_answered(site, prepare):
     """Pipelined ones among them, and clients that vanish."""
     worker = site.fork(sleeping, prepare=prepare, threads=6)
@@ -268,7 +274,7 @@ def test_thousands_of_requests_around_the_threshold_are_all_answered(site, prepa
     assert not failures, failures[0]
     settled(worker, sum(counted), sum(connections))
     assert sum(counted) > 1500
-    assert worker.cells[TAKEN_OVER] > 0
+    assert worker.cells[TAKEN_OVER] > 0 or prepare is as_is
     assert worker.cells[REUSED] == sum(counted) - sum(connections)
     assert (worker.cells[ABORTED], worker.cells[ERRORS]) == (0, 0)
     names = site.get("/threads").body.decode().split()
@@ -301,9 +307,8 @@ def test_vanishing_clients_leave_nothing_behind(site):
             thread.join()
     cells = worker.cells
     wait_for(lambda: cells[CONNECTIONS] == 0)
-    assert cells[ACCEPTED] == cells[CLOSED]
+    wait_for(lambda: cells[ACCEPTED] == cells[CLOSED])
     wait_for(lambda: (cells[BUSY_THREADS], cells[WAITING]) == (0, 0))
-    counts = histogram(worker)
-    assert counts["GET", 200][0] >= 360
-    assert counts.get(("GET", 499), (0, 0))[0] == cells[ABORTED]
-    assert sum(count for count, _sum in counts.values()) == cells[REQUESTS]
+    assert histogram(worker)["GET", 200][0] >= 360
+    wait_for(lambda: histogram(worker).get(("GET", 499), (0, 0))[0] == cells[ABORTED])
+    wait_for(lambda: sum(count for count, _sum in histogram(worker).values()) == cells[REQUESTS])

@@ -198,6 +198,7 @@ class EpollPool:
                 try:
                     me.calls.pop()
                 except IndexError:
+                    peer.waited_ns = 0  # it was called as soon as it was there
                     self._finish_elsewhere(me, peer, complete, time.monotonic_ns() - now)
                     return 0
             else:
