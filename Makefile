@@ -53,8 +53,9 @@ man: $(VENV)/.serve ## make the man pages in docs/man anew from the commands' he
 bench-quick: $(VENV)/.serve tools-bench ## speed and memory beside bjoern and gunicorn, in minutes (ARGS=--only hello …)
 	$(BIN)/python bench/quick.py $(ARGS)
 
-deb: ## the Debian package, in dist/ (DIST=folder); on Debian 12 or newer: apt-get install debhelper python3-pip python3-venv
-	@command -v dpkg-buildpackage >/dev/null || { echo "No dpkg-buildpackage: apt-get install dpkg-dev debhelper" >&2; exit 1; }
+deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
+	@command -v dpkg-buildpackage >/dev/null || \
+	  { echo "No dpkg-buildpackage: apt-get install dpkg-dev debhelper python3-pip python3-venv" >&2; exit 1; }
 	rm -rf $(DEB_BUILD) && mkdir -p $(DEB_BUILD)/miniwsgi $(DIST)
 	cp -R pyproject.toml README.md CHANGELOG.md LICENSE $(IN_DEB) $(DEB_BUILD)/miniwsgi
 	find $(DEB_BUILD)/miniwsgi -name __pycache__ -type d -prune -exec rm -rf {} +

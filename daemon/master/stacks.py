@@ -15,7 +15,7 @@ import signal
 import time
 
 STACK_SIGNAL = signal.SIGUSR2
-ORDER_SECONDS = 0.5  # for a process to obey
+ORDER_SECONDS = 1.0  # for a process to obey
 LIMIT_SECONDS = 2.0  # for the first line to come
 NO_STACKS = "no stacks: "  # how a text begins that says why there are none
 END = b"\0"  # of a dump that was ordered

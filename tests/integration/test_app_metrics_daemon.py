@@ -372,7 +372,7 @@ def test_an_application_that_sees_to_its_metrics_itself_is_left_alone(service: S
     pid = ask(counted.daemon, "/count")
     assert (own / f"counter_{pid}.db").exists()
     assert list(counted.base.iterdir()) == []
-    assert "sets PROMETHEUS_MULTIPROC_DIR: its metrics are left to it" in counted.daemon.log()
+    counted.daemon.wait_for_log("sets PROMETHEUS_MULTIPROC_DIR: its metrics are left to it")
 
 
 def test_metrics_application_switches_it(service: Service) -> None:

@@ -256,7 +256,7 @@ def test_another_address_needs_a_restart_and_the_reload_says_so(
     daemon = service.start("-c", file)
     service.configure(f"[metrics]\nbind = 'unix:{path}.other'\n")
     assert not daemon.reload()
-    assert f'needs a restart; it is "unix:{path}" now (file)' in daemon.log()
+    daemon.wait_for_log(f'needs a restart; it is "unix:{path}" now (file)')
     assert Port(path).statuses() == (200, 200, 200)
 
 
@@ -280,9 +280,9 @@ def test_a_token_holds_from_the_reload_on_and_a_bad_one_changes_nothing(service:
     assert (status("first"), status("second")) == (401, 200)
     token.write_text(" \n")
     assert not daemon.reload()
-    assert "metrics.token_file" in daemon.log()
+    daemon.wait_for_log("metrics.token_file")
     assert (status("first"), status("second")) == (401, 200)
-    assert "denied GET /status.json to a Unix socket" in daemon.log()
+    daemon.wait_for_log("denied GET /status.json to a Unix socket")
     assert not any(f"{word}\n" in daemon.log() for word in ("first", "second"))
 
 
