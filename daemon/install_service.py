@@ -139,12 +139,15 @@ def install(service: Service, root: str = "/") -> Iterator[str]:
 
 
 def commands_after(files: Iterable[str], root: str = "/") -> list[list[str]]:
-    """What is to be run once the files are written; for another root, its systemd reads them when it boots."""
+    """What is to be run once the files are written; for another root, its systemd reads the units when it boots."""
     elsewhere = [] if root == "/" else [f"--root={os.path.abspath(root)}"]
-    found = [["systemd-sysusers", *elsewhere, path] for path in files if path.startswith("/etc/sysusers.d/")]
-    found += [
-        ["systemd-tmpfiles", *elsewhere, "--create", path] for path in files if path.startswith("/etc/tmpfiles.d/")
-    ]
+    found = []
+    for path in files:
+        kind, name = os.path.split(path)  # by name: a path would not be one below the root
+        if kind == "/etc/sysusers.d":
+            found.append(["systemd-sysusers", *elsewhere, name])
+        elif kind == "/etc/tmpfiles.d":
+            found.append(["systemd-tmpfiles", *elsewhere, "--create", name])
     if root == "/" and os.path.isdir("/run/systemd/system"):
         found.append(["systemctl", "daemon-reload"])
     return found

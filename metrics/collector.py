@@ -33,6 +33,7 @@ class Collector:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._routes: set[str] = set()
+        self._reused = 0
 
     def __repr__(self) -> str:
         return f"<Collector {self._board}>"
@@ -46,10 +47,15 @@ class Collector:
         return [
             *self._http(slots, cells, fine),
             *_requests(slots, cells, facts),
-            *_connections(cells, facts),
+            *_connections(cells, facts, self._count_reused(cells)),
             *_workers(slots, facts),
             *_daemon(cells, facts),
         ]
+
+    def _count_reused(self, cells: Sequence[int]) -> int:
+        """Requests on connections that had one before: a difference of two, counted one after the other."""
+        self._reused = max(self._reused, cells[sb.REQUESTS] - cells[sb.FIRSTS])
+        return self._reused
 
     # --- requests by method, status and route ---
 
@@ -151,11 +157,11 @@ def _requests(slots: Iterable[Slot], cells: Sequence[int], facts: Facts) -> Iter
     yield d.OVERFLOW.single(cells[sb.SERIES_LOST])
 
 
-def _connections(cells: Sequence[int], facts: Facts) -> Iterator[Family]:
+def _connections(cells: Sequence[int], facts: Facts, reused: int) -> Iterator[Family]:
     yield d.CONNECTIONS.single(cells[sb.CONNECTIONS])
     yield d.ACCEPTED.single(cells[sb.ACCEPTED])
     yield d.CLOSED.by((reason.name.lower(), cells[sb.CLOSED_BY + reason]) for reason in sb.Closed)
-    yield d.REUSED.single(cells[sb.REUSED])
+    yield d.REUSED.single(reused)
     listeners = facts.listeners
     yield d.LISTEN_QUEUE.by((one.name, one.queued) for one in listeners if one.queued is not None)
     yield d.LISTEN_LIMIT.by((one.name, one.limit) for one in listeners if one.limit is not None)

@@ -58,7 +58,7 @@ class State(IntEnum):
     REQUESTS,  # answered by the application
     ACCEPTED,  # connections
     CLOSED,
-    REUSED,  # requests that were not the first of their connection
+    FIRSTS,  # requests that were the first of their connection
     INLINE,  # requests run by the thread that held the loop, to their end
     HANDED_OVER,  # requests given to another thread before the call
     TAKEN_OVER,  # calls during which another thread took the loop

@@ -26,6 +26,7 @@ class Timed(Protocol):
     started_ns: int
     body: Spool | None
     closed: Closed
+    requests: int  # answered on it before
 
 
 def expire(
@@ -50,6 +51,8 @@ def expire(
     took = now - peer.started_ns
     exchange.status = "504 Gateway Timeout"  # for the record, also if another one is on the wire
     context.slot.cells[scoreboard.TIMED_OUT] += 1
+    if not peer.requests:
+        context.slot.cells[scoreboard.FIRSTS] += 1
     context.record(peer, exchange, environ, took)
     request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
     context.log.error(

@@ -17,11 +17,11 @@ from miniwsgi.metrics.scoreboard import (
     CLOSED,
     CONNECTIONS,
     ERRORS,
+    FIRSTS,
     HANDED_OVER,
     INLINE,
     METHODS,
     REQUESTS,
-    REUSED,
     S_BUCKETS,
     S_KEY,
     S_SUM,
@@ -275,7 +275,7 @@ def test_thousands_of_requests_around_the_threshold_are_all_answered(site, prepa
     settled(worker, sum(counted), sum(connections))
     assert sum(counted) > 1500
     assert worker.cells[TAKEN_OVER] > 0 or prepare is as_is
-    assert worker.cells[REUSED] == sum(counted) - sum(connections)
+    assert worker.cells[FIRSTS] == sum(connections)
     assert (worker.cells[ABORTED], worker.cells[ERRORS]) == (0, 0)
     names = site.get("/threads").body.decode().split()
     assert len(names) <= 1 + 6 + 2, names  # MainThread, six more, the watcher; a log's writer

@@ -14,9 +14,9 @@ from miniwsgi.metrics.scoreboard import (
     BYTES_OUT,
     CONNECTIONS,
     ERRORS,
+    FIRSTS,
     HEARTBEAT,
     REQUESTS,
-    REUSED,
     S_BUCKETS,
     State,
 )
@@ -159,7 +159,7 @@ def test_what_is_counted_of_a_request(site, pool):
     cells = worker.cells
     wait_for(lambda: cells[REQUESTS] == 3)
     wait_for(lambda: (cells[BYTES_IN], cells[BYTES_OUT]) == (1000, 1000 + len(b"done") + len(failed.body)))
-    wait_for(lambda: (cells[REUSED], cells[ERRORS], cells[ABORTED]) == (2, 1, 0))
+    wait_for(lambda: (cells[REQUESTS] - cells[FIRSTS], cells[ERRORS], cells[ABORTED]) == (2, 1, 0))
     slept = worker.slot.series("GET", 200)
     assert sum(cells[slept + S_BUCKETS + n] for n, bound in enumerate(BOUNDS_NS) if bound > 25_000_000) >= 1
     assert sum(cells[worker.slot.series("GET", 500) + S_BUCKETS + n] for n in range(len(BOUNDS_NS))) == 1

@@ -259,8 +259,8 @@ class Caller(Connection):
         self._progress = None
         if exchange.phase is not Phase.EXPIRED:
             context.record(self, exchange, environ, time.monotonic_ns() - self.started_ns)
-            if self.requests:
-                context.slot.cells[scoreboard.REUSED] += 1
+            if not self.requests:
+                context.slot.cells[scoreboard.FIRSTS] += 1
             context.slot.cells[scoreboard.INLINE] += 1
             context.slot.cells[scoreboard.QUEUE_BUCKETS] += 1  # it has waited in the kernel, if at all
         self.requests += 1

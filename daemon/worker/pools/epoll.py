@@ -68,6 +68,7 @@ class EpollPool:
         self._order_fds = orders.fds()
         self._next_second_ns = 0
         self._next_check_ns = 0
+        self._inline = 0  # requests that were run to their end in this turn: counted when it is over
         self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
         for fd in (*self._order_fds, self._wake_fd):
             self.epoll.register(fd, _EPOLLIN)
@@ -92,12 +93,12 @@ class EpollPool:
         poll, peers, returned, mailbox = self.epoll.poll, self.peers, self.returned, me.mailbox
         cells = self.slot.cells
         now = began = time.monotonic_ns()
-        inline = cells[_INLINE]
         while True:
-            if cells[_INLINE] != inline:
+            if self._inline:
                 # Those that were run in one turn have waited for each other: half of the turn, in the mean.
-                record_wait(cells, (now - began) // 2, cells[_INLINE] - inline)
-                inline = cells[_INLINE]
+                record_wait(cells, (now - began) // 2, self._inline)
+                cells[_INLINE] += self._inline
+                self._inline = 0
             # First what time asks for: the requests of this turn may cost this thread the loop.
             if now >= self._next_second_ns:
                 self._next_second_ns = now + NANOSECONDS
@@ -209,7 +210,7 @@ class EpollPool:
             took = now - started
             if took > LONG_NS:
                 self._pace.long_call(took)
-            cells[_INLINE] += 1
+            self._inline += 1
             if not complete:
                 peer.owner = me
                 self.clients.await_reader(peer, now)

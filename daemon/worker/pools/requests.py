@@ -18,7 +18,7 @@ from .crew import Member
 from .peer import Peer
 
 _REQUEST_ID = request_ids.VARIABLE
-_REUSED = scoreboard.REUSED
+_FIRSTS = scoreboard.FIRSTS
 _T_STATE, _T_START, _T_TEXT = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT
 
 
@@ -63,9 +63,8 @@ def account(context: Context, peer: Peer, exchange: Exchange, took: int) -> None
     """Count an answered request; the loop's owner alone."""
     if exchange.phase is Phase.EXPIRED:
         return  # counted when it expired
-    cells = context.slot.cells
-    if peer.requests:
-        cells[_REUSED] += 1
+    if not peer.requests:
+        context.slot.cells[_FIRSTS] += 1
     peer.requests += 1
     context.record(peer, exchange, peer.environ, took)
 
