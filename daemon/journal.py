@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 from array import array
 from collections.abc import Iterable, Mapping
 
@@ -26,7 +27,7 @@ MAX_NAME = 64
 class JournalWriter(Writer):
     """A queue in front of the journal's socket: each entry is a datagram. Raises OSError if it is not there."""
 
-    def __init__(self, path: str = SOCKET) -> None:
+    def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._socket.connect(path)
@@ -64,12 +65,15 @@ class JournalWriter(Writer):
         return True
 
 
-def open_journal() -> Writer:
-    """A writer to the journal, or to standard error where its socket is out of reach."""
+def open_journal(path: str = SOCKET) -> Writer:
+    """For a process whose standard error is the journal's: its native socket, or where that is out of reach the same
+    stream with lines."""
     try:
-        return JournalWriter()
+        if stat.S_ISSOCK(os.fstat(2).st_mode):
+            return JournalWriter(path)
     except OSError:
-        return Writer(2)
+        pass
+    return Writer(2)
 
 
 def entry(level: str, message: str, source: str, slot: int | None, fields: Mapping[str, str]) -> bytes:

@@ -132,8 +132,8 @@ def test_units_of_a_package_are_not_shadowed(tmp_path: Path, directory: str) -> 
 def test_an_image_gets_its_user_and_directories_and_no_running_systemd_is_told(tmp_path: Path) -> None:
     files = Service("/opt/web/bin").files()
     assert commands_after(files, str(tmp_path)) == [
-        ["systemd-sysusers", f"--root={tmp_path}", "/etc/sysusers.d/miniwsgi.conf"],
-        ["systemd-tmpfiles", f"--root={tmp_path}", "--create", "/etc/tmpfiles.d/miniwsgi.conf"],
+        ["systemd-sysusers", f"--root={tmp_path}", "miniwsgi.conf"],
+        ["systemd-tmpfiles", f"--root={tmp_path}", "--create", "miniwsgi.conf"],
     ]
 
 

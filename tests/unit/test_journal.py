@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,12 +127,26 @@ def test_what_the_journal_does_not_take_is_counted(journald: Journald) -> None:
     assert writer.lost == 1
 
 
-def test_standard_error_is_used_where_there_is_no_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(JournalWriter.__init__, "__defaults__", (str(tmp_path / "none"),))
-    writer = open_journal()
-    assert not isinstance(writer, JournalWriter)
-    assert isinstance(writer, Writer)
-    assert writer.fd == 2
+@contextmanager
+def standard_error(fd: int) -> Iterator[None]:
+    kept = os.dup(2)
+    os.dup2(fd, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def test_the_journals_socket_is_used_where_standard_error_is_its_stream(journald: Journald, tmp_path: Path) -> None:
+    stream, other_end = socket.socketpair()
+    with stream, other_end, standard_error(stream.fileno()):
+        assert isinstance(open_journal(journald.path), JournalWriter)
+        plain = open_journal(str(tmp_path / "none"))
+    assert not isinstance(plain, JournalWriter)
+    assert plain.fd == 2
+    with (tmp_path / "file").open("w") as file, standard_error(file.fileno()):
+        assert not isinstance(open_journal(journald.path), JournalWriter)
 
 
 def test_the_error_log_speaks_natively_when_standard_error_is_the_journal(
