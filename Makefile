@@ -23,7 +23,7 @@ DEB_BUILD ?= build/deb
 IN_DEB := daemon manager metrics docs packaging
 
 # Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
-TEST_TOOLS := curl:curl prometheus:prometheus
+TEST_TOOLS := curl:curl prometheus:prometheus nginx:nginx haproxy:haproxy openssl:openssl
 BENCH_TOOLS := wrk:wrk
 
 .PHONY: help serve test lint conformance man bench-quick deb clean FORCE
@@ -107,16 +107,18 @@ tools-test: ; @$(call install_tools,$(TEST_TOOLS))
 tools-bench: ; @$(call install_tools,$(BENCH_TOOLS))
 .PHONY: tools-test tools-bench
 
-# The package starts a service of its own, which nobody asked for.
-stop_prometheus = { systemctl disable --now prometheus || service prometheus stop; } >/dev/null 2>&1 || true
+# Some packages start a service of their own, which nobody asked for.
+SERVICES := prometheus nginx haproxy
+stop_service = { systemctl disable --now $(1) || service $(1) stop; } >/dev/null 2>&1 || true
 
 define install_tools
-missing=; for tool in $(1); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
+missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
+for tool in $(1); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
 if [ -z "$$missing" ]; then :; \
 elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
   echo "installing$$missing"; \
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
     >/dev/null 2>&1 || echo "could not install$$missing: what needs them is skipped"; \
-  case "$$missing" in *prometheus*) $(stop_prometheus);; esac; \
+  for service in $(SERVICES); do case "$$missing" in *$$service*) $(call stop_service,$$service);; esac; done; \
 else echo "missing:$$missing; what needs them is skipped (as root they would be installed)"; fi
 endef

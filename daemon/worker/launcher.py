@@ -181,8 +181,8 @@ class Launcher:
         for pid in _children():
             try:
                 os.kill(pid, signal.SIGTERM)  # our own child, so the pid is not another's
-            except ProcessLookupError:
-                pass
+            except (ProcessLookupError, PermissionError):
+                pass  # it has ended, or has become another user's
 
     # --- orders ---
 

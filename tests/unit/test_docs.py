@@ -11,7 +11,7 @@ import pytest
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "operations.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def spans(page: Path) -> list[str]:
