@@ -172,6 +172,10 @@ def _hash(source: str, element: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
 
 
+# Read with the module: later the daemon may be a user to whom its own files are closed.
+_SOURCE = files(__package__).joinpath("status.html").read_text("utf-8")
+
+
 def load() -> StatusPage:
-    """The page of this package. Raises OSError."""
-    return StatusPage(files(__package__).joinpath("status.html").read_text("utf-8"))
+    """The page of this package."""
+    return StatusPage(_SOURCE)
