@@ -27,8 +27,11 @@ class ExitReason(Enum):
 RECYCLED = {reason.value: reason for reason in (ExitReason.RSS, ExitReason.LIFETIME, ExitReason.REQUESTS)}
 
 
-def describe_exit(status: int | None, *, oom: bool = False) -> str:
-    """A wait status (wait(2)) as the end of a sentence: "exited with status 1", "was killed by SIGSEGV"."""
+def describe_exit(status: int | None, *, oom: bool = False, ours: bool = False) -> str:
+    """A wait status (wait(2)) as the end of a sentence: "exited with status 1", "was killed by SIGSEGV".
+
+    `oom`: the kernel has killed for want of memory; `ours`: it was us.
+    """
     if status is None:
         return "is gone (its exit status is unknown)"
     if os.WIFSIGNALED(status):
@@ -38,7 +41,7 @@ def describe_exit(status: int | None, *, oom: bool = False) -> str:
         except ValueError:
             name = f"signal {number}"  # a real-time one
         hint = ""
-        if number == signal.SIGKILL:
+        if number == signal.SIGKILL and not ours:
             hint = " (out of memory)" if oom else " (out of memory?)"
         return f"was killed by {name}{' and dumped core' if os.WCOREDUMP(status) else ''}{hint}"
     return f"exited with status {os.waitstatus_to_exitcode(status)}"

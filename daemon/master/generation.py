@@ -60,6 +60,7 @@ class LauncherHandle:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
         self._pidfd = self._stack_fd = -1
+        self._killed = False  # by us
         self._greeted = False
 
     def __repr__(self) -> str:
@@ -87,7 +88,7 @@ class LauncherHandle:
             self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {error.strerror}"))
             self._emit(ev.LauncherExited(self.number, "could not be executed"))
             return
-        self._link = Link(ours, self._receive, self.kill)
+        self._link = Link(ours, self._receive, self._kill)
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
 
     def fork(self, slot: int) -> None:
@@ -97,7 +98,12 @@ class LauncherHandle:
         self._send("retire")
 
     def kill(self) -> None:
-        """SIGKILL. Also called when its channel has ended: it is then of no more use."""
+        """SIGKILL."""
+        self._killed = True
+        self._kill()
+
+    def _kill(self) -> None:
+        """Also called when its channel has ended: it is then of no more use."""
         if self._pidfd >= 0:
             try:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -162,7 +168,7 @@ class LauncherHandle:
         if self._stack_fd >= 0:
             os.close(self._stack_fd)
             self._stack_fd = -1
-        reason = describe_exit(-status if status < 0 else status << 8)
+        reason = describe_exit(-status if status < 0 else status << 8, ours=self._killed)
         if not self._greeted and status:
             reason += f" before it said hello (is {self.config.app.python} Python 3.11 or newer?)"
         self._emit(ev.LauncherExited(self.number, reason))

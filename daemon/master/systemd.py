@@ -31,7 +31,8 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Started, or reloaded."""
-        self.send("READY=1", f"STATUS={status}")
+        # A sign of life, too: EXTEND_TIMEOUT_USEC= has put off the watchdog until the next one.
+        self.send("READY=1", "WATCHDOG=1", f"STATUS={status}")
         self._status = status
 
     def reloading(self) -> None:

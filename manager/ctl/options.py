@@ -53,7 +53,7 @@ class Session:
 
     def client(self) -> Client:
         """Connects when it is first used."""
-        return Client(self.path, end=self.end)
+        return Client(self.path, answer_seconds=self.timeout_seconds or ANSWER_SECONDS, end=self.end)
 
     # --- what is printed ---
 
