@@ -28,7 +28,11 @@ def test_configuration_keys_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_exist(page: Path) -> None:
-    named = {span for span in spans(page) if re.fullmatch(r"[\w./-]+(\.py|/)", span) and "shop" not in span and span[0] != "/"}
+    named = {
+        span
+        for span in spans(page)
+        if re.fullmatch(r"[\w./-]+(\.py|/)", span) and "shop" not in span and span[0] != "/"
+    }
     places = [ROOT, ROOT / "daemon", ROOT / "daemon" / "master", ROOT / "daemon" / "worker"]
     assert {name for name in named if not any((place / name).exists() for place in places)} == set()
 
