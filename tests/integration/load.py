@@ -249,7 +249,9 @@ class Load:
         if connection.state is State.CLOSED:
             self._open(connection)
         elif connection.state is State.IDLE:
-            self._send(connection)
+            self._read(connection)  # an end that has come by now is seen before another request is sent
+            if connection.state is State.IDLE:
+                self._send(connection)
 
     def _open(self, connection: _Connection) -> None:
         family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET

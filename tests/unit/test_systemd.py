@@ -28,7 +28,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[No
 def test_ready_comes_with_a_status(manager: tuple[Notifier, socket.socket]) -> None:
     notifier, sock = manager
     notifier.ready("4 workers")
-    assert sock.recv(4096) == b"READY=1\nSTATUS=4 workers"
+    assert sock.recv(4096) == b"READY=1\nWATCHDOG=1\nSTATUS=4 workers"
 
 
 def test_reloading_carries_the_time_that_systemd_compares(manager: tuple[Notifier, socket.socket]) -> None:
