@@ -138,11 +138,11 @@ class Context:
         status = exchange.status
         if exchange.aborted or exchange.failed:
             status = self._record_failure(exchange, connection.closed)
-        route = environ.get("miniwsgi.route")
-        if route is not None and not isinstance(route, str):
-            self.log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
-            route = None
-        at = self._series.get((exchange.method, status, route)) or self._series_of(exchange.method, status, route)
+        labels = exchange.method, status, environ.get("miniwsgi.route")
+        try:
+            at = self._series.get(labels) or self._series_of(*labels)
+        except TypeError:  # what cannot be hashed is no route
+            at = self._series_of(exchange.method, status, [])
         cells[at + _S_SUM] += duration_ns
         cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
         cells[_REQUESTS] += 1
@@ -173,8 +173,11 @@ class Context:
         cells[scoreboard.ABORTED] += 1
         cells[scoreboard.SEND_TIMEOUTS if closed is Closed.TIMEOUT else scoreboard.CLIENTS_LEFT] += 1
 
-    def _series_of(self, method: str, status: str, route: str | None) -> int:
+    def _series_of(self, method: str, status: str, route: object) -> int:
         """Remembers where a series lies; reasons and routes are the application's, so not all are kept."""
+        if route is not None and not isinstance(route, str):
+            self.log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
+            route = None
         number = self.slot.route(route) if route else scoreboard.NO_ROUTE
         at = self.slot.series(method, int(status[:3]) if status else 0, number)
         if len(self._series) < _KEPT_SERIES:

@@ -73,6 +73,9 @@ class Exchange:
         "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent", "status",
     )  # fmt: skip
 
+    _result: Any  # of the application, if it is not sent in one go; set with the first pull
+    _iterator: Iterator[bytes] | None
+
     def __init__(
         self, transport: Transport, method: str, http11: bool, persistent: bool, server: ServerFields,
         reporter: Reporter, request_id: str = "",
@@ -91,8 +94,6 @@ class Exchange:
         self.sent = 0  # bytes of the body
         self.failed = False  # the application raised
         self.aborted = False  # the response is not complete
-        self._iterator: Iterator[bytes] | None = None
-        self._result: Any = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.phase.value} {self.status!r} sent={self.sent}>"
@@ -241,10 +242,11 @@ class Exchange:
         head = self._start(len(data))
         body = self._body
         if body is _SIZED:
-            left = self._left - len(data)
-            if left:
-                data = self._mismatch(data, left)
-            self.sent = len(data)
+            length = len(data)
+            if self._left != length:
+                data = self._mismatch(data, self._left - length)
+                length = len(data)
+            self.sent = length
             self._transport.send(head + data)
         elif body is _NONE:
             self._transport.send(head)

@@ -42,6 +42,8 @@ _WATCHED, _HELD, _WRITING, _LINGERING = Hold
 _IDLE = State.IDLE
 _MUTED = _EPOLLET  # never 0: EPOLLHUP and EPOLLERR cannot be masked and would make the loop spin
 
+_EXPIRED = Phase.EXPIRED
+_FIRSTS = scoreboard.FIRSTS
 _INLINE = scoreboard.INLINE
 _T_STATE = scoreboard.T_STATE
 
@@ -68,6 +70,7 @@ class EpollPool:
         self._order_fds = orders.fds()
         self._next_second_ns = 0
         self._next_check_ns = 0
+        self._in_flight = settings.in_flight
         self._inline = 0  # requests that were run to their end in this turn: counted when it is over
         self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
         for fd in (*self._order_fds, self._wake_fd):
@@ -178,7 +181,7 @@ class EpollPool:
         context = self.context
         cells = self.slot.cells
         crew = self._crew
-        limit = context.settings.in_flight
+        limit = self._in_flight
         began = now
         while True:
             if limit and self.outstanding >= limit:
@@ -215,7 +218,11 @@ class EpollPool:
                 peer.owner = me
                 self.clients.await_reader(peer, now)
                 return now
-            account(context, peer, exchange, took)
+            if exchange.phase is not _EXPIRED:  # as `account`, which would be one call more
+                if not peer.requests:
+                    cells[_FIRSTS] += 1
+                peer.requests += 1
+                context.record(peer, exchange, environ, took)
             if not self._next(peer, exchange, now):
                 return now
             if now - began > TURN_NS:  # others want a turn before the rest of what this one has sent

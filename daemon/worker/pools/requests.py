@@ -17,6 +17,7 @@ from ..timeouts import expire
 from .crew import Member
 from .peer import Peer
 
+_SERVE = Duty.SERVE
 _REQUEST_ID = request_ids.VARIABLE
 _FIRSTS = scoreboard.FIRSTS
 _T_STATE, _T_START, _T_TEXT = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT
@@ -24,9 +25,8 @@ _T_STATE, _T_START, _T_TEXT = scoreboard.T_STATE, scoreboard.T_START, scoreboard
 
 def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange, dict[str, Any]]:
     """What precedes the call, on the thread that makes it."""
-    line, head = peer.line, peer.head
-    assert line is not None
-    assert head is not None
+    line: Any = peer.line  # it and the head are there, as the request is complete
+    head: Any = peer.head
     environ = request_environ(peer, peer.base, context.settings.script_name, peer.proxy)
     ids = context.request_ids
     request_id = f"{ids.prefix}{next(ids.numbers):x}" if peer.proxy is None else ids.of(environ)
@@ -35,7 +35,7 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
         peer,
         line.method,
         head.http11,
-        head.persistent and context.duty is Duty.SERVE,
+        head.persistent and context.duty is _SERVE,
         context.server_fields,
         context,
         request_id,
@@ -45,7 +45,11 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     peer.exchange = exchange
     peer.environ = environ
     me.peer = peer
-    show(context.slot, me, line, now)
+    slot, cell, text = context.slot, me.cell, line.text  # as `show`, which would be one call more
+    start = (cell + _T_TEXT) * 8
+    slot.memory[start : start + len(text)] = text
+    slot.cells[cell + _T_START] = now
+    slot.cells[cell + _T_STATE] = 1
     return exchange, environ
 
 
