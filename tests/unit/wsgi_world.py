@@ -152,8 +152,8 @@ class World:
     def check(self) -> None:
         """What must hold for every exchange that has ended."""
         exchange = self.exchange
-        assert exchange._result is None
-        assert exchange._iterator is None
+        assert getattr(exchange, "_result", None) is None
+        assert getattr(exchange, "_iterator", None) is None
         assert exchange.phase is not Phase.OPEN or exchange.aborted
         assert not (exchange.aborted and exchange.persistent)
         assert not self.wire.sends or self._heads()
