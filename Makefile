@@ -35,7 +35,7 @@ serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host
 	exec $(BIN)/miniwsgi serve miniwsgi.daemon.demo:application --bind $(BIND) $(ARGS)
 
 test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/ruff check $(SOURCES)
@@ -45,7 +45,7 @@ lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/lint-imports
 
 conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333, byte by byte, against every pool
-	$(BIN)/python -m pytest -n 2 tests/conformance $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/conformance $(ARGS)
 
 man: $(VENV)/.serve ## make the man pages in docs/man anew from the commands' help
 	$(BIN)/python docs/generate_man.py
