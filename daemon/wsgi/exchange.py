@@ -239,12 +239,21 @@ class Exchange:
                 self._emit(data)
             self._finish()
             return
-        head = self._start(len(data))
-        body = self._body
+        length = len(data)
+        encoded = self._encoded
+        if encoded is None or self._server.request_id_header is not None:
+            head = self._start(length)
+            body, announced = self._body, self._left
+        else:  # as `_start`, which would be one call more
+            head, body, announced, self.persistent = frame(
+                encoded, self.method, self.http11, self.persistent, length, self._server
+            )
+            if self.phase is not _OPEN:
+                raise Disconnected
+            self.phase = _STARTED
         if body is _SIZED:
-            length = len(data)
-            if self._left != length:
-                data = self._mismatch(data, self._left - length)
+            if announced != length:
+                data = self._mismatch(data, announced - length)
                 length = len(data)
             self.sent = length
             self._transport.send(head + data)
