@@ -7,15 +7,15 @@ for a worker, or for anything else.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import add
 
 from . import declared as d
-from . import reading
 from . import scoreboard as sb
 from .facts import WORKER_STATES, Facts, WorkerFacts
 from .families import Family, Histogram, Sample
-from .scoreboard import Board, Slot
+from .scoreboard import Board, Running, Slot
 
 NANOSECONDS = 1e9
 OTHER = "_OTHER"
@@ -25,6 +25,7 @@ BOUNDS = tuple(bound / NANOSECONDS for bound in sb.BOUNDS_NS)
 SIZES = tuple(float(bound) for bound in sb.SIZE_BOUNDS)
 
 SeriesKey = tuple[str, str, str]  # method, status, route or ""
+RunningBySlot = Mapping[int, Sequence[Running]]
 
 
 class Collector:
@@ -44,11 +45,12 @@ class Collector:
         cells = [0] * sb.COUNTERS.stop
         for slot in slots:
             cells = list(map(add, cells, slot.cells[: sb.COUNTERS.stop].tolist()))
+        running = {slot.index: slot.running() for slot in slots}
         return [
-            *self._http(slots, cells, fine),
-            *_requests(slots, cells, facts),
+            *self._http(slots, cells, running, fine),
+            *_requests(cells, running, facts),
             *_connections(cells, facts, self._count_reused(cells)),
-            *_workers(slots, facts),
+            *_workers(slots, running, facts),
             *_daemon(cells, facts),
         ]
 
@@ -59,17 +61,18 @@ class Collector:
 
     # --- requests by method, status and route ---
 
-    def _http(self, slots: Sequence[Slot], cells: Sequence[int], fine: bool) -> Iterator[Family]:
+    def _http(
+        self, slots: Sequence[Slot], cells: Sequence[int], running: RunningBySlot, fine: bool
+    ) -> Iterator[Family]:
         found = self._series(slots)
         yield d.REQUEST_DURATION.family(
             Sample(_series_labels(key), _durations(row[sb.S_BUCKETS :], row[sb.S_SUM], fine))
             for key, row in sorted(found.items())
         )
         active = dict.fromkeys(sorted({"GET", *(method for method, _status, _route in found)}), 0)
-        for slot in slots:
-            for running in slot.running():
-                method = running.method if running.method in sb.METHODS else OTHER
-                active[method] = active.get(method, 0) + 1
+        for one in chain.from_iterable(running.values()):
+            method = one.method if one.method in sb.METHODS else OTHER
+            active[method] = active.get(method, 0) + 1
         yield d.ACTIVE_REQUESTS.by(active.items())
         yield d.REQUEST_SIZE.single(_sizes(cells, sb.REQUEST_SIZES, sb.BYTES_IN))
         yield d.RESPONSE_SIZE.single(_sizes(cells, sb.RESPONSE_SIZES, sb.BYTES_OUT))
@@ -135,9 +138,9 @@ def _sizes(cells: Sequence[int], at: int, total: int) -> Histogram:
     return Histogram(SIZES, tuple(cells[at : at + sb.SIZE_BUCKETS]), cells[total])
 
 
-def _requests(slots: Iterable[Slot], cells: Sequence[int], facts: Facts) -> Iterator[Family]:
+def _requests(cells: Sequence[int], running: RunningBySlot, facts: Facts) -> Iterator[Family]:
     now = time.monotonic_ns()
-    oldest = min((running.started_ns for slot in slots for running in slot.running()), default=now)
+    oldest = min((one.started_ns for one in chain.from_iterable(running.values())), default=now)
     yield d.OLDEST_REQUEST.single(max(0, now - oldest) / NANOSECONDS)
     yield d.WAITING.single(cells[sb.WAITING])
     yield d.INLINE.single(cells[sb.INLINE])
@@ -168,7 +171,7 @@ def _connections(cells: Sequence[int], facts: Facts, reused: int) -> Iterator[Fa
     yield d.LISTEN_DROPPED.by((one.name, one.dropped) for one in listeners if one.dropped is not None)
 
 
-def _workers(slots: Sequence[Slot], facts: Facts) -> Iterator[Family]:
+def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: Facts) -> Iterator[Family]:
     now = time.monotonic_ns()
     held: dict[str, WorkerFacts] = {str(worker.slot): worker for worker in facts.workers}
     states = [worker.state for worker in facts.workers]
@@ -177,7 +180,7 @@ def _workers(slots: Sequence[Slot], facts: Facts) -> Iterator[Family]:
     yield d.THREADS.single(facts.threads)
     named = [(str(slot.index), slot) for slot in slots]
     yield d.STATE.by((name, WORKER_STATES.index(held[name].state) + 1 if name in held else 0) for name, _slot in named)
-    yield d.BUSY.by((name, reading.running(slot)) for name, slot in named)
+    yield d.BUSY.by((name, len(running[slot.index])) for name, slot in named)
     yield d.WORKER_CONNECTIONS.by((name, slot.cells[sb.CONNECTIONS]) for name, slot in named)
     yield d.WORKER_REQUESTS.by((name, slot.cells[sb.REQUESTS]) for name, slot in named)
     usage = [(str(index), taken) for index, taken in sorted(facts.usage.items())]

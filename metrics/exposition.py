@@ -58,12 +58,12 @@ def _render_family(family: Family, format_: Format, lines: list[str]) -> None:
     title = name
     if format_ is Format.OPENMETRICS and family.kind == "counter":
         title = name.removesuffix("_total")
-    help_ = family.help.replace("\\", r"\\").replace("\n", r"\n")
     if format_ is Format.OPENMETRICS:
         lines += (f"# TYPE {title} {family.kind}", f"# HELP {title} {_quoted(family.help)}")
         if unit:
             lines.append(f"# UNIT {title} {unit}")
     else:
+        help_ = family.help.replace("\\", r"\\").replace("\n", r"\n")
         lines += (f"# HELP {name} {help_}", f"# TYPE {name} {family.kind}")
     for sample in family.samples:
         value = sample.value

@@ -88,8 +88,7 @@ class AppMetrics:
         """Where a generation with this configuration and environment keeps its values; "" if that is not our affair."""
         if not _wanted(config):
             return ""
-        taken = next((name for name in VARIABLES if name in environment), "")
-        if taken:
+        if taken := _taken(environment):
             self._tell_once(
                 "info", f"the application's environment sets {taken}: its metrics are left to it, and not on /metrics"
             )
@@ -246,7 +245,7 @@ class AppMetrics:
         config = self._in_force()
         if self._judged is None or self._judged[0] is not config:
             environment = application_environment(config, self._environ)
-            self._judged = config, _wanted(config) and not any(name in environment for name in VARIABLES)
+            self._judged = config, _wanted(config) and not _taken(environment)
         return self._judged[1]
 
     def _tell_once(self, level: str, message: str) -> None:
@@ -269,6 +268,11 @@ def _start(directory: str, form: str) -> subprocess.Popen[bytes]:
 
 def _wanted(config: Config) -> bool:
     return bool(config.metrics.bind) and config.metrics.application
+
+
+def _taken(environment: Mapping[str, str]) -> str:
+    """The variable by which the application's environment says that it sees to its metrics itself; "" if none does."""
+    return next((name for name in VARIABLES if name in environment), "")
 
 
 def _has_values(directory: str) -> bool:

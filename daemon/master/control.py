@@ -121,22 +121,17 @@ class Control:
         self._log = log
         aside = Aside()
         self._kept = KeptScale(config.control.state_directory)
-        self._managed = ManagedMaster(master, self._kept, aside)
-        self.slow = SlowRequests(master, self._managed.chronicle)
+        self.managed = ManagedMaster(master, self._kept, aside)
+        self.slow = SlowRequests(master, self.managed.chronicle)
         granted: dict[ms.Role, tuple[str, ...]] = {
             "read": config.control.read,
             "operate": config.control.operate,
             "admin": config.control.admin,
         }
         access = Access(granted, aside, self._unknown)
-        self.api = Api(self._managed, access, self._denied)
+        self.api = Api(self.managed, access, self._denied)
         self._server = Server(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def managed(self) -> ManagedMaster:
-        """The master, as whoever serves anything wants it."""
-        return self._managed
 
     def restore(self) -> None:
         """Before the start: as many workers as were asked for to be kept."""
@@ -166,12 +161,12 @@ class Control:
         """Answer what waits for the end, then close."""
         if self._timer is not None:
             self._timer.cancel()
-        self._managed.journal.close()
+        self.managed.journal.close()
         await self._server.stop(LAST_ANSWERS_SECONDS)
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._tick)
-        self._managed.overview.history.take(time.monotonic())
+        self.managed.overview.history.take(time.monotonic())
         self.slow.look()
 
     def _unknown(self, name: str) -> None:

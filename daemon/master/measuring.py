@@ -94,6 +94,12 @@ class Measuring:
         """0 to 1, over the last 10 s; None while nobody is ready."""
         return self._saturation.ratio(self._usage.shares)
 
+    @property
+    def _threads(self) -> int:
+        """How many requests a worker can run at a time."""
+        server = self._master.config.server
+        return server.threads if server.pool in {"epoll", "fork"} else 1
+
     def samples(self) -> dict[int, Sample]:
         """The latest ones of workers, by pid."""
         return self._usage.samples()
@@ -108,7 +114,7 @@ class Measuring:
             version=__version__,
             python_version=platform.python_version(),
             pool=config.server.pool,
-            threads=config.server.threads if config.server.pool in {"epoll", "fork"} else 1,
+            threads=self._threads,
             workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
             target=supervisor.target,
             boot_seconds=self._boots,
@@ -142,10 +148,9 @@ class Measuring:
         self._lags.append(max(0.0, now - self._due))
         self._due = now + LOOK_SECONDS
         self._timer = loop.call_at(self._due, self._look)
-        config, crew = self._master.config.server, self._master.supervisor.crew
-        board = self._master.fleet.board
+        crew, board = self._master.supervisor.crew, self._master.fleet.board
         loads = [(worker.slot, load(board, worker.slot)) for worker in crew.workers(WorkerState.READY)]
-        self._saturation.look(loads, config.threads if config.pool in {"epoll", "fork"} else 1)
+        self._saturation.look(loads, self._threads)
         if self._sampled and (self._sampling is None or self._sampling.done()):
             self._start_sampling(loop)
         self._looks += 1

@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
-from miniwsgi.metrics.scoreboard import HEARTBEAT, IDLE, MAX_THREADS, T_START, T_STATE, WAITING, Board, Running
+from miniwsgi.metrics.reading import running
+from miniwsgi.metrics.scoreboard import HEARTBEAT, WAITING, Board, Running
 
 from ..access_log import AccessLog
 
@@ -49,25 +50,19 @@ class Watch:
 
 def load(board: Board, slot: int) -> int:
     """How many requests a slot's worker runs or has waiting."""
-    cells = board.slot(slot).cells
-    busy = cells[WAITING]
-    for thread in range(MAX_THREADS):
-        at = board.slot(slot).thread_cell(thread)
-        if not cells[at + T_START]:
-            break
-        busy += cells[at + T_STATE] != IDLE
-    return int(busy)
+    found = board.slot(slot)
+    return found.cells[WAITING] + running(found)
 
 
 def log_lost_requests(
-    access: AccessLog, running: Iterable[Running], answered: Collection[int], status: str, now_ns: int
+    access: AccessLog, requests: Iterable[Running], answered: Collection[int], status: str, now_ns: int
 ) -> int:
     """Access-log lines for what a worker was running when it died, as far as the scoreboard knows; how many.
 
     `answered` are threads whose request the worker itself has answered and logged.
     """
     count = 0
-    for request in running:
+    for request in requests:
         if request.thread not in answered:
             environ = {"REQUEST_METHOD": request.method, "RAW_URI": request.path, "PATH_INFO": request.path}
             access.log(environ, status, [], 0, now_ns - request.started_ns)
