@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from . import value_files
+from .escaping import escaped, escaped_help
 from .value_files import GAUGE_KINDS, LOCKS, MULTIPLE_PROCESSES
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -216,12 +217,11 @@ def _safe(name: str) -> str:
 def _lines(family: _Family, openmetrics: bool) -> Iterator[str]:
     name, kind = family.name, family.kind
     shown = f"{name}_total" if kind == "counter" and not openmetrics else name
-    text = family.help.replace("\\", "\\\\").replace("\n", "\\n")
-    yield f"# HELP {shown} {_quoted(text) if openmetrics else text}"
+    yield f"# HELP {shown} {escaped(family.help) if openmetrics else escaped_help(family.help)}"
     yield f"# TYPE {shown} {kind}"
     samples = _accumulated(family) if kind == "histogram" else ((*at, found.value) for at, found in _sorted(family))
     for sample, labels, value in samples:
-        pairs = ",".join([f'{label}="{_escaped(text)}"' for label, text in labels])
+        pairs = ",".join([f'{label}="{escaped(text)}"' for label, text in labels])
         yield f"{sample}{{{pairs}}} {_number(value)}" if pairs else f"{sample} {_number(value)}"
 
 
@@ -252,14 +252,6 @@ def _accumulated(family: _Family) -> Iterator[tuple[str, Labels, float]]:
         yield f"{family.name}_count", series, count
         if series in sums:
             yield f"{family.name}_sum", series, sums[series]
-
-
-def _quoted(text: str) -> str:
-    return text.replace('"', '\\"')
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"') if not text.isalnum() else text
 
 
 def _number(value: float) -> str:

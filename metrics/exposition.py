@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
+from .escaping import escaped, escaped_help
 from .families import Family, Histogram, Labels
 
 END = b"# EOF\n"
@@ -59,12 +60,11 @@ def _render_family(family: Family, format_: Format, lines: list[str]) -> None:
     if format_ is Format.OPENMETRICS and family.kind == "counter":
         title = name.removesuffix("_total")
     if format_ is Format.OPENMETRICS:
-        lines += (f"# TYPE {title} {family.kind}", f"# HELP {title} {_quoted(family.help)}")
+        lines += (f"# TYPE {title} {family.kind}", f"# HELP {title} {escaped(family.help)}")
         if unit:
             lines.append(f"# UNIT {title} {unit}")
     else:
-        help_ = family.help.replace("\\", r"\\").replace("\n", r"\n")
-        lines += (f"# HELP {name} {help_}", f"# TYPE {name} {family.kind}")
+        lines += (f"# HELP {name} {escaped_help(family.help)}", f"# TYPE {name} {family.kind}")
     for sample in family.samples:
         value = sample.value
         if isinstance(value, Histogram):
@@ -88,13 +88,7 @@ def _render_histogram(name: str, labels: str, value: Histogram, lines: list[str]
 
 
 def _labels(labels: Labels) -> str:
-    return ",".join([f'{name}="{_quoted(value)}"' for name, value in labels])
-
-
-def _quoted(value: str) -> str:
-    if "\\" in value or '"' in value or "\n" in value:
-        value = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return value
+    return ",".join([f'{name}="{escaped(value)}"' for name, value in labels])
 
 
 def _number(value: float) -> str:
