@@ -9,6 +9,10 @@ from __future__ import annotations
 import signal
 import threading
 
+import pytest
+
+from tests.effort import FULL
+
 try:
     from hypothesis import HealthCheck, settings
 except ImportError:
@@ -23,3 +27,13 @@ if threading.current_thread() is threading.main_thread():
     for number in signal.valid_signals() - PYTHON_IGNORES:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests marked `full` to the long run."""
+    if FULL:
+        return
+    long = [item for item in items if item.get_closest_marker("full")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]
