@@ -12,6 +12,7 @@ The rules:
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Any
 
 from .body import Chunked, Sized, Spool
 from .errors import ProtocolError
@@ -67,12 +68,19 @@ class Connection:
     """Bytes in, requests out. While `state` is ANSWERING, `line`, `head` and `body` are the request's."""
 
     __slots__ = (
-        "_body_reader", "_empty_lines", "_looked_at", "body", "body_memory_bytes", "head", "limits", "line", "pending",
-        "received", "spool_directory", "state", "wants_continue",
+        "_body_reader", "_empty_lines", "_looked_at", "base", "body", "body_memory_bytes", "head", "limits", "line",
+        "pending", "received", "spool_directory", "state", "wants_continue",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, body_memory_bytes: int = 256 * 1024, spool_directory: str | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        body_memory_bytes: int = 256 * 1024,
+        spool_directory: str | None = None,
+        base: dict[str, Any] | None = None,
+    ) -> None:
         self.limits = limits
+        self.base: dict[str, Any] = {} if base is None else base  # what the fields of each request are added to
         self.body_memory_bytes = body_memory_bytes
         self.spool_directory = spool_directory
         self.state = _IDLE
@@ -174,7 +182,7 @@ class Connection:
             raw = data[line_end : end + 4]
             head = self.head
             if head is None or head.raw != raw or head.http11 is not line.http11:
-                head = Head(raw, parse_fields(raw[2:-4], limits), line.http11, limits)
+                head = Head(raw, parse_fields(raw[2:-4], limits, self.base), line.http11, limits)
                 self.head = head
             rest = data[end + 4 :]
             if not (head.length or head.chunked):

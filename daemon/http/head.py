@@ -157,13 +157,16 @@ _names = _Names()
 _ONLY_ONCE = {"CONTENT_LENGTH", "HTTP_HOST"}
 
 
-def parse_fields(block: bytes, limits: Limits) -> dict[str, str]:
+def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = None) -> dict[str, str]:
     """Field lines (RFC 9112 section 5) joined by CRLF, without the last one's. Raises ProtocolError (400, 431).
 
-    Repeated fields are joined with ", " (RFC 9110 section 5.3), cookies with "; " (RFC 6265 section 5.4).
+    Repeated fields are joined with ", " (RFC 9110 section 5.3), cookies with "; " (RFC 6265 section 5.4). They are put
+    into a copy of `base`, whose keys are no fields' names.
     """
+    if base is None:
+        base = {}
     if not block:
-        return {}
+        return base.copy()
     text = block.decode("latin-1")
     lines = text.split("\r\n")
     if block.translate(None, _FIELD_BYTES) != b"\r\n" * (len(lines) - 1):
@@ -174,7 +177,7 @@ def parse_fields(block: bytes, limits: Limits) -> dict[str, str]:
         raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
     # The usual case in one sweep: "Name: value", no tab to trim, each name once.
     if "\t" not in text:
-        fields: dict[str, str] = {}
+        fields = base.copy()
         try:
             for line in lines:
                 start, _, value = line.partition(" ")
@@ -182,13 +185,13 @@ def parse_fields(block: bytes, limits: Limits) -> dict[str, str]:
         except KeyError:
             pass
         else:
-            if len(fields) == len(lines):
+            if len(fields) == len(lines) + len(base):
                 return fields
-    return _parse_fields_closely(lines)
+    return _parse_fields_closely(lines, base)
 
 
-def _parse_fields_closely(lines: list[str]) -> dict[str, str]:
-    fields: dict[str, str] = {}
+def _parse_fields_closely(lines: list[str], base: dict[str, Any]) -> dict[str, str]:
+    fields = base.copy()
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
@@ -211,7 +214,7 @@ class Head:
     """What the fields of a request say about its body and its connection.
 
     It depends on the bytes of the fields and on the minor version alone, so a connection whose client repeats itself
-    keeps the last one. `template` is for the WSGI side, which keeps an environ there once it has `seen` the head twice.
+    keeps the last one. `template` is for the WSGI side, which makes an environ of `fields` and keeps it there.
     """
 
     __slots__ = (
@@ -222,7 +225,6 @@ class Head:
         "length",
         "persistent",
         "raw",
-        "seen",
         "template",
     )
 
@@ -231,7 +233,6 @@ class Head:
         self.raw = raw  # from the request line's CRLF to the empty line's
         self.fields = fields
         self.http11 = http11
-        self.seen = False
         self.template: dict[str, Any] | None = None
         host = fields.get("HTTP_HOST")
         if host is None:

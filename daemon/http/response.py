@@ -50,9 +50,12 @@ _HOP_BY_HOP = frozenset({
 _KINDS = {"content-length": _Kind.LENGTH, "date": _Kind.DATE, "server": _Kind.SERVER}
 _KEPT = 1024
 _KEPT_CHARS = 256
+_KEPT_ANSWERS = 256
+_KEPT_ANSWER_BYTES = 4096
 
 _statuses: dict[str, tuple[int, bytes]] = {}
 _fields: dict[tuple[str, str], tuple[bytes, int]] = {}
+_answers: dict[tuple[Any, ...], Encoded] = {}
 _PLAIN, _LENGTH, _DATE, _SERVER, _HOP = (int(kind) for kind in _Kind)
 
 _OWN_DATE, _OWN_SERVER = 1, 2
@@ -130,7 +133,7 @@ def _field(item: Any) -> tuple[bytes, int]:
 class Encoded:
     """A status and fields that may go on the wire: checked, encoded, framing still open."""
 
-    __slots__ = ("code", "dropped", "length", "own", "parts")
+    __slots__ = ("code", "dropped", "framed", "kept", "length", "own", "parts", "wishes")
 
     def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
         """Raises BadResponse."""
@@ -141,6 +144,9 @@ class Encoded:
         self.length: int | None = None  # as the application announced it
         self.own = _OWN_DATE | _OWN_SERVER
         self.dropped: list[str] | None = None  # hop-by-hop fields, which are not an application's
+        self.kept = False  # for the next response that says the same
+        self.wishes: tuple[Any, ...] | None = None  # what `framed` came of, if it is kept
+        self.framed: Framed
         parts = self.parts = [line]
         for item in headers:
             try:
@@ -167,6 +173,23 @@ class Encoded:
             self.dropped = [*(self.dropped or []), item[0]]
 
 
+def encode(status: str, headers: list[tuple[str, str]]) -> Encoded:
+    """The same as `Encoded`, remembered whole while an application repeats itself. Raises BadResponse."""
+    try:
+        key = (status, *headers)
+        found = _answers.get(key)
+    except TypeError:  # no list, or something in it that cannot be hashed
+        return Encoded(status, headers)
+    if found is None:
+        found = Encoded(status, headers)
+        if sum(map(len, found.parts)) <= _KEPT_ANSWER_BYTES and all(item in _fields for item in headers):
+            if len(_answers) >= _KEPT_ANSWERS:
+                _answers.clear()
+            found.kept = True
+            _answers[key] = found
+    return found
+
+
 def frame(
     encoded: Encoded, method: str, http11: bool, persistent: bool, length: int | None, server: ServerFields
 ) -> Framed:
@@ -175,7 +198,10 @@ def frame(
     `length` is the body's size in bytes where it is known before it is sent (a list, a file, nothing at all).
     `persistent` is what the request and the server wish.
     """
-    parts = encoded.parts
+    wishes = (method, http11, persistent, length, server.lines)
+    if wishes == encoded.wishes:
+        return encoded.framed
+    parts = encoded.parts[:]
     code = encoded.code
     announced = encoded.length
     body = _SIZED
@@ -204,7 +230,10 @@ def frame(
         parts.append(b"\r\n")
     else:
         parts.append(b"Connection: keep-alive\r\n\r\n")
-    return b"".join(parts), body, announced or 0, persistent
+    framed = b"".join(parts), body, announced or 0, persistent
+    if encoded.kept:
+        encoded.framed, encoded.wishes = framed, wishes
+    return framed
 
 
 def refusal(status: int, server: ServerFields, *, persistent: bool = False, head_only: bool = False) -> bytes:

@@ -23,7 +23,8 @@ from ..channel import Channel
 from ..http.connection import Connection
 from ..logs import ErrorLog, ErrorStream
 from ..settings import Settings
-from ..wsgi.environ import Environ, request_environ
+from ..wsgi import request_ids
+from ..wsgi.environ import request_environ
 from ..wsgi.exchange import Application, Exchange
 from .application import BootError, load
 from .context import Context
@@ -142,12 +143,14 @@ class _Check:
 
 def _boot_check(context: Context, path: str) -> None:
     """Ask the application for `path` before anybody else does. Raises BootError."""
-    connection = Connection(context.limits)
+    base = context.base_environ(context.settings.listeners[0], ("127.0.0.1", 0))
+    connection = Connection(context.limits, base=base)
     connection.receive(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: miniwsgi-boot-check\r\n\r\n".encode())
-    base: Environ = context.base_environ(context.settings.listeners[0], ("127.0.0.1", 0))
-    environ = request_environ(connection, base, context.settings.script_name, None)
+    environ = request_environ(connection, context.settings.script_name, None)
     answer = _Check()
-    exchange = Exchange(answer, "GET", True, False, context.server_fields, context)
+    environ[request_ids.VARIABLE] = request_id = context.request_ids.of({})
+    exchange = Exchange(answer, "GET", True, False, context.server_fields, context, request_id)
+    environ["wsgi.early_hints"] = exchange.early_hints
     exchange.run(context.application, environ)
     if not exchange.status or int(exchange.status[:3]) >= 400:
         raise BootError(

@@ -1,8 +1,8 @@
 """The environ of a request (PEP 3333, "environ Variables"; RFC 3875), a fresh dict for each.
 
 Its parts by how often they change: what the worker knows (`worker_environ`), what the connection knows
-(`connection_environ`), the fields of the request, the request line. The first three are kept together while a client
-repeats its fields.
+(`connection_environ`), the fields of the request, the request line. The parser adds the fields to what the
+connection knows; that is kept while its client repeats itself.
 """
 
 from __future__ import annotations
@@ -11,11 +11,23 @@ import sys
 from typing import Any
 
 from ..http.connection import Connection
+from . import request_ids
 from .file_wrapper import FileWrapper
 from .input import EMPTY
 from .proxy import Proxy
 
 Environ = dict[str, Any]
+
+# What changes with each request has its place in the template already: a dict that grows is made anew.
+_PLACES = {
+    "REQUEST_METHOD": "",
+    "PATH_INFO": "",
+    "QUERY_STRING": "",
+    "REQUEST_URI": "",
+    "RAW_URI": "",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    request_ids.VARIABLE: "",
+}
 
 
 def worker_environ(
@@ -34,6 +46,7 @@ def worker_environ(
         "SERVER_SOFTWARE": server,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
+        "wsgi.input": EMPTY,
         "wsgi.errors": errors,
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": multiprocess,
@@ -58,31 +71,31 @@ def connection_environ(
     return environ
 
 
-def request_environ(connection: Connection, base: Environ, script_name: str, proxy: Proxy | None) -> Environ:
-    """The environ of the complete request of `connection`. `proxy` is set when the peer is a trusted one."""
-    line, head = connection.line, connection.head
-    assert line is not None
-    assert head is not None
+def request_environ(connection: Connection, script_name: str, proxy: Proxy | None) -> Environ:
+    """The environ of the complete request of `connection`, whose `base` came of `connection_environ`.
+
+    `proxy` is set when the peer is a trusted one. Two variables are the caller's to set: the request's id, and
+    wsgi.early_hints where it is there.
+    """
+    line: Any = connection.line  # it and the head are there, as the request is complete
+    head: Any = connection.head
     template = head.template
-    if template is not None:
-        environ = template.copy()
-    else:
-        environ = base.copy()
-        environ.update(head.fields)
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.http11 else "HTTP/1.0"
+    if template is None:
+        template = head.template = head.fields
+        template.update(_PLACES)
+        if head.http11:
+            template["wsgi.early_hints"] = None
+        else:
+            template["SERVER_PROTOCOL"] = "HTTP/1.0"
         if proxy is not None:
-            proxy.apply(environ)
-        if head.seen:  # a client that repeats itself: from now on by copying
-            head.template = environ.copy()
-        head.seen = True
+            proxy.apply(template)
+    environ: Environ = template.copy()
     environ["REQUEST_METHOD"] = line.method
     environ["PATH_INFO"] = path = line.path
     environ["QUERY_STRING"] = line.query
     environ["REQUEST_URI"] = environ["RAW_URI"] = line.target
     body = connection.body
-    if body is None:
-        environ["wsgi.input"] = EMPTY
-    else:
+    if body is not None:
         environ["wsgi.input"] = body.file()
         if head.chunked:  # RFC 9112 section 7.1.3: once decoded the body has a length and no coding
             environ["CONTENT_LENGTH"] = str(body.size)

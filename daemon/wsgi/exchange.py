@@ -19,6 +19,7 @@ from ..http.response import (
     Encoded,
     ServerFields,
     early_hints,
+    encode,
     frame,
     refusal,
 )
@@ -111,7 +112,7 @@ class Exchange:
         elif self._encoded is not None:
             raise BadResponse("start_response was called twice, without exc_info")
         self._encoded = None
-        encoded = Encoded(status, headers)
+        encoded = encode(status, headers)
         self._encoded = encoded
         if self.phase is _OPEN:  # else somebody has answered in the application's place: that is what is recorded
             self.status = status

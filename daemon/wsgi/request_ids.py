@@ -19,7 +19,7 @@ _USABLE = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}")  # nothing that could forge
 
 
 class RequestIds:
-    """`prefix` and `numbers` are for the hot path: f"{prefix}{next(numbers):x}" is a new id, in any thread."""
+    """`prefix` and `numbers` are for the hot path: f"{prefix}{next(numbers)}" is a new id, in any thread."""
 
     __slots__ = ("numbers", "prefix")
 
@@ -39,4 +39,4 @@ class RequestIds:
         given = environ.get(GIVEN)
         if given is not None and _USABLE.fullmatch(given):
             return str(given)
-        return f"{self.prefix}{next(self.numbers):x}"
+        return f"{self.prefix}{next(self.numbers)}"

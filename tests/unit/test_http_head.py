@@ -18,7 +18,7 @@ VALUE_CHARACTERS = [chr(c) for c in (9, *range(0x20, 0x7F), *range(0x80, 0x100))
 
 
 def closely(block):
-    return head_module._parse_fields_closely(block.decode("latin-1").split("\r\n"))
+    return head_module._parse_fields_closely(block.decode("latin-1").split("\r\n"), {})
 
 
 def outcome(parse, *arguments):

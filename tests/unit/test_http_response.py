@@ -19,6 +19,7 @@ from miniwsgi.daemon.http.response import (
     Encoded,
     ServerFields,
     early_hints,
+    encode,
     frame,
     http_date,
     refusal,
@@ -32,6 +33,7 @@ TE, CLOSES, KEEPS = b"Transfer-Encoding: chunked", b"Connection: close", b"Conne
 def fresh_caches():
     response._fields.clear()
     response._statuses.clear()
+    response._answers.clear()
 
 
 def bare():
@@ -43,7 +45,7 @@ def bare():
 
 def framed(status="200 OK", headers=(), method="GET", http11=True, persistent=True, length=None):
     """The field lines, and what `frame` says beside them."""
-    head, body, left, goes_on = frame(Encoded(status, list(headers)), method, http11, persistent, length, bare())
+    head, body, left, goes_on = frame(encode(status, list(headers)), method, http11, persistent, length, bare())
     first, *lines, empty, nothing = head.split(b"\r\n")
     assert first == b"HTTP/1.1 " + status.encode("latin-1")
     assert (empty, nothing) == (b"", b"")
@@ -338,6 +340,66 @@ def test_framing_does_not_leak_into_what_is_remembered():
     first = framed(headers=[("X-A", "b")], length=3)
     assert framed(headers=[("X-A", "b")], length=3) == first
     assert framed(headers=[("X-A", "b")]) == ([b"X-A: b", TE], CHUNKED, 0, True)
+
+
+# --- answers that are remembered whole ---
+
+PLAIN = [("Content-Type", "text/plain"), ("X-A", "b")]
+
+
+def test_an_application_that_repeats_itself_is_remembered():
+    first = encode("200 OK", list(PLAIN))
+    assert encode("200 OK", list(PLAIN)) is first
+    assert encode("200 OK", tuple(PLAIN)) is first
+    for status, headers in [("201 OK", PLAIN), ("200 OK", PLAIN[:1]), ("200 OK", PLAIN[::-1])]:
+        assert encode(status, list(headers)) is not first
+    assert encode("200 OK", [list(pair) for pair in PLAIN]).parts == first.parts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"method": "HEAD"}, {"http11": False}, {"persistent": False}, {"length": 4}, {"length": None}],
+)
+def test_what_is_remembered_is_framed_anew_for_another_request(change):
+    usual = {"method": "GET", "http11": True, "persistent": True, "length": 3}
+    server = bare()
+    for wishes in (usual, usual | change, usual, usual | change):
+        fresh = frame(Encoded("200 OK", list(PLAIN)), **wishes, server=server)
+        assert frame(encode("200 OK", list(PLAIN)), **wishes, server=server) == fresh
+
+
+def test_what_is_remembered_has_the_date_of_its_response(monkeypatch):
+    server = ServerFields("miniwsgi")
+    for now in (1_000_000_000, 1_000_000_001):
+        monkeypatch.setattr(response.time, "time", lambda now=now: now)
+        server.refresh()
+        assert http_date(now).encode() in frame(encode("200 OK", list(PLAIN)), "GET", True, True, 3, server)[0]
+
+
+def test_hop_by_hop_fields_are_named_each_time():
+    for _ in range(2):
+        assert encode("200 OK", [("Connection", "close")]).dropped == ["Connection"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[("Set-Cookie", "a=1")], [("X-A", "b" * 300)], [(f"X-{n}", "b" * 200) for n in range(30)]],
+)
+def test_answers_that_are_not_remembered(headers):
+    assert encode("200 OK", headers) is not encode("200 OK", headers)
+
+
+def test_answers_that_are_remembered_are_bounded():
+    for n in range(2000):
+        encode("200 OK", [("ETag", str(n))])
+        assert len(response._answers) <= response._KEPT_ANSWERS
+
+
+def test_a_value_of_another_type_is_not_taken_for_a_remembered_one():
+    encode("200 OK", [("X-A", "1")])
+    for other in (1, True, b"1", ["1"]):
+        with pytest.raises(BadResponse):
+            encode("200 OK", [("X-A", other)])
 
 
 # --- the server's own responses ---

@@ -29,14 +29,14 @@ BASE = connection_environ(
 class Client:
     """One connection, and the environs of its requests."""
 
-    def __init__(self, *, script_name="", proxy=None, memory_bytes=1000):
-        self.connection = Connection(Limits(), memory_bytes)
+    def __init__(self, *, script_name="", proxy=None, memory_bytes=1000, base=BASE):
+        self.connection = Connection(Limits(), memory_bytes, base=base)
         self.script_name = script_name
         self.proxy = proxy
 
     def environ(self, data):
         assert self.connection.receive(data)
-        environ = request_environ(self.connection, BASE, self.script_name, self.proxy)
+        environ = request_environ(self.connection, self.script_name, self.proxy)
         assert type(environ) is dict
         return environ
 
@@ -76,6 +76,7 @@ def test_all_of_it(repeated):
         "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True,
         "miniwsgi.pool": "epoll", "miniwsgi.slot": 3, "miniwsgi.generation": 7,
+        "miniwsgi.request_id": "", "wsgi.early_hints": None,  # the caller's to set
     }  # fmt: skip
     assert seen == expected
 

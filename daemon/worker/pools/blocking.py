@@ -36,7 +36,7 @@ class Caller(Connection):
 
     __slots__ = (
         "_context", "_crowded", "_orders", "_progress", "_seen", "_slot", "_stage", "_thread",
-        "base", "closed", "environ", "exchange", "parting", "proxy", "requests", "since", "sock",
+        "closed", "environ", "exchange", "parting", "proxy", "requests", "since", "sock",
         "started_ns",
     )  # fmt: skip
 
@@ -52,7 +52,8 @@ class Caller(Connection):
         thread: int,
         crowded: Callable[[], bool],
     ) -> None:
-        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory)
+        base = context.base_environ(listener, address)
+        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory, base)
         sock.setblocking(False)
         self._context = context
         self._orders = orders
@@ -60,11 +61,10 @@ class Caller(Connection):
         self._thread = thread
         self._crowded = crowded  # others wait for this thread: say good-bye with the response
         self.sock = sock
-        self.base = context.base_environ(listener, address)
-        self.proxy = context.proxy_for(self.base)
+        self.proxy = context.proxy_for(base)
         self.requests = 0
         self.exchange: Exchange | None = None
-        self.environ: dict[str, Any] = self.base
+        self.environ: dict[str, Any] = base
         self.started_ns = 0
         self.since = time.monotonic()  # when the present state began
         self._stage = self.state
@@ -236,7 +236,7 @@ class Caller(Connection):
         assert line is not None
         assert head is not None
         context.server_fields.refresh()
-        environ = request_environ(self, self.base, context.settings.script_name, self.proxy)
+        environ = request_environ(self, context.settings.script_name, self.proxy)
         persistent = head.persistent and context.duty is Duty.SERVE and not self._crowded()
         request_id = environ[request_ids.VARIABLE] = context.request_ids.of(environ if self.proxy is not None else {})
         exchange = Exchange(self, line.method, head.http11, persistent, context.server_fields, context, request_id)

@@ -34,7 +34,7 @@ _IDLE_LOOKS = 20  # looks without any call before the watcher parks
 class Member:
     """One thread of the crew; `cell` is where its sub-slot begins in the scoreboard."""
 
-    __slots__ = ("calls", "cell", "gate", "mailbox", "number", "peer")
+    __slots__ = ("calls", "cell", "gate", "mailbox", "number", "peer", "text")
 
     def __init__(self, number: int, slot: Slot) -> None:
         self.number = number
@@ -45,6 +45,7 @@ class Member:
         self.calls: list[Peer] = []  # the token of rule 2: not shared, else a former leader would take the next one's
         self.mailbox: deque[Peer] = deque()
         self.peer: Peer | None = None  # whose request it runs
+        self.text = b""  # in its sub-slot: the beginning of a request line
 
     def __repr__(self) -> str:
         return f"<Member {self.number} {self.peer}>"

@@ -101,6 +101,7 @@ class EpollPool:
                 # Those that were run in one turn have waited for each other: half of the turn, in the mean.
                 record_wait(cells, (now - began) // 2, self._inline)
                 cells[_INLINE] += self._inline
+                cells[me.cell + _T_STATE] = 0
                 self._inline = 0
             # First what time asks for: the requests of this turn may cost this thread the loop.
             if now >= self._next_second_ns:
@@ -207,7 +208,6 @@ class EpollPool:
                     return 0
             else:
                 complete = exchange.run(context.application, environ)
-            cells[me.cell + _T_STATE] = 0
             me.peer = None
             started, now = now, time.monotonic_ns()
             took = now - started
@@ -223,7 +223,22 @@ class EpollPool:
                     cells[_FIRSTS] += 1
                 peer.requests += 1
                 context.record(peer, exchange, environ, took)
-            if not self._next(peer, exchange, now):
+            if (
+                peer.pending
+                or peer.out_bytes
+                or peer.gone
+                or peer.body is not None
+                or peer.mask != _EPOLLIN
+                or not exchange.persistent
+            ):
+                if not self._next(peer, exchange, now):
+                    return now
+            else:  # as `_next`, for the usual case: two calls less
+                peer.exchange = None
+                peer.environ = peer.base
+                peer.state = peer.stage = _IDLE
+                peer.since_ns = now
+                peer.hold = _WATCHED
                 return now
             if now - began > TURN_NS:  # others want a turn before the rest of what this one has sent
                 peer.hold = _HELD

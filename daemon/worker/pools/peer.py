@@ -49,17 +49,16 @@ class Peer(Connection):
     """One client. `since_ns` is when its present state began (the last request's end, for an idle one)."""
 
     __slots__ = (
-        "_out", "base", "closed", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
+        "_out", "closed", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
         "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns", "waited_ns",
     )  # fmt: skip
 
     def __init__(
         self, context: Context, sock: socket.socket, base: dict[str, Any], proxy: Proxy | None, now_ns: int
     ) -> None:
-        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory)
+        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory, base)
         self.settings = context.settings
         self.sock = sock
-        self.base = base
         self.proxy = proxy
         self.hold = Hold.WATCHED
         self.mask = select.EPOLLIN  # as armed in epoll

@@ -27,9 +27,9 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     """What precedes the call, on the thread that makes it."""
     line: Any = peer.line  # it and the head are there, as the request is complete
     head: Any = peer.head
-    environ = request_environ(peer, peer.base, context.settings.script_name, peer.proxy)
+    environ = request_environ(peer, context.settings.script_name, peer.proxy)
     ids = context.request_ids
-    request_id = f"{ids.prefix}{next(ids.numbers):x}" if peer.proxy is None else ids.of(environ)
+    request_id = f"{ids.prefix}{next(ids.numbers)}" if peer.proxy is None else ids.of(environ)
     environ[_REQUEST_ID] = request_id
     exchange = Exchange(
         peer,
@@ -45,22 +45,27 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     peer.exchange = exchange
     peer.environ = environ
     me.peer = peer
-    slot, cell, text = context.slot, me.cell, line.text  # as `show`, which would be one call more
-    start = (cell + _T_TEXT) * 8
-    slot.memory[start : start + len(text)] = text
-    slot.cells[cell + _T_START] = now
-    slot.cells[cell + _T_STATE] = 1
+    cells, cell = context.slot.cells, me.cell  # as `show`, which would be one call more
+    if me.text is not line.text:
+        show_text(context.slot, me, line)
+    cells[cell + _T_START] = now
+    cells[cell + _T_STATE] = 1
     return exchange, environ
 
 
 def show(slot: Slot, me: Member, line: RequestLine, now: int) -> None:
     """Put what a thread runs into its sub-slot."""
-    cells, cell = slot.cells, me.cell
-    text = line.text
-    start = (cell + _T_TEXT) * 8
+    if me.text is not line.text:
+        show_text(slot, me, line)
+    slot.cells[me.cell + _T_START] = now
+    slot.cells[me.cell + _T_STATE] = 1
+
+
+def show_text(slot: Slot, me: Member, line: RequestLine) -> None:
+    """The request line, if it is another one than the thread's last."""
+    me.text = text = line.text
+    start = (me.cell + _T_TEXT) * 8
     slot.memory[start : start + len(text)] = text
-    cells[cell + _T_START] = now
-    cells[cell + _T_STATE] = 1
 
 
 def account(context: Context, peer: Peer, exchange: Exchange, took: int) -> None:
