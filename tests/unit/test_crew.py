@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from miniwsgi.daemon.worker.pools import crew as crew_module
@@ -44,8 +45,10 @@ def test_what_is_fast_stays_with_the_leader(monkeypatch):
         assert len(pool.crew.members) == 1
 
 
-def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else():
+@pytest.mark.parametrize("calm", [True, False])
+def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
     with Pool(4) as pool:
+        pool.crew.long_call_ns = 0 if calm else time.monotonic_ns() + 10**12
         held = Held()
         slow = pool.do(held)
         assert held.begun.wait(PATIENCE)
@@ -288,6 +291,26 @@ def test_the_watcher_sleeps_when_nothing_is_called_and_wakes_with_the_next_call(
             assert not task.done
             held.let_go()
             wait_for(lambda task=task: task.done)
+
+
+def test_the_watcher_looks_less_often_while_all_calls_are_short(monkeypatch):
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        time.sleep(seconds)
+
+    monkeypatch.setattr(crew_module, "time", SimpleNamespace(sleep=sleep, monotonic_ns=time.monotonic_ns))
+    with Pool(4) as pool:
+        pool.crew.long_call_ns = 0
+        for calm in (True, False, True):
+            begun = len(pauses)
+            expected = crew_module.CALM_WATCH_SECONDS if calm else crew_module.WATCH_SECONDS
+            while len(pauses) < begun + 4:
+                task = pool.do(nothing)
+                wait_for(lambda task=task: task.done)
+            assert set(pauses[begun + 1 :]) == {expected}  # the first may have been decided before
+            pool.crew.long_call_ns = 10**30 if calm else 0
 
 
 def test_all_threads_end_with_the_pool():

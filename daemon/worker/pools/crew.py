@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .peer import Peer
 
 WATCH_SECONDS = 0.002  # a call that lasts longer than this is left to its thread, the loop goes on without it
+CALM_WATCH_SECONDS = 0.008  # between looks while all calls are short: each look costs the leader the interpreter
+CALM_NS = 1_000_000_000  # so long after the last call that was not
 _WATCH_NS = int(WATCH_SECONDS * 1e9)
 _IDLE_LOOKS = 20  # looks without any call before the watcher parks
 
@@ -87,6 +89,7 @@ class Crew:
         self._watch_gate.acquire()
         self._has_watcher = False
         self.leader = self.members[0]
+        self.long_call_ns = time.monotonic_ns()  # when a call was last seen to be long; whoever sees one writes it
 
     def __repr__(self) -> str:
         return f"<Crew {len(self.members)}/{self._size + 1} parked={len(self._parked)} backlog={len(self.backlog)}>"
@@ -234,7 +237,8 @@ class Crew:
         idle = 0
         seen = 0
         while not self._ended:
-            time.sleep(WATCH_SECONDS)
+            calm = time.monotonic_ns() - self.long_call_ns > CALM_NS
+            time.sleep(CALM_WATCH_SECONDS if calm else WATCH_SECONDS)
             leader = self.leader
             started = cells[leader.cell + T_START]
             if leader.calls:
@@ -257,6 +261,7 @@ class Crew:
         except IndexError:
             return  # the call has just ended: the leader was faster
         self._lost(peer)
+        self.long_call_ns = time.monotonic_ns()
         self._seat.append(True)
         try:
             self.rouse()

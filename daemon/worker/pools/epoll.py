@@ -213,6 +213,7 @@ class EpollPool:
             took = now - started
             if took > LONG_NS:
                 self._pace.long_call(took)
+                crew.long_call_ns = now
             self._inline += 1
             if not complete:
                 peer.owner = me
@@ -342,6 +343,7 @@ class EpollPool:
         self._count_outstanding(-1)
         if peer.took_ns > LONG_NS:
             self._pace.long_call(peer.took_ns)
+            self._crew.long_call_ns = now
         if peer.waited_ns >= 0:
             record_wait(self.slot.cells, peer.waited_ns, 1)
             peer.waited_ns = -1
