@@ -133,7 +133,7 @@ def _field(item: Any) -> tuple[bytes, int]:
 class Encoded:
     """A status and fields that may go on the wire: checked, encoded, framing still open."""
 
-    __slots__ = ("code", "dropped", "framed", "kept", "length", "own", "parts", "wishes")
+    __slots__ = ("code", "dropped", "framed", "kept", "length", "own", "parts")
 
     def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
         """Raises BadResponse."""
@@ -145,8 +145,7 @@ class Encoded:
         self.own = _OWN_DATE | _OWN_SERVER
         self.dropped: list[str] | None = None  # hop-by-hop fields, which are not an application's
         self.kept = False  # for the next response that says the same
-        self.wishes: tuple[Any, ...] | None = None  # what `framed` came of, if it is kept
-        self.framed: Framed
+        self.framed: tuple[tuple[Any, ...], Framed] | None = None  # and from what: in one, as threads share it
         parts = self.parts = [line]
         for item in headers:
             try:
@@ -175,10 +174,12 @@ class Encoded:
 
 def encode(status: str, headers: list[tuple[str, str]]) -> Encoded:
     """The same as `Encoded`, remembered whole while an application repeats itself. Raises BadResponse."""
+    if type(headers) is not list:  # what can be read only once must be read by one
+        return Encoded(status, headers)
     try:
         key = (status, *headers)
         found = _answers.get(key)
-    except TypeError:  # no list, or something in it that cannot be hashed
+    except TypeError:  # something in it cannot be hashed
         return Encoded(status, headers)
     if found is None:
         found = Encoded(status, headers)
@@ -199,8 +200,9 @@ def frame(
     `persistent` is what the request and the server wish.
     """
     wishes = (method, http11, persistent, length, server.lines)
-    if wishes == encoded.wishes:
-        return encoded.framed
+    kept = encoded.framed
+    if kept is not None and kept[0] == wishes:
+        return kept[1]
     parts = encoded.parts[:]
     code = encoded.code
     announced = encoded.length
@@ -232,7 +234,7 @@ def frame(
         parts.append(b"Connection: keep-alive\r\n\r\n")
     framed = b"".join(parts), body, announced or 0, persistent
     if encoded.kept:
-        encoded.framed, encoded.wishes = framed, wishes
+        encoded.framed = wishes, framed
     return framed
 
 
