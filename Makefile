@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BIND ?= 127.0.0.1:8000
 ARGS ?=
+SECONDS ?= 60
 
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
@@ -24,9 +25,9 @@ IN_DEB := daemon manager metrics docs packaging
 
 # Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
 TEST_TOOLS := curl:curl prometheus:prometheus nginx:nginx haproxy:haproxy openssl:openssl
-BENCH_TOOLS := wrk:wrk
+BENCH_TOOLS := wrk:wrk strace:strace nginx:nginx cc:gcc setpriv:util-linux
 
-.PHONY: help serve test lint conformance man bench-quick deb clean FORCE
+.PHONY: help serve test test-full lint audit conformance fuzz faults soak man bench bench-quick deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,9 @@ serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host
 test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
+test-full: $(VENV)/.test tools-test ## the same tests in their long forms: the better part of an hour
+	MINIWSGI_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1800 $(ARGS)
+
 lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -44,14 +48,31 @@ lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/mypy --strict -p bench
 	$(BIN)/lint-imports
 
-conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333, byte by byte, against every pool
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/conformance $(ARGS)
+audit: $(VENV)/.lint ## known vulnerabilities of what is installed; says so where it cannot know (ARGS=--required)
+	$(BIN)/python -m tests.security.audit $(ARGS)
+
+conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333 by topic, in every pool (ARGS=--port N: another server)
+	$(BIN)/python -m tests.conformance $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## mutated requests to a running daemon, then the parser by coverage (SECONDS=60 each)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+	$(BIN)/python -m tests.fuzz.atheris --seconds $(SECONDS)
+
+faults: $(VENV)/.test ## kills, broken applications, full disks: what is lost, how long until all is well
+	$(BIN)/python -m tests.faults $(ARGS)
+	$(BIN)/python -m tests.faults.resources $(ARGS)
+
+soak: $(VENV)/.test ## half an hour of traffic and changes: nothing fails, nothing grows (ARGS=--minutes 5 …)
+	$(BIN)/python -m tests.soak --plot soak.svg --json soak.json $(ARGS)
 
 man: $(VENV)/.serve ## make the man pages in docs/man anew from the commands' help
 	$(BIN)/python docs/generate_man.py
 
-bench-quick: $(VENV)/.serve tools-bench ## speed and memory beside bjoern and gunicorn, in minutes (ARGS=--only hello …)
-	$(BIN)/python bench/quick.py $(ARGS)
+bench: $(VENV)/.bench tools-bench ## every server under every workload, in under an hour (ARGS=--servers …)
+	$(BIN)/python bench/run.py $(ARGS)
+
+bench-quick: $(VENV)/.serve tools-bench ## what has a target, beside few peers, in minutes (ARGS=--workloads hello …)
+	$(BIN)/python bench/run.py --quick $(ARGS)
 
 deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
 	@command -v dpkg-buildpackage >/dev/null || \
@@ -87,6 +108,14 @@ $(VENV)/.test: pyproject.toml $(VENV)/.files
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.files
 	$(PIP_INSTALL) '.[test,lint]'
+	@touch $@ $(VENV)/.serve $(VENV)/.test
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.files
+	$(PIP_INSTALL) '.[bench]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.files
+	$(PIP_INSTALL) '.[test,fuzz]'
 	@touch $@ $(VENV)/.serve $(VENV)/.test
 
 $(BIN)/python:

@@ -22,7 +22,7 @@ UNITS = "miniwsgi.units"  # packaging/systemd, as the wheel carries it
 MARK = "# Written by `miniwsgi install-service`, which also replaces it.\n"
 PACKAGED = ("/usr/lib/systemd/system", "/lib/systemd/system")
 HOMES = ("/home", "/root", "/run/user")  # what ProtectHome= hides
-TEMPORARY = ("/tmp", "/var/tmp")  # PrivateTmp= gives the service its own
+TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - only recognised: PrivateTmp= gives the service its own
 COMMANDS = ("miniwsgi", "miniwsgictl")
 INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,21}")  # "miniwsgi-" and it are a user's name: at most 31 characters
 PLAIN_PATH = re.compile(r"/[\w./+@:~-]*", re.ASCII)  # what systemd reads as it is written
@@ -130,7 +130,7 @@ def install(service: Service, root: str = "/") -> Iterator[str]:
         raise ServiceError(f"{error.filename}: only root may write there; --dry-run shows what it would be") from None
     for command in commands_after(files, root):
         try:
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell, our words
         except FileNotFoundError:
             raise ServiceError(f"the files are written, but this machine has no {command[0]}") from None
         if done.returncode:

@@ -9,6 +9,7 @@ library only.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -74,7 +75,8 @@ class Writer:
 
     `capacity` is in lines. `linger_seconds` is how long the thread lets lines gather before it writes them: a
     busy caller is then interrupted a few times a second instead of at every line. `notice` words the line
-    about lost ones. `lost` counts them. Raises OSError when a path cannot be opened.
+    about lost ones. `lost` counts them. `wary` is for root where others may write: a link that another user
+    has made is not followed. Raises OSError when a path cannot be opened.
     """
 
     def __init__(
@@ -84,10 +86,11 @@ class Writer:
         *,
         linger_seconds: float = 0.0,
         notice: Notice | None = None,
+        wary: bool = False,
     ) -> None:
         # Absolute, because a worker changes its directory between here and reopen().
         self.path = os.path.abspath(target) if isinstance(target, str) else ""
-        self.fd = _open(self.path) if isinstance(target, str) else target
+        self.fd = _open(self.path, wary=wary) if isinstance(target, str) else target
         self.notice = notice
         self._capacity = capacity
         self._capacity_bytes = capacity * QUEUED_BYTES_A_LINE
@@ -285,11 +288,25 @@ class Writer:
         return done - mended
 
 
-def _open(path: str) -> int:
+def _open(path: str, *, wary: bool = False) -> int:
     # Non-blocking for the opening alone: a FIFO without a reader is then an error (ENXIO), not a hang.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    fd = os.open(path, flags, FILE_MODE)
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW if wary else flags, FILE_MODE)
+    except OSError as error:
+        if not wary or error.errno != errno.ELOOP:
+            raise
+        fd = _open_linked(path, flags & ~os.O_CREAT)
     os.set_blocking(fd, True)
+    return fd
+
+
+def _open_linked(path: str, flags: int) -> int:
+    """What root's own link leads to, such as /dev/stderr; root writes nowhere because somebody else points there."""
+    fd = os.open(path, flags)
+    if os.lstat(path).st_uid or not os.path.samestat(os.fstat(fd), os.stat(path)):
+        os.close(fd)
+        raise PermissionError(errno.EPERM, "it is a link that another user has made")
     return fd
 
 

@@ -34,9 +34,10 @@ LIMIT_KEYS = 256
 PARTIAL_CHARS = 64 * 1024  # a stream's unfinished line is logged at this length
 CONTINUATION = "    "
 
-# All that moves a terminal's cursor or ends a line, but tab and newline: C0, DEL, C1, Unicode's separators.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_BARE = re.compile(r'[^\s"=\\\x00-\x1f\x7f-\x9f]+')
+# All that moves a terminal's cursor or ends a line, but tab and newline: C0, DEL, C1, Unicode's separators; and what
+# shows a line in another order than it has (Unicode's explicit directional formatting, UAX #9).
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_BARE = re.compile(r'[^\s"=\\\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+')
 
 
 def detect_journal(fd: int = 2, environ: Mapping[str, str] = os.environ) -> bool:

@@ -257,7 +257,7 @@ class AppMetrics:
 def _start(directory: str, form: str) -> subprocess.Popen[bytes]:
     """Not asyncio's, as the reaper must know its pid before it can have ended. Raises OSError."""
     folder = os.path.abspath(miniwsgi.metrics.__path__[0])
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - no shell: the operator's interpreter, our code
         [sys.executable, "-I", "-S", "-c", PROGRAM, folder, directory, form],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -60,7 +60,7 @@ def execute(
     folders = [os.path.abspath(package.__path__[0]) for package in (miniwsgi.daemon, miniwsgi.metrics)]
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - no shell: the operator's interpreter, our code
             [python, "-P", "-c", title + BOOTSTRAP, *folders, str(channel_fd), ""],
             stdin=subprocess.DEVNULL,
             env=dict(environment),

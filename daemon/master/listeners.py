@@ -20,7 +20,7 @@ from .unix_sockets import BindError, SocketFile, bind_path
 
 __all__ = ["BindError", "BoundListener", "Origin", "SocketOptions", "open_listeners", "prepare_socket"]
 
-ANY_ADDRESS = frozenset(("", "0.0.0.0", "::"))
+ANY_ADDRESS = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - only recognised
 
 
 class Origin(Enum):
@@ -223,7 +223,8 @@ def _open_internet(bind: str, options: SocketOptions) -> list[BoundListener]:
 def _addresses(bind: str, host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
     """The addresses to bind, in order. Every address is one IPv6 socket for both families if there is IPv6."""
     if not host:
-        everywhere: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("0.0.0.0", port))]
+        any_address = "0.0.0.0"  # noqa: S104 - ":PORT" asks for it
+        everywhere: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, (any_address, port))]
         return [(socket.AF_INET6, ("::", port)), *everywhere] if _has_ipv6() else everywhere
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

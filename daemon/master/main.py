@@ -56,7 +56,9 @@ def run(config: Config, reload_config: ReadConfig) -> int:
     try:
         log = _open_log(config)
     except OSError as error:
-        ErrorLog().error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
+        log = ErrorLog()
+        log.error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
+        log.flush(FLUSH_SECONDS)
         return EXIT_RUNTIME
     environ = dict(os.environ)
     opened = Opened()
@@ -89,7 +91,9 @@ def run(config: Config, reload_config: ReadConfig) -> int:
 def _open_log(config: Config) -> ErrorLog:
     """Raises OSError."""
     journal = config.log.file == "-" and detect_journal()
-    writer = None if config.log.file == "-" else Writer(config.log.file)
+    # Its directory may be that of the user whom root becomes.
+    wary = os.geteuid() == 0 and bool(config.server.user or config.server.group)
+    writer = None if config.log.file == "-" else Writer(config.log.file, wary=wary)
     return ErrorLog(config.log.level, config.log.format, journal, "master", writer=writer)
 
 

@@ -50,6 +50,11 @@ class SocketFile:
         if self._is_ours():
             os.unlink(self.path)
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether nothing at all is at the path."""
+        return not os.path.lexists(self.path)
+
     def _is_ours(self) -> bool:
         try:
             found = os.lstat(self.path)
@@ -141,9 +146,18 @@ def _set_access(path: str, mode: int, owner: str, group: str) -> None:
     """Owner and group are names or numbers, "" for unchanged. Raises OSError, LookupError."""
     uid = -1 if not owner else int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid
     gid = -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
-    if uid != -1 or gid != -1:
-        os.chown(path, uid, gid)
-    os.chmod(path, mode)
+    # Not by its name: who may write in the directory could put a link there meanwhile, and we may still be root.
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_nlink != 1:
+            raise PermissionError(errno.EPERM, "something else has been put in the socket's place")
+        itself = f"/proc/self/fd/{fd}"
+        if uid != -1 or gid != -1:
+            os.chown(itself, uid, gid)
+        os.chmod(itself, mode)
+    finally:
+        os.close(fd)
 
 
 def _unlink(path: str) -> None:

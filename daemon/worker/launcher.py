@@ -75,6 +75,8 @@ def _serve_generation(channel: Channel, note: str) -> int:
     if message is None:
         return EXIT_GENERATION_OVER
     settings = Settings.from_message(message)
+    for fd in _passed(settings):  # nothing that the application starts may accept our clients or write our counters
+        os.set_inheritable(fd, False)
     relays = relay_streams(channel)
     prometheus_slots.install(settings.app_metrics_directory)
     try:
@@ -126,11 +128,16 @@ def _execute_again(channel: Channel, settings: Settings, note: str) -> NoReturn:
     """The only way to be rid of threads and connections: the same program, told not to import."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    for fd in (channel.fileno(), settings.scoreboard_fd, *(listener.fd for listener in settings.listeners)):
-        if fd >= 0:
-            os.set_inheritable(fd, True)
+    for fd in (channel.fileno(), *_passed(settings)):
+        os.set_inheritable(fd, True)
     signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)  # handlers do not survive execve(2)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note])
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note])  # noqa: S606 - no shell is wanted
+
+
+def _passed(settings: Settings) -> list[int]:
+    """The descriptors that the master has passed beside the channel."""
+    fds = (settings.scoreboard_fd, *(listener.fd for listener in settings.listeners))
+    return [fd for fd in fds if fd >= 0]
 
 
 class Launcher:
@@ -214,6 +221,9 @@ class Launcher:
             pid = -1
         if pid == 0:
             self._become_worker(slot, (masters_end, reader), workers_end, writer)
+        # They are the child's alone, and make room: with its pidfd missing a worker could not be handed over.
+        workers_end.close()
+        os.close(writer)
         if pid > 0:
             self.workers[pid] = slot
             pidfd = os.pidfd_open(pid)
@@ -221,9 +231,7 @@ class Launcher:
             os.close(pidfd)
         # Only the master may hold that end: it is the worker's lifeline.
         masters_end.close()
-        workers_end.close()
         os.close(reader)
-        os.close(writer)
 
     def _become_worker(self, slot: int, not_ours: tuple[Channel, int], control: Channel, stack_fd: int) -> NoReturn:
         """In the child: keep nothing of the launcher, and serve."""

@@ -24,7 +24,7 @@ class Recycling:
         self._served_before = context.slot.cells[REQUESTS]
         self._max_requests = settings.max_requests
         if settings.max_requests:
-            self._max_requests += random.randint(0, settings.max_requests_jitter)
+            self._max_requests += random.randint(0, settings.max_requests_jitter)  # noqa: S311 - no secret
         self._born_ns = time.monotonic_ns()
         self._looked_ns = 0
         self._asked = False

@@ -69,7 +69,7 @@ class Session:
         """What the daemon sent, indented."""
         from msgspec.json import format as indented
 
-        click.echo(indented(raw, indent=2).decode("utf-8"))
+        click.echo(text.clean_json(indented(raw, indent=2).decode("utf-8")))
 
     def note(self, said: str) -> None:
         """For people, beside the result: on standard error."""

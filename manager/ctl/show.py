@@ -235,7 +235,7 @@ def events(session: Session, follow: bool, lines: int | None) -> None:
     from .events_view import line
 
     def show(raw: bytes, event: messages.Event) -> None:
-        click.echo(raw.decode("utf-8") if session.json else line(event, session))
+        click.echo(text.clean_json(raw.decode("utf-8")) if session.json else line(event, session))
         sys.stdout.flush()
 
     with session.client() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,17 @@ def clean(text: str, *, lines: bool = False) -> str:
         return text
     kept = "\n\t" if lines else ""
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
+
+def clean_json(document: str) -> str:
+    """The same document, in which no character can steer a terminal: JSON's own escapes stand for those that could.
+
+    Whoever writes JSON need not escape DEL, C1 (U+009B begins a control sequence) and the marks that turn the direction
+    of writing.
+    """
+    if document.isprintable():
+        return document
+    return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in document)
 
 
 def seconds(value: float | None) -> str:

@@ -1,0 +1,7 @@
+"""Daemons for these tests are started as for the integration tests: see `Service`."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import service
+
+__all__ = ["service"]

@@ -1,0 +1,88 @@
+"""Forwarded fields: whatever a client sends, what its own proxy has added to it decides.
+
+Tables of single fields: test_wsgi_proxy.py, tests/conformance/tables/trusted.py; behind real proxies: test_proxies.py
+and test_smuggling.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from miniwsgi.daemon.wsgi.proxy import Proxy
+
+PROXY = "10.0.0.1"
+CLIENT = "198.51.100.7"
+ADDRESSES = [
+    "203.0.113.66",
+    "10.0.0.2",
+    "::1",
+    "[2001:db8::66]",
+    "127.0.0.1",
+    "unix:",
+    "_hidden",
+    "unknown",
+    "::ffff:10.0.0.3",
+]
+
+# what a field line may hold (RFC 9110, section 5.5), and what means something here more often than chance has it
+PIECES = st.one_of(
+    st.sampled_from(
+        [",", ";", '"', "\\", "=", " ", "\t", "for=", "For=", "proto=https", "by=", "host=", 'for="', *ADDRESSES]
+    ),
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=4),
+)
+SAID = st.lists(PIECES, max_size=12).map("".join)
+
+
+def seen(proxy: Proxy, **fields: str) -> tuple[str, str]:
+    environ: dict[str, Any] = {"REMOTE_ADDR": PROXY, "REMOTE_PORT": "1", "wsgi.url_scheme": "http", **fields}
+    proxy.apply(environ)
+    return environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]
+
+
+@given(SAID)
+@example("https")
+@example("https, https")
+def test_in_front_of_what_the_proxy_adds_a_client_may_say_what_it_likes(said: str) -> None:
+    trusting = Proxy((PROXY, "10.0.0.0/8"))
+    assert seen(trusting, HTTP_X_FORWARDED_FOR=f"{said}, {CLIENT}")[0] == CLIENT
+    assert seen(trusting, HTTP_X_FORWARDED_FOR=f"{said}, {CLIENT}", HTTP_X_FORWARDED_PROTO=f"{said}, http") == (
+        CLIENT,
+        "http",
+    )
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        f"for={CLIENT}",
+        f"for={CLIENT};proto=http",
+        f'for="{CLIENT}:4711";by="_x"',
+        f'by="_x";for="{CLIENT}"',
+        f'proto=http;host="a";for="{CLIENT}"',
+    ],
+)
+@given(said=SAID)
+def test_in_front_of_what_the_proxy_adds_to_forwarded_too(added: str, said: str) -> None:
+    """A quotation that it has begun may make nonsense of the proxy's words: then nobody's count, and never its own."""
+    address, scheme = seen(Proxy(("10.0.0.0/8",), forwarded=True), HTTP_FORWARDED=f"{said}, {added}")
+    assert address in {CLIENT, PROXY}
+    assert scheme == "http"
+
+
+@given(SAID)
+def test_nobody_is_trusted_by_default(said: str) -> None:
+    """Loopback and Unix sockets are not either; and what is no address is nobody's."""
+    assert not Proxy(()).trusts(said)
+    assert not any(map(Proxy(()).trusts, ("127.0.0.1", "::1", "")))
+    assert not Proxy(("0.0.0.0/0", "::/0")).trusts(f"{said}.")
+
+
+@given(SAID, SAID)
+def test_fields_of_the_other_kind_are_not_read(said: str, other: str) -> None:
+    assert seen(Proxy((PROXY,)), HTTP_FORWARDED=said, HTTP_X_REAL_IP=other, HTTP_CLIENT_IP=other) == (PROXY, "http")
+    fields = {"HTTP_X_FORWARDED_FOR": said, "HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_HOST": other}
+    assert seen(Proxy((PROXY,), forwarded=True), **fields) == (PROXY, "http")
