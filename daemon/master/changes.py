@@ -141,10 +141,12 @@ class Changes:
             # A scale down cannot fail for want of workers, so the target is only ever lowered again here.
             if before < self.configured:
                 self.override = self._before if running <= before else min(running, self.configured)
+        current = self.turnover.current
         for worker in self.crew.workers():
             if worker.live and worker.operation == operation.id:
-                worker.stay()
                 worker.operation = None
+                if current is None or worker.generation >= current.number:
+                    worker.stay()  # those of older code are replaced all the same
         self._conclude(operation, OperationState.FAILED, error, traceback)
 
     # --- inside ---

@@ -93,7 +93,7 @@ def next_step(
 def _drain(
     crew: Crew, ready: list[Worker], *, target: int, surge: int, current: int, load: Callable[[int], int]
 ) -> Step | None:
-    """Which of more ready workers than wanted goes: one that is leaving, else one that is surplus."""
+    """Which of more than `target` ready workers goes: one that is leaving, else one that is surplus."""
     leaving = [worker for worker in ready if worker.leaving]
     if leaving:
         surplus = len(ready) > target + surge
@@ -101,11 +101,8 @@ def _drain(
         if running >= max(1, target) and not surplus:
             return None
         return Drain(min(leaving, key=lambda worker: (load(worker.slot) > 0, worker.slot)), surplus)
-    fresh = [worker for worker in ready if worker.fresh]
-    if len(fresh) <= target:
-        return None
     # Strays of a generation that failed go first, then the idle, then those with the highest slots.
     return Drain(
-        min(fresh, key=lambda worker: (worker.generation == current, load(worker.slot) > 0, -worker.slot)),
+        min(ready, key=lambda worker: (worker.generation == current, load(worker.slot) > 0, -worker.slot)),
         surplus=True,
     )

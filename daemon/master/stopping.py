@@ -118,6 +118,6 @@ class Stopping:
 
     def _end(self) -> None:
         self.phase = Phase.OVER
-        if self.operation is not None and not self.operation.ended:
-            self._conclude(self.operation, OperationState.SUCCEEDED, "", "")
+        assert self.operation is not None, self
+        self._conclude(self.operation, OperationState.SUCCEEDED, "", "")
         self.crew.actions.append(Exit(0))

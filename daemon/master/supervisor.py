@@ -165,13 +165,16 @@ class Supervisor:
     # --- what follows from the table ---
 
     def _turn_over(self) -> None:
-        turnover, target = self.turnover, self.target
+        turnover = self.turnover
         if turnover.candidate_is_late():
             turnover.too_late()
         if turnover.recovery_is_due():
             turnover.begin(self.ledger.enter(Kind.RECOVER, "the supervisor", self._now))
+        self._probe()
+
+    def _probe(self) -> None:
         live = sum(worker.live for worker in self.crew.workers())
-        turnover.probe(room=live < target + self.changes.surge)
+        self.turnover.probe(room=live < self.target + self.changes.surge)
 
     def _roll(self) -> None:
         """Approach the target, step by step."""
@@ -194,6 +197,7 @@ class Supervisor:
                 crew.kill(step.worker, "scaled down", ExitReason.SCALE)
             elif isinstance(step, Drain):
                 self._drain(step)
+                self._probe()  # before anything else takes the place
             else:
                 crew.slots[step.slot].release()
 
@@ -223,3 +227,5 @@ class Supervisor:
         self.crew.actions.append(Verdict(operation))
         if operation.kind is Kind.RECOVER and state is OperationState.FAILED:
             self.changes.cannot_fork(f"no launcher boots: {error}")
+        elif operation.kind is Kind.START and self.turnover.current is None:
+            self.changes.abort(f"the first start failed: {error}")

@@ -151,6 +151,8 @@ class Turnover:
     def give_up(self, error: str, traceback: str = "") -> None:
         """The candidate does not boot. Without any other generation the daemon ends."""
         first = self.operation is not None and self.operation.kind is Kind.START
+        while first and self.waiting:
+            self.conclude(self.waiting.popleft(), OperationState.FAILED, f"the first start failed: {error}", "")
         self._discard(OperationState.FAILED, error, traceback)
         if first:
             self.crew.actions.append(Exit(EXIT_NOT_BOOTED))
@@ -201,7 +203,9 @@ class Turnover:
         self.waiting.append(operation)
         if self.candidate is not None:
             self._discard(OperationState.SUPERSEDED, f"operation {operation.id} takes its place")
-        elif self.operation is not None and self.current is not None:
+        else:
+            assert self.operation is not None, self
+            assert self.current is not None, self
             self._commit(self.current)
             self._end(self.operation, OperationState.SUPERSEDED, f"operation {operation.id} takes its place")
 

@@ -1,7 +1,8 @@
 """A world for the supervisor: a clock that only tests move, and processes that do as they are told when a test says so.
 
-Every order is checked against what exists (no slot forked twice, nobody killed who is not there) and against the
-promises on surge, drains and readiness. What an order would bring about waits in `pending` until it is let happen.
+Every order is checked against what exists (no slot forked twice, nobody killed who is not there), and after every
+event the promises are (see supervisor_promises.py). What an order would bring about waits in `pending` until it is
+let happen.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field
 
 from miniwsgi.daemon.master import actions as act
 from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.crew import Crew, WorkerState
+from miniwsgi.daemon.master.crew import Crew
 from miniwsgi.daemon.master.operations import Operation
 from miniwsgi.daemon.master.supervisor import Supervisor
+
+from tests.unit.supervisor_promises import Promises
 
 KILLED_BY_KILL = 9
 EXITED_1 = 1 << 8
@@ -46,6 +49,8 @@ class World:
         self.verdicts: list[Operation] = []
         self.exit: int | None = None
         self._pid = 100
+        self._gone: set[int] = set()  # workers that were ready, of whose exit the supervisor is about to hear
+        self._promises = Promises(self.supervisor)
 
     @property
     def crew(self) -> Crew:
@@ -55,12 +60,20 @@ class World:
 
     def do(self, event: ev.Event) -> list[act.Action]:
         """Hand over one event; carry out what it leads to as far as orders go."""
-        ready_before = self.ready()
+        processes = self.processes
+        self._promises.before(event, {slot for slot in processes if processes[slot].state == "ready"} | self._gone)
+        self._gone.clear()
         actions = self.supervisor.handle(event)
         self.actions += actions
         for action in actions:
             self._carry_out(action)
-        self._check(actions, ready_before)
+        self._promises.after(
+            event,
+            actions,
+            {slot: (process.pid, process.generation, process.state) for slot, process in processes.items()},
+            idle=not self.pending,
+            over=self.exit is not None,
+        )
         return actions
 
     def ask(self, event: ev.Ask) -> Operation:
@@ -105,7 +118,8 @@ class World:
 
     def crash(self, slot: int, status: int = KILLED_BY_KILL) -> None:
         """A worker ends by itself and is reaped."""
-        del self.processes[slot]
+        if self.processes.pop(slot).state == "ready":
+            self._gone.add(slot)
         self._forget(slot)
         self.do(ev.WorkerExited(slot, status))
         self._exit_idle_launchers()
@@ -232,26 +246,6 @@ class World:
         if self.launchers.pop(number, None) is not None:
             self.pending = [item for item in self.pending if item[0] != f"launcher killed, generation={number}"]
             self.do(ev.LauncherExited(number, "exited with status 0"))
-
-    # --- promises, checked after every event ---
-
-    def _check(self, actions: list[act.Action], ready_before: int) -> None:
-        supervisor, crew = self.supervisor, self.crew
-        target, surge = supervisor.target, supervisor.changes.surge
-        owners = [worker.slot for worker in crew.workers()]
-        assert len(owners) == len(set(owners))
-        if supervisor.stopping.asked:
-            return
-        forked = [action for action in actions if isinstance(action, act.ForkWorker)]
-        live = sum(worker.live for worker in crew.workers())
-        if forked:
-            assert live <= target + surge, f"{live} live workers, {target} + {surge} allowed"
-        drained = [action for action in actions if isinstance(action, act.DrainWorker)]
-        ordered = [action for action in drained if action.reason not in {"request_timeout", "scaled down"}]
-        if ordered:
-            rolled = [worker for worker in crew.workers(WorkerState.DRAINING) if not worker.surplus]
-            assert len(rolled) <= max(1, target), f"{len(rolled)} drain at once, {target} allowed"
-            assert crew.ready() >= min(ready_before, target), "fewer workers are ready than before"
 
 
 def void(_result: object) -> None:
