@@ -17,6 +17,11 @@ from .link import Link, close_all
 from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, discard, dump_stacks
 
 GONE = f"{NO_STACKS}the process is gone"
+DEAF_SECONDS = 2.0  # between the ends of the channel and of the process, when it simply exits
+DEAF = (
+    "it has closed the channel of the master's orders and runs on "
+    "(does the application close descriptors that are not its own?)"
+)
 
 
 class WorkerHandle:
@@ -46,9 +51,10 @@ class WorkerHandle:
         self._dumping = asyncio.Lock()
         self._owes_stacks = False  # it has not obeyed an order for them: its loop does not turn
         self._loop = asyncio.get_running_loop()
-        self._link = Link(Channel.from_fd(control_fd), self._receive, lambda: None)
+        self._link = Link(Channel.from_fd(control_fd), self._receive, self._fell_silent)
         self._loop.add_reader(self.pidfd, self._died)
         self._open = True
+        self._alive = True
 
     def __repr__(self) -> str:
         return f"<WorkerHandle {self.slot} pid={self.pid}>"
@@ -107,6 +113,15 @@ class WorkerHandle:
         close_all(fds)
         self._on_message(self, message)
 
+    def _fell_silent(self) -> None:
+        """The channel is at its end; mostly because the process is."""
+        self._loop.call_later(DEAF_SECONDS, self._look_whether_deaf)
+
+    def _look_whether_deaf(self) -> None:
+        if self._open and self._alive and not self.killed:
+            self._on_message(self, {"kind": "failed", "phase": "runtime", "error": DEAF, "traceback": ""})
+
     def _died(self) -> None:
+        self._alive = False
         self._loop.remove_reader(self.pidfd)  # it stays readable
         self._on_death(self)

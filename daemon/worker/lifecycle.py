@@ -7,6 +7,7 @@ calling process, without a master. What the two do differently is only where ord
 from __future__ import annotations
 
 import atexit
+import errno
 import faulthandler
 import io
 import os
@@ -30,9 +31,12 @@ from .application import BootError, load
 from .context import Context
 from .orders import Orders, signal_pipe
 from .pools import start
+from .strays import end_strays
 
 STACK_SIGNAL = signal.SIGUSR2  # faulthandler writes every thread's stack to the pipe that the master reads
 FLUSH_SECONDS = 1.0
+
+NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})  # a descriptor of the server is closed, or another's by now
 
 EXIT_STOPPED = 0
 EXIT_RUNTIME = 1
@@ -46,10 +50,12 @@ def run_worker(
     status = EXIT_RUNTIME
     try:
         status = _work(settings, slot, control, application, stack_fd)
-    except BaseException:
+    except BaseException as error:
         import traceback
 
         text = traceback.format_exc()
+        if isinstance(error, OSError) and error.errno in NOT_OURS:
+            text += "Does the application close descriptors that are not its own, as os.closerange() does?\n"
         try:
             control.send("failed", phase="runtime", error="the worker itself failed", traceback=text)
         except OSError:
@@ -76,6 +82,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
         if application is None:
             application = load(settings)
         context = Context(settings, board, slot, log, access, application)
+        end_strays(log)
         orders = Orders(context, control, signal_fd, stack_fd)
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
@@ -107,6 +114,7 @@ def run_single(settings: Settings) -> int:
     try:
         application = load(settings)
         context = Context(settings, board, 0, log, access, application)
+        end_strays(log)
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
     except BootError as error:

@@ -70,10 +70,11 @@ class Orders:
                 received = self._control.receive()
             except BlockingIOError:
                 return
-            except OSError:
-                received = None
+            except OSError as error:  # somebody has closed it, or another has its number
+                self._orphaned(f"the master cannot be heard ({error.strerror})")
+                return
             if received is None:
-                self._orphaned()
+                self._orphaned("the master is gone")
                 return
             message, fds = received
             for fd in fds:
@@ -164,11 +165,11 @@ class Orders:
                 except OSError as error:
                     context.log.error(f"cannot reopen {writer.path}: {error.strerror}; writing to the old file")
 
-    def _orphaned(self) -> None:
-        """The master is gone. The kernel's alarm ends a worker that cannot end itself."""
+    def _orphaned(self, why: str) -> None:
+        """No more orders will come. The kernel's alarm ends a worker that cannot end itself."""
         self.deaf = True
         if self._context.duty in {Duty.SERVE, Duty.CLOSING}:
-            self._context.log.error("the master is gone: finishing what runs, then exiting")
+            self._context.log.error(f"{why}: finishing what runs, then exiting")
             self._leave(self._context.settings.graceful_timeout)
         self._set_alarm()
 

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -33,6 +34,7 @@ DRAIN_WAIT_SECONDS = 0.05
 CHILD_WAIT_SECONDS = 0.25
 FORK_AGAIN_SECONDS = 0.2
 FOLD_SECONDS = 0.5  # how old the counters of running children may be
+STUCK_SECONDS = 2.0  # beyond request_timeout: by then a child has answered with 504, unless its interpreter is stuck
 _BROKEN, _TIMED_OUT = 70, 75  # exit statuses of a child: EX_SOFTWARE, EX_TEMPFAIL of sysexits.h
 
 
@@ -67,6 +69,7 @@ class ForkPool:
         self._told = context.duty  # what children know
         self._reopened = 0  # as of the orders, for children
         self._lifeline, self._life = os.pipe()
+        self._ending = threading.Lock()  # in a child: for whoever ends it
         self._order_fds = orders.fds()
         for fd in self._order_fds:
             self._poller.register(fd, select.POLLIN)
@@ -103,6 +106,7 @@ class ForkPool:
             self._fold_at = now + int(FOLD_SECONDS * NANOSECONDS)
             for child in self._children.values():
                 self._slot.fold(child.counted, child.seen)
+            self._end_stuck(now)
         self._recycling.look(self._orders, now)
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
@@ -162,10 +166,28 @@ class ForkPool:
         if status == _TIMED_OUT:
             return  # it has said so
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        running = [f"{run.method} {run.path}" for run in self._slot.running() if run.thread == child.number]
+        running = [run for run in self._slot.running() if run.thread == child.number]
+        request = " ".join(f"{run.method} {run.path}" for run in running)
         self._context.log.limited(
-            "child", "error", f"the process of a connection {how}", request=" ".join(running), pid=child.pid
+            "child", "error", f"the process of a connection {how}", request=request, pid=child.pid
         )
+        if self._context.access is not None:
+            now = time.monotonic_ns()
+            for run in running:  # as the master does for what a worker was running
+                environ = {"REQUEST_METHOD": run.method, "RAW_URI": run.path, "PATH_INFO": run.path}
+                self._context.access.log(environ, "502 Bad Gateway", [], 0, now - run.started_ns)
+
+    def _end_stuck(self, now: int) -> None:
+        """Kill children that should have ended themselves: C code holds the interpreter's lock, or they are stopped."""
+        limit = self._context.settings.request_timeout
+        if not limit:
+            return
+        cells = self._slot.cells
+        for child in self._children.values():
+            cell = self._slot.thread_cell(child.number)
+            running = cells[cell + scoreboard.T_STATE] == scoreboard.RUNNING
+            if running and now - cells[cell + scoreboard.T_START] > (limit + STUCK_SECONDS) * NANOSECONDS:
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
 
     def _show_children(self) -> None:
         cells = self._slot.cells
@@ -192,7 +214,8 @@ class ForkPool:
 
             context.log.error("".join(traceback.format_exception(error)))
         finally:
-            context.leave_at_once(status)
+            with self._ending:
+                context.leave_at_once(status)
 
     def _disown(self) -> None:
         """Keep nothing of the parent's: who has copies of what it closes would never see that."""
@@ -237,8 +260,9 @@ class ForkPool:
 
     def _expire(self, caller: Caller, now: int) -> None:
         """The request is answered with 504; this process, with the application in it, has no other."""
-        if caller.check_timeout(now):
-            self._context.leave_at_once(_TIMED_OUT)
+        with self._ending:  # the application's thread may be at its end, too, and must not cut short what is told
+            if caller.check_timeout(now):
+                self._context.leave_at_once(_TIMED_OUT)
 
     # --- the end ---
 
