@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bench.experiments import KIB, Figure, Figures
-from bench.figures import Target, median
+from bench.operations import Operation, Taken
 from bench.processes import ServerError, free_port, sum_cpu
-from bench.trial import Bench, Workload
+from bench.servers import OURS
+from bench.trial import Bench
+from bench.workloads import PLAIN
 
 ACCEPT = {
     "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
@@ -39,37 +40,30 @@ def scrape(connection: http.client.HTTPConnection) -> bytes:
     return body
 
 
-class Metered(Figures):
+class Metered(Operation):
     """Hello-world with metrics served and scraped each second, against metrics off."""
 
-    figures = (
-        Figure("speed", "× its speed without metrics", "{:.3f}", Target(at_least=0.9, unit="×")),
-        Figure("cpu", "× its CPU a request (the whole tree)", "{:.3f}"),
-    )
-    workload = Workload("metered", "bench_app:hello")
+    name = "metered"
+    servers = (OURS,)
+    estimate = 5.0
 
-    def measure(self, bench: Bench, server: str, number: int) -> None:
+    def measure(self, bench: Bench, server: str, number: int) -> list[Taken]:
         samples = {}
+        workload = self.workload()
         for metrics in ("off", f"127.0.0.1:{free_port()}")[:: 1 if number % 2 else -1]:
-            with bench.serving(server, replace(bench.order(self.workload), metrics=metrics)) as running:
+            order = replace(bench.order(workload), metrics=metrics)
+            with bench.serving(server, order, PLAIN) as running:
                 if metrics == "off":
-                    samples["off"] = bench.load(running, self.workload)
+                    samples["off"] = bench.load(running, workload).sample
                 else:
                     with _scraped_each_second(int(metrics.rpartition(":")[2])) as count:
-                        samples["on"] = bench.load(running, self.workload)
+                        samples["on"] = bench.load(running, workload).sample
                     if not count:
                         raise ServerError("nothing was scraped")
         if samples["on"].errors or samples["off"].errors:
             raise ServerError("errors")
-        self.keep(
-            server,
-            speed=samples["on"].rate / samples["off"].rate,
-            cpu=samples["on"].cpu_us / samples["off"].cpu_us,
-            on=samples["on"].rate,
-            off=samples["off"].rate,
-        )
-        rates = {name: median(self.values[server][name]) for name in ("on", "off")}
-        self.notes[server] = f"{rates['on']:,.0f} req/s with, {rates['off']:,.0f} without"
+        speed = samples["on"].rate / samples["off"].rate
+        return [Taken(self.name, "× its speed without metrics", speed, note="hello-world, scraped each second")]
 
 
 @contextmanager
@@ -99,42 +93,35 @@ def _scraped_each_second(port: int) -> Iterator[list[int]]:
         thread.join(SECONDS)
 
 
-class Scrape(Figures):
+class Scrape(Operation):
     """One scrape of a daemon with many slots and series."""
 
-    figures = (
-        Figure("cpu", "of the master's CPU", "{:.1f} ms", Target(at_most=15.0, unit="ms")),
-        Figure("size", "of text", "{:.0f} KiB", Target(at_most=250.0, unit="KiB")),
-        Figure("packed", "as sent, packed", "{:.0f} KiB"),
-        Figure("wall", "until it is there", "{:.1f} ms"),
-    )
-    workload = Workload("scrape", "bench_app:statuses")
+    name = "scrape"
+    servers = (OURS,)
+    estimate = 10.0
+    rounds = 1
 
-    def measure(self, bench: Bench, server: str, number: int) -> None:
+    def measure(self, bench: Bench, server: str, number: int) -> list[Taken]:
         port = free_port()
-        order = replace(bench.order(self.workload, SLOTS), metrics=f"127.0.0.1:{port}")
-        with bench.serving(server, order) as running:
-            _fill(order.port)
+        order = replace(bench.order(self.workload("bench_app:statuses", SLOTS)), metrics=f"127.0.0.1:{port}")
+        with bench.serving(server, order, PLAIN) as running:
+            _fill(running.port)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
             try:
-                packed = scrape(connection)
-                text = gzip.decompress(packed).decode()
+                text = gzip.decompress(scrape(connection)).decode()
                 _check(text)
                 master = [running.process.pid]
-                before, began = sum_cpu(master), time.monotonic()
+                before = sum_cpu(master)
                 for _ in range(SCRAPES):
                     scrape(connection)
-                wall, cpu = time.monotonic() - began, sum_cpu(master) - before
+                spent = sum_cpu(master) - before
             finally:
                 connection.close()
-        self.keep(
-            server,
-            cpu=cpu.total / SCRAPES * 1e3,
-            wall=wall / SCRAPES * 1e3,
-            size=len(text) / KIB,
-            packed=len(packed) / KIB,
-        )
-        self.notes[server] = f"{SLOTS} workers, {len(METHODS) * len(STATUSES)} series each, {SCRAPES} scrapes"
+        note = f"{SLOTS} workers, {len(METHODS) * len(STATUSES)} series each"
+        return [
+            Taken(self.name, "s", spent.total / SCRAPES, note=f"the master's CPU; {note}"),
+            Taken("scrape size", "bytes", len(text), note=f"before it is packed; {note}"),
+        ]
 
 
 def _fill(port: int) -> None:

@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SPIN_SECONDS = 0.0012  # epoll_wait counts in milliseconds
 GRACE_SECONDS = 3.0  # for the last answers
 SEED = 20090610
+CURVE = (0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 100)  # percentiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Outcome:
     late: list[float] = field(default_factory=list)  # how late requests left although a connection was free
     errors: int = 0
     unanswered: int = 0
+    closed: int = 0  # connections that the server closed while nothing was asked on them
     beside_answers: int = 0
 
     def summary(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class Outcome:
         found: dict[str, Any] = {
             "errors": self.errors,
             "unanswered": self.unanswered,
+            "closed": self.closed,
             "beside_answers": self.beside_answers,
         }
         for name, unsorted in (("fast", self.fast), ("slow", self.slow), ("late", self.late)):
@@ -77,6 +80,8 @@ class Outcome:
                 **{f"p{share * 100:g}": percentile(values, share) for share in (0.5, 0.9, 0.99, 0.999)},
                 "max": values[-1] if values else None,
             }
+        fast = sorted(self.fast)
+        found["curve"] = [{"percentile": at, "seconds": percentile(fast, at / 100)} for at in CURVE if fast]
         return found
 
 
@@ -103,10 +108,12 @@ def arrivals(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
 
 def run(plan: Plan) -> Outcome:
     """Carry out the plan in this process. Raises OSError when the server cannot be reached."""
-    return _Client(plan).run()
+    return Client(plan).run()
 
 
-class _Client:
+class Client:
+    """One run of a plan."""
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.outcome = Outcome()
@@ -119,11 +126,12 @@ class _Client:
         self.beside_request = _request(plan.beside_path or plan.path, plan.port)
 
     def run(self) -> Outcome:
+        """Carry it out. Raises OSError."""
         plan, clock = self.plan, time.perf_counter
         for _ in range(plan.beside):
-            self._open(beside=True).socket.send(self.beside_request)
+            self.open(beside=True).socket.send(self.beside_request)
         for _ in range(plan.connections):
-            self.idle.append(self._open(beside=False))
+            self.idle.append(self.open(beside=False))
         gc.collect()
         gc.disable()
         start = clock() + 0.05
@@ -145,12 +153,17 @@ class _Client:
         while clock() < deadline and (self.waiting or len(self.idle) < plan.connections):
             self._turn(0.01)
         self.outcome.unanswered = len(self.waiting) + plan.connections - len(self.idle)
+        self.close()
+        return self.outcome
+
+    def close(self) -> None:
+        """Close all connections."""
         for connection in self.connections.values():
             connection.socket.close()
         self.epoll.close()
-        return self.outcome
 
-    def _open(self, beside: bool) -> _Connection:
+    def open(self, beside: bool) -> _Connection:
+        """One more connection, on which nothing is asked yet. Raises OSError."""
         sock = socket.create_connection(("127.0.0.1", self.plan.port), timeout=5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
@@ -171,7 +184,7 @@ class _Client:
         try:
             connection.socket.send(self.slow_request if slow else self.fast_request)
         except OSError:
-            self._lost(connection)
+            self.lost(connection)
 
     def _turn(self, timeout: float) -> None:
         for number, _events in self.epoll.poll(timeout):
@@ -187,7 +200,7 @@ class _Client:
         except OSError:
             data = b""
         if not data:
-            self._lost(connection)
+            self.lost(connection)
             return
         data = connection.buffer + data
         head, found, body = data.partition(b"\r\n\r\n")
@@ -210,14 +223,16 @@ class _Client:
         else:
             self.idle.append(connection)
 
-    def _lost(self, connection: _Connection) -> None:
-        """The connection broke: that is an error, and a new one takes its place."""
-        self.outcome.errors += 1
+    def lost(self, connection: _Connection) -> None:
+        """The connection broke: an error if an answer was due. A new one takes its place."""
         del self.connections[connection.socket.fileno()]
         connection.socket.close()
         if connection in self.idle:
             self.idle.remove(connection)
-        fresh = self._open(connection.beside)
+            self.outcome.closed += 1
+        else:
+            self.outcome.errors += 1
+        fresh = self.open(connection.beside)
         if connection.beside:
             fresh.socket.send(self.beside_request)
         elif self.waiting:

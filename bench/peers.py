@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INSTALL_SECONDS = 600
+REQUIREMENTS = {"setuptools": "setuptools<81"}  # later ones lack pkg_resources, which fastwsgi imports
 
 _ASK = """
-import importlib.metadata as m, importlib.util as u, json, platform, sys
+import importlib.metadata as m, json, platform, sys
 found = {}
 for name in filter(None, sys.argv[1].split(",")):
     try:
         found[name] = m.version(name)
     except m.PackageNotFoundError:
         pass
-modules = [name for name in sys.argv[2].split(",") if name and u.find_spec(name)]
-print(json.dumps({"python": platform.python_version(), "versions": found, "modules": modules}))
+print(json.dumps({"python": platform.python_version(), "versions": found}))
 """
 
 
@@ -35,7 +35,6 @@ class Environment:
     python: str  # path of the interpreter
     python_version: str
     versions: dict[str, str]  # distribution -> version
-    modules: frozenset[str]  # optional modules that are there
     missing: dict[str, str]  # distribution -> why it could not be installed
 
 
@@ -44,45 +43,46 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "miniwsgi-bench"
 
 
-def inspect(python: str, packages: Iterable[str], modules: Iterable[str] = ()) -> Environment:
+def inspect(python: str, packages: Iterable[str]) -> Environment:
     """What an interpreter has. Raises OSError or subprocess.CalledProcessError when it does not run."""
     packages = list(packages)
     answer = subprocess.run(
-        [python, "-c", _ASK, ",".join(packages), ",".join(modules)],
+        [python, "-c", _ASK, ",".join(packages)],
         stdout=subprocess.PIPE,
         check=True,
         timeout=60,
     )
     found = json.loads(answer.stdout)
     missing = {name: "not installed" for name in packages if name not in found["versions"]}
-    return Environment(python, found["python"], found["versions"], frozenset(found["modules"]), missing)
+    return Environment(python, found["python"], found["versions"], missing)
 
 
-def prepare(packages: Iterable[str], modules: Iterable[str] = ()) -> Environment:
+def prepare(packages: Iterable[str]) -> Environment:
     """The cached environment with these packages, made and completed as needed; says so on stderr."""
-    packages, modules = list(packages), list(modules)
+    packages = list(packages)
     directory = cache_directory() / "venv"
     python = str(directory / "bin" / "python")
     if not Path(python).exists():
         print(f"making the peers' virtual environment in {directory}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    environment = inspect(python, packages, modules)
+    environment = inspect(python, packages)
     reasons = {}
     for package in environment.missing:
         print(f"installing {package}", file=sys.stderr)
         reasons[package] = _install(python, package)
     if not reasons:
         return environment
-    after = inspect(python, packages, modules)
+    after = inspect(python, packages)
     missing = {name: reasons[name] or why for name, why in after.missing.items()}
-    return Environment(python, after.python_version, after.versions, after.modules, missing)
+    return Environment(python, after.python_version, after.versions, missing)
 
 
 def _install(python: str, package: str) -> str:
     """Install one package; "" or why it failed."""
+    requirement = REQUIREMENTS.get(package, package)
     try:
         done = subprocess.run(
-            [python, "-m", "pip", "install", "--disable-pip-version-check", "-q", package],
+            [python, "-m", "pip", "install", "--disable-pip-version-check", "-q", requirement],
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,

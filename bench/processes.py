@@ -20,7 +20,7 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-STOP_SECONDS = 8.0
+STOP_SECONDS = 4.0
 
 
 class ServerError(Exception):
@@ -73,6 +73,18 @@ class Running:
     def cpu(self) -> Cpu:
         """What the tree has used so far, with the children that it has reaped."""
         return sum_cpu(self.pids())
+
+    def cpu_of_each(self) -> dict[int, float]:
+        """Processor time that each process that serves has used so far, in seconds."""
+        return {pid: sum_cpu([pid]).total for pid in self.workers()}
+
+    def pss(self) -> int:
+        """Memory of the tree in bytes, what is shared counted once."""
+        total = 0
+        for pid in self.pids():
+            with suppress(OSError):
+                total += memory(pid).pss
+        return total
 
     def last_output(self) -> str:
         """The last lines that it wrote, for an error message."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 BODY = b"Hello, world!\n"
@@ -12,6 +15,20 @@ HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str
 BLOCKING_SECONDS = 0.010
 SLOW_SECONDS = 0.100
 BURN_SECONDS = 0.200
+
+KIB = 1024
+LINE = bytes(range(32, 127)) + b"\n"
+CHUNKS = 100
+
+
+def filler(size: int) -> bytes:
+    """So many bytes, always the same."""
+    return (LINE * (size // len(LINE) + 1))[:size]
+
+
+BODY_100K = filler(100 * KIB)
+BODY_1M = filler(1024 * KIB)
+CHUNK = filler(KIB)
 
 
 def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -48,3 +65,68 @@ def statuses(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     body = str(os.getpid()).encode()
     start_response(f"{query} As Asked", [("Content-Length", str(len(body)))])
     return [body]
+
+
+def echo_json(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Reads a JSON document and writes it again."""
+    document = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+    body = json.dumps(document).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def upload(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Reads the whole body by 64 KiB and says how long it was; on /checked also what it was."""
+    left = int(environ["CONTENT_LENGTH"])
+    checked, check, got = environ["PATH_INFO"] == "/checked", 0, 0
+    stream = environ["wsgi.input"]
+    while left and (data := stream.read(min(left, 64 * KIB))):
+        left -= len(data)
+        got += len(data)
+        if checked:
+            check = zlib.crc32(data, check)
+    body = f"{got} {check}\n".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def memory_100k(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """100 KiB that are there already."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY_100K)))])
+    return [BODY_100K]
+
+
+def memory_1m(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """1 MiB that is there already."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY_1M)))])
+    return [BODY_1M]
+
+
+class _Blocks:
+    """The file wrapper of PEP 3333's example, for servers without one."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self.file = file
+        self.size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.file.read(self.size), b"")
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def file(environ: dict[str, Any], start_response: Any) -> Any:
+    """The file that BENCH_FILE names, by wsgi.file_wrapper."""
+    opened = open(os.environ["BENCH_FILE"], "rb")  # the server closes it
+    size = os.fstat(opened.fileno()).st_size
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(size))])
+    wrap = environ.get("wsgi.file_wrapper") or _Blocks  # socketify has one that is None
+    return wrap(opened, 64 * KIB)
+
+
+def stream(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+    """100 chunks of 1 KiB from a generator, their number not said before."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for _ in range(CHUNKS):
+        yield CHUNK

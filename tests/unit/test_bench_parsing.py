@@ -6,8 +6,9 @@ import pytest
 
 from bench.load import LoadError, parse_wrk
 from bench.openloop import Outcome, arrivals
-from bench.processes import Cpu, parse_machine, parse_smaps_rollup, parse_stat
-from bench.trial import check_answer, make_sample
+from bench.processes import Cpu, ServerError, parse_machine, parse_smaps_rollup, parse_stat
+from bench.system_calls import parse_strace
+from bench.trial import make_sample
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/
   1 threads and 64 connections
@@ -22,6 +23,7 @@ WRK = """Running 2s test @ http://127.0.0.1:8000/
   108822 requests in 2.10s, 14.42MB read
 Requests/sec:  51820.12
 Transfer/sec:      6.87MB
+Also (us): mean 1180.250 p99.9 8700 max 9520
 """
 
 TROUBLE = """  120 requests in 2.00m, 1.00KB read
@@ -44,15 +46,25 @@ Private_Clean:      1024 kB
 Private_Dirty:      8192 kB
 """
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world!\n"
+STRACE = """% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 61.10    0.012345           3      4000           sendto
+ 38.90    0.007860           1      4002         1 recvfrom
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.020205           2      8002         1 total
+"""
 
 
 def test_wrk_report_is_read_in_seconds() -> None:
     load = parse_wrk(WRK)
     assert (load.requests, load.seconds) == (108822, 2.10)
-    assert load.latency == pytest.approx({50.0: 950e-6, 75.0: 1.18e-3, 90.0: 1.3e-3, 99.0: 1.02})
+    assert load.latency == pytest.approx({50.0: 950e-6, 75.0: 1.18e-3, 90.0: 1.3e-3, 99.0: 1.02, 99.9: 8.7e-3})
     assert load.rate == pytest.approx(108822 / 2.1)
     assert load.errors == 0
+
+
+def test_how_many_connections_were_served_follows_from_rate_and_mean_latency() -> None:
+    assert parse_wrk(WRK).busy_connections == pytest.approx(108822 / 2.1 * 1180.25e-6)
 
 
 def test_wrk_errors_of_every_kind_are_counted() -> None:
@@ -82,7 +94,7 @@ def test_processor_time_is_shared_out_among_requests() -> None:
     assert sample.user_us == pytest.approx(10.0)
     assert sample.system_us == pytest.approx(5.0)
     assert sample.cpu_us == pytest.approx(15.0)
-    assert sample.p99 == 1.02
+    assert (sample.p99, sample.p999) == (1.02, 8.7e-3)
 
 
 def test_what_others_used_is_what_is_left() -> None:
@@ -97,21 +109,19 @@ def test_memory_is_read_in_bytes() -> None:
     assert (memory.rss, memory.pss, memory.private) == (24 << 20, 10 << 20, 9 << 20)
 
 
-@pytest.mark.parametrize(
-    ("answer", "complaint"),
-    [
-        (ANSWER, ""),
-        (b"", "without an answer"),
-        (ANSWER.replace(b"200 OK", b"500 No"), "500 No"),
-        (ANSWER.replace(b"world", b"World"), "body"),
-        (ANSWER.replace(b"14", b"15"), "Content-Length"),
-        (ANSWER.replace(b"Date: now", b"Connection: close"), "keep the connection"),
-    ],
-)
-def test_a_server_that_answers_wrongly_is_not_timed(answer: bytes, complaint: str) -> None:
-    found = check_answer(answer)
-    assert complaint in found
-    assert bool(found) == bool(complaint)
+@pytest.mark.parametrize("text", [STRACE, STRACE.replace("         1 total", "           total")])
+def test_system_calls_are_the_total_with_or_without_failed_ones(text: str) -> None:
+    assert parse_strace(text) == 8002
+
+
+def test_a_summary_without_a_total_is_an_error_that_quotes_it() -> None:
+    with pytest.raises(ServerError, match="not permitted"):
+        parse_strace("strace: attach: Operation not permitted\n")
+
+
+def test_nothing_answered_has_no_processor_time_a_request() -> None:
+    sample = make_sample(parse_wrk("  0 requests in 1.00s, 0.00B read\n"), Cpu(0.5, 0.5))
+    assert (sample.rate, sample.user_us, sample.system_us, sample.p50) == (0.0, None, None, None)
 
 
 def test_arrivals_keep_the_rate_and_repeat() -> None:

@@ -1,0 +1,103 @@
+"""What a run holds us to in absolute numbers: times, sizes, ratios to ourselves. Pure.
+
+The ratios to the peers are in `bench/targets.py`; `all_verdicts` has both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.document import P50, Document
+from bench.figures import Row, Target, median
+from bench.servers import OURS
+from bench.targets import verdicts
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A figure of ours, in the unit of its target: of an operation, or of a workload's cell."""
+
+    name: str  # of the operation or workload
+    figure: str
+    target: Target
+    scale: float = 1.0  # the file's unit -> the target's
+    extra: str = ""  # of a cell: the name in `extra`; "" there: the p50
+
+
+OPERATIONS = (
+    Promise("cold start", "to the first answer", Target(at_most=0.6, unit="s")),
+    Promise("reload", "of 4 workers", Target(at_most=1.0, unit="s")),
+    Promise("memory of the master", "RSS", Target(at_most=45.0, unit="MiB"), 1 / MIB),
+    Promise("memory of a worker", "PSS", Target(at_most=20.0, unit="MiB"), 1 / MIB),
+    Promise("metered", "speed with metrics scraped, against off", Target(at_least=0.9, unit="×")),
+    Promise("scrape", "the master's CPU", Target(at_most=15.0, unit="ms"), 1e3),
+    Promise("scrape size", "of 64 slots with 64 series each", Target(at_most=250.0, unit="KiB"), 1 / KIB),
+)
+WORKLOADS = (
+    Promise("beside-cpu", "p50 of the others", Target(at_most=2.0, unit="ms"), 1e3),
+    Promise("mixed", "p99 of the fast ones", Target(at_most=5.0, unit="ms"), 1e3, extra="fixed"),
+    Promise("idle-10000", "memory of each", Target(at_most=4.0, unit="KiB"), 1 / KIB, extra="bytes_each"),
+    Promise("idle-10000", "speed beside them, against without", Target(at_least=0.9, unit="×"), extra="speed"),
+)
+
+
+def promises(data: dict[str, Any]) -> list[Row]:
+    """A row for each. Raises DocumentError."""
+    document = Document(data)
+    return [_of_workload(document, one) for one in WORKLOADS] + [_of_operation(document, one) for one in OPERATIONS]
+
+
+def all_verdicts(data: dict[str, Any]) -> list[Row]:
+    """The ratios to the peers, then what is absolute. Raises DocumentError."""
+    return [*verdicts(data), *promises(data)]
+
+
+def targets_as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """As the results file has them: the value is the ratio where there is one."""
+    return [
+        {
+            "name": f"{row.name}: {row.figure}",
+            "target": row.target,
+            "value": row.value if row.ratio is None else row.ratio,
+            "verdict": row.verdict.value,
+            "peer": row.peer,
+            "note": row.note,
+        }
+        for row in rows
+    ]
+
+
+def _of_operation(document: Document, promise: Promise) -> Row:
+    found = [one for one in document.operations if one["name"] == promise.name and one["server"] == OURS]
+    if not found:
+        return _row(promise, None, "not measured")
+    return _row(promise, median(found[0].get("values") or []), str(found[0].get("void") or ""))
+
+
+def _of_workload(document: Document, promise: Promise) -> Row:
+    cell = document.cells.get((promise.name, OURS))
+    if cell is None or cell.void:
+        return _row(promise, None, cell.void if cell else "not measured")
+    if promise.extra == "fixed":
+        value = cell.fixed.get("p99")
+    elif promise.extra:
+        value = (cell.data.get("extra") or {}).get(promise.extra)
+    else:
+        value = cell.median(P50)
+    return _row(promise, value, "" if value is not None else "not measured")
+
+
+def _row(promise: Promise, value: float | None, note: str) -> Row:
+    scaled = None if value is None else value * promise.scale
+    return Row(
+        promise.name,
+        OURS,
+        promise.figure if scaled is None else f"{promise.figure} {scaled:,.3g} {promise.target.unit}".rstrip(),
+        scaled,
+        target=str(promise.target),
+        verdict=promise.target.verdict(scaled),
+        note=note,
+    )

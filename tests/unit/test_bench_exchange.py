@@ -1,0 +1,184 @@
+"""What the benchmark accepts as a right answer, shown on servers that answer as a test tells them."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from bench import openloop
+from bench.exchange import Exchange, NotYet, complaint, complaint_echo
+from bench.idle import IdleConnections
+from bench.load import run_wrk
+from bench.openloop import Plan
+from bench.slow import HEAD, SlowClients
+
+RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world!\n"
+PATIENCE_SECONDS = 60.0
+
+
+class Fake:
+    """A server that answers each head with the same bytes."""
+
+    def __init__(self, answer: bytes, most: int | None = None) -> None:
+        self.answer = answer
+        self.most = most  # answers on one connection, after which it is closed
+        self.heads: list[bytes] = []
+        self.changed = threading.Condition()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.received = 0  # bytes
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        got, answered = b"", 0
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                with self.changed:
+                    self.received += len(data)
+                    self.changed.notify_all()
+                got += data
+                while b"\r\n\r\n" in got:
+                    head, _, got = got.partition(b"\r\n\r\n")
+                    self.heads.append(head)
+                    connection.sendall(self.answer)
+                    answered += 1
+                    if answered == self.most or b"Connection: close" in self.answer:
+                        return
+
+
+@contextmanager
+def serving(answer: bytes, most: int | None = None) -> Iterator[Fake]:
+    fake = Fake(answer, most)
+    try:
+        yield fake
+    finally:
+        fake.listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (RIGHT, ""),
+        (RIGHT.replace(b"200 OK", b"500 No"), "500 No"),
+        (RIGHT.replace(b"world", b"World"), "the body is"),
+        (RIGHT.replace(b"14", b"13"), "the body is"),
+        (RIGHT.replace(b"Date: now", b"Connection: close"), "does not keep the connection alive"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ne\r\nHello, world!\n\r\n0\r\n\r\n", "Content-Length"),
+    ],
+)
+def test_a_server_that_answers_wrongly_is_not_timed(answer: bytes, expected: str) -> None:
+    with serving(answer) as fake:
+        found = complaint(fake.port, Exchange())
+    assert expected in found
+    assert bool(found) == bool(expected)
+
+
+def test_a_body_without_a_length_is_right_where_the_workload_streams() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n9\r\n, world!\n\r\n0\r\n\r\n"
+    with serving(chunked) as fake:
+        assert complaint(fake.port, Exchange(sized=False)) == ""
+
+
+def test_a_server_that_is_known_to_close_is_asked_on_two_connections() -> None:
+    with serving(RIGHT.replace(b"Date: now", b"Connection: close")) as fake:
+        assert complaint(fake.port, Exchange(), keeps_alive=False) == ""
+        assert len(fake.heads) == 2
+
+
+def test_a_connection_for_each_request_must_be_closed() -> None:
+    once = Exchange(fields=(("Connection", "close"),), ends=True)
+    with serving(RIGHT) as fake:
+        assert complaint(fake.port, once) == "keeps a connection alive that was to be closed"
+
+
+def test_a_proxy_whose_server_starts_is_asked_again_later() -> None:
+    with (
+        serving(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n") as fake,
+        pytest.raises(NotYet, match="502 Bad Gateway"),
+    ):
+        complaint(fake.port, Exchange())
+
+
+def test_each_of_the_requests_at_once_must_be_answered() -> None:
+    with serving(RIGHT) as fake:
+        assert complaint(fake.port, Exchange(deep=16)) == ""
+        assert len(fake.heads) == 16
+    with serving(RIGHT.replace(b"world", b"World")) as fake:
+        assert complaint(fake.port, Exchange(deep=3)).startswith("request 1 of 3 at once: the body is")
+
+
+def test_an_echo_says_what_it_was_told() -> None:
+    with serving(b"GET / HTTP/1.1\r\n\r\n") as fake:
+        assert complaint_echo(fake.port) == ""
+    with serving(b"HTTP/1.1 200 OK\r\n\r\n") as fake:
+        assert "echoes" in complaint_echo(fake.port)
+
+
+def test_idle_connections_are_answered_once_and_then_counted() -> None:
+    with serving(RIGHT) as fake, IdleConnections(fake.port, 5) as idle:
+        assert idle.still_open() == 5
+    with serving(RIGHT, most=1) as fake, IdleConnections(fake.port, 5) as idle:
+        for sock in idle.sockets:
+            sock.settimeout(PATIENCE_SECONDS)
+            while sock.recv(100, socket.MSG_PEEK):
+                sock.recv(100)
+        assert idle.still_open() == 0
+
+
+def test_slow_clients_never_finish_their_heads() -> None:
+    with serving(RIGHT) as fake:
+        with SlowClients(fake.port, 40, turn_seconds=0.001) as slow, fake.changed:
+            assert fake.changed.wait_for(lambda: fake.received > 10 * slow.count, PATIENCE_SECONDS)
+        assert slow.refused == 0
+        assert not fake.heads
+    assert b"\r\n\r\n" not in HEAD
+
+
+def test_a_connection_that_is_closed_is_an_error_only_when_an_answer_is_due() -> None:
+    with serving(RIGHT) as fake:
+        client = openloop.Client(Plan(fake.port, 1.0, 1.0))
+        idle, busy = client.open(beside=False), client.open(beside=False)
+        client.idle.append(idle)
+        client.lost(idle)
+        assert (client.outcome.closed, client.outcome.errors) == (1, 0)
+        client.lost(busy)
+        assert (client.outcome.closed, client.outcome.errors) == (1, 1)
+        assert len(client.idle) == len(client.connections) == 2  # others took their places
+        client.close()
+
+
+def test_a_server_that_closes_instead_of_answering_fails_each_request() -> None:
+    with serving(b"", most=1) as fake:
+        outcome = openloop.run(Plan(fake.port, 50.0, 0.1, warm_up=0.0, connections=4))
+    assert outcome.errors > 0
+    assert not outcome.fast
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk_loads_for_a_part_of_a_second_and_reports_what_it_has() -> None:
+    with serving(RIGHT) as fake:
+        load = run_wrk(f"http://127.0.0.1:{fake.port}/", seconds=0.2, connections=2, script="browser.lua")
+    assert load.errors == 0
+    assert len(fake.heads) >= load.requests
+
+
+def test_the_curve_of_latencies_rises_from_the_least_to_the_most() -> None:
+    with serving(RIGHT) as fake:
+        summary = openloop.run(Plan(fake.port, 200.0, 0.2, warm_up=0.0, connections=4)).summary()
+    seconds = [point["seconds"] for point in summary["curve"]]
+    assert seconds == sorted(seconds)
+    assert [point["percentile"] for point in summary["curve"]][-1] == 100
+    assert seconds[-1] == summary["fast"]["max"]
