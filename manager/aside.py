@@ -53,13 +53,22 @@ class Aside:
             except RuntimeError:
                 pass  # the loop has ended
 
+        if self._unfinished >= self._threads and self._threads < self._limit:
+            self._start()
         self._unfinished += 1
-        if self._unfinished > self._threads and self._threads < self._limit:
-            self._threads += 1
-            threading.Thread(target=self._serve, name="miniwsgi-aside", daemon=True).start()
         self._work.put(call)
         async with asyncio.timeout(seconds):
             return await future
+
+    def _start(self) -> None:
+        """One thread more. Without any there is nobody to wait for: raises TimeoutError."""
+        try:
+            threading.Thread(target=self._serve, name="miniwsgi-aside", daemon=True).start()
+        except RuntimeError as error:  # no more threads for this process now (TasksMax, memory)
+            if not self._threads:
+                raise TimeoutError(str(error)) from None
+        else:
+            self._threads += 1
 
     def _serve(self) -> None:
         while True:

@@ -71,8 +71,9 @@ class Server:
         return sum(connection.state is State.STREAMING for connection in self.connections)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve on listening sockets, which then belong to the server. Raises OSError."""
+        """Serve on listening sockets, which then belong to the server; no more on earlier ones. Raises OSError."""
         loop = asyncio.get_running_loop()
+        self._close_listeners()
         for sock in sockets:
             # asyncio accepts as many at a time as its backlog says: the loop has other things to do, too.
             server = await loop.create_server(lambda: ServerConnection(self, loop), sock=sock, backlog=ACCEPTS_A_TURN)
@@ -83,11 +84,7 @@ class Server:
     async def stop(self, seconds: float) -> None:
         """Accept no more, close idle connections, give answers under way and streams that end so long; close all."""
         self.stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._close_listeners()
         for connection in list(self.connections):
             connection.go_away()
         await self._until_empty(min(seconds, LAST_CHUNKS_SECONDS))
@@ -96,6 +93,13 @@ class Server:
         await self._until_empty(seconds)
         for connection in list(self.connections):
             connection.abort()
+
+    def _close_listeners(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     async def _until_empty(self, seconds: float) -> None:
         if self.connections:

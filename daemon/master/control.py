@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.api import Api
@@ -29,6 +30,7 @@ from .kept_scale import KeptScale
 from .managed import ManagedMaster
 from .master import Master
 from .slow_requests import SlowRequests
+from .threads import in_daemon_thread
 from .unix_sockets import BindError, SocketFile, bind_path
 
 SYSTEMD_NAME = "control"  # FileDescriptorName= of a socket unit
@@ -71,17 +73,23 @@ def open_control(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
         if config.origins.get("control.socket") == "default":
             log.info(f"{OFF}: there is no runtime directory to put its socket in; --control PATH names one")
         return ControlSocket([])
-    user = config.server.user if os.geteuid() == 0 else ""
-    directory = ""
     try:
-        if config.origins.get("control.socket") == "default":
-            directory = _make_directory(os.path.dirname(control.socket), user)
-        sock, file = bind_path(control.socket, BACKLOG, control.mode, user, control.group, keys="control.group")
+        return _bind(config)
     except BindError as error:
         if control.required:
             raise
         log.warning(f"{OFF}: {error}; --control PATH names another place")
         return ControlSocket([])
+
+
+def _bind(config: Config) -> ControlSocket:
+    """Raises BindError."""
+    control = config.control
+    user = config.server.user if os.geteuid() == 0 else ""
+    directory = ""
+    if config.origins.get("control.socket") == "default":
+        directory = _make_directory(os.path.dirname(control.socket), user)
+    sock, file = bind_path(control.socket, BACKLOG, control.mode, user, control.group, keys="control.group")
     return ControlSocket([sock], file, directory)
 
 
@@ -132,6 +140,8 @@ class Control:
         self.api = Api(self.managed, access, self._denied)
         self._server = Server(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._lamented = ""  # why it cannot be made anew
 
     def restore(self) -> None:
         """Before the start: as many workers as were asked for to be kept."""
@@ -161,6 +171,8 @@ class Control:
         """Answer what waits for the end, then close."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._renewal is not None:
+            await self._renewal
         self.managed.journal.close()
         await self._server.stop(LAST_ANSWERS_SECONDS)
 
@@ -168,6 +180,24 @@ class Control:
         self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._tick)
         self.managed.overview.history.take(time.monotonic())
         self.slow.look()
+        file = self._place.file
+        if file is not None and file.is_missing and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Somebody has removed the socket, such as a cleaner of old files: nobody could manage the daemon."""
+        try:
+            place = await in_daemon_thread(partial(_bind, self._master.config))
+            await self._server.start(place.sockets)
+        except (BindError, OSError) as error:
+            if str(error) != self._lamented:
+                self._lamented = str(error)
+                self._log.error(f"{OFF}: {self._place.name} was removed and cannot be made anew: {error}")
+            return
+        place.directory = place.directory or self._place.directory
+        self._place.sockets, self._place.file, self._place.directory = place.sockets, place.file, place.directory
+        self._lamented = ""
+        self._log.warning(f"the control socket {self._place.name} was removed; it has been made anew")
 
     def _unknown(self, name: str) -> None:
         what = f"group {name[1:]}" if name.startswith("@") else f"user {name}"

@@ -8,6 +8,7 @@ another. What takes time (reading the configuration, stack dumps) is a task, and
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -34,6 +35,7 @@ from .systemd import Notifier
 from .threads import in_daemon_thread
 from .watch import ROUND_SECONDS, Watch, load
 
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
 
 
@@ -201,6 +203,11 @@ class Master:
     def _log_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What nobody expected in a callback: it must not end the daemon."""
         error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            # asyncio tells of each connection that it cannot accept, many in a turn; it tries again after a second.
+            what = f"{context.get('message', 'an error')}: {error.strerror}; raise LimitNOFILE"
+            self.log.limited("exhausted", "error", f"the master: {what}")
+            return
         text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
         self.log.error(f"the master: {context.get('message', 'an error')}\n{text}")
 
@@ -227,6 +234,9 @@ class Master:
             prepared = await in_daemon_thread(self.configurations.read)
         except PrepareError as error:
             self.feed(ev.PrepareFailed(generation, str(error)))
+            return
+        except OSError as error:
+            self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error.strerror}"))
             return
         self.configurations.hold(generation, prepared)
         if self.supervisor.turnover.is_candidate(generation):

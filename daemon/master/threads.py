@@ -7,6 +7,7 @@ one is a daemon thread, and nobody waits for it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises."""
+    """What `work` returns or raises. Raises OSError when no thread can be started."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -38,5 +39,8 @@ async def in_daemon_thread(work: Callable[[], T]) -> T:
         except RuntimeError:
             pass  # the loop has ended
 
-    threading.Thread(target=run, name="miniwsgi-beside", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="miniwsgi-beside", daemon=True).start()
+    except RuntimeError as error:  # TasksMax, memory
+        raise OSError(errno.EAGAIN, str(error)) from None
     return await done

@@ -33,9 +33,8 @@ FAULTS = (
     Fault(descriptors.starts_with_few_descriptors, (), ("epoll", "fork")),
     Fault(memory.memory_limit, ("epoll",)),
     Fault(memory.killed_for_memory, ("prefork",)),
-    # Pool epoll with threads waits for a thread that it cannot have.
-    Fault(memory.no_more_processes, ("fork",), ("epoll-1", "prefork", "fork")),
-    Fault(memory.a_worker_dies_when_none_can_be_forked, (), ("epoll-1", "prefork", "fork")),
+    Fault(memory.no_more_processes, ("fork",)),
+    Fault(memory.a_worker_dies_when_none_can_be_forked, ()),
     Fault(files.spool_disk_full, ("epoll",)),
     Fault(files.log_disk_full, ("prefork",)),
     Fault(files.runtime_directory_read_only, ("epoll",)),
