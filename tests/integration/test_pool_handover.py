@@ -292,3 +292,29 @@ def test_a_result_is_not_resumed_by_the_last_thread_that_could_keep_the_loop(sit
         assert client.answer().body == b"/hold"
     assert site.get("/fast").status == 200
     wait_for(lambda: (worker.cells[BUSY_THREADS], worker.cells[WAITING]) == (0, 0))
+
+
+def blocks_a_while(environ, start_response):
+    time.sleep(0.02)
+    start_response("200 OK", [])
+    return [environ["PATH_INFO"].encode()]
+
+
+@pools("epoll-8")
+def test_without_threads_the_leader_runs_what_it_would_hand_over(site, pool):
+    def prepare() -> None:
+        original = threading.Thread.start
+
+        def start(thread):
+            if thread.name.startswith("mw-"):
+                raise RuntimeError("can't start new thread")
+            original(thread)
+
+        threading.Thread.start = start
+
+    site.fork(blocks_a_while, pool, prepare=prepare)
+    clients = [site.connect().get(f"/{number}") for number in range(20)]
+    for number, client in enumerate(clients):
+        assert client.answer().body == b"/%d" % number
+    for number, client in enumerate(clients):
+        assert client.get(f"/again{number}").answer().body == b"/again%d" % number

@@ -127,6 +127,11 @@ class Crew:
         """Whether a thread is there, or may be had, to take the loop."""
         return bool(self._parked) or len(self.members) <= self._size
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no thread but the leader: none could be started."""
+        return len(self.members) == 1
+
     def seek_relief(self) -> None:
         """The leader has results to go on with, and would leave the loop to nobody."""
         if not self._relief:

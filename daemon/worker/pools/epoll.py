@@ -34,6 +34,7 @@ from .sweep import Sweep
 
 IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
 DRAIN_WAIT_SECONDS = 0.05  # the same while it drains
+RETURN_WAIT_SECONDS = 0.05  # the same while other threads have requests: not each that ends is worth a wake-up
 CHECK_NS = NANOSECONDS // 10  # between looks at what runs
 TURN_NS = NANOSECONDS // 200  # for the requests that one client has sent ahead
 
@@ -115,6 +116,8 @@ class EpollPool:
                 self._pace.look(cells[scoreboard.REQUESTS], now)
                 self._check_running(now)
             timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
+            if self.outstanding:
+                timeout = min(timeout, RETURN_WAIT_SECONDS)
             if self.context.duty is not Duty.SERVE and self.context.duty is not Duty.CLOSING:
                 timeout = min(timeout, DRAIN_WAIT_SECONDS)
                 if self._ended(now):
@@ -172,8 +175,10 @@ class EpollPool:
                     if not now:
                         return False
                 elif hold is _HELD:
-                    # Not before anything arrives for a held connection is it worth a system call to mute it.
-                    self.clients.arm(peer, _MUTED)
+                    # Not before anything arrives for a held connection is it worth a system call to mute it; and not
+                    # if it may just have been given back: then the next turn is told again.
+                    if not returned:
+                        self.clients.arm(peer, _MUTED)
                 else:
                     self.clients.linger(peer)
 
@@ -190,8 +195,11 @@ class EpollPool:
                 peer.closed = Closed.REFUSED
                 self.clients.answer_and_close(peer, context.refuse(peer, peer.base, 503, "in_flight"), now)
                 return now
-            if (self._pace.slow or self.outstanding >= self.threads) and self.threads > 1:
-                self._hand_over(peer, now)
+            if (
+                (self._pace.slow or self.outstanding >= self.threads)
+                and self.threads > 1
+                and self._hand_over(peer, now)
+            ):
                 return now
             peer.started_ns = now
             exchange, environ = begin(context, me, peer, now)
@@ -275,12 +283,18 @@ class EpollPool:
 
     # --- requests that other threads run ---
 
-    def _hand_over(self, peer: Peer, now: int) -> None:
+    def _hand_over(self, peer: Peer, now: int) -> bool:
+        """False: there is no other thread, and none can be started; who leads must run it."""
         peer.hold = _HELD
         peer.started_ns = now
         self._count_outstanding(1)
-        self.slot.cells[scoreboard.HANDED_OVER] += 1
         self._have_run(self._crew.give, peer)
+        if self._crew.is_alone:
+            self._crew.backlog.remove(peer)
+            self._count_outstanding(-1)
+            return False
+        self.slot.cells[scoreboard.HANDED_OVER] += 1
+        return True
 
     def _have_run(self, order: Callable[..., None], *arguments: Peer) -> None:
         try:
@@ -322,13 +336,29 @@ class EpollPool:
         return exchange.resume()
 
     def _finish_elsewhere(self, me: Member, peer: Peer, complete: bool, took_ns: int) -> None:
-        """Give the connection back to the loop, which another thread has."""
+        """Give the connection back to the loop, which another thread has.
+
+        If the client has nothing to do but to ask again, the loop need not be told before it does: that will wake it.
+        """
         self.slot.cells[me.cell + _T_STATE] = 0
         me.peer = None
         peer.owner = None if complete else me
         peer.took_ns = took_ns
+        peer.ended_ns = time.monotonic_ns()
+        exchange = peer.exchange
+        urgent = (
+            not complete
+            or exchange is None
+            or not exchange.persistent
+            or peer.gone
+            or peer.out_bytes
+            or peer.pending
+            or self.context.duty is not Duty.SERVE
+            or self._crew.leader.mailbox  # it may be waiting for a thread that is done
+        )
         self.returned.append(peer)
-        if self._polling:
+        # Whether it is still watched is looked at last: the leader mutes it first, and then looks for what is returned.
+        if self._polling and (urgent or peer.mask != _EPOLLIN):
             self._polling = False
             self._wake()
 
@@ -350,8 +380,8 @@ class EpollPool:
         if peer.owner is not None:
             self.clients.await_reader(peer, now)
             return now
-        account(self.context, peer, exchange, now - peer.started_ns)
-        if self._next(peer, exchange, now):
+        account(self.context, peer, exchange, peer.ended_ns - peer.started_ns)
+        if self._next(peer, exchange, peer.ended_ns):
             return self._serve(me, peer, now)
         return now
 

@@ -49,7 +49,7 @@ class Peer(Connection):
     """One client. `since_ns` is when its present state began (the last request's end, for an idle one)."""
 
     __slots__ = (
-        "_out", "closed", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
+        "_out", "closed", "ended_ns", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
         "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns", "waited_ns",
     )  # fmt: skip
 
@@ -77,7 +77,8 @@ class Peer(Connection):
         self.owner: Any = None  # the thread that called the application, for a result that is pulled in parts
         self.started_ns = 0
         self.waited_ns = -1  # for a thread; not yet counted
-        self.took_ns = 0  # its last call, if another thread than the loop's made it
+        self.took_ns = 0  # its last call, if another thread than the loop's made it …
+        self.ended_ns = 0  # … and when that was over
 
     def __repr__(self) -> str:
         address = f"{self.base['REMOTE_ADDR']}:{self.base['REMOTE_PORT']}"
