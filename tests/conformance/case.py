@@ -52,6 +52,7 @@ class Case:
     whole: bool = False  # means something only when it arrives in one piece
     alone: bool = False  # nothing may be sent behind it: it is unfinished, or a script
     unix: bool = False  # over the server's Unix socket
+    ipv6: bool = False  # over its IPv6 address
     profile: str = "plain"  # the configuration of the server that it needs
 
     @property

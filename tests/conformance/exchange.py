@@ -247,8 +247,10 @@ def run(exchanges: Iterable[Exchange], address: Address, concurrency: int = 64) 
                 muted ^= {descriptor}
                 poll.modify(descriptor, 0 if descriptor in muted else select.EPOLLIN)
         for descriptor, _ in poll.poll(0 if busy else 0.01):
-            exchange = active[descriptor]
-            exchange.receive()
-            if exchange.outcome is not None:
+            ready = active.get(descriptor)
+            if ready is None:
+                continue  # closed here, and still open in a process that another thread is about to start
+            ready.receive()
+            if ready.outcome is not None:
                 del active[descriptor]
     poll.close()

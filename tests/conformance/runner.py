@@ -19,8 +19,12 @@ from .judge import judge
 
 BYTEWISE_MAX = 1500  # bytes sent one by one; what follows goes in blocks
 BLOCK_BYTES = 8192
+SHORT_BYTES = 400  # such a message is split at every place; a longer one in its first bytes, at line ends and between
+FIRST_BYTES = 120
+SPREAD = 20
 EVENTS_SECONDS = 30.0  # for the application to notice that its client has gone
 SCRIPT_SECONDS = 40.0
+PIPELINED = "with a request behind it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,12 @@ class Target:
 
     address: Address
     unix: str = ""
+    ipv6: Address = ""  # "": it has none
     profile: str = "plain"
     concurrency: int = 64  # 1 for a server that holds a connection at a time
     strict: bool = True
     deadline_seconds: float = DEADLINE_SECONDS
+    events_seconds: float = EVENTS_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,12 @@ class Effort:
     """How much is done for each case."""
 
     bytewise: bool = True
-    splits: int = 6  # in two, at this many places; 0 none, -1 at every place, where the case is about parsing
+    splits: int = 6  # in two, at this many places; 0 none, -1 at every place
+    serving_splits: int = 1  # the same for the cases that are not about parsing
     behind: bool = True  # the same with a second request right behind it
+
+
+EVERY_WAY = Effort(splits=-1, serving_splits=-1)
 
 
 @dataclass(slots=True)
@@ -84,16 +94,17 @@ def check(target: Target, cases: Iterable[Case], effort: Effort = Effort()) -> l
         for verdict in verdicts.values()
         for label, steps, probe in scripts(verdict.case, effort)
     ]
-    for unix in (False, True):
-        chosen = [delivery for delivery in deliveries if delivery.case.unix is unix]
-        run((delivery.exchange for delivery in chosen), target.unix if unix else target.address, target.concurrency)
+    for at in (target.address, target.unix, target.ipv6):
+        if chosen := [delivery for delivery in deliveries if address(delivery.case, target) == at]:
+            run((delivery.exchange for delivery in chosen), at, target.concurrency)
     for delivery in deliveries:
         outcome = delivery.exchange.outcome
         assert outcome is not None
         verdict = verdicts[str(delivery.case)]
         verdict.deliveries += 1
         faults = judge(delivery.case, outcome, delivery.probe, strict=target.strict)
-        if delivery.case.events is not None and outcome.end is not End.REFUSED:
+        known = verdict.faults and not target.strict  # one is enough for a server that is not ours
+        if delivery.case.events is not None and outcome.end is not End.REFUSED and not known:
             faults += events(delivery.case, delivery.token, target)
         verdict.faults += [f"{delivery.label}: {fault}" for fault in faults]
     return list(verdicts.values())
@@ -101,7 +112,14 @@ def check(target: Target, cases: Iterable[Case], effort: Effort = Effort()) -> l
 
 def reachable(case: Case, target: Target) -> bool:
     """Whether this server, as it is configured and reached, can be asked the case."""
-    return case.profile == target.profile and (not case.unix or bool(target.unix))
+    return case.profile == target.profile and bool(address(case, target))
+
+
+def address(case: Case, target: Target) -> Address:
+    """Where the case is to be asked; "" if the server is not there."""
+    if case.unix:
+        return target.unix
+    return target.ipv6 if case.ipv6 else target.address
 
 
 def scripts(case: Case, effort: Effort) -> Iterator[tuple[str, list[Step], str]]:
@@ -127,12 +145,12 @@ def _ways(case: Case, effort: Effort) -> Iterator[tuple[str, list[Step], bool]]:
     sent = case.sent
     yield "whole", [Send(sent)], False
     if effort.behind and not case.alone:
-        yield "with a request behind it", [Send(sent)], True
+        yield PIPELINED, [Send(sent)], True
     if case.whole:
         return
     if effort.bytewise:
         yield "byte by byte", bytewise(sent), False
-    for place in places(sent, effort.splits if case.parsing else abs(effort.splits)):
+    for place in places(sent, effort.splits if case.parsing else effort.serving_splits):
         yield f"split at {place}", [Send(sent[:place]), Send(sent[place:])], False
 
 
@@ -144,21 +162,32 @@ def bytewise(data: bytes) -> list[Step]:
 
 
 def places(sent: bytes, count: int) -> Sequence[int]:
-    """Where to split: at every place of a short message, at some of a long one, its line ends among them."""
+    """Where to split: at `count` places and at line ends, or everywhere (-1), as far as the message is short."""
     length = len(sent)
     if length < 2 or not count:
         return ()
     head_end = sent.find(b"\r\n\r\n") + 4
-    if count < 0 and length <= 400:
-        return range(1, length)
-    ends = [n + offset for n in (sent.find(b"\r\n"), head_end - 4) if n > 0 for offset in (1, 2)]
     if count < 0:
-        spread = range(1, min(length, 4000), 1 + min(length, 4000) // 40)
-        candidates = {*ends, *spread, length - 1, length - 2, head_end, head_end - 1}
+        if length <= SHORT_BYTES:
+            return range(1, length)
+        ends = [end + offset for end in line_ends(sent) for offset in (0, 1, 2)]
+        spread = range(1, length, 1 + length // SPREAD)
+        candidates = {*range(1, FIRST_BYTES), *ends, *spread, length - 1, length - 2}
     else:
+        ends = [n + offset for n in (sent.find(b"\r\n"), head_end - 4) if n > 0 for offset in (1, 2)]
         spread = range(1, length, 1 + length // count)
         candidates = {*list(spread)[:count], *ends[:2], length - 1}
     return sorted(place for place in candidates if 0 < place < length)
+
+
+def line_ends(sent: bytes) -> Iterator[int]:
+    """Where the first lines end: of the head, of chunks."""
+    place = -1
+    for _ in range(SPREAD):
+        place = sent.find(b"\r\n", place + 1)
+        if place < 0:
+            return
+        yield place
 
 
 def with_token(steps: Sequence[Step], token: bytes) -> list[Step]:
@@ -186,12 +215,11 @@ def _delivery(label: str, case: Case, steps: list[Step], probe: str, target: Tar
 
 def events(case: Case, token: str, target: Target) -> Iterator[str]:
     """What the application recorded; an event that is still due is waited for."""
-    address = target.unix if case.unix else target.address
-    deadline = time.monotonic() + EVENTS_SECONDS
+    deadline = time.monotonic() + target.events_seconds
     query = f"t={token}&take={len(case.events or ())}".encode()
     while True:
         asking = Exchange([Send(get(b"/calls?" + query, b"Connection: close"))])
-        run([asking], address)
+        run([asking], address(case, target))
         assert asking.outcome is not None
         try:
             recorded = tuple(json.loads(asking.outcome.responses[0].body))

@@ -1,42 +1,62 @@
 """Every case of the tables, against a running daemon in each pool.
 
-A case is one test a pool: whole, byte by byte, split, and with a second request behind it, on connections of their
-own. The cases about time wait for seconds, so those of a pool run beside each other in one test.
+Each is sent whole, byte by byte, split, and with a second request behind it, on connections of their own. Some cases of
+a topic are one test; `python -m tests.conformance --case NAME` asks one alone. The long run splits each at every place
+in every pool. The cases about time wait for seconds, so those of a pool run beside each other.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from itertools import groupby
 
 import pytest
 
 from tests.conformance.case import Case
 from tests.conformance.conftest import Servers
-from tests.conformance.runner import Target, Verdict, check
-from tests.conformance.server import POOLS, Pool
+from tests.conformance.runner import Target, Verdict, check, reachable
+from tests.conformance.server import Pool
 from tests.conformance.tables import CASES
+from tests.effort import effort
 
-QUICK = [case for case in CASES if not case.seconds]
-EVERYWHERE = ("plain", "small")  # other profiles are about parsing alone: one pool will do
+BATCH = 25
+pytestmark = pytest.mark.timeout(effort(300, 3600))
+
+
+def batches() -> dict[str, Sequence[Case]]:
+    """The quick cases, some of one topic and profile together, by a name for the test."""
+    found: dict[str, Sequence[Case]] = {}
+    quick = [case for case in CASES if not case.seconds]
+    for (topic, profile), group in groupby(quick, lambda case: (case.topic, case.profile)):
+        cases = list(group)
+        for number, start in enumerate(range(0, len(cases), BATCH), 1):
+            found[f"{topic} ({profile}) {number}"] = cases[start : start + BATCH]
+    assert sum(map(len, found.values())) == len(quick), "a topic's profiles alternate"
+    return found
+
+
+BATCHES = batches()
 
 
 def complaint(verdicts: list[Verdict]) -> str:
     return "\n".join(f"{verdict.case}: {fault}" for verdict in verdicts for fault in verdict.faults[:5])
 
 
-@pytest.mark.parametrize("case", QUICK, ids=str)
-def test_case(pool: Pool, case: Case, servers: Servers) -> None:
-    if case.profile not in EVERYWHERE and pool is not POOLS[0]:
-        pytest.skip("a matter of parsing, the same in every pool")
-    verdicts = check(servers(case.profile).target, [case], pool.effort)
-    assert verdicts, "the case was not run"
+@pytest.mark.parametrize("name", BATCHES)
+def test_cases(pool: Pool, name: str, servers: Servers) -> None:
+    cases = BATCHES[name]
+    target: Target = servers(cases[0].profile).target
+    verdicts = check(target, cases, pool.effort)
     assert not complaint(verdicts)
+    assert [verdict.case for verdict in verdicts] == [case for case in cases if reachable(case, target)]
+    assert all(verdict.deliveries for verdict in verdicts)
 
 
 def test_slow_clients(pool: Pool, servers: Servers) -> None:
     if not pool.slow_workers:
         pytest.skip("one connection at a time: the same code as prefork")
-    target: Target = servers("small", pool.slow_workers).target
+    target: Target = servers("hasty", pool.slow_workers).target
     verdicts: list[Verdict] = []
     for cases, concurrency in pool.slow_batches(CASES):
         verdicts += check(dataclasses.replace(target, concurrency=concurrency), cases)

@@ -1,6 +1,6 @@
 """Requests that wait behind a slow one are answered: a server that was busy may not call its clients slow.
 
-The small profile's timeouts are one second; the slow request takes longer, and the others are sent well in time.
+The hasty profile's timeouts are one second; the slow request takes longer, and the others are sent well in time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT_ALIVE = "kept alive, sends meanwhile"
 
 
 def test_waiting_behind_a_slow_request(pool: Pool, servers: Servers) -> None:
-    address = servers("small").target.address
+    address = servers("hasty").target.address
     for _ in range(3):  # on a busy machine this process may be the one that is slow
         wrong = faults(pool, address)
         if not wrong:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .routes import TEXT, Environ, Headers, Result, answer, argument, route
+from .routes import TEXT, Environ, Headers, Recorded, Result, answer, argument, route
 
 
 @route("/status/")
@@ -19,6 +19,12 @@ def status(environ: Environ, start_response: Callable[..., Any]) -> Result:
 def status_with_body(environ: Environ, start_response: Callable[..., Any]) -> Result:
     start_response(argument(environ) + " With Body", [TEXT, ("Content-Length", "5")])
     return [b"body!"]
+
+
+@route("/status-closing/")
+def status_closing(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    start_response(argument(environ) + " Closing", [TEXT])
+    return Recorded(environ, [b"bo", b"dy"])
 
 
 @route("/status-streamed/")
@@ -61,6 +67,12 @@ BAD_HEADERS: dict[str, Any] = {
     "name-empty": [("", "b")],
     "name-latin-1": [("X-\xe9", "b")],
     "name-bytes": [(b"X-A", "b")],
+    "length-word": [("Content-Length", "many")],
+    "length-negative": [("Content-Length", "-5")],
+    "length-empty": [("Content-Length", "")],
+    "length-sign": [("Content-Length", "+17")],
+    "length-list": [("Content-Length", "17, 17")],
+    "length-two": [("Content-Length", "17"), ("Content-Length", "5")],
     "value-bytes": [("X-A", b"b")],
     "value-number": [("X-A", 1)],
     "value-none": [("X-A", None)],
@@ -71,6 +83,17 @@ BAD_HEADERS: dict[str, Any] = {
 def bad_header(environ: Environ, start_response: Callable[..., Any]) -> Result:
     start_response("200 OK", [("X-Leaked", "yes"), *BAD_HEADERS[argument(environ)]])
     return [b"sent all the same"]
+
+
+@route("/bad-header-later")
+def bad_header_later(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    """The result exists before its unfit head does."""
+
+    def blocks() -> Iterator[bytes]:
+        start_response("200 OK", [("X-A", "b\r\nX-Injected: yes")])
+        yield b"sent all the same"
+
+    return Recorded(environ, blocks())
 
 
 GOOD_HEADERS: dict[str, Headers] = {
@@ -105,6 +128,19 @@ def early_hints(environ: Environ, start_response: Callable[..., Any]) -> Result:
     if hint is not None:
         hint([("Link", "</style.css>; rel=preload"), ("Link", "</app.js>; rel=preload")])
     return answer(start_response, b"hinted" if hint is not None else b"no early hints")
+
+
+@route("/unfit-hints")
+def unfit_hints(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    environ["wsgi.early_hints"]([("Link", "</a>; rel=preload\r\nX-Injected: yes")])
+    return answer(start_response, b"hinted all the same")
+
+
+@route("/framed-hints")
+def framed_hints(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    fields = [("Link", "</a>; rel=preload"), ("Content-Length", "5"), ("Transfer-Encoding", "chunked")]
+    environ["wsgi.early_hints"](fields)
+    return answer(start_response, b"hinted")
 
 
 @route("/late-hints")

@@ -17,6 +17,7 @@ from . import (
     failures,
     fields,
     files,
+    forwarded,
     framing,
     heads,
     host,
@@ -31,7 +32,7 @@ from . import (
 )
 
 PARSING = (request_line, fields, host, framing, chunks, targets, connection, expect, limits)
-SERVING = (environ, responses, heads, failures, wsgi_input, files, timeouts, trusted, prefix)
+SERVING = (environ, responses, heads, failures, wsgi_input, files, timeouts, trusted, forwarded, prefix)
 
 CASES: tuple[Case, ...] = tuple(
     replace(case, topic=module.TOPIC, parsing=module in PARSING)

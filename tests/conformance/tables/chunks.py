@@ -82,6 +82,11 @@ CASES = [
     served("quoted semicolon", extension(b';a="b;c"'), received=b"hello"),
     served("quoted pair", extension(b';a="b\\"c"'), received=b"hello"),
     served("extension on the last chunk", chunked(HELLO, b"0;a=b\r\n\r\n"), received=b"hello"),
+    # RFC 9112, section 7.1.1: bad white space around the semicolon is to be removed; strictness does no harm either
+    served("extension behind a space", extension(b" ;a=b"), received=b"hello", otherwise=(400,)),
+    served("extension with a space behind the semicolon", extension(b"; a=b"), received=b"hello", otherwise=(400,)),
+    refused("extension without a name", extension(b";")),
+    refused("quoted extension without an end", extension(b';a="b')),
     refused("extension with a bare CR", extension(b";a=b\rc")),
     refused("extension with a bare LF", extension(b";a=b\nc")),
     refused("quoted bare LF", extension(b';a="b\nc"')),
@@ -96,6 +101,11 @@ CASES = [
     served("trailer does not change a field",
            trailer(b"Host: evil", b"Cookie: a=b"), environ={"HTTP_HOST": "a", "HTTP_COOKIE": None},
            otherwise=(400,)),
+    served("trailer does not name the client", trailer(b"X-Forwarded-For: 6.6.6.6", b"Forwarded: for=6.6.6.6"),
+           received=b"hello", environ={"HTTP_X_FORWARDED_FOR": None, "HTTP_FORWARDED": None}),
+    served("trailer of the name of a field", chunked(HELLO, b"0\r\nX-A: forged\r\n\r\n").replace(
+           b"Host: a", b"Host: a\r\nX-A: real"), environ={"HTTP_X_A": "real"}),
+    served("trailer does not close", trailer(b"Connection: close"), received=b"hello", otherwise=(400,)),
     served("trailer does not frame", trailer(b"Content-Length: 50", b"Transfer-Encoding: gzip"), received=b"hello",
            otherwise=(400,)),
     refused("trailer without a colon", trailer(b"nonsense")),

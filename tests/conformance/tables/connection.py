@@ -20,7 +20,7 @@ from ..case import (
     scripted,
     served,
 )
-from ..exchange import Answers, HalfClose, Send
+from ..exchange import Answers, HalfClose, Leave, Send
 
 TOPIC = "connection"
 KEEPS = {"Connection": lambda value: value is not None and "keep-alive" in value.lower()}
@@ -118,6 +118,11 @@ CASES = [
     refused("a body without Content-Length", get(method=b"POST", body=b"a=b\r\n\r\n"), 200, 400),
     # unread bodies
     served("body not read", post(b"abc", target=b"/unread") + get(b"/2"), 200, 200, environ={"PATH_INFO": "/2"}),
+    served("body not read, ten times", post(b"abc", target=b"/unread") * 10 + get(b"/2"), *(200,) * 11,
+           environ={"PATH_INFO": "/2"}),
+    served("large body partly read", post(b"abc" + b"z" * 400_000, target=b"/partly-read"), body=b"abc"),
+    served("chunked body partly read", chunked(HELLO, target=b"/partly-read"), body=b"hel"),
+    served("body read by lines, not to its end", post(b"a\nb\nc", target=b"/input/readline"), body=b'["a\\n"]'),
     served("body partly read", post(b"abcdef", target=b"/partly-read"), body=b"abc"),
     served("large body not read", post(b"z" * 400_000, target=b"/unread"), body=b"not read"),
     served("chunked body not read", chunked(HELLO, target=b"/unread"), body=b"not read"),
@@ -146,6 +151,13 @@ CASES = [
              closed=True, otherwise=(400,), events=()),
     scripted("unfinished last chunk", Send(chunked(HELLO, target=b"/?t=@TOKEN@")[:-2]), HalfClose(), statuses=(),
              closed=True, otherwise=(400,), events=()),
+    scripted("reset amid a body", Send(post(b"abcdef", target=b"/?t=@TOKEN@")[:-3]), Leave(reset=True), statuses=(),
+             closed=True, events=()),
+    scripted("left amid a chunk", Send(chunked(HELLO, target=b"/?t=@TOKEN@")[:-9]), Leave(), statuses=(),
+             closed=True, events=()),
+    scripted("left amid the second request", Send(get(b"/1")), Answers(1),
+             Send(post(b"abc", target=b"/?t=@TOKEN@")[:-1]), Leave(), statuses=(200,), closed=True, announced=False,
+             events=()),
     scripted("bad chunk: the application is not called", Send(chunked(b"x\r\n", target=b"/?t=@TOKEN@")),
              statuses=(400,), closed=True, events=()),
     # one after the other
@@ -159,5 +171,7 @@ CASES = [
     served("Upgrade to h2c is ignored", get(b"/", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c",
            b"HTTP2-Settings: AAMAAABkAAQAAP__"), environ={"PATH_INFO": "/"}),
     served("Upgrade with a body", post(b"abc", b"Connection: upgrade", b"Upgrade: foo/2"), received=b"abc"),
+    served("Upgrade to TLS is ignored", get(b"*", b"Connection: Upgrade", b"Upgrade: TLS/1.2", method=b"OPTIONS")),
+    served("Upgrade without Connection", get(b"/", b"Upgrade: websocket"), fields={"Upgrade": None}),
     served("Upgrade is not announced", get(), fields={"Upgrade": one_of(None)}),
 ]  # fmt: skip

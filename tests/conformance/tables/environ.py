@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..case import chunk, chunked, get, get10, last, one_of, post, served
+from ..case import chunk, chunked, get, get10, last, one_of, post, refused, served
 
 TOPIC = "environ"
 DIGITS = re.compile("[0-9]+")
@@ -33,6 +33,13 @@ CASES = [
     served("REMOTE_ADDR is a bare address", get(), environ={"REMOTE_ADDR": re.compile(r"127\.0\.0\.1|::1")}),
     served("REMOTE_PORT", get(), environ={"REMOTE_PORT": DIGITS}),
     served("REMOTE_ADDR is empty on a Unix socket", get(), environ={"REMOTE_ADDR": one_of("", None)}, unix=True),
+    served("REMOTE_PORT is nobody's on a Unix socket", get(), environ={"REMOTE_PORT": one_of("", None)}, unix=True),
+    served("REMOTE_ADDR is a bare address over IPv6", get(), environ={"REMOTE_ADDR": "::1", "REMOTE_PORT": DIGITS},
+           ipv6=True),
+    served("kept open on a Unix socket", get(b"/1") + get(b"/2"), 200, 200, paths=("/1", "/2"), unix=True),
+    refused("refused on a Unix socket", get(b"/", b"bad"), unix=True),
+    served("X-Forwarded-For on a Unix socket", get(b"/", b"X-Forwarded-For: 6.6.6.6"),
+           environ={"REMOTE_ADDR": one_of("", None)}, unix=True),
     served("SERVER_PORT is text on a Unix socket", get(), environ={"SERVER_PORT": re.compile("[0-9]*")}, unix=True),
     served("chunked on a Unix socket", chunked(chunk(b"abc"), b"0\r\n\r\n"), received=b"abc", unix=True),
     served("no body: no CONTENT_LENGTH, no CONTENT_TYPE", get(), environ={

@@ -69,6 +69,11 @@ CASES = [
     # close()
     served("close() of an iterable", get(b"/closing?t=@TOKEN@"), body=b"to be closed", events=CLOSED),
     served("close() of a list", get(b"/closing-list?t=@TOKEN@"), body=b"sized and closed", events=CLOSED),
+    served("close() of a result with 204", get(b"/status-closing/204?t=@TOKEN@"), 204, events=CLOSED),
+    served("close() of a result with 304", get(b"/status-closing/304?t=@TOKEN@"), 304, events=CLOSED),
+    last("close() in HTTP/1.0", get10(b"/closing?t=@TOKEN@"), body=b"to be closed", events=CLOSED),
+    last("close() with close", get(b"/closing?t=@TOKEN@", b"Connection: close"), body=b"to be closed", events=CLOSED),
+    served("close() of what is called by its first block", get(b"/late-start?t=@TOKEN@"), 202, events=CLOSED),
     served("called once each", get(b"/closing?t=@TOKEN@") + get(b"/closing?t=@TOKEN@"), 200, 200,
            events=(*CLOSED, *CLOSED)),
     scripted("close() when the client leaves", Send(get(b"/endless?t=@TOKEN@")), Arrived(1000), Leave(),

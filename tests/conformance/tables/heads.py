@@ -43,6 +43,12 @@ CASES = [
         for name in ("empty", "word", "two-digits", "four-digits", "no-space", "line-feed", "crlf", "null", "wide",
                      "bytes", "number")
     ),
+    *(
+        unfit(f"unfit Content-Length: {name}", b"/bad-header/length-" + name.encode())
+        for name in ("word", "negative", "empty", "sign", "list", "two")
+    ),
+    served("close() of a result with an unfit head", get(b"/bad-header-later?t=@TOKEN@"), 500,
+           fields={"X-Injected": None}, events=("called", "closed")),
     served("unfit value on HEAD", head(b"/bad-header/crlf"), 500, body=b"", fields={"X-Injected": None}),
     # 103 Early Hints
     served("early hints", get(b"/early-hints"), body=b"hinted", interim=(103,), links=LINKS),
@@ -51,6 +57,9 @@ CASES = [
     last("no early hints in HTTP/1.0", get10(b"/early-hints"), interim=()),
     served("early hints, twice", get(b"/early-hints") + get(b"/early-hints"), 200, 200, body=b"hinted",
            interim=(103, 103)),
+    served("unfit hints are not sent", get(b"/unfit-hints"), 500, interim=(), fields={"X-Injected": None}),
+    served("hop-by-hop fields and framing are kept out of hints", get(b"/framed-hints"), body=b"hinted",
+           interim=(103,), links=("</a>; rel=preload",)),
     served("hints behind the head are not sent", get(b"/late-hints"), interim=(),
            body=re.compile(rb"head first, (refused|ignored)")),
 ]  # fmt: skip

@@ -9,7 +9,7 @@ TOPIC = "script name"
 
 def split(target: bytes, script_name: str, path_info: str) -> Case:
     environ = {"SCRIPT_NAME": script_name, "PATH_INFO": path_info, "QUERY_STRING": one_of("", "q", None)}
-    return served(target.decode(), get(target), environ=environ, profile="prefix")
+    return served(target.decode(), get(target), environ=environ, profile="proxied")
 
 
 CASES = [

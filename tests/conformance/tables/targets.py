@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Case, either, get, get10, last, one_of, refused, request, served
+from ..case import Case, either, get, get10, last, one_of, post, refused, request, served
 
 TOPIC = "targets"
 
@@ -74,6 +74,9 @@ CASES = [
                otherwise=(400,))
         for bad in ("%", "%z", "%zz", "%4", "%4z", "%+1", "%u0041")
     ),
+    # raw bytes beyond ASCII are no URI; taken as they are, or refused
+    served("obs-text in the path", get(b"/a\xe9"), environ={"PATH_INFO": "/a\xe9"}, otherwise=(400,)),
+    served("obs-text in the query", get(b"/?\xe9"), environ={"QUERY_STRING": "\xe9"}, otherwise=(400,)),
     # absolute-form
     absolute("with a path", b"http://b.example/c?d", PATH_INFO="/c", QUERY_STRING="d", HTTP_HOST="b.example"),
     absolute("with a port", b"http://b.example:8080/c", PATH_INFO="/c", HTTP_HOST="b.example:8080"),
@@ -84,14 +87,29 @@ CASES = [
     absolute("to an IPv6 address", b"http://[::1]:80/c", PATH_INFO="/c", HTTP_HOST="[::1]:80"),
     absolute("with an escape", b"http://b.example/c%20d", PATH_INFO="/c d"),
     absolute("with two slashes in its path", b"http://b.example//c", PATH_INFO="//c"),
-    last("absolute-form in HTTP/1.0", get10(b"http://b.example/c"), environ={"PATH_INFO": "/c"}),
+    last("absolute-form in HTTP/1.0", get10(b"http://b.example/c"),
+         environ={"PATH_INFO": "/c", "HTTP_HOST": "b.example"}),
+    absolute("of https", b"https://b.example/c", PATH_INFO="/c", HTTP_HOST="b.example"),
+    absolute("with an empty port", b"http://b.example:/c", PATH_INFO="/c"),
+    served("absolute-form with POST", post(b"abc", target=b"http://b.example/c"), received=b"abc",
+           environ={"PATH_INFO": "/c", "HTTP_HOST": "b.example"}),
+    served("absolute-form, then origin-form", get(b"http://b.example/1") + get(b"/2"), 200, 200,
+           paths=("/1", "/2"), environ={"HTTP_HOST": "a"}),
+    refused("absolute-form and an invalid Host", request(b"GET http://b.example/ HTTP/1.1", b"Host: a b")),
+    refused("absolute-form and two Hosts", request(b"GET http://b.example/ HTTP/1.1", b"Host: a", b"Host: b.example")),
+    refused("absolute-form with user information", get(b"http://user:word@b.example/")),
+    refused("absolute-form of another scheme", get(b"ftp://b.example/c")),
+    refused("absolute-form with an unclosed bracket", get(b"http://[::1/c")),
     refused("absolute-form without an authority", get(b"http:///a")),
     refused("absolute-form with nothing", get(b"http://")),
     refused("absolute-form with a bad port", get(b"http://b:c/")),
     refused("absolute-form with one slash", get(b"http:/a")),
     refused("absolute-form with a fragment", get(b"http://b.example/c#d")),
     # the other forms
-    served("OPTIONS *", get(b"*", method=b"OPTIONS")),
+    served("OPTIONS *", get(b"*", method=b"OPTIONS"),
+           environ={"PATH_INFO": one_of("*", ""), "REQUEST_METHOD": "OPTIONS"}),
+    last("OPTIONS * in HTTP/1.0", get10(b"*", method=b"OPTIONS")),
+    refused("options *: another method", get(b"*", method=b"options")),
     refused("GET *", get(b"*")),
     refused("POST *", get(b"*", b"Content-Length: 0", method=b"POST")),
     refused("OPTIONS with two stars", get(b"**", method=b"OPTIONS")),
@@ -99,6 +117,8 @@ CASES = [
     served("OPTIONS with a path", get(b"/a", method=b"OPTIONS"), environ={"PATH_INFO": "/a"}),
     refused("CONNECT", request(b"CONNECT a:443 HTTP/1.1", b"Host: a:443"), either(405, 501)),
     refused("CONNECT in HTTP/1.0", request(b"CONNECT a:443 HTTP/1.0"), either(405, 501)),
+    refused("CONNECT with a path", get(b"/a", method=b"CONNECT"), either(400, 405, 501)),
+    refused("CONNECT *", get(b"*", method=b"CONNECT"), either(400, 405, 501)),
     refused("authority-form with GET", get(b"a:443")),
     refused("no leading slash", get(b"a/b")),
     refused("query alone", get(b"?a")),

@@ -1,6 +1,6 @@
 """Slow and silent clients: 408 where something had arrived, a silent close where not (RFC 9110, section 15.5.9).
 
-For the small profile, whose timeouts are all one second and whose minimum rate is 500 bytes a second.
+For the hasty profile, whose timeouts are all one second and whose minimum rate is 500 bytes a second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SOON = (0.5, 20.0)  # the upper bound for a slow machine: what has no limit stay
 
 
 def slow(name: str, *steps: Step, statuses: tuple[int, ...], **checks: Any) -> Case:
-    checks = {"closed": True, "profile": "small", "seconds": SOON, **checks}
+    checks = {"closed": True, "profile": "hasty", "seconds": SOON, **checks}
     return scripted(name, *steps, statuses=statuses, **checks)
 
 

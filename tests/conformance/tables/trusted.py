@@ -13,7 +13,7 @@ LOOPBACK = one_of("127.0.0.1", "::1")
 def behind(name: str, *lines: bytes, **environ: Any) -> Case:
     names = {"scheme": "wsgi.url_scheme"}
     seen = {names.get(key, key): value for key, value in environ.items()}
-    return served(name, get(b"/", *lines), environ=seen, profile="trusted")
+    return served(name, get(b"/", *lines), environ=seen, profile="proxied")
 
 
 CASES = [
