@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 BIND ?= 127.0.0.1:8000
 ARGS ?=
 SECONDS ?= 60
+SEED ?= 1
 
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
@@ -54,9 +55,12 @@ audit: $(VENV)/.lint ## known vulnerabilities of what is installed; says so wher
 conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333 by topic, in every pool (ARGS=--port N: another server)
 	$(BIN)/python -m tests.conformance $(ARGS)
 
-fuzz: $(VENV)/.fuzz ## mutated requests to a running daemon, then the parser by coverage (SECONDS=60 each)
-	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
-	$(BIN)/python -m tests.fuzz.atheris --seconds $(SECONDS)
+fuzz: $(VENV)/.test ## a daemon of each pool, other parsers, the parser by coverage (SECONDS=60 SEED=1)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet 'atheris>=3.0' || \
+	  echo "no atheris for this Python: nothing is fuzzed by coverage"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python -m tests.fuzz.differential --seed $(SEED)
+	! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz.atheris --seconds 300
 
 faults: $(VENV)/.test ## kills, broken applications, full disks: what is lost, how long until all is well
 	$(BIN)/python -m tests.faults $(ARGS)
@@ -113,10 +117,6 @@ $(VENV)/.lint: pyproject.toml $(VENV)/.files
 $(VENV)/.bench: pyproject.toml $(VENV)/.files
 	$(PIP_INSTALL) '.[bench]'
 	@touch $@ $(VENV)/.serve
-
-$(VENV)/.fuzz: pyproject.toml $(VENV)/.files
-	$(PIP_INSTALL) '.[test,fuzz]'
-	@touch $@ $(VENV)/.serve $(VENV)/.test
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { \
