@@ -8,6 +8,7 @@ that systemd passes under the name "control" is taken instead of the path.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import socket
@@ -186,10 +187,14 @@ class Control:
 
     async def _renew(self) -> None:
         """Somebody has removed the socket, such as a cleaner of old files: nobody could manage the daemon."""
+        place = None
         try:
             place = await in_daemon_thread(partial(_bind, self._master.config))
             await self._server.start(place.sockets)
         except (BindError, OSError) as error:
+            if place is not None:
+                with contextlib.suppress(OSError):  # so that the next look finds nothing there, and tries again
+                    place.close()
             if str(error) != self._lamented:
                 self._lamented = str(error)
                 self._log.error(f"{OFF}: {self._place.name} was removed and cannot be made anew: {error}")

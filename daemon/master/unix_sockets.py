@@ -53,7 +53,13 @@ class SocketFile:
     @property
     def is_missing(self) -> bool:
         """Whether nothing at all is at the path."""
-        return not os.path.lexists(self.path)
+        try:
+            os.lstat(self.path)
+        except FileNotFoundError:
+            return True
+        except OSError:  # who may not look cannot say so
+            pass
+        return False
 
     def _is_ours(self) -> bool:
         try:

@@ -76,8 +76,10 @@ PEERS = (
     Peer("miniwsgi", "miniwsgi", module(MINIWSGI), "`miniwsgi serve … --workers 1`"),
     Peer("gunicorn", "gunicorn", module("gunicorn -b 127.0.0.1:PORT -k gthread --threads 32 application:application"),
          "`gunicorn -k gthread --threads 32`", 24),
-    Peer("uWSGI", "uWSGI", program("uwsgi", "--http11-socket 127.0.0.1:PORT --module application:application "
-         "--master --need-app --threads 32"), "`uwsgi --http11-socket … --master --threads 32`", 24),
+    Peer("uWSGI", "uWSGI", program("uwsgi", "--http 127.0.0.1:PORT --http-keepalive --http-auto-chunked "
+         "--http-chunked-input --module application:application "
+         "--master --need-app --threads 32"),
+         "`uwsgi --http … --http-keepalive --http-auto-chunked --http-chunked-input --master --threads 32`", 24),
     Peer("waitress", "waitress", module("waitress --listen=127.0.0.1:PORT application:application"),
          "`waitress-serve --listen=…`"),
     Peer("cheroot", "cheroot", module("cheroot --bind 127.0.0.1:PORT --threads 32 application:application"),
@@ -306,8 +308,9 @@ def findings(results: Sequence[Result]) -> list[str]:
         if result.trouble:
             reason = result.trouble.strip().splitlines()[-1][:160]
             lines.append(f"- {result.peer.name} could not be asked: {reason}")
-        for case in result.deadly:
-            lines.append(f"- {result.peer.name}: a process ended after “{case}”.")
+        if result.deadly:
+            cases = "; ".join(f"“{case}”" for case in result.deadly)
+            lines.append(f"- {result.peer.name}: a process of it ended during these cases, asked alone: {cases}.")
     return ["## Servers that ended", "", *(lines or ["None."]), ""]
 
 

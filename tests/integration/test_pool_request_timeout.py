@@ -209,3 +209,26 @@ def test_a_failed_boot_check_is_told_and_ends_the_worker(site, pool, how):
     assert ("500" if how == "raises" else how) in failed["error"]
     assert worker.wait() == 3
     assert not worker.heard("ready")
+
+
+@pools("fork")
+def test_what_an_application_does_behind_its_whole_answer_is_not_cut_short(site, pool):
+    record = site.record
+
+    class Result:
+        def __iter__(self):
+            return iter([b"whole"])
+
+        def close(self):
+            time.sleep(5)  # longer than a process that is stuck would be given: limit and two seconds
+            record.note("closed")
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "5")])
+        return Result()
+
+    site.fork(application, pool, request_timeout=1, **access_log(site))
+    client = site.connect().get("/")
+    assert client.answer().body == b"whole"
+    wait_for(lambda: record.lines() == ["closed"])
+    wait_for(lambda: logged(site) == ["GET / HTTP/1.1 200"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.master.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
+from miniwsgi.daemon.master.unix_sockets import SocketFile
 
 from tests.ports import free_port
 
@@ -304,3 +305,14 @@ def test_a_datagram_socket_is_refused() -> None:
 def test_a_listener_says_what_it_is(opened: list[BoundListener]) -> None:
     opened += open_listeners(["127.0.0.1:0"], OPTIONS)
     assert repr(opened[0]) == f"<BoundListener 127.0.0.1:0 fd={opened[0].fd} ours>"
+
+
+def test_a_socket_is_missing_only_if_it_can_be_seen_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SocketFile(str(tmp_path / "socket"), 0, 0)
+    assert file.is_missing
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.lstat", refuse)
+    assert not file.is_missing

@@ -144,6 +144,7 @@ class EpollPool:
                 peer = peers.get(fd)
                 if peer is None:
                     if self._other(fd, now):
+                        cells[me.cell + _T_STATE] = 0
                         return False
                     continue
                 hold = peer.hold
@@ -290,9 +291,13 @@ class EpollPool:
         self._count_outstanding(1)
         self._have_run(self._crew.give, peer)
         if self._crew.is_alone:
-            self._crew.backlog.remove(peer)
-            self._count_outstanding(-1)
-            return False
+            try:
+                self._crew.backlog.remove(peer)
+            except ValueError:
+                pass  # it was not alone: a thread that is just being entered has led to this, and another has taken it
+            else:
+                self._count_outstanding(-1)
+                return False
         self.slot.cells[scoreboard.HANDED_OVER] += 1
         return True
 

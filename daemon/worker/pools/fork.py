@@ -186,7 +186,8 @@ class ForkPool:
         for child in self._children.values():
             cell = self._slot.thread_cell(child.number)
             running = cells[cell + scoreboard.T_STATE] == scoreboard.RUNNING
-            if running and now - cells[cell + scoreboard.T_START] > (limit + STUCK_SECONDS) * NANOSECONDS:
+            silent = now - child.counted.cells[scoreboard.HEARTBEAT] > STUCK_SECONDS * NANOSECONDS  # its monitor beats
+            if silent and running and now - cells[cell + scoreboard.T_START] > (limit + STUCK_SECONDS) * NANOSECONDS:
                 signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
 
     def _show_children(self) -> None:
@@ -233,7 +234,7 @@ class ForkPool:
         for fd in (caller.fileno(), self._lifeline, *orders.fds()):
             poller.register(fd, select.POLLIN)
         if settings.request_timeout:
-            Monitor(context, orders, lambda now: self._expire(caller, now), beats=False).__enter__()
+            Monitor(context, orders, lambda now: self._expire(caller, now)).__enter__()
         draining_since = 0.0
         while caller.converse():
             while True:

@@ -42,13 +42,13 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     )
     if head.http11:
         environ["wsgi.early_hints"] = exchange.early_hints
+    cells, cell = context.slot.cells, me.cell  # as `show`, which would be one call more
+    cells[cell + _T_START] = now  # before it can be looked at: its state may be that of the last request still
     peer.exchange = exchange
     peer.environ = environ
     me.peer = peer
-    cells, cell = context.slot.cells, me.cell  # as `show`, which would be one call more
     if me.text is not line.text:
         show_text(context.slot, me, line)
-    cells[cell + _T_START] = now
     cells[cell + _T_STATE] = 1
     return exchange, environ
 

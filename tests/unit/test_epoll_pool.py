@@ -1,0 +1,98 @@
+"""Orders of events in the epoll pool that no client can bring about at will."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from miniwsgi.daemon.logs import ErrorLog
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.pools import requests
+from miniwsgi.daemon.worker.pools.epoll import EpollPool
+from miniwsgi.daemon.worker.pools.peer import Peer
+from miniwsgi.metrics.scoreboard import HANDED_OVER, T_START, T_STATE, Board
+
+NOW = 10**12
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "0")])
+    return [b""]
+
+
+@pytest.fixture
+def pool() -> Iterator[EpollPool]:
+    """A pool of 4 threads that nobody runs."""
+    board = Board.create()
+    board.claim(0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = Settings(
+            generation=1,
+            listeners=(Listener(listening.fileno(), "x", False, "127.0.0.1", "80"),),
+            scoreboard_fd=board.fd,
+            module="x",
+            directory="/",
+            threads=4,
+            request_timeout=1.0,
+        )
+        log = ErrorLog("info", "text", False, "worker", slot=0)
+        context = Context(settings, board, 0, log, None, application)
+        yield EpollPool(context, SimpleNamespace(fds=list, read=None, deaf=False))
+
+
+def complete(pool: EpollPool) -> Peer:
+    """A client whose request is here."""
+    base = pool.context.base_environ(pool.context.settings.listeners[0], ("127.0.0.1", 1))
+    peer = Peer(pool.context, SimpleNamespace(send=len), base, None, NOW)
+    assert peer.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    return peer
+
+
+def test_who_gives_the_loop_to_a_successor_shows_no_request(pool, monkeypatch):
+    me = pool._crew.members[0]
+    peer = complete(pool)
+
+    def serve(me, peer, now):
+        pool.slot.cells[me.cell + T_STATE] = 1
+        pool._inline += 1
+        return now
+
+    def other(fd, now):
+        return True
+
+    monkeypatch.setattr(pool, "_serve", serve)
+    monkeypatch.setattr(pool, "_other", other)
+    peer.state = type(peer.state).IDLE
+    peer.sock = SimpleNamespace(recv=lambda size: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    pool.peers[7] = peer
+    pool._next_second_ns = pool._next_check_ns = 1 << 62
+    pool.epoll = SimpleNamespace(poll=lambda timeout, most: [(7, 1), (8, 1)])
+    assert pool._lead(me) is False
+    assert pool._inline == 1
+    assert pool.slot.running() == []
+
+
+def test_what_was_handed_over_to_nobody_known_and_is_gone_has_been_taken(pool, monkeypatch):
+    monkeypatch.setattr(pool._crew, "give", lambda peer: None)  # a thread that is being started has taken it at once
+    peer = complete(pool)
+    assert pool._crew.is_alone
+    assert pool._hand_over(peer, NOW)
+    assert (pool.outstanding, pool.slot.cells[HANDED_OVER]) == (1, 1)
+
+
+def test_a_request_is_not_seen_with_the_start_of_the_last_one(pool, monkeypatch):
+    me = pool._crew.members[0]
+    cells = pool.slot.cells
+    cells[me.cell + T_STATE], cells[me.cell + T_START] = 1, NOW - 10**10
+    expired = []
+    monkeypatch.setattr(requests, "expire", lambda *arguments: expired.append(arguments))
+
+    def look(slot, me, line):
+        requests.check_running(pool.context, pool.orders, [me], NOW)
+
+    monkeypatch.setattr(requests, "show_text", look)
+    requests.begin(pool.context, me, complete(pool), NOW)
+    assert expired == []
