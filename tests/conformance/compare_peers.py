@@ -76,10 +76,6 @@ PEERS = (
     Peer("miniwsgi", "miniwsgi", module(MINIWSGI), "`miniwsgi serve … --workers 1`"),
     Peer("gunicorn", "gunicorn", module("gunicorn -b 127.0.0.1:PORT -k gthread --threads 32 application:application"),
          "`gunicorn -k gthread --threads 32`", 24),
-    Peer("uWSGI", "uWSGI", program("uwsgi", "--http 127.0.0.1:PORT --http-keepalive --http-auto-chunked "
-         "--http-chunked-input --module application:application "
-         "--master --need-app --threads 32"),
-         "`uwsgi --http … --http-keepalive --http-auto-chunked --http-chunked-input --master --threads 32`", 24),
     Peer("waitress", "waitress", module("waitress --listen=127.0.0.1:PORT application:application"),
          "`waitress-serve --listen=…`"),
     Peer("cheroot", "cheroot", module("cheroot --bind 127.0.0.1:PORT --threads 32 application:application"),
@@ -314,6 +310,17 @@ def findings(results: Sequence[Result]) -> list[str]:
     return ["## Servers that ended", "", *(lines or ["None."]), ""]
 
 
+TRUST = [
+    "## How far to trust this",
+    "",
+    "We wrote the cases, and the rules above, knowing what our own server does, and only ours was mended by them. The",
+    "counts of others move by some cases from run to run (late answers count as wrong), most for those that end",
+    "processes. uWSGI is left out: by its HTTP router it passed so few that we do not trust how we asked it. Splits in",
+    "two are tried at line ends and two more places, for cases of parsing.",
+    "",
+]
+
+
 def fairness(cases: Sequence[Case]) -> list[str]:
     reasons = Counter(filter(None, map(exemption, CASES)))
     lines = [
@@ -336,7 +343,7 @@ def fairness(cases: Sequence[Case]) -> list[str]:
         "|--:|---|",
     ]
     lines += [f"| {count} | {reason} |" for reason, count in reasons.most_common()]
-    return [*lines, ""]
+    return [*lines, "", *TRUST]
 
 
 def main(arguments: list[str] | None = None) -> int:
