@@ -68,8 +68,8 @@ class Connection:
     """Bytes in, requests out. While `state` is ANSWERING, `line`, `head` and `body` are the request's."""
 
     __slots__ = (
-        "_body_reader", "_empty_lines", "_looked_at", "base", "body", "body_memory_bytes", "head", "limits", "line",
-        "pending", "received", "spool_directory", "state", "wants_continue",
+        "_body_reader", "_empty_lines", "_looked_at", "asked_head", "base", "body", "body_memory_bytes", "head",
+        "limits", "line", "pending", "received", "spool_directory", "state", "wants_continue",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,7 @@ class Connection:
         self._looked_at = 0  # so much of an unfinished head: whole lines, request line included
         self.received = 0  # bytes of the current request's body so far, as sent
         self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
+        self.asked_head = False  # a refused request began as one of HEAD, whatever its line says else
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.state.name} {self.line} pending={len(self.pending)}>"
@@ -198,6 +199,7 @@ class Connection:
                 self._body_reader = Sized(spool, head.length)
             self.wants_continue = head.expects_continue
         except ProtocolError:
+            self.asked_head = data.startswith(b"HEAD ")
             self._fail()
             raise
         return self._parse_body(rest) if rest else False

@@ -246,4 +246,4 @@ class Context:
 
 
 def _asks_head(connection: Connection) -> bool:
-    return connection.line is not None and connection.line.method == "HEAD"
+    return connection.asked_head or (connection.line is not None and connection.line.method == "HEAD")

@@ -33,3 +33,16 @@ def test_nothing_is_echoed(where: str, sent: bytes, servers: Servers) -> None:
     assert response.status >= 400
     assert MARK not in response.body
     assert not any(MARK.decode() in value for field in response.fields for value in field)
+
+
+@pytest.mark.parametrize(
+    "target", [b"*", b"/a#b", b"/" + b"p" * 9000, b"a/b"], ids=["star", "fragment", "long", "no slash"]
+)
+def test_a_refused_head_has_no_body(target: bytes, servers: Servers) -> None:
+    """RFC 9110 section 9.3.2, also where the request line is what is refused."""
+    asking = Exchange([Send(b"HEAD " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")], ("HEAD",))
+    run([asking], servers().target.address)
+    assert asking.outcome is not None
+    assert not asking.outcome.violation
+    (response,) = asking.outcome.responses
+    assert response.status >= 400
