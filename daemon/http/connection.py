@@ -142,6 +142,7 @@ class Connection:
     def end_of_input(self) -> None:
         """The client sends no more. Raises ProtocolError (400) if a request is cut off by that."""
         if self.state in {_HEAD, _BODY}:
+            self.asked_head = self.pending.startswith(b"HEAD ")
             self._fail()
             raise ProtocolError(400, "the request ends before its end")
 

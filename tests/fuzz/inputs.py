@@ -75,7 +75,7 @@ class Input:
         complete = read(self.data + b"\r\n\r\n", LIMITS)
         further = complete.requests[len(reading.requests) :]
         method = further[0].method if further else complete.method
-        return replace(reading, faults=complete.faults, method=method if b"\r\n" in reading.rest else "")
+        return replace(reading, faults=complete.faults, method=method if b"\r\n" in reading.rest else reading.method)
 
 
 def make(seed: int, number: int) -> Input:

@@ -45,7 +45,7 @@ class Reading:
     stage: Stage
     faults: frozenset[int] = frozenset()
     continues: bool = False  # the client waits for "100 Continue"
-    method: str = ""  # of the request that is not complete, once its line is known to be right
+    method: str = ""  # of the request that is not complete, once its line is known to be right, or HEAD that it says
     rest: bytes = b""  # of a head that is not complete
 
 
@@ -78,11 +78,14 @@ def read(data: bytes, limits: Limits) -> Reading:
         if data[at : at + 2] == b"\r\n":
             return Reading(requests, Stage.REFUSED, frozenset({400}))
         end = data.find(b"\r\n\r\n", at)
+        asked = (
+            "HEAD" if data.startswith(b"HEAD ", at) else ""
+        )  # RFC 9110 9.3.2: it gets no body
         if end < 0:
-            return Reading(requests, Stage.HEAD, rest=data[at:])
+            return Reading(requests, Stage.HEAD, rest=data[at:], method=asked)
         head = _head(data[at:end], limits)
         if head.faults:
-            return Reading(requests, Stage.REFUSED, frozenset(head.faults), method=head.method)
+            return Reading(requests, Stage.REFUSED, frozenset(head.faults), method=head.method or asked)
         at = end + 4
         continues = head.expects and at == len(data) and (head.chunked or head.length > 0)
         body: bytes | None = b""
