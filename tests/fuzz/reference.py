@@ -78,9 +78,7 @@ def read(data: bytes, limits: Limits) -> Reading:
         if data[at : at + 2] == b"\r\n":
             return Reading(requests, Stage.REFUSED, frozenset({400}))
         end = data.find(b"\r\n\r\n", at)
-        asked = (
-            "HEAD" if data.startswith(b"HEAD ", at) else ""
-        )  # RFC 9110 9.3.2: it gets no body
+        asked = "HEAD" if data.startswith(b"HEAD ", at) else ""  # RFC 9110 9.3.2: it gets no body
         if end < 0:
             return Reading(requests, Stage.HEAD, rest=data[at:], method=asked)
         head = _head(data[at:end], limits)
