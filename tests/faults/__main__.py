@@ -24,6 +24,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the faults")
     parser.add_argument("--pool", nargs="+", choices=POOLS, default=list(POOLS))
     options = parser.parse_args()
+    known = list(dict.fromkeys(name for name, *_ in _plays()))
+    if unknown := set(options.only or ()) - set(known):
+        parser.error(f"no fault is called {', '.join(sorted(unknown))}; known are {', '.join(known)}")
     kill_faults.storm_seconds = options.seconds
     broken = 0
     print(f"{'fault':26} {'pool':8} {'requests':>8} {'lost':>6} {'allowed':>7} {'recovered':>9}  left over")

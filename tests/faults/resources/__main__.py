@@ -49,7 +49,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="WORD", help="faults with one of these in their name")
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=list(POOLS))
     parser.add_argument("--short", action="store_true", help="the sizes of the tests")
-    return parser.parse_args()
+    options = parser.parse_args()
+    names = [fault.function.__name__ for fault in FAULTS]
+    if options.only and not any(word in name for word in options.only for name in names):
+        parser.error(f"no fault has {' or '.join(options.only)} in its name; known are {', '.join(names)}")
+    return options
 
 
 def _row(name: str, pool: str, outcome: Outcome, seconds: float) -> str:
