@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if not installed():
-        print("atheris is not installed: pip install 'miniwsgi[fuzz]'", file=sys.stderr)
+        print("atheris is not installed: pip install atheris", file=sys.stderr)
         return 2
     targets = list(PROPERTIES) if options.target == "all" else [options.target]
     results = fuzz(targets, options.seconds, options.seed, options.jobs)

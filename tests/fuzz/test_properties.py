@@ -52,6 +52,6 @@ def test_it_holds_for_any_bytes(name: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not atheris.installed(), reason="atheris is not installed (the extra `fuzz`)")
+@pytest.mark.skipif(not atheris.installed(), reason="atheris is not installed")
 def test_coverage_guided(tmp_path: Path) -> None:
     assert atheris.main(["--seconds", "300", "--findings", str(tmp_path)]) == 0

@@ -221,8 +221,7 @@ class EpollPool:
             started, now = now, time.monotonic_ns()
             took = now - started
             if took > LONG_NS:
-                self._pace.long_call(took)
-                crew.long_call_ns = now
+                self._note_long_call(took, now)
             self._inline += 1
             if not complete:
                 peer.owner = me
@@ -377,8 +376,7 @@ class EpollPool:
             return self._serve(me, peer, now)
         self._count_outstanding(-1)
         if peer.took_ns > LONG_NS:
-            self._pace.long_call(peer.took_ns)
-            self._crew.long_call_ns = now
+            self._note_long_call(peer.took_ns, now)
         if peer.waited_ns >= 0:
             record_wait(self.slot.cells, peer.waited_ns, 1)
             peer.waited_ns = -1
@@ -389,6 +387,11 @@ class EpollPool:
         if self._next(peer, exchange, peer.ended_ns):
             return self._serve(me, peer, now)
         return now
+
+    def _note_long_call(self, took_ns: int, now: int) -> None:
+        """For whether requests are handed over, and how often the watcher looks."""
+        self._pace.long_call(took_ns)
+        self._crew.long_call_ns = now
 
     def _lost(self, peer: Peer) -> None:
         """Called by the watcher, which has taken the loop from the thread that runs `peer` and not yet given it on."""
