@@ -20,13 +20,9 @@ PERIOD_SECONDS = 0.25
 
 
 class Monitor:
-    """A context manager: the thread runs inside it. `check` is called each period with the time in ns.
+    """A context manager: the thread runs inside it. `check` is called each period with the time in ns."""
 
-    `beats`: whether the slot's heartbeat is this thread's.
-    """
-
-    def __init__(self, context: Context, orders: Orders, check: Callable[[int], None], *, beats: bool = True) -> None:
-        self._beats = beats
+    def __init__(self, context: Context, orders: Orders, check: Callable[[int], None]) -> None:
         self._cells = context.slot.cells
         self._orders = orders
         self._check = check
@@ -44,7 +40,6 @@ class Monitor:
     def _run(self) -> None:
         while not self._end.wait(PERIOD_SECONDS):
             now = time.monotonic_ns()
-            if self._beats:
-                self._cells[HEARTBEAT] = now
+            self._cells[HEARTBEAT] = now
             self._orders.watch_lifeline()
             self._check(now)
