@@ -37,7 +37,7 @@ serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host
 	exec $(BIN)/miniwsgi serve miniwsgi.daemon.demo:application --bind $(BIND) $(ARGS)
 
 test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 $(ARGS)
 
 test-full: $(VENV)/.test tools-test ## the same tests in their long forms: the better part of an hour
 	MINIWSGI_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1800 $(ARGS)
