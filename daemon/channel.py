@@ -42,9 +42,9 @@ from __future__ import annotations
 
 import array
 import json
-import os
-import socket
 from typing import Any
+
+from .unpatched import os, socket
 
 Message = dict[str, Any]
 

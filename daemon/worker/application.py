@@ -3,18 +3,29 @@
 `load` runs where the application lives: in the launcher if it is preloaded, else in each worker, or in the
 process of pool single. It makes app.directory the current directory and puts it first on sys.path. What goes
 wrong becomes a `BootError`: one line that names module, attribute and remedy, and the application's own
-traceback. Standard library only; the words are in application_hints, imported when there is something to say.
+traceback. Standard library only; the words are in application_hints.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..unpatched import is_patched, os
+from .application_hints import (
+    attribute_failure,
+    factory_failure,
+    import_failure,
+    kind,
+    no_default,
+    not_callable,
+    signature_mismatch,
+    user_traceback,
+)
 from .leftovers import leftovers, open_descriptors
 
 if TYPE_CHECKING:
@@ -26,6 +37,10 @@ Application = Callable[..., Any]
 
 PLAIN_NAMES = ("application", "app")  # what a MODULE without :CALLABLE is searched for, in this order
 FACTORY_NAMES = ("create_app", "make_app")
+PATCHED_TOO_EARLY = (
+    "the standard library was monkey-patched (gevent.monkey, eventlet) before the server was imported, as by a "
+    "sitecustomize or a .pth file: call patch_all() at the top of the application's module instead"
+)
 _ASYNCHRONOUS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR: `inspect` names them
 
 
@@ -41,6 +56,9 @@ class BootError(Exception):
 
 def load(settings: Settings) -> Application:
     """Import what settings.module names and return the WSGI callable. Raises BootError, and nothing else."""
+    if is_patched():
+        raise BootError("import", PATCHED_TOO_EARLY)
+    gc.freeze()  # what is ours is none of a collector's business, nor of eventlet's, which looks for locks with it
     try:
         os.chdir(settings.directory)
     except OSError as error:
@@ -53,8 +71,6 @@ def load(settings: Settings) -> Application:
     found, attribute = find(module, attribute, FACTORY_NAMES if settings.factory else PLAIN_NAMES)
     target = f"{name}:{attribute}"
     if not callable(found):
-        from .application_hints import not_callable
-
         raise BootError("import", not_callable(module, attribute, target, found, PLAIN_NAMES))
     if settings.factory:
         return make(found, target)
@@ -100,8 +116,6 @@ def import_module(name: str, attribute: str, directory: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except BaseException as error:
-        from .application_hints import import_failure, user_traceback
-
         message = import_failure(error, name, attribute, directory)
         raise BootError("import", message, user_traceback(error)) from None
 
@@ -112,8 +126,6 @@ def find(module: ModuleType, attribute: str, defaults: tuple[str, ...]) -> tuple
         for default in defaults:
             if hasattr(module, default):
                 return getattr(module, default), default
-        from .application_hints import no_default
-
         raise BootError("import", no_default(module, defaults, FACTORY_NAMES))
     found: Any = module
     path = f"{module.__name__}:"
@@ -121,8 +133,6 @@ def find(module: ModuleType, attribute: str, defaults: tuple[str, ...]) -> tuple
         try:
             found = getattr(found, part)
         except BaseException as error:
-            from .application_hints import attribute_failure, user_traceback
-
             usual = PLAIN_NAMES + FACTORY_NAMES
             message = attribute_failure(error, module, found, path, part, usual=usual)
             raise BootError("import", message, user_traceback(error)) from None
@@ -135,8 +145,6 @@ def make(factory: Callable[[], Any], target: str) -> Application:
     try:
         made = factory()
     except BaseException as error:
-        from .application_hints import factory_failure, user_traceback
-
         text = user_traceback(error)
         raise BootError("factory", factory_failure(error, factory, target, bool(text)), text) from None
     if callable(made):
@@ -146,8 +154,6 @@ def make(factory: Callable[[], Any], target: str) -> Application:
     if hasattr(made, "cr_frame"):
         made.close()  # a coroutine that nobody will await
         raise BootError("factory", f"{target} is an async function; a factory must be a plain one")
-    from .application_hints import kind
-
     hint = ": does it end with `return app`?" if made is None else ""
     raise BootError("factory", f"{target}() returned {kind(made)}, which is not callable{hint}")
 
@@ -157,7 +163,5 @@ def unfit(application: Any) -> str:
     if isinstance(application, FunctionType):
         code = application.__code__
         if code.co_argcount == 2 and not code.co_kwonlyargcount and not code.co_flags & _ASYNCHRONOUS:
-            return ""  # the usual case, without importing inspect
-    from .application_hints import signature_mismatch
-
+            return ""  # the usual case
     return signature_mismatch(application)

@@ -1,6 +1,6 @@
 """What to say when the application does not boot: near misses, remedies, and the user's own frames.
 
-Imported only when something is to be said. Functions return text and raise nothing. Standard library only.
+Functions return text and raise nothing. Standard library only.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import os
 import sys
 import traceback as tracebacks
 from collections.abc import Callable, Iterable
 from types import ModuleType, TracebackType
 from typing import Any
+
+from ..unpatched import os
 
 MAX_MESSAGE_CHARS = 500
 MAX_NAMES = 6

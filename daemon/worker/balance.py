@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import time
 
 from miniwsgi.metrics.scoreboard import (
     CONNECTIONS,
@@ -19,6 +18,7 @@ from miniwsgi.metrics.scoreboard import (
 )
 
 from ..logs import ErrorLog
+from ..unpatched import time
 from .context import NANOSECONDS, Context
 
 LOOK_AGAIN_SECONDS = 0.002

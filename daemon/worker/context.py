@@ -6,7 +6,7 @@ order of the master) is done here once.
 
 from __future__ import annotations
 
-import os
+import traceback
 from enum import Enum
 from typing import Any, NoReturn, Protocol
 
@@ -22,6 +22,7 @@ from ..http.head import Limits
 from ..http.response import ServerFields, refusal
 from ..logs import ErrorLog, ErrorStream
 from ..settings import Listener, Settings
+from ..unpatched import os
 from ..wsgi.environ import connection_environ, server_software, worker_environ
 from ..wsgi.exchange import Application, Exchange
 from ..wsgi.proxy import Proxy
@@ -230,8 +231,6 @@ class Context:
     # --- the Reporter of exchanges ---
 
     def exception(self, exchange: Exchange, error: BaseException) -> None:
-        import traceback
-
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("miniwsgi.daemon."):
             trace = trace.tb_next  # the application's own frames are what helps

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import fcntl
 import gc
-import os
 import random
-import select
-import signal
 import sys
-import time
 import traceback
 from typing import NoReturn
 
@@ -26,6 +23,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 from .. import __version__
 from ..channel import Channel, Message
 from ..settings import Settings
+from ..unpatched import os, select, signal, time
 from . import prometheus_slots
 from .application import Application, BootError, leftovers, load, open_descriptors
 from .lifecycle import run_worker
@@ -131,7 +129,7 @@ def _execute_again(channel: Channel, settings: Settings, note: str) -> NoReturn:
     for fd in (channel.fileno(), *_passed(settings)):
         os.set_inheritable(fd, True)
     signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)  # handlers do not survive execve(2)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note])  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note])
 
 
 def _passed(settings: Settings) -> list[int]:
@@ -292,8 +290,6 @@ def _stack_pipe() -> tuple[int, int]:
     """A pipe for faulthandler: it must not block whom it shows, and hold the stacks of many threads."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        import fcntl
-
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, STACK_PIPE_BYTES)
     except OSError:
         pass  # the user's pipes are many (pipe(7)): the default size then

@@ -6,8 +6,11 @@ which mixes up what is said on them. Standard library only; assumes /proc.
 
 from __future__ import annotations
 
-import os
+import stat
+import threading
 from typing import Any
+
+from ..unpatched import os, socket, time
 
 MAX_NAMES = 4
 EXIT_SECONDS = 0.1  # what a thread that has ended may need to disappear from /proc
@@ -36,8 +39,6 @@ def leftovers(known: set[int]) -> str:
 
 
 def _threads() -> list[str]:
-    import threading
-
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     native = _native_threads(len(others))
     found = []
@@ -52,8 +53,6 @@ def _threads() -> list[str]:
 
 def _native_threads(python_threads: int) -> int:
     """Threads that Python does not know of. One that was just joined is gone for Python before it is for Linux."""
-    import time
-
     deadline = time.monotonic() + EXIT_SECONDS
     while True:
         native = len(os.listdir("/proc/self/task")) - 1 - python_threads
@@ -63,9 +62,6 @@ def _native_threads(python_threads: int) -> int:
 
 
 def _connections(known: set[int]) -> list[str]:
-    import socket
-    import stat
-
     found = []
     for fd in sorted(open_descriptors() - known):
         try:

@@ -10,10 +10,9 @@ import atexit
 import errno
 import faulthandler
 import io
-import os
-import signal
+import stat
 import sys
-import time
+import traceback
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
@@ -24,6 +23,7 @@ from ..channel import Channel
 from ..http.connection import Connection
 from ..logs import ErrorLog, ErrorStream
 from ..settings import Settings
+from ..unpatched import os, signal, time
 from ..wsgi import request_ids
 from ..wsgi.environ import request_environ
 from ..wsgi.exchange import Application, Exchange
@@ -51,8 +51,6 @@ def run_worker(
     try:
         status = _work(settings, slot, control, application, stack_fd)
     except BaseException as error:
-        import traceback
-
         text = traceback.format_exc()
         if isinstance(error, OSError) and error.errno in NOT_OURS:
             text += "Does the application close descriptors that are not its own, as os.closerange() does?\n"
@@ -175,8 +173,6 @@ def _detach_standard_streams(log: ErrorLog) -> None:
 
 
 def _is_terminal_or_file(fd: int) -> bool:
-    import stat
-
     try:
         mode = os.fstat(fd).st_mode
     except OSError:

@@ -6,13 +6,12 @@ it looks after requests that take too long. It runs no application code.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 
 from miniwsgi.metrics.scoreboard import HEARTBEAT
 
+from ..unpatched import Lock, start_thread, time
 from .context import Context
 from .orders import Orders
 
@@ -26,19 +25,19 @@ class Monitor:
         self._cells = context.slot.cells
         self._orders = orders
         self._check = check
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mw-monitor", daemon=True)
+        self._end = Lock()  # held while the thread is to run
+        self._end.acquire()
 
     def __enter__(self) -> None:
-        self._thread.start()
+        start_thread(self._run, "mw-monitor")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
+        self._end.release()
 
     def _run(self) -> None:
-        while not self._end.wait(PERIOD_SECONDS):
+        while not self._end.acquire(timeout=PERIOD_SECONDS):
             now = time.monotonic_ns()
             self._cells[HEARTBEAT] = now
             self._orders.watch_lifeline()

@@ -7,17 +7,13 @@ main thread. End-of-file of the control channel is the lifeline: the master is g
 from __future__ import annotations
 
 import faulthandler
-import os
-import select
-import signal
-import socket
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from miniwsgi.metrics.scoreboard import HEARTBEAT, State
 
 from ..channel import Channel
+from ..unpatched import os, select, signal, socket, time
 from .context import NANOSECONDS, Context, Duty
 
 HEARTBEAT_MILLISECONDS = 1000

@@ -10,7 +10,6 @@ here, the application still has its metrics: by pid, as prometheus_client would 
 from __future__ import annotations
 
 import fcntl
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from miniwsgi.metrics import value_files
 from miniwsgi.metrics.value_files import GAUGE_KINDS, KINDS, LIVE_KINDS, LOCKS, PLACES, file_name, lock_offset
+
+from ..unpatched import os
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
-import time
 
 from miniwsgi.metrics.scoreboard import REQUESTS
 
+from ..unpatched import os, time
 from .context import NANOSECONDS, Context, Duty
 from .orders import Orders
 

@@ -8,13 +8,13 @@ never get there; until somebody forks, nothing is any slower. Standard library o
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from types import FrameType, FunctionType
 from typing import NoReturn
 
 from ..logs import ErrorLog
+from ..unpatched import os
 
 SERVER = __name__.partition(".")[0] + ".daemon."
 FLUSH_SECONDS = 1.0

@@ -7,13 +7,13 @@ pool single and in the processes of pool fork, the answer is all.
 
 from __future__ import annotations
 
-import socket
 from typing import Any, Protocol
 
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
 
 from ..http.body import Spool
+from ..unpatched import socket
 from ..wsgi.exchange import Exchange
 from .context import Context, Duty
 from .orders import Orders

@@ -1,23 +1,21 @@
-"""How a worker waits and runs: one module a pool."""
+"""How a worker waits and runs: one module a pool. All are imported with the worker: see `unpatched`."""
 
 from __future__ import annotations
 
 from ..context import Context
 from ..orders import Orders
+from .epoll import EpollPool
+from .fork import ForkPool
+from .prefork import PreforkPool
+
+_POOLS: dict[str, type[EpollPool | ForkPool | PreforkPool]] = {
+    "epoll": EpollPool,
+    "fork": ForkPool,
+    "prefork": PreforkPool,
+    "single": PreforkPool,  # without a master
+}
 
 
 def start(context: Context, orders: Orders) -> None:
-    """Serve with the configured pool until its duty is done. Only that pool's code is imported."""
-    pool = context.settings.pool
-    if pool == "epoll":
-        from .epoll import EpollPool
-
-        EpollPool(context, orders).run()
-    elif pool == "fork":
-        from .fork import ForkPool
-
-        ForkPool(context, orders).run()
-    else:  # "prefork" and "single": one process, one request at a time
-        from .prefork import PreforkPool
-
-        PreforkPool(context, orders).run()
+    """Serve with the configured pool until its duty is done."""
+    _POOLS[context.settings.pool](context, orders).run()

@@ -7,10 +7,9 @@ while others are idle.
 
 from __future__ import annotations
 
-import select
-import socket
 from typing import TYPE_CHECKING
 
+from ...unpatched import select, socket
 from ..balance import Balance, accept_again_seconds
 from ..context import Context
 from .peer import Peer

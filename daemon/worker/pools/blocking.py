@@ -6,9 +6,6 @@ block, with a deadline for a client that does not read. Nothing pauses here: a r
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +16,7 @@ from ...http.connection import Connection, State
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
 from ...settings import Listener
+from ...unpatched import os, socket, time
 from ...wsgi import request_ids
 from ...wsgi.environ import request_environ
 from ...wsgi.exchange import Disconnected, Exchange, Phase

@@ -5,14 +5,12 @@ Everything here belongs to whoever holds the loop. Nothing here calls the applic
 
 from __future__ import annotations
 
-import select
-import socket
-
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
+from ...unpatched import select, socket
 from ...wsgi.exchange import Disconnected
 from ..context import Context, refusal_closes
 from .peer import Hold, Peer

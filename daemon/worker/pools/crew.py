@@ -15,13 +15,13 @@ The rules:
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from miniwsgi.metrics.scoreboard import T_START, Slot
+
+from ...unpatched import Lock, start_thread, time
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -42,7 +42,7 @@ class Member:
         self.number = number
         self.cell = slot.thread_cell(number)
         slot.cells[self.cell + T_START] = time.monotonic_ns()  # not 0: whoever looks at the slot stops at the first 0
-        self.gate = threading.Lock()
+        self.gate = Lock()
         self.gate.acquire()
         self.calls: list[Peer] = []  # the token of rule 2: not shared, else a former leader would take the next one's
         self.mailbox: deque[Peer] = deque()
@@ -82,10 +82,10 @@ class Crew:
         self._seat: list[bool] = [True]
         self._relief: list[bool] = []  # the leader asks for it
         self._successors: list[Member] = []
-        self._hiring = threading.Lock()  # leader and watcher may both need another thread
+        self._hiring = Lock()  # leader and watcher may both need another thread
         self._ended = False
         self.watching = False  # somebody looks how long calls last
-        self._watch_gate = threading.Lock()
+        self._watch_gate = Lock()
         self._watch_gate.acquire()
         self._has_watcher = False
         self.leader = self.members[0]
@@ -235,7 +235,7 @@ class Crew:
             except BaseException as error:
                 self._broken(error)
 
-        threading.Thread(target=run, name=name, daemon=True).start()
+        start_thread(run, name)
 
     def _watch(self) -> None:
         cells = self._slot.cells

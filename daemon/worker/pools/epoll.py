@@ -8,9 +8,7 @@ elsewhere gives the connection back through `returned`. Counters are written by 
 
 from __future__ import annotations
 
-import os
-import select
-import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
@@ -20,6 +18,7 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.connection import State
 from ...http.errors import ProtocolError
+from ...unpatched import os, select, time
 from ...wsgi.exchange import Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
@@ -401,8 +400,6 @@ class EpollPool:
 
     def _broken(self, error: BaseException) -> NoReturn:
         """Called by a thread that fails where nothing should: its connection, or the loop, would be lost for ever."""
-        import traceback
-
         self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
         self.context.leave_at_once(1)
 

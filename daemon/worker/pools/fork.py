@@ -9,12 +9,7 @@ from __future__ import annotations
 
 import gc
 import mmap
-import os
-import select
-import signal
-import socket
-import threading
-import time
+import traceback
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -22,6 +17,7 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
 from ...settings import Listener
+from ...unpatched import Lock, os, select, signal, socket, time
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
@@ -69,7 +65,7 @@ class ForkPool:
         self._told = context.duty  # what children know
         self._reopened = 0  # as of the orders, for children
         self._lifeline, self._life = os.pipe()
-        self._ending = threading.Lock()  # in a child: for whoever ends it
+        self._ending = Lock()  # in a child: for whoever ends it
         self._order_fds = orders.fds()
         for fd in self._order_fds:
             self._poller.register(fd, select.POLLIN)
@@ -211,8 +207,6 @@ class ForkPool:
             self._converse(caller, orders)
             status = 0
         except BaseException as error:
-            import traceback
-
             context.log.error("".join(traceback.format_exception(error)))
         finally:
             with self._ending:

@@ -7,7 +7,7 @@ because it waits for the interpreter that others keep busy, would not be helped 
 
 from __future__ import annotations
 
-import time
+from ...unpatched import time
 
 LONG_NS = 500_000  # a call that may have blocked
 # Of the mean time that a request is blocked:

@@ -6,15 +6,13 @@ holds the loop. Only the loop arms, mutes and closes the descriptor.
 
 from __future__ import annotations
 
-import os
-import select
-import socket
 from enum import Enum
 from typing import Any
 
 from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.connection import Connection
+from ...unpatched import os, select, socket
 from ...wsgi.exchange import Disconnected, Exchange
 from ...wsgi.proxy import Proxy
 from ..context import Context

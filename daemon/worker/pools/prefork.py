@@ -7,12 +7,9 @@ connection is for the client that is alone.
 
 from __future__ import annotations
 
-import select
-import socket
-import time
-
 from miniwsgi.metrics import scoreboard
 
+from ...unpatched import select, socket, time
 from ..balance import Balance, accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor

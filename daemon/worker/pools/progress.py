@@ -9,13 +9,11 @@ writable only when a third of it is free again. So progress is what has left the
 from __future__ import annotations
 
 import fcntl
-import select
-import socket
 import sys
 import termios
-import time
 
 from ...settings import Settings
+from ...unpatched import select, socket, time
 from ...wsgi.exchange import Disconnected
 
 
