@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from miniwsgi.metrics.families import Family, Histogram
+from miniwsgi.metrics.percentiles import SHARES, percentile
 
 from . import messages as ms
 from .exchange import Refusal
@@ -44,11 +45,12 @@ def _near(families: Sequence[Family], name: str) -> str:
 
 def as_message(family: Family) -> ms.MetricFamily:
     """As the control API says it."""
-    samples = [ms.MetricSample(dict(sample.labels), _value(sample.value)) for sample in family.samples]
+    samples = [ms.MetricSample(dict(sample.labels), _value(sample.value, family.unit)) for sample in family.samples]
     return ms.MetricFamily(family.name, family.kind, family.help, family.unit, samples)
 
 
-def _value(value: float | Histogram) -> float | ms.MetricHistogram:
+def _value(value: float | Histogram, unit: str) -> float | ms.MetricHistogram:
     if isinstance(value, Histogram):
-        return ms.MetricHistogram(list(value.bounds), list(value.counts), value.sum)
+        shown = (percentile(value.bounds, value.counts, share).written(unit) for share in SHARES)
+        return ms.MetricHistogram(list(value.bounds), list(value.counts), value.sum, ms.Percentiles(*shown))
     return float(value)

@@ -113,14 +113,23 @@ class RequestCounts(Response):
     timed_out: int
 
 
+class Percentiles(Response):
+    """Percentiles of a histogram in words, as far as it knows them: "≤ 5 s", "> 10 s" beyond its last bound, "–"."""
+
+    p50: str
+    p95: str
+    p99: str
+
+
 class Latency(Response):
-    """Percentiles of a histogram, in seconds: each lies between two of its bounds and is interpolated."""
+    """Percentiles of a histogram of seconds: the bounds that so many do not exceed; null beyond the last one."""
 
     window_seconds: float  # how far back it looks
     count: int
     p50: float | None
     p95: float | None
     p99: float | None
+    shown: Percentiles  # the same in words
 
 
 class LastReload(Response):
@@ -391,6 +400,7 @@ class MetricHistogram(Response):
     bounds: list[float]  # ascending, inclusive
     counts: list[int]
     sum: float
+    percentiles: Percentiles
 
 
 class MetricSample(Response):

@@ -1,4 +1,4 @@
-"""What is read from the scoreboard: totals since the start, rates and percentiles over the last seconds.
+"""What is read from the scoreboard: totals since the start, rates and histograms over the last seconds.
 
 Reading never waits for a writer. Counters are cumulative over all workers a slot ever had, so sums over the slots only
 grow; a figure about the last minute is the difference to a snapshot, which `History` takes as time goes by.
@@ -17,7 +17,7 @@ from .scoreboard import Board, Slot
 SNAPSHOT_SECONDS = 1.0
 HISTOGRAM_EVERY = 5  # snapshots: the whole board is read for it
 LONGEST_SECONDS = 60.0
-NANOSECONDS = 1e9
+BOUNDS_SECONDS = tuple(bound / 1e9 for bound in sb.BOUNDS_NS)
 NO_BUCKETS = (0,) * sb.BUCKETS
 
 
@@ -86,24 +86,6 @@ def queue_times(slots: Iterable[Slot]) -> tuple[int, ...]:
 
 def _sum(found: Sequence[int], cells: memoryview[int], at: int) -> list[int]:
     return list(map(add, found, cells[at : at + sb.BUCKETS].tolist()))
-
-
-def quantile(buckets: Sequence[int], share: float) -> float | None:
-    """The duration in seconds that `share` (0 to 1) of all do not exceed; None without any.
-
-    Interpolated inside its bucket, as Prometheus' histogram_quantile does; beyond the last bound: that bound.
-    """
-    count = sum(buckets)
-    if not count:
-        return None
-    rank, below = share * count, 0
-    for number, bound in enumerate(sb.BOUNDS_NS):
-        inside = buckets[number]
-        if inside and below + inside >= rank:
-            low = sb.BOUNDS_NS[number - 1] if number else 0
-            return (low + (bound - low) * max(0.0, rank - below) / inside) / NANOSECONDS
-        below += inside
-    return sb.BOUNDS_NS[-1] / NANOSECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.metrics import reading
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.accept_queues import accept_queue
+from miniwsgi.metrics.percentiles import SHARES, percentile
 from miniwsgi.metrics.sampling import Sample
 
 from .crew import Slot, Worker, WorkerState
@@ -223,18 +224,11 @@ def _state(worker: Worker | None) -> ms.WorkerState:
 
 
 def _latency(buckets: Sequence[int], seconds: float) -> ms.Latency:
-    return ms.Latency(
-        window_seconds=round(seconds, 3),
-        count=sum(buckets),
-        p50=_precise(reading.quantile(buckets, 0.50)),
-        p95=_precise(reading.quantile(buckets, 0.95)),
-        p99=_precise(reading.quantile(buckets, 0.99)),
-    )
+    found = [percentile(reading.BOUNDS_SECONDS, buckets, share) for share in SHARES]
+    p50, p95, p99 = (one.at_most for one in found)
+    shown = ms.Percentiles(*(one.written("seconds") for one in found))
+    return ms.Latency(round(seconds, 3), sum(buckets), p50, p95, p99, shown)
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def _precise(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 
 from ..client import messages
 from . import text
 from .options import Session
 
-QUANTILES = (0.50, 0.95, 0.99)
 MOMENTS = ("_timestamp_seconds", "_start_time_seconds")  # seconds since 1970
 
 
@@ -34,10 +32,7 @@ def details(families: Sequence[messages.MetricFamily], session: Session) -> Iter
             yield "no series"
             continue
         labels = list(dict.fromkeys(name for sample in family.samples for name in sample.labels))
-        if family.kind == "histogram":
-            values = ("COUNT", "MEAN", *(f"P{share:.0%}".rstrip("%") for share in QUANTILES))
-        else:
-            values = ("VALUE",)
+        values = ("COUNT", "MEAN", "P50", "P95", "P99") if family.kind == "histogram" else ("VALUE",)
         rows = [
             [*(sample.labels.get(name, text.NOTHING) for name in labels), *_values(family, sample, session)]
             for sample in family.samples
@@ -64,8 +59,8 @@ def _values(family: messages.MetricFamily, sample: messages.MetricSample, sessio
     value = sample.value
     if isinstance(value, messages.MetricHistogram):
         count = sum(value.counts)
-        figures = [value.sum / count if count else None, *(quantile(value, share) for share in QUANTILES)]
-        return [str(count), *(_written(family, figure, session) for figure in figures)]
+        mean, known = value.sum / count if count else None, value.percentiles
+        return [str(count), _written(family, mean, session), known.p50, known.p95, known.p99]
     return [_written(family, value, session)]
 
 
@@ -82,17 +77,3 @@ def _written(family: messages.MetricFamily, value: float | None, session: Sessio
     if family.unit == "bytes":
         return text.size(round(value))
     return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
-
-
-def quantile(histogram: messages.MetricHistogram, share: float) -> float | None:
-    """What `share` (0 to 1) of all do not exceed, interpolated inside its bucket as Prometheus' histogram_quantile
-    does; beyond the last bound, that bound. None without any.
-    """
-    rank, below = share * sum(histogram.counts), 0
-    if not rank:
-        return None
-    for (low, high), inside in zip(pairwise((0.0, *histogram.bounds)), histogram.counts, strict=False):
-        if inside and below + inside >= rank:
-            return low + (high - low) * (rank - below) / inside
-        below += inside
-    return histogram.bounds[-1] if histogram.bounds else None

@@ -127,9 +127,11 @@ def _latency(latency: messages.Latency, since_start: bool = False) -> str:
     window = "since the start" if since_start else f"over {text.age(latency.window_seconds)}"
     if not latency.count:
         return f"none {window}"
-    points = (("p50", latency.p50), ("p95", latency.p95), ("p99", latency.p99))
-    shown = "  ".join(f"{name} {text.seconds(value)}" for name, value in points)
-    return f"{shown}  {window}"
+    return f"{percentiles(latency.shown)}  {window}"
+
+
+def percentiles(known: messages.Percentiles) -> str:
+    return text.clean(f"p50 {known.p50}  p95 {known.p95}  p99 {known.p99}")
 
 
 def progress(operation: messages.Operation) -> str:

@@ -27,7 +27,8 @@ T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def latency(**changed: Any) -> ms.Latency:
-    found = ms.Latency(window_seconds=60.0, count=1000, p50=0.0012, p95=0.0089, p99=0.25)
+    shown = ms.Percentiles("≤ 2.5 ms", "≤ 10 ms", "≤ 250 ms")
+    found = ms.Latency(window_seconds=60.0, count=1000, p50=0.0025, p95=0.01, p99=0.25, shown=shown)
     return msgspec.structs.replace(found, **changed)
 
 
@@ -112,7 +113,7 @@ def status(**changed: Any) -> ms.Status:
         ),
         duration=latency(),
         duration_total=latency(),
-        queue_time=latency(count=0, p50=None, p95=None, p99=None),
+        queue_time=latency(count=0, p50=None, p95=None, p99=None, shown=ms.Percentiles("–", "–", "–")),
         queue_time_total=latency(),
         last_reload=None,
         operations=[],

@@ -225,7 +225,7 @@ class FakeDaemon:
         self.checked: list[str | None] = []
 
     def status(self, role: ms.Role) -> ms.Status:
-        none = ms.Latency(window_seconds=1.0, count=0, p50=None, p95=None, p99=None)
+        none = ms.Latency(1.0, 0, None, None, None, ms.Percentiles("–", "–", "–"))
         return ms.Status(
             version="1", pid=1, started_at=T0, uptime_seconds=1.0, state="running", generation=1, preloaded=True,
             application="app", pool="epoll", threads=8, log_level=self.level,

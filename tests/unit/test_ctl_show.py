@@ -38,7 +38,7 @@ def test_status_tells_the_daemon_at_a_glance(tmp_path: Path) -> None:
     assert said["workers"] == ["2 of 2 ready, 1 busy"]
     assert said["listeners"] == ["http://127.0.0.1:8000  0 of 2048 queued"]
     assert said["requests"] == ["123456; 812/s over 1 s, 790/s over 10 s", "3 running, 1 waiting for a thread"]
-    assert said["duration"] == ["p50 1.2 ms  p95 8.9 ms  p99 250 ms  over 1m"]
+    assert said["duration"] == ["p50 ≤ 2.5 ms  p95 ≤ 10 ms  p99 ≤ 250 ms  over 1m"]
     assert said["queue time"] == ["none over 1m"]
     assert "last reload" not in said
     assert ESCAPE not in found.out

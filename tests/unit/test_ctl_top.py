@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from queue import SimpleQueue
@@ -42,7 +43,7 @@ def test_the_screen_at_80_by_24() -> None:
         " shop.wsgi:application  running  up 3h12m  generation 7  pid 4711      12:00:00",
         " workers    2/2 ready  1 busy",
         " requests      812/s  10 s 790  1 min -  total 123456                         █",
-        " duration   p50 1.2 ms  p95 8.9 ms  p99 250 ms                                █",
+        " duration   p50 ≤ 2.5 ms  p95 ≤ 10 ms  p99 ≤ 250 ms                           █",
         " queue time none in the last minute   accept queue 0/2048",
         " now        run 3  wait 1  conn 64   errors 0  rejected 0  aborted 0  timeouts 0",
         "",
@@ -159,9 +160,11 @@ def test_the_selection_moves_within_the_order_and_survives_its_worker() -> None:
 def test_the_past_is_of_even_steps() -> None:
     model = model_of(duration=latency(p99=0.5))
     model.see(Snapshot(status(), [], sampled=False))
+    model.see(Snapshot(status(duration=latency(p99=None)), []))  # beyond the last bound
     model.lose("gone")
-    assert list(model.rates) == [812.4, None]
-    assert list(model.slowest) == [0.5, None]
+    assert list(model.rates) == [812.4, 812.4, None]
+    assert list(model.slowest) == [0.5, math.inf, None]
+    assert sparkline(model.slowest, 3) == "██ "
 
 
 def test_a_text_is_scrolled_within_its_bounds() -> None:

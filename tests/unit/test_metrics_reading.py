@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from itertools import pairwise
 
 import pytest
 from miniwsgi.metrics import reading
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.accept_queues import accept_queue
-from miniwsgi.metrics.reading import History, durations, quantile, queue_times, running, totals
+from miniwsgi.metrics.reading import History, durations, queue_times, running, totals
 from miniwsgi.metrics.sampling import Sample, sample
 from miniwsgi.metrics.scoreboard import Board
 
@@ -70,36 +69,6 @@ def test_running_requests_are_counted() -> None:
         at = slot.thread_cell(thread)
         slot.cells[at + sb.T_START], slot.cells[at + sb.T_STATE] = 1, sb.RUNNING if thread != 1 else sb.IDLE
     assert running(slot) == 2
-
-
-# --- percentiles ---------------------------------------------------------------------------------------------------
-
-
-def histogram(*milliseconds: float) -> list[int]:
-    found = [0] * sb.BUCKETS
-    for value in milliseconds:
-        found[sb.bucket(int(value * MILLISECOND))] += 1
-    return found
-
-
-def test_a_quantile_lies_in_the_bucket_of_its_value() -> None:
-    values = [0.3] * 50 + [3] * 45 + [80] * 4 + [4000]
-    found = histogram(*values)
-    for share, value in ((0.5, 0.3), (0.95, 3), (0.99, 80), (1.0, 4000)):
-        quantity = quantile(found, share)
-        assert quantity is not None
-        assert sb.bucket(int(quantity * 1e9)) == sb.bucket(int(value * MILLISECOND)), (share, quantity)
-
-
-def test_quantiles_grow_with_their_share() -> None:
-    found = histogram(*[value / 3 for value in range(1, 5000, 7)])
-    quantities = [quantile(found, share / 100) or 0.0 for share in range(101)]
-    assert all(low <= high for low, high in pairwise(quantities))
-
-
-def test_beyond_the_last_bound_it_is_the_last_bound() -> None:
-    assert quantile(histogram(60_000), 0.5) == 10.0
-    assert quantile([0] * sb.BUCKETS, 0.5) is None
 
 
 # --- the last minute -----------------------------------------------------------------------------------------------

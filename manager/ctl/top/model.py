@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,6 +63,11 @@ class Message:
     bad: bool = False
 
 
+def slowest(latency: messages.Latency) -> float | None:
+    """The 99th percentile for the sparkline: infinite beyond the last bound, None without any request."""
+    return latency.p99 if latency.p99 is not None or not latency.count else math.inf
+
+
 @dataclass(slots=True)
 class Model:
     """The state of the screen."""
@@ -84,7 +90,7 @@ class Model:
         self.snapshot, self.trouble = snapshot, ""
         if snapshot.sampled:
             self.rates.append(snapshot.status.requests.rates.last_1s)
-            self.slowest.append(snapshot.status.duration.p99)
+            self.slowest.append(slowest(snapshot.status.duration))
         slots = [worker.slot for worker in snapshot.workers]
         if slots and self.selected not in slots:
             self.selected = min(slots, key=lambda slot: (abs(slot - self.selected), slot))

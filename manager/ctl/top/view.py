@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
 from ...client import messages
 from .. import text
-from ..status_view import progress
+from ..status_view import percentiles, progress
 from ..workers_view import COLOURS as WORKER_COLOURS
 from ..workers_view import oldest, optional
 from .model import SORTS, Model, Page
@@ -162,7 +163,7 @@ def _rates(requests: messages.RequestCounts) -> str:
 def _latency(latency: messages.Latency) -> str:
     if not latency.count:
         return "none in the last minute"
-    return f"p50 {text.seconds(latency.p50)}  p95 {text.seconds(latency.p95)}  p99 {text.seconds(latency.p99)}"
+    return percentiles(latency.shown)
 
 
 def _queues(listeners: Sequence[messages.ListenerStatus]) -> str:
@@ -209,12 +210,14 @@ def _spark(name: str, said: str, history: Iterable[float | None], width: int) ->
 def sparkline(history: Iterable[float | None], width: int) -> str:
     """The latest `width` values as bars, the highest one full; nothing where there is no value."""
     values = list(history)[-width:]
-    top = max((value for value in values if value is not None), default=0.0)
+    top = max((value for value in values if value is not None and value < math.inf), default=0.0)
     bars = [" " if value is None else BLOCKS[_level(value, top)] for value in values]
     return "".join(bars).rjust(width)
 
 
 def _level(value: float, top: float) -> int:
+    if value == math.inf:
+        return len(BLOCKS) - 1
     return 0 if top <= 0 else min(len(BLOCKS) - 1, int(value / top * (len(BLOCKS) - 1) + 0.5))
 
 
