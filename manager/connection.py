@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, cast
@@ -77,6 +78,7 @@ class ServerConnection(asyncio.Protocol):
         sock: socket.socket = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
             self._peer = peer_of(sock)
+            self._http.limits = replace(self._http.limits, host_is_path=True)
         elif sock.family in {socket.AF_INET, socket.AF_INET6}:
             self._ends = ends_of(sock)
         admitted = self.server.admit(self)

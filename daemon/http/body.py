@@ -164,7 +164,8 @@ class Chunked:
             raise ProtocolError(400, "too many chunk extensions")
         self._left = int(match[1], 16)
         if self._left + self._spool.size > self._max_bytes:
-            raise ProtocolError(413, f"a chunked body of more than {self._max_bytes} bytes")
+            detail = f"a chunked body of more than {self._max_bytes} bytes"
+            raise ProtocolError(413, detail, "body_max_bytes")
         self._part = _Part.DATA if self._left else _Part.TRAILERS
 
     def _trailer(self, line: bytes) -> None:

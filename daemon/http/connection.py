@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Any
 
 from .body import Chunked, Sized, Spool
-from .errors import ProtocolError
+from .errors import ProtocolError, other_protocol
 from .head import Head, Limits, RequestLine, known_line, parse_fields, parse_request_line
 
 
@@ -173,14 +173,14 @@ class Connection:
             end = data.find(b"\r\n\r\n", unknown)
             if end < 0:
                 return self._incomplete_head(data)
-            self._empty_lines = 0
             line_end = data.find(b"\r\n", 0, end + 2)
             limits = self.limits
             if line_end > limits.request_line_bytes:
-                raise ProtocolError(414, f"a request line of {line_end} bytes")
+                raise ProtocolError(414, f"a request line of {line_end} bytes", "request_line_bytes")
             self.line = line = parse_request_line(data[:line_end])
+            self._empty_lines = 0
             if end - line_end > limits.fields_bytes:
-                raise ProtocolError(431, f"fields of {end - line_end} bytes")
+                raise ProtocolError(431, f"fields of {end - line_end} bytes", "fields_bytes")
             raw = data[line_end : end + 4]
             head = self.head
             if head is None or head.raw != raw or head.http11 is not line.http11:
@@ -199,9 +199,12 @@ class Connection:
             else:
                 self._body_reader = Sized(spool, head.length)
             self.wants_continue = head.expects_continue
-        except ProtocolError:
+        except ProtocolError as error:
             self.asked_head = data.startswith(b"HEAD ")
+            other = other_protocol(data, self._empty_lines)
             self._fail()
+            if other:
+                raise ProtocolError(error.status, other) from None
             raise
         return self._parse_body(rest) if rest else False
 
@@ -214,7 +217,8 @@ class Connection:
             raise ProtocolError(400, "not HTTP: the first byte cannot begin a request")
         line_end = data.find(b"\r\n", 0, limits.request_line_bytes + 2)
         if line_end < 0 and len(data) > limits.request_line_bytes + 1:
-            raise ProtocolError(414, f"a request line of more than {limits.request_line_bytes} bytes")
+            detail = f"a request line of more than {limits.request_line_bytes} bytes"
+            raise ProtocolError(414, detail, "request_line_bytes")
         if self.state is not _HEAD:
             self._looked_at = 0
         if line_end >= 0:
@@ -222,11 +226,11 @@ class Connection:
                 self.line = parse_request_line(data[:line_end])  # an error need not wait for the rest
                 self._looked_at = line_end + 2
             if len(data) - line_end > limits.fields_bytes + 4:
-                raise ProtocolError(431, f"fields of more than {limits.fields_bytes} bytes")
+                raise ProtocolError(431, f"fields of more than {limits.fields_bytes} bytes", "fields_bytes")
         lines = data[self._looked_at :].removesuffix(b"\r").split(b"\r\n")
         if line_end >= 0:
             if len(max(lines, key=len)) > limits.field_bytes:
-                raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
+                raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes", "field_bytes")
             self._looked_at = data.rfind(b"\r\n") + 2
         if b"\n" in (bare := b"".join(lines)) or b"\r" in bare:
             raise ProtocolError(400, "bare CR or bare LF in the head")

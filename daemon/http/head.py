@@ -50,13 +50,14 @@ _MAX_LENGTH_DIGITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may send; sizes in bytes."""
+    """What a client may send; sizes in bytes. A ProtocolError names the one that is exceeded."""
 
     request_line_bytes: int = 8190
     field_bytes: int = 16384  # one field line
     fields: int = 100
     fields_bytes: int = 65536  # all of them
     body_max_bytes: int = 100 * 1024 * 1024
+    host_is_path: bool = False  # Host may have a "/": clients of a Unix socket put its path there
 
 
 class RequestLine:
@@ -119,7 +120,7 @@ def _parse_request_line(line: bytes) -> RequestLine:
     elif target == "*":
         if method != "OPTIONS":
             raise ProtocolError(400, "request target * with a method other than OPTIONS")
-        path, query = target, ""
+        path, query = "/", ""  # RFC 9112 section 3.2.4: what an empty path stands for in absolute-form
     elif absolute := _ABSOLUTE.fullmatch(target):
         authority, path, query = absolute[1], absolute[2] or "/", absolute[3] or ""
         if not _valid_host(authority):
@@ -154,7 +155,7 @@ def _meta_variable(name: str) -> str | None:
 
 
 _names = _Names()
-_ONLY_ONCE = {"CONTENT_LENGTH", "HTTP_HOST"}
+_ONLY_ONCE = {"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_HOST"}  # of two, parsers take different ones
 
 
 def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = None) -> dict[str, str]:
@@ -172,9 +173,9 @@ def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = Non
     if block.translate(None, _FIELD_BYTES) != b"\r\n" * (len(lines) - 1):
         raise ProtocolError(400, "control character, bare CR or bare LF in the head")
     if len(lines) > limits.fields:
-        raise ProtocolError(431, f"more than {limits.fields} fields")
+        raise ProtocolError(431, f"more than {limits.fields} fields", "fields")
     if len(block) > limits.field_bytes and len(max(lines, key=len)) > limits.field_bytes:
-        raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes")
+        raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes", "field_bytes")
     # The usual case in one sweep: "Name: value", no tab to trim, each name once.
     if "\t" not in text:
         fields = base.copy()
@@ -238,7 +239,11 @@ class Head:
         if host is None:
             if http11:
                 raise ProtocolError(400, "HTTP/1.1 without Host")
-        elif host not in _hosts and not _valid_host(host):
+        elif (
+            host not in _hosts
+            and not _valid_host(host)
+            and not (limits.host_is_path and _valid_host(host.replace("/", "")))
+        ):
             raise ProtocolError(400, "invalid Host")
         self.length, self.chunked = _framing(fields, http11, limits)
         connection = fields.get("HTTP_CONNECTION")
@@ -250,9 +255,10 @@ class Head:
         self.expects_continue = False
         expect = fields.get("HTTP_EXPECT")
         if expect is not None and http11:  # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored
-            if expect.lower() != "100-continue":
+            expectations = {member.strip(" \t").lower() for member in expect.split(",")} - {""}
+            if expectations - {"100-continue"}:
                 raise ProtocolError(417, "an expectation other than 100-continue")
-            self.expects_continue = True
+            self.expects_continue = bool(expectations)
 
     def __repr__(self) -> str:
         body = "chunked" if self.chunked else self.length
@@ -282,9 +288,9 @@ def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int,
     if len(length) > _MAX_LENGTH_DIGITS:
         length = length.lstrip("0") or "0"
         if len(length) > _MAX_LENGTH_DIGITS:
-            raise ProtocolError(413, "Content-Length out of bounds")
+            raise ProtocolError(413, "Content-Length out of bounds", "body_max_bytes")
     if int(length) > limits.body_max_bytes:
-        raise ProtocolError(413, f"a body of {length} bytes")
+        raise ProtocolError(413, f"a body of {length} bytes", "body_max_bytes")
     return int(length), False
 
 

@@ -17,7 +17,7 @@ from .errors import REASONS
 class Body(IntEnum):
     """How the body of a response ends."""
 
-    NONE = 0  # there is none, whatever the application gives (HEAD, 1xx, 204, 304)
+    NONE = 0  # there is none, whatever the application gives (HEAD, 204, 304)
     SIZED = 1  # after Content-Length bytes
     CHUNKED = 2
     CLOSE = 3  # with the connection
@@ -39,10 +39,11 @@ class _Kind(IntEnum):
     HOP = 4
 
 
-_STATUS = re.compile(r"[1-9][0-9][0-9] [\t\x20-\x7e\x80-\xff]*")
+_STATUS = re.compile(r"([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_LENGTH_VALUE = re.compile(r"[0-9]{1,18}")
+_LENGTH_VALUE = re.compile(r"[ \t]*[0-9]{1,18}[ \t]*")  # white space around a value is none of it
+_CODE_CHARS = 3
 _HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
     "te", "trailer", "trailers", "transfer-encoding", "upgrade",
@@ -94,9 +95,14 @@ def status_line(status: str) -> tuple[int, bytes]:
     """Code and status line of a WSGI status ("200 OK"). Raises BadResponse."""
     if not isinstance(status, str):
         raise BadResponse(f"the status is a {type(status).__name__}, not a str")
-    if not _STATUS.fullmatch(status):
+    match = _STATUS.fullmatch(status)
+    if match is None:
         raise BadResponse(f"the status {status!r} is not three digits, a space and a reason")
-    found = int(status[:3]), _wire("HTTP/1.1 ", status)
+    code = int(match[1])
+    if code < 200:  # RFC 9110 section 15.2: another response would have to follow
+        raise BadResponse(f"the status {status!r} is not a final one; for 103 there is wsgi.early_hints")
+    # RFC 9112 section 4: the space stays, also in front of no reason
+    found = code, _wire("HTTP/1.1 ", status, "" if match[2] else " ")
     if len(_statuses) < _KEPT and len(status) <= _KEPT_CHARS:
         _statuses[status] = found
     return found
@@ -133,7 +139,7 @@ def _field(item: Any) -> tuple[bytes, int]:
 class Encoded:
     """A status and fields that may go on the wire: checked, encoded, framing still open."""
 
-    __slots__ = ("code", "dropped", "framed", "kept", "length", "own", "parts")
+    __slots__ = ("code", "dropped", "framed", "kept", "length", "mistakes", "own", "parts")
 
     def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
         """Raises BadResponse."""
@@ -143,7 +149,8 @@ class Encoded:
             self.code, line = status_line(status)
         self.length: int | None = None  # as the application announced it
         self.own = _OWN_DATE | _OWN_SERVER
-        self.dropped: list[str] | None = None  # hop-by-hop fields, which are not an application's
+        self.dropped: tuple[str, ...] = ()  # hop-by-hop fields, which are not an application's
+        self.mistakes: tuple[str, ...] = ()  # what was put right, and should be in the application
         self.kept = False  # for the next response that says the same
         self.framed: tuple[tuple[Any, ...], Framed] | None = None  # and from what: in one, as threads share it
         parts = self.parts = [line]
@@ -157,6 +164,9 @@ class Encoded:
                 if kind in (_LENGTH, _HOP):
                     continue
             parts.append(encoded)
+        if len(status) == _CODE_CHARS:
+            told = f'the status "{status}" has no reason: a space was added (PEP 3333: "200 OK")'
+            self.mistakes = (told, *self.mistakes)
 
     def _special(self, item: tuple[str, str], kind: int) -> None:
         if kind == _LENGTH:
@@ -169,7 +179,9 @@ class Encoded:
         elif kind == _SERVER:
             self.own &= ~_OWN_SERVER
         else:
-            self.dropped = [*(self.dropped or []), item[0]]
+            self.dropped = (*self.dropped, item[0])
+            names = ", ".join(self.dropped)
+            self.mistakes = (f"hop-by-hop response headers are the server's and were left out: {names}",)
 
 
 def encode(status: str, headers: list[tuple[str, str]]) -> Encoded:
@@ -207,9 +219,8 @@ def frame(
     code = encoded.code
     announced = encoded.length
     body = _SIZED
-    if code < 200 or code == 204:
+    if code == 204:
         body, announced = _NONE, None
-        persistent = persistent and code == 204  # a 1xx is not final: only the connection's end says that it was
     elif method == "HEAD" or code == 304:
         body = _NONE
         if announced is None and length and code != 304:

@@ -7,6 +7,7 @@ order of the master) is done here once.
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NoReturn, Protocol
 
@@ -36,6 +37,17 @@ _REQUEST_SIZES = tuple(scoreboard.REQUEST_SIZES + bucket for bucket in scoreboar
 _REJECTED = {status: scoreboard.REJECTED_BY + at for at, status in enumerate(scoreboard.REJECTED_STATUSES)}
 _REJECTED_OTHERWISE = scoreboard.REJECTED_BY + len(scoreboard.REJECTED_STATUSES)
 _KEPT_SERIES = 1024
+
+UNLIMITED_BYTES = 10**18  # more than a Content-Length can say
+_LIMIT_KEYS = {
+    "request_line_bytes": "limits.request_line",
+    "field_bytes": "limits.field_size",
+    "fields": "limits.fields",
+    "fields_bytes": "limits.fields_size",
+    "body_max_bytes": "limits.body_max",
+    "head_timeout": "timeouts.head",
+    "minimum_rate": "timeouts.minimum_rate",
+}  # by the name in Settings, the key of the configuration
 
 CLIENT_CLOSED = 499  # nginx's code for a client that left before its response
 NANOSECONDS = 1_000_000_000
@@ -93,8 +105,9 @@ class Context:
             settings.field_bytes,
             settings.fields,
             settings.fields_bytes,
-            settings.body_max_bytes,
+            settings.body_max_bytes or UNLIMITED_BYTES,
         )
+        self._unix_limits = replace(self.limits, host_is_path=True)
         self.spool_directory = settings.spool_directory or None
         self.proxy = Proxy(settings.trusted, forwarded=settings.forwarded) if settings.trusted else None
         self._environ = worker_environ(
@@ -125,6 +138,10 @@ class Context:
         if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
             host = host[7:]
         return connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
+
+    def limits_for(self, base: dict[str, Any]) -> Limits:
+        """What the client of a connection may send."""
+        return self.limits if base["REMOTE_ADDR"] else self._unix_limits
 
     def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
         """The trust to apply to a connection's requests, or None: the peer is not a trusted proxy."""
@@ -204,7 +221,9 @@ class Context:
     def refuse_error(self, connection: Connection, base: dict[str, Any], error: ProtocolError | OSError) -> bytes:
         """The same for an error while a request was read; OSError: its body could not be kept."""
         if isinstance(error, ProtocolError):
-            return self.refuse(connection, base, error.status, error.detail)
+            key = _LIMIT_KEYS.get(error.limit)
+            detail = f"{error.detail}; the limit is {key}" if key else error.detail
+            return self.refuse(connection, base, error.status, detail)
         self.log.error(f"a request body could not be kept: {error}; see spool_directory and body_memory")
         return self.refuse(connection, base, 503, "its body could not be kept")
 

@@ -7,7 +7,7 @@ happens, and that no exception of the application gets past it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol
@@ -117,9 +117,8 @@ class Exchange:
         if self.phase is _OPEN:  # else somebody has answered in the application's place: that is what is recorded
             self.status = status
             self.headers = headers
-        if encoded.dropped:
-            names = ", ".join(encoded.dropped)
-            self._reporter.mistake(self, f"hop-by-hop response headers are the server's and were left out: {names}")
+        for mistake in encoded.mistakes:
+            self._reporter.mistake(self, mistake)
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -140,7 +139,7 @@ class Exchange:
         try:
             result = application(environ, self.start_response)
             if type(result) is list or type(result) is tuple:
-                self._send_whole(result[0] if len(result) == 1 else b"".join(result))
+                self._send_whole(result[0] if len(result) == 1 else _join(result))
                 return True
         except BaseException as error:
             self._fail(error)
@@ -153,7 +152,7 @@ class Exchange:
             if isinstance(result, (list, tuple)) or getattr(result, "streaming", None) is False:
                 # A list with a close(), or Django's HttpResponse, which says that all of it is in memory: joining it
                 # delays no block (PEP 3333, "Buffering and Streaming") and gives it a length.
-                self._send_whole(b"".join(result))
+                self._send_whole(_join(result))
                 self._close()
                 return True
             self._iterator = iter(result)
@@ -170,7 +169,7 @@ class Exchange:
         try:
             for data in iterator:
                 if not data:
-                    self._check_block(data)
+                    _join((data,))
                     continue
                 pause = self._emit(data)
                 if self._body is _NONE or self._left < 0:
@@ -234,7 +233,7 @@ class Exchange:
     def _send_whole(self, data: bytes) -> None:
         """A body that is complete: head and body in one go."""
         if type(data) is not bytes:
-            self._check_block(data)
+            data = _join((data,))
         if self.phase is _STARTED:  # write() came before
             if data:
                 self._emit(data)
@@ -278,7 +277,7 @@ class Exchange:
     def _emit(self, data: bytes) -> bool:
         """One block of the body; True: pause."""
         if type(data) is not bytes:
-            self._check_block(data)
+            data = _join((data,))
         if self.phase is _OPEN:
             if not data:
                 return False
@@ -340,10 +339,6 @@ class Exchange:
             raise Disconnected
         self.phase = _DONE
 
-    def _check_block(self, data: object) -> None:
-        if not isinstance(data, bytes):
-            raise TypeError(f"the application gave a {type(data).__name__} as part of the body, not bytes")
-
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, Disconnected):
             self.aborted = True
@@ -376,3 +371,20 @@ class Exchange:
                 close()
         except BaseException as error:  # the response is out: it can only be told
             self._reporter.exception(self, error)
+
+
+def _join(blocks: Iterable[Any]) -> bytes:
+    """Blocks of a body as one. What is bytes-like is as good as bytes, alone or in company; TypeError for all else."""
+    if not isinstance(blocks, (list, tuple)):
+        blocks = list(blocks)
+    try:
+        return b"".join(blocks)
+    except TypeError:
+        for block in blocks:
+            try:
+                memoryview(block)
+            except TypeError:
+                raise TypeError(
+                    f"the application gave a {type(block).__name__} as part of the body, not bytes"
+                ) from None
+        raise

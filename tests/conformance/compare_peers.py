@@ -264,6 +264,7 @@ def page(results: Sequence[Result], cases: Sequence[Case], python: str) -> str:
     lines += ["", "Everything else is each server's default.", ""]
     lines += findings(results)
     lines += fairness(cases)
+    lines += DELIBERATE
     lines += [
         "## How to repeat it",
         "",
@@ -309,6 +310,29 @@ def findings(results: Sequence[Result]) -> list[str]:
             lines.append(f"- {result.peer.name}: a process of it ended during these cases, asked alone: {cases}.")
     return ["## Servers that ended", "", *(lines or ["None."]), ""]
 
+
+DELIBERATE = [
+    "## What is refused on purpose",
+    "",
+    "For those who migrate: each of these is a 400 (or the status said), a closed connection and a line in the log.",
+    "",
+    "Where a recipient may be lenient, and we are not, because two parsers in a row would read different requests:",
+    "",
+    "- `Transfer-Encoding: ,chunked`: empty members in a list that frames a message;",
+    "- chunk sizes of more than 16 digits, also if they are zeros;",
+    "- a bare LF or CR for CRLF, white space in front of a colon, folded fields, two spaces in a request line;",
+    "- Content-Length twice or listed, also if all are equal, and together with Transfer-Encoding;",
+    "- two Content-Type fields (RFC 9110 section 8.3): one parser takes the first, another the last.",
+    "",
+    "Where gunicorn accepts what we refuse:",
+    "",
+    "- `#` in a request target: it is no part of one (RFC 9112 section 3.2), and a filter in front may stop there;",
+    "- `Transfer-Encoding: identity`: 501; it was taken out of HTTP/1.1 in 2014 (RFC 7230);",
+    "- HTTP/1.1 without Host (RFC 9112 section 3.2). A health check may have to be told to send one.",
+    "",
+    "Fields with an underscore in their name are dropped, not refused: `X_A` would be taken for `X-A`.",
+    "",
+]
 
 TRUST = [
     "## How far to trust this",

@@ -45,7 +45,7 @@ NOT_DEMANDED: dict[str, Sequence[tuple[str, str]]] = {
     "fields": (
         ("bare LF|LF CR LF|bare CR", LINE_ENDS),
         (r"control 0x|NUL (at|for)|folded (with|into|in|Host|Content|Transfer)|space in front of", REPLACED),
-        ("underscore|Content_Type|Transfer_Encoding|Proxy|PROXY", POLICY),
+        ("underscore|Content-Type twice|Content_Type|Transfer_Encoding|Proxy|PROXY", POLICY),
         ("repeated Cookie|Cookie thrice", "RFC 6265, 5.4: a client sends one Cookie field"),
     ),
     "framing": (
@@ -75,18 +75,20 @@ NOT_DEMANDED: dict[str, Sequence[tuple[str, str]]] = {
         ("Upgrade to TLS", METHODS),
     ),
     "expect": (
-        ("another expect|expectation|empty Expect|100-continue, body not read", EXPECTATIONS),
+        ("another expect|expectation|empty Expect|a list|100-continue, body not read", EXPECTATIONS),
         ("bad chunk", BUFFERING),
     ),
+    "Host": ((".*Unix socket", "not every server listens there"),),
     "limits": (("(?!request line of 8,000)", SIZES),),
     "environ": (
         ("wsgi.input_terminated|.*early_hints|REMOTE_PORT|wsgi.file_wrapper", OWN_NAMES),
         ("nothing of os|X-Forwarded|Forwarded", POLICY),
         (".*(Unix socket|IPv6)", "not every server listens there"),
     ),
-    "response framing": (("a 1xx", MISTAKES), ("Server", POLICY)),
+    "response framing": (("a (1xx|101)", MISTAKES), ("Server", POLICY)),
     "response head": (
         ("Date of|Server of", POLICY),
+        ("(another )?status without|white space around", MISTAKES),
         ("hop-by-hop fields|unfit value: (wide|value)|unfit name: bytes|unfit status: (wide|bytes|number)", MISTAKES),
         (".*hints", OWN_NAMES),
     ),

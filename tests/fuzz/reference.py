@@ -151,7 +151,8 @@ def _request_line(line: bytes, head: _Head) -> bool:
     head.target = target.decode("latin-1")
     path, mark, query = target.partition(b"?")
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
-        pass
+        if target == b"*":
+            path = b"/"
     elif path[:7].lower() == b"http://" or path[:8].lower() == b"https://":
         authority, slash, path = path.partition(b"://")[2].partition(b"/")
         path = slash + path or b"/"
@@ -205,7 +206,7 @@ def _field_line(line: bytes, head: _Head) -> None:
     if key not in head.fields:
         head.fields[key] = text
         return
-    if key in {"HTTP_HOST", "CONTENT_LENGTH"}:
+    if key in {"HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE"}:
         head.faults.add(400)
     head.fields[key] += ("; " if key == "HTTP_COOKIE" else ", ") + text
 
@@ -246,9 +247,9 @@ def _connection(head: _Head) -> None:
     head.persistent = "close" not in tokens and (head.http11 or "keep-alive" in tokens)
     expect = head.fields.get("HTTP_EXPECT")
     if expect is not None and head.http11:
-        if expect.lower() == "100-continue":
-            head.expects = True
-        else:
+        members = {item.strip(" \t").lower() for item in expect.split(",")} - {""}
+        head.expects = bool(members)
+        if members - {"100-continue"}:
             head.faults.add(417)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 
+from tests.conformance.compare_peers import DELIBERATE
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -71,3 +73,7 @@ def familiar(message: str, said: str) -> float:
     if len(literal) < 2:
         return float(all(word in said for word in words if word != "\0"))
     return sum(pair in said for pair in literal) / len(literal)
+
+
+def test_the_conformance_page_says_what_is_refused_on_purpose() -> None:
+    assert "\n".join(DELIBERATE) in (ROOT / "docs" / "conformance.md").read_text("utf-8")

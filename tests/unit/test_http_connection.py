@@ -11,7 +11,7 @@ from miniwsgi.daemon.http.connection import STATES, Connection, Event, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits, parse_request_line
 
-from tests.unit.http_tables import END_CHUNK, NEXT, SMALL, chunk, chunked, feed, get, get10, post, request
+from tests.unit.http_tables import END_CHUNK, LARGE, NEXT, SMALL, chunk, chunked, feed, get, get10, post, request
 
 HEAD = post(b"abc")[:-3]
 WAITING = get(b"/", b"Expect: 100-continue", b"Content-Length: 3")
@@ -392,3 +392,64 @@ def test_what_is_remembered_of_clients_is_bounded():
         for name, cache in caches.items():
             cache.clear()
             cache.update(before[name])
+
+
+# --- what a refusal says ---
+
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200))
+PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(range(12))
+
+
+def detail_of(*pieces, limits=LARGE):
+    connection = Connection(limits)
+    try:
+        for piece in pieces:
+            connection.receive(piece)
+    except ProtocolError as error:
+        return error
+    raise AssertionError("it was not refused")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (HELLO, "these bytes are TLS"),
+        (HELLO + b"\r\n\r\n", "these bytes are TLS"),
+        (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + get(), "PROXY protocol header (version 1)"),
+        (b"PROXY TCP6 ::1 ::1 1 2\r\n", "PROXY protocol header (version 1)"),
+        (b"PROXY UNKNOWN\r\n" + get(), "PROXY protocol header (version 1)"),
+        (PROXY_2 + get(), "PROXY protocol header (version 2)"),
+        (PROXY_2, "PROXY protocol header (version 2)"),
+    ],
+)
+def test_what_speaks_another_protocol_is_told_so(data, what):
+    assert what in detail_of(data).detail
+    assert what in detail_of(*(data[at : at + 1] for at in range(len(data)))).detail
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\0\0\0", b"\r\n\0\r\nQUIT\n", get(b"/", b"x y", method=b"PROXY"), b"PROXY TCP5 a b c d\r\n", b"\x15\x03\x01"],
+)
+def test_what_is_nothing_known_is_not_told_to_be(data):
+    assert "these bytes are" not in detail_of(data).detail
+
+
+@pytest.mark.parametrize(
+    ("data", "limit"),
+    [
+        (get(b"/" + b"p" * 100), "request_line_bytes"),
+        (b"GET /" + b"p" * 200, "request_line_bytes"),
+        (get(b"/", b"A: " + b"b" * 200), "field_bytes"),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 300, "field_bytes"),
+        (get(b"/", *(b"A: b",) * 10), "fields"),
+        (get(b"/", *(b"A: " + b"b" * 150,) * 5), "fields_bytes"),
+        (b"GET / HTTP/1.1\r\n" + (b"A: " + b"b" * 150 + b"\r\n") * 5, "fields_bytes"),
+        (get(b"/", b"Content-Length: 1001"), "body_max_bytes"),
+        (get(b"/", b"Content-Length: " + b"9" * 50), "body_max_bytes"),
+        (chunked(b"3e9\r\n"), "body_max_bytes"),
+        (get(b"/", b"A b"), ""),
+    ],
+)
+def test_a_refusal_names_the_limit(data, limit):
+    assert detail_of(data, limits=SMALL).limit == limit

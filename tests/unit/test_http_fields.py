@@ -48,6 +48,9 @@ FIELDS = [
     value(b"X-1: b", "b", "HTTP_X_1"),
     value(b"Content-Type: a/b", "a/b", "CONTENT_TYPE"),
     value(b"content-type:a/b", "a/b", "CONTENT_TYPE"),
+    refused("Content-Type twice", get(b"/", b"Content-Type: a/b", b"Content-Type: c/d")),
+    refused("Content-Type twice, equal", get(b"/", b"Content-Type: a/b", b"X-A: b", b"CONTENT-TYPE:a/b")),
+    refused("Content-Type twice, once empty", get(b"/", b"Content-Type:", b"Content-Type: a/b")),
     # values
     value(b"X-A:b", "b"),
     value(b"X-A: \t b c \t ", "b c"),
@@ -176,11 +179,13 @@ CONNECTIONS = [
 
 EXPECTATIONS = [
     *(served(f"Expect {text!r}", post(b"hello", b"Expect:" + text), body=b"hello")
-      for text in (b" 100-continue", b"100-Continue", b" 100-CONTINUE", b" \t100-continue ")),
+      for text in (b" 100-continue", b"100-Continue", b" 100-CONTINUE", b" \t100-continue ", b"", b" ,",
+                   b",100-continue, ,", b" 100-continue, 100-Continue", b" \t,\t")),
     served("without a body", get(b"/", b"Expect: 100-continue"), body=b""),
     served("ignored in 1.0", get10(b"/", b"Expect: x", b"Content-Length: 5", body=b"hello"), body=b"hello"),
     *(refused(f"Expect {text!r}", post(b"hello", b"Expect: " + text), 417)
-      for text in (b"200-ok", b"x", b"100-continue, x", b"100-continue=1", b"100-continue;a=b", b"")),
+      for text in (b"200-ok", b"x", b"100-continue, x", b"100-continue=1", b"100-continue;a=b", b",x",
+                   b"100-continue 100-continue", b'x="100-continue, 100-continue"')),
     refused("in a second field", post(b"hello", b"Expect: 100-continue", b"Expect: x"), 417),
     refused("bad framing comes first", get(b"/", b"Content-Length: x", b"Expect: y")),
 ]  # fmt: skip

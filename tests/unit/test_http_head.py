@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -145,3 +146,20 @@ def test_what_a_head_says(fields, http11, expected):
     except ProtocolError as error:
         said = error.status
     assert said == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "anybody", "unix"),
+    [
+        ("/run/shop.sock", False, True), ("a/b", False, True), ("/", False, True), ("", True, True),
+        ("a:80", True, True), ("/run/a b", False, False), ("/a?b", False, False), ("/a#b", False, False),
+        ("u@/a", False, False), ("/a\\b", False, False), ("/%zz", False, False),
+    ],
+)  # fmt: skip
+def test_a_client_of_a_unix_socket_may_name_a_path_as_its_host(host, anybody, unix):
+    for limits, right in ((LIMITS, anybody), (replace(LIMITS, host_is_path=True), unix), (LIMITS, anybody)):
+        if right:
+            assert Head(b"", {"HTTP_HOST": host}, True, limits).fields["HTTP_HOST"] == host
+        else:
+            with pytest.raises(ProtocolError, match="invalid Host"):
+                Head(b"", {"HTTP_HOST": host}, True, limits)

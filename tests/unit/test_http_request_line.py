@@ -149,7 +149,7 @@ CASES = [
         b"http://b\\c/", b"ftp://b/c", b"http://:80/", b"http://b:80:80/", b"http://[::1/", b"http://b\xe4/",
     )),
     # target: the other forms
-    served("OPTIONS *", get(b"*", method=b"OPTIONS"), path="*", query=""),
+    served("OPTIONS *", get(b"*", method=b"OPTIONS"), path="/", query="", target="*"),
     served("OPTIONS with a path", get(b"/a", method=b"OPTIONS"), path="/a"),
     *(bad(target) for target in (b"*", b"a:443", b"a/b", b"?a", b".", b"\\a", b"mailto:a@b", b"/a#b", b"/a?b#c", b"/#",
                                  b"#", b"/a\0b", b"/a\x01b", b"/a\x7fb", b"/a?\x1f")),

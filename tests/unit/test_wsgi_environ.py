@@ -87,7 +87,7 @@ def test_all_of_it(repeated):
         (get10(), {"SERVER_PROTOCOL": "HTTP/1.0", "HTTP_HOST": None}),
         (request(b"GET / HTTP/1.7", b"Host: a"), {"SERVER_PROTOCOL": "HTTP/1.1"}),
         (get(b"/", method=b"PURGE"), {"REQUEST_METHOD": "PURGE"}),
-        (get(b"*", method=b"OPTIONS"), {"PATH_INFO": "*", "REQUEST_URI": "*"}),
+        (get(b"*", method=b"OPTIONS"), {"PATH_INFO": "/", "REQUEST_URI": "*", "RAW_URI": "*"}),
         (get(b"/%e4?%e4"), {"PATH_INFO": "/\xe4", "QUERY_STRING": "%e4", "RAW_URI": "/%e4?%e4"}),
         (get(b"http://b:81/c?d"), {"HTTP_HOST": "b:81", "PATH_INFO": "/c", "RAW_URI": "http://b:81/c?d"}),
         (get10(b"http://b/c"), {"HTTP_HOST": "b"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 
 import pytest
 from hypothesis import given, settings
@@ -222,10 +223,42 @@ def test_no_body_for_statuses_without_one(status, result):
     assert not {"Content-Length", "Transfer-Encoding"} & set(world.fields)
 
 
-def test_a_1xx_is_not_a_final_answer():
+def test_a_1xx_is_no_answer():
     world = World().run(app([b"x"], "199 Odd"))
-    assert world.wire.data.startswith(b"HTTP/1.1 199 Odd\r\n")
-    assert not world.exchange.persistent
+    assert world.status == "500 Internal Server Error"
+    assert world.exchange.failed
+    assert world.exchange.persistent
+
+
+def test_a_status_without_a_reason_is_told():
+    world = World().run(app([b"x"], "200"))
+    assert world.wire.data.startswith(b"HTTP/1.1 200 \r\n")
+    assert [mistake[:16] for mistake in world.reporter.mistakes] == ['the status "200"']
+
+
+class Bytes(bytes):
+    pass
+
+
+def octets(data):
+    return array("B", data)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, Bytes, octets], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("shape", ["list", "tuple", "iterable", "in memory", "write"])
+@pytest.mark.parametrize("parts", [(b"whole",), (b"in ", b"two"), (b"", b"x"), (b"",)], ids=len)
+def test_what_is_like_bytes_is_judged_alike_alone_and_in_company(kind, shape, parts):
+    def written(environ, start_response):
+        write = start_response("200 OK", [])
+        for part in parts:
+            write(kind(part))
+        return []
+
+    blocks = [kind(part) for part in parts]
+    made = {"list": blocks, "tuple": tuple(blocks), "iterable": Result(*blocks), "in memory": InMemory(*blocks)}
+    world = World().run(written if shape == "write" else app(made[shape]))
+    assert world.outcome == ("200", b"".join(parts), True, True)
+    assert world.exchange.sent == sum(map(len, parts))
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "200 OK"])

@@ -55,14 +55,14 @@ def starts_badly_and_goes_on(environ, start_response):
 
 def replaces_badly(environ, start_response):
     start_response("200 OK", [("X-Old", "leaked")])
-    start_response("200", [], (ValueError, BOOM, None))
+    start_response("20", [], (ValueError, BOOM, None))
     return [b"leaked"]
 
 
 def replaces_badly_and_goes_on(environ, start_response):
     start_response("200 OK", [("X-Old", "leaked")])
     try:
-        start_response("200", [], (ValueError, BOOM, None))
+        start_response("20", [], (ValueError, BOOM, None))
     except BadResponse:
         pass
     return [b"leaked"]
@@ -87,10 +87,9 @@ FAILING = [  # each makes an application
     lambda: unstarted([]), lambda: unstarted(Result(b"leaked")), lambda: unstarted(Result()),
     lambda: unstarted(InMemory(b"leaked")),
     *(lambda it=it: started(it) for it in (None, 1, "leaked", b"leaked", ["leaked"], [1], [None], [b"a", "leaked"],
-                                           ("leaked",), object(), [bytearray(b"a")], True)),
+                                           ("leaked",), object(), [bytearray(b"a"), "leaked"], True)),
     lambda: started(Result("leaked")), lambda: started(Result(None)), lambda: started(Result(1)),
     lambda: started(Result("")), lambda: started(Result(BOOM)), lambda: started(Result(b"", BOOM)),
-    lambda: started(Result(bytearray(b"a"))), lambda: started(Result(memoryview(b"a"))),
     lambda: started(InMemory("leaked")), lambda: started(InMemory(BOOM)),
 ]  # fmt: skip
 

@@ -51,7 +51,7 @@ class Caller(Connection):
         crowded: Callable[[], bool],
     ) -> None:
         base = context.base_environ(listener, address)
-        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory, base)
+        super().__init__(context.limits_for(base), context.settings.body_memory_bytes, context.spool_directory, base)
         sock.setblocking(False)
         self._context = context
         self._orders = orders
@@ -175,14 +175,14 @@ class Caller(Connection):
         elif self.state is State.HEAD:
             if waited < settings.head_timeout or self._has_spoken():
                 return False
-            return not self._refuse(ProtocolError(408, "the head did not come in time"))
+            return not self._refuse(ProtocolError(408, "the head did not come in time", "head_timeout"))
         else:
             if waited < settings.body_timeout or self._has_spoken():
                 return False
             if self.received - self._seen >= settings.minimum_rate * waited:
                 self.since, self._seen = now, self.received
                 return False
-            return not self._refuse(ProtocolError(408, "the body comes too slowly"))
+            return not self._refuse(ProtocolError(408, "the body comes too slowly", "minimum_rate"))
         return True
 
     def _reason_of_silence(self) -> Closed:

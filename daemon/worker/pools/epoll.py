@@ -193,7 +193,8 @@ class EpollPool:
             if limit and self.outstanding >= limit:
                 peer.hold = _WATCHED
                 peer.closed = Closed.REFUSED
-                self.clients.answer_and_close(peer, context.refuse(peer, peer.base, 503, "in_flight"), now)
+                answer = context.refuse(peer, peer.base, 503, "as many run or wait as limits.in_flight allows")
+                self.clients.answer_and_close(peer, answer, now)
                 return now
             if (
                 (self._pace.slow or self.outstanding >= self.threads)

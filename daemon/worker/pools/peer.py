@@ -54,7 +54,7 @@ class Peer(Connection):
     def __init__(
         self, context: Context, sock: socket.socket, base: dict[str, Any], proxy: Proxy | None, now_ns: int
     ) -> None:
-        super().__init__(context.limits, context.settings.body_memory_bytes, context.spool_directory, base)
+        super().__init__(context.limits_for(base), context.settings.body_memory_bytes, context.spool_directory, base)
         self.settings = context.settings
         self.sock = sock
         self.proxy = proxy

@@ -81,10 +81,11 @@ class Sweep:
                 peer.forget()
         elif state is State.HEAD:
             if waited > self._head_ns and not input_waits(peer.sock):
-                self._clients.refuse(peer, ProtocolError(408, "the head did not come in time"), now)
+                late = ProtocolError(408, "the head did not come in time", "head_timeout")
+                self._clients.refuse(peer, late, now)
         elif state is State.BODY and waited > self._body_ns and not input_waits(peer.sock):
             if peer.received - peer.progress < self._context.settings.minimum_rate * waited / NANOSECONDS:
-                self._clients.refuse(peer, ProtocolError(408, "the body comes too slowly"), now)
+                self._clients.refuse(peer, ProtocolError(408, "the body comes too slowly", "minimum_rate"), now)
             else:
                 peer.since_ns = now
                 peer.progress = peer.received
@@ -98,6 +99,7 @@ class Sweep:
             peer.since_ns = now
             peer.progress = queued
             return
-        self._context.log.limited("not-read", "warning", "a client does not read its response: closed")
+        what = "a client does not read its response: closed; the limit is timeouts.minimum_rate"
+        self._context.log.limited("not-read", "warning", what)
         peer.closed = Closed.TIMEOUT
         self._pool.forsake(peer)

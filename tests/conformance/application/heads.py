@@ -49,6 +49,19 @@ BAD_STATUS: dict[str, Any] = {
 }
 
 
+@route("/status-alone/")
+def status_alone(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    """Three digits and no reason."""
+    start_response(argument(environ), [TEXT])
+    return [b"no reason"]
+
+
+@route("/padded-length")
+def padded_length(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    start_response("200 OK", [TEXT, ("Content-Length", " \t6 ")])
+    return Recorded(environ, [b"padded"])
+
+
 @route("/bad-status/")
 def bad_status(environ: Environ, start_response: Callable[..., Any]) -> Result:
     start_response(BAD_STATUS[argument(environ)], [TEXT])

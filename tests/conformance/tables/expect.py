@@ -95,7 +95,11 @@ CASES = [
         received=BODY,
     ),
     served("no expectation, no 100", post(BODY), received=BODY),
-    served("empty Expect", get(b"/", b"Expect:"), otherwise=(417,)),
+    served("empty Expect", get(b"/", b"Expect:")),
+    waiting("a list: empty members are none", b"Content-Length: 5", b"Expect: , 100-continue,"),
+    waiting("a list: twice is once", b"Content-Length: 5", b"Expect: 100-continue, 100-Continue"),
+    waiting("a list: in two fields", b"Content-Length: 5", b"Expect: 100-continue", b"Expect: 100-continue"),
+    served("a list of nothing, body withheld by nobody", post(BODY, b"Expect: ,"), received=BODY),
     # others
     refused("another expectation", get(b"/", b"Expect: 200-ok"), 417),
     refused("another expectation with a body", post(BODY, b"Expect: x"), 417),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..case import get, refused, request, served
+from ..case import get, post, refused, request, served
 
 TOPIC = "fields"
 START = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -118,6 +118,8 @@ CASES = [
         get(b"/", b"Content-Type: text/x-a; charset=b"),
         environ={"CONTENT_TYPE": "text/x-a; charset=b", "HTTP_CONTENT_TYPE": None},
     ),
+    refused("Content-Type twice", get(b"/", b"Content-Type: a/b", b"Content-Type: c/d")),
+    refused("Content-Type twice, equal", post(b"abc", b"Content-Type: a/b", b"content-type: a/b")),
     served("User-Agent", get(b"/", b"User-Agent: a (b; c)"), environ={"HTTP_USER_AGENT": "a (b; c)"}),
     served("Authorization", get(b"/", b"Authorization: Basic Og=="), environ={"HTTP_AUTHORIZATION": "Basic Og=="}),
 ]  # fmt: skip

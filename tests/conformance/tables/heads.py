@@ -21,6 +21,9 @@ CASES = [
     served("empty value", get(b"/header/empty"), fields={"X-A": ""}),
     served("tab in a value", get(b"/header/tab"), fields={"X-A": "a\tb"}),
     served("Set-Cookie stays repeated", get(b"/header/cookies"), fields={"Set-Cookie": ("a=1; Path=/", "b=2; Path=/")}),
+    served("status without a reason", get(b"/status-alone/200"), body=b"no reason", reason=""),
+    served("another status without a reason", get(b"/status-alone/404"), 404, body=b"no reason", reason=""),
+    served("white space around Content-Length", get(b"/padded-length"), body=b"padded", fields={"Content-Length": "6"}),
     served("Date of the application wins", get(b"/header/own-date"), fields={"Date": "Sun, 06 Nov 1994 08:49:37 GMT"}),
     served("Server of the application wins", get(b"/header/own-server"), fields={"Server": "conformance/1"}),
     served("hop-by-hop fields are removed", get(b"/header/hop-by-hop"), body=b"fine", fields={

@@ -78,7 +78,8 @@ CASES = [
     served("HEAD and 204", head(b"/status/204"), 204, framing=NONE, fields={"Content-Length": None}),
     last("204 with close", get(b"/status/204", b"Connection: close"), 204, framing=NONE),
     last("204 in HTTP/1.0", get10(b"/status/204"), 204, framing=NONE),
-    last("a 1xx from the application is not framed either", get(b"/status-with-body/199"), statuses=(), interim=(199,)),
+    served("a 1xx from the application is no answer", get(b"/status-with-body/199"), 500),
+    served("a 101 from the application is no answer", get(b"/status-streamed/101"), 500),
     served("205 has a length of 0", get(b"/status/205"), 205, body=b"", fields={"Content-Length": "0"}),
     served("body behind POST", post(b"abc", target=b"/list"), body=b"onetwothree"),
     # statuses and reasons

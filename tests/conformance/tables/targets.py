@@ -107,7 +107,8 @@ CASES = [
     refused("absolute-form with a fragment", get(b"http://b.example/c#d")),
     # the other forms
     served("OPTIONS *", get(b"*", method=b"OPTIONS"),
-           environ={"PATH_INFO": one_of("*", ""), "REQUEST_METHOD": "OPTIONS"}),
+           environ={"PATH_INFO": one_of("*", "", "/"), "REQUEST_METHOD": "OPTIONS"}),
+    served("OPTIONS * in the environ", get(b"*", method=b"OPTIONS"), environ={"PATH_INFO": "/", "RAW_URI": "*"}),
     last("OPTIONS * in HTTP/1.0", get10(b"*", method=b"OPTIONS")),
     refused("options *: another method", get(b"*", method=b"options")),
     refused("GET *", get(b"*")),
