@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 
-from .kinds import Kind, MismatchError, quoted
+from .kinds import Kind, MismatchError, is_off, quoted
 
 
 class Bind(Kind[str]):
@@ -33,7 +33,7 @@ class Bind(Kind[str]):
         return '"off"' if self._off and not value else quoted(value)
 
     def parse(self, value: object, base: str) -> str:
-        if self._off and (value is False or value in ("off", "")):
+        if self._off and is_off(value):
             return ""
         if isinstance(value, int) and not isinstance(value, bool):
             raise MismatchError(f'{self.expected} (for port {value} on every address: ":{value}")')
@@ -132,6 +132,8 @@ class Grantee(Kind[str]):
             value = str(value)
         if not isinstance(value, str) or not re.fullmatch(r"@?[^\s:,@\x00-\x1f]{1,255}", value):
             raise MismatchError(self.expected)
+        if value.lower() == "off":
+            raise MismatchError(f"{self.expected}; for nobody an empty list")
         if value.removeprefix("@").isdecimal() and int(value.removeprefix("@")) >= 2**32 - 1:
             raise MismatchError(self.expected)
         return value

@@ -1,8 +1,9 @@
 """Every configuration key, declared once: name, kind, default, command-line flag, one line of documentation.
 
 The sections are frozen dataclasses; a field's `key(…)` carries what the loader, `--help`, `miniwsgi config`
-and the reference in docs/configuration.md need. Durations are seconds, sizes bytes, paths absolute; 0 and ""
-mean "off" unless the line says otherwise. A default that depends on the machine is computed at each load.
+and the reference in docs/configuration.md need. Durations are seconds, sizes bytes, paths absolute. A key
+that can be off is 0 or "" then; "off", false, 0 and "" all say it (`kinds.is_off`). A default that depends on
+the machine is computed at each load.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _URL_PATH = r"/[\x21\x23-\x7e]*"
 def _log_format(text: str) -> str:
     from ..access_log import compile_format
 
+    if text.strip().lower() == "off":
+        raise MismatchError('a format; log.access_log = "off" turns the access log off')
     try:
         compile_format(text)
     except ValueError as error:
@@ -211,7 +214,7 @@ class Limits:
     field_size: int = key(Size(64, 1 << 20), 16 * 1024, "One header field (431).")
     fields: int = key(Integer(1, 10_000), 100, "The number of header fields (431).")
     fields_size: int = key(Size(256, 1 << 24), 64 * 1024, "All header fields together (431).")
-    body_max: int = key(Size(1, TIB, off=True), 100 * 1024 * 1024, "A request's body (413).")
+    body_max: int = key(Size(1, TIB, off=True), 100 * 1024 * 1024, "A request's body (413). off: no limit.")
     body_memory: int = key(
         Size(0, 1 << 30),
         256 * 1024,
@@ -233,7 +236,7 @@ class Timeouts:
     body: float = key(Duration(0.1, DAY), 10.0, "How long a request's body may take before minimum_rate counts (408).")
     send: float = key(Duration(0.1, DAY), 10.0, "How long sending a response may take before minimum_rate counts.")
     minimum_rate: int = key(
-        Size(1, 1 << 30, off=True), 500, "Bytes a second that a client must send or take after that."
+        Size(1, 1 << 30, off=True), 500, "Bytes a second that a client must send or take after that. off: none."
     )
     keep_alive: float = key(
         Duration(0.1, DAY, off=True),

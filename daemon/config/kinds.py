@@ -17,6 +17,14 @@ T = TypeVar("T")
 
 TRUE = frozenset(("true", "on", "yes", "1"))
 FALSE = frozenset(("false", "off", "no", "0"))
+OFF = frozenset(("off", "false", "0", ""))
+
+
+def is_off(value: object) -> bool:
+    """Whether a value says "off": one rule for every key that can be. False, 0 and "" say it, too."""
+    if isinstance(value, str):
+        return value.strip().lower() in OFF
+    return value is False or (isinstance(value, (int, float)) and value == 0)
 
 
 def quoted(text: str) -> str:
@@ -65,7 +73,7 @@ class Kind(Generic[T]):
 
 
 class Text(Kind[str]):
-    """A string, restricted by a pattern or a check. With `off`, "off" and false mean the empty string."""
+    """A string, restricted by a pattern or a check. With `off`, what `is_off` says means the empty string."""
 
     def __init__(
         self,
@@ -85,7 +93,7 @@ class Text(Kind[str]):
         return "or off" if self._off else ""
 
     def parse(self, value: object, base: str) -> str:
-        if self._off and (value is False or value in ("off", "")):
+        if self._off and is_off(value):
             return ""
         if not isinstance(value, str) or "\0" in value:
             raise MismatchError(self.expected)
@@ -182,11 +190,13 @@ class Path(Kind[str]):
         return "or " + ", ".join(also) if also else ""
 
     def parse(self, value: object, base: str) -> str:
-        if self._off and (value is False or value in ("off", "")):
-            return ""
+        if is_off(value):
+            if self._off:
+                return ""
+            raise MismatchError(f"{self.expected}; it cannot be off")
         if isinstance(value, str) and value in self._words:
             return value
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not isinstance(value, str) or "\0" in value:
             raise MismatchError(self.expected)
         path = os.path.normpath(os.path.join(base, os.path.expanduser(value)))
         if self._must == "program":

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from .kinds import Kind, MismatchError
+from .kinds import Kind, MismatchError, is_off
 
 SIZES = {
     "": 1,
@@ -54,7 +54,7 @@ class Number(Kind[Any]):
         raise NotImplementedError
 
     def parse(self, value: object, base: str) -> Any:
-        if self.off and (value is False or (isinstance(value, str) and value.strip().lower() == "off")):
+        if self.off and is_off(value):
             value = 0
         elif isinstance(value, bool):
             raise MismatchError(self.expected)

@@ -47,7 +47,8 @@ access_log = "-"
 - **path**: a relative path in a file starts at the directory of that file; in a flag or an environment variable,
   at the directory in which miniwsgi was started. `~` is the home directory. Symbolic links are kept, so that
   `directory = "/srv/shop/current"` follows a deployment at the next reload.
-- **off**: where it is accepted, `"off"`, `false` and, for numbers, `0` mean the same.
+- **off**: where it is accepted, `"off"`, `false`, `0` and `""` mean the same: no limit, or that there is none of it.
+  Where it is not, `"off"` is refused, and `0` is a number like any other.
 
 **Flags** take the same texts: `--workers 4`, `--bind :8000 --bind unix:shop.sock`. Every key can be set by
 `--set SECTION.KEY=VALUE`. A flag replaces the file's value; only `--env` adds to the file's table.
