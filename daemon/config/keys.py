@@ -80,7 +80,8 @@ class App:
         Choice("auto", "true", "false"),
         "auto",
         "Import the application once, before the workers are forked: memory is shared, and all workers of a "
-        "generation run the same code. auto: in each worker, if the import left threads or connections.",
+        "generation run the same code. auto: in each worker, if the import left what "
+        "they must not share, such as threads, locks, processes or connections (operations.md).",
         flag="--preload",
     )
     env: Mapping[str, str] = key(

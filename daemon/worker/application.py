@@ -26,12 +26,9 @@ from .application_hints import (
     signature_mismatch,
     user_traceback,
 )
-from .leftovers import leftovers, open_descriptors
 
 if TYPE_CHECKING:
     from ..settings import Settings
-
-__all__ = ["Application", "BootError", "leftovers", "load", "open_descriptors"]
 
 Application = Callable[..., Any]
 

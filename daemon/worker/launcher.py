@@ -25,7 +25,8 @@ from ..channel import Channel, Message
 from ..settings import Settings
 from ..unpatched import os, select, signal, time
 from . import prometheus_slots
-from .application import Application, BootError, leftovers, load, open_descriptors
+from .application import Application, BootError, load
+from .leftovers import leftovers, open_descriptors
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
 
