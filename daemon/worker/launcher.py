@@ -24,9 +24,9 @@ from .. import __version__
 from ..channel import Channel, Message
 from ..settings import Settings
 from ..unpatched import os, select, signal, time
-from . import prometheus_slots
+from . import inherited, prometheus_slots
 from .application import Application, BootError, load
-from .leftovers import leftovers, open_descriptors
+from .leftovers import child_processes, leftovers, open_descriptors
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
 
@@ -119,6 +119,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> Application | No
     known = open_descriptors()
     application = load(settings)
     if settings.preload == "auto" and (found := leftovers(known)):
+        inherited.end_import(known)
         _execute_again(channel, settings, found)
     return application
 
@@ -184,7 +185,7 @@ class Launcher:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(EXIT_FUNCTION_SECONDS)  # the kernel ends us if an exit function does not end
         atexit._run_exitfuncs()
-        for pid in _children():
+        for pid in child_processes():
             try:
                 os.kill(pid, signal.SIGTERM)  # our own child, so the pid is not another's
             except (ProcessLookupError, PermissionError):
@@ -213,13 +214,17 @@ class Launcher:
             return
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # else the child would write it once more
+        failures = inherited.HookFailures()
         try:
-            pid = os.fork()
+            with failures:
+                pid = os.fork()
         except OSError as error:
             _try_to_send(self.channel, "fork-failed", slot=slot, error=str(error))
             pid = -1
         if pid == 0:
-            self._become_worker(slot, (masters_end, reader), workers_end, writer)
+            self._become_worker(slot, (masters_end, reader), workers_end, writer, failures)
+        if failures.error:
+            _try_to_send(self.channel, "log", level="error", message=f"{failures.error}\n{failures.traceback}".rstrip())
         # They are the child's alone, and make room: with its pidfd missing a worker could not be handed over.
         workers_end.close()
         os.close(writer)
@@ -232,7 +237,14 @@ class Launcher:
         masters_end.close()
         os.close(reader)
 
-    def _become_worker(self, slot: int, not_ours: tuple[Channel, int], control: Channel, stack_fd: int) -> NoReturn:
+    def _become_worker(
+        self,
+        slot: int,
+        not_ours: tuple[Channel, int],
+        control: Channel,
+        stack_fd: int,
+        failures: inherited.HookFailures,
+    ) -> NoReturn:
         """In the child: keep nothing of the launcher, and serve."""
         try:
             signal.set_wakeup_fd(-1)
@@ -246,6 +258,10 @@ class Launcher:
                 relay.follow()
             random.seed()  # workers of one import would share its sequence; ssl sees to itself (OpenSSL 1.1.1)
             prometheus_slots.become_worker(slot)
+            inherited.disarm()
+            if failures.error:
+                _try_to_send(control, "failed", phase="fork", error=failures.error, traceback=failures.traceback)
+                os._exit(EXIT_NOT_BOOTED)
             run_worker(self.settings, slot, control, self.application, stack_fd)
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
@@ -295,14 +311,6 @@ def _stack_pipe() -> tuple[int, int]:
     except OSError:
         pass  # the user's pipes are many (pipe(7)): the default size then
     return reader, writer
-
-
-def _children() -> list[int]:
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            return [int(pid) for pid in file.read().split()]
-    except OSError:
-        return []
 
 
 def _try_to_send(channel: Channel, kind: str, fds: tuple[int, ...] = (), /, **fields: object) -> None:

@@ -20,6 +20,7 @@ from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
+from ..inherited import disarm
 from ..monitor import Monitor
 from ..orders import Orders, signal_pipe
 from ..recycling import Recycling
@@ -197,6 +198,7 @@ class ForkPool:
         context = self._context
         try:
             gc.freeze()
+            disarm()
             self._disown()
             orders = Orders(context, None, signal_pipe())
             board_slot = context.slot
