@@ -99,18 +99,13 @@ class Pool:
         while not self._ending:
             if self._woken.wait(0.02):
                 self._woken.clear()
-                self.leading.remove(me.number)
-                if self.crew.stand_up():
-                    return False
-                self.leading.append(me.number)
             while self._posts:
                 self.crew.post(self._posts.popleft())  # type: ignore[arg-type]
-            while me.mailbox:
-                if self.running >= self.size and not self.crew.has_spare:
-                    self.crew.seek_relief()
-                    break
+            while me.mailbox and self.crew.may_resume(self.running + len(self.crew.backlog)):
                 if not self._inline(me, me.mailbox.popleft()):  # type: ignore[arg-type]
                     return False
+            if not me.mailbox:
+                self.crew.release()
             while self._tasks:
                 task = self._tasks.popleft()
                 if task.give:

@@ -227,8 +227,7 @@ def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeyp
         held.let_go()
 
 
-def test_a_leader_with_results_of_its_own_is_relieved_before_others_get_work(monkeypatch):
-    monkeypatch.setattr(crew_module, "_WATCH_NS", 10**10)  # no call is taken over, however busy the machine is
+def test_a_leader_with_results_of_its_own_goes_on_with_them_once_a_thread_is_free_and_before_others_get_work():
     with Pool(2) as pool:
         mine = pool.do(nothing)
         wait_for(lambda: mine.done)
@@ -240,41 +239,17 @@ def test_a_leader_with_results_of_its_own_is_relieved_before_others_get_work(mon
         again = Held()
         mine.call = again
         pool.post(mine)
-        wait_for(lambda: pool.crew._relief)
+        wait_for(lambda: pool.crew._reserved)
         assert not again.begun.is_set()
         calls[0].let_go()
         assert again.begun.wait(PATIENCE)
-        wait_for(lambda: pool.leading)
-        assert pool.leading != mine.threads[:1]
+        wait_for(lambda: pool.losses)
+        other = pool.do(nothing, give=True)  # somebody leads beside it
+        wait_for(lambda: pool.leading and pool.leading != mine.threads[:1])
         assert set(mine.threads) == {0}
         for held in (again, *calls):
             held.let_go()
-        wait_for(lambda: mine.runs == 2 and all(held.over.is_set() for held in calls))
-
-
-def test_no_successor_is_forgotten_when_two_come_at_once(monkeypatch):
-    with Pool(3) as pool:
-        mine = pool.do(nothing)
-        wait_for(lambda: mine.done)
-        calls = [Held() for _ in range(3)]
-        for held in calls:
-            pool.do(held, give=True)
-        wait_for(lambda: pool.running == 3)
-        stand_up = pool.crew.stand_up
-        came = []
-
-        def when_two_have_come():
-            came.append(len(pool.crew._successors))
-            return max(came) > 1 and stand_up()
-
-        monkeypatch.setattr(pool.crew, "stand_up", when_two_have_come)
-        pool.crew._relief.extend([True, True])
-        calls[0].let_go()
-        calls[1].let_go()
-        wait_for(lambda: max(came, default=0) > 1 and not pool.crew._successors, "both lead in turn")
-        calls[2].let_go()
-        rest = [pool.do(nothing, give=True) for _ in range(10)]
-        wait_for(lambda: all(task.done for task in rest))
+        wait_for(lambda: mine.runs == 2 and other.done and all(held.over.is_set() for held in calls))
 
 
 def test_the_watcher_sleeps_when_nothing_is_called_and_wakes_with_the_next_call(monkeypatch):

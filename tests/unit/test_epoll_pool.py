@@ -51,30 +51,6 @@ def complete(pool: EpollPool) -> Peer:
     return peer
 
 
-def test_who_gives_the_loop_to_a_successor_shows_no_request(pool, monkeypatch):
-    me = pool._crew.members[0]
-    peer = complete(pool)
-
-    def serve(me, peer, now):
-        pool.slot.cells[me.cell + T_STATE] = 1
-        pool._inline += 1
-        return now
-
-    def other(fd, now):
-        return True
-
-    monkeypatch.setattr(pool, "_serve", serve)
-    monkeypatch.setattr(pool, "_other", other)
-    peer.state = type(peer.state).IDLE
-    peer.sock = SimpleNamespace(recv=lambda size: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    pool.peers[7] = peer
-    pool._next_second_ns = pool._next_check_ns = 1 << 62
-    pool.epoll = SimpleNamespace(poll=lambda timeout, most: [(7, 1), (8, 1)])
-    assert pool._lead(me) is False
-    assert pool._inline == 1
-    assert pool.slot.running() == []
-
-
 def test_what_was_handed_over_to_nobody_known_and_is_gone_has_been_taken(pool, monkeypatch):
     monkeypatch.setattr(pool._crew, "give", lambda peer: None)  # a thread that is being started has taken it at once
     peer = complete(pool)

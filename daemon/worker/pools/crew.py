@@ -1,7 +1,8 @@
 """The threads of an epoll worker: one at a time leads (runs the loop), the others run requests or are parked.
 
 The rules:
-1. There is one seat. Whoever takes it leads, until it gives it up with the loop's end or loses it.
+1. There is one seat. Whoever takes it leads, until the loop ends or the watcher takes it away and puts it back for
+   another thread: nobody gets the loop in another way.
 2. Before a leader calls the application it puts a token on its own list of `calls`; after the call it takes it back.
    The watcher, when a call lasts, takes it too: `list.pop` gives it to one of them. Who gets it has the loop.
 3. A leader that lost its token finishes its request as any other thread would.
@@ -9,8 +10,8 @@ The rules:
    results belong to the thread that called the application.
 5. Whoever looks for work looks at the seat, in its mailbox, in the backlog, in this order, and parks only after it has
    looked once more while it could already be seen as parked.
-6. A leader whose own mailbox is waiting while everybody is busy asks for relief: the next thread that is done becomes
-   its successor instead of taking from the backlog, and gets the loop from its hands.
+6. A leader makes no call unless another thread is free to take the seat. Has it results to go on with while all are
+   busy, it reserves: from then on whoever is done leaves the backlog alone, parks and wakes the leader.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Member:
 class Crew:
     """`size` threads that run requests, and one more that keeps the loop. `lead` returns when the pool has ended
     (True) or the loop was lost (False); `work` runs one request of a peer; `lost` is told by the watcher whose request
-    cost its thread the loop, while nobody has it; `wake` ends the leader's waiting, soon after which it calls
-    `stand_up`; `broken` is told what a thread died of, and ends the process."""
+    cost its thread the loop, while nobody has it; `wake` ends the leader's waiting; `broken` is told what a thread died
+    of, and ends the process."""
 
     def __init__(
         self,
@@ -80,8 +81,7 @@ class Crew:
         self.members = [Member(0, slot)]
         self._parked: list[Member] = []
         self._seat: list[bool] = [True]
-        self._relief: list[bool] = []  # the leader asks for it
-        self._successors: list[Member] = []
+        self._reserved = False  # rule 6; only who leads writes it
         self._hiring = Lock()  # leader and watcher may both need another thread
         self._ended = False
         self.watching = False  # somebody looks how long calls last
@@ -123,31 +123,29 @@ class Crew:
         member.gate.release()
 
     @property
-    def has_spare(self) -> bool:
-        """Whether a thread is there, or may be had, to take the loop."""
-        return bool(self._parked) or len(self.members) <= self._size
-
-    @property
     def is_alone(self) -> bool:
         """Whether there is no thread but the leader: none could be started."""
         return len(self.members) == 1
 
-    def seek_relief(self) -> None:
-        """The leader has results to go on with, and would leave the loop to nobody."""
-        if not self._relief:
-            self._relief.append(True)
+    def may_resume(self, others: int) -> bool:
+        """Whether the leader may go on with its own results while others have, or wait for, so many requests.
 
-    def stand_up(self) -> bool:
-        """True if a successor has come: it leads now, and the caller does not."""
-        try:
-            successor = self._successors.pop()
-        except IndexError:
-            return False
-        self._relief.clear()  # that was the wish of the one who goes
-        successor.gate.release()
-        if self._successors:
-            self._wake()  # two calls of `wake` may have been one
-        return True
+        Not if that could leave the loop to nobody. `release` is to be called when it has none left.
+        """
+        if others < self._size:
+            return True
+        self._reserved = True  # first: whoever is seen to be parked afterwards stays so
+        return bool(self._parked) or len(self.members) <= self._size
+
+    def release(self) -> None:
+        """No thread need be kept free any more."""
+        if self._reserved:
+            self._reserved = False
+            for _ in range(len(self.backlog)):
+                try:
+                    self._parked.pop().gate.release()
+                except IndexError:
+                    break
 
     def watch(self) -> None:
         """A call begins: see that somebody watches it."""
@@ -165,20 +163,22 @@ class Crew:
     def end(self) -> None:
         """The pool has ended: let the parked go."""
         self._ended = True
-        for waiting in (self._parked, self._successors):
-            while waiting:
-                waiting.pop().gate.release()
+        while self._parked:
+            self._parked.pop().gate.release()
 
     # --- inside ---
 
     def _live(self, me: Member) -> None:
         while not self._ended:
-            if self._takes_seat(me) or (not me.mailbox and self._succeeds(me)):
+            if self._takes_seat():
                 self.leader = me
+                self.release()  # that was the wish of who had it before
                 if self._lead(me):
                     self.end()
             elif me.mailbox:
                 self._work(me, me.mailbox.popleft())
+            elif self._reserved:
+                self._park(me)
             else:
                 try:
                     peer = self.backlog.popleft()
@@ -187,37 +187,24 @@ class Crew:
                 else:
                     self._work(me, peer)
 
-    def _takes_seat(self, me: Member) -> bool:
+    def _takes_seat(self) -> bool:
         try:
             self._seat.pop()
         except IndexError:
             return False
         return True
 
-    def _succeeds(self, me: Member) -> bool:
-        """Wait for the leader that asks for relief to stand up; True: `me` leads."""
-        if not self._relief:
-            return False
-        try:
-            self._relief.pop()
-        except IndexError:
-            return False
-        self._successors.append(me)
-        if self._ended:
-            return False
-        self._wake()
-        me.gate.acquire()
-        return not self._ended
-
     def _park(self, me: Member) -> None:
         self._parked.append(me)
-        if me.mailbox or self._seat or self.backlog or self._ended:  # rule 5: it came in between
+        if me.mailbox or self._seat or (self.backlog and not self._reserved) or self._ended:  # rule 5: it came since
             try:
                 self._parked.remove(me)
             except ValueError:
                 pass  # somebody has roused us already: the gate is, or will be, open
             else:
                 return
+        if self._reserved:
+            self._wake()
         me.gate.acquire()
 
     def _hire(self) -> None:
@@ -246,7 +233,10 @@ class Crew:
             time.sleep(CALM_WATCH_SECONDS if calm else WATCH_SECONDS)
             leader = self.leader
             started = cells[leader.cell + T_START]
-            if leader.calls:
+            if self._seat:  # no thread could be had for it
+                idle = 0
+                self._fill_seat()
+            elif leader.calls:
                 idle = 0
                 if time.monotonic_ns() - started > _WATCH_NS:
                     self._take_over(leader)
@@ -268,6 +258,9 @@ class Crew:
         self._lost(peer)
         self.long_call_ns = time.monotonic_ns()
         self._seat.append(True)
+        self._fill_seat()
+
+    def _fill_seat(self) -> None:
         try:
             self.rouse()
         except RuntimeError:

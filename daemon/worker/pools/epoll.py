@@ -135,16 +135,17 @@ class EpollPool:
                     now = self._take_back(me, returned.popleft(), now)
                     if not now:
                         return False
-            while mailbox and self._may_resume(me):
-                now = self._resume(me, mailbox.popleft(), now)
-                if not now:
-                    return False
+            if mailbox:
+                while mailbox and self._may_resume(me):
+                    now = self._resume(me, mailbox.popleft(), now)
+                    if not now:
+                        return False
+                if not mailbox:
+                    self._crew.release()
             for fd, _mask in events:
                 peer = peers.get(fd)
                 if peer is None:
-                    if self._other(fd, now):
-                        cells[me.cell + _T_STATE] = 0
-                        return False
+                    self._other(fd, now)
                     continue
                 hold = peer.hold
                 if hold is _WATCHED:
@@ -453,11 +454,7 @@ class EpollPool:
         return now
 
     def _may_resume(self, me: Member) -> bool:
-        """Whether the leader may go on with results of its own: not if nobody is left to take the loop from it."""
-        if self.outstanding - len(me.mailbox) < self.threads or self._crew.has_spare:
-            return True
-        self._crew.seek_relief()
-        return False
+        return self._crew.may_resume(self.outstanding - len(me.mailbox))
 
     def wake_owner(self, peer: Peer) -> None:
         """Have the thread that owns an unfinished result go on with it, or close it if the client is gone."""
@@ -477,15 +474,14 @@ class EpollPool:
         else:
             self.wake_owner(peer)  # close() of a result belongs to the thread that called the application
 
-    def _other(self, fd: int, now: int) -> bool:
-        """Something that is no client's; True: another thread leads from here on."""
+    def _other(self, fd: int, now: int) -> None:
+        """Something that is no client's."""
         if fd == self._wake_fd:
             try:
                 os.eventfd_read(fd)
             except BlockingIOError:
                 pass
-            return self._crew.stand_up()
-        if fd in self._order_fds:
+        elif fd in self._order_fds:
             self.orders.read()
             if self.orders.deaf:
                 for gone in self._order_fds:
@@ -494,7 +490,6 @@ class EpollPool:
                 self._order_fds = self.orders.fds()
         else:
             self._acceptor.accept(fd, now)
-        return False
 
     def _check_running(self, now: int) -> None:
         check_running(self.context, self.orders, self._crew.members, now)

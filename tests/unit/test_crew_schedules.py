@@ -1,0 +1,262 @@
+"""Every order of a crew's steps: somebody always leads, and no thread idles while there is work for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from miniwsgi.daemon.worker.pools.crew import Crew, Member
+from miniwsgi.metrics.scoreboard import Board
+
+from .schedules import Schedule, explore
+
+SLOT = Board.create().slot(0)
+
+
+class Steps:
+    """A list or deque whose every use is a step."""
+
+    def __init__(self, schedule: Schedule, kept: Any) -> None:
+        self._schedule = schedule
+        self.kept = kept
+
+    def __getattr__(self, name: str) -> Any:
+        self._schedule.step()
+        return getattr(self.kept, name)
+
+    def __len__(self) -> int:
+        self._schedule.step()
+        return len(self.kept)
+
+
+class Gate:
+    """A lock whose every use is a step."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.free = False
+
+    def acquire(self) -> None:
+        self._schedule.step(lambda: self.free)
+        self.free = False
+
+    def release(self) -> None:
+        self._schedule.step()
+        if self.free:
+            raise RuntimeError("release unlocked lock")
+        self.free = True
+
+
+class Request:
+    """`calls`: for each call or resumption, whether it blocks until it is let go. `given`: it is handed over."""
+
+    def __init__(self, name: str, *calls: bool, given: bool = False) -> None:
+        self.name = name
+        self.calls = list(calls)
+        self.given = given
+        self.owner: Member | None = None
+        self.free = False
+
+    def __repr__(self) -> str:
+        return f"{self.name}{len(self.calls)}{self.free:d}"
+
+
+class Pool(Crew):
+    """A crew with the loop of the epoll pool around it, without sockets.
+
+    When all is at rest, the next client asks; once all have asked, calls end and clients read.
+    """
+
+    _reserve = False
+
+    def __init__(self, schedule: Schedule, size: int, asked: list[Request]) -> None:
+        self.schedule = schedule
+        super().__init__(SLOT, size, self._loop, self._run, self._lose, self._ring, self._broke)  # type: ignore[arg-type]
+        self._seat: Any = Steps(schedule, self._seat)
+        self._parked: Any = Steps(schedule, self._parked)
+        self.backlog: Any = Steps(schedule, self.backlog)
+        self.returned: Any = Steps(schedule, deque())
+        self._instrument(self.members[0])
+        self.asked = asked
+        self.arrived: deque[Request] = deque()
+        self.readable: deque[Request] = deque()
+        self.paused: list[Request] = []
+        self.blocked: list[Request] = []
+        self.outstanding = 0
+        self.rung = False
+        self.running: list[Request] = []
+        self.leaders: list[Member] = []
+        self.waiting: list[Member] = []  # in the poll
+        schedule.spawn(self.run)
+        schedule.spawn(self._watcher)
+
+    @property
+    def _reserved(self) -> bool:
+        self.schedule.step()
+        return self._reserve
+
+    @_reserved.setter
+    def _reserved(self, value: bool) -> None:
+        self.schedule.step()
+        self._reserve = value
+
+    # --- the world ---
+
+    def state(self) -> object:
+        shared = (self._seat, self._parked, self.backlog, self.returned)
+        members = tuple((tuple(map(repr, m.mailbox.kept)), len(m.calls.kept), m.gate.free) for m in self.members)  # type: ignore[attr-defined]
+        own = (self.asked, self.arrived, self.readable, self.paused, self.blocked, self.running, self.leaders)
+        return (
+            tuple(tuple(map(self.name, steps.kept)) for steps in shared),
+            members,
+            tuple(tuple(map(self.name, things)) for things in own),  # type: ignore[arg-type]
+            (self._reserve, self.rung, self.outstanding, self.leader.number),
+        )
+
+    def name(self, thing: object) -> object:
+        if isinstance(thing, Member):
+            return thing.number
+        return repr(thing) if isinstance(thing, (Request, bool)) else None
+
+    def check(self) -> None:
+        assert len(self.leaders) <= 1, "two lead"
+        assert len(self.running) <= self._size, "one thread more than `threads` runs the application"
+
+    def rest(self) -> list[Callable[[], None]]:
+        assert len(self.waiting) == 1, "nobody leads"
+        idle = self._size - len(self.running)
+        assert not idle or not (self.backlog.kept or self.waiting[0].mailbox.kept), "a thread idles while work waits"  # type: ignore[attr-defined]
+        assert not self.returned.kept
+        if self.asked:
+            return [lambda: self.arrived.append(self.asked.pop(0))]
+        events: list[Callable[[], None]] = []
+        events.extend(lambda request=request: self._let_go(request) for request in self.blocked)  # type: ignore[misc]
+        events.extend(lambda request=request: self._reads(request) for request in self.paused)  # type: ignore[misc]
+        return events
+
+    def _let_go(self, request: Request) -> None:
+        request.free = True
+
+    def _reads(self, request: Request) -> None:
+        self.paused.remove(request)
+        self.readable.append(request)
+
+    # --- the pool ---
+
+    def _instrument(self, member: Member) -> None:
+        member.gate = Gate(self.schedule)  # type: ignore[assignment]
+        member.mailbox = Steps(self.schedule, member.mailbox)  # type: ignore[assignment]
+        member.calls = Steps(self.schedule, member.calls)  # type: ignore[assignment]
+
+    def _start(self, work: Callable[..., None], arguments: tuple[Member, ...], name: str) -> None:
+        self._instrument(*arguments)
+        self.schedule.spawn(lambda: work(*arguments))
+
+    def _watcher(self) -> None:
+        while True:
+            self.schedule.step(lambda: self.leader.calls.kept)  # type: ignore[attr-defined]
+            self._take_over(self.leader)
+
+    def _broke(self, error: BaseException) -> None:
+        raise error
+
+    def _ring(self) -> None:
+        self.schedule.step()
+        self.rung = True
+
+    def _lose(self, request: Request) -> None:
+        self.outstanding += 1
+        self.leaders.clear()
+
+    def _loop(self, me: Member) -> bool:
+        self.leaders.append(me)
+        while True:
+            again = bool(me.mailbox) and self.may_resume(self.outstanding - len(me.mailbox))
+            self.waiting.append(me)
+            if not again:
+                self.schedule.step(lambda: self.rung or self.returned.kept or self.arrived or self.readable)
+            self.waiting.remove(me)
+            self.rung = False
+            while self.returned:
+                request = self.returned.popleft()
+                self.outstanding -= 1
+                if request.calls:
+                    self.paused.append(request)
+            if me.mailbox:
+                while me.mailbox and self.may_resume(self.outstanding - len(me.mailbox)):
+                    self.outstanding -= 1
+                    if not self._inline(me, me.mailbox.popleft()):  # type: ignore[arg-type]
+                        return False
+                if not me.mailbox:
+                    self.release()
+            while self.readable:
+                self.outstanding += 1
+                self.post(self.readable.popleft())  # type: ignore[arg-type]
+            while self.arrived:
+                request = self.arrived.popleft()
+                if request.given or self.outstanding >= self._size:
+                    self.outstanding += 1
+                    self.give(request)  # type: ignore[arg-type]
+                elif not self._inline(me, request):
+                    return False
+
+    def _inline(self, me: Member, request: Request) -> bool:
+        me.calls.append(request)  # type: ignore[arg-type]
+        self._call(me, request)
+        try:
+            me.calls.pop()
+        except IndexError:
+            self.returned.append(request)
+            return False
+        if request.calls:
+            self.paused.append(request)
+        return True
+
+    def _run(self, me: Member, request: Request) -> None:
+        self._call(me, request)
+        self.returned.append(request)
+
+    def _call(self, me: Member, request: Request) -> None:
+        assert request.owner in {None, me}, "a result goes on in another thread"
+        request.owner = me
+        self.running.append(request)
+        if request.calls.pop(0):
+            self.blocked.append(request)
+            self.schedule.step(lambda: request.free)
+            request.free = False
+            self.blocked.remove(request)
+        else:
+            self.schedule.step()
+        self.running.remove(request)
+
+
+def inline(*calls: bool) -> Callable[[str], Request]:
+    return lambda name: Request(name, *calls)
+
+
+def given(*calls: bool) -> Callable[[str], Request]:
+    return lambda name: Request(name, *calls, given=True)
+
+
+HELD, SHORT = True, False
+
+
+@pytest.mark.parametrize(
+    ("size", "preemptions", "asked"),
+    [
+        (1, 2, (inline(HELD), inline(SHORT))),
+        (2, 1, (inline(HELD), inline(HELD), inline(SHORT))),
+        (2, 1, (given(HELD), given(SHORT), inline(HELD))),
+        (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD))),  # the leader owns a result
+        (2, 1, (inline(SHORT, SHORT), given(HELD), given(HELD), given(HELD))),
+        (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD), given(SHORT))),
+        (2, 1, (inline(SHORT, HELD), given(SHORT, HELD), given(HELD))),
+    ],
+)
+def test_in_every_order_somebody_leads_and_no_thread_idles_while_work_waits(size, preemptions, asked):
+    def world(schedule: Schedule) -> Pool:
+        return Pool(schedule, size, [make(name) for name, make in zip("abcde", asked, strict=False)])
+
+    assert explore(world, preemptions)
