@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import psutil
-
 from tests.faults.aftermath import SLACK, Aftermath
 from tests.integration.control import Control
 from tests.integration.ctl import Tool
@@ -107,8 +105,8 @@ class _Daemon(Daemon):
     def workers(self) -> list[int]:
         """The pids of its workers, but not of their children (pool fork), which have the same name."""
         found = self._named("mw-worker")
-        pids = {process.pid for process in found}
-        return [process.pid for process in found if _parent_of(process) not in pids]
+        pids = {entry.pid for entry in found}
+        return [entry.pid for entry in found if entry.parent not in pids]
 
 
 @dataclass(slots=True)
@@ -295,13 +293,6 @@ class Stage:
             self.outcome.requests += report.requests
             self.outcome.lost.update(report.failures())
         return reports
-
-
-def _parent_of(process: psutil.Process) -> int:
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return 0  # it has just left
 
 
 def allow_many_files() -> int:
