@@ -11,6 +11,7 @@ BIND ?= 127.0.0.1:8000
 ARGS ?=
 SECONDS ?= 60
 SEED ?= 1
+PROCESSES ?= 4
 
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
@@ -36,11 +37,14 @@ help: ## this list
 serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host:port, ARGS=more flags)
 	exec $(BIN)/miniwsgi serve miniwsgi.daemon.demo:application --bind $(BIND) $(ARGS)
 
-test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 $(ARGS)
+# Half of a run is waiting: two processors have enough to do with four tests at a time.
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations 20
+
+test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
+	$(PYTEST) $(ARGS)
 
 test-full: $(VENV)/.test tools-test ## the same tests in their long forms: the better part of an hour
-	MINIWSGI_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1800 $(ARGS)
+	MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ARGS)
 
 lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/ruff check $(SOURCES)
