@@ -484,10 +484,12 @@ def test_at_the_end_answers_under_way_are_given_and_streams_closed_properly(tmp_
         stopping = asyncio.create_task(world.server.stop(10.0))
         assert await run(idle.rest) == b""
         assert (await run(streaming.rest)).endswith(b"\r\n0\r\n\r\n")
+        assert not stopping.done()
         go.set()
         answer = await run(waiting.response)
         assert (answer.body, answer.fields["connection"]) == (b"done", "close")
-        waiting.close()
+        for client in (waiting, streaming, idle):  # whom the server lets close first
+            client.close()
         await stopping
         with pytest.raises(ConnectionRefusedError):
             await world.client()
