@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -117,11 +117,12 @@ def serve(**options: Any) -> None:
 
     hold_signals()
     reload_config = config_loader(options)
-    config = load_or_exit(reload_config)
+    config = load_or_exit(reload_config, tell_notes=False)
     if config.server.reload_on_change:
         require_watchfiles()
     if config.server.pool == "single":
         release_signals()
+        tell(config.notes)
         sys.exit(serve_single(config))
     from .master.main import run
 
@@ -250,11 +251,11 @@ def config_loader(options: dict[str, Any]) -> ReadConfig:
 
     Raises click.UsageError if nothing names an application.
     """
-    from .config import DEFAULT_PATH, load
+    from .config import DEFAULT_PATH, daemons_environment, load
     from .config.machine import working_directory
 
     flags = flags_from(options)
-    environ = dict(os.environ)
+    environ = daemons_environment()
     directory, uid = working_directory(environ), os.geteuid()
     path: str | None = options["config"]
     named = {"app.module", "app.factory"} & flags.keys()
@@ -276,17 +277,23 @@ def config_loader(options: dict[str, Any]) -> ReadConfig:
     return read
 
 
-def load_or_exit(load: Callable[[], Config]) -> Config:
-    """The configuration; or all its mistakes on standard error, and exit status 2."""
+def load_or_exit(load: Callable[[], Config], *, tell_notes: bool = True) -> Config:
+    """The configuration; or all its mistakes on standard error, and exit status 2. A master logs its notes itself."""
     from .config.problems import ConfigError
 
     try:
         loaded = load()
     except ConfigError as error:
         exit_with_problems(error.problems)
-    for note in loaded.notes:
-        click.echo(f"{styled('miniwsgi:', fg='yellow')} {note}", err=True)
+    if tell_notes:
+        tell(loaded.notes)
     return loaded
+
+
+def tell(notes: Iterable[str]) -> None:
+    """What is no mistake but should be known."""
+    for note in notes:
+        click.echo(f"{styled('miniwsgi:', fg='yellow')} {note}", err=True)
 
 
 def exit_with_problems(problems: list[Problem]) -> NoReturn:

@@ -33,6 +33,7 @@ class Settings:
     # the application
     module: str  # "package.module:attribute", "package.module", or with `factory` a callable that makes it
     directory: str
+    python_path_dropped: bool = False  # the daemon's PYTHONPATH has not come to the application
     factory: bool = False
     preload: str = "auto"  # "auto" | "true" | "false"
     boot_check: str = ""  # a path that must be answered below 400 before the worker counts as ready

@@ -81,7 +81,7 @@ def is_patched() -> bool:
 _PATCHED = not (
     hasattr(_select, "epoll")
     and type(_thread.start_new_thread) is BuiltinFunctionType
-    and all(type(function) is BuiltinFunctionType for function in (_os.fork, _os.read, _select.poll, _time.sleep))
+    and all(type(function) is BuiltinFunctionType for function in (_os.read, _select.poll, _time.sleep))
     and _threading_was["_allocate_lock"] in {None, Lock}
 )
 

@@ -4,12 +4,12 @@ from .configuration import (
     DEFAULT_PATH,
     Config,
     ReadConfig,
-    application_environment,
     differences,
     load,
     reload_problems,
     worker_settings,
 )
+from .environment import application_environment, daemons_environment
 from .problems import ConfigError, Problem
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Problem",
     "ReadConfig",
     "application_environment",
+    "daemons_environment",
     "differences",
     "load",
     "reload_problems",

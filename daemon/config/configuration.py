@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ..settings import Listener, Settings
 from . import keys
 from .declaration import Key, Surroundings
-from .environment import application_environment, parse_environment
+from .environment import about_dropped, dropped_variables, parse_environment
 from .file import parse_file, read_file
 from .keys import KEYS, SECTIONS
 from .kinds import MismatchError, Variables
@@ -31,7 +31,6 @@ __all__ = [
     "ConfigError",
     "Problem",
     "ReadConfig",
-    "application_environment",
     "differences",
     "load",
     "reload_problems",
@@ -83,6 +82,7 @@ class Config:
     origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "file" | "environment" | "flag"
     file_variables: Mapping[str, str] = field(default_factory=dict)  # what app.env_files held at this load
     metrics_token: str = field(default="", repr=False)  # what metrics.token_file held at this load
+    dropped: tuple[str, ...] = ()  # see dropped_variables
     notes: tuple[str, ...] = ()  # what is no mistake but should be known; one line each
 
     def __getitem__(self, path: str) -> Any:
@@ -213,6 +213,10 @@ class _Loader:
                 self.values[key.path] = key.compute(around) if key.compute else key.default
         file_variables = self.read_variables()
         metrics_token = self.read_token()
+        python: str = self.values["app.python"]
+        given = file_variables.keys() | self.values["app.env"].keys()
+        if dropped := dropped_variables(python, self.environ.keys() - given):
+            self.notes.append(about_dropped(python, dropped))
         self.cross_check()
         if self.problems:
             raise ConfigError(self.problems)
@@ -226,6 +230,7 @@ class _Loader:
             origins=self.origins,
             file_variables=file_variables,
             metrics_token=metrics_token,
+            dropped=dropped,
             notes=tuple(self.notes),
         )
 
@@ -332,6 +337,7 @@ def worker_settings(
         module=app.target,
         factory=bool(app.factory),
         directory=app.directory,
+        python_path_dropped="PYTHONPATH" in config.dropped,
         preload=app.preload,
         boot_check=app.boot_check,
         pool=server.pool,

@@ -6,10 +6,14 @@ comments, `export`, quotes. Nothing is expanded: a `$` is a `$`.
 
 from __future__ import annotations
 
+import os
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from ..executed import initial_environment
+from .machine import interpreter, prefix
 
 if TYPE_CHECKING:
     from .configuration import Config
@@ -87,15 +91,22 @@ def _what_is_wrong(text: str, position: int) -> str:
     return "NAME=value"
 
 
+def daemons_environment() -> dict[str, str]:
+    """This process's environment, with the `PYTHON*` that it was executed with.
+
+    An agent may have taken itself out of PYTHONPATH when it started here; it is to start in the application, too.
+    """
+    initial = initial_environment()
+    return {**os.environ, **{name: value for name, value in initial.items() if name.startswith("PYTHON")}}
+
+
 def application_environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for the application: the daemon's without what is its own, then env_files, then env.
 
-    `PYTHON*` variables go, as the application may run under another interpreter; app.env can set them. With
-    server.user, HOME, USER and LOGNAME are that user's, as systemd's User= does it.
+    With server.user, HOME, USER and LOGNAME are that user's, as systemd's User= does it.
     """
-    result = {
-        name: value for name, value in environ.items() if name not in DAEMONS_OWN and not name.startswith("PYTHON")
-    }
+    not_for_it = DAEMONS_OWN.union(config.dropped)
+    result = {name: value for name, value in environ.items() if name not in not_for_it}
     if "PWD" in result:
         result["PWD"] = config.app.directory
     if config.server.user:
@@ -109,6 +120,24 @@ def application_environment(config: Config, environ: Mapping[str, str]) -> dict[
     result.update(config.file_variables)
     result.update(config.app.env)
     return result
+
+
+def dropped_variables(python: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Which of the daemon's variables an application does not get: `PYTHON*`, if `python` is of another environment.
+
+    They are meant for one: PYTHONPATH leads to packages for a certain interpreter, PYTHONHOME is where that lives.
+    """
+    if prefix(python) == prefix(interpreter()):
+        return ()
+    return tuple(sorted(name for name in names if name.startswith("PYTHON")))
+
+
+def about_dropped(python: str, names: Iterable[str]) -> str:
+    """What the operator should know of `dropped_variables`."""
+    return (
+        f"not passed on to the application: {', '.join(names)}; app.python ({python}) is of another environment "
+        f"than the daemon ({prefix(interpreter())}); app.env and app.env_files can set them"
+    )
 
 
 def masked(name: str, value: str) -> str:

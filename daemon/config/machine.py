@@ -128,6 +128,18 @@ def interpreter() -> str:
     return sys.executable
 
 
+def prefix(python: str) -> str:
+    """The environment that an interpreter belongs to, found without running it; links are followed.
+
+    That is its sys.prefix: the directory of pyvenv.cfg (PEP 405), or the installation that the program lies in.
+    """
+    directory = os.path.dirname(python)
+    for candidate in (directory, os.path.dirname(directory)):
+        if os.path.isfile(os.path.join(candidate, "pyvenv.cfg")):
+            return os.path.realpath(candidate)
+    return os.path.dirname(os.path.dirname(os.path.realpath(python)))
+
+
 def control_socket(environ: Mapping[str, str], uid: int) -> str:
     """Where the control socket goes: the runtime directory of the unit, of root or of the user; or ""."""
     given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5): ":" joins several

@@ -70,9 +70,11 @@ before the name is allowed. A value may stand in single quotes (taken as it is) 
 `\\"` and `\\\\` are understood); quoted values may span lines. A value without quotes ends with the line, or
 before ` #`. Nothing is expanded: `$` is a dollar sign.
 
-The application's environment is the daemon's, without what is the daemon's own (`VIRTUAL_ENV`, `PYTHON*`,
-`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`), then `env_files`, then `env`. With `server.user`, `HOME`, `USER` and
-`LOGNAME` are that user's.
+The application's environment is the daemon's, without what is the daemon's own (`VIRTUAL_ENV`, `NOTIFY_SOCKET`,
+`WATCHDOG_*`, `LISTEN_*`), then `env_files`, then `env`. With `server.user`, `HOME`, `USER` and `LOGNAME` are that
+user's. The daemon's `PYTHON*` (`PYTHONPATH`, `PYTHONUNBUFFERED`, …) belong to its interpreter: they are passed on if
+`app.python` is of the same environment (has the same `sys.prefix`), as by default, and if not, a line of the log names
+those that are not. Relative paths in `PYTHONPATH` start at the directory in which miniwsgi was started.
 """
 
 

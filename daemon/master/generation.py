@@ -20,7 +20,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 
 from .. import __version__
 from ..channel import Channel, Message
-from ..config import application_environment, worker_settings
+from ..config import application_environment, daemons_environment, worker_settings
 from ..settings import Settings
 from . import events as ev
 from .bootstrap import execute
@@ -201,7 +201,7 @@ def check_application(config: Config, environ: dict[str, str] | None = None) -> 
         worker_settings(config, generation=0, listeners=(), scoreboard_fd=-1),
         preload="true",  # whatever it leaves behind does no harm: nothing is forked
     )
-    environment = application_environment(config, os.environ if environ is None else environ)
+    environment = application_environment(config, daemons_environment() if environ is None else environ)
     try:
         process = execute(config.app.python, settings.module, theirs.fileno(), (), environment)
     except OSError as error:

@@ -16,7 +16,7 @@ import traceback
 from miniwsgi.manager.aside import Aside
 
 from .. import __version__
-from ..config import Config, ReadConfig
+from ..config import Config, ReadConfig, daemons_environment
 from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
 from . import events as ev
@@ -60,7 +60,7 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         log.error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
         log.flush(FLUSH_SECONDS)
         return EXIT_RUNTIME
-    environ = dict(os.environ)
+    environ = daemons_environment()
     opened = Opened()
     status = EXIT_RUNTIME
     try:
@@ -73,6 +73,8 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         set_title(config.app.target)
         python = f"{platform.python_implementation()} {platform.python_version()}"
         log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
+        for note in config.notes:
+            log.warning(note)
         status = asyncio.run(_supervise(opened, log, environ))
     except (BindError, StartError) as error:
         log.error(str(error))

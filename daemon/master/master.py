@@ -238,6 +238,9 @@ class Master:
         except OSError as error:
             self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error.strerror}"))
             return
+        for note in prepared.config.notes:
+            if note not in self.config.notes:
+                self.log.warning(note)
         self.configurations.hold(generation, prepared)
         if self.supervisor.turnover.is_candidate(generation):
             self.feed(ev.Prepared(generation, prepared.plan))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..unpatched import is_patched, os
 from .application_hints import (
+    PATH_DROPPED,
     attribute_failure,
     factory_failure,
     import_failure,
@@ -64,7 +65,7 @@ def load(settings: Settings) -> Application:
     if sys.path[:1] != [settings.directory]:
         sys.path.insert(0, settings.directory)
     name, attribute = split_target(settings.module, settings.factory)
-    module = import_module(name, attribute, settings.directory)
+    module = import_module(name, attribute, settings)
     found, attribute = find(module, attribute, FACTORY_NAMES if settings.factory else PLAIN_NAMES)
     target = f"{name}:{attribute}"
     if not callable(found):
@@ -108,12 +109,14 @@ def _path_instead_of_name(path: str, attribute: str) -> str:
     return f"{said}: {remedy}"
 
 
-def import_module(name: str, attribute: str, directory: str) -> ModuleType:
+def import_module(name: str, attribute: str, settings: Settings) -> ModuleType:
     """Import it. Whatever the application's code raises, SystemExit included, becomes a BootError."""
     try:
         return importlib.import_module(name)
     except BaseException as error:
-        message = import_failure(error, name, attribute, directory)
+        message = import_failure(error, name, attribute, settings.directory)
+        if settings.python_path_dropped and isinstance(error, ModuleNotFoundError):
+            message += f"; {PATH_DROPPED}"
         raise BootError("import", message, user_traceback(error)) from None
 
 

@@ -18,6 +18,7 @@ from ..unpatched import os
 
 MAX_MESSAGE_CHARS = 500
 MAX_NAMES = 6
+PATH_DROPPED = "the daemon's PYTHONPATH is not passed on, as app.python is of another environment: app.env can set one"
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
@@ -93,13 +94,22 @@ def _missing_module(name: str, attribute: str, directory: str, missing: str) -> 
     parent, _, last = missing.rpartition(".")
     if parent:
         return _missing_in_package(said, parent, last, attribute)
-    places = f"in {directory} (app.directory, --chdir) nor on the import path of {sys.executable}"
+    places = f"in {directory} (app.directory, --chdir){_elsewhere(directory)}"
     candidates = _modules_in(directory)
     if near := _near(last, candidates):
         rest = name[len(missing) :] + (f":{attribute}" if attribute else "")
         return f"{said} {places}: did you mean {near}{rest}?"
     there = f"there are {_listed(candidates)}" if candidates else "there is no Python module"
     return f"{said} {places}; {there} in that directory"
+
+
+def _elsewhere(directory: str) -> str:
+    """Where the interpreter has searched beside app.directory and its own library."""
+    library = os.path.dirname(os.__file__)
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    own = (directory, library, f"{library}/lib-dynload", f"{os.path.dirname(library)}/{archive}")
+    places = [place for place in sys.path if place not in own]
+    return f" nor in {_listed(places)}, where {sys.executable} looks" if places else f" nor by {sys.executable}"
 
 
 def _missing_in_package(said: str, parent: str, last: str, attribute: str) -> str:

@@ -22,6 +22,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 
 from .. import __version__
 from ..channel import Channel, Message
+from ..executed import initial_environment
 from ..settings import Settings
 from ..unpatched import os, select, signal, time
 from . import inherited, prometheus_slots
@@ -116,22 +117,23 @@ def _import(channel: Channel, settings: Settings, note: str) -> Application | No
     """The application if it is to be preloaded. Raises BootError. May execute this program again instead."""
     if settings.preload == "false" or note:
         return None
+    environ = initial_environment()  # the application may set a title, or change os.environ
     known = open_descriptors()
     application = load(settings)
     if settings.preload == "auto" and (found := leftovers(known)):
         inherited.end_import(known)
-        _execute_again(channel, settings, found)
+        _execute_again(channel, settings, found, environ)
     return application
 
 
-def _execute_again(channel: Channel, settings: Settings, note: str) -> NoReturn:
+def _execute_again(channel: Channel, settings: Settings, note: str, environ: dict[str, str]) -> NoReturn:
     """The only way to be rid of threads and connections: the same program, told not to import."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     for fd in (channel.fileno(), *_passed(settings)):
         os.set_inheritable(fd, True)
     signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)  # handlers do not survive execve(2)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note])
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note], environ)
 
 
 def _passed(settings: Settings) -> list[int]:

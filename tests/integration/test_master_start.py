@@ -189,12 +189,15 @@ def test_the_application_runs_under_its_own_interpreter_without_miniwsgi_install
             return [repr((sys.prefix, [p for p in sys.path if "miniwsgi" in p])).encode()]
         """
     )
-    daemon = service.start("--python", str(venv / "bin" / "python"))
+    python = str(venv / "bin" / "python")
+    daemon = service.start("--python", python, environ={"PYTHONPATH": "/nowhere/miniwsgi"})
     assert get(daemon) == repr((str(venv), []))
+    assert daemon.log().count("not passed on to the application: PYTHON") == 1
 
 
 def test_the_environment_is_the_applications(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", "/ours")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     service.write(
         """
         import os
@@ -206,7 +209,7 @@ def test_the_environment_is_the_applications(service: Service, monkeypatch: pyte
         """
     )
     daemon = service.start("--env", "SHOP=open")
-    assert get(daemon) == repr(([None, None, None, "open"], str(service.directory)))
+    assert get(daemon) == repr(([None, None, "1", "open"], str(service.directory)))
 
 
 def test_an_import_that_leaves_a_thread_is_not_forked(service: Service) -> None:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_keeps_the_symbolic_link_that_names_the_directory(tmp_path: Path, write:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("shpo:app", "no module named 'shpo' in {dir} (app.directory, --chdir) nor on the import path of"),
+        ("shpo:app", "no module named 'shpo' in {dir} (app.directory, --chdir) nor in "),
         ("shpo:app", "did you mean shop:app?"),
         ("SHOP:app", "did you mean shop:app?"),
         ("nothing_like_it", "there are pkg, shop in that directory"),
@@ -213,6 +214,28 @@ def test_says_that_a_directory_is_no_package(tmp_path: Path, write: Write) -> No
 def test_says_that_the_directory_is_gone(tmp_path: Path) -> None:
     error = failure(tmp_path / "gone", "shop:app")
     assert error.error == f"app.directory {tmp_path}/gone cannot be entered: No such file or directory"
+
+
+def test_says_where_a_missing_module_was_looked_for(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", ["/opt/shop/lib", *sys.path])
+    said = failure(tmp_path, "shop").error
+    assert f"in {tmp_path} (app.directory, --chdir) nor in /opt/shop/lib, " in said
+    assert f", where {sys.executable} looks" in said
+    assert "lib-dynload" not in said
+    assert f"{os.path.dirname(os.__file__)}," not in said
+
+
+@pytest.mark.parametrize(("source", "missing"), [("", "shpo"), ("import pricing", "shop")])
+def test_says_that_the_daemons_path_is_not_the_applications(
+    tmp_path: Path, write: Write, source: str, missing: str
+) -> None:
+    write("shop.py", f"{source}\n{APP}")
+    whole = replace(settings(tmp_path, missing), python_path_dropped=True)
+    with pytest.raises(BootError, match="the daemon's PYTHONPATH is not passed on"):
+        load(whole)
+    assert "PYTHONPATH" not in failure(tmp_path, missing).error
 
 
 def test_says_that_an_empty_directory_has_no_module(tmp_path: Path) -> None:

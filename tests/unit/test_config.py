@@ -468,6 +468,7 @@ def test_every_setting_can_be_configured() -> None:
         **numbers,
         "app.factory": "made",
         "app.directory": "/",
+        "app.python": "/bin/sh",
         "app.preload": "false",
         "app.boot_check": "/x",
         "server.pool": "fork",
@@ -484,7 +485,7 @@ def test_every_setting_can_be_configured() -> None:
         "log.access_log_format": "json",
     }
     given = worker_settings(
-        load(None, flags, {}),
+        load(None, flags, {"PYTHONPATH": "/x"}),
         generation=2,
         listeners=(),
         scoreboard_fd=4,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,7 +91,61 @@ def test_the_application_sees_the_environment_without_what_is_the_daemons(tmp_pa
         "LANG": "C.UTF-8",
         "JOURNAL_STREAM": "8:1",
         "LISTEN_ADDRESS": "the application's own",
+        "PYTHONPATH": "/opt",
+        "PYTHONUNBUFFERED": "1",
     }
+
+
+def environment(directory: Path) -> Path:
+    """The interpreter of a virtual environment (PEP 405), as far as a path goes."""
+    python = directory / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (directory / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    return python
+
+
+def test_what_is_meant_for_the_daemons_interpreter_does_not_come_to_that_of_another_environment(tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv")
+    flags = {"app.module": "shop", "app.python": str(python), "app.env": {"PYTHONHASHSEED": "7"}}
+    config = load(None, flags, {**DAEMON, "PYTHONHASHSEED": "0"})
+    found = application_environment(config, DAEMON)
+    assert {name: value for name, value in found.items() if name.startswith("PYTHON")} == {"PYTHONHASHSEED": "7"}
+    (note,) = config.notes
+    assert note.startswith(f"not passed on to the application: PYTHONPATH, PYTHONUNBUFFERED; app.python ({python})")
+    quiet = {name: value for name, value in DAEMON.items() if not name.startswith("PYTHON")}
+    assert load(None, flags, quiet).notes == ()
+
+
+@pytest.mark.parametrize("name", ["current/bin/python", "release/bin/python3", "release/bin/python"])
+def test_an_environment_is_one_whatever_names_and_links_lead_to_its_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    python = environment(tmp_path / "release")
+    python.with_name("python3").symlink_to("python")
+    (tmp_path / "current").symlink_to("release")
+    monkeypatch.setattr(sys, "executable", str(python))
+    config = load(None, {"app.module": "shop", "app.python": str(tmp_path / name)}, DAEMON)
+    assert (config.dropped, config.notes) == ((), ())
+
+
+def test_an_agent_that_took_itself_out_of_the_path_starts_in_the_application_too(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from os import environ as e\ne['PYTHONPATH'] = '/elsewhere'\ndel e['PYTHONHASHSEED']\ne['NEW'] = '1'\n"
+    )
+    script = (
+        "from miniwsgi.daemon.config import daemons_environment as environment\n"
+        "found = environment()\n"
+        "print(found['PYTHONPATH'], found['PYTHONHASHSEED'], found['NEW'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [str(tmp_path), "0", "1"], done.stderr
 
 
 def test_env_wins_over_env_files_and_later_files_over_earlier(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ REPLACED = {
 LOOKS_AT_THREADS = {"leftovers.py"}  # of the application
 NOT_YET = {"relay.py"}
 BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py")
-GROUND = ("daemon/http", "daemon/wsgi", "daemon/settings.py", "metrics/scoreboard.py")
+GROUND = ("daemon/executed.py", "daemon/http", "daemon/wsgi", "daemon/settings.py", "metrics/scoreboard.py")
 
 
 def sources(*names: str) -> list[Path]:

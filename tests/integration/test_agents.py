@@ -1,0 +1,83 @@
+"""Agents and import paths come to the application by PYTHON* variables, as under any program that Python runs.
+
+An agent is a sitecustomize on PYTHONPATH, which its wrapper (ddtrace-run, opentelemetry-instrument, newrelic-admin)
+puts there: it starts in the master as well, and in each generation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .conftest import Service, get
+
+# What agents do: threads, a function that is wrapped, themselves taken out of the path.
+AGENT = """
+import builtins, os, threading
+
+builtins.agent_of = os.getpid()
+fork = os.fork
+os.fork = lambda: fork()
+os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
+threading.Thread(target=threading.Event().wait, daemon=True, name="agent").start()
+"""
+ASKS_FOR_IT = """
+import os, helper
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [f"{agent_of} {os.getppid()} {helper.VERSION} {os.environ['PYTHONHASHSEED']}".encode()]
+"""
+
+
+def place(directory: Path, name: str, source: str) -> str:
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(source)
+    return str(directory)
+
+
+def test_an_agent_on_the_path_starts_with_each_generation(service: Service, tmp_path: Path) -> None:
+    agent = place(tmp_path / "agent", "sitecustomize.py", AGENT)
+    library = place(tmp_path / "library", "helper.py", "VERSION = 'v1'")
+    service.write(ASKS_FOR_IT)
+    daemon = service.start(environ={"PYTHONPATH": f"{agent}:{library}", "PYTHONHASHSEED": "7"})
+    for reloads in range(2):
+        (launcher,) = daemon.launchers()
+        assert get(daemon) == f"{launcher} {launcher} v1 7"
+        assert reloads or daemon.reload()
+
+
+def test_an_agent_starts_again_where_the_application_is_not_preloaded(service: Service, tmp_path: Path) -> None:
+    """The launcher has executed itself anew, after the agent had taken itself out of the path."""
+    agent = place(tmp_path / "agent", "sitecustomize.py", AGENT)
+    library = place(tmp_path / "library", "helper.py", "VERSION = 'v1'")
+    service.write(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()" + ASKS_FOR_IT
+    )
+    daemon = service.start(environ={"PYTHONPATH": f"{agent}:{library}", "PYTHONHASHSEED": "7"})
+    daemon.wait_for_log("each worker imports the application by itself")
+    (launcher,) = daemon.launchers()
+    assert get(daemon) == f"{launcher} {launcher} v1 7"
+
+
+def test_the_configured_path_is_read_again_and_hides_nothing_of_the_server(service: Service, tmp_path: Path) -> None:
+    """By app.env or a file of app.env_files, as Kubernetes and systemd write them; a reload reads them anew."""
+    for version in ("v1", "v2"):
+        library = tmp_path / version
+        place(library, "helper.py", f"VERSION = {version!r}")
+        for name in ("miniwsgi", "daemon", "metrics"):
+            place(library / name, "__init__.py", "raise ImportError('not meant')")
+    service.write(ASKS_FOR_IT.replace("agent_of", "0"))
+    env_file = tmp_path / "environment"
+    config = service.configure(
+        f"""
+        env_files = ["{env_file}"]
+        env = {{ PYTHONHASHSEED = "7" }}
+        [server]
+        workers = 1
+        """
+    )
+    for version in ("v1", "v2"):
+        env_file.write_text(f"PYTHONPATH={tmp_path / version}\n")
+        daemon = service.daemons[0] if service.daemons else service.start("-c", config)
+        assert version == "v1" or daemon.reload()
+        assert get(daemon).split()[2:] == [version, "7"]
