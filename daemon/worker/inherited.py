@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from ..unpatched import os, signal, start_thread, time
-from .leftovers import child_processes, open_descriptors
+from .leftovers import Before, child_processes, open_descriptors
 
 EXIT_FUNCTION_SECONDS = 2.0
 TERMINATION_SECONDS = 1.0
@@ -74,10 +74,10 @@ class HookFailures:
 
 
 # --- in the launcher that imports nothing after all ------------------------------------------------------
-def end_import(known: dict[int, str]) -> None:
+def end_import(before: Before) -> None:
     """End what the import began, as Python's own end would, before this program is executed again.
 
-    `known` are the descriptors of before the import; those since then are closed by execve(2), whoever opened them.
+    What was opened since then is closed by execve(2), whoever opened it.
     """
     ended = start_thread(atexit._run_exitfuncs, "mw-exit")
     ended(EXIT_FUNCTION_SECONDS)
@@ -89,7 +89,7 @@ def end_import(known: dict[int, str]) -> None:
                 pass  # it has ended, or has become another user's
         if _reap_all(TERMINATION_SECONDS):
             break
-    for fd in open_descriptors().keys() - known.keys():
+    for fd in open_descriptors().keys() - before.descriptors.keys():
         os.set_inheritable(fd, False)
 
 

@@ -27,7 +27,7 @@ from ..settings import Settings
 from ..unpatched import os, select, signal, time
 from . import inherited, prometheus_slots
 from .application import Application, BootError, load
-from .leftovers import child_processes, leftovers, open_descriptors
+from .leftovers import before_import, child_processes, leftovers
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
 
@@ -118,10 +118,10 @@ def _import(channel: Channel, settings: Settings, note: str) -> Application | No
     if settings.preload == "false" or note:
         return None
     environ = initial_environment()  # the application may set a title, or change os.environ
-    known = open_descriptors()
+    before = before_import()
     application = load(settings)
-    if settings.preload == "auto" and (found := leftovers(known)):
-        inherited.end_import(known)
+    if settings.preload == "auto" and (found := leftovers(before)):
+        inherited.end_import(before)
         _execute_again(channel, settings, found, environ)
     return application
 

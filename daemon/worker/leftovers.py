@@ -48,8 +48,23 @@ class Descriptor:
         return stat.S_ISREG(self.status.st_mode)
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What there was before the import: an agent of a sitecustomize has made it, and would make it anew."""
+
+    descriptors: Mapping[int, str]
+    threads: frozenset[int]  # native ids
+    children: frozenset[int]
+
+
+def before_import() -> Before:
+    """What there is now: pass it to `leftovers` after the import."""
+    threads = frozenset(int(name) for name in os.listdir("/proc/self/task"))
+    return Before(open_descriptors(), threads, frozenset(child_processes()))
+
+
 def open_descriptors() -> dict[int, str]:
-    """What is open now, by descriptor: pass it to `leftovers` after the import."""
+    """What is open now, by descriptor."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -172,25 +187,23 @@ KINDS = (
 
 
 # --- the verdict -----------------------------------------------------------------------------------------
-def leftovers(known: Mapping[int, str]) -> str:
-    """Why forking is not safe now: what the import left behind that workers must not share; "" if it is safe.
-
-    `known` are the descriptors that were open before the import.
-    """
-    found = [*_threads(), *_children(), *_descriptors(known)]
+def leftovers(before: Before) -> str:
+    """Why forking is not safe now: what the import left behind that workers must not share; "" if it is safe."""
+    found = [*_threads(before.threads), *_children(before.children), *_descriptors(before.descriptors)]
     return "the import left " + ", and ".join(found) if found else ""
 
 
-def _threads() -> Iterator[str]:
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+def _threads(known: frozenset[int]) -> Iterator[str]:
+    main = threading.main_thread()  # whose native_id a fork leaves as it was
+    others = [thread for thread in threading.enumerate() if thread is not main and thread.native_id not in known]
     if others:
         yield _said(len(others), "thread running", "threads running", [thread.name for thread in others])
-    yield from native_threads.reasons({thread.native_id for thread in others})
+    yield from native_threads.reasons(known | {thread.native_id for thread in others})
 
 
-def _children() -> Iterator[str]:
+def _children(known: frozenset[int]) -> Iterator[str]:
     tracker = getattr(_resource_tracker(), "_pid", None)
-    names = [_process_name(pid) for pid in child_processes() if pid != tracker]
+    names = [_process_name(pid) for pid in child_processes() if pid != tracker and pid not in known]
     if names:
         yield _said(len(names), "child process", "child processes", names)
 

@@ -21,17 +21,17 @@ PREFIXES = ("", "scipy_")
 SUFFIXES = ("", "64_", "_64")
 
 
-def reasons(python_threads: Collection[int | None]) -> Iterator[str]:
+def reasons(accounted_for: Collection[int | None]) -> Iterator[str]:
     """What to say of native threads that forbid a fork; nothing if there are none.
 
-    `python_threads` are the native ids of those that Python knows, whether with the main thread's or without.
+    `accounted_for` are the native ids of those that Python knows, and of others that are no reason.
     """
-    unknown = _tasks(python_threads, 0)
+    unknown = _tasks(accounted_for, 0)
     if not unknown:
         return
     libraries = _libraries()
     pools = sum(_openblas_threads(path) for path in libraries if "openblas" in path)
-    unknown = _tasks(python_threads, pools)
+    unknown = _tasks(accounted_for, pools)
     number = len(unknown) - pools
     if number <= 0:
         return
@@ -45,11 +45,11 @@ def reasons(python_threads: Collection[int | None]) -> Iterator[str]:
     yield f"{number} {what} running (of a library, not Python's{shown})"
 
 
-def _tasks(python_threads: Collection[int | None], expected: int) -> set[int]:
+def _tasks(accounted_for: Collection[int | None], expected: int) -> set[int]:
     """The ids of native threads. One that was just joined is gone for Python before it is for Linux."""
     deadline = time.monotonic() + EXIT_SECONDS
     while True:
-        native = {int(name) for name in os.listdir("/proc/self/task")}.difference(python_threads, {os.getpid()})
+        native = {int(name) for name in os.listdir("/proc/self/task")}.difference(accounted_for, {os.getpid()})
         if len(native) <= expected or time.monotonic() > deadline:
             return native
         time.sleep(0.001)

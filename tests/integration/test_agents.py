@@ -12,13 +12,15 @@ from .conftest import Service, get
 
 # What agents do: threads, a function that is wrapped, themselves taken out of the path.
 AGENT = """
-import builtins, os, threading
+import _thread, builtins, os, select, threading
 
 builtins.agent_of = os.getpid()
 fork = os.fork
 os.fork = lambda: fork()
 os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
 threading.Thread(target=threading.Event().wait, daemon=True, name="agent").start()
+_thread.start_new_thread(threading.Event().wait, ())  # as those of a library, of which threading does not know
+builtins.agents_loop = select.epoll()
 """
 ASKS_FOR_IT = """
 import os, helper
@@ -41,9 +43,11 @@ def test_an_agent_on_the_path_starts_with_each_generation(service: Service, tmp_
     service.write(ASKS_FOR_IT)
     daemon = service.start(environ={"PYTHONPATH": f"{agent}:{library}", "PYTHONHASHSEED": "7"})
     for reloads in range(2):
+        daemon.wait(lambda: len(daemon.launchers()) == 1, "one generation")
         (launcher,) = daemon.launchers()
         assert get(daemon) == f"{launcher} {launcher} v1 7"
         assert reloads or daemon.reload()
+    assert "each worker imports the application by itself" not in daemon.log()  # the import has left nothing
 
 
 def test_an_agent_starts_again_where_the_application_is_not_preloaded(service: Service, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import atexit, gc, multiprocessing.process, multiprocessing.util, os, signal, su
 import weakref
 sys.path.insert(0, sys.argv[1])
 from miniwsgi.daemon.worker.inherited import HookFailures, disarm, end_import
-from miniwsgi.daemon.worker.leftovers import open_descriptors
+from miniwsgi.daemon.worker.leftovers import before_import
 class Thing: pass
 """
 
@@ -69,7 +69,7 @@ os._exit(0)
 
 def test_an_import_is_ended_whatever_does_not_want_to() -> None:
     assert run("""
-known = open_descriptors()
+before = before_import()
 reader, writer = os.pipe2(0)
 stubborn = "import signal, sys; signal.signal(15, signal.SIG_IGN); print('.', flush=True); signal.pause()"
 child = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
@@ -77,7 +77,7 @@ child.stdout.read(1)
 atexit.register(time.sleep, 60)
 atexit.register(print, "exit function", flush=True)
 began = time.monotonic()
-end_import(known)
+end_import(before)
 print(time.monotonic() - began < 10, os.get_inheritable(writer), os.path.exists(f"/proc/{child.pid}"), flush=True)
 os._exit(0)
 """) == ["exit function", "True False False"]

@@ -17,7 +17,7 @@ from miniwsgi.daemon.worker import leftovers
 HARNESS = """
 import fcntl, importlib, json, os, select, socket, sqlite3, subprocess, sys, tempfile, threading, time
 sys.path.insert(0, sys.argv[1])
-from miniwsgi.daemon.worker.leftovers import child_processes, leftovers, open_descriptors
+from miniwsgi.daemon.worker.leftovers import before_import, child_processes, leftovers
 os.chdir(sys.argv[2])
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.path.join(sys.argv[2], "values")
 os.mkdir("values")
@@ -28,7 +28,7 @@ for source in json.load(sys.stdin):
     pid = os.fork()
     if not pid:
         os.close(answer)
-        known = open_descriptors()
+        known = before_import()
         try:
             names = {**globals()}
             exec(source, names)
