@@ -28,6 +28,7 @@ from ..wsgi.environ import connection_environ, server_software, worker_environ
 from ..wsgi.exchange import Application, Exchange
 from ..wsgi.proxy import Proxy
 from ..wsgi.request_ids import RequestIds
+from .variables import variables_of_the_import
 
 _S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS
 _REQUESTS, _BYTES_OUT = scoreboard.REQUESTS, scoreboard.BYTES_OUT
@@ -77,7 +78,10 @@ class Duty(Enum):
 
 
 class Context:
-    """One worker's belongings. `slot.cells` is written by whoever holds the loop."""
+    """One worker's belongings. `slot.cells` is written by whoever holds the loop.
+
+    To be made by the thread that imported the application: its context variables are what requests begin with.
+    """
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class Context:
         self._series: dict[tuple[str, str, str | None], int] = {}
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
         self.request_ids = RequestIds()
+        self.request_variables = variables_of_the_import()
         self.limits = Limits(
             settings.request_line_bytes,
             settings.field_bytes,

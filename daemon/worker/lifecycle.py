@@ -155,7 +155,8 @@ def _boot_check(context: Context, path: str) -> None:
     environ = request_environ(connection, context.settings.script_name, None)
     answer = _Check()
     environ[request_ids.VARIABLE] = request_id = context.request_ids.of({})
-    exchange = Exchange(answer, "GET", True, False, context.server_fields, context, request_id)
+    fields, variables = context.server_fields, context.request_variables()
+    exchange = Exchange(answer, "GET", True, False, fields, context, variables, request_id)
     environ["wsgi.early_hints"] = exchange.early_hints
     exchange.run(context.application, environ)
     if not exchange.status or int(exchange.status[:3]) >= 400:

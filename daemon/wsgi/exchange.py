@@ -8,6 +8,7 @@ happens, and that no exception of the application gets past it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol
@@ -67,11 +68,15 @@ _OPEN, _STARTED, _DONE, _EXPIRED = Phase
 
 
 class Exchange:
-    """Runs the application for one request. `run` and `resume` belong to one thread."""
+    """Runs the application for one request. `run`, `resume` and `abandon` belong to one thread.
+
+    Whatever of the application they call is called in `variables`, the request's own context (PEP 567).
+    """
 
     __slots__ = (
         "_body", "_encoded", "_iterator", "_left", "_reporter", "_result", "_server", "_transport",
-        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent", "status",
+        "_variables", "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent",
+        "status",
     )  # fmt: skip
 
     _result: Any  # of the application, if it is not sent in one go; set with the first pull
@@ -79,9 +84,10 @@ class Exchange:
 
     def __init__(
         self, transport: Transport, method: str, http11: bool, persistent: bool, server: ServerFields,
-        reporter: Reporter, request_id: str = "",
+        reporter: Reporter, variables: Context, request_id: str = "",
     ) -> None:  # fmt: skip
         self._transport = transport
+        self._variables = variables
         self._server = server
         self._reporter = reporter
         self._encoded: Encoded | None = None
@@ -136,6 +142,39 @@ class Exchange:
 
     def run(self, application: Application, environ: dict[str, Any]) -> bool:
         """Call the application and send what it gives. False: paused, call `resume` when the client has read."""
+        return self._variables.run(self._call, application, environ)
+
+    def resume(self) -> bool:
+        """Go on pulling from the result, on the thread that called the application. As `run`."""
+        return self._variables.run(self._pull)
+
+    def abandon(self) -> None:
+        """The client is gone while the exchange was paused: no more is pulled."""
+        self.aborted = True
+        self.persistent = False
+        self._variables.run(self._close)
+
+    def expire(self) -> bytes | None:
+        """Take the exchange from an application that took too long. Called by another thread.
+
+        Returns the 504 to be sent in its place, b"" if a head is out already, None if the application was faster.
+        There is no call between the test and the mark, so that no thread switch comes between them.
+        """
+        phase = self.phase
+        if phase is _OPEN:
+            self.phase = _EXPIRED
+            self.status = "504 Gateway Timeout"
+        elif phase is _STARTED:
+            self.phase = _EXPIRED
+        else:
+            return None
+        self.aborted = True
+        self.persistent = False
+        return self._identified(refusal(504, self._server)) if phase is _OPEN else b""
+
+    # --- inside ---
+
+    def _call(self, application: Application, environ: dict[str, Any]) -> bool:
         try:
             result = application(environ, self.start_response)
             if type(result) is list or type(result) is tuple:
@@ -160,10 +199,9 @@ class Exchange:
             self._fail(error)
             self._close()
             return True
-        return self.resume()
+        return self._pull()
 
-    def resume(self) -> bool:
-        """Go on pulling from the result, on the thread that called the application. As `run`."""
+    def _pull(self) -> bool:
         iterator = self._iterator
         assert iterator is not None
         try:
@@ -181,32 +219,6 @@ class Exchange:
             self._fail(error)
         self._close()
         return True
-
-    def abandon(self) -> None:
-        """The client is gone while the exchange was paused: no more is pulled."""
-        self.aborted = True
-        self.persistent = False
-        self._close()
-
-    def expire(self) -> bytes | None:
-        """Take the exchange from an application that took too long. Called by another thread.
-
-        Returns the 504 to be sent in its place, b"" if a head is out already, None if the application was faster.
-        There is no call between the test and the mark, so that no thread switch comes between them.
-        """
-        phase = self.phase
-        if phase is _OPEN:
-            self.phase = _EXPIRED
-            self.status = "504 Gateway Timeout"
-        elif phase is _STARTED:
-            self.phase = _EXPIRED
-        else:
-            return None
-        self.aborted = True
-        self.persistent = False
-        return self._identified(refusal(504, self._server)) if phase is _OPEN else b""
-
-    # --- inside ---
 
     def _start(self, length: int | None) -> bytes:
         """The head; from here on the response is on its way."""

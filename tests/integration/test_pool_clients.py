@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import pytest
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, REQUESTS
@@ -330,3 +331,23 @@ def test_one_big_file_does_not_keep_the_loop_from_others(site, pool):
             assert other.get("/small").answer().body == b"small"
     big.reset()
     assert other.get("/small").answer().body == b"small"
+
+
+# --- context variables ------------------------------------------------------------------------------------------------
+
+SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
+
+
+@pools()
+def test_what_a_request_sets_is_not_seen_by_the_next(site, pool):
+    def application(environ, start_response):
+        seen = SEEN.get()
+        SEEN.set(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        yield f"{seen} ".encode()
+        yield SEEN.get().encode()
+
+    site.fork(application, pool)
+    client = site.connect()
+    for path in ("/1", "/2", "/3"):
+        assert client.get(path).answer().body == b"nothing " + path.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from miniwsgi.daemon.http.response import ServerFields
@@ -78,7 +79,7 @@ class World:
     ) -> None:
         self.wire = wire or Wire()
         self.reporter = Reporter()
-        self.exchange = Exchange(self.wire, method, http11, persistent, ServerFields(""), self.reporter)
+        self.exchange = Exchange(self.wire, method, http11, persistent, ServerFields(""), self.reporter, copy_context())
         self.pauses = 0
 
     def run(self, application: Application, environ: dict[str, Any] | None = None) -> World:

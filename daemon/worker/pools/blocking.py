@@ -237,7 +237,8 @@ class Caller(Connection):
         environ = request_environ(self, context.settings.script_name, self.proxy)
         persistent = head.persistent and context.duty is Duty.SERVE and not self._crowded()
         request_id = environ[request_ids.VARIABLE] = context.request_ids.of(environ if self.proxy is not None else {})
-        exchange = Exchange(self, line.method, head.http11, persistent, context.server_fields, context, request_id)
+        fields, variables = context.server_fields, context.request_variables()
+        exchange = Exchange(self, line.method, head.http11, persistent, fields, context, variables, request_id)
         if head.http11:
             environ["wsgi.early_hints"] = exchange.early_hints
         cells, cell = self._slot.cells, self._slot.thread_cell(self._thread)

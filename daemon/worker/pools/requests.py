@@ -38,6 +38,7 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
         head.persistent and context.duty is _SERVE,
         context.server_fields,
         context,
+        context.request_variables(),
         request_id,
     )
     if head.http11:
