@@ -47,6 +47,7 @@ UNUSED: Mapping[str, Mapping[str, Any]] = {
     "prefork": {"server.threads": 1},
     "fork": {},
     "single": {
+        "limits.in_flight": 0,
         "server.workers": 1,
         "server.threads": 1,
         "server.reload_on_change": False,
@@ -282,6 +283,10 @@ class _Loader:
         if bind in values["server.bind"] and not bind.endswith(":0"):
             self.wrong_value("metrics.bind", "an address of its own: server.bind has this one")
         pool, workers = values["server.pool"], values["server.workers"]
+        alone = pool in {"prefork", "fork"} or (pool == "epoll" and values["server.threads"] == 1)
+        if alone and values["limits.in_flight"] and not failed & {"server.pool", "server.threads"}:
+            remedy = "off, or server.pool epoll with server.threads of 2 or more"
+            self.wrong_value("limits.in_flight", f"{remedy}: while a request runs, nobody else could answer 503")
         counts_are_known = not failed & {"server.workers", "metrics.ready_min"}
         if counts_are_known and pool != "single" and values["metrics.ready_min"] > workers:
             self.wrong_value("metrics.ready_min", f"at most server.workers, {workers}")

@@ -225,7 +225,7 @@ class Limits:
     in_flight: int = key(
         Integer(1, 1_000_000, off=True),
         0,
-        "Requests a worker that run or wait (503 with Retry-After).",
+        "Requests a worker that run or wait (503 with Retry-After). For pool epoll with 2 threads or more.",
     )
 
 

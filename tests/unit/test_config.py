@@ -246,6 +246,12 @@ def test_pool_single_has_neither_control_socket_nor_metrics() -> None:
         ("[app]\nenv_files = '/nonexistent'", 'app.env_files = "/nonexistent": expected the path of a file'),
         ("[app]\nfactory = 'b'", 'app.factory = "b": expected either app.factory or app.module, not both'),
         ("[limits]\nfields_size = 1000", 'limits.fields_size = "1000": expected at least limits.field_size'),
+        (
+            "[server]\nthreads = 1\n[limits]\nin_flight = 5",
+            'limits.in_flight = "5": expected off, or server.pool epoll with',
+        ),
+        ("[server]\npool = 'prefork'\n[limits]\nin_flight = 5", "while a request runs, nobody else could answer 503"),
+        ("[server]\npool = 'fork'\n[limits]\nin_flight = 5", 'limits.in_flight = "5": expected off'),
         ("[control]\nsocket = 'off'\nrequired = true", "control.required = true: expected a path in control.socket"),
         (
             "[server]\nbind = ':9464'\n[metrics]\nbind = ':9464'",
@@ -464,6 +470,7 @@ def test_every_setting_can_be_configured() -> None:
     numbers = {path: "1" for path in KEYS if KEYS[path].kind.name in ("number", "size", "duration")}
     numbers |= dict.fromkeys(("limits.request_line", "limits.field_size"), "1000")
     numbers |= {"limits.fields_size": "1000", "recycle.max_rss": "1 MiB"}
+    numbers |= {"limits.in_flight": "off"}  # it does not go with another pool than the default
     flags = {
         **numbers,
         "app.factory": "made",
@@ -498,7 +505,7 @@ def test_every_setting_can_be_configured() -> None:
         for field in dataclasses.fields(Settings)
         if getattr(given, field.name) == getattr(default, field.name)
     }
-    assert same == {"listeners"}
+    assert same == {"listeners", "in_flight"}
 
 
 def test_limits_fit_the_scoreboard() -> None:
