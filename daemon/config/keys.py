@@ -115,7 +115,8 @@ class Server:
     bind: tuple[str, ...] = key(
         Many(Bind(), low=1),
         ("127.0.0.1:8000",),
-        "Where to listen: HOST:PORT, :PORT (every address), [IPV6]:PORT, unix:/path, unix:@abstract, fd:N, "
+        "Where to listen: HOST:PORT, :PORT (every address), [IPV6]:PORT ([::]:PORT serves IPv4 "
+        "too, unless an IPv4 address or a name has the same port), unix:/path, unix:@abstract, fd:N, "
         "systemd:NAME (the sockets of that name from socket activation).",
         flag="--bind",
     )

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import IPv6Address
 
 from ..settings import Listener
 from .holders import path_holder, port_holder
@@ -20,6 +21,7 @@ from .unix_sockets import BindError, SocketFile, bind_path
 
 __all__ = ["BindError", "BoundListener", "Origin", "SocketOptions", "open_listeners", "prepare_socket"]
 
+OTHER_SCHEMES = frozenset(("unix", "fd", "systemd"))
 ANY_ADDRESS = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - only recognised
 
 
@@ -60,6 +62,13 @@ class BoundListener:
     @property
     def unix(self) -> bool:
         return self.socket.family == socket.AF_UNIX
+
+    @property
+    def serves_ipv4(self) -> bool:
+        """Whether IPv4 clients reach it (IPV6_V6ONLY, ipv6(7))."""
+        if self.socket.family == socket.AF_INET6:
+            return not self.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        return self.socket.family == socket.AF_INET
 
     @property
     def url(self) -> str:
@@ -119,18 +128,30 @@ def open_listeners(
     opened: list[BoundListener] = []
     try:
         for bind in binds:
-            old = [listener for listener in kept if listener.name == bind]
+            old = [listener for listener in kept if listener.name == bind] or _for_both_families(bind, binds, kept)
+            new: list[BoundListener] = []
+            dual_stack = _is_dual_stack(bind, binds)
             if not old:
-                opened += (new := _open(bind, options, passed or {}))
-            found += old or new
-    except BindError:
+                beside = dual_stack and _ipv4_of(bind, kept)
+                opened += (new := _open(bind, options, passed or {}, dual_stack=dual_stack and not beside))
+            if dual_stack and not any(listener.serves_ipv4 for listener in old + new):
+                opened.append(half := _ipv4_half(bind, options, kept))
+                new.append(half)
+            found += [listener for listener in old + new if listener not in found]
+    except BindError as error:
         for listener in opened:
             listener.close()
+        holders = {listener.name for listener in kept if _split(listener.name)[1] == _split(bind)[1] != ""}
+        if error.in_use and holders - {bind}:
+            own = ", ".join(sorted(holders))
+            raise BindError(f"cannot listen on {bind}: {own} has the port until then; it needs a restart") from None
         raise
     return found
 
 
-def _open(bind: str, options: SocketOptions, passed: Mapping[str, list[int]]) -> list[BoundListener]:
+def _open(
+    bind: str, options: SocketOptions, passed: Mapping[str, list[int]], *, dual_stack: bool
+) -> list[BoundListener]:
     scheme, _, rest = bind.partition(":")
     if scheme == "systemd":
         if rest not in passed:
@@ -147,7 +168,7 @@ def _open(bind: str, options: SocketOptions, passed: Mapping[str, list[int]]) ->
     if scheme == "unix":
         sock, file = bind_path(rest, options.backlog, options.mode, options.owner, options.group)
         return [BoundListener(bind, sock, Origin.OURS, file)]
-    return _open_internet(bind, options)
+    return _open_internet(bind, options, dual_stack=dual_stack)
 
 
 # --- inherited ----------------------------------------------------------------------------------------------
@@ -195,16 +216,71 @@ def _taken(holder: str) -> str:
     return f"{holder} listens on it; stop that or choose another address" if holder else "it is in use"
 
 
+# --- the two families ---------------------------------------------------------------------------------------
+#
+# ":PORT" and "[::]:PORT" are one socket for IPv4 and IPv6; beside an IPv4 address or a name of the same port,
+# "[::]:PORT" is for IPv6. A socket cannot change that once it is bound (ipv6(7)), and a listener that is kept across
+# a reload is not closed for it: what its socket does for IPv4 is taken as it is, what it lacks is added.
+
+
+def _is_dual_stack(bind: str, binds: Sequence[str]) -> bool:
+    host, port = _split(bind)
+    if host != "[::]":
+        return not host
+    return port == "0" or not any(_split(other)[1] == port and _may_be_ipv4(other) for other in binds)
+
+
+def _split(bind: str) -> tuple[str, str]:
+    """Host and port of a TCP bind, "[::]" in whatever spelling; for all others the port is ""."""
+    scheme, _, _ = bind.partition(":")
+    if scheme in OTHER_SCHEMES:
+        return scheme, ""
+    host, _, port = bind.rpartition(":")
+    if host.startswith("[") and "%" not in host and IPv6Address(host[1:-1]).is_unspecified:
+        host = "[::]"
+    return host, str(int(port))
+
+
+def _may_be_ipv4(bind: str) -> bool:
+    return not _split(bind)[0].startswith("[")
+
+
+def _for_both_families(bind: str, binds: Sequence[str], kept: Sequence[BoundListener]) -> list[BoundListener]:
+    """For an IPv4 bind: the listeners of "[::]" that serve its port already, which another socket could not have."""
+    host, port = _split(bind)
+    if not port or port == "0" or host.startswith("["):
+        return []
+    every = [listener for listener in kept if _split(listener.name) == ("[::]", port) and listener.name in binds]
+    return every if any(listener.serves_ipv4 for listener in every) else []
+
+
+def _ipv4_half(bind: str, options: SocketOptions, kept: Sequence[BoundListener]) -> BoundListener:
+    """What "[::]" lacks that is for IPv6 alone: the socket for all of IPv4 that is beside it, or a new one."""
+    if beside := _ipv4_of(bind, kept):
+        return BoundListener(bind, socket.socket(fileno=os.dup(beside.fd)), beside.origin)
+    any_address = "0.0.0.0"  # noqa: S104 - "[::]:PORT" asks for it
+    return _bind_internet(bind, socket.AF_INET, (any_address, int(_split(bind)[1])), options, dual_stack=False)
+
+
+def _ipv4_of(bind: str, kept: Sequence[BoundListener]) -> BoundListener | None:
+    """The socket for all of IPv4 on the port of a "[::]"."""
+    host, port = _split(bind)
+    address = ("0.0.0.0", int(port or 0))  # noqa: S104 - only recognised
+    for listener in kept:
+        if host == "[::]" and listener.socket.family == socket.AF_INET and listener.socket.getsockname() == address:
+            return listener
+    return None
+
+
 # --- TCP ----------------------------------------------------------------------------------------------------
 
 
-def _open_internet(bind: str, options: SocketOptions) -> list[BoundListener]:
+def _open_internet(bind: str, options: SocketOptions, *, dual_stack: bool) -> list[BoundListener]:
     host, _, port_text = bind.rpartition(":")
     host, port = host.strip("[]"), int(port_text)
     found: list[BoundListener] = []
     refused: BindError | None = None
     for family, address in _addresses(bind, host, port):
-        dual_stack = not host
         try:
             found.append(_bind_internet(bind, family, address, options, dual_stack=dual_stack))
         except BindError as error:
@@ -267,7 +343,7 @@ def _explain(bind: str, address: tuple[object, ...], error: OSError) -> BindErro
     if error.errno == errno.EADDRINUSE:
         holder = port_holder(port)
         who = f"by {holder}; stop that" if holder else "by another process; find it with `ss -ltnp`"
-        return BindError(f"cannot listen on {bind}: port {port} is in use {who} or choose another port")
+        return BindError(f"cannot listen on {bind}: port {port} is in use {who} or choose another port", in_use=True)
     if error.errno == errno.EACCES:
         return BindError(
             f"cannot listen on {bind}: port {port} is privileged; take a port from 1024, or with systemd a socket "

@@ -25,10 +25,14 @@ LOCK_SECONDS = 2.0
 
 
 class BindError(Exception):
-    """An address cannot be had; the text is one line with the remedy. `skippable`: others of its name may do."""
+    """An address cannot be had; the text is one line with the remedy.
 
-    def __init__(self, message: str, *, skippable: bool = False) -> None:
+    `skippable`: others of its name may do. `in_use`: another socket has the port.
+    """
+
+    def __init__(self, message: str, *, skippable: bool = False, in_use: bool = False) -> None:
         super().__init__(message)
+        self.in_use = in_use
         self.skippable = skippable
 
 

@@ -72,13 +72,100 @@ def test_a_port_alone_is_every_address_of_both_families(opened: list[BoundListen
     assert listener.for_workers().server_name == socket.gethostname()
 
 
+def families(port: int) -> str:
+    """To which families the port answers."""
+    found = [(socket.AF_INET, "127.0.0.1", "4"), (socket.AF_INET6, "::1", "6")]
+    return "".join(shown for family, host, shown in found if connects((host, port), family))
+
+
 @needs_ipv6
-def test_an_ipv6_address_leaves_the_port_of_ipv4_alone(opened: list[BoundListener]) -> None:
+@pytest.mark.parametrize("host", ["[::]", "[0:0::0]"])
+def test_every_ipv6_address_alone_is_for_both_families(opened: list[BoundListener], host: str) -> None:
     port = free_port()
-    opened += open_listeners([f"[::]:{port}"], OPTIONS)
-    opened += open_listeners([f"0.0.0.0:{port}"], OPTIONS)
-    assert connects(("::1", port), socket.AF_INET6)
+    opened += open_listeners([f"{host}:{port}", "127.0.0.1:0"], OPTIONS)
+    assert families(port) == "46"
     assert opened[0].url == f"http://[::]:{port}"
+
+
+@needs_ipv6
+@pytest.mark.parametrize("beside", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_beside_an_ipv4_address_it_is_for_ipv6(opened: list[BoundListener], beside: str, turned: bool) -> None:
+    port = free_port()
+    opened += open_listeners([f"[::]:{port}", f"{beside}:{port}"][:: -1 if turned else 1], OPTIONS)
+    assert families(port) == "46"
+    assert sorted(listener.serves_ipv4 for listener in opened) == [False, True]
+
+
+@needs_ipv6
+def test_an_address_that_is_not_every_one_is_for_its_own_family(opened: list[BoundListener]) -> None:
+    port = free_port()
+    opened += open_listeners([f"[::1]:{port}"], OPTIONS)
+    assert families(port) == "6"
+
+
+def reloaded(opened: list[BoundListener], *binds: str) -> list[BoundListener]:
+    """As a reload does it: what is not kept is closed afterwards."""
+    found = open_listeners(binds, OPTIONS, kept=opened)
+    for listener in opened:
+        if listener not in found:
+            listener.close()
+    opened[:] = found
+    return found
+
+
+@needs_ipv6
+@pytest.mark.parametrize("beside", ["0.0.0.0", "127.0.0.1"])
+def test_a_reload_adds_ipv4_to_what_serves_it_already(opened: list[BoundListener], beside: str) -> None:
+    port = free_port()
+    (kept,) = reloaded(opened, f"[::]:{port}")
+    assert reloaded(opened, f"[::]:{port}", f"{beside}:{port}") == [kept]
+    assert reloaded(opened, f"{beside}:{port}", f"[::]:{port}") == [kept]
+    assert families(port) == "46"
+
+
+@needs_ipv6
+def test_a_reload_takes_ipv4_away_and_leaves_it_to_every_address(opened: list[BoundListener]) -> None:
+    port = free_port()
+    first = reloaded(opened, f"[::]:{port}", f"0.0.0.0:{port}")
+    second = reloaded(opened, f"[::]:{port}")
+    assert second[0] is first[0]
+    assert [listener.name for listener in second] == [f"[::]:{port}"] * 2
+    assert families(port) == "46"
+    assert reloaded(opened, f"[::]:{port}") == second
+    assert reloaded(opened, f"[::]:{port}", f"0.0.0.0:{port}") == second
+
+
+@needs_ipv6
+def test_a_reload_from_ipv4_to_both_families_keeps_the_queue_of_ipv4(opened: list[BoundListener]) -> None:
+    port = free_port()
+    (old,) = open_listeners([f"0.0.0.0:{port}"], OPTIONS)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        opened.append(old)
+        new = reloaded(opened, f"[::]:{port}")
+        taken = next(listener for listener in new if listener.serves_ipv4).socket.accept()[0]
+        assert taken.getpeername() == client.getsockname()
+        taken.close()
+    assert families(port) == "46"
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["[::]", "127.0.0.1"], ["[::]"]),
+        (["0.0.0.0"], [""]),
+        ([""], ["0.0.0.0"]),
+    ],
+)
+def test_what_a_reload_cannot_change_is_refused_and_says_so(
+    opened: list[BoundListener], before: list[str], after: list[str]
+) -> None:
+    port = free_port()
+    reloaded(opened, *(f"{host}:{port}" for host in before))
+    with pytest.raises(BindError, match="has the port until then; it needs a restart"):
+        reloaded(opened, *(f"{host}:{port}" for host in after))
+    assert opened
 
 
 def test_a_name_is_looked_up(opened: list[BoundListener]) -> None:
