@@ -19,7 +19,7 @@ from .fd_store import FdStore
 from .listeners import BoundListener, open_listeners
 from .master import Master
 from .metrics_port import open_metrics
-from .process import PidFile
+from .pid_file import PidFile
 from .systemd import Notifier, listen_fds
 
 
@@ -39,8 +39,8 @@ class Opened:
         """Raises BindError, StartError; what was opened before is closed by `close`."""
         if config.server.pid_file:
             pid_file = PidFile(config.server.pid_file)
-            self._closers.append((pid_file.path, pid_file.remove))
             pid_file.write()
+            self._closers.append((pid_file.path, pid_file.remove))
         passed = listen_fds(environ)
         options = socket_options(config)
         self.store = FdStore(Notifier(environ), passed, environ)

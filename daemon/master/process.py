@@ -1,4 +1,4 @@
-"""The master as a process of the system: limits, user, file mode mask, title, pid file.
+"""The master as a process of the system: limits, user, file mode mask, title.
 
 Called in the order of a start, before the event loop. What fails is a `StartError`: one line with the
 remedy.
@@ -11,7 +11,6 @@ import os
 import pwd
 import resource
 import signal
-from dataclasses import dataclass
 
 import setproctitle
 
@@ -106,48 +105,3 @@ def _user(user: str) -> pwd.struct_passwd | None:
 
 def _group(group: str) -> int:
     return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
-
-
-@dataclass(frozen=True, slots=True)
-class PidFile:
-    """A file with the master's pid, removed at exit."""
-
-    path: str
-
-    def write(self) -> None:
-        """Write it in one step. Raises StartError if a daemon that lives wrote the one that is there."""
-        if (pid := self.live_owner()) is not None:
-            raise StartError(
-                f"server.pid_file: {self.path} names a process that runs (pid {pid}); "
-                "stop that daemon, or give each its own file"
-            )
-        scratch = f"{self.path}.{os.getpid()}"
-        try:
-            with open(scratch, "x", encoding="utf-8") as file:  # not through somebody's link
-                file.write(f"{os.getpid()}\n")
-            os.replace(scratch, self.path)
-        except OSError as error:
-            raise StartError(f"server.pid_file: {self.path} cannot be written: {error.strerror}") from None
-
-    def remove(self) -> None:
-        """Remove it if it is still ours. Raises OSError."""
-        if self._read() == os.getpid():
-            os.unlink(self.path)
-
-    def live_owner(self) -> int | None:
-        """The pid in it, if that is a miniwsgi master other than this process."""
-        pid = self._read()
-        if pid is None or pid == os.getpid():
-            return None
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                return pid if b"miniwsgi" in file.read() else None
-        except OSError:
-            return None
-
-    def _read(self) -> int | None:
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                return int(file.read(32))
-        except (OSError, ValueError):
-            return None

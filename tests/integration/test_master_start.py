@@ -90,7 +90,7 @@ def test_a_pid_file_is_written_guarded_and_removed(service: Service, tmp_path: P
     assert path.read_text() == f"{daemon.process.pid}\n"
     done = service.run("--bind", "127.0.0.1:0", "--pid-file", str(path))
     assert done.returncode == 1
-    assert f"names a process that runs (pid {daemon.process.pid})" in done.stderr
+    assert f"is held by a daemon that runs (pid {daemon.process.pid})" in done.stderr
     assert daemon.stop() == 0
     assert not path.exists()
 

@@ -1,4 +1,4 @@
-"""The master as a process: its pid file, its user, its orphans, the stacks of others."""
+"""The master as a process: its user, its orphans, the stacks of others."""
 
 from __future__ import annotations
 
@@ -12,45 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.master.process import PidFile, StartError, drop_privileges
+from miniwsgi.daemon.master.process import StartError, drop_privileges
 from miniwsgi.daemon.master.stacks import dump_stacks, dump_stacks_blocking
-
-# --- pid file --------------------------------------------------------------------------------------------------------
-
-
-def test_a_pid_file_is_written_and_removed(tmp_path: Path) -> None:
-    file = PidFile(str(tmp_path / "daemon.pid"))
-    file.write()
-    assert (tmp_path / "daemon.pid").read_text() == f"{os.getpid()}\n"
-    assert len(list(tmp_path.iterdir())) == 1
-    file.remove()
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("text", ["", "not a number", "999999999\n", "self"])
-def test_a_pid_file_of_nobody_is_replaced(tmp_path: Path, text: str) -> None:
-    (tmp_path / "daemon.pid").write_text(text.replace("self", str(os.getpid())))
-    PidFile(str(tmp_path / "daemon.pid")).write()
-    assert (tmp_path / "daemon.pid").read_text() == f"{os.getpid()}\n"
-
-
-def test_a_pid_that_belongs_to_another_program_by_now_does_not_count(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "100"]) as other:
-        try:
-            (tmp_path / "daemon.pid").write_text(f"{other.pid}\n")
-            PidFile(str(tmp_path / "daemon.pid")).write()
-        finally:
-            other.kill()
-    assert (tmp_path / "daemon.pid").read_text() == f"{os.getpid()}\n"
-
-
-def test_a_pid_file_that_another_daemon_has_written_since_is_left_alone(tmp_path: Path) -> None:
-    file = PidFile(str(tmp_path / "daemon.pid"))
-    file.write()
-    (tmp_path / "daemon.pid").write_text("1\n")
-    file.remove()
-    assert (tmp_path / "daemon.pid").exists()
-
 
 # --- user ------------------------------------------------------------------------------------------------------------
 
