@@ -44,6 +44,7 @@ class State(Enum):
 
 
 UNENGAGED = frozenset((State.IDLE, State.RECEIVING, State.LINGERING))  # no answer is under way
+MAX_LINGERING_BYTES = 16 * 1024 * 1024  # more, and it is not somebody who only finishes sending
 
 
 class ServerConnection(asyncio.Protocol):
@@ -62,6 +63,7 @@ class ServerConnection(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None  # while the client does not read
         self._stuck_since: float | None = None
         self._ended = False  # the client sends no more
+        self._dropped = 0  # bytes, while lingering
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.state.value} {self._peer}>"
@@ -85,9 +87,14 @@ class ServerConnection(asyncio.Protocol):
         self._become(State.IDLE)
         if not admitted:
             self._refuse(Refusal(503, "too many connections; try again", fields=(("Retry-After", "1"),)))
-            self._transport.close()
+            self._linger()
+            self._loop.call_later(self.server.limits.linger_seconds, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        if self.state is State.LINGERING:
+            self._dropped += len(data)
+            if self._dropped > MAX_LINGERING_BYTES:
+                self.abort()
         if self.state in {State.LINGERING, State.CLOSED}:
             return
         self.server.note(self)
@@ -154,7 +161,7 @@ class ServerConnection(asyncio.Protocol):
 
     def go_away(self) -> None:
         """The server stops: close if nothing is under way."""
-        if self.state in UNENGAGED:
+        if self.state in UNENGAGED and self.state is not State.LINGERING:
             self._transport.close()
 
     def end_stream(self) -> None:

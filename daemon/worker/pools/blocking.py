@@ -23,10 +23,9 @@ from ...wsgi.exchange import Disconnected, Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty, refusal_closes
 from ..orders import Orders
 from ..timeouts import expire
-from .progress import NotRead, Progress, input_waits
+from .progress import NotRead, Progress, input_waits, queued_bytes
 
 RECEIVE_BYTES = 65536
-LINGER_SECONDS = 2.0
 
 
 class Caller(Connection):
@@ -34,7 +33,7 @@ class Caller(Connection):
 
     __slots__ = (
         "_context", "_crowded", "_orders", "_progress", "_seen", "_slot", "_stage", "_thread",
-        "closed", "environ", "exchange", "parting", "proxy", "requests", "since", "sock",
+        "closed", "environ", "exchange", "owes_goodbye", "proxy", "requests", "since", "sock",
         "started_ns",
     )  # fmt: skip
 
@@ -66,7 +65,7 @@ class Caller(Connection):
         self.started_ns = 0
         self.since = time.monotonic()  # when the present state began
         self._stage = self.state
-        self.parting = False  # shut down for writing: what still comes is thrown away
+        self.owes_goodbye = False  # it is over, and has to be closed in stages; otherwise its socket is closed
         self._seen = 0  # bytes of a body at the last look
         self._progress: Progress | None = None  # of the response that is sent
         self.closed = Closed.CLIENT  # for the count: why it will have been closed
@@ -127,16 +126,15 @@ class Caller(Connection):
     # --- a conversation ---
 
     def converse(self) -> bool:
-        """Take what has come and answer the first request in it. True: the connection stays; False: it is closed.
+        """Take what has come and answer the first request in it. True: the connection stays; False: it is over, and
+        has to be closed in stages if it `owes_goodbye`.
 
         To be called when the client has sent something, and at once again while it is `eager`.
         """
-        if self.parting:
-            return self._linger()
         try:
             if self.advance() if self.eager else self._receive():
                 if not self._answer():
-                    return self.parting
+                    return False
             elif self.wants_continue:
                 self.wants_continue = False
                 self.send(CONTINUE)
@@ -160,18 +158,20 @@ class Caller(Connection):
         return self.state is State.IDLE and bool(self.pending)
 
     def overdue(self, now: float, idle_seconds: float) -> bool:
-        """Whether the connection has been closed because the client has been too slow.
+        """Whether the connection is over because the client has been too slow, as `converse`.
 
         `idle_seconds` is the patience between requests.
         """
         settings = self._context.settings
         waited = now - self.since
-        if self.parting or self.state is State.IDLE:
-            if waited < (LINGER_SECONDS if self.parting else idle_seconds) or self._has_spoken():
+        if self.state is State.IDLE:
+            if waited < idle_seconds or self._has_spoken():
                 return False
-            if not self.parting:
-                self.closed = self._reason_of_silence()
-            self.hang_up()
+            self.closed = self._reason_of_silence()
+            if queued_bytes(self.sock):
+                self._part()
+            else:  # it has had everything, and time for it
+                self.hang_up()
         elif self.state is State.HEAD:
             if waited < settings.head_timeout or self._has_spoken():
                 return False
@@ -191,13 +191,19 @@ class Caller(Connection):
         return Closed.IDLE if self.requests else Closed.TIMEOUT
 
     def _has_spoken(self) -> bool:
-        return not self.parting and (self.eager or input_waits(self.sock))
+        return self.eager or input_waits(self.sock)
 
     def hang_up(self) -> None:
-        """Close a connection that is not in the middle of anything."""
+        """The client has gone, or has had everything."""
         self.close()
-        self.sock.close()
         scoreboard.count_closed(self._context.slot.cells, self.closed)
+
+    def send_end(self) -> None:
+        """For a process that ends: the client need not wait for that."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
     def check_timeout(self, now: int) -> bool:
         """Called by another thread: answer for the application if `request_timeout` is over; True if so."""
@@ -267,15 +273,16 @@ class Caller(Connection):
         self._stage = State.IDLE
         if self.finish(exchange.persistent):
             return True
+        is_deaf = self.closed is Closed.TIMEOUT  # it does not read: there is nobody to say good-bye to
         if exchange.aborted:
             if self.closed is Closed.CLIENT:
                 self.closed = Closed.TIMEOUT if exchange.phase is Phase.EXPIRED else Closed.ABORTED
         elif head.persistent:
             self.closed = Closed.SERVER
-        if (self.pending or head.persistent) and not exchange.aborted:
-            self._part()  # the client does not know yet that this was the last
-        else:
+        if is_deaf:
             self.hang_up()
+        else:
+            self._part()
         return False
 
     def _refuse(self, error: ProtocolError | OSError) -> bool:
@@ -288,26 +295,10 @@ class Caller(Connection):
             self.hang_up()
             return False
         self._part()
-        return self.parting
+        return False
 
     def _part(self) -> None:
-        """Shut down for writing; the client's end is awaited a little while others are served (RFC 9112, 9.6)."""
+        """All is said: whoever has the socket closes it in stages (see `lingering`)."""
         self.close()
-        self.since = time.monotonic()
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.hang_up()
-        else:
-            self.parting = True
-
-    def _linger(self) -> bool:
-        try:
-            if self.sock.recv(RECEIVE_BYTES):
-                return True
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        self.hang_up()
-        return False
+        self.owes_goodbye = True
+        scoreboard.count_closed(self._context.slot.cells, self.closed)

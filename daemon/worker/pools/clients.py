@@ -1,4 +1,4 @@
-"""The connections of an epoll worker between requests: taking them in, refusing, waiting, parting.
+"""The connections of an epoll worker between requests: taking them in, refusing, waiting, closing.
 
 Everything here belongs to whoever holds the loop. Nothing here calls the application.
 """
@@ -10,9 +10,10 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
-from ...unpatched import select, socket
+from ...unpatched import select
 from ...wsgi.exchange import Disconnected
 from ..context import Context, refusal_closes
+from .lingering import Lingering
 from .peer import Hold, Peer
 from .progress import queued_bytes
 
@@ -28,6 +29,7 @@ class Clients:
         self._cells = context.slot.cells
         self.epoll = select.epoll(EVENTS)
         self.peers: dict[int, Peer] = {}
+        self.lingering = Lingering(self.epoll, context.settings)
 
     def __repr__(self) -> str:
         return f"<Clients {len(self.peers)}>"
@@ -47,13 +49,15 @@ class Clients:
         self._cells[scoreboard.CONNECTIONS] = len(self.peers)
 
     def drop(self, peer: Peer) -> None:
-        """Close a connection that nobody holds."""
-        fd = peer.sock.fileno()
-        del self.peers[fd]
-        self.epoll.unregister(fd)  # closing does not, while a process that the application has forked has a copy
+        """Close a connection at once: the client has gone, or has had everything and long been silent."""
+        self.epoll.unregister(peer.sock.fileno())  # closing does not: the application may have forked a copy
+        self._forget(peer)
+        peer.sock.close()
+
+    def _forget(self, peer: Peer) -> None:
+        del self.peers[peer.sock.fileno()]
         peer.discard()
         peer.close()
-        peer.sock.close()
         scoreboard.count_closed(self._cells, peer.closed)
         self._cells[scoreboard.CONNECTIONS] = len(self.peers)
 
@@ -69,38 +73,33 @@ class Clients:
             self.drop(peer)
             return
         peer.close()
-        self.part_slowly(peer, now)
+        if peer.out_bytes:
+            self.await_reader(peer, now)
+        else:
+            self.part(peer, now)
 
-    def part(self, peer: Peer, now: int) -> None:
-        """The last response is out. What a client that knew nothing of this sends must not make the close a reset."""
+    def end(self, peer: Peer, now: int) -> None:
+        """The last response is out."""
         asked = peer.head is not None and not peer.head.persistent
         if not asked and peer.closed is Closed.CLIENT:
             peer.closed = Closed.SERVER
-        if peer.gone or (asked and not peer.pending):
+        if peer.gone:
             self.drop(peer)
         else:
-            self.part_slowly(peer, now)
+            self.part(peer, now)
 
-    def part_slowly(self, peer: Peer, now: int) -> None:
-        """Shut down for writing and wait a little for the client's end (RFC 9112 section 9.6)."""
-        try:
-            peer.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.drop(peer)
-            return
-        peer.hold = Hold.LINGERING
-        peer.since_ns = now
+    def part(self, peer: Peer, now: int) -> None:
+        """Close in stages: nothing that the client sends must cost it what it has not got yet."""
         self.arm(peer, select.EPOLLIN)
+        self._forget(peer)
+        self.lingering.add(peer.sock, now)
 
-    def linger(self, peer: Peer) -> None:
-        try:
-            if peer.sock.recv(RECEIVE_BYTES):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self.drop(peer)
+    def part_from_silent(self, peer: Peer, now: int) -> None:
+        """The same for one that has kept silent: it has had time to get everything, which the kernel knows."""
+        if queued_bytes(peer.sock):
+            self.part(peer, now)
+        else:
+            self.drop(peer)
 
     def incomplete(self, peer: Peer, now: int) -> None:
         """Bytes, but no whole request yet: the head's and the body's time counts from the first."""

@@ -38,7 +38,7 @@ CHECK_NS = NANOSECONDS // 10  # between looks at what runs
 TURN_NS = NANOSECONDS // 200  # for the requests that one client has sent ahead
 
 _EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
-_WATCHED, _HELD, _WRITING, _LINGERING = Hold
+_WATCHED, _HELD, _WRITING = Hold
 _IDLE = State.IDLE
 _MUTED = _EPOLLET  # never 0: EPOLLHUP and EPOLLERR cannot be masked and would make the loop spin
 
@@ -175,13 +175,10 @@ class EpollPool:
                     now = self._write(me, peer, now)
                     if not now:
                         return False
-                elif hold is _HELD:
-                    # Not before anything arrives for a held connection is it worth a system call to mute it; and not
-                    # if it may just have been given back: then the next turn is told again.
-                    if not returned:
-                        self.clients.arm(peer, _MUTED)
-                else:
-                    self.clients.linger(peer)
+                # Not before anything arrives for a held connection is it worth a system call to mute it; and not if it
+                # may just have been given back: then the next turn is told again.
+                elif not returned:
+                    self.clients.arm(peer, _MUTED)
 
     def _serve(self, me: Member, peer: Peer, now: int) -> int:
         """Answer the complete request of `peer`, and those behind it; the time now, or 0 if the loop was lost."""
@@ -265,7 +262,7 @@ class EpollPool:
         if peer.gone or not peer.finish(exchange.persistent):
             if exchange.aborted and peer.closed is Closed.CLIENT:
                 peer.closed = Closed.TIMEOUT if exchange.phase is Phase.EXPIRED else Closed.ABORTED
-            self.clients.part(peer, now)
+            self.clients.end(peer, now)
             return False
         peer.since_ns = now
         peer.stage = _IDLE
@@ -415,7 +412,8 @@ class EpollPool:
             return now
         exchange = peer.exchange
         if exchange is None:  # a refusal
-            self.clients.drop(peer)
+            if not peer.out_bytes:
+                self.clients.part(peer, now)
             return now
         if peer.owner is None:
             if peer.out_bytes:
@@ -488,6 +486,8 @@ class EpollPool:
                     if gone not in self.orders.fds():
                         self.epoll.unregister(gone)
                 self._order_fds = self.orders.fds()
+        elif fd in self.clients.lingering:
+            self.clients.lingering.read(fd)
         else:
             self._acceptor.accept(fd, now)
 
@@ -502,4 +502,4 @@ class EpollPool:
             context.duty = Duty.DRAIN
         self._acceptor.close()
         self._sweep.close_silent(now)
-        return not (self.peers or self.outstanding) or self.orders.expired(now)
+        return not (self.peers or self.outstanding or self.clients.lingering) or self.orders.expired(now)

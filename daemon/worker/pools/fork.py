@@ -1,7 +1,8 @@
 """The fork pool: a process for each connection, at most `threads` of them a worker at a time.
 
 The worker itself only accepts, forks and counts. A child serves its connection like a prefork worker would and exits;
-what it counts lies in memory of its own, which the worker adds to its slot, so that each cell has one writer. Children
+what it counts lies in memory of its own, which the worker adds to its slot, so that each cell has one writer. The
+worker keeps the socket, too, and closes it in stages when the child has ended: that takes no child's place. Children
 share the reading end of a pipe: a byte that nobody reads means `closing`, end-of-file a drain or the worker's death.
 """
 
@@ -25,6 +26,7 @@ from ..monitor import Monitor
 from ..orders import Orders, signal_pipe
 from ..recycling import Recycling
 from .blocking import Caller
+from .lingering import Lingering
 
 WAIT_SECONDS = 0.5
 DRAIN_WAIT_SECONDS = 0.05
@@ -43,6 +45,7 @@ class _Child:
     pid: int
     pidfd: int
     counted: Slot
+    sock: socket.socket
     seen: dict[int, int] = field(default_factory=dict)
 
 
@@ -60,6 +63,7 @@ class ForkPool:
         self._listeners = {listener.fd: listener for listener in context.settings.listeners}
         self._recycling = Recycling(context)
         self._poller = select.poll()
+        self._lingering = Lingering(self._poller, context.settings)
         self._accepting = False
         self._again_at = 0.0  # when to accept again, if forking or accepting has failed
         self._fold_at = 0
@@ -94,6 +98,8 @@ class ForkPool:
                 self._bury(fd)
             elif fd in self._sockets:
                 self._take(fd)
+            elif fd in self._lingering:
+                self._lingering.read(fd)
             else:
                 self._orders.read()
                 self._forget_deaf_orders()
@@ -104,6 +110,7 @@ class ForkPool:
             for child in self._children.values():
                 self._slot.fold(child.counted, child.seen)
             self._end_stuck(now)
+        self._lingering.look(now)
         self._recycling.look(self._orders, now)
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
@@ -137,9 +144,9 @@ class ForkPool:
             return
         if not pid:
             self._serve(sock, self._listeners[fd], address, number, counted)
-        sock.close()
+        sock.setblocking(False)
         self._slot.cells[self._slot.thread_cell(number) + scoreboard.T_START] = time.monotonic_ns()
-        child = _Child(number, pid, os.pidfd_open(pid), counted)
+        child = _Child(number, pid, os.pidfd_open(pid), counted, sock)
         self._children[child.pidfd] = child
         self._poller.register(child.pidfd, select.POLLIN)
         self._show_children()
@@ -149,6 +156,8 @@ class ForkPool:
         self._poller.unregister(pidfd)
         status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
         os.close(pidfd)
+        self._poller.register(child.sock.fileno(), select.POLLIN)
+        self._lingering.add(child.sock, time.monotonic_ns())
         if status:
             self._mourn(child, status)
         if child.counted.cells[scoreboard.CLOSED] < child.counted.cells[scoreboard.ACCEPTED]:  # it was killed
@@ -208,6 +217,7 @@ class ForkPool:
             )
             self._converse(caller, orders)
             status = 0
+            caller.send_end()
         except BaseException as error:
             context.log.error("".join(traceback.format_exception(error)))
         finally:
@@ -223,6 +233,8 @@ class ForkPool:
             listening.close()
         for child in self._children.values():
             os.close(child.pidfd)
+            child.sock.close()
+        self._lingering.disown()
 
     def _converse(self, caller: Caller, orders: Orders) -> None:
         context, settings = self._context, self._context.settings
@@ -273,7 +285,7 @@ class ForkPool:
                 self._context.duty = Duty.DRAIN
         if self._context.duty is Duty.DRAIN:
             self._listen_only(frozenset())
-        return not (self._children or self._sockets) or self._orders.expired(now)
+        return not (self._children or self._sockets or self._lingering) or self._orders.expired(now)
 
     def _tell_children(self) -> None:
         """Idle kept-alive connections hold places that those in the queue need."""

@@ -29,7 +29,6 @@ class Hold(Enum):
     WATCHED = "watched"  # readable events are wanted
     HELD = "held"  # a thread runs its request, or it waits for one
     WRITING = "writing"  # bytes wait for the client to read
-    LINGERING = "lingering"  # shut down for writing: what still arrives is thrown away
 
 
 class _Extent:

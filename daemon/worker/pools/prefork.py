@@ -16,6 +16,7 @@ from ..monitor import Monitor
 from ..orders import Orders
 from ..recycling import Recycling
 from .blocking import Caller
+from .lingering import Lingering
 
 IDLE_WAIT_SECONDS = 0.5
 DRAIN_WAIT_SECONDS = 0.05
@@ -39,6 +40,7 @@ class PreforkPool:
         self._accepting = False
         self._queues = select.poll()
         self._poller = select.poll()
+        self._lingering = Lingering(self._poller, context.settings)
         for fd, sock in self._sockets.items():
             sock.setblocking(False)
             self._queues.register(fd, select.POLLIN)
@@ -69,6 +71,8 @@ class PreforkPool:
                 self._converse(self._callers[fd])
             elif fd in self._sockets:
                 self._take(fd)
+            elif fd in self._lingering:
+                self._lingering.read(fd)
             else:
                 self._orders.read()
                 self._forget_deaf_orders()
@@ -125,22 +129,22 @@ class PreforkPool:
             self._forget(fd)
 
     def _forget(self, fd: int) -> None:
-        del self._callers[fd]
-        self._poller.unregister(fd)
+        caller = self._callers.pop(fd)
+        if caller.owes_goodbye:
+            self._lingering.add(caller.sock, time.monotonic_ns())
+        else:
+            self._poller.unregister(fd)
+            caller.sock.close()
         self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._callers)
 
     def _crowded(self) -> bool:
         """Whether another client has a connection, or waits to be accepted."""
-        return self._waiting() > 1 or bool(self._queues.poll(0))
-
-    def _waiting(self) -> int:
-        """Connections on which a request may come."""
-        return sum(not caller.parting for caller in self._callers.values())
+        return len(self._callers) > 1 or bool(self._queues.poll(0))
 
     def _look_at_time(self, now: float) -> None:
         settings = self._context.settings
         serving = not self._draining_since
-        alone = self._waiting() == 1 and serving
+        alone = len(self._callers) == 1 and serving
         for fd, caller in list(self._callers.items()):
             patience = settings.keep_alive_timeout if alone else settings.drain_idle
             if not caller.requests and serving:
@@ -149,6 +153,7 @@ class PreforkPool:
                 patience += max(0.0, self._draining_since - caller.since)
             if caller.overdue(now, patience):
                 self._forget(fd)
+        self._lingering.look(int(now * NANOSECONDS))
 
     def _check_running(self, now: int) -> None:
         """On the monitor's thread."""
@@ -165,7 +170,7 @@ class PreforkPool:
                 self._context.duty = Duty.DRAIN
         if self._context.duty is Duty.DRAIN:
             self._listen_only(frozenset())
-        return not (self._callers or self._sockets) or self._orders.expired(int(now * NANOSECONDS))
+        return not (self._callers or self._sockets or self._lingering) or self._orders.expired(int(now * NANOSECONDS))
 
     def _listen_only(self, fds: frozenset[int]) -> None:
         """Close the listeners but these; other processes may go on with the same sockets."""

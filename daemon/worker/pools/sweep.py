@@ -20,7 +20,6 @@ from .progress import input_waits, queued_bytes
 if TYPE_CHECKING:
     from .epoll import EpollPool
 
-LINGER_NS = 2 * NANOSECONDS
 FORGET_NS = 1 * NANOSECONDS  # after this time of silence what made the next request faster is dropped
 
 
@@ -47,8 +46,7 @@ class Sweep:
                 self._waiting(peer, now)
             elif hold is Hold.WRITING:
                 self._writing(peer, now)
-            elif hold is Hold.LINGERING and now - peer.since_ns > LINGER_NS:
-                self._clients.drop(peer)
+        self._clients.lingering.look(now)
         self._context.tidy()
         self._recycling.look(self._pool.orders, now)
 
@@ -67,7 +65,7 @@ class Sweep:
                 and not input_waits(peer.sock)
             ):
                 peer.closed = Closed.SERVER
-                self._clients.drop(peer)
+                self._clients.part_from_silent(peer, now)
 
     def _waiting(self, peer: Peer, now: int) -> None:
         state = peer.state
@@ -76,7 +74,7 @@ class Sweep:
             if waited > (self._keep_alive_ns if peer.requests else self._head_ns):
                 if not input_waits(peer.sock):
                     peer.closed = Closed.IDLE if peer.requests else Closed.TIMEOUT
-                    self._clients.drop(peer)
+                    self._clients.part_from_silent(peer, now)
             elif waited > FORGET_NS and peer.head is not None:
                 peer.forget()
         elif state is State.HEAD:

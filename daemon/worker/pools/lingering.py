@@ -1,0 +1,107 @@
+"""Connections that have had their last answer, and are closed in stages (RFC 9112 section 9.6).
+
+Our side is shut down, the socket stays until the client has ended its own: bytes that arrive for a socket that is
+closed already are answered by a reset, which takes what the client has not got yet of its answer. What arrives is
+thrown away. The time of the client runs from when it has all of the answer, as long as it takes some of it.
+
+These connections serve nobody: they count neither as open nor against `limits.connections`, and so there is a bound to
+their number, to their time and to what is read from each.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...settings import Settings
+from ...unpatched import socket
+from ..context import NANOSECONDS
+from .progress import queued_bytes
+
+LINGER_NS = 2 * NANOSECONDS  # for the client's end, once it has everything
+MAX_BYTES = 256 * 1024 * 1024  # from one client: of an upload that was refused, before it reads why
+MAX_LINGERING = 1024  # beyond it the oldest gives way
+RECEIVE_BYTES = 65536
+
+
+class Poller(Protocol):
+    """select.epoll or select.poll."""
+
+    def unregister(self, fd: int, /) -> None: ...
+
+
+@dataclass(slots=True)
+class _Farewell:
+    sock: socket.socket
+    since_ns: int
+    queued: int = -1  # bytes of the answer that the client did not have then; -1: nobody has looked
+    received: int = 0
+
+
+class Lingering:
+    """Of one worker, by descriptor. All methods belong to whoever has the loop."""
+
+    def __init__(self, poller: Poller, settings: Settings) -> None:
+        self._poller = poller
+        self._settings = settings
+        self._farewells: dict[int, _Farewell] = {}  # in the order of `since_ns`
+        self._most = min(MAX_LINGERING, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+
+    def __repr__(self) -> str:
+        return f"<Lingering {len(self._farewells)}>"
+
+    def __len__(self) -> int:
+        return len(self._farewells)
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._farewells
+
+    def add(self, sock: socket.socket, now: int) -> None:
+        """Take over a socket, which the poller watches for input, and send its end; `now` is monotonic ns."""
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:  # both sides are ended: it was reset, or cut
+            self._poller.unregister(sock.fileno())
+            sock.close()
+            return
+        if len(self._farewells) >= self._most:
+            self._close(next(iter(self._farewells)))
+        self._farewells[sock.fileno()] = _Farewell(sock, now)
+
+    def read(self, fd: int) -> None:
+        """Something has come, or the end."""
+        farewell = self._farewells[fd]
+        try:
+            size = len(farewell.sock.recv(RECEIVE_BYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        farewell.received += size
+        if not size or farewell.received > MAX_BYTES:
+            self._close(fd)
+
+    def look(self, now: int) -> None:
+        """To be called every second or so: close those whose time is over."""
+        for fd, farewell in list(self._farewells.items()):
+            waited = now - farewell.since_ns
+            if waited <= LINGER_NS:
+                break  # nor is it over for those behind it
+            had, has = farewell.queued, queued_bytes(farewell.sock)
+            wanted = self._settings.minimum_rate * waited / NANOSECONDS
+            if (had < 0 and has) or (had > 0 and had - has >= wanted):
+                farewell.queued, farewell.since_ns = has, now
+                self._farewells[fd] = self._farewells.pop(fd)
+            else:
+                self._close(fd)
+
+    def disown(self) -> None:
+        """In a forked process: these are the parent's."""
+        for farewell in self._farewells.values():
+            farewell.sock.close()
+        self._farewells = {}
+
+    def _close(self, fd: int) -> None:
+        self._poller.unregister(fd)  # closing does not, while a process that the application has forked has a copy
+        self._farewells.pop(fd).sock.close()
