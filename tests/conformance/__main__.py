@@ -22,11 +22,9 @@ from pathlib import Path
 
 from .case import Case
 from .demands import exemption
-from .runner import EVERY_WAY, Effort, Target, Verdict, check
+from .runner import EVERY_WAY, QUICK, Effort, Target, Verdict, check
 from .server import POOLS, PROFILES, Pool, Server
 from .tables import CASES
-
-QUICK = Effort(bytewise=False, splits=0, serving_splits=0, behind=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

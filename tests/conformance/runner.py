@@ -52,6 +52,7 @@ class Effort:
 
 
 EVERY_WAY = Effort(splits=-1, serving_splits=-1)
+QUICK = Effort(bytewise=False, splits=0, serving_splits=0, behind=False)  # whole, once
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from tests.ports import free_port
 
 from .case import Case, get
 from .exchange import Exchange, Send, run
-from .runner import EVERY_WAY, Effort, Target
+from .runner import EVERY_WAY, QUICK, Effort, Target
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -97,10 +97,10 @@ class Pool:
 
 
 POOLS = (
-    Pool("epoll-1", "epoll", 1, 32, effort(Effort(splits=20), EVERY_WAY)),
-    Pool("epoll-adaptive", "epoll", 8, 32, effort(Effort(bytewise=False, splits=3), EVERY_WAY)),
-    Pool("prefork", "prefork", 1, 1, effort(Effort(splits=3), EVERY_WAY), slow_workers=20, selfish=True),
-    Pool("fork", "fork", 20, 4, effort(Effort(bytewise=False, splits=0, serving_splits=0), EVERY_WAY)),
+    Pool("epoll-1", "epoll", 1, 32, effort(Effort(splits=8), EVERY_WAY)),
+    Pool("epoll-adaptive", "epoll", 8, 32, effort(Effort(bytewise=False, splits=1), EVERY_WAY)),
+    Pool("prefork", "prefork", 1, 1, effort(Effort(splits=1), EVERY_WAY), slow_workers=20, selfish=True),
+    Pool("fork", "fork", 20, 4, effort(QUICK, EVERY_WAY)),
     Pool("single", "single", 1, 1, Effort(bytewise=False, splits=0, serving_splits=0), slow_workers=0, selfish=True),
 )
 

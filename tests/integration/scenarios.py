@@ -40,10 +40,11 @@ SHOPS = (FLASK, DJANGO)
 
 
 class Site:
-    """A copy of a shop that can be changed, with its configuration file."""
+    """A copy of a shop that can be changed, with its configuration file; `often` is how many releases it has."""
 
-    def __init__(self, shop: Shop, directory: Path) -> None:
+    def __init__(self, shop: Shop, directory: Path, often: int = 10) -> None:
         self.shop = shop
+        self.often = often
         self.directory = directory
         self.code = directory / "code"
         self.configuration = directory / "miniwsgi.toml"
@@ -92,8 +93,8 @@ class _Complete(Daemon):
 
 
 def reload_with_new_code(site: Site) -> str:
-    """(a) SIGHUP with new code, ten times."""
-    releases = [f"v{number}" for number in range(1, 12)]
+    """(a) SIGHUP with new code, again and again."""
+    releases = [f"v{number}" for number in range(1, site.often + 2)]
     with site.daemon() as daemon, Load(daemon.address) as load:
         load.wait_for_version("v1")
         for version in releases[1:]:

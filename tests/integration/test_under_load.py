@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import effort
+
 from .scenarios import SCENARIOS, SHOPS, Shop, Site, describe
 
 pytest.importorskip("flask")
@@ -19,5 +21,5 @@ pytest.importorskip("django")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 @pytest.mark.parametrize("shop", SHOPS, ids=lambda shop: shop.name)
 def test_no_request_is_lost(shop: Shop, scenario: Callable[[Site], str], tmp_path: Path) -> None:
-    counted = scenario(Site(shop, tmp_path))
+    counted = scenario(Site(shop, tmp_path, often=effort(3, 10)))
     print(f"\n{shop.name}, {describe(scenario)}\n    {counted}")
