@@ -69,6 +69,36 @@ def test_a_limit_of_one_connection_is_a_limit(site, pool):
     assert waiting.answer().body == b"/waiting"
 
 
+@pools("fork")
+def test_who_waits_gets_the_place_of_a_silent_connection_and_no_request_is_lost(site, pool):
+    application, gate = holding(site)
+    worker = site.fork(application, pool, threads=3, drain_idle=0.2, keep_alive_timeout=PATIENCE, head_timeout=PATIENCE)
+    silent, idle, busy = site.connect(), site.connect(), site.connect()
+    assert idle.get("/1").answer().all("connection") == []
+    busy.get("/hold")
+    site.record.wait(1)
+    wait_for(lambda: worker.cells[CONNECTIONS] == 3)
+    waiting = [site.connect().get(f"/{number}") for number in range(5)]
+    assert [client.answer().body for client in waiting] == [b"/%d" % number for number in range(5)]
+    assert silent.end() == idle.end() == []
+    waiting = [site.connect().get("/hold") for _ in range(3)]
+    site.record.wait(3)  # all places are taken by requests: one waits for the first of them
+    gate.open(4)
+    assert [client.answer().body for client in (busy, *waiting)] == [b"/hold"] * 4
+    assert site.connect().get("/after").answer().status == 200
+
+
+@pools("fork")
+def test_while_nobody_waits_a_silent_connection_keeps_its_place(site, pool):
+    application, _gate = holding(site)
+    worker = site.fork(application, pool, threads=1, drain_idle=0.2, keep_alive_timeout=PATIENCE)
+    idle = site.connect()
+    idle.get("/1").answer()
+    assert worker.cells[CONNECTIONS] == 1
+    assert idle.silent(1)
+    assert idle.get("/2").answer().all("connection") == []
+
+
 def test_beyond_in_flight_requests_are_answered_503(site):
     application, gate = holding(site)
     worker = site.fork(application, threads=2, in_flight=3)

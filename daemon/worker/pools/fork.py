@@ -4,6 +4,8 @@ The worker itself only accepts, forks and counts. A child serves its connection 
 what it counts lies in memory of its own, which the worker adds to its slot, so that each cell has one writer. The
 worker keeps the socket, too, and closes it in stages when the child has ended: that takes no child's place. Children
 share the reading end of a pipe: a byte that nobody reads means `closing`, end-of-file a drain or the worker's death.
+While all places are taken and others wait, a kept-alive connection is a place too many, as in prefork: responses say
+`Connection: close`, and connections that have been silent for `drain_idle` are closed.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ WAIT_SECONDS = 0.5
 DRAIN_WAIT_SECONDS = 0.05
 CHILD_WAIT_SECONDS = 0.25
 FORK_AGAIN_SECONDS = 0.2
+CROWDED_SECONDS = 0.1  # between looks for clients that wait while all places are taken; one look may be too early
 FOLD_SECONDS = 0.5  # how old the counters of running children may be
 STUCK_SECONDS = 2.0  # beyond request_timeout: by then a child has answered with 504, unless its interpreter is stuck
 _BROKEN, _TIMED_OUT = 70, 75  # exit statuses of a child: EX_SOFTWARE, EX_TEMPFAIL of sysexits.h
@@ -64,6 +67,11 @@ class ForkPool:
         self._recycling = Recycling(context)
         self._poller = select.poll()
         self._lingering = Lingering(self._poller, context.settings)
+        self._queues = select.poll()
+        for fd in self._sockets:
+            self._queues.register(fd, select.POLLIN)
+        self._crowd = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")  # [0]: others wait; children read it
+        self._waited_for_since = 0.0
         self._accepting = False
         self._again_at = 0.0  # when to accept again, if forking or accepting has failed
         self._fold_at = 0
@@ -87,9 +95,12 @@ class ForkPool:
 
     def _turn(self) -> bool:
         duty = self._context.duty
-        room = len(self._children) < self._limit and time.monotonic() >= self._again_at
-        self._accept_if(room and duty is not Duty.DRAIN)
-        wait = DRAIN_WAIT_SECONDS if duty in {Duty.EMPTY, Duty.DRAIN} else WAIT_SECONDS
+        full = len(self._children) >= self._limit
+        self._look_for_waiting(full)
+        self._accept_if(not full and time.monotonic() >= self._again_at and duty is not Duty.DRAIN)
+        wait = CROWDED_SECONDS if full else WAIT_SECONDS
+        if duty in {Duty.EMPTY, Duty.DRAIN}:
+            wait = DRAIN_WAIT_SECONDS
         ready = self._poller.poll(wait * 1000)
         now = time.monotonic_ns()
         self._slot.cells[scoreboard.HEARTBEAT] = now
@@ -113,6 +124,19 @@ class ForkPool:
         self._lingering.look(now)
         self._recycling.look(self._orders, now)
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
+
+    def _look_for_waiting(self, full: bool) -> None:
+        """Tell children whether others wait for their places: twice in a row, as another worker may be about to."""
+        if not full or not self._queues.poll(0):
+            self._waited_for_since = 0.0
+            self._crowd[0] = 0
+        elif not self._waited_for_since:
+            self._waited_for_since = time.monotonic()
+        elif time.monotonic() - self._waited_for_since >= CROWDED_SECONDS:
+            self._crowd[0] = 1
+
+    def _crowded(self) -> bool:
+        return bool(self._crowd[0])
 
     def _accept_if(self, wanted: bool) -> None:
         if wanted is self._accepting:
@@ -213,7 +237,7 @@ class ForkPool:
             board_slot = context.slot
             context.count_in(counted)
             caller = Caller(
-                context, orders, sock, listener, address, slot=board_slot, thread=number, crowded=lambda: False
+                context, orders, sock, listener, address, slot=board_slot, thread=number, crowded=self._crowded
             )
             self._converse(caller, orders)
             status = 0
@@ -246,10 +270,12 @@ class ForkPool:
         draining_since = 0.0
         while caller.converse():
             while True:
-                if not draining_since:
-                    patience = settings.keep_alive_timeout if caller.requests else settings.head_timeout
-                else:
+                if draining_since:
                     patience = settings.drain_idle + max(0.0, draining_since - caller.since)
+                elif self._crowded():
+                    patience = settings.drain_idle
+                else:
+                    patience = settings.keep_alive_timeout if caller.requests else settings.head_timeout
                 now = time.monotonic()
                 if caller.overdue(now, patience):
                     return
@@ -278,10 +304,7 @@ class ForkPool:
     def _ended(self, now: int) -> bool:
         if self._context.duty is Duty.EMPTY:
             self._listen_only(self._orders.emptying)
-            queues = select.poll()
-            for fd in self._sockets:
-                queues.register(fd, select.POLLIN)
-            if not queues.poll(0):
+            if not self._queues.poll(0):
                 self._context.duty = Duty.DRAIN
         if self._context.duty is Duty.DRAIN:
             self._listen_only(frozenset())
@@ -309,6 +332,7 @@ class ForkPool:
         for fd in self._sockets.keys() - fds:
             if self._accepting:
                 self._poller.unregister(fd)
+            self._queues.unregister(fd)
             self._sockets.pop(fd).close()
 
     def _forget_deaf_orders(self) -> None:
