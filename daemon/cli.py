@@ -374,11 +374,15 @@ def serve_single(config: Config) -> int:
     environment = application_environment(config, os.environ)
     os.environ.clear()
     os.environ.update(environment)
-    try:
-        return run_single(settings)
-    finally:
+
+    def clean_up() -> None:
         for listener in listeners:
             listener.close()
+
+    try:
+        return run_single(settings, clean_up)
+    finally:
+        clean_up()
 
 
 def main() -> NoReturn:

@@ -28,7 +28,8 @@ from types import BuiltinFunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "Condition", "Lock", "RLock", "get_ident", "is_patched", "os", "select", "signal", "socket", "start_thread", "time",
+    "Condition", "Lock", "RLock", "get_ident", "is_patched", "os", "select", "signal", "socket", "start_thread",
+    "starts_real_threads", "time",
 ]  # fmt: skip
 
 
@@ -139,13 +140,26 @@ class Condition:
             self._waiters.pop().release()
 
 
-def start_thread(run: Callable[[], None], name: str) -> Callable[[float], bool]:
+def starts_real_threads() -> bool:
+    """Whether `threading` is, now, what it was: what the application starts with it are threads."""
+    return all(getattr(_threading, attribute, None) is was for attribute, was in _threading_was.items())
+
+
+def start_thread(run: Callable[[], None], name: str, *, runs_application: bool = False) -> Callable[[float], bool]:
     """Start a real daemon thread. Returns its `join(timeout_seconds)`, which says whether it has ended.
 
-    It is one of `threading`, where that starts real ones. Raises RuntimeError if there are no more threads here.
+    It is one of `threading`, where that starts real ones. Threads that are started in it are daemons, too, but where it
+    `runs_application`, whose threads are the same whatever thread a request came to. Raises RuntimeError if there are
+    no more threads here.
     """
-    if all(getattr(_threading, attribute, None) is was for attribute, was in _threading_was.items()):
-        thread = _threading.Thread(target=run, name=name, daemon=True)
+    if starts_real_threads():
+
+        def run_as_the_main_thread() -> None:
+            _threading.current_thread()._daemonic = False  # type: ignore[attr-defined]  # that is what they inherit
+            run()
+
+        target = run_as_the_main_thread if runs_application else run
+        thread = _threading.Thread(target=target, name=name, daemon=True)
         thread.start()
 
         def join(timeout: float) -> bool:

@@ -82,6 +82,7 @@ class Worker:
     leaving: str = ""  # why it is to be replaced; "" while it is wanted
     reason: ExitReason | None = None  # the same for the count
     surplus: bool = False  # drained without a replacement
+    only_jobs: bool = False  # it has answered its last request, and waits for threads of the application
     operation: int | None = None  # the restart that it is to be replaced for
     deadline: Deadline | None = None  # killed then
     died_at: float | None = None  # ended, and not reaped by its parent yet
@@ -108,6 +109,11 @@ class Worker:
     def live(self) -> bool:
         """Ready, or to be ready soon."""
         return self.state in LIVE
+
+    @property
+    def held_against_others(self) -> bool:
+        """It drains, and the drains of others wait for its end."""
+        return self.state is WorkerState.DRAINING and not self.surplus and not self.only_jobs
 
     @property
     def fresh(self) -> bool:

@@ -127,6 +127,13 @@ class RecycleAsked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OnlyJobsLeft(Event):
+    """A draining worker has answered its last request, and waits for threads of the application."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTimedOut(Event):
     """A request exceeded request_timeout. The worker accepts nothing more."""
 

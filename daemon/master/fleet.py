@@ -188,6 +188,8 @@ class Fleet:
                 self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
             case "recycle":
                 self._feed(ev.RecycleAsked(slot, message["reason"]))
+            case "only-jobs":
+                self._feed(ev.OnlyJobsLeft(slot))
             case "timeout":
                 worker.answered.add(message["thread"])
                 self._feed(ev.RequestTimedOut(slot, message["seconds"], message["request"]))

@@ -119,6 +119,11 @@ class Lifetimes:
             worker.leave(f"recycled ({event.reason})", RECYCLED[event.reason])
             self.crew.log("info", f"{worker.name} is to be replaced: it has reached its limit of {event.reason}")
 
+    def only_jobs_left(self, event: ev.OnlyJobsLeft) -> None:
+        worker = self._in_state(event.slot, WorkerState.DRAINING)
+        if worker is not None:
+            worker.only_jobs = True
+
     def timed_out(self, event: ev.RequestTimedOut) -> None:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.DRAINING)
         if worker is None:

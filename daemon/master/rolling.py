@@ -3,7 +3,8 @@
 Reload, restart, recycling, scaling, crashes and drains all come down to workers that are missing, surplus,
 or leaving (to be replaced). `next_step` names the next thing to do; called until it says None, it promises:
 booting and ready workers are at most target + surge; a leaving worker is told to drain only while more than
-`target` are ready, and only while fewer than `target` such drains run; a surplus one whenever there is one.
+`target` are ready, and only while fewer than `target` such drains run, not counting workers that have answered their
+last request and wait for threads of the application; a surplus one whenever there is one.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _drain(
     leaving = [worker for worker in ready if worker.leaving]
     if leaving:
         surplus = len(ready) > target + surge
-        running = sum(not worker.surplus for worker in crew.workers(WorkerState.DRAINING))
+        running = sum(worker.held_against_others for worker in crew.workers())
         if running >= max(1, target) and not surplus:
             return None
         return Drain(min(leaving, key=lambda worker: (load(worker.slot) > 0, worker.slot)), surplus)

@@ -59,6 +59,7 @@ class Supervisor:
             ev.WorkerDied: lives.died,
             ev.WorkerExited: lives.exited,
             ev.RecycleAsked: lives.recycle,
+            ev.OnlyJobsLeft: lives.only_jobs_left,
             ev.RequestTimedOut: lives.timed_out,
             ev.Wedged: lives.wedged,
             ev.StartAsked: self._start,

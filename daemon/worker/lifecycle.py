@@ -13,6 +13,7 @@ import io
 import stat
 import sys
 import traceback
+from collections.abc import Callable
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
@@ -29,6 +30,7 @@ from ..wsgi.environ import request_environ
 from ..wsgi.exchange import Application, Exchange
 from .application import BootError, load
 from .context import Context
+from .last_jobs import finish_jobs
 from .orders import Orders, signal_pipe
 from .pools import start
 from .strays import end_strays
@@ -94,13 +96,18 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     cells[scoreboard.STATE] = State.READY
     orders.await_serve()
     start(context, orders)
+    finish_jobs(context, orders)
     cells[scoreboard.STATE] = State.STOPPED
     _leave(log, access)
     return EXIT_STOPPED
 
 
-def run_single(settings: Settings) -> int:
-    """Serve in this very process, one request at a time, without a master; returns the exit status."""
+def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
+    """Serve in this very process, one request at a time, without a master; returns the exit status.
+
+    If threads of the application outlast their time, for which Python would wait at its exit, this process ends here,
+    after `clean_up`.
+    """
     signal_fd = signal_pipe()
     board = Board.attach(settings.scoreboard_fd)
     slot = board.claim(0)
@@ -123,9 +130,14 @@ def run_single(settings: Settings) -> int:
     for listener in settings.listeners:
         shown = listener.name if listener.unix else f"http://{listener.name}"
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
-    start(context, Orders(context, None, signal_fd))
+    orders = Orders(context, None, signal_fd)
+    start(context, orders)
+    finished = finish_jobs(context, orders)
     slot.state = State.STOPPED
-    _leave(log, access, exit_functions=False)
+    _leave(log, access, exit_functions=not finished)
+    if not finished:
+        clean_up()
+        os._exit(EXIT_STOPPED)
     return EXIT_STOPPED
 
 

@@ -33,6 +33,8 @@ class Orders:
         self.deaf = False  # the control channel is at its end
         self._serving = control is None
         self._alarmed = False
+        self._terminations = 0
+        self._has_told_jobs = False
         if control is not None:
             control.socket.setblocking(False)
 
@@ -110,6 +112,12 @@ class Orders:
         except OSError:
             pass
 
+    def only_jobs_left(self) -> None:
+        """Every request is answered: nobody has to wait any more for this worker's end."""
+        if not self._has_told_jobs:
+            self._has_told_jobs = True
+            self.tell("only-jobs")
+
     def expired(self, now_ns: int) -> bool:
         """Whether the time for draining is over."""
         return bool(self.deadline_ns) and now_ns > self.deadline_ns
@@ -186,8 +194,13 @@ class Orders:
                     serving = False
                 else:
                     self.deadline_ns = 1  # the second one: at once
-            elif number == signal.SIGTERM and serving:
-                self._leave(self._context.settings.graceful_timeout)
+            elif number == signal.SIGTERM:
+                self._terminations += 1
+                if serving:
+                    self._leave(self._context.settings.graceful_timeout)
+                    serving = False
+                elif self._terminations > 1:  # the first one may have come with the master's order
+                    self.deadline_ns = 1
             elif number == signal.SIGUSR1 and self._control is None:
                 self._reopen()
             elif number == signal.SIGQUIT:

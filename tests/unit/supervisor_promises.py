@@ -89,7 +89,7 @@ class Promises:
         )
 
     def _rolled_now(self) -> int:
-        return sum(not worker.surplus for worker in self._supervisor.crew.workers(WorkerState.DRAINING))
+        return sum(worker.held_against_others for worker in self._supervisor.crew.workers())
 
     # --- who they are ---
 

@@ -226,6 +226,20 @@ def test_at_most_the_target_drains_and_the_reload_waits_for_the_rest(world: Worl
     assert world.ready(3) == 4
 
 
+def test_a_reload_does_not_wait_for_workers_that_have_only_jobs_left(world: World) -> None:
+    world.do(ev.ReloadAsked(who="a"))
+    world.settle(but="drained")
+    for worker in world.crew.workers(WorkerState.DRAINING):
+        world.do(ev.OnlyJobsLeft(worker.slot))
+    second = world.ask(ev.ReloadAsked(who="b"))
+    world.settle(but="drained")
+    assert len(list(world.crew.workers(WorkerState.DRAINING))) == 8
+    assert second.succeeded
+    assert world.ready(3) == 4
+    world.settle()
+    assert not list(world.crew.workers(WorkerState.DRAINING))
+
+
 def test_drains_of_a_reload_end_together_and_are_enforced(world: World) -> None:
     world.do(ev.ReloadAsked(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4", "fork 5")

@@ -42,6 +42,7 @@ STALE = [
     ev.WorkerDied(7),
     ev.WorkerExited(7, 0),
     ev.RecycleAsked(7, "requests"),
+    ev.OnlyJobsLeft(7),
     ev.RequestTimedOut(7, 31, "GET /"),
     ev.Wedged(7, 31),
 ]

@@ -25,7 +25,7 @@ REPLACED = {
     "os": {"close", "fdopen", "fork", "forkpty", "open", "posix_spawn", "read", "wait", "waitpid", "write"},
     "time": {"sleep"},
 }
-LOOKS_AT_THREADS = {"leftovers.py"}  # of the application
+LOOKS_AT_THREADS = {"last_jobs.py", "leftovers.py"}  # of the application
 NOT_YET = {"relay.py"}
 BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py")
 GROUND = ("daemon/executed.py", "daemon/http", "daemon/wsgi", "daemon/settings.py", "metrics/scoreboard.py")

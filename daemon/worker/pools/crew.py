@@ -222,7 +222,7 @@ class Crew:
             except BaseException as error:
                 self._broken(error)
 
-        start_thread(run, name)
+        start_thread(run, name, runs_application=True)
 
     def _watch(self) -> None:
         cells = self._slot.cells

@@ -24,6 +24,7 @@ from ...unpatched import Lock, os, select, signal, socket, time
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..inherited import disarm
+from ..last_jobs import finish_jobs
 from ..monitor import Monitor
 from ..orders import Orders, signal_pipe
 from ..recycling import Recycling
@@ -50,6 +51,12 @@ class _Child:
     counted: Slot
     sock: socket.socket
     seen: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def has_only_jobs_left(self) -> bool:
+        """Its connection is closed: it waits for threads of the application."""
+        cells = self.counted.cells
+        return 0 < cells[scoreboard.ACCEPTED] == cells[scoreboard.CLOSED]
 
 
 class ForkPool:
@@ -242,6 +249,7 @@ class ForkPool:
             self._converse(caller, orders)
             status = 0
             caller.send_end()
+            finish_jobs(context, orders)
         except BaseException as error:
             context.log.error("".join(traceback.format_exception(error)))
         finally:
@@ -308,6 +316,8 @@ class ForkPool:
                 self._context.duty = Duty.DRAIN
         if self._context.duty is Duty.DRAIN:
             self._listen_only(frozenset())
+            if self._children and all(child.has_only_jobs_left for child in self._children.values()):
+                self._orders.only_jobs_left()
         return not (self._children or self._sockets or self._lingering) or self._orders.expired(now)
 
     def _tell_children(self) -> None:
