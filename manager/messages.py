@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 API = "/v1"
 JSON_TYPE = "application/json"
@@ -20,6 +20,7 @@ MAX_WAIT_SECONDS = 300  # of `?wait=N`
 MAX_EVENTS = 1000  # that are kept
 
 DaemonState = Literal["starting", "running", "reloading", "draining", "stopping", "stopped"]
+VerdictLevel = Literal["healthy", "degraded", "down"]
 WorkerState = Literal["waiting", "forking", "booting", "ready", "stuck", "draining", "killed"]
 OperationKind = Literal[
     "start", "reload", "recover", "restart", "scale", "drain", "undrain", "stop", "log-level"
@@ -68,6 +69,13 @@ class Problem(Response):
 # --- status --------------------------------------------------------------------------------------------------------
 
 
+class Verdict(Response):
+    """How the daemon does, by `metrics.verdict`."""
+
+    level: VerdictLevel
+    reasons: list[str]  # phrases, the weightiest first; a healthy daemon has one, too
+
+
 class WorkerCounts(Response):
     """How many workers there are and should be."""
 
@@ -80,6 +88,7 @@ class WorkerCounts(Response):
     busy: int  # ready ones with a request
     draining: int
     stuck: int  # with a request beyond its time
+    not_responding: int  # ready ones whose loop does not turn
 
 
 class ListenerStatus(Response):
@@ -100,10 +109,21 @@ class Rates(Response):
     last_60s: float | None
 
 
+class LastMinute(Response):
+    """Answers of about the last minute, and which share of them was an error, 0 to 1; null without any."""
+
+    answers: int
+    client_errors: float | None = field(name="4xx")
+    server_errors: float | None = field(name="5xx")
+
+
 class RequestCounts(Response):
     """Requests since the start of the daemon, and now."""
 
     total: int  # answered by the application
+    client_errors: int = field(name="4xx")  # answers of 400 to 499, the application's and the server's own
+    server_errors: int = field(name="5xx")  # answers of 500 to 599, the same
+    last_60s: LastMinute
     rates: Rates
     in_flight: int  # given to the application now
     waiting: int  # complete, and waiting for a thread now
@@ -132,6 +152,17 @@ class Latency(Response):
     shown: Percentiles  # the same in words
 
 
+class GenerationCounts(Response):
+    """What the workers of one generation have answered since it began."""
+
+    generation: int
+    workers: int  # that it has now
+    answers: int
+    client_errors: int = field(name="4xx")
+    server_errors: int = field(name="5xx")
+    last_60s: LastMinute
+
+
 class LastReload(Response):
     """The last reload that has ended."""
 
@@ -151,6 +182,7 @@ class Status(Response):
     pid: int
     started_at: datetime
     uptime_seconds: float
+    verdict: Verdict
     state: DaemonState
     generation: int | None  # the one in force; null until the first worker is ready
     preloaded: bool  # the launcher holds the code: workers of this generation run the same, whatever lies on disk
@@ -166,6 +198,7 @@ class Status(Response):
     duration_total: Latency  # since the start
     queue_time: Latency  # from a complete request to the application's start, over the last minute
     queue_time_total: Latency
+    generations: list[GenerationCounts]  # the oldest first: the latest ones, and those that have workers
     last_reload: LastReload | None
     operations: list[Operation]  # that wait or run
     persist_error: str  # why the state directory cannot be used; "" if it can, or none is needed
@@ -196,7 +229,11 @@ class Worker(Response):
     in_state_seconds: float | None
     next_in_seconds: float | None
     heartbeat_age_seconds: float | None  # since its loop last turned
+    not_responding_seconds: float | None  # for how long it has not responded; null: it does, or is not to yet
     requests: int  # by this worker
+    client_errors: int = field(name="4xx")  # answers of this worker
+    server_errors: int = field(name="5xx")
+    last_60s: LastMinute
     rate: float | None  # a second, over the last 10 s
     in_flight: list[RunningRequest]
     waiting: int  # complete requests that wait for a thread
@@ -206,8 +243,8 @@ class Worker(Response):
     uss_bytes: int | None  # what would be free without it
     cpu_percent: float | None  # of one CPU, since the last sample (a second or more ago)
     cpu_seconds: float | None
-    restarts: int  # successors of lost workers in this slot
-    last_exit: str  # why the last worker of this slot ended
+    restarts: int  # successors of lost workers in this slot, whatever slot those had: crashed, wedged, out of time …
+    last_exit: str  # why the last one of them, or of this slot, ended
 
 
 class WorkerList(Response):

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 from miniwsgi.metrics.health import Health
+from msgspec import field
 
 from . import messages as ms
 
@@ -25,7 +26,11 @@ class PublicWorker(ms.Response):
     generation: int | None
     state: ms.WorkerState
     age_seconds: float | None
+    not_responding_seconds: float | None
     requests: int
+    client_errors: int = field(name="4xx")
+    server_errors: int = field(name="5xx")
+    last_60s: ms.LastMinute
     rate: float | None
     in_flight: int  # requests that run
     oldest_seconds: float | None  # how long the one has run that began first
@@ -42,6 +47,7 @@ class PublicStatus(ms.Response):
     version: str
     pid: int
     uptime_seconds: float
+    verdict: ms.Verdict
     state: ms.DaemonState
     ready: bool  # what /readyz says
     reason: str  # why it is not
@@ -55,6 +61,7 @@ class PublicStatus(ms.Response):
     oldest_seconds: float | None  # how long the request has run that began first
     duration: ms.Latency
     queue_time: ms.Latency
+    generations: list[ms.GenerationCounts]
     listeners: list[ms.ListenerStatus]
     workers: list[PublicWorker]
 

@@ -177,6 +177,7 @@ def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: Facts) -> Ite
     states = [worker.state for worker in facts.workers]
     yield d.WORKERS.by((state, states.count(state)) for state in WORKER_STATES)
     yield d.TARGET.single(facts.target)
+    yield d.NOT_RESPONDING.single(facts.not_responding)
     yield d.THREADS.single(facts.threads)
     named = [(str(slot.index), slot) for slot in slots]
     yield d.STATE.by((name, WORKER_STATES.index(held[name].state) + 1 if name in held else 0) for name, _slot in named)
@@ -190,7 +191,9 @@ def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: Facts) -> Ite
     yield d.WORKER_FDS.by((name, taken.fds) for name, taken in usage if taken.fds is not None)
     yield d.UPTIME.by((name, worker.uptime_seconds) for name, worker in held.items())
     yield d.BOOT.by((str(index), seconds) for index, seconds in sorted(facts.boot_seconds.items()))
-    beats = [(name, slot.cells[sb.HEARTBEAT]) for name, slot in named if name in held]
+    # While a worker boots its loop is not to turn yet.
+    turning = {name for name, worker in held.items() if worker.state in {"ready", "draining"}}
+    beats = [(name, slot.cells[sb.HEARTBEAT]) for name, slot in named if name in turning]
     yield d.HEARTBEAT.by((name, max(0, now - beat) / NANOSECONDS) for name, beat in beats if beat)
     if facts.worker_memory_limit is not None:
         yield d.WORKER_MEMORY_LIMIT.single(facts.worker_memory_limit)

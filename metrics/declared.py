@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import scoreboard as sb
 from .families import Declaration, Kind
+from .health import NOT_RESPONDING_SECONDS
 
 DECLARED: list[Declaration] = []
 A_SLOT = "slots used"
@@ -123,6 +124,11 @@ LISTEN_DROPPED = _declare(
 # --- workers ---------------------------------------------------------------------------------------------------------
 WORKERS = _declare("miniwsgi_workers", "gauge", "Workers by state.", "state", series="4")
 TARGET = _declare("miniwsgi_workers_target", "gauge", "How many workers there are to be.")
+NOT_RESPONDING = _declare(
+    "miniwsgi_workers_not_responding",
+    "gauge",
+    f"Ready workers whose loop has not turned for {NOT_RESPONDING_SECONDS:g} s: they answer nobody.",
+)
 THREADS = _declare("miniwsgi_worker_threads", "gauge", "Requests that a worker can run at a time.")
 STATE = _declare(
     "miniwsgi_worker_state",
@@ -161,7 +167,7 @@ BOOT = _declare(
 HEARTBEAT = _declare(
     "miniwsgi_worker_heartbeat_age_seconds",
     "gauge",
-    "Time since the worker's loop last turned; timeouts.wedge is the limit.",
+    "Time since the worker's loop last turned, once it has booted; timeouts.wedge is the limit.",
     "slot",
     series=A_SLOT,
 )

@@ -59,6 +59,7 @@ class Facts:
     threads: int
     workers: Sequence[WorkerFacts]
     target: int
+    not_responding: int  # ready workers that do not
     boot_seconds: Mapping[int, float]  # by slot
     usage: Mapping[int, SlotUsage]  # by slot
     exits: Mapping[str, int]  # by reason

@@ -2,16 +2,30 @@
 
 No sockets and no clock: whoever supervises gives a `Health`, and gets a status and JSON. *Live* is whoever can still
 answer. *Started* is a daemon that has had a ready worker, for ever after. *Ready* is one that should get requests: it
-has started, it is neither draining nor stopping, and enough of its workers are ready. A reload changes none of it.
+has started, it is neither draining nor stopping, and enough of its workers are ready and respond. A reload changes
+none of it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 OK, UNAVAILABLE = 200, 503
+NOT_RESPONDING_SECONDS = 3.0  # a loop that can turn does so each second
+
+
+def silent_for(heartbeat_age_seconds: float | None) -> float | None:
+    """For how many seconds a worker has not responded; None: it responds, or (its age being None) nobody can tell.
+
+    Said of its loop: a call that takes long leaves that turning, or the monitor beside it, unless it holds the
+    interpreter. It is no state of the worker's life: nothing is done about it before timeouts.wedge.
+    """
+    if heartbeat_age_seconds is None or heartbeat_age_seconds < NOT_RESPONDING_SECONDS:
+        return None
+    return heartbeat_age_seconds
 
 
 class Phase(Enum):
@@ -31,7 +45,13 @@ class Health:
     started: bool  # a worker was ready once
     ready_workers: int
     target_workers: int
-    ready_min: int  # ready workers without which the service is not ready
+    ready_min: int  # ready workers that respond, without which the service is not ready
+    silent: Sequence[float] = ()  # of each ready worker that does not respond: for how many seconds
+
+    @property
+    def responding_workers(self) -> int:
+        """Of the ready ones."""
+        return self.ready_workers - len(self.silent)
 
     @property
     def reason(self) -> str:
@@ -41,6 +61,9 @@ class Health:
         if self.ready_workers < self.ready_min:
             verb = "is" if self.ready_workers == 1 else "are"
             return f"{self.ready_workers} of {self.target_workers} workers {verb} ready, {self.ready_min} needed"
+        if self.responding_workers < self.ready_min:
+            verb = "responds" if self.responding_workers == 1 else "respond"
+            return f"{self.responding_workers} of {self.ready_workers} ready workers {verb}, {self.ready_min} needed"
         return ""
 
     @property
@@ -74,6 +97,7 @@ def _said(status: int, verdict: str, health: Health, reason: str = "") -> tuple[
     said["phase"] = health.phase.value
     said["workers"] = {
         "ready": health.ready_workers,
+        "responding": health.responding_workers,
         "target": health.target_workers,
         "ready_min": health.ready_min,
     }

@@ -59,13 +59,13 @@ def durations(slots: Iterable[Slot]) -> tuple[int, ...]:
     """The histogram of request durations, all methods and statuses together."""
     found: Sequence[int] = NO_BUCKETS
     for slot in slots:
-        for at in _series(slot.cells):
+        for at in series(slot.cells):
             found = _sum(found, slot.cells, at + sb.S_BUCKETS)
     return tuple(found)
 
 
-def _series(cells: memoryview[int]) -> Iterator[int]:
-    """Where the series in use lie: they are taken in order, the overflow series is the last one."""
+def series(cells: memoryview[int]) -> Iterator[int]:
+    """Where a slot's series in use lie: they are taken in order, the overflow series is the last one."""
     for number in range(sb.SERIES - 1):
         at = sb.SERIES_AT + number * sb.SERIES_CELLS
         if not cells[at + sb.S_KEY]:

@@ -65,12 +65,21 @@ def size(value: float) -> str:
     return _fixed(value / (1 << 30), "GiB") if value >= 1 << 30 else _fixed(value / (1 << 20), "MiB")
 
 
+def part(value: float) -> str:
+    """A share of few: "12.5 %", "<0.1 %", "0 %"."""
+    if 0 < value < 0.001:
+        return "<0.1\u00a0%"
+    return f"{100 * value:.0f}\u00a0%" if value == 0 or value >= 0.9995 else f"{100 * value:.1f}\u00a0%"
+
+
 FORMATS: Mapping[str, Callable[[Any], str]] = {
     "text": str,
     "count": count,
     "rate": rate,
     "percent": lambda value: f"{value:.0f}\u00a0%",
     "share": lambda value: f"{100 * value:.0f}\u00a0%",
+    "part": part,
+    "list": "; ".join,
     "seconds": seconds,
     "age": age,
     "size": size,

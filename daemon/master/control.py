@@ -179,7 +179,9 @@ class Control:
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._tick)
-        self.managed.overview.history.take(time.monotonic())
+        now = time.monotonic()
+        self.managed.overview.history.take(now)
+        self._master.fleet.tally.take(now)
         self.slow.look()
         file = self._place.file
         if file is not None and file.is_missing and (self._renewal is None or self._renewal.done()):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from miniwsgi.metrics.answers import Tally
 from miniwsgi.metrics.scoreboard import REQUESTS, Board
 
 from ..access_log import AccessLog
@@ -48,6 +49,7 @@ class Fleet:
         board: Board | None = None,
     ) -> None:
         self.board = board if board is not None else Board.create()
+        self.tally = Tally(self.board)
         self.reaper = Reaper()
         self.app_metrics = AppMetrics(
             log, environ, lambda: configurations.in_force.config, self.reaper.known, self.reap
@@ -131,7 +133,7 @@ class Fleet:
             listeners,
             settings,
             emit=self._heard_of_launcher,
-            on_fork=lambda slot, pid, fds: self._forked(slot, pid, fds, queues, settings.log_level),
+            on_fork=lambda slot, pid, fds: self._forked(order.generation, slot, pid, fds, queues, settings.log_level),
             on_exit=self._exited,
             on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
         )
@@ -171,9 +173,12 @@ class Fleet:
         if (launcher := self.launchers.get(order.generation)) is not None:
             launcher.fork(order.slot)
 
-    def _forked(self, slot: int, pid: int, fds: list[int], queues: dict[int, str], log_level: str) -> None:
+    def _forked(
+        self, generation: int, slot: int, pid: int, fds: list[int], queues: dict[int, str], log_level: str
+    ) -> None:
         worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, self._heard, self._died)
         worker.requests_before = self.board.slot(slot).cells[REQUESTS]
+        self.tally.begin(slot, generation)
         if self._log.level != log_level:  # changed since its launcher was told
             worker.send("log-level", level=self._log.level)
         self._feed(ev.WorkerForked(slot, pid))
@@ -207,6 +212,7 @@ class Fleet:
         del self.workers[slot]
         worker.close()
         self._log_lost(worker)
+        self.tally.end(slot)
         self.board.slot(slot).vacate()
         self._feed(ev.WorkerExited(slot, status, self._killed_for_memory(status)))
 

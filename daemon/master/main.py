@@ -21,12 +21,13 @@ from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
 from . import events as ev
 from .changes_on_disk import REMEDY, ChangeWatch
+from .condition import health_of
 from .control import Control
 from .exporter import Exporter
 from .listeners import BindError
 from .master import Master
 from .measuring import Measuring
-from .metrics_port import MetricsPort, health_of
+from .metrics_port import MetricsPort
 from .opened import Opened
 from .process import (
     StartError,
@@ -113,6 +114,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     )
     exporter = Exporter(master, measuring)
     control.managed.families = exporter.families
+    control.managed.overview.utilization = lambda: measuring.utilization
     port = MetricsPort(
         master,
         opened.metrics,

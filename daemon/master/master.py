@@ -57,8 +57,8 @@ class Master:
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
-        self._watch = Watch(self.fleet.board)
-        self.announcer = Announcer(notifier, self.supervisor, self._watch)
+        self.watch = Watch(self.fleet.board)
+        self.announcer = Announcer(notifier, self.supervisor, self.watch)
         self.on_handled.append(self.announcer.handled)
         self._events: deque[ev.Event] = deque()
         self._handling = False
@@ -193,7 +193,7 @@ class Master:
 
     def _look_round(self) -> None:
         slots = [worker.slot for worker in self.supervisor.crew.workers(*WATCHED)]
-        for slot, age in self._watch.round(slots, self.config.timeouts.wedge):
+        for slot, age in self.watch.round(slots, self.config.timeouts.wedge):
             self.feed(ev.Wedged(slot, age))
         self.fleet.reap()
         self.announcer.round()

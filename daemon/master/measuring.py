@@ -23,6 +23,7 @@ from miniwsgi.metrics.usage import Usage, cpu_of_ended, master_usage, sample_all
 from ..config.machine import memory_limit
 from . import actions as act
 from . import events as ev
+from .condition import capacity_of, health_of
 from .crew import WorkerState
 from .listeners import BoundListener
 from .master import Master
@@ -94,12 +95,6 @@ class Measuring:
         """0 to 1, over the last 10 s; None while nobody is ready."""
         return self._saturation.ratio(self._usage.shares)
 
-    @property
-    def _threads(self) -> int:
-        """How many requests a worker can run at a time."""
-        server = self._master.config.server
-        return server.threads if server.pool in {"epoll", "fork"} else 1
-
     def samples(self) -> dict[int, Sample]:
         """The latest ones of workers, by pid."""
         return self._usage.samples()
@@ -114,9 +109,10 @@ class Measuring:
             version=__version__,
             python_version=platform.python_version(),
             pool=config.server.pool,
-            threads=self._threads,
+            threads=capacity_of(self._master),
             workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
             target=supervisor.target,
+            not_responding=len(health_of(master).silent),
             boot_seconds=self._boots,
             usage=self._usage.by_slot({worker.slot: worker.pid for worker in workers}),
             exits={reason.value: count for reason, count in crew.exits.items()},
@@ -150,7 +146,7 @@ class Measuring:
         self._timer = loop.call_at(self._due, self._look)
         crew, board = self._master.supervisor.crew, self._master.fleet.board
         loads = [(worker.slot, load(board, worker.slot)) for worker in crew.workers(WorkerState.READY)]
-        self._saturation.look(loads, self._threads)
+        self._saturation.look(loads, capacity_of(self._master))
         if self._sampled and (self._sampling is None or self._sampling.done()):
             self._start_sampling(loop)
         self._looks += 1

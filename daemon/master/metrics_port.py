@@ -16,11 +16,11 @@ from miniwsgi.manager.metrics_api import LIMITS, Metrics, MetricsApi, Sources
 from miniwsgi.manager.metrics_gate import Gate, Rules
 from miniwsgi.manager.public_status import PublicStatus, public_status
 from miniwsgi.manager.server import Server
-from miniwsgi.metrics.health import Health, Phase
 from miniwsgi.metrics.sampling import Sample
 
 from ..config import Config
 from ..logs import ErrorLog
+from .condition import health_of
 from .configurations import socket_options
 from .listeners import BindError, BoundListener, open_listeners
 from .master import Master
@@ -44,24 +44,6 @@ def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
             ) from None
         log.warning(f"{OFF}: {error}; --metrics-bind names another address, or off")
         return []
-
-
-def health_of(master: Master) -> Health:
-    """The daemon's health, now."""
-    supervisor = master.supervisor
-    if supervisor.stopping.asked:
-        phase = Phase.STOPPING
-    elif supervisor.turnover.current is None:
-        phase = Phase.STARTING
-    else:
-        phase = Phase.DRAINING if supervisor.changes.drained else Phase.SERVING
-    return Health(
-        phase=phase,
-        started=supervisor.turnover.current is not None,
-        ready_workers=supervisor.crew.ready(),
-        target_workers=supervisor.target,
-        ready_min=master.config.metrics.ready_min,
-    )
 
 
 class MetricsPort:

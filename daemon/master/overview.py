@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -16,13 +16,16 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.metrics import reading
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.accept_queues import accept_queue
+from miniwsgi.metrics.answers import Answers, Looked
 from miniwsgi.metrics.percentiles import SHARES, percentile
 from miniwsgi.metrics.sampling import Sample
+from miniwsgi.metrics.verdict import Level, Verdict, verdict
 
+from .condition import condition_of, health_of
 from .crew import Slot, Worker, WorkerState
 from .kept_scale import KeptScale
 from .listeners import BoundListener
-from .master import Master
+from .master import WATCHED, Master
 from .operations import Operation
 from .watch import load
 
@@ -39,6 +42,7 @@ class Overview:
         self._started = time.monotonic()
         self._epoch = time.time() - self._started
         self.history = reading.History(master.fleet.board, self._started)
+        self.utilization: Callable[[], float | None] = lambda: None  # from whoever measures
         self.last_reload: ms.LastReload | None = None
 
     def __repr__(self) -> str:
@@ -56,12 +60,15 @@ class Overview:
         total = reading.totals(master.fleet.board)
         every, window = reading.durations(master.fleet.board.used()), self.history.window(now)
         waited = reading.queue_times(master.fleet.board.used())
+        answered = master.fleet.tally.look(now)
+        judged = self._verdict(answered)
         uptime = now - self._started
         return ms.Status(
             version=__version__,
             pid=os.getpid(),
             started_at=self.date(self._started),
             uptime_seconds=round(uptime, 3),
+            verdict=ms.Verdict(judged.level.value, list(judged.reasons)),
             state=master.supervisor.state.value,
             generation=current.number if current is not None else None,
             preloaded=current is not None and current.preloaded,
@@ -72,11 +79,12 @@ class Overview:
             workers=self._counts(),
             listeners=[_listener(listener) for listener in master.configurations.in_force.listeners],
             connections=total.connections,
-            requests=self._requests(total, now),
+            requests=self._requests(total, answered, now),
             duration=_latency(window.durations, window.seconds),
             duration_total=_latency(every, uptime),
             queue_time=_latency(window.queue_times, window.seconds),
             queue_time_total=_latency(waited, uptime),
+            generations=self._generations(answered),
             last_reload=self.last_reload,
             operations=list(operations),
             persist_error=self._kept.error,
@@ -97,12 +105,31 @@ class Overview:
             busy=sum(load(board, worker.slot) > 0 for worker in crew.workers(WorkerState.READY)),
             draining=states.count(WorkerState.DRAINING),
             stuck=states.count(WorkerState.STUCK),
+            not_responding=len(health_of(self._master).silent),
         )
 
-    def _requests(self, total: reading.Totals, now: float) -> ms.RequestCounts:
+    def _generations(self, answered: Looked) -> list[ms.GenerationCounts]:
+        crew = self._master.supervisor.crew
+        return [
+            ms.GenerationCounts(
+                generation=generation,
+                workers=len(crew.of(generation)),
+                answers=total.total,
+                client_errors=total.client_errors,
+                server_errors=total.server_errors,
+                last_60s=_last_minute(lately),
+            )
+            for generation, (total, lately) in answered.generations.items()
+        ]
+
+    def _requests(self, total: reading.Totals, answered: Looked, now: float) -> ms.RequestCounts:
         board, rate = self._master.fleet.board, self.history.rate
+        every, lately = answered.all
         return ms.RequestCounts(
             total=total.requests,
+            client_errors=every.client_errors,
+            server_errors=every.server_errors,
+            last_60s=_last_minute(lately),
             rates=ms.Rates(
                 last_1s=_rounded(rate(now, 1)), last_10s=_rounded(rate(now, 10)), last_60s=_rounded(rate(now, 60))
             ),
@@ -115,18 +142,26 @@ class Overview:
         )
 
     def in_brief(self) -> str:
-        """Load, in few words."""
-        board = self._master.fleet.board
-        rate = self.history.rate(time.monotonic(), 10)
-        running = sum(reading.running(slot) for slot in board.used()) + reading.totals(board).waiting
-        return f"{rate:.0f} requests/s, {running} in flight" if rate is not None else ""
+        """What is not well, and load, in few words."""
+        board, now = self._master.fleet.board, time.monotonic()
+        judged = self._verdict(self._master.fleet.tally.look(now))
+        parts = [] if judged.level is Level.HEALTHY else [str(judged)]
+        rate = self.history.rate(now, 10)
+        if rate is not None:
+            running = sum(reading.running(slot) for slot in board.used()) + reading.totals(board).waiting
+            parts.append(f"{rate:.0f} requests/s, {running} in flight")
+        return ", ".join(parts)
+
+    def _verdict(self, answered: Looked) -> Verdict:
+        return verdict(condition_of(self._master, answered.all[1], self.utilization()))
 
     # --- workers ---
 
     def workers(self, samples: Mapping[int, Sample]) -> list[ms.Worker]:
         """By slot: those with a worker, and those that wait for the next one."""
         slots = [slot for slot in self._master.supervisor.crew.slots if slot.worker or slot.restart_at is not None]
-        return [self._worker(slot, samples) for slot in slots]
+        answered = self._master.fleet.tally.look(time.monotonic())
+        return [self._worker(slot, answered, samples) for slot in slots]
 
     def pids(self) -> list[int]:
         return [worker.pid for worker in self._master.supervisor.crew.workers() if worker.pid]
@@ -139,12 +174,14 @@ class Overview:
             for one in self._master.fleet.board.slot(slot).running()
         ]
 
-    def _worker(self, slot: Slot, samples: Mapping[int, Sample]) -> ms.Worker:
+    def _worker(self, slot: Slot, answered: Looked, samples: Mapping[int, Sample]) -> ms.Worker:
         now, worker = time.monotonic(), slot.worker
         cells = self._master.fleet.board.slot(slot.index).cells
         handle = self._master.fleet.workers.get(slot.index)
         sample = samples.get(worker.pid) if worker is not None and worker.pid else None
         beat = cells[sb.HEARTBEAT] if handle is not None else 0
+        answers, lately = answered.worker(slot.index)
+        silent = self._master.watch.silent_for(slot.index) if worker and worker.state in WATCHED else None
         return ms.Worker(
             slot=slot.index,
             pid=worker.pid or None if worker is not None else None,
@@ -155,6 +192,10 @@ class Overview:
             in_state_seconds=round(now - worker.since, 3) if worker is not None else None,
             next_in_seconds=round(max(0.0, slot.restart_at - now), 3) if slot.restart_at is not None else None,
             heartbeat_age_seconds=round(max(0.0, now - beat / NANOSECONDS), 3) if beat else None,
+            not_responding_seconds=_rounded(silent),
+            client_errors=answers.client_errors,
+            server_errors=answers.server_errors,
+            last_60s=_last_minute(lately),
             requests=cells[sb.REQUESTS] - handle.requests_before if handle is not None else 0,
             rate=_rounded(self.history.rate(now, RATE_SECONDS, slot.index)),
             in_flight=self.running(slot.index),
@@ -228,6 +269,11 @@ def _latency(buckets: Sequence[int], seconds: float) -> ms.Latency:
     p50, p95, p99 = (one.at_most for one in found)
     shown = ms.Percentiles(*(one.written("seconds") for one in found))
     return ms.Latency(round(seconds, 3), sum(buckets), p50, p95, p99, shown)
+
+
+def _last_minute(answers: Answers) -> ms.LastMinute:
+    shares = (answers.share(answers.client_errors), answers.share(answers.server_errors))
+    return ms.LastMinute(answers.total, *(None if share is None else round(share, 4) for share in shares))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
+from miniwsgi.metrics.health import silent_for
 from miniwsgi.metrics.reading import running
 from miniwsgi.metrics.scoreboard import HEARTBEAT, WAITING, Board, Running
 
@@ -26,15 +27,16 @@ class Watch:
     def __init__(self, board: Board) -> None:
         self.board = board
         self._last_ns = time.monotonic_ns()
+        self._paused = False  # the last round came late
         self.wholly_wedged = False  # there were workers in the last round, and none of them has turned its loop
 
     def round(self, slots: Iterable[int], wedge_seconds: float, now_ns: int | None = None) -> list[tuple[int, float]]:
         """Each slot whose heartbeat is older than `wedge_seconds` (0: never), with its age in seconds."""
         now = time.monotonic_ns() if now_ns is None else now_ns
-        paused = now - self._last_ns > PAUSE_SECONDS * NANOSECONDS
+        self._paused = self._slept(now)
         self._last_ns = now
         self.wholly_wedged = False
-        if paused or not wedge_seconds:
+        if self._paused or not wedge_seconds:
             return []
         looked_at, wedged = 0, []
         for slot in slots:
@@ -46,6 +48,15 @@ class Watch:
                     wedged.append((slot, age))
         self.wholly_wedged = bool(wedged) and len(wedged) == looked_at
         return wedged
+
+    def silent_for(self, slot: int, now_ns: int | None = None) -> float | None:
+        """For how many seconds the slot's worker has not responded; see `metrics.health.silent_for`."""
+        now = time.monotonic_ns() if now_ns is None else now_ns
+        beat = self.board.slot(slot).cells[HEARTBEAT]
+        return silent_for((now - beat) / NANOSECONDS if beat and not self._paused and not self._slept(now) else None)
+
+    def _slept(self, now_ns: int) -> bool:
+        return now_ns - self._last_ns > PAUSE_SECONDS * NANOSECONDS
 
 
 def load(board: Board, slot: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from . import change, show
+from . import change, show, status
 from .exits import EXIT_STATUSES
 from .options import common_options, write_options
 
@@ -73,7 +73,7 @@ def commands(**_: Any) -> None:
 
 
 for _command in (
-    show.status,
+    status.status,
     show.workers,
     change.scale,
     change.reload,

@@ -42,7 +42,7 @@ Exit status:
 class Complaint(Exception):
     """The end of a command that was not carried out. `detail` (a traceback) is said before the message."""
 
-    def __init__(self, status: Exit, message: str, detail: str = "") -> None:
+    def __init__(self, status: int, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.detail = detail

@@ -1,4 +1,4 @@
-"""The commands that only look: status, workers, stack, metrics, config, events, top, ping, list, completion."""
+"""The commands that only look, beside status: workers, stack, metrics, config, events, top, ping, list, completion."""
 
 from __future__ import annotations
 
@@ -15,32 +15,6 @@ from .options import ControlCommand, Session, complete_metric, slot_argument
 
 LIST_ANSWER_SECONDS = 2.0
 FOLLOWED_LINES = 10  # that `events -f` shows of the past, as tail(1) does
-
-
-@click.command(
-    cls=ControlCommand,
-    epilog=f"""\
-Examples:
-  miniwsgictl status
-  miniwsgictl status -o wide
-  miniwsgictl status -o json | jq .workers.ready
-
-{EXIT_STATUSES}""",
-)
-@click.pass_obj
-def status(session: Session) -> None:
-    """Show the daemon at a glance.
-
-    Its state, workers, listeners, request rates and latencies, what changes now, and how the last reload ended.
-    """
-    from .status_view import lines
-
-    with session.client() as client:
-        reply = client.status()
-    if session.json:
-        session.echo_json(reply.raw)
-    else:
-        click.echo("\n".join(lines(reply.value, session)))
 
 
 @click.command(
@@ -304,10 +278,17 @@ def ping(session: Session) -> None:
         import msgspec
 
         answer = {"socket": session.path, "pid": found.pid, "version": found.version, "state": found.state}
+        answer["verdict"] = found.verdict.level
         session.echo_json(msgspec.json.encode({**answer, "seconds": round(seconds, 6)}))
     else:
         version = text.clean(found.version)
-        click.echo(f"miniwsgi {version} (pid {found.pid}) is {found.state}, answered in {text.seconds(seconds)}")
+        state = _state(found.state, found.verdict.level)
+        click.echo(f"miniwsgi {version} (pid {found.pid}) is {state}, answered in {text.seconds(seconds)}")
+
+
+def _state(state: str, level: str | None) -> str:
+    """In a word, or two if it is not healthy: "running", "running, degraded"."""
+    return state if level in {"healthy", None} else f"{state}, {level}"
 
 
 @click.command(
@@ -348,7 +329,7 @@ def list_(session: Session) -> None:
         (
             entry["instance"] or text.NOTHING,
             str(entry["pid"] or text.NOTHING),
-            entry["state"],
+            _state(entry["state"], entry["verdict"]),
             f"{entry['ready']}/{entry['target']}" if entry["pid"] else text.NOTHING,
             text.age(entry["uptime_seconds"]),
             entry["version"] or text.NOTHING,
@@ -366,7 +347,7 @@ def _entry(name: str, path: str) -> dict[str, Any] | None:
     from ..client import Client, Trouble
 
     entry: dict[str, Any] = {"instance": name, "socket": path}
-    unknown = dict.fromkeys(("pid", "version", "application", "ready", "target", "uptime_seconds"))
+    unknown = dict.fromkeys(("verdict", "pid", "version", "application", "ready", "target", "uptime_seconds"))
     try:
         with Client(path, answer_seconds=LIST_ANSWER_SECONDS) as client:
             found = client.status().value
@@ -380,6 +361,7 @@ def _entry(name: str, path: str) -> dict[str, Any] | None:
     return {
         **entry,
         "state": found.state,
+        "verdict": found.verdict.level,
         "pid": found.pid,
         "version": found.version,
         "application": found.application,

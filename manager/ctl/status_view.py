@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from ..client import messages
 from . import text
@@ -16,7 +17,13 @@ COLOURS = {
     "stopping": "yellow",
     "stopped": "red",
 }
+VERDICT_COLOURS = {"healthy": "green", "degraded": "yellow", "down": "red"}
 SUBJECT_COLUMN = 14
+
+
+def verdict(found: messages.Verdict) -> str:
+    """In a line: "degraded: 1 of 2 workers not responding for 5 s"."""
+    return text.clean(f"{found.level}: {'; '.join(found.reasons)}")
 
 
 def lines(status: messages.Status, session: Session) -> list[str]:
@@ -25,7 +32,8 @@ def lines(status: messages.Status, session: Session) -> list[str]:
     headline = (
         f"{session.styled(text.clean(status.application), bold=True)}: {state}, up {text.age(status.uptime_seconds)}"
     )
-    found = [headline]
+    judged = session.styled(verdict(status.verdict), fg=VERDICT_COLOURS[status.verdict.level], bold=True)
+    found = [judged, headline]
     previous = ""
     for subject, said in _subjects(status, session):
         shown = "" if subject == previous else f"{subject}:"
@@ -49,6 +57,10 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
     yield "requests", _now(status.requests)
     if session.wide or _mishaps(status.requests):
         yield "requests", _counted(status.requests)
+    yield "answers", _alarming(errors(status.requests, status.requests.last_60s), status.requests.last_60s, session)
+    if session.wide or len(status.generations) > 1:
+        for generation in status.generations:
+            yield "answers", _alarming(_by_generation(generation), generation.last_60s, session)
     yield "duration", _latency(status.duration)
     if session.wide:
         yield "duration", _latency(status.duration_total, since_start=True)
@@ -80,7 +92,10 @@ def _workers(workers: messages.WorkerCounts, session: Session) -> str:
     if workers.ready < workers.target:
         ready = session.styled(ready, fg="yellow")
     others = {"busy": workers.busy, "booting": workers.booting, "draining": workers.draining, "stuck": workers.stuck}
-    return ", ".join([ready, *(f"{number} {name}" for name, number in others.items() if number)])
+    found = [ready, *(f"{number} {name}" for name, number in others.items() if number)]
+    if workers.not_responding:
+        found.append(session.styled(f"{workers.not_responding} not responding", fg="red"))
+    return ", ".join(found)
 
 
 def _override(workers: messages.WorkerCounts) -> str:
@@ -118,9 +133,33 @@ def _mishaps(requests: messages.RequestCounts) -> int:
 
 def _counted(requests: messages.RequestCounts) -> str:
     return (
-        f"{text.count(requests.errors, 'exception')}, {requests.rejected} rejected, "
+        f"{text.count(requests.errors, 'uncaught exception')}, {requests.rejected} rejected, "
         f"{requests.aborted} cut off by clients, {requests.timed_out} timed out"
     )
+
+
+class Counts(Protocol):
+    """What has counted answers by the class of their status."""
+
+    client_errors: int
+    server_errors: int
+
+
+def errors(counted: Counts, lately: messages.LastMinute) -> str:
+    """Answers of 4xx and 5xx: since the start, and their share of the last minute's."""
+    said = f"{counted.client_errors} 4xx, {counted.server_errors} 5xx"
+    if not lately.answers:
+        return said
+    return f"{said}; last minute {text.share(lately.client_errors)} 4xx, {text.share(lately.server_errors)} 5xx"
+
+
+def _alarming(said: str, lately: messages.LastMinute, session: Session) -> str:
+    return session.styled(said, fg="red") if lately.server_errors else said
+
+
+def _by_generation(counted: messages.GenerationCounts) -> str:
+    who = f"generation {counted.generation}, {text.count(counted.workers, 'worker')}"
+    return f"{who}: {text.count(counted.answers, 'answer')}, {errors(counted, counted.last_60s)}"
 
 
 def _latency(latency: messages.Latency, since_start: bool = False) -> str:

@@ -85,6 +85,15 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.0f}%"
 
 
+def share(value: float | None) -> str:
+    """A part of a whole, 0 to 1: "12.5%", "<0.1%", "0%"."""
+    if value is None:
+        return NOTHING
+    if 0 < value < 0.001:
+        return "<0.1%"
+    return f"{100 * value:.0f}%" if value == 0 or value >= 0.9995 else f"{100 * value:.1f}%"
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """ "1 worker", "2 workers"."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -77,9 +77,11 @@ def workers() -> list[AnyPanel]:
               "cost what they cost now; beside it the rate now.", "reqps",
               Query(at_full_use(), "{{instance}} at full use"),
               Query(summed(rate(REQUESTS), "instance"), "{{instance}} now")),
-        graph("Workers, wanted and ready", "They differ while workers boot; for longer if they cannot.", "short",
+        graph("Workers, wanted and ready", "They differ while workers boot; for longer if they cannot. A ready worker "
+              "whose loop does not turn answers nobody.", "short",
               Query(of("miniwsgi_workers_target"), "{{instance}} wanted"),
-              Query(of("miniwsgi_workers", 'state="ready"'), "{{instance}} ready")),
+              Query(of("miniwsgi_workers", 'state="ready"'), "{{instance}} ready"),
+              Query(of("miniwsgi_workers_not_responding"), "{{instance}} not responding")),
         graph("Requests and threads", "Requests that run or wait, and the threads that there are for them.", "short",
               Query(summed(of("http_server_active_requests"), "instance"), "{{instance}} running"),
               Query(of("miniwsgi_requests_waiting"), "{{instance}} waiting"),

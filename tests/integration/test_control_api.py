@@ -58,6 +58,7 @@ def test_status_says_what_is(start: Start) -> None:
     assert status["workers"] == {
         "target": 2, "configured": 2, "override": None, "persisted": False,
         "booting": 0, "ready": 2, "busy": 0, "draining": 0, "stuck": 0,
+        "not_responding": 0,
     }  # fmt: skip
     assert status["requests"]["total"] == 5
     assert status["duration"]["count"] == 5

@@ -48,7 +48,8 @@ def test_the_page_is_live(daemon: Daemon, browser: Browser) -> None:
         get(daemon)
     browser.wait(lambda: int(browser.text('[data-v="requests.total|count"]')) == before + 3, "it counts")
     assert browser.text("#state") == "running"
-    assert browser.value("document.title") == "miniwsgi: running"
+    assert browser.text("#verdict") == "healthy"
+    assert browser.value("document.title") == "miniwsgi: healthy"
     assert browser.value("document.querySelectorAll('[data-rows=workers] tr').length") == 2
     browser.wait(lambda: browser.value("document.querySelector('polyline').getAttribute('points')"), "the chart")
     assert browser.errors == []
@@ -106,6 +107,7 @@ def test_the_script_writes_values_as_the_server_does(daemon: Daemon, browser: Br
         "size": (0, 1 << 20, 34.6 * (1 << 20), 1 << 30, 150 * (1 << 30)),
         "percent": (0, 0.4, 41.4, 799.6),
         "share": (0, 0.126, 1),
+        "part": (0, 0.0001, 0.001, 0.125, 0.9994, 0.9996, 1),
     }
     for format_, given in values.items():
         for value in given:

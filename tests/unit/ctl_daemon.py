@@ -65,7 +65,11 @@ def worker(slot: int = 0, **changed: Any) -> ms.Worker:
         in_state_seconds=3724.0,
         next_in_seconds=None,
         heartbeat_age_seconds=0.01,
+        not_responding_seconds=None,
         requests=1200,
+        client_errors=12,
+        server_errors=0,
+        last_60s=ms.LastMinute(750, 0.01, 0.0),
         rate=12.5,
         in_flight=[],
         waiting=0,
@@ -91,6 +95,7 @@ def status(**changed: Any) -> ms.Status:
         pid=4711,
         started_at=T0,
         uptime_seconds=11520.0,
+        verdict=ms.Verdict("healthy", ["2 of 2 workers ready"]),
         state="running",
         generation=7,
         preloaded=True,
@@ -103,6 +108,9 @@ def status(**changed: Any) -> ms.Status:
         connections=64,
         requests=ms.RequestCounts(
             total=123456,
+            client_errors=345,
+            server_errors=0,
+            last_60s=ms.LastMinute(48000, 0.0025, 0.0),
             rates=ms.Rates(last_1s=812.4, last_10s=790.1, last_60s=None),
             in_flight=3,
             waiting=1,
@@ -115,6 +123,7 @@ def status(**changed: Any) -> ms.Status:
         duration_total=latency(),
         queue_time=latency(count=0, p50=None, p95=None, p99=None, shown=ms.Percentiles("–", "–", "–")),
         queue_time_total=latency(),
+        generations=[ms.GenerationCounts(7, 2, 123456, 345, 0, ms.LastMinute(48000, 0.0025, 0.0))],
         last_reload=None,
         operations=[],
         persist_error="",
@@ -125,7 +134,16 @@ def status(**changed: Any) -> ms.Status:
 
 def counts(**changed: Any) -> ms.WorkerCounts:
     found = ms.WorkerCounts(
-        target=2, configured=2, override=None, persisted=False, booting=0, ready=2, busy=1, draining=0, stuck=0
+        target=2,
+        configured=2,
+        override=None,
+        persisted=False,
+        booting=0,
+        ready=2,
+        busy=1,
+        draining=0,
+        stuck=0,
+        not_responding=0,
     )
     return msgspec.structs.replace(found, **changed)
 

@@ -196,7 +196,9 @@ def operation(number: int, kind: ms.OperationKind, state: ms.OperationState, who
 def worker(slot: int) -> ms.Worker:
     return ms.Worker(
         slot=slot, pid=100 + slot, generation=1, state="ready", reason="", age_seconds=1.0, in_state_seconds=1.0,
-        next_in_seconds=None, heartbeat_age_seconds=0.1, requests=5, rate=0.5, in_flight=[], waiting=0, connections=0,
+        next_in_seconds=None, heartbeat_age_seconds=0.1, not_responding_seconds=None, requests=5,
+        client_errors=0, server_errors=0, last_60s=ms.LastMinute(5, 0.0, 0.0), rate=0.5, in_flight=[],
+        waiting=0, connections=0,
         rss_bytes=1, pss_bytes=1, uss_bytes=1, cpu_percent=0.0, cpu_seconds=0.1, restarts=0, last_exit="",
     )  # fmt: skip
 
@@ -227,18 +229,21 @@ class FakeDaemon:
     def status(self, role: ms.Role) -> ms.Status:
         none = ms.Latency(1.0, 0, None, None, None, ms.Percentiles("–", "–", "–"))
         return ms.Status(
-            version="1", pid=1, started_at=T0, uptime_seconds=1.0, state="running", generation=1, preloaded=True,
+            version="1", pid=1, started_at=T0, uptime_seconds=1.0,
+            verdict=ms.Verdict("healthy", ["1 of 1 workers ready"]), state="running", generation=1, preloaded=True,
             application="app", pool="epoll", threads=8, log_level=self.level,
             workers=ms.WorkerCounts(
-                target=1, configured=1, override=None, persisted=False, booting=0, ready=1, busy=0, draining=0, stuck=0
+                target=1, configured=1, override=None, persisted=False, booting=0, ready=1, busy=0, draining=0, stuck=0,
+                not_responding=0,
             ),
             listeners=[ms.ListenerStatus(address="a", url="u", unix=False, queued=0, queue_limit=1)],
             connections=0,
             requests=ms.RequestCounts(
-                total=0, rates=ms.Rates(last_1s=0.0, last_10s=None, last_60s=None), in_flight=0, waiting=0, errors=0,
+                total=0, client_errors=0, server_errors=0, last_60s=ms.LastMinute(0, None, None),
+                rates=ms.Rates(last_1s=0.0, last_10s=None, last_60s=None), in_flight=0, waiting=0, errors=0,
                 rejected=0, aborted=0, timed_out=0,
             ),
-            duration=none, duration_total=none, queue_time=none, queue_time_total=none,
+            duration=none, duration_total=none, queue_time=none, queue_time_total=none, generations=[],
             last_reload=None, operations=self.operations(), persist_error="", role=role,
         )  # fmt: skip
 

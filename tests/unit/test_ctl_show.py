@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
 
-from tests.unit.ctl_daemon import FakeDaemon, Raw, counts, event, operation, problem, running, status, worker
+from tests.unit.ctl_daemon import FakeDaemon, Raw, counts, event, operation, problem, run, running, status, worker
 
 ESCAPE = "\x1b["
 
@@ -19,7 +19,7 @@ def subjects(out: str) -> dict[str, list[str]]:
     """The lines of `status` by subject."""
     found: dict[str, list[str]] = {}
     subject = ""
-    for line in out.splitlines()[1:]:
+    for line in out.splitlines()[2:]:
         subject = line[2:16].strip().rstrip(":") or subject
         found.setdefault(subject, []).append(line[16:])
     return found
@@ -32,7 +32,10 @@ def test_status_tells_the_daemon_at_a_glance(tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s") as daemon:
         found = daemon.run("status")
     assert (found.status, found.err) == (0, "")
-    assert found.out.splitlines()[0] == "shop.wsgi:application: running, up 3h12m"
+    assert found.out.splitlines()[:2] == [
+        "healthy: 2 of 2 workers ready",
+        "shop.wsgi:application: running, up 3h12m",
+    ]
     said = subjects(found.out)
     assert said["daemon"] == ["miniwsgi 0.1.0, pid 4711, pool epoll, 8 threads a worker"]
     assert said["workers"] == ["2 of 2 ready, 1 busy"]
@@ -40,6 +43,7 @@ def test_status_tells_the_daemon_at_a_glance(tmp_path: Path) -> None:
     assert said["requests"] == ["123456; 812/s over 1 s, 790/s over 10 s", "3 running, 1 waiting for a thread"]
     assert said["duration"] == ["p50 ≤ 2.5 ms  p95 ≤ 10 ms  p99 ≤ 250 ms  over 1m"]
     assert said["queue time"] == ["none over 1m"]
+    assert said["answers"] == ["345 4xx, 0 5xx; last minute 0.2% 4xx, 0% 5xx"]
     assert "last reload" not in said
     assert ESCAPE not in found.out
     assert max(map(len, found.out.splitlines())) <= 80
@@ -68,7 +72,7 @@ def test_status_before_the_first_worker(tmp_path: Path) -> None:
     said = status(state="starting", generation=None, workers=counts(ready=0, busy=0, booting=2))
     with FakeDaemon(tmp_path / "s", {"GET /status": said}) as daemon:
         found = daemon.run("status")
-    assert found.out.startswith("shop.wsgi:application: starting,")
+    assert found.out.splitlines()[1].startswith("shop.wsgi:application: starting,")
     assert subjects(found.out)["generation"] == ["none yet"]
     assert subjects(found.out)["workers"] == ["0 of 2 ready, 2 booting"]
 
@@ -78,7 +82,7 @@ def test_wide_adds_what_is_seldom_asked_for(tmp_path: Path) -> None:
         found = subjects(daemon.run("status", "-o", "wide").out)
     assert len(found["duration"]) == 2
     assert found["log level"] == ["info"]
-    assert found["requests"][2] == "0 exceptions, 0 rejected, 0 cut off by clients, 0 timed out"
+    assert found["requests"][2] == "0 uncaught exceptions, 0 rejected, 0 cut off by clients, 0 timed out"
 
 
 def test_json_is_what_the_daemon_said_also_what_this_version_does_not_know(tmp_path: Path) -> None:
@@ -119,22 +123,107 @@ def test_workers_are_a_table_with_the_oldest_request_of_each(tmp_path: Path) -> 
         wide = daemon.run("workers", "-o", "wide")
         listed = daemon.run("workers", "-o", "json").json
     header, first, second = found.out.splitlines()
-    assert " ".join(header.split()) == "SLOT PID GEN STATE AGE REQUESTS REQ/S RUN WAIT CONN RSS CPU RUNNING"
-    assert " ".join(first.split()) == r"0 4700 7 ready 1h2m 1200 12.5 2 2 3 34.0 MiB 41% 12.3 s GET /report\x1b[2J +1"
+    assert " ".join(header.split()) == (
+        "SLOT PID GEN STATE AGE REQUESTS REQ/S 4XX 4XX% 5XX 5XX% RUN WAIT CONN RSS CPU RUNNING"
+    )
+    assert " ".join(first.split()) == (
+        r"0 4700 7 ready 1h2m 1200 12.5 12 1.0% 0 0% 2 2 3 34.0 MiB 41% 12.3 s GET /report\x1b[2J +1"
+    )
     assert second.split()[:5] == ["1", "-", "-", "waiting", "9.5"]
     assert "killed by SIGKILL" in wide.out
     assert [entry["slot"] for entry in listed["workers"]] == [0, 1]
 
 
-def test_a_terminals_width_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "90")
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (80, "SLOT PID GEN STATE REQ/S 5XX% RUN RSS CPU RUNNING"),
+        (200, "SLOT PID GEN STATE AGE REQUESTS REQ/S 4XX 4XX% 5XX 5XX% RUN WAIT CONN RSS CPU RUNNING"),
+    ],
+)
+def test_a_terminal_gets_the_columns_that_it_has_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, shown: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
-    crowd = ms.WorkerList([worker(0, in_flight=[running("/" + "long" * 50)])])
+    crowd = ms.WorkerList([worker(0, in_flight=[running("/" + "long" * 50)]), worker(1, state="booting")])
     with FakeDaemon(tmp_path / "s", {"GET /workers": crowd}) as daemon:
-        shown = daemon.run("workers", terminal=True).out.splitlines()
+        table = daemon.run("workers", terminal=True).out.splitlines()
         piped = daemon.run("workers").out.splitlines()
-    assert [len(line) for line in shown] == [86, 90]
+    assert " ".join(table[0].split()) == shown
+    assert len(table[1]) == columns
     assert len(piped[1]) > 200
+
+
+WEDGED = status(
+    verdict=ms.Verdict("degraded", ["2 of 2 workers not responding for 5 s, 3 connections queued"]),
+    workers=counts(not_responding=2),
+)
+FAILING = status(
+    verdict=ms.Verdict("degraded", ["12 % of the last minute's 800 answers were 5xx"]),
+    requests=msgspec.structs.replace(
+        status().requests, server_errors=100, client_errors=8, last_60s=ms.LastMinute(800, 0.01, 0.125)
+    ),
+    generations=[
+        ms.GenerationCounts(6, 0, 700, 8, 0, ms.LastMinute(0, None, None)),
+        ms.GenerationCounts(7, 2, 800, 0, 100, ms.LastMinute(800, 0.01, 0.125)),
+    ],
+)
+
+
+def test_workers_that_do_not_respond_are_told_everywhere(tmp_path: Path) -> None:
+    silent = worker(0, not_responding_seconds=5.2, in_flight=[running()])
+    answers = {"GET /status": WEDGED, "GET /workers": ms.WorkerList([silent]), "GET /workers/0": silent}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        out = daemon.run("status").out
+        table, one = daemon.run("workers").out, daemon.run("workers", "0").out
+        pinged = daemon.run("ping").out
+    assert out.splitlines()[0] == "degraded: 2 of 2 workers not responding for 5 s, 3 connections queued"
+    assert subjects(out)["workers"] == ["2 of 2 ready, 1 busy, 2 not responding"]
+    assert "  not responding  " in table
+    assert "responding:    not for 5.2 s" in one
+    assert "is running, degraded, answered" in pinged
+
+
+def test_errors_are_told_in_all_and_by_generation(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": FAILING}) as daemon:
+        out = daemon.run("status").out
+        told = daemon.run("status", "-o", "json").json
+    assert subjects(out)["answers"] == [
+        "8 4xx, 100 5xx; last minute 1.0% 4xx, 12.5% 5xx",
+        "generation 6, 0 workers: 700 answers, 8 4xx, 0 5xx",
+        "generation 7, 2 workers: 800 answers, 0 4xx, 100 5xx; last minute 1.0% 4xx, 12.5% 5xx",
+    ]
+    assert (told["requests"]["4xx"], told["requests"]["5xx"]) == (8, 100)
+    assert told["requests"]["last_60s"] == {"answers": 800, "4xx": 0.01, "5xx": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("level", "reasons", "code"),
+    [
+        ("healthy", ["2 of 2 workers ready"], 0),
+        ("degraded", ["1 of 2 workers ready", "saturated"], 1),
+        ("down", ["stopping"], 2),
+    ],
+)
+def test_the_verdict_is_an_exit_status(tmp_path: Path, level: ms.VerdictLevel, reasons: list[str], code: int) -> None:
+    judged = status(verdict=ms.Verdict(level, reasons))
+    with FakeDaemon(tmp_path / "s", {"GET /status": judged}) as daemon:
+        found = daemon.run("status", "--check")
+        as_json = daemon.run("status", "--check", "-o", "json")
+        plain = daemon.run("status")
+    assert (found.status, found.out, found.err) == (code, f"{level}: {'; '.join(reasons)}\n", "")
+    assert (as_json.status, as_json.json["verdict"]) == (code, {"level": level, "reasons": reasons})
+    assert plain.status == 0
+
+
+def test_a_daemon_that_is_not_there_is_down_and_one_that_is_forbidden_is_not(tmp_path: Path) -> None:
+    absent = run("--socket", str(tmp_path / "none"), "status", "--check")
+    assert (absent.status, absent.out) == (2, "")
+    assert absent.err.startswith("miniwsgictl: down: no daemon listens on ")
+    assert run("--socket", str(tmp_path / "none"), "status").status == 3
+    with FakeDaemon(tmp_path / "s", {"GET /status": problem(403, "uid 7 is granted nothing")}) as daemon:
+        assert daemon.run("status", "--check").status == 5
 
 
 def test_one_worker_with_every_request(tmp_path: Path) -> None:

@@ -39,17 +39,19 @@ def test_the_screen_at_80_by_24() -> None:
         worker(0, in_flight=[running("/report", 12.3), running("/x", 0.02, 2)]), worker(1, state="booting")
     )
     found = [line.rstrip() for line in lines(model)]
-    assert found[:15] == [
+    assert found[:17] == [
         " shop.wsgi:application  running  up 3h12m  generation 7  pid 4711      12:00:00",
+        " verdict    healthy: 2 of 2 workers ready",
         " workers    2/2 ready  1 busy",
         " requests      812/s  10 s 790  1 min -  total 123456                         █",
         " duration   p50 ≤ 2.5 ms  p95 ≤ 10 ms  p99 ≤ 250 ms                           █",
-        " queue time none in the last minute   accept queue 0/2048",
-        " now        run 3  wait 1  conn 64   errors 0  rejected 0  aborted 0  timeouts 0",
+        " queue time none in the last minute",
+        " now        run 3  wait 1  conn 64   accept queue 0/2048",
+        " answers    4xx 345 (0.2%)  5xx 0 (0%)  exceptions 0  timeouts 0  rejected 0  a…",
         "",
-        " SLOT     PID GEN STATE     REQ/S RUN  CONN      RSS   CPU RUNNING",
-        "    0    4700   7 ready      12.5   2     3 34.0 MiB   41% 12.3 s GET /report +1",
-        "    1    4701   7 booting    12.5   0     3 34.0 MiB   41%",
+        " SLOT     PID GEN STATE     REQ/S  5XX% RUN  CONN      RSS   CPU RUNNING",
+        "    0    4700   7 ready      12.5    0%   2     3 34.0 MiB   41% 12.3 s GET /re…",
+        "    1    4701   7 booting    12.5    0%   0     3 34.0 MiB   41%",
         "",
         " RUNNING FOR SLOT THREAD  REQUEST",
         "      12.3 s    0      1  GET /report",
@@ -60,7 +62,7 @@ def test_the_screen_at_80_by_24() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 81, 100, 132, 250])
-@pytest.mark.parametrize("height", [10, 12, 24, 25, 60, 200])
+@pytest.mark.parametrize("height", [12, 13, 24, 25, 60, 200])
 def test_it_fits_every_size(width: int, height: int) -> None:
     wild = model_of(*CROWD, worker(60, in_flight=[running("/" + "ü" * 300 + "\x1b[2J\n", 99.0)]), application="x" * 200)
     wild.message = Message("said " * 100)
@@ -78,9 +80,9 @@ def test_it_fits_every_size(width: int, height: int) -> None:
             assert len(found) == height
 
 
-@pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 9), (1, 1), (5, 3)])
+@pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 11), (1, 1), (5, 3)])
 def test_a_screen_that_is_too_small_is_told_so(width: int, height: int) -> None:
-    assert "too small: 40×10 at least".startswith(lines(model_of(), width, height)[0])
+    assert "too small: 40×12 at least".startswith(lines(model_of(), width, height)[0])
 
 
 def test_what_is_not_well_is_on_the_screen() -> None:
@@ -90,11 +92,31 @@ def test_what_is_not_well_is_on_the_screen() -> None:
         operations=[operation(9, "scale", detail="to 4 workers", done=1)],
     )
     found = lines(model)
-    assert found[1].strip() == "workers    1/4 ready  1 busy  1 stuck  scaled to 4, configured 2"
-    assert found[6].startswith(" scale to 4 workers, 1 of 4, for 500 ms (operation 9, by alice")
+    assert found[2].strip() == "workers    1/4 ready  1 busy  1 stuck  scaled to 4, configured 2"
+    assert found[8].startswith(" scale to 4 workers, 1 of 4, for 500 ms (operation 9, by alice")
     model.lose("no daemon listens on /x")
     assert "NO ANSWER" in lines(model)[0]
-    assert lines(model)[6] == " no daemon listens on /x"
+    assert lines(model)[8] == " no daemon listens on /x"
+
+
+def test_workers_that_do_not_respond_and_answers_that_are_errors_are_on_the_screen() -> None:
+    failing = msgspec.structs.replace(
+        status().requests, server_errors=100, last_60s=ms.LastMinute(800, 0.0, 0.125), client_errors=0
+    )
+    model = model_of(
+        worker(0, not_responding_seconds=5.2),
+        worker(1, last_60s=ms.LastMinute(800, 0.0, 0.125)),
+        verdict=ms.Verdict("degraded", ["1 of 2 workers not responding for 5 s"]),
+        workers=counts(not_responding=1),
+        requests=failing,
+    )
+    for width in (80, 200):
+        found = lines(model, width)
+        assert found[1].strip() == "verdict    degraded: 1 of 2 workers not responding for 5 s"
+        assert found[2].strip() == "workers    2/2 ready  1 busy  1 not responding"
+        assert "4xx 0 (0%)  5xx 100 (12.5%)" in found[7]
+        assert " not responding " in found[10]
+        assert " 12.5% " in found[11]
 
 
 def test_before_the_first_snapshot_it_says_whom_it_asks() -> None:
@@ -104,7 +126,7 @@ def test_before_the_first_snapshot_it_says_whom_it_asks() -> None:
 def test_the_selected_worker_is_always_on_the_screen() -> None:
     model = model_of(*CROWD)
     for _ in range(len(CROWD)):
-        table = draw(model, 80, 24, "", "")[8:]
+        table = draw(model, 80, 24, "", "")[10:]
         row = next(line for line in table if any(span.style == "reverse" for span in line.spans))
         assert row.plain.split()[0] == str(model.selected)
         model.move(1)

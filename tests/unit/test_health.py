@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from miniwsgi.metrics.health import Health, Phase, livez, readyz, startupz
+from miniwsgi.metrics.health import Health, Phase, livez, readyz, silent_for, startupz
 
 SERVING = Health(phase=Phase.SERVING, started=True, ready_workers=4, target_workers=4, ready_min=1)
 
@@ -23,6 +23,10 @@ STATES = [
     (health(ready_workers=0), 200, 503, "0 of 4 workers are ready, 1 needed"),
     (health(ready_workers=1, ready_min=2), 200, 503, "1 of 4 workers is ready, 2 needed"),
     (health(ready_workers=2, ready_min=2), 200, 200, ""),
+    (health(silent=(4.0, 3.0, 3.5)), 200, 200, ""),
+    (health(silent=(4.0, 3.0, 3.5), ready_min=2), 200, 503, "1 of 4 ready workers responds, 2 needed"),
+    (health(silent=(4.0, 3.0, 3.5, 9.0)), 200, 503, "0 of 4 ready workers respond, 1 needed"),
+    (health(ready_workers=1, silent=(4.0,)), 200, 503, "0 of 1 ready workers respond, 1 needed"),
     (health(phase=Phase.DRAINING), 200, 503, "draining"),
     (health(phase=Phase.DRAINING, ready_workers=0, target_workers=0), 200, 503, "draining"),
     (health(phase=Phase.STOPPING), 200, 503, "stopping"),
@@ -51,7 +55,13 @@ def test_bodies_are_lines_of_json_that_say_the_state_and_why(state: Health) -> N
         assert said["phase"] == state.phase.value
         assert said["workers"] == {
             "ready": state.ready_workers,
+            "responding": state.ready_workers - len(state.silent),
             "target": state.target_workers,
             "ready_min": state.ready_min,
         }
     assert json.loads(readyz(state)[1]).get("reason", "") == state.reason
+
+
+@pytest.mark.parametrize(("age", "silent"), [(None, None), (0.0, None), (2.9, None), (3.0, 3.0), (86400.0, 86400.0)])
+def test_a_worker_does_not_respond_once_its_heartbeat_is_old(age: float | None, silent: float | None) -> None:
+    assert silent_for(age) == silent

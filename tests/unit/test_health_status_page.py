@@ -89,21 +89,71 @@ def test_the_page_can_be_read_without_a_script() -> None:
     assert said["utilization"] == "38 %"
     rows = [[cell.replace("\u00a0", " ").replace("\u202f", " ") for cell in row] for row in page.rows if row]
     assert rows == [
-        ["0", "ready", "4700", "7", "1 h 2 min", "1 200", "12.5", "2", "45.3 s", "0", "3", "34.0 MiB", "41 %", "0"],
-        ["1", "ready", "4701", "7", "1 h 2 min", "1 200", "12.5", "0", "–", "0", "3", "34.0 MiB", "41 %", "0"],
+        [
+            "0",
+            "ready",
+            "4700",
+            "7",
+            "1 h 2 min",
+            "1 200",
+            "12.5",
+            "12",
+            "0",
+            "0 %",
+            "2",
+            "45.3 s",
+            "0",
+            "3",
+            "34.0 MiB",
+            "41 %",
+            "0",
+        ],
+        [
+            "1",
+            "ready",
+            "4701",
+            "7",
+            "1 h 2 min",
+            "1 200",
+            "12.5",
+            "12",
+            "0",
+            "0 %",
+            "0",
+            "–",
+            "0",
+            "3",
+            "34.0 MiB",
+            "41 %",
+            "0",
+        ],
+        ["7", "2", "123 456", "345", "0.2 %", "0", "0 %"],
         ["http://127.0.0.1:8000", "0", "2048"],
     ]
-    assert page.marks == ["running", "ready", "ready"]
+    assert page.marks == ["healthy", "running", "ready", "silent", "ready", "silent"]
+    assert said["verdict.level"] == "healthy"
+    assert (said["requests.5xx"], said["requests.last_60s.4xx"]) == ("0", "0.2 %")
 
 
 def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
-    assert read().hidden == {"reason"}
+    assert read().hidden == {"reason", "not_responding_seconds"}
     draining = Health(phase=Phase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
     page = read(health=draining, workers=[], generation=None, utilization=None)
     assert page.hidden == {"utilization"}
     assert page.values["reason"] == "draining"
     assert (page.values["generation"], page.values["oldest_seconds"]) == ("–", "–")
-    assert [row for row in page.rows if row] == [["http://127.0.0.1:8000", "0", "2048"]]
+    assert [row[0] for row in page.rows if row] == ["7", "http://127.0.0.1:8000"]
+
+
+def test_what_is_wrong_stands_first_and_at_its_worker() -> None:
+    wedged = ms.Verdict("degraded", ["2 of 2 workers not responding for 5 s, 3 connections queued", "it <b>burns</b>"])
+    workers = [worker(0, not_responding_seconds=5.2, server_errors=7), worker(1, not_responding_seconds=5.0)]
+    page = read(verdict=wedged, workers=workers)
+    assert page.values["verdict.reasons"].startswith(
+        "2 of 2 workers not responding for 5 s, 3 connections queued; it <"
+    )
+    assert page.marks[:2] == ["degraded", "running"]
+    assert "not_responding_seconds" not in page.hidden
 
 
 def test_every_place_of_the_page_has_a_value_and_every_format_is_known() -> None:
@@ -147,6 +197,10 @@ def test_what_is_filled_in_is_escaped() -> None:
         ("size", 5 << 30, "5.0 GiB"),
         ("percent", 41.4, "41 %"),
         ("share", 0.125, "12 %"),
+        ("part", 0.0, "0 %"),
+        ("part", 0.0001, "<0.1 %"),
+        ("part", 0.125, "12.5 %"),
+        ("part", 1.0, "100 %"),
     ],
 )
 def test_values_are_written_for_people(format_: str, value: float, text: str) -> None:

@@ -54,6 +54,27 @@ def test_after_a_pause_of_everybody_nobody_is_wedged_yet(board: Board) -> None:
     assert [slot for slot, _age in watch.round([0], 30, now + 2 * SECOND)] == [0]
 
 
+def test_who_does_not_respond_is_told_with_the_age_of_its_heartbeat(board: Board) -> None:
+    now = 3000 * SECOND
+    board.claim(0).cells[HEARTBEAT] = now - 5 * SECOND
+    board.claim(1).cells[HEARTBEAT] = now - 2 * SECOND
+    board.claim(2).cells[HEARTBEAT] = 0
+    watch = watch_at(board, now - 2 * SECOND)
+    watch.round([], 30, now - SECOND)
+    assert [watch.silent_for(slot, now) for slot in (0, 1, 2)] == [5.0, None, None]
+
+
+def test_after_a_pause_of_everybody_nobody_is_said_not_to_respond(board: Board) -> None:
+    now = 4000 * SECOND
+    board.claim(0).cells[HEARTBEAT] = now - 600 * SECOND
+    watch = watch_at(board, now - 600 * SECOND)
+    assert watch.silent_for(0, now) is None, "the first look may come before the first round"
+    watch.round([0], 30, now)
+    assert watch.silent_for(0, now) is None
+    watch.round([0], 30, now + SECOND)
+    assert watch.silent_for(0, now + SECOND) == 601.0
+
+
 def run_in_thread(board: Board, slot: int, thread: int, started_ns: int, text: bytes, state: int = RUNNING) -> None:
     cells, at = board.claim(slot).cells, board.slot(slot).thread_cell(thread)
     cells[at + T_START], cells[at + T_STATE] = started_ns, state

@@ -24,6 +24,7 @@ FACTS = Facts(
     threads=8,
     workers=[WorkerFacts(0, "ready", 12.5), WorkerFacts(2, "draining", 3.0)],
     target=2,
+    not_responding=1,
     boot_seconds={0: 0.25},
     usage={0: SlotUsage(1.5, 1000, 600, 12), 1: SlotUsage(9.0)},
     exits={"crash": 1, "oom": 0},

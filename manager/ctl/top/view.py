@@ -9,13 +9,13 @@ from rich.text import Text
 
 from ...client import messages
 from .. import text
-from ..status_view import percentiles, progress
+from ..status_view import VERDICT_COLOURS, percentiles, progress, verdict
 from ..workers_view import COLOURS as WORKER_COLOURS
-from ..workers_view import oldest, optional
+from ..workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
 from .model import SORTS, Model, Page
 
-SMALLEST = (40, 10)  # columns, lines
-HEAD_LINES = 7
+SMALLEST = (40, 12)  # columns, lines
+HEAD_LINES = 9
 BLOCKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {"running": "green", "stopped": "red", "stopping": "red"}
 
@@ -33,8 +33,9 @@ HELP = """\
  REQ/S  requests a second, over 10 s    RUN   requests that run
  WAIT   requests that wait for a thread CONN  open connections of clients
  CPU    of one CPU                      RUNNING  the oldest request, +others
- errors: exceptions from the application   rejected: answered by the server, 4xx or 503
- aborted: cut off by clients               timeouts: requests that took too long
+ 5XX    answers of 500 to 599           5XX%  their share of the last minute's answers
+ exceptions: that the application let through   rejected: answered by the server itself
+ aborted: cut off by clients                    timeouts: requests that took too long
 """
 
 
@@ -117,13 +118,16 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
     state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
     title = f"{status.application}  {state}{generation}  pid {status.pid}"
     requests, counts = status.requests, status.workers
+    judged = status.verdict
     lines = [
         _bar(title, clock, width),
+        _line("verdict", Text(verdict(judged), f"bold {VERDICT_COLOURS[judged.level]}"), width),
         _line("workers", _counts(counts), width),
         _spark("requests", _rates(requests), model.rates, width),
         _spark("duration", _latency(status.duration), model.slowest, width),
-        _line("queue time", Text(_latency(status.queue_time) + _queues(status.listeners)), width),
+        _line("queue time", Text(_latency(status.queue_time)), width),
         _line("now", Text(_now(status)), width),
+        _line("answers", _answers(requests), width),
         _under_way(model, status, width),
     ]
     assert len(lines) == HEAD_LINES
@@ -143,10 +147,11 @@ def _counts(counts: messages.WorkerCounts) -> Text:
         ("booting", counts.booting),
         ("draining", counts.draining),
         ("stuck", counts.stuck),
+        (NOT_RESPONDING, counts.not_responding),
     )
     for word, number in others:
         if number or word == "busy":
-            found.append(f"  {number} {word}", "red" if word == "stuck" else "default")
+            found.append(f"  {number} {word}", "red" if word in {"stuck", NOT_RESPONDING} else "default")
     if counts.override is not None:
         found.append(f"  scaled to {counts.override}, configured {counts.configured}", "yellow")
     return found
@@ -176,10 +181,23 @@ def _queues(listeners: Sequence[messages.ListenerStatus]) -> str:
 
 def _now(status: messages.Status) -> str:
     requests = status.requests
-    return (
-        f"run {requests.in_flight}  wait {requests.waiting}  conn {status.connections}   "
-        f"errors {requests.errors}  rejected {requests.rejected}  aborted {requests.aborted}  "
-        f"timeouts {requests.timed_out}"
+    running = f"run {requests.in_flight}  wait {requests.waiting}  conn {status.connections}"
+    return running + _queues(status.listeners)
+
+
+def _answers(requests: messages.RequestCounts) -> Text:
+    """Errors since the start; in brackets their share of the last minute's answers."""
+    found, lately = Text(), requests.last_60s
+    parts = (
+        ("4xx", requests.client_errors, lately.client_errors, ""),
+        ("5xx", requests.server_errors, lately.server_errors, "red"),
+    )
+    for name, number, share, style in parts:
+        shown = f" ({text.share(share)})" if share is not None else ""
+        found.append(f"{name} {number}{shown}  ", style if share else "")
+    return found.append(
+        f"exceptions {requests.errors}  timeouts {requests.timed_out}  rejected {requests.rejected}  "
+        f"aborted {requests.aborted}"
     )
 
 
@@ -223,20 +241,24 @@ def _level(value: float, top: float) -> int:
 
 # --- its tables ---------------------------------------------------------------------------------------------------
 
-COLUMNS = (  # heading, width; negative: aligned to the left
-    ("SLOT", 4),
-    ("PID", 7),
-    ("GEN", 3),
-    ("STATE", -8),
-    ("AGE", 6),
-    ("REQUESTS", 8),
-    ("REQ/S", 6),
-    ("RUN", 3),
-    ("WAIT", 4),
-    ("CONN", 5),
-    ("RSS", 8),
-    ("CPU", 5),
-)
+WIDTHS = {  # of the columns; negative: aligned to the left
+    "SLOT": 4,
+    "PID": 7,
+    "GEN": 3,
+    "STATE": -8,
+    "AGE": 6,
+    "REQUESTS": 8,
+    "REQ/S": 6,
+    "4XX": 5,
+    "4XX%": 5,
+    "5XX": 5,
+    "5XX%": 5,
+    "RUN": 3,
+    "WAIT": 4,
+    "CONN": 5,
+    "RSS": 8,
+    "CPU": 5,
+}
 
 
 def _fit(said: str, columns: int) -> str:
@@ -244,7 +266,7 @@ def _fit(said: str, columns: int) -> str:
 
 
 def _workers(model: Model, workers: Sequence[messages.Worker], lines: int, width: int) -> list[Text]:
-    shown_columns = _columns(width)
+    shown_columns = _columns(width, workers)
     order = SORTS[model.sort].column
     heading = Text(style="bold underline")
     for name, columns in (*shown_columns, ("RUNNING", -8)):
@@ -261,32 +283,20 @@ def _workers(model: Model, workers: Sequence[messages.Worker], lines: int, width
     return found
 
 
-def _columns(width: int) -> tuple[tuple[str, int], ...]:
+def _columns(width: int, workers: Sequence[messages.Worker]) -> tuple[tuple[str, int], ...]:
     """Those that leave room for what runs: on a narrow screen some are left out."""
-    dropped = {"REQUESTS", "WAIT", "AGE"} if width < 100 else set()
-    if width < 70:
-        dropped |= {"PID", "CONN", "CPU"}
-    return tuple((name, columns) for name, columns in COLUMNS if name not in dropped)
+    widths = dict(WIDTHS)
+    if any(condition(worker) == NOT_RESPONDING for worker in workers):
+        widths["STATE"] = -len(NOT_RESPONDING)
+    dropped = left_out({name: 1 + abs(columns) for name, columns in widths.items()}, width)
+    return tuple((name, columns) for name, columns in widths.items() if name not in dropped)
 
 
 def _row(worker: messages.Worker, columns: Sequence[tuple[str, int]], width: int, *, selected: bool) -> Text:
-    cells = {
-        "SLOT": str(worker.slot),
-        "PID": optional(worker.pid),
-        "GEN": optional(worker.generation),
-        "STATE": worker.state,
-        "AGE": text.age(worker.age_seconds),
-        "REQUESTS": str(worker.requests),
-        "REQ/S": text.rate(worker.rate),
-        "RUN": str(len(worker.in_flight)),
-        "WAIT": str(worker.waiting),
-        "CONN": str(worker.connections),
-        "RSS": text.size(worker.rss_bytes),
-        "CPU": text.percent(worker.cpu_percent),
-    }
+    cells = figures(worker)
     row = Text()
     for name, wide in columns:
-        row.append(" ").append(_fit(cells[name], wide), WORKER_COLOURS[worker.state] if name == "STATE" else "")
+        row.append(" ").append(_fit(cells[name], wide), WORKER_COLOURS[cells[name]] if name == "STATE" else "")
     row.append(" ").append(text.clean(oldest(worker)))
     row.truncate(width, overflow="ellipsis", pad=True)
     if selected:

@@ -1,0 +1,168 @@
+"""How requests were answered, by the class of their status: since the start and in the last minute, in all, by worker
+and by generation. An answer of 500 is an error, whoever made it: the application, its framework, or the server.
+
+A slot's counters only grow, from worker to worker: what a worker has answered is the difference to its beginning.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+
+from . import scoreboard as sb
+from .reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
+from .scoreboard import Board, Slot
+
+KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers
+EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """So many answers, and those of them that were errors of the client (4xx) and of the server (5xx)."""
+
+    total: int = 0
+    client_errors: int = 0
+    server_errors: int = 0
+
+    def __add__(self, other: Answers) -> Answers:
+        return Answers(
+            self.total + other.total,
+            self.client_errors + other.client_errors,
+            self.server_errors + other.server_errors,
+        )
+
+    def __sub__(self, other: Answers) -> Answers:
+        return Answers(
+            self.total - other.total,
+            self.client_errors - other.client_errors,
+            self.server_errors - other.server_errors,
+        )
+
+    def share(self, part: int) -> float | None:
+        """0 to 1; None without any answer."""
+        return part / self.total if self.total else None
+
+
+NONE = Answers()
+
+
+def answers(slot: Slot) -> Answers:
+    """All that the slot's workers have given: the application's, and the refusals of the server itself."""
+    cells = slot.cells
+    by_class = [0] * 10  # by the first digit of the status; 0: not known
+    for at in series(cells):
+        _method, status, _route = sb.series_labels(cells[at + sb.S_KEY])
+        by_class[min(status // 100, 9)] += sum(cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist())
+    for place, status in enumerate(sb.REJECTED_STATUSES):
+        by_class[status // 100] += cells[sb.REJECTED_BY + place]
+    by_class[0] += cells[sb.REJECTED_BY + len(sb.REJECTED_STATUSES)]
+    return Answers(sum(by_class), by_class[4], by_class[5])
+
+
+def _sum(found: Iterable[Answers]) -> Answers:
+    rows = list(found)
+    return Answers(*(sum(map(attrgetter(name), rows)) for name in ("total", "client_errors", "server_errors")))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A worker that holds a slot, and what the slot had counted before it."""
+
+    number: int  # of all holders: no two have the same
+    generation: int
+    before: Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The counts at a moment."""
+
+    at: float
+    all: Answers
+    workers: Mapping[int, Answers]  # by the holder's number
+    generations: Mapping[int, Answers]
+
+
+class Tally:
+    """Who has answered what. `begin` and `end` are told of each worker, `take` is called about once a second."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._number = 0
+        self._holders: dict[int, Holder] = {}  # by slot
+        self._ended: dict[int, Answers] = {}  # by generation: of workers that are gone
+        self._snapshots: deque[Counted] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Tally {self._holders}>"
+
+    def begin(self, slot: int, generation: int) -> None:
+        """A worker of `generation` has the slot from now on."""
+        self._number += 1
+        self._holders[slot] = Holder(self._number, generation, answers(self._board.slot(slot)))
+        self._ended.setdefault(generation, NONE)
+
+    def end(self, slot: int) -> None:
+        """It is reaped."""
+        holder = self._holders.pop(slot, None)
+        if holder is None:
+            return
+        self._ended[holder.generation] += answers(self._board.slot(slot)) - holder.before
+        living = {other.generation for other in self._holders.values()}
+        for generation in sorted(self._ended)[:-KEPT_GENERATIONS]:
+            if generation not in living:
+                del self._ended[generation]
+
+    def take(self, now: float) -> None:
+        """A snapshot, if one is due."""
+        if self._snapshots and now - self._snapshots[-1].at < EVERY_SECONDS:
+            return
+        self._snapshots.append(self._count(now))
+        while len(self._snapshots) > 1 and now - self._snapshots[1].at >= LONGEST_SECONDS:
+            self._snapshots.popleft()
+
+    def look(self, now: float) -> Looked:
+        """The counts now, and those of about a minute ago or of the beginning."""
+        old = [snapshot for snapshot in self._snapshots if now - snapshot.at >= LONGEST_SECONDS]
+        before = old[-1] if old else self._snapshots[0] if self._snapshots else Counted(now, NONE, {}, {})
+        numbers = {slot: holder.number for slot, holder in self._holders.items()}
+        return Looked(self._count(now), before, numbers)
+
+    def _count(self, now: float) -> Counted:
+        by_slot = {slot.index: answers(slot) for slot in self._board.used()}
+        workers: dict[int, Answers] = {}
+        generations = dict(self._ended)
+        for slot, holder in self._holders.items():
+            own = workers[holder.number] = by_slot.get(slot, NONE) - holder.before
+            generations[holder.generation] += own
+        return Counted(now, _sum(by_slot.values()), workers, generations)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was counted since the start, and in the last minute: pairs of both."""
+
+    now: Counted
+    before: Counted
+    numbers: Mapping[int, int]  # of holders, by slot
+
+    @property
+    def all(self) -> tuple[Answers, Answers]:
+        return self.now.all, self.now.all - self.before.all
+
+    def worker(self, slot: int) -> tuple[Answers, Answers]:
+        """Of the worker that holds the slot."""
+        number = self.numbers.get(slot, 0)
+        found = self.now.workers.get(number, NONE)
+        return found, found - self.before.workers.get(number, NONE)
+
+    @property
+    def generations(self) -> dict[int, tuple[Answers, Answers]]:
+        """The oldest first."""
+        return {
+            number: (found, found - self.before.generations.get(number, NONE))
+            for number, found in sorted(self.now.generations.items())
+        }

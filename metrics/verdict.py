@@ -1,0 +1,118 @@
+"""The verdict on a running daemon, in one word and with its reasons: what `status` begins with, `status --check` exits
+with, and the page shows. The one place where it is decided; docs/operations.md has it as a table.
+
+*Down* is a daemon that answers nobody, and has not for a while. *Degraded* is one that answers, but not all, not well,
+or with too few workers. What endangers only the future (a reload that failed, a log that lost lines) is told elsewhere
+and does not count: nobody is served worse for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .answers import NONE, Answers
+from .health import Health, Phase
+
+DOWN_SECONDS = 10.0  # when no worker responds for so long; before, it may be one slow call that holds the interpreter
+FAILING_SHARE = 0.05  # of the last minute's answers
+FAILING_ANSWERS = 5  # that many at least: a single mistake in a quiet minute is none of the service
+QUEUE_SHARE = 0.5  # of an accept queue: beyond, the next burst overflows it
+SATURATED_RATIO = 0.9  # of utilization, over 10 s
+
+
+class Level(Enum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the verdict depends on, at one moment."""
+
+    health: Health
+    growing: bool = False  # workers that are missing were just asked for
+    booting: int = 0
+    retry_seconds: float | None = None  # until the successor of a lost worker is tried
+    queued: int = 0  # connections in all accept queues
+    queue_share: float = 0.0  # how full the fullest is
+    waiting: int = 0  # complete requests that wait for a thread
+    capacity: int = 1  # requests that the ready workers can run at a time
+    utilization: float | None = None  # 0 to 1
+    last_minute: Answers = field(default=NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reasons` are phrases, the weightiest first; a healthy daemon has one, too."""
+
+    level: Level
+    reasons: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{self.level.value}: {'; '.join(self.reasons)}"
+
+
+def verdict(condition: Condition) -> Verdict:
+    """The level and its reasons."""
+    health = condition.health
+    down = list(_down(condition))
+    reasons = [*down, *_degraded(condition, missing=not down)]
+    if not reasons and health.reason:
+        reasons.append(health.reason)
+    if not reasons:
+        return Verdict(Level.HEALTHY, [f"{health.ready_workers} of {health.target_workers} workers ready"])
+    return Verdict(Level.DOWN if down else Level.DEGRADED, reasons)
+
+
+def _down(now: Condition) -> Iterator[str]:
+    health = now.health
+    if health.phase is Phase.STARTING:
+        yield "starting, no worker was ready yet"
+    elif health.phase is Phase.STOPPING:
+        yield "stopping"
+    elif health.phase is Phase.DRAINING:
+        yield "drained, as was asked for"
+    elif not health.ready_workers:
+        yield f"none of {health.target_workers} workers is ready{_coming(now)}{_queue(now)}"
+    elif not health.responding_workers and min(health.silent) >= DOWN_SECONDS:
+        yield _not_responding(now)
+
+
+def _degraded(now: Condition, *, missing: bool) -> Iterator[str]:
+    """`missing`: whether to tell of workers that are missing or do not respond."""
+    health = now.health
+    if missing and health.silent:
+        yield _not_responding(now)
+    if missing and health.ready_workers < health.target_workers and not now.growing:
+        yield f"{health.ready_workers} of {health.target_workers} workers ready{_coming(now)}"
+    failed, share = now.last_minute.server_errors, now.last_minute.share(now.last_minute.server_errors)
+    if failed >= FAILING_ANSWERS and share is not None and share >= FAILING_SHARE:
+        yield f"{100 * share:.0f} % of the last minute's {now.last_minute.total} answers were 5xx"
+    if now.queue_share > QUEUE_SHARE:
+        yield f"an accept queue is {100 * now.queue_share:.0f} % full{_queue(now)}"
+    elif (now.utilization or 0.0) >= SATURATED_RATIO and now.waiting + now.queued >= max(1, now.capacity):
+        waiting = f", {_count(now.waiting, 'request')} waiting for a thread" if now.waiting else ""
+        yield f"saturated{waiting}{_queue(now)}"
+
+
+def _not_responding(now: Condition) -> str:
+    silent = now.health.silent
+    seconds = f"{min(silent):.0f}"
+    return f"{len(silent)} of {now.health.ready_workers} workers not responding for {seconds} s{_queue(now)}"
+
+
+def _coming(now: Condition) -> str:
+    if now.booting:
+        return f", {now.booting} booting"
+    return f", the next one is tried in {now.retry_seconds:.0f} s" if now.retry_seconds is not None else ""
+
+
+def _queue(now: Condition) -> str:
+    return f", {_count(now.queued, 'connection')} queued" if now.queued else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,205 @@
+"""Three staged outages, a wedged, a failing and an overloaded service: every screen, endpoint, verdict and exit status
+says so, and none does of a service that is merely busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Service, get
+from .control import Control
+from .ctl import Tool
+from .daemon import Daemon
+from .health import Port
+
+WEDGING = r"""
+import re
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/wedge":
+        re.match(r"(a+)+$", "a" * 60 + "b")  # until the end of time, and it holds the interpreter
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
+"""
+FLASK = """
+import flask
+
+application = flask.Flask(__name__)
+
+@application.get("/")
+def fine():
+    return "fine"
+
+@application.get("/boom")
+def boom():
+    raise RuntimeError("boom")
+"""
+DJANGO = """
+import django
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+def boom(request):
+    raise RuntimeError("boom")
+
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x", LOGGING_CONFIG=None)
+urlpatterns = [path("", lambda request: HttpResponse("fine")), path("boom", boom)]
+application = get_wsgi_application()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A daemon, and all that tells of it."""
+
+    daemon: Daemon
+    control: Control
+    tool: Tool
+    port: Port
+
+    @property
+    def status(self) -> Any:
+        """As status.json has it."""
+        return self.port.get("/status.json").json
+
+    def page(self) -> str:
+        """Its text, as somebody without a script sees it."""
+        shown = self.port.get("/").body.decode().partition("<template")[0].partition("<body>")[2]
+        visible = re.sub(r"<(\w+)[^>]* hidden>.*?</\1>", "", shown)
+        return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", visible)).replace("\u00a0", " ").split())
+
+    def metric(self, name: str) -> float:
+        (found,) = re.findall(rf"^{re.escape(name)} (\S+)$", self.port.get("/metrics").body.decode(), re.MULTILINE)
+        return float(found)
+
+    def top(self, *what: str) -> None:
+        """`top` shows all of that."""
+        with self.tool.on_terminal("top", "-d", "0.2") as terminal:
+            for text in what:
+                terminal.wait_for(text)
+            assert terminal.quit() == 0
+
+
+@pytest.fixture
+def stage(service: Service, tmp_path: Path) -> Any:
+    def make(text: str, *flags: str) -> Stage:
+        paths = tmp_path / "c.sock", tmp_path / "m.sock"
+        file = service.configure(text)
+        daemon = service.start("-c", file, "--control", str(paths[0]), "--metrics-bind", f"unix:{paths[1]}", *flags)
+        found = Stage(daemon, Control(paths[0]), Tool(paths[0]), Port(paths[1]))
+        daemon.wait(lambda: found.status["verdict"]["level"] == "healthy", "all is well")
+        return found
+
+    return make
+
+
+def ask(daemon: Daemon, path: str) -> None:
+    """Without waiting for the answer."""
+
+    def asking() -> None:
+        with contextlib.suppress(OSError, Exception):
+            get(daemon, path)
+
+    threading.Thread(target=asking, daemon=True).start()
+
+
+@contextlib.contextmanager
+def connections(daemon: Daemon, number: int) -> Iterator[None]:
+    """Clients that wait to be accepted."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(number):
+            stack.enter_context(socket.create_connection(daemon.address))
+        yield
+
+
+def test_workers_that_do_not_respond_are_told_by_every_screen_and_kill_nobody(service: Service, stage: Any) -> None:
+    service.write(WEDGING)
+    found: Stage = stage("[server]\nworkers = 2\n[timeouts]\nwedge = 0\n")
+    daemon, tool = found.daemon, found.tool
+    pids = sorted(daemon.workers())
+    for number in (1, 2):
+        ask(daemon, "/wedge")
+        daemon.wait(lambda number=number: found.status["counts"]["busy"] == number, "it runs")  # type: ignore[misc]
+        daemon.wait(lambda number=number: found.status["counts"]["not_responding"] == number, "it is silent")  # type: ignore[misc]
+        ready = found.port.get("/readyz")
+        assert (ready.status, ready["workers"]["responding"]) == ((200, 1) if number == 1 else (503, 0))
+    with connections(daemon, 3):
+        daemon.wait(lambda: found.status["listeners"][0]["queued"] == 3, "three clients wait")
+        checked = tool("status", "--check")
+        level = "down" if checked.status == 2 else "degraded"  # down after 10 s: on a slow machine that is now
+        said = rf"{level}: 2 of 2 workers not responding for \d+ s, 3 connections queued"
+        assert checked.status == {"degraded": 1, "down": 2}[level]
+        assert re.fullmatch(said + "\n", checked.out)
+        assert re.match(said.replace(level, r"\w+", 1), tool("status").out)
+        assert re.search(said.partition(": ")[2], found.page())
+    assert tool("workers").out.count("  not responding  ") == 2
+    assert all(worker["not_responding_seconds"] >= 3 for worker in found.control.workers())
+    assert found.port.reason() == "0 of 2 ready workers respond, 1 needed"
+    assert found.page().count("ready not responding") == 2
+    assert (found.metric("miniwsgi_workers_not_responding"), found.metric("miniwsgi_ready")) == (2, 0)
+    found.top("not responding for", "2 not responding", " not responding ")
+    daemon.wait(lambda: found.status["verdict"]["level"] == "down", "it is down after a while")
+    assert tool("status", "--check").status == 2
+    assert sorted(daemon.workers()) == pids, "it is no reason to kill"
+    assert found.control.change("/stop", {"mode": "now"})
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_errors_that_a_framework_answers_are_told_by_every_screen(service: Service, stage: Any, framework: str) -> None:
+    pytest.importorskip(framework)
+    service.write(FLASK if framework == "flask" else DJANGO)
+    found: Stage = stage("[server]\nworkers = 1\n")
+    for number in range(40):
+        said = get(found.daemon, "/boom" if number % 8 == 0 else "/nowhere" if number == 1 else "/")
+        assert said.startswith("500 " if number % 8 == 0 else "404 " if number == 1 else "fine"), said
+    found.daemon.wait(lambda: found.status["requests"]["total"] == 40, "all are counted")
+    requests = found.status["requests"]
+    assert (requests["4xx"], requests["5xx"], requests["errors"]) == (1, 5, 0)
+    assert requests["last_60s"] == {"answers": 40, "4xx": 0.025, "5xx": 0.125}
+    assert found.status["workers"][0]["5xx"] == found.status["generations"][0]["5xx"] == 5
+    verdict = "degraded: 12 % of the last minute's 40 answers were 5xx\n"
+    checked = found.tool("status", "--check")
+    assert (checked.status, checked.out) == (1, verdict)
+    status = found.tool("status").out
+    assert status.startswith(verdict)
+    assert "1 4xx, 5 5xx; last minute 2.5% 4xx, 12.5% 5xx" in status
+    assert " 12.5% " in found.tool("workers").out
+    assert "5xx, last minute 12.5 %" in found.page()
+    found.top("degraded: 12 %", "5xx 5 (12.5%)")
+    assert found.port.get("/readyz").status == 200  # it answers
+    assert found.daemon.reload()
+    get(found.daemon)
+    found.daemon.wait(lambda: [one["answers"] for one in found.status["generations"]] == [40, 1], "by generation")
+    assert [one["5xx"] for one in found.status["generations"]] == [5, 0]
+
+
+def test_a_long_call_alone_is_busy_and_clients_that_wait_for_it_are_told(service: Service, stage: Any) -> None:
+    found: Stage = stage('[server]\nworkers = 1\npool = "prefork"\nbacklog = 8\n')
+    service.hold()
+    ask(found.daemon, "/hold")
+
+    def age() -> float:
+        return float(found.status["oldest_seconds"] or 0.0)
+
+    found.daemon.wait(lambda: age() > 4, "a long call")
+    assert found.tool("status", "--check").out == "healthy: 1 of 1 workers ready\n"
+    assert (found.status["counts"]["busy"], found.status["counts"]["not_responding"]) == (1, 0)
+    with connections(found.daemon, 6):
+        found.daemon.wait(lambda: found.status["listeners"][0]["queued"] == 6, "six clients wait")
+        checked = found.tool("status", "--check")
+        assert (checked.status, checked.out) == (1, "degraded: an accept queue is 75 % full, 6 connections queued\n")
+        assert "an accept queue is 75 % full" in found.page()
+        found.top("an accept queue is 75 % full")
+    service.release()

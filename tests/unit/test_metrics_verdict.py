@@ -1,0 +1,116 @@
+"""The verdict: each state of a daemon, what it is called, and why. Read it beside the table in docs/operations.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miniwsgi.metrics import verdict as module
+from miniwsgi.metrics.answers import Answers
+from miniwsgi.metrics.health import NOT_RESPONDING_SECONDS, Health, Phase
+from miniwsgi.metrics.verdict import Condition, Level, verdict
+
+SERVING = Health(phase=Phase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
+WELL = Condition(SERVING, capacity=16, last_minute=Answers(1000, 500, 4))
+
+
+def said(**changed: Any) -> str:
+    """The verdict on a daemon of two workers that is well but for that."""
+    names = {one.name for one in dataclasses.fields(Health)}
+    health = dataclasses.replace(SERVING, **{name: value for name, value in changed.items() if name in names})
+    other = {name: value for name, value in changed.items() if name not in names}
+    return str(verdict(dataclasses.replace(WELL, health=health, **other)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "healthy: 2 of 2 workers ready"),
+        ({"ready_workers": 3}, "healthy: 3 of 2 workers ready"),  # while a reload rolls
+        # --- nobody is served
+        (
+            {"phase": Phase.STARTING, "ready_workers": 0, "booting": 2},
+            "down: starting, no worker was ready yet",
+        ),
+        ({"phase": Phase.STOPPING}, "down: stopping"),
+        ({"phase": Phase.DRAINING, "ready_workers": 0, "target_workers": 0}, "down: drained, as was asked for"),
+        ({"ready_workers": 0, "queued": 3}, "down: none of 2 workers is ready, 3 connections queued"),
+        ({"ready_workers": 0, "booting": 2}, "down: none of 2 workers is ready, 2 booting"),
+        (
+            {"ready_workers": 0, "retry_seconds": 6.4},
+            "down: none of 2 workers is ready, the next one is tried in 6 s",
+        ),
+        # --- workers that do not respond
+        (
+            {"silent": (5.9, 5.2), "queued": 3},
+            "degraded: 2 of 2 workers not responding for 5 s, 3 connections queued",
+        ),
+        ({"silent": (12.0,)}, "degraded: 1 of 2 workers not responding for 12 s"),
+        (
+            {"silent": (25.0, 4.0), "queued": 1},
+            "degraded: 2 of 2 workers not responding for 4 s, 1 connection queued",
+        ),
+        ({"silent": (25.0, 10.0)}, "down: 2 of 2 workers not responding for 10 s"),
+        # --- workers that are missing
+        ({"ready_workers": 1, "booting": 1}, "degraded: 1 of 2 workers ready, 1 booting"),
+        ({"ready_workers": 1, "retry_seconds": 10.0}, "degraded: 1 of 2 workers ready, the next one is tried in 10 s"),
+        ({"target_workers": 4, "growing": True, "booting": 2}, "healthy: 2 of 4 workers ready"),
+        ({"ready_min": 3}, "degraded: 2 of 2 workers are ready, 3 needed"),
+        # --- answers that are errors
+        (
+            {"last_minute": Answers(800, 10, 100)},
+            "degraded: 12 % of the last minute's 800 answers were 5xx",
+        ),
+        ({"last_minute": Answers(1000, 0, 49)}, "healthy: 2 of 2 workers ready"),
+        ({"last_minute": Answers(4, 0, 4)}, "healthy: 2 of 2 workers ready"),
+        ({"last_minute": Answers(5, 0, 5)}, "degraded: 100 % of the last minute's 5 answers were 5xx"),
+        ({"last_minute": Answers(1000, 1000, 0)}, "healthy: 2 of 2 workers ready"),
+        # --- overload
+        ({"queue_share": 0.8, "queued": 1638}, "degraded: an accept queue is 80 % full, 1638 connections queued"),
+        ({"queue_share": 0.5, "queued": 1024}, "healthy: 2 of 2 workers ready"),
+        (
+            {"utilization": 1.0, "waiting": 20, "queued": 1},
+            "degraded: saturated, 20 requests waiting for a thread, 1 connection queued",
+        ),
+        ({"utilization": 1.0, "queued": 16}, "degraded: saturated, 16 connections queued"),  # a pool without threads
+        ({"utilization": 1.0, "waiting": 15}, "healthy: 2 of 2 workers ready"),  # busy, and it copes
+        ({"utilization": 0.5, "waiting": 40}, "healthy: 2 of 2 workers ready"),  # a burst
+        # --- several things at once: the weightiest first
+        (
+            {"silent": (5.0,), "last_minute": Answers(10, 0, 10), "queue_share": 0.9, "queued": 9},
+            "degraded: 1 of 2 workers not responding for 5 s, 9 connections queued; "
+            "100 % of the last minute's 10 answers were 5xx; an accept queue is 90 % full, 9 connections queued",
+        ),
+        (
+            {"ready_workers": 0, "last_minute": Answers(10, 0, 10)},
+            "down: none of 2 workers is ready; 100 % of the last minute's 10 answers were 5xx",
+        ),
+    ],
+)
+def test_each_state_has_its_verdict_and_its_reason(changed: dict[str, Any], expected: str) -> None:
+    assert said(**changed) == expected
+
+
+def test_what_is_healthy_is_ready() -> None:
+    """Never healthy where /readyz says 503."""
+    for phase in Phase:
+        for ready in range(3):
+            for silent in range(ready + 1):
+                health = dataclasses.replace(SERVING, phase=phase, ready_workers=ready, silent=(5.0,) * silent)
+                for growing in (False, True):
+                    found = verdict(dataclasses.replace(WELL, health=health, growing=growing))
+                    assert health.ready or found.level is not Level.HEALTHY, (health, found)
+
+
+def test_the_table_of_the_manual_has_its_numbers() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text("utf-8")
+    section = page.partition("## The verdict")[2].partition("\n## ")[0]
+    for number in (
+        f"{NOT_RESPONDING_SECONDS:g} s",
+        f"{module.DOWN_SECONDS:g} s",
+        f"{100 * module.FAILING_SHARE:g} %",
+        f"{module.FAILING_ANSWERS} answers",
+    ):
+        assert number in section, number
