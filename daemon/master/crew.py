@@ -7,6 +7,7 @@ step, so that the two cannot differ.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -129,7 +130,7 @@ class Slot:
     worker: Worker | None = None
     restart_at: float | None = None
     failures: int = 0  # in a row
-    restarts: int = 0
+    restarts: int = 0  # successors of lost workers that it was given to
     last_exit: str = ""
 
     def __repr__(self) -> str:
@@ -190,6 +191,7 @@ class Crew:
         self.actions: list[Action] = []
         self.exits = dict.fromkeys(ExitReason, 0)
         self._number = 0
+        self._bereaved: deque[str] = deque()  # why workers were lost whose successors get another slot
 
     def __repr__(self) -> str:
         return f"<Crew {list(self.workers())} {list(self.generations.values())}>"
@@ -261,6 +263,9 @@ class Crew:
             self.slots.append(Slot(len(self.slots)))
         slot, now = self.slots[index], self.clock()
         assert slot.worker is None, slot
+        if slot.restart_at is None and not probe and self._bereaved:
+            slot.restarts += 1
+            slot.last_exit = self._bereaved.popleft()
         slot.restart_at = None
         slot.worker = worker = Worker(index, generation.number, now, since=now, probe=probe)
         self.actions.append(ForkWorker(generation.number, index))
@@ -286,6 +291,10 @@ class Crew:
         worker.leave(reason, ExitReason.TIMEOUT)
         self.enter(worker, WorkerState.STUCK)
         self.actions.append(DrainWorker(worker.slot, seconds, reason))
+
+    def bereave(self, why: str) -> None:
+        """A wanted worker is lost whose slot is not free yet: the restart counts where its successor will be."""
+        self._bereaved.append(why)
 
     def finish(self, worker: Worker, seconds: float) -> None:
         """Have a ready worker empty the accept queues, finish and exit."""

@@ -133,6 +133,7 @@ class Lifetimes:
             fresh = worker.fresh
             self.crew.condemn(worker, self.turnover.plan.graceful_timeout, "request_timeout")
             if fresh:
+                self.crew.bereave(worker.leaving)
                 self._lost(worker, "had a request that exceeded request_timeout", "")
 
     def wedged(self, event: ev.Wedged) -> None:
@@ -144,6 +145,7 @@ class Lifetimes:
         self.crew.log("error", f"{worker.name} {error}; it is killed and replaced")
         self.crew.kill(worker, "wedged", ExitReason.WEDGE, stacks=True)
         if fresh:
+            self.crew.bereave(worker.leaving)
             self._lost(worker, error, "")
 
     # --- time ---

@@ -664,6 +664,27 @@ def test_a_wedged_worker_is_killed_with_its_stacks_and_replaced_at_once(world: W
     assert world.ready() == 4
 
 
+def test_a_restart_counts_where_the_successor_is(world: World) -> None:
+    world.do(ev.Wedged(1, 30.5))
+    world.settle()
+    world.do(ev.RequestTimedOut(2, 30.2, "GET /report"))
+    world.settle()
+    world.crash(3)
+    world.advance(1)
+    world.settle()
+    assert world.ready() == 4
+    restarted = {slot.index: (slot.restarts, slot.last_exit) for slot in world.crew.slots if slot.restarts}
+    assert restarted == {
+        4: (1, "wedged"),
+        1: (1, "request_timeout"),
+        3: (1, "was killed by SIGKILL (out of memory?)"),
+    }
+    world.do(ev.ScaleAsked(who="a", to=8))
+    world.do(ev.ReloadAsked(who="a"))
+    world.settle()
+    assert sum(slot.restarts for slot in world.crew.slots) == 3, "nothing else is a restart"
+
+
 def test_a_wedged_worker_that_drains_is_killed_before_its_time(world: World) -> None:
     world.do(ev.ScaleAsked(who="a", to=3))
     world.do(ev.Wedged(3, 30.5))
