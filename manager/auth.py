@@ -19,6 +19,7 @@ from typing import TypeVar
 from .aside import Aside
 from .exchange import Peer, Refusal
 from .messages import Role
+from .unit_peer import is_of_unit, service_manager
 
 T = TypeVar("T")
 
@@ -37,10 +38,13 @@ class Caller:
     pid: int
     user: str  # "" if the uid has no name, nobody could tell in time, or nobody has asked yet
     role: Role
+    of_unit: bool = False  # systemd runs it for the daemon's own unit
 
     @property
     def who(self) -> str:
         """For logs and operations."""
+        if self.of_unit:
+            return "systemd"
         return f"{self.user or 'unknown user'} (uid {self.uid}, pid {self.pid})"
 
     def may(self, role: Role) -> bool:
@@ -75,6 +79,7 @@ class Access:
         self._on_unknown = on_unknown
         self._clock = clock
         self._own_uid = os.geteuid()
+        self._manager = service_manager(os.environ)
         self._unmapped_uid = unmapped_uid()
         self._grants: Grants | None = None
         self._looked_up = 0.0
@@ -96,8 +101,12 @@ class Access:
         return Caller(peer.uid, peer.pid, "", role)
 
     async def named(self, caller: Caller) -> Caller:
-        """The same with the user's name: for what is logged. Only then it is worth a look-up."""
-        return replace(caller, user=await self.name(caller.uid))
+        """The same with who that is: for what is logged. Only then it is worth a look-up."""
+        try:
+            of_unit = await self._aside.run(lambda: is_of_unit(caller.pid, self._manager), LOOKUP_SECONDS)
+        except (TimeoutError, OSError):
+            of_unit = False
+        return replace(caller, user="" if of_unit else await self.name(caller.uid), of_unit=of_unit)
 
     async def name(self, uid: int) -> str:
         """A user's name; "" if there is none, or it cannot be looked up in time."""

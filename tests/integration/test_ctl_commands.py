@@ -48,7 +48,9 @@ def test_status_workers_ping(service: Service) -> None:
 
     status = ctl("status")
     assert (status.status, status.err) == (0, "")
-    assert status.out.startswith("app: running, up ")
+    verdict, headline, *_rest = status.out.splitlines()
+    assert verdict == "healthy: 2 of 2 workers ready"
+    assert headline.startswith("app: running, up ")
     assert f"pid {pid}, pool epoll, 8 threads a worker" in status.out
     assert "2 of 2 ready" in status.out
     assert f"http://127.0.0.1:{daemon.port}" in status.out
@@ -172,7 +174,7 @@ def test_drain_and_undrain(service: Service) -> None:
     daemon, ctl = start(service)
     drained = ctl("drain")
     assert (drained.status, drained.out.startswith("drain: done in ")) == (0, True)
-    assert ctl("status").out.startswith("app: draining")
+    assert ctl("status").out.startswith("down: drained, as was asked for\napp: draining")
     daemon.wait(lambda: not daemon.workers(), "no worker is left")
     assert ctl("undrain").status == 0
     assert get(daemon).startswith("v1")

@@ -135,7 +135,7 @@ def test_it_follows_the_size_of_the_terminal(service: Service) -> None:
         terminal.resize(120, 40)
         at = terminal.wait_for("REQUESTS", at)
         terminal.resize(30, 8)
-        at = terminal.wait_for("too small: 40×10", at)
+        at = terminal.wait_for("too small: 40×12", at)
         terminal.resize(80, 24)
         terminal.wait_for("q quit", at)
         terminal.type("q")

@@ -63,6 +63,7 @@ def test_a_reload_puts_new_code_live_without_a_failed_request(machine: Machine) 
     assert not report.lost, str(report)
     assert report.order() == ["v1", "v2", "v3"]
     assert machine.master() == master
+    assert machine.messages(MAIN).count("reload is asked for by systemd (") == 2, "not by the service's user"
 
 
 def test_a_broken_reload_fails_and_the_old_code_serves_on(machine: Machine) -> None:
