@@ -20,6 +20,7 @@ from .application_hints import (
     PATH_DROPPED,
     attribute_failure,
     factory_failure,
+    held_elsewhere,
     import_failure,
     kind,
     no_default,
@@ -64,6 +65,14 @@ def load(settings: Settings) -> Application:
         raise BootError("import", message) from None
     if sys.path[:1] != [settings.directory]:
         sys.path.insert(0, settings.directory)
+    try:
+        return _import_target(settings)
+    except BootError as error:
+        error.error += held_elsewhere(error.__context__, settings.generation)
+        raise
+
+
+def _import_target(settings: Settings) -> Application:
     name, attribute = split_target(settings.module, settings.factory)
     module = import_module(name, attribute, settings)
     found, attribute = find(module, attribute, FACTORY_NAMES if settings.factory else PLAIN_NAMES)

@@ -6,11 +6,13 @@ Functions return text and raise nothing. Standard library only.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import inspect
+import re
 import sys
 import traceback as tracebacks
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -18,6 +20,15 @@ from ..unpatched import os
 
 MAX_MESSAGE_CHARS = 500
 MAX_NAMES = 6
+BUSY = frozenset({errno.EADDRINUSE, errno.EAGAIN, errno.EDEADLK, errno.ETXTBSY, errno.EBUSY})
+LOCK_FILES = (".pid", ".lock", ".lck")
+# What databases and lock libraries say: SQLite, LMDB, DuckDB, RocksDB, LevelDB, filelock, portalocker, dbm …
+HELD = re.compile(
+    r"address already in use|resource temporarily unavailable|(?:is|already) locked|lock hold by"
+    r"|could not (?:set|acquire|obtain|get) (?:\w+ )?lock|lock .*could not be acquired|already running",
+    re.IGNORECASE,
+)
+MISTAKES = (NameError, AttributeError, ImportError, TypeError, SyntaxError)  # whose messages have any names in them
 PATH_DROPPED = "the daemon's PYTHONPATH is not passed on, as app.python is of another environment: app.env can set one"
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -86,6 +97,40 @@ def import_failure(error: BaseException, name: str, attribute: str, directory: s
         where = f"{_short(error.filename, directory)}, line {error.lineno}"
         return f"cannot import {name}: {where}: {type(error).__name__}: {error.msg}"
     return f"cannot import {name}: {outcome(error)}"
+
+
+def held_elsewhere(error: BaseException | None, generation: int) -> str:
+    """What to add if the import wanted what another process has, such as a port or a lock; else "".
+
+    A reload boots the new generation beside the old one, and workers may import by themselves: what only one process
+    can have is then had already.
+    """
+    if not any(_is_of_one_process(each) for each in _chain(error)):
+        return ""
+    if generation > 1:
+        who = "the running generation, for a reload boots the new one beside it, or another worker"
+    else:
+        who = "another worker, if each imports by itself, or another program"
+    remedy = "take it with the first request that needs it instead of at import, or in a program of its own"
+    restart = "; a restart of the service, unlike a reload, lets go of it first" if generation > 1 else ""
+    return f"; what it wants is held by another process, probably {who}: {remedy}{restart}"
+
+
+def _is_of_one_process(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in BUSY:
+        return True
+    if isinstance(error, FileExistsError):
+        return str(error.filename).endswith(LOCK_FILES)
+    return not isinstance(error, MISTAKES) and HELD.search(outcome(error)) is not None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised for: libraries have lock errors of their own, and programs call sys.exit()."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _missing_module(name: str, attribute: str, directory: str, missing: str) -> str:

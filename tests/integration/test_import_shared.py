@@ -101,6 +101,25 @@ def test_a_worker_that_ends_deletes_nothing_that_all_share(service: Service) -> 
     assert ended.count("exit function in mw-launcher") == 1
 
 
+def test_a_lock_of_the_import_fails_the_reload_and_the_verdict_says_who_has_it(service: Service) -> None:
+    service.write(
+        """
+        import fcntl
+        lock = open("lock", "w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [b"served"]
+        """
+    )
+    daemon = service.start("--workers", "1")
+    assert not daemon.reload()
+    (verdict,) = (line for line in daemon.log().splitlines() if "reload failed" in line)
+    assert "BlockingIOError: [Errno 11] Resource temporarily unavailable; what it wants is held by another" in verdict
+    assert "probably the running generation" in verdict
+    assert get(daemon) == "served"
+
+
 def test_an_at_fork_function_that_raises_fails_the_boot(service: Service) -> None:
     service.write(
         """

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gc
 import json
 import os
+import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -412,6 +416,60 @@ class Asgi:
 )
 def test_knows_what_can_be_an_application(application: object, fits: bool) -> None:
     assert (unfit(application) == "") is fits
+
+
+# --- what another process has ------------------------------------------------------------------------
+NEEDS = {
+    "a port": "import socket; listener = socket.create_server(('127.0.0.1', PORT))",
+    "a file lock": "import fcntl; lock = open('held'); fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+    "an exit": """
+        import fcntl, sys
+        try:
+            fcntl.flock(open('held'), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit("no")
+        """,
+    "a database": "import sqlite3; sqlite3.connect('held.db', timeout=0).execute('begin exclusive')",
+    "filelock": "import filelock; filelock.FileLock('held').acquire(timeout=0)",
+    "a pid file": "open('app.pid', 'x')",
+    "dbm": "import dbm.gnu; dbm.gnu.open('held.gdbm', 'c')",
+}
+
+
+@pytest.mark.parametrize("needs", NEEDS.values(), ids=NEEDS)
+def test_what_the_import_wants_and_another_process_has(tmp_path: Path, write: Write, needs: str) -> None:
+    if "dbm" in needs:
+        gdbm = pytest.importorskip("dbm.gnu").open(str(tmp_path / "held.gdbm"), "c")
+    (tmp_path / "app.pid").touch()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        (tmp_path / "held").open("w") as lock,
+        contextlib.closing(sqlite3.connect(tmp_path / "held.db", isolation_level=None)) as database,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        database.execute("begin exclusive")
+        write("shop.py", needs.replace("PORT", str(listener.getsockname()[1])))
+        with pytest.raises(BootError) as caught:
+            load(replace(settings(tmp_path, "shop"), generation=7))
+    if "dbm" in needs:
+        gdbm.close()
+    assert "; what it wants is held by another process, probably the running generation, for a" in caught.value.error
+    assert caught.value.error.endswith("a restart of the service, unlike a reload, lets go of it first")
+
+
+def test_what_a_factory_wants_and_another_process_has(tmp_path: Path, write: Write) -> None:
+    write("shop.py", "def create_app(): raise BlockingIOError(11, 'Resource temporarily unavailable')")
+    said = failure(tmp_path, "shop:create_app", factory=True).error
+    assert "held by another process, probably another worker, if each imports by itself" in said
+    assert "restart" not in said, "the first start"
+
+
+@pytest.mark.parametrize(
+    "error", ["NameError('lock is locked')", "ValueError('lock')", "FileExistsError(17, 'File exists', 'data')"]
+)
+def test_other_errors_are_not_taken_for_it(tmp_path: Path, write: Write, error: str) -> None:
+    write("shop.py", f"raise {error}")
+    assert "another process" not in failure(tmp_path, "shop").error
 
 
 def test_needs_nothing_but_the_standard_library() -> None:
