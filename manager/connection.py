@@ -112,6 +112,18 @@ class ServerConnection(asyncio.Protocol):
             self._task = self._loop.create_task(self._answer_all())
         else:
             self._wait_for_more()
+            self._parse_on_later()
+
+    def _parse_on_later(self) -> None:
+        """Parsing has stopped for others' sake: go on in the loop's next turn, and receive nothing before."""
+        if self._http.unparsed:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._parse_on)
+
+    def _parse_on(self) -> None:
+        if self._http.unparsed:  # it may have been closed meanwhile
+            self._transport.resume_reading()
+            self.data_received(b"")
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -189,6 +201,7 @@ class ServerConnection(asyncio.Protocol):
                 self._transport.resume_reading()
                 if not self._http.advance():
                     self._wait_for_more()
+                    self._parse_on_later()
                     return
         except ProtocolError as error:
             self._refuse(Refusal(error.status, error.detail))

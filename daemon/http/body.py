@@ -26,6 +26,12 @@ MAX_CHUNK_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 16384
 _SMALL_BYTES = 512  # pieces below this are kept together
 MAX_EXTENSION_BYTES = 65536  # of one body: extensions cost the sender little and us a search each
+# What one `feed` does, in chunks that are whole and small: some 0.2 ms. All else in a chunked body costs as much as
+# several. A receive buffer may hold ten thousand chunks of a byte: others want a turn before they all are read.
+FEED_STEPS = 512
+_LINE_STEPS = 4
+_SMALL_SIZES = {spelled: size for size in range(1, 256) for spelled in (b"%x" % size, b"%X" % size)}
+_SMALL_LINE_BYTES = 4  # with its CRLF
 
 
 class Spool:
@@ -82,6 +88,7 @@ class Sized:
     """A body of a known length in bytes."""
 
     __slots__ = ("_left", "_spool")
+    unparsed = False
 
     def __init__(self, spool: Spool, length: int) -> None:
         self._spool = spool
@@ -105,9 +112,14 @@ class _Part(Enum):
 
 
 class Chunked:
-    """A chunked body (RFC 9112 section 7.1). Trailers are checked, capped and dropped: nobody asked for them."""
+    """A chunked body (RFC 9112 section 7.1). Trailers are checked, capped and dropped: nobody asked for them.
 
-    __slots__ = ("_buffer", "_extension_bytes", "_left", "_max_bytes", "_part", "_spool", "_trailer_bytes")
+    `unparsed` says that the last `feed` has left bytes that it did not look at; another one goes on, also with b"".
+    """
+
+    __slots__ = (
+        "_buffer", "_extension_bytes", "_left", "_max_bytes", "_part", "_spool", "_trailer_bytes", "unparsed",
+    )  # fmt: skip
 
     def __init__(self, spool: Spool, max_bytes: int) -> None:
         self._spool = spool
@@ -117,12 +129,21 @@ class Chunked:
         self._left = 0
         self._extension_bytes = 0
         self._trailer_bytes = 0
+        self.unparsed = False
 
     def feed(self, data: bytes) -> bytes | None:
-        """As `Sized.feed`. Raises ProtocolError (400, 413)."""
+        """As `Sized.feed`, but see `unparsed`. Raises ProtocolError (400, 413)."""
         data = self._buffer + data if self._buffer else data
         at, end = 0, len(data)
+        steps = FEED_STEPS
+        self.unparsed = False
         while True:
+            if self._part is _Part.SIZE:
+                at, steps = self._whole_chunks(data, at, steps)
+            if steps <= 0 and at < end:
+                self.unparsed = True
+                break
+            steps -= _LINE_STEPS
             if self._part is _Part.DATA:
                 take = min(self._left, end - at)
                 if take:
@@ -154,6 +175,31 @@ class Chunked:
                 self._trailer(line)
         self._buffer = data[at:]
         return None
+
+    def _whole_chunks(self, data: bytes, at: int, steps: int) -> tuple[int, int]:
+        """The small chunks from `at` on that are here to their end, in one sweep; where that ends, and steps left.
+
+        What is in any way else is left to the closer look of `feed`.
+        """
+        find, size_of = data.find, _SMALL_SIZES.get
+        room = self._max_bytes - self._spool.size
+        parts: list[bytes] = []
+        while steps > 0:
+            line_end = find(b"\r\n", at, at + _SMALL_LINE_BYTES)
+            size = size_of(data[at:line_end])
+            if size is None or line_end < 0:
+                break
+            start = line_end + 2
+            stop = start + size
+            room -= size
+            if room < 0 or data[stop : stop + 2] != b"\r\n":
+                break
+            parts.append(data[start:stop])
+            at = stop + 2
+            steps -= 1
+        if parts:
+            self._spool.write(b"".join(parts))
+        return at, steps
 
     def _size(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)

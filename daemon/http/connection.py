@@ -5,6 +5,7 @@ The rules:
 2. While a request is answered nothing further is parsed; bytes that arrive meanwhile wait in `pending`.
 3. After an error nothing that arrives is a request any more.
 4. A request ends with `finish`, which says whether the connection goes on.
+5. What one call does is bounded, whatever the bytes are. `unparsed` says that it has left some: `advance` goes on.
 
 `STATES` is the same as a table; the code below is that table compiled into branches, and a test walks both.
 """
@@ -69,7 +70,7 @@ class Connection:
 
     __slots__ = (
         "_body_reader", "_empty_lines", "_looked_at", "asked_head", "base", "body", "body_memory_bytes", "head",
-        "limits", "line", "pending", "received", "spool_directory", "state", "wants_continue",
+        "limits", "line", "pending", "received", "spool_directory", "state", "unparsed", "wants_continue",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +93,7 @@ class Connection:
         self._empty_lines = 0
         self._looked_at = 0  # so much of an unfinished head: whole lines, request line included
         self.received = 0  # bytes of the current request's body so far, as sent
+        self.unparsed = False  # there is more of the body here, not yet looked at: call `advance`, and take no more
         self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
         self.asked_head = False  # a refused request began as one of HEAD, whatever its line says else
 
@@ -124,7 +126,9 @@ class Connection:
         return False
 
     def advance(self) -> bool:
-        """After `finish`: parse what is pending; True when another request is complete. Raises ProtocolError."""
+        """After `finish`, or while `unparsed`: parse what is here. As `receive`."""
+        if self.state is _BODY:
+            return self._parse_body(b"")
         pending, self.pending = self.pending, b""
         return self._parse_head(pending) if pending else False
 
@@ -157,7 +161,7 @@ class Connection:
     def _fail(self) -> None:
         self.state = _CLOSED
         self.pending = b""
-        self.wants_continue = False
+        self.unparsed = self.wants_continue = False
         if self.body is not None:
             self.body.close()
             self.body = None
@@ -245,6 +249,7 @@ class Connection:
         assert self.body is not None
         try:
             rest = self._body_reader.feed(data)
+            self.unparsed = self._body_reader.unparsed
             if rest is None:
                 return False
             self.body.complete()

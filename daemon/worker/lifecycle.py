@@ -155,6 +155,9 @@ class _Check:
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         pass
 
+    def turn_is_over(self) -> bool:
+        return False
+
     def wait_writable(self) -> None:
         pass
 

@@ -46,6 +46,9 @@ class Transport(Protocol):
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         """The same for `count` bytes of a regular file; the descriptor may be closed afterwards."""
 
+    def turn_is_over(self) -> bool:
+        """Whether others want a turn before more of a result is pulled."""
+
     def wait_writable(self) -> None:
         """Block until what is kept has gone down: for `write`, which cannot pause."""
 
@@ -212,7 +215,7 @@ class Exchange:
                 pause = self._emit(data)
                 if self._body is _NONE or self._left < 0:
                     break  # nothing more will go out: an endless generator need not be pulled
-                if pause:
+                if pause or self._transport.turn_is_over():
                     return False
             self._finish()
         except BaseException as error:

@@ -154,6 +154,7 @@ DIFFERENCES: tuple[Listed, ...] = (
     # fields
     refused(ALL, "HTTP/1.1 without Host", "Host is mandatory", "RFC 9112 3.2"),
     refused(LLHTTP + STDLIB, "repeated Host", "one Host", "RFC 9112 3.2"),
+    refused(ALL, "repeated Content-Type", "one Content-Type: parsers take different ones", "RFC 9110 8.3"),
     refused(ALL, "invalid Host", "Host is a host and a port", "RFC 9112 3.2, RFC 3986 3.2.2"),
     refused(H11 + STDLIB, "a field line without a colon", "no obs-fold", "RFC 9112 5.2"),
     refused(H11 + STDLIB, "invalid field name", "a name is a token, with its colon behind it", "RFC 9112 5.1"),

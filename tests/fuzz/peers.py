@@ -18,7 +18,7 @@ from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
-from tests.unit.http_tables import seen
+from tests.unit.http_tables import seen, to_the_end
 
 LIMITS = Limits()
 
@@ -73,7 +73,7 @@ def ours(data: bytes) -> Read:
     connection = Connection(LIMITS)
     read = Read()
     try:
-        complete = connection.receive(data)
+        complete = to_the_end(connection, connection.receive(data))
         while complete:
             request = seen(connection)
             read.messages.append(
@@ -82,7 +82,7 @@ def ours(data: bytes) -> Read:
                     request.body,
                 )
             )  # fmt: skip
-            complete = connection.finish(request.persistent) and connection.advance()
+            complete = connection.finish(request.persistent) and to_the_end(connection, connection.advance())
     except ProtocolError as error:
         read.end, read.reason = End.REFUSED, error.detail
         return read

@@ -17,7 +17,7 @@ from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.http.response import BadResponse, Body, Encoded, ServerFields, early_hints, encode, frame
 
-from tests.unit.http_tables import Request, seen
+from tests.unit.http_tables import Request, seen, to_the_end
 
 from .mutations import SEEDS
 from .reference import Reading, Stage, read
@@ -71,7 +71,7 @@ def play(
     pending_bytes = limits.request_line_bytes + limits.fields_bytes + 6
     try:
         for piece in pieces:
-            complete = connection.receive(piece)
+            complete = to_the_end(connection, connection.receive(piece))
             while complete and not late:
                 complete = _answer(connection, requests)
             if connection.state is State.HEAD:
@@ -95,7 +95,7 @@ def _answer(connection: Connection, requests: list[Request]) -> bool:
     requests.append(seen(connection))
     assert connection.body is None or connection.body.size <= connection.limits.body_max_bytes
     assert connection.head is not None
-    return connection.finish(connection.head.persistent) and connection.advance()
+    return connection.finish(connection.head.persistent) and to_the_end(connection, connection.advance())
 
 
 def agree(reading: Reading, data: bytes, requests: list[Request], status: int, state: State, limits: Limits) -> None:

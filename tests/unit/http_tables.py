@@ -116,7 +116,7 @@ def feed(pieces: Iterable[bytes], connection: Connection | None = None, *, pipel
     outcome: Outcome = []
     try:
         for piece in pieces:
-            complete = connection.receive(piece)
+            complete = to_the_end(connection, connection.receive(piece))
             while pipelined and complete:
                 complete = _answer(connection, outcome)
         while connection.state is State.ANSWERING and _answer(connection, outcome):
@@ -134,7 +134,15 @@ def _answer(connection: Connection, outcome: Outcome) -> bool:
     outcome.append(seen(connection))
     head = connection.head
     assert head is not None
-    return connection.finish(head.persistent) and connection.advance()
+    return connection.finish(head.persistent) and to_the_end(connection, connection.advance())
+
+
+def to_the_end(connection: Connection, complete: bool) -> bool:
+    """Go on while the connection has left something unparsed; whether a request is complete."""
+    while connection.unparsed:
+        assert not complete
+        complete = connection.advance()
+    return complete
 
 
 def seen(connection: Connection) -> Request:

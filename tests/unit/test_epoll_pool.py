@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ def pool() -> Iterator[EpollPool]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         settings = Settings(
             generation=1,
-            listeners=(Listener(listening.fileno(), "x", False, "127.0.0.1", "80"),),
+            listeners=(Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80"),),
             scoreboard_fd=board.fd,
             module="x",
             directory="/",

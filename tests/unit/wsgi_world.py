@@ -48,6 +48,9 @@ class Wire:
         if self.meanwhile is not None:
             self.meanwhile()
 
+    def turn_is_over(self) -> bool:
+        return False
+
     def wait_writable(self) -> None:
         self.waits += 1
         self._count()

@@ -101,6 +101,10 @@ class Caller(Connection):
             offset += sent
             count -= sent
 
+    def turn_is_over(self) -> bool:
+        """Never: nothing pauses here."""
+        return False
+
     def wait_writable(self) -> None:
         """Never called: `send` does not ask for a pause."""
 
@@ -154,8 +158,8 @@ class Caller(Connection):
 
     @property
     def eager(self) -> bool:
-        """Whether it has sent more than what has been answered: the next request, or part of it."""
-        return self.state is State.IDLE and bool(self.pending)
+        """Whether it has sent more than what has been looked at: the next request, or part of it."""
+        return self.unparsed or (self.state is State.IDLE and bool(self.pending))
 
     def overdue(self, now: float, idle_seconds: float) -> bool:
         """Whether the connection is over because the client has been too slow, as `converse`.
@@ -216,22 +220,18 @@ class Caller(Connection):
 
     def _receive(self) -> bool:
         """Take what has come; True: a request is complete. Raises ProtocolError, OSError from the spool."""
-        while True:
-            try:
-                data = self.sock.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                return False
-            except OSError:
-                self.close()
-                return False
-            if not data:
-                self.end_of_input()
-                self.close()
-                return False
-            if self.receive(data):
-                return True
-            if self.wants_continue:
-                return False
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.close()
+            return False
+        if not data:
+            self.end_of_input()
+            self.close()
+            return False
+        return self.receive(data)
 
     def _answer(self) -> bool:
         """Run the application for the complete request; False: the connection is closed."""

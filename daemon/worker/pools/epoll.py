@@ -35,7 +35,7 @@ IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and ti
 DRAIN_WAIT_SECONDS = 0.05  # the same while it drains
 RETURN_WAIT_SECONDS = 0.05  # the same while other threads have requests: not each that ends is worth a wake-up
 CHECK_NS = NANOSECONDS // 10  # between looks at what runs
-TURN_NS = NANOSECONDS // 200  # for the requests that one client has sent ahead
+TURN_NS = NANOSECONDS // 200  # then what clients have sent ahead has to wait for the next turn
 
 _EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _WATCHED, _HELD, _WRITING = Hold
@@ -70,6 +70,7 @@ class EpollPool:
         self._order_fds = orders.fds()
         self._next_second_ns = 0
         self._next_check_ns = 0
+        self._turn_ends_ns = 0  # see TURN_NS
         self._in_flight = settings.in_flight
         self._inline = 0  # requests that were run to their end in this turn: counted when it is over
         self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
@@ -130,11 +131,14 @@ class EpollPool:
             self._polling = False
             now = began = time.monotonic_ns()
             cells[scoreboard.HEARTBEAT] = now
+            self._turn_ends_ns = now + TURN_NS
             if returned:
                 for _ in range(len(returned)):
                     now = self._take_back(me, returned.popleft(), now)
                     if not now:
                         return False
+                    if now > self._turn_ends_ns:
+                        break
             if mailbox:
                 while mailbox and self._may_resume(me):
                     now = self._resume(me, mailbox.popleft(), now)
@@ -168,7 +172,7 @@ class EpollPool:
                             if not now:
                                 return False
                         else:
-                            self.clients.incomplete(peer, now)
+                            self._incomplete(peer, now)
                     else:
                         self.clients.end_of_input(peer, now)
                 elif hold is _WRITING:
@@ -186,7 +190,6 @@ class EpollPool:
         cells = self.slot.cells
         crew = self._crew
         limit = self._in_flight
-        began = now
         while True:
             if limit and self.outstanding >= limit:
                 peer.hold = _WATCHED
@@ -214,6 +217,7 @@ class EpollPool:
                     self._finish_elsewhere(me, peer, complete, time.monotonic_ns() - now)
                     return 0
             else:
+                peer.turn_ends_ns = self._turn_ends_ns
                 complete = exchange.run(context.application, environ)
             me.peer = None
             started, now = now, time.monotonic_ns()
@@ -247,10 +251,32 @@ class EpollPool:
                 peer.since_ns = now
                 peer.hold = _WATCHED
                 return now
-            if now - began > TURN_NS:  # others want a turn before the rest of what this one has sent
+            if now > self._turn_ends_ns:  # others want a turn before the rest of what this one has sent
                 peer.hold = _HELD
                 self.returned.append(peer)
                 return now
+
+    def _incomplete(self, peer: Peer, now: int) -> None:
+        """No whole request yet; what has been left unparsed waits for the next turn."""
+        self.clients.incomplete(peer, now)
+        if peer.unparsed:
+            peer.hold = _HELD
+            self.returned.append(peer)
+
+    def _parse_on(self, me: Member, peer: Peer, now: int) -> int:
+        """Go on with what was left unparsed; as `_serve`."""
+        peer.hold = _WATCHED
+        try:
+            complete = peer.advance()
+        except (ProtocolError, OSError) as error:
+            self.clients.refuse(peer, error, now)
+            return now
+        if complete:
+            return self._serve(me, peer, now)
+        self._incomplete(peer, now)
+        if not peer.unparsed and peer.mask != _EPOLLIN and not peer.gone:
+            self.clients.arm(peer, _EPOLLIN)
+        return time.monotonic_ns()
 
     def _next(self, peer: Peer, exchange: Exchange, now: int) -> bool:
         """After a complete response: True when another complete request is already here."""
@@ -274,7 +300,7 @@ class EpollPool:
             except (ProtocolError, OSError) as error:
                 self.clients.refuse(peer, error, now)
                 return False
-            self.clients.incomplete(peer, now)
+            self._incomplete(peer, now)
         if peer.mask != _EPOLLIN and not peer.gone:
             self.clients.arm(peer, _EPOLLIN)
         return False
@@ -371,7 +397,7 @@ class EpollPool:
         """A connection that another thread gives back, or whose turn has come again; as `_serve`."""
         exchange = peer.exchange
         if exchange is None:
-            return self._serve(me, peer, now)
+            return self._parse_on(me, peer, now) if peer.unparsed else self._serve(me, peer, now)
         self._count_outstanding(-1)
         if peer.took_ns > LONG_NS:
             self._note_long_call(peer.took_ns, now)
@@ -429,6 +455,8 @@ class EpollPool:
         self._count_outstanding(-1)
         if self.threads > 1 and not self._crew.watching:
             self._crew.watch()
+        if self.threads == 1:
+            peer.turn_ends_ns = self._turn_ends_ns
         self._show_again(me, peer)
         me.calls.append(peer)
         complete = self._go_on(peer)

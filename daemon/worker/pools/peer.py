@@ -6,13 +6,14 @@ holds the loop. Only the loop arms, mutes and closes the descriptor.
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 from typing import Any
 
 from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.connection import Connection
-from ...unpatched import os, select, socket
+from ...unpatched import os, select, socket, time
 from ...wsgi.exchange import Disconnected, Exchange
 from ...wsgi.proxy import Proxy
 from ..context import Context
@@ -20,6 +21,7 @@ from .progress import NotRead, Progress
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
 LOW_WATER_BYTES = 64 * 1024
+JOINED_BYTES = 16 * 1024  # smaller blocks are kept together
 SENDFILE_BYTES = 1024 * 1024  # a turn: one file must not keep the loop from others
 
 
@@ -47,7 +49,8 @@ class Peer(Connection):
 
     __slots__ = (
         "_out", "closed", "ended_ns", "environ", "exchange", "gone", "hold", "mask", "out_bytes", "owner",
-        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns", "took_ns", "waited_ns",
+        "progress", "proxy", "requests", "settings", "since_ns", "sock", "stage", "started_ns",
+        "took_ns", "turn_ends_ns", "waited_ns",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +67,7 @@ class Peer(Connection):
         self.requests = 0
         self.closed = Closed.CLIENT  # for the count: why it will have been closed
         self.gone = False  # reset or not reading: nothing more can be sent
-        self._out: list[memoryview | _Extent] | None = None
+        self._out: deque[bytearray | memoryview | _Extent] | None = None
         self.out_bytes = 0
         # Since `since_ns`: bytes given to the kernel, and those it had then; or the body's bytes received until then.
         self.progress = 0
@@ -72,6 +75,7 @@ class Peer(Connection):
         self.exchange: Exchange | None = None
         self.environ: dict[str, Any] = base
         self.owner: Any = None  # the thread that called the application, for a result that is pulled in parts
+        self.turn_ends_ns = 0  # for results that are pulled; 0: never, nobody waits for this thread
         self.started_ns = 0
         self.waited_ns = -1  # for a thread; not yet counted
         self.took_ns = 0  # its last call, if another thread than the loop's made it …
@@ -117,6 +121,9 @@ class Peer(Connection):
         if count:
             self._keep(_Extent(fd, offset, count))
 
+    def turn_is_over(self) -> bool:
+        return bool(self.turn_ends_ns) and time.monotonic_ns() > self.turn_ends_ns
+
     def wait_writable(self) -> None:
         """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
         progress = Progress(self.sock, self.settings)
@@ -139,7 +146,12 @@ class Peer(Connection):
         try:
             while out:
                 part = out[0]
-                if isinstance(part, memoryview):
+                if isinstance(part, bytearray):
+                    sent = self.sock.send(part)
+                    left = len(part) - sent
+                    if left:
+                        del part[:sent]
+                elif isinstance(part, memoryview):
                     sent = self.sock.send(part)
                     left = len(part) - sent
                     if left:
@@ -168,13 +180,22 @@ class Peer(Connection):
         self.out_bytes = 0
 
     def _keep(self, part: memoryview | _Extent) -> None:
-        if self._out is None:
-            self._out = []
-        self._out.append(part)
-        self.out_bytes += len(part) if isinstance(part, memoryview) else part.count
+        out = self._out
+        if out is None:
+            out = self._out = deque()
+        if isinstance(part, _Extent):
+            self.out_bytes += part.count
+            out.append(part)
+            return
+        self.out_bytes += len(part)
+        # Blocks of a byte each cost one system call and one object, if they are not put together.
+        if out and isinstance(last := out[-1], bytearray) and len(last) < JOINED_BYTES:
+            last += part
+        else:
+            out.append(bytearray(part) if len(part) < JOINED_BYTES else part)
 
     @staticmethod
-    def _drop_first(out: list[memoryview | _Extent]) -> None:
-        part = out.pop(0)
+    def _drop_first(out: deque[bytearray | memoryview | _Extent]) -> None:
+        part = out.popleft()
         if isinstance(part, _Extent):
             os.close(part.fd)

@@ -1,0 +1,223 @@
+"""A turn of the epoll loop is bounded for each client, whatever its bytes are: others are served in between."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+from miniwsgi.daemon.http.body import FEED_STEPS
+from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.head import Limits
+from miniwsgi.daemon.logs import ErrorLog
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.pools import epoll, peer
+from miniwsgi.daemon.worker.pools.epoll import TURN_NS, EpollPool
+from miniwsgi.daemon.worker.pools.peer import Peer
+from miniwsgi.metrics.scoreboard import Board
+
+from tests.unit.http_tables import END_CHUNK, chunk, chunked, get
+
+TINY = chunk(b"x") * 10_000
+FAST = get(b"/fast")
+
+
+class Stopped(Exception):
+    pass
+
+
+class World:
+    """A pool of one thread on real sockets, whose turns a test makes and whose clock it sets."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        board = Board.create()
+        board.claim(0)
+        settings = Settings(
+            generation=1, listeners=(Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80"),), threads=1,
+            scoreboard_fd=board.fd, module="x", directory="/",
+        )  # fmt: skip
+        self.answered: list[str] = []
+        self.blocks = 0
+        log = ErrorLog("info", "text", False, "worker", slot=0)
+        self.pool = EpollPool(
+            Context(settings, board, 0, log, None, self.application),
+            SimpleNamespace(fds=list, read=None, deaf=False, expired=None),
+        )
+        self.now = 10**12
+        self.step_ns = 0  # how long each call of the application takes, and each block
+        self.ends: list[socket.socket] = []
+        self.peers: list[Peer] = []
+
+    def application(self, environ, start_response):
+        self.answered.append(environ["PATH_INFO"])
+        self.now += self.step_ns
+        start_response("200 OK", [])
+        return self.stream() if environ["PATH_INFO"] == "/stream" else [b"."]
+
+    def stream(self):
+        while self.blocks < 1000:
+            self.blocks += 1
+            self.now += self.step_ns
+            yield b"x"
+
+    def connect(self, data: bytes) -> Peer:
+        near, far = socket.socketpair()
+        for end in (near, far):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        base = self.pool.context.base_environ(self.pool.context.settings.listeners[0], ("127.0.0.1", 1))
+        client = Peer(self.pool.context, near, base, None, self.now)
+        self.pool.clients.admit(client)
+        assert far.send(data) == len(data)
+        self.ends.append(far)
+        self.peers.append(client)
+        return client
+
+    def turn(self) -> None:
+        """One turn, with all that is ready."""
+        real, asked = self.pool.epoll, []
+
+        def poll(timeout: float, most: int) -> list[tuple[int, int]]:
+            if asked:
+                raise Stopped
+            asked.append(timeout)
+            return real.poll(0, most)
+
+        self.pool.epoll = SimpleNamespace(poll=poll)
+        try:
+            self.pool._lead(self.pool._crew.members[0])
+        except Stopped:
+            pass
+        finally:
+            self.pool.epoll = real
+
+    def until(self, condition: Callable[[], object], most: int = 2000) -> int:
+        for turns in range(most):
+            if condition():
+                return turns
+            self.turn()
+        raise AssertionError(f"not in {most} turns")
+
+
+@pytest.fixture
+def world(monkeypatch) -> Iterator[World]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        made = World(listening)
+        clock = SimpleNamespace(monotonic_ns=lambda: made.now, monotonic=lambda: made.now / 1e9)
+        monkeypatch.setattr(epoll, "time", clock)
+        monkeypatch.setattr(peer, "time", clock)
+        made.pool._next_second_ns = made.pool._next_check_ns = 1 << 62
+        yield made
+        for each in (*made.ends, *(client.sock for client in made.peers)):
+            each.close()
+
+
+def test_one_byte_chunks_of_many_clients_hold_nobody(world):
+    heavy = [world.connect(chunked(TINY, END_CHUNK, target=b"/heavy")) for _ in range(20)]
+    world.turn()
+    assert all(client.unparsed and client.body.size <= FEED_STEPS for client in heavy)
+    world.connect(FAST)
+    world.turn()
+    assert world.answered == ["/fast"]
+    assert all(client.state is State.BODY for client in heavy)
+    world.until(lambda: len(world.answered) == 21)
+    assert set(world.answered[1:]) == {"/heavy"}
+
+
+def test_what_is_left_for_later_turns_takes_no_more_than_a_turn_together(world, monkeypatch):
+    parsed = []
+
+    def advance(client):
+        parsed.append(client)
+        world.now += TURN_NS // 4
+        return Connection.advance(client)
+
+    heavy = [world.connect(chunked(TINY, END_CHUNK, target=b"/heavy")) for _ in range(20)]
+    world.turn()
+    monkeypatch.setattr(Peer, "advance", advance)
+    seen = []
+    for _ in range(4):
+        world.turn()
+        seen.append(len(parsed))
+    assert seen == [5, 10, 15, 20]
+    assert len({id(client) for client in parsed}) == len(heavy)  # each in its turn
+
+
+def test_a_pipeline_waits_when_the_turn_is_over(world):
+    world.step_ns = TURN_NS // 2
+    world.connect(get(b"/1") * 50)
+    world.connect(get(b"/2") * 50)
+    world.connect(FAST)
+    world.turn()
+    assert world.answered == ["/1", "/1", "/1", "/2", "/fast"]
+    world.until(lambda: len(world.answered) == 101)
+
+
+def test_a_request_sent_behind_a_body_of_tiny_chunks_is_answered(world):
+    world.connect(chunked(TINY, END_CHUNK, target=b"/heavy") + FAST)
+    world.until(lambda: world.answered == ["/heavy", "/fast"])
+
+
+def test_what_is_wrong_in_a_later_turn_is_refused(world):
+    client = world.connect(chunked(TINY, b"nonsense\r\n"))
+    world.until(lambda: client.state is State.CLOSED)
+    assert world.ends[0].recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_stream_of_tiny_blocks_waits_when_the_turn_is_over(world):
+    world.step_ns = TURN_NS // 10
+    world.connect(get(b"/stream"))
+    world.turn()
+    assert 5 <= world.blocks <= 11
+    world.connect(FAST)
+    world.turn()
+    assert world.answered == ["/stream", "/fast"]
+    received = bytearray()
+
+    def whole() -> bool:
+        try:
+            received.extend(world.ends[0].recv(65536))
+        except BlockingIOError:
+            pass
+        return received.endswith(END_CHUNK)
+
+    assert world.until(whole) > 50
+    assert received.count(b"1\r\nx\r\n") == 1000
+
+
+def test_tiny_blocks_that_wait_for_their_reader_are_few(world):
+    client = world.connect(b"")
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    sent = 0
+    while not client.out_bytes:
+        client.send(b"%08d" % sent)
+        sent += 1
+    for _ in range(20_000):
+        client.send(b"%08d" % sent)
+        sent += 1
+    assert len(client._out) <= client.out_bytes // peer.JOINED_BYTES + 2
+    received = b""
+    while len(received) < 8 * sent:
+        client.flush()
+        received += world.ends[0].recv(1 << 20)
+    assert received == b"".join(b"%08d" % number for number in range(sent))
+    assert client.out_bytes == 0
+
+
+def test_parts_of_a_body_are_the_same_as_the_whole():
+    data = [bytes([number % 256]) * (number % 40) for number in range(1, 4000)]
+    lines = [b"%x" % len(part) if number % 3 else b"%04X;a=b" % len(part) for number, part in enumerate(data)]
+    stream = b"".join(line + b"\r\n" + part + b"\r\n" for line, part in zip(lines, data, strict=True) if part)
+    connection = Connection(Limits())
+    complete = connection.receive(chunked(stream, b"0\r\n", *(b"T: v\r\n",) * 1500, b"\r\n", get(b"/next")))
+    calls = 1
+    while not complete:
+        assert connection.unparsed
+        complete = connection.advance()
+        calls += 1
+    assert connection.body.file().read() == b"".join(data)
+    assert connection.pending == get(b"/next")
+    assert calls > (len(data) + 1500) // FEED_STEPS
