@@ -29,7 +29,17 @@ IN_DEB := daemon manager metrics docs packaging
 TEST_TOOLS := curl:curl prometheus:prometheus nginx:nginx haproxy:haproxy openssl:openssl
 BENCH_TOOLS := wrk:wrk strace:strace nginx:nginx cc:gcc setpriv:util-linux
 
-.PHONY: help serve test test-full lint audit conformance fuzz faults soak man bench bench-quick deb clean FORCE
+# What the extended run varies.
+VERSION ?= 3.14
+SUITE ?= trixie
+RELEASE ?= oldest
+PROMETHEUS_CLIENT_oldest := prometheus-client==$(shell sed -n 's/.*"prometheus-client>=\(.*\)".*/\1/p' pyproject.toml).*
+PROMETHEUS_CLIENT_newest := prometheus-client
+METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py tests/*/test_*prometheus*.py tests/unit/test_leftovers.py)
+AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
+
+.PHONY: help serve test test-full test-system test-python test-debian test-metrics test-agents lint audit conformance \
+  fuzz faults soak man bench bench-quick deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +55,26 @@ test: $(VENV)/.test tools-test ## run every test (ARGS=more flags for pytest, PR
 
 test-full: $(VENV)/.test tools-test ## the same tests in their long forms: the better part of an hour
 	MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ARGS)
+
+test-system: $(VENV)/.test ## the tests that boot a systemd of their own; as root
+	$(BIN)/python -m pytest tests/system $(ARGS)
+
+test-python: ## every test on another CPython, of PATH, pyenv or a newer Debian (VERSION=3.14)
+	.ci/test-python $(VERSION) $(ARGS)
+
+test-debian: ## the system tests on another Debian, in a root made for it; as root (SUITE=trixie)
+	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip -- make test-system VENV=/var/cache/miniwsgi-venv ARGS='$(ARGS)'
+
+test-metrics: ## what has to do with metrics, with a certain prometheus_client (RELEASE=oldest, newest)
+	$(MAKE) VENV=.venv-$(RELEASE) .venv-$(RELEASE)/.test
+	.venv-$(RELEASE)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade '$(PROMETHEUS_CLIENT_$(RELEASE))'
+	.venv-$(RELEASE)/bin/python -m pip list --disable-pip-version-check | grep prometheus
+	.venv-$(RELEASE)/bin/python -m pytest $(METRICS_TESTS) $(ARGS)
+
+test-agents: ## agents that instrument applications: ddtrace, OpenTelemetry, New Relic
+	$(MAKE) VENV=.venv-agents .venv-agents/.test
+	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS)
+	.venv-agents/bin/python -m pytest tests/integration/test_agents.py $(ARGS)
 
 lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/ruff check $(SOURCES)
@@ -94,7 +124,7 @@ deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
 	rm -rf $(DEB_BUILD)
 
 clean: ## remove all that was made here
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ------------------------------------------------------------------------------------

@@ -52,8 +52,9 @@ while os.path.exists("held-imports"):
 class _Daemon(Daemon):
     """A daemon that may take its addresses from its configuration."""
 
-    def __init__(self, directory: Path, arguments: tuple[str, ...], *, bind: bool) -> None:
+    def __init__(self, directory: Path, arguments: tuple[str, ...], *, bind: bool, under: tuple[str, ...] = ()) -> None:
         super().__init__(directory, *arguments)
+        self._argv[:0] = under
         if not bind:
             at = self._argv.index("--bind")
             del self._argv[at : at + 2]
@@ -103,12 +104,17 @@ class Service:
         """Whether a request for /hold has come to the application."""
         return (self.directory / "begun").exists()
 
-    def start(self, *arguments: str, bind: bool = True, environ: dict[str, str] | None = None) -> Daemon:
-        """A daemon that is ready; `app` if no arguments say what to serve. Without `bind` its file says where."""
+    def start(
+        self, *arguments: str, bind: bool = True, environ: dict[str, str] | None = None, under: tuple[str, ...] = ()
+    ) -> Daemon:
+        """A daemon that is ready; `app` if no arguments say what to serve. Without `bind` its file says where.
+
+        `under` is a command that executes it.
+        """
         directory = self.directory / f"daemon{len(self.daemons)}"
         directory.mkdir()
         chdir = () if "-c" in arguments else ("app", "--chdir", str(self.directory))
-        daemon = _Daemon(directory, (*chdir, *arguments), bind=bind)
+        daemon = _Daemon(directory, (*chdir, *arguments), bind=bind, under=under)
         self.daemons.append(daemon)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (environ or {}).items():

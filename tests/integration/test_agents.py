@@ -6,7 +6,10 @@ puts there: it starts in the master as well, and in each generation.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from .conftest import Service, get
 
@@ -85,3 +88,58 @@ def test_the_configured_path_is_read_again_and_hides_nothing_of_the_server(servi
         daemon = service.daemons[0] if service.daemons else service.start("-c", config)
         assert version == "v1" or daemon.reload()
         assert get(daemon).split()[2:] == [version, "7"]
+
+
+# --- real ones, where they are installed (make test-agents) ------------------------------------------------------------
+
+# Nothing answers to their reports: port 9 is discard (RFC 863), where nobody listens.
+NOWHERE = {
+    "DD_TRACE_AGENT_URL": "http://127.0.0.1:9",
+    "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+    "NEW_RELIC_APP_NAME": "shop",
+    "NEW_RELIC_LICENSE_KEY": 40 * "0",
+    "NEW_RELIC_DEVELOPER_MODE": "true",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+}
+# The command that wraps, and what shows in a view that the agent has instrumented its request.
+AGENTS = {
+    "ddtrace": (("ddtrace-run",), "import ddtrace", "ddtrace.tracer.current_span() is not None"),
+    "newrelic": (
+        ("newrelic-admin", "run-program"),
+        "import newrelic.agent",
+        "newrelic.agent.current_transaction() is not None",
+    ),
+    "opentelemetry": (
+        ("opentelemetry-instrument",),
+        "from opentelemetry import trace",
+        "trace.get_current_span().get_span_context().is_valid",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_real_agent_sees_the_requests_of_each_generation(service: Service, name: str) -> None:
+    (wrapper, *arguments), imported, seen = AGENTS[name]
+    command = Path(sys.executable).with_name(wrapper)
+    if not command.exists():
+        pytest.skip(f"{name} is not installed")
+    service.write(
+        f"""
+        import flask, os
+        {imported}
+        app = flask.Flask(__name__)
+        preloaded_in = os.getpid()
+        @app.route("/")
+        def index():
+            return f"{{{seen}}} {{preloaded_in != os.getpid()}}"
+        """
+    )
+    daemon = service.start("--workers", "1", environ=NOWHERE, under=(str(command), *arguments))
+    for reloads in range(2):
+        daemon.wait(lambda: get(daemon) == "True True", "requests are seen")  # New Relic's begins after the first one
+        assert reloads or daemon.reload()
+    assert daemon.stop() == 0
+    for trouble in ("crashed", "failed:", "the master", "killed"):
+        assert trouble not in daemon.log()

@@ -66,6 +66,31 @@ def test_a_part_runs_alone(extended: Script) -> None:
     assert (result.returncode, extended.made) == (0, ["soak"])
 
 
+def test_another_python_is_a_part(extended: Script) -> None:
+    assert (extended("python-3.13").returncode, extended.made) == (0, ["test-python"])
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["debian-root", "trixie", "--", "true"], "another Debian's root needs root"),
+        (["test-python", "3.99"], "there is no python3.99 on PATH, nor of pyenv, nor in a newer Debian"),
+    ],
+)
+def test_what_this_machine_has_not_is_named(tmp_path: Path, command: list[str], said: str) -> None:
+    somebody = tmp_path / "id"
+    somebody.write_text("#!/bin/sh\necho 1000\n")
+    somebody.chmod(0o755)
+    done = subprocess.run(
+        [EXTENDED.with_name(command[0]), *command[1:]],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr.strip().rpartition(": ")[2]) == (77, said)
+
+
 def test_an_unknown_part_runs_nothing_and_names_the_known(extended: Script) -> None:
     result = extended("soak", "sock")
     assert (result.returncode, extended.made) == (2, [])
