@@ -90,7 +90,7 @@ def test_the_configured_path_is_read_again_and_hides_nothing_of_the_server(servi
         assert get(daemon).split()[2:] == [version, "7"]
 
 
-# --- real ones, where they are installed (make test-agents) ------------------------------------------------------------
+# --- real ones, where they are installed (make test-agents) -----------------------------------------------------------
 
 # Nothing answers to their reports: port 9 is discard (RFC 863), where nobody listens.
 NOWHERE = {
