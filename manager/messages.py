@@ -33,7 +33,7 @@ Role = Literal["read", "operate", "admin"]
 MetricKind = Literal["counter", "gauge", "histogram"]
 EventKind = Literal[
     "worker.started", "worker.ready", "worker.draining", "worker.killed", "worker.exited", "worker.failed",
-    "worker.recycled", "worker.wedged", "worker.stacks",
+    "worker.recycled", "worker.silent", "worker.responds", "worker.wedged", "worker.stacks",
     "request.slow", "request.timeout",
     "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
     "generation.retired", "generation.exited",

@@ -115,6 +115,15 @@ class Chronicle:
         """A request runs for longer than log.slow_request."""
         self._of_slot("request.slow", slot, f"has been running {method} {path} for {seconds:.1f} s", seconds=seconds)
 
+    def silent(self, slot: int, seconds: float) -> None:
+        """A ready worker does not respond."""
+        message = f"does not respond: its loop has not turned for {seconds:.0f} s"
+        self._of_slot("worker.silent", slot, message, seconds=seconds)
+
+    def responds(self, slot: int, seconds: float) -> None:
+        """It does again."""
+        self._of_slot("worker.responds", slot, f"responds again, after {seconds:.0f} s", seconds=seconds)
+
     # --- generations ---
 
     def _of_generation(self, what: str, generation: int, message: str) -> None:

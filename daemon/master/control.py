@@ -30,6 +30,7 @@ from ..logs import ErrorLog
 from .kept_scale import KeptScale
 from .managed import ManagedMaster
 from .master import Master
+from .silence import Silence
 from .slow_requests import SlowRequests
 from .threads import in_daemon_thread
 from .unix_sockets import BindError, SocketFile, bind_path
@@ -132,6 +133,7 @@ class Control:
         self._kept = KeptScale(config.control.state_directory)
         self.managed = ManagedMaster(master, self._kept, aside)
         self.slow = SlowRequests(master, self.managed.chronicle)
+        self._silence = Silence(master, self.managed.chronicle)
         granted: dict[ms.Role, tuple[str, ...]] = {
             "read": config.control.read,
             "operate": config.control.operate,
@@ -183,6 +185,7 @@ class Control:
         self.managed.overview.history.take(now)
         self._master.fleet.tally.take(now)
         self.slow.look()
+        self._silence.look()
         file = self._place.file
         if file is not None and file.is_missing and (self._renewal is None or self._renewal.done()):
             self._renewal = asyncio.get_running_loop().create_task(self._renew())

@@ -55,6 +55,11 @@ class Watch:
         beat = self.board.slot(slot).cells[HEARTBEAT]
         return silent_for((now - beat) / NANOSECONDS if beat and not self._paused and not self._slept(now) else None)
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether we were awake ourselves to see heartbeats grow old."""
+        return not self._paused and not self._slept(time.monotonic_ns())
+
     def _slept(self, now_ns: int) -> bool:
         return now_ns - self._last_ns > PAUSE_SECONDS * NANOSECONDS
 

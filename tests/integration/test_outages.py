@@ -9,7 +9,7 @@ import html
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,15 @@ class Stage:
     tool: Tool
     port: Port
 
+    def announced(self) -> str:
+        """What the service manager was told since the last time."""
+        found = ""
+        self.daemon.notify.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found += self.daemon.notify.recv(65536).decode()
+        return found
+
     @property
     def status(self) -> Any:
         """As status.json has it."""
@@ -93,13 +102,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage(service: Service, tmp_path: Path) -> Any:
-    def make(text: str, *flags: str) -> Stage:
-        paths = tmp_path / "c.sock", tmp_path / "m.sock"
-        file = service.configure(text)
-        daemon = service.start("-c", file, "--control", str(paths[0]), "--metrics-bind", f"unix:{paths[1]}", *flags)
-        found = Stage(daemon, Control(paths[0]), Tool(paths[0]), Port(paths[1]))
-        daemon.wait(lambda: found.status["verdict"]["level"] == "healthy", "all is well")
+def stage(service: Service, tmp_path: Path) -> Callable[[str], Stage]:
+    def make(text: str) -> Stage:
+        control, port = tmp_path / "c.sock", tmp_path / "m.sock"
+        flags = ("-c", service.configure(text), "--control", str(control), "--metrics-bind", f"unix:{port}")
+        found = Stage(service.start(*flags), Control(control), Tool(control), Port(port))
+        found.daemon.wait(lambda: found.status["verdict"]["level"] == "healthy", "all is well")
         return found
 
     return make
@@ -124,9 +132,11 @@ def connections(daemon: Daemon, number: int) -> Iterator[None]:
         yield
 
 
-def test_workers_that_do_not_respond_are_told_by_every_screen_and_kill_nobody(service: Service, stage: Any) -> None:
+def test_workers_that_do_not_respond_are_told_by_every_screen_and_kill_nobody(
+    service: Service, stage: Callable[[str], Stage]
+) -> None:
     service.write(WEDGING)
-    found: Stage = stage("[server]\nworkers = 2\n[timeouts]\nwedge = 0\n")
+    found = stage("[server]\nworkers = 2\n[timeouts]\nwedge = 0\n")
     daemon, tool = found.daemon, found.tool
     pids = sorted(daemon.workers())
     for number in (1, 2):
@@ -151,16 +161,21 @@ def test_workers_that_do_not_respond_are_told_by_every_screen_and_kill_nobody(se
     assert (found.metric("miniwsgi_workers_not_responding"), found.metric("miniwsgi_ready")) == (2, 0)
     found.top("not responding for", "2 not responding", " not responding ")
     daemon.wait(lambda: found.status["verdict"]["level"] == "down", "it is down after a while")
+    daemon.wait(lambda: "down: 2 of 2 workers not responding" in found.announced(), "systemctl status tells it")
     assert tool("status", "--check").status == 2
     assert sorted(daemon.workers()) == pids, "it is no reason to kill"
+    assert [event["kind"] for event in found.control.get("/events")["events"]].count("worker.silent") == 2
+    assert "does not respond: its loop has not turned for 3 s" in daemon.log()
     assert found.control.change("/stop", {"mode": "now"})
 
 
 @pytest.mark.parametrize("framework", ["flask", "django"])
-def test_errors_that_a_framework_answers_are_told_by_every_screen(service: Service, stage: Any, framework: str) -> None:
+def test_errors_that_a_framework_answers_are_told_by_every_screen(
+    service: Service, stage: Callable[[str], Stage], framework: str
+) -> None:
     pytest.importorskip(framework)
     service.write(FLASK if framework == "flask" else DJANGO)
-    found: Stage = stage("[server]\nworkers = 1\n")
+    found = stage("[server]\nworkers = 1\n")
     for number in range(40):
         said = get(found.daemon, "/boom" if number % 8 == 0 else "/nowhere" if number == 1 else "/")
         assert said.startswith("500 " if number % 8 == 0 else "404 " if number == 1 else "fine"), said
@@ -185,8 +200,10 @@ def test_errors_that_a_framework_answers_are_told_by_every_screen(service: Servi
     assert [one["5xx"] for one in found.status["generations"]] == [5, 0]
 
 
-def test_a_long_call_alone_is_busy_and_clients_that_wait_for_it_are_told(service: Service, stage: Any) -> None:
-    found: Stage = stage('[server]\nworkers = 1\npool = "prefork"\nbacklog = 8\n')
+def test_a_long_call_alone_is_busy_and_clients_that_wait_for_it_are_told(
+    service: Service, stage: Callable[[str], Stage]
+) -> None:
+    found = stage('[server]\nworkers = 1\npool = "prefork"\nbacklog = 8\n')
     service.hold()
     ask(found.daemon, "/hold")
 
