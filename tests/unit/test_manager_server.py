@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.head import Limits
-from miniwsgi.manager.connection import State
+from miniwsgi.manager.connection import ServerConnection, State
 from miniwsgi.manager.exchange import Answer, Refusal, Request, Stream
 from miniwsgi.manager.server import Server
 
@@ -320,6 +321,10 @@ def test_when_all_are_at_work_a_new_client_is_told_to_come_back(tmp_path: Path) 
         late = await world.client()
         answer = await run(late.response)
         assert (answer.status, answer.fields["retry-after"]) == (503, "1")
+        early = await world.client()
+        await run(early.send, GET * 100)  # nobody reads that: a close at once would be a reset
+        assert (await run(early.response)).status == 503
+        assert await run(early.rest) == b""
         go.set()
         for client in clients:
             assert (await run(client.response)).status == 200
@@ -535,3 +540,24 @@ def test_the_small_limits_of_a_server_can_be_others(tmp_path: Path) -> None:
     async def _(world: World) -> None:
         client = await world.client()
         assert (await run(client.get, "/p", method="POST", body=b"a" * 11)).status == 413
+
+
+def test_a_body_of_tiny_chunks_is_parsed_in_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    parse_on = ServerConnection._parse_on
+
+    def counted(connection: ServerConnection) -> None:
+        turns.append(connection)
+        parse_on(connection)
+
+    monkeypatch.setattr(ServerConnection, "_parse_on", counted)
+
+    @scenario(tmp_path)
+    async def _(world: World) -> None:
+        client = await world.client()
+        head = b"POST /tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await run(client.send, head + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n" + GET)
+        assert (await run(client.response)).body == b"/tiny 20000"
+        assert (await run(client.response)).status == 200
+
+    assert len(turns) > 20_000 // FEED_STEPS // 2
