@@ -20,7 +20,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
     worker -> master
         ready {}
         failed {phase, error, traceback}            did not boot; exits
-        recycle {reason}                            "requests" | "lifetime" | "rss": wants a successor
+        recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
         log-lost {lines}                            access-log or error lines dropped since the last
     master -> worker

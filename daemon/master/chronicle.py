@@ -13,6 +13,7 @@ from miniwsgi.manager.events import Journal
 
 from . import actions as act
 from . import events as ev
+from .exits import describe_recycling
 from .operations import OperationState
 from .supervisor import Supervisor
 
@@ -33,7 +34,7 @@ class Chronicle:
             ev.WorkerFailed: lambda event: self._of_slot("worker.failed", event.slot, f"did not boot: {event.error}"),
             ev.WorkerExited: self._exited,
             ev.RecycleAsked: lambda event: self._of_slot(
-                "worker.recycled", event.slot, f"has reached its limit of {event.reason}"
+                "worker.recycled", event.slot, describe_recycling(event.reason)
             ),
             ev.RequestTimedOut: self._timed_out,
             ev.Wedged: lambda event: self._of_slot(

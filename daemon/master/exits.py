@@ -24,7 +24,18 @@ class ExitReason(Enum):
     STOP = "stop"
 
 
-RECYCLED = {reason.value: reason for reason in (ExitReason.RSS, ExitReason.LIFETIME, ExitReason.REQUESTS)}
+# What a worker says that wants a successor, and under what its exit counts.
+RECYCLED = {
+    "rss": ExitReason.RSS,
+    "lifetime": ExitReason.LIFETIME,
+    "requests": ExitReason.REQUESTS,
+    "signal": ExitReason.RESTART,
+}
+
+
+def describe_recycling(reason: str) -> str:
+    """Why a worker wants a successor, as the end of a sentence."""
+    return "was sent SIGTERM" if reason == "signal" else f"has reached its limit of {reason}"
 
 
 def describe_exit(status: int | None, *, oom: bool = False, ours: bool = False) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from . import events as ev
 from .crew import Crew, Generation, GenerationState, Worker, WorkerState
-from .exits import RECYCLED, ExitReason, describe_exit
+from .exits import RECYCLED, ExitReason, describe_exit, describe_recycling
 from .turnover import Turnover
 
 FORK_TIMEOUT_SECONDS = 10.0  # for a launcher to answer an order to fork
@@ -117,7 +117,7 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.READY)
         if worker is not None and not worker.leaving:
             worker.leave(f"recycled ({event.reason})", RECYCLED[event.reason])
-            self.crew.log("info", f"{worker.name} is to be replaced: it has reached its limit of {event.reason}")
+            self.crew.log("info", f"{worker.name} is to be replaced: it {describe_recycling(event.reason)}")
 
     def only_jobs_left(self, event: ev.OnlyJobsLeft) -> None:
         worker = self._in_state(event.slot, WorkerState.DRAINING)

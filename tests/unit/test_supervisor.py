@@ -6,6 +6,7 @@ import pytest
 from miniwsgi.daemon.master import actions as act
 from miniwsgi.daemon.master import events as ev
 from miniwsgi.daemon.master.crew import WorkerState
+from miniwsgi.daemon.master.exits import ExitReason
 from miniwsgi.daemon.master.operations import Kind, OperationState
 from miniwsgi.daemon.master.supervisor import SupervisorState
 
@@ -635,6 +636,13 @@ def test_recycling_starts_the_replacement_first(world: World) -> None:
     assert [action.slot for action in world.ordered(act.DrainWorker)] == [2]
     world.settle()
     assert world.ready() == 4
+
+
+def test_a_worker_that_was_sent_sigterm_is_replaced_and_no_crash(world: World) -> None:
+    world.do(ev.RecycleAsked(2, "signal"))
+    world.settle()
+    assert world.ready() == 4
+    assert {reason: count for reason, count in world.crew.exits.items() if count} == {ExitReason.RESTART: 1}
 
 
 def test_all_workers_recycling_at_once_are_replaced_within_the_surge(world: World) -> None:
