@@ -10,7 +10,6 @@ is killed.
 from __future__ import annotations
 
 import atexit
-import faulthandler
 import fcntl
 import gc
 import random
@@ -25,25 +24,13 @@ from ..channel import Channel, Message
 from ..executed import initial_environment
 from ..settings import Settings
 from ..unpatched import os, select, signal, time
-from . import inherited, prometheus_slots
+from . import children, inherited, prometheus_slots
 from .application import Application, BootError, load
 from .leftovers import before_import, child_processes, leftovers
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
+from .signals import GROUP_SIGNALS, seize, write_stacks_to
 
-STACK_SIGNAL = signal.SIGUSR2
-# What a terminal or a service manager may send to the whole process group; the master alone acts on it. Handlers
-# that do nothing rather than SIG_IGN: programs that the application starts then have the default actions.
-GROUP_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGQUIT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
 STACK_PIPE_BYTES = 256 * 1024
 GRACE_SECONDS = 0.5  # so that workers who keep to graceful_timeout leave by themselves
 EXIT_FUNCTION_SECONDS = 5
@@ -53,8 +40,7 @@ EXIT_NOT_BOOTED = 3
 
 def main(channel_fd: int, note: str = "") -> NoReturn:
     """Called by the master's bootstrap code. `note` is why it gave up preloading and was executed again."""
-    for number in GROUP_SIGNALS:
-        signal.signal(number, _nothing)
+    seize(GROUP_SIGNALS)  # the master alone acts on what comes to the whole process group
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)  # blocked by whoever executed us
     channel = Channel.from_fd(channel_fd)
     channel.socket.set_inheritable(False)
@@ -77,6 +63,8 @@ def _serve_generation(channel: Channel, note: str) -> int:
     settings = Settings.from_message(message)
     for fd in _passed(settings):  # nothing that the application starts may accept our clients or write our counters
         os.set_inheritable(fd, False)
+    children.withhold("stacks", lambda: (stack_fd,))
+    children.withhold("the master's", lambda: (channel.fileno(), *_passed(settings)))
     relays = relay_streams(channel)
     prometheus_slots.install(settings.app_metrics_directory)
     try:
@@ -96,7 +84,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
 def _send_hello(channel: Channel, note: str) -> int:
     """Introduce this launcher; returns the descriptor to which its stacks go."""
     reader, writer = _stack_pipe()
-    faulthandler.register(STACK_SIGNAL, file=writer, all_threads=True, chain=False)
+    write_stacks_to(writer)
     channel.send("hello", (reader,), version=__version__, layout=LAYOUT, pid=os.getpid(), note=note)
     os.close(reader)
     return writer
@@ -161,7 +149,9 @@ class Launcher:
         self._relays = relays
         self._stack_fd = stack_fd
         self._wakeup, self._wakeup_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._child_handler = signal.signal(signal.SIGCHLD, _nothing)
+        children.withhold("signals", lambda: (self._wakeup, self._wakeup_end))
+        self._applications = seize((*GROUP_SIGNALS, signal.SIGCHLD))  # handlers of the import: they are for workers
+        write_stacks_to(stack_fd)
         signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
 
     def __repr__(self) -> str:
@@ -219,7 +209,7 @@ class Launcher:
         failures = inherited.HookFailures()
         try:
             with failures:
-                pid = os.fork()
+                pid = children.fork()
         except OSError as error:
             _try_to_send(self.channel, "fork-failed", slot=slot, error=str(error))
             pid = -1
@@ -250,7 +240,9 @@ class Launcher:
         """In the child: keep nothing of the launcher, and serve."""
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, self._child_handler)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number, handler in self._applications.items():
+                signal.signal(number, handler)
             masters_end, reader = not_ours
             masters_end.close()
             self.channel.close()
@@ -330,7 +322,3 @@ def _set_comm(name: str) -> None:
             comm.write(name[:15])
     except OSError:
         pass
-
-
-def _nothing(number: int, frame: object) -> None:
-    pass

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import errno
-import faulthandler
 import io
 import stat
 import sys
@@ -24,18 +23,20 @@ from ..channel import Channel
 from ..http.connection import Connection
 from ..logs import ErrorLog, ErrorStream
 from ..settings import Settings
-from ..unpatched import os, signal, time
+from ..unpatched import os, time
 from ..wsgi import request_ids
 from ..wsgi.environ import request_environ
 from ..wsgi.exchange import Application, Exchange
+from . import children
 from .application import BootError, load
 from .context import Context
 from .last_jobs import finish_jobs
-from .orders import Orders, signal_pipe
+from .leftovers import open_descriptors
+from .orders import Orders
 from .pools import start
+from .signals import SignalPipe, write_stacks_to
 from .strays import end_strays
 
-STACK_SIGNAL = signal.SIGUSR2  # faulthandler writes every thread's stack to the pipe that the master reads
 FLUSH_SECONDS = 1.0
 
 NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})  # a descriptor of the server is closed, or another's by now
@@ -67,9 +68,12 @@ def run_worker(
 
 def _work(settings: Settings, slot: int, control: Channel, application: Application | None, stack_fd: int) -> int:
     _set_comm(f"mw-worker/{slot}")
-    signal_fd = signal_pipe()
-    faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
+    signals = SignalPipe()
+    write_stacks_to(stack_fd)
+    children.withhold("stacks", lambda: (stack_fd,))
+    children.withhold("the master's", lambda: (control.fileno(),))
     board = Board.attach(settings.scoreboard_fd)
+    _withhold(settings, signals)
     cells = board.slot(slot).cells
     cells[scoreboard.PID] = os.getpid()
     cells[scoreboard.GENERATION] = settings.generation
@@ -83,7 +87,9 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
             application = load(settings)
         context = Context(settings, board, slot, log, access, application)
         end_strays(log)
-        orders = Orders(context, control, signal_fd, stack_fd)
+        write_stacks_to(stack_fd)
+        _take_signals(signals, log)
+        orders = Orders(context, control, signals, stack_fd)
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
     except BootError as error:
@@ -108,8 +114,9 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     If threads of the application outlast their time, for which Python would wait at its exit, this process ends here,
     after `clean_up`.
     """
-    signal_fd = signal_pipe()
+    signals = SignalPipe()
     board = Board.attach(settings.scoreboard_fd)
+    _withhold(settings, signals)
     slot = board.claim(0)
     cells = slot.cells
     cells[scoreboard.PID] = os.getpid()
@@ -120,6 +127,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         application = load(settings)
         context = Context(settings, board, 0, log, access, application)
         end_strays(log)
+        _take_signals(signals, log)
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
     except BootError as error:
@@ -130,7 +138,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     for listener in settings.listeners:
         shown = listener.name if listener.unix else f"http://{listener.name}"
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
-    orders = Orders(context, None, signal_fd)
+    orders = Orders(context, None, signals)
     start(context, orders)
     finished = finish_jobs(context, orders)
     slot.state = State.STOPPED
@@ -139,6 +147,28 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         clean_up()
         os._exit(EXIT_STOPPED)
     return EXIT_STOPPED
+
+
+def _withhold(settings: Settings, signals: SignalPipe) -> None:
+    """From whatever the application forks; the pool will say anew which listeners are still open."""
+    scoreboard_fds = _scoreboard_fds(settings.scoreboard_fd)
+    children.withhold("scoreboard", lambda: scoreboard_fds)
+    children.withhold("signals", signals.fds)
+    children.withhold("listeners", lambda: (listener.fd for listener in settings.listeners))
+
+
+def _scoreboard_fds(fd: int) -> list[int]:
+    """It and the copy that the mapping has: what shows the same file."""
+    of = os.fstat(fd)
+    return [other for other in open_descriptors() if os.path.samestat(os.fstat(other), of)]
+
+
+def _take_signals(signals: SignalPipe, log: ErrorLog) -> None:
+    """After the import: the pool's duties are not the application's."""
+    signals.take()
+    if signals.overruled:
+        names = ", ".join(sorted(signals.overruled))
+        log.info(f"the application's own handler of {names} is not called; functions of atexit are")
 
 
 class _Check:

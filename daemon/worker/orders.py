@@ -13,8 +13,9 @@ from typing import Any
 from miniwsgi.metrics.scoreboard import HEARTBEAT, State
 
 from ..channel import Channel
-from ..unpatched import os, select, signal, socket, time
+from ..unpatched import os, select, signal, time
 from .context import NANOSECONDS, Context, Duty
+from .signals import SignalPipe
 
 HEARTBEAT_MILLISECONDS = 1000
 
@@ -22,10 +23,10 @@ HEARTBEAT_MILLISECONDS = 1000
 class Orders:
     """Keeps the duty, and the time by which it must be done. Poll `fds`; call `read` when one is readable."""
 
-    def __init__(self, context: Context, control: Channel | None, signal_fd: int, stack_fd: int = -1) -> None:
+    def __init__(self, context: Context, control: Channel | None, signals: SignalPipe, stack_fd: int = -1) -> None:
         self._context = context
         self._control = control
-        self._signal_fd = signal_fd
+        self._signals = signals
         self._stack_fd = stack_fd
         self.deadline_ns = 0  # 0: none
         self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
@@ -35,6 +36,7 @@ class Orders:
         self._alarmed = False
         self._terminations = 0
         self._has_told_jobs = False
+        self._replacement_asked = False
         if control is not None:
             control.socket.setblocking(False)
 
@@ -48,14 +50,13 @@ class Orders:
 
     def disown(self) -> None:
         """In a process that has been forked for a connection: orders and signals are its parent's."""
-        os.close(signal.set_wakeup_fd(-1))
-        os.close(self._signal_fd)
+        self._signals.close()
         if self._control is not None:
             self._control.close()
 
     def fds(self) -> list[int]:
         """Descriptors to watch for reading."""
-        found = [self._signal_fd]
+        found = [self._signals.fd]
         if self._control is not None and not self.deaf:
             found.append(self._control.fileno())
         return found
@@ -93,6 +94,10 @@ class Orders:
             if poller.poll(HEARTBEAT_MILLISECONDS):
                 self.read()
             cells[HEARTBEAT] = time.monotonic_ns()
+
+    def keep_signals(self) -> None:
+        """For the main thread, when application code has run on it: signals are the pool's, whatever that has done."""
+        self._signals.keep()
 
     def watch_lifeline(self) -> None:
         """For a thread beside one that is inside the application: if the master is gone, end it in its time."""
@@ -159,6 +164,14 @@ class Orders:
         settings = self._context.settings
         self._leave(settings.graceful_timeout, (listener.fd for listener in settings.listeners))
 
+    def _have_itself_replaced(self) -> None:
+        """TERM to this worker alone: the master boots the successor first, then it orders the drain."""
+        if self.deaf:
+            self._leave(self._context.settings.graceful_timeout)
+        elif not self._replacement_asked:
+            self._replacement_asked = True
+            self.tell("recycle", reason="signal")
+
     def _reopen(self) -> None:
         self.reopened += 1
         context = self._context
@@ -182,12 +195,8 @@ class Orders:
         signal.alarm(int(self._context.settings.graceful_timeout) + 2)
 
     def _read_signals(self) -> None:
-        try:
-            numbers = os.read(self._signal_fd, 64)
-        except BlockingIOError:
-            return
         serving = self._context.duty in {Duty.SERVE, Duty.CLOSING}
-        for number in numbers:
+        for number in self._signals.read():
             if number in {signal.SIGTERM, signal.SIGINT} and self._control is None:
                 if serving:
                     self._leave_all_answered()
@@ -197,32 +206,10 @@ class Orders:
             elif number == signal.SIGTERM:
                 self._terminations += 1
                 if serving:
-                    self._leave(self._context.settings.graceful_timeout)
-                    serving = False
+                    self._have_itself_replaced()
                 elif self._terminations > 1:  # the first one may have come with the master's order
                     self.deadline_ns = 1
             elif number == signal.SIGUSR1 and self._control is None:
                 self._reopen()
             elif number == signal.SIGQUIT:
                 os._exit(0)
-
-
-def signal_pipe() -> int:
-    """Make signals readable: handlers that do nothing, and a descriptor that gets their numbers (signal(3)).
-
-    Handlers rather than SIG_IGN, so that programs which the application starts have the default again.
-    """
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    for number in (
-        signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
-    ):  # fmt: skip
-        signal.signal(number, _nothing)
-        signal.siginterrupt(number, False)
-    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-    return reader.detach()
-
-
-def _nothing(number: int, frame: object) -> None:
-    pass

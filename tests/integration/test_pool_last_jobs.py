@@ -135,6 +135,8 @@ def test_a_job_that_takes_too_long_is_cut_off_and_named(site: Site, end: str) ->
         worker.tell("drain", deadline=0.2)
     else:
         worker.signal(signal.SIGTERM)
+        assert worker.message("recycle")["reason"] == "signal"
+        worker.tell("drain", deadline=60)
         wait_for(lambda: "waiting for 1 thread" in worker.log())
         worker.signal(signal.SIGTERM)
     assert worker.wait() == 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.channel import Channel
 from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, State
 
-from .worker_harness import Client, Site, at_any_pace, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Client, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
 DRAIN_IDLE = 0.2
 LONG = 600  # of which nothing waits for the end
@@ -63,15 +65,13 @@ def test_a_ready_worker_accepts_nothing_before_its_master_knows(site, pool):
 
 
 @pools()
-@pytest.mark.parametrize("instead", ["drain", "SIGTERM", "end"])
+@pytest.mark.parametrize("instead", ["drain", "end"])
 def test_a_ready_worker_may_be_sent_away_before_it_serves(site, pool, instead):
     worker = site.fork(hello, pool, ready=False)
     worker.message("ready")
     client = site.connect().get("/1")
     if instead == "drain":
         worker.tell("drain", deadline=20)
-    elif instead == "SIGTERM":
-        worker.signal(signal.SIGTERM)
     else:
         worker.control.close()
     assert worker.wait() == 0
@@ -282,15 +282,46 @@ def test_processes_outlive_a_killed_worker_only_as_long_as_they_have_work(site, 
 
 
 @pools()
-def test_sigterm_to_the_worker_itself_is_a_drain(site, pool):
+def test_a_worker_that_is_sent_sigterm_serves_until_its_successor_is_there(site, pool):
     worker = site.fork(hello, pool, drain_idle=LONG)
     client = site.connect()
     client.get("/1").answer()
-    worker.signal(signal.SIGTERM)
+    for _ in range(2):
+        worker.signal(signal.SIGTERM)
+    assert worker.message("recycle")["reason"] == "signal"
+    assert client.get("/2").answer().all("connection") != ["close"]
+    worker.tell("drain", deadline=20)
     wait_for(lambda: worker.slot.state is State.DRAINING)
-    assert client.get("/2").answer().all("connection") == ["close"]
+    assert client.get("/3").answer().all("connection") == ["close"]
     client.end()
     assert worker.wait() == 0
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for the signal (proc(5))."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) & (1 << number - 1))
+
+
+@pools("epoll-1", "prefork")
+def test_signals_are_the_pools_whatever_the_application_has_done_with_them(site, pool):
+    """It runs on the main thread in these pools, where it may; as asyncio does, also with the wake-up descriptor."""
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/take":
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit("the application's own"))
+        return hello(environ, start_response)
+
+    worker = site.fork(application, pool, prepare=hurry)
+    assert site.get("/take").status == 200
+    wait_for(lambda: catches(worker.pid, signal.SIGINT))  # epoll-1 looks once a second
+    worker.signal(signal.SIGINT)
+    worker.signal(signal.SIGTERM)
+    assert worker.message("recycle")["reason"] == "signal"
+    assert site.get("/still").status == 200
 
 
 @pools()

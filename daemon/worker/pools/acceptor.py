@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...unpatched import select, socket
+from .. import children
 from ..balance import Balance, accept_again_seconds
 from ..context import Context
 from .peer import Peer
@@ -31,6 +32,7 @@ class Acceptor:
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
         self._balance = Balance(context)
+        children.withhold("listeners", lambda: self._sockets)
 
     def open(self) -> None:
         """Begin to accept."""

@@ -77,6 +77,7 @@ class Caller(Connection):
     # --- the Transport of exchanges ---
 
     def send(self, data: bytes, /) -> bool:
+        self._orders.keep_signals()  # whoever has the answer may send one
         try:
             sent = self.sock.send(data)
             if sent < len(data):

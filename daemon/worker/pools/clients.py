@@ -12,6 +12,7 @@ from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
 from ...unpatched import select
 from ...wsgi.exchange import Disconnected
+from .. import children
 from ..context import Context, refusal_closes
 from .lingering import Lingering
 from .peer import Hold, Peer
@@ -30,6 +31,7 @@ class Clients:
         self.epoll = select.epoll(EVENTS)
         self.peers: dict[int, Peer] = {}
         self.lingering = Lingering(self.epoll, context.settings)
+        children.withhold("connections", lambda: (self.epoll.fileno(), *self.peers))
 
     def __repr__(self) -> str:
         return f"<Clients {len(self.peers)}>"

@@ -20,6 +20,7 @@ from ...http.connection import State
 from ...http.errors import ProtocolError
 from ...unpatched import os, select, time
 from ...wsgi.exchange import Exchange, Phase
+from .. import children
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
 from ..orders import Orders
@@ -64,6 +65,7 @@ class EpollPool:
         self.outstanding = 0  # requests that other threads have, or that wait for one
         self._polling = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        children.withhold("wake-ups", lambda: (self._wake_fd,))
         self._crew = Crew(self.slot, settings.threads, self._lead, self._work, self._lost, self._wake, self._broken)
         self._acceptor = Acceptor(self.clients, context)
         self._sweep = Sweep(self, context)

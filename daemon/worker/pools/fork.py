@@ -21,13 +21,15 @@ from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
 from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
+from .. import children
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..inherited import disarm
 from ..last_jobs import finish_jobs
 from ..monitor import Monitor
-from ..orders import Orders, signal_pipe
+from ..orders import Orders
 from ..recycling import Recycling
+from ..signals import SignalPipe
 from .blocking import Caller
 from .lingering import Lingering
 
@@ -89,6 +91,7 @@ class ForkPool:
         self._order_fds = orders.fds()
         for fd in self._order_fds:
             self._poller.register(fd, select.POLLIN)
+        children.withhold("listeners", lambda: self._sockets)
 
     def __repr__(self) -> str:
         return f"<ForkPool {self._context.duty.value} children={len(self._children)}>"
@@ -167,7 +170,7 @@ class ForkPool:
         number = next(number for number in range(self._limit) if number not in taken)
         counted = self._memory.get(number) or self._memory.setdefault(number, _private_slot(self._slot.index))
         try:
-            pid = os.fork()
+            pid = children.fork()
         except OSError as error:
             self._context.log.limited("fork", "error", f"cannot fork: {error.strerror}; see TasksMax and memory")
             self._again_at = time.monotonic() + FORK_AGAIN_SECONDS
@@ -240,7 +243,10 @@ class ForkPool:
             gc.freeze()
             disarm()
             self._disown()
-            orders = Orders(context, None, signal_pipe())
+            signals = SignalPipe()
+            children.withhold("signals", signals.fds)
+            children.withhold("connection", lambda: (caller.fileno(), self._lifeline))
+            orders = Orders(context, None, signals)
             board_slot = context.slot
             context.count_in(counted)
             caller = Caller(
@@ -261,8 +267,8 @@ class ForkPool:
         self._orders.disown()
         if self._life >= 0:
             os.close(self._life)
-        for listening in self._sockets.values():
-            listening.close()
+        while self._sockets:
+            self._sockets.popitem()[1].close()
         for child in self._children.values():
             os.close(child.pidfd)
             child.sock.close()
@@ -277,6 +283,7 @@ class ForkPool:
             Monitor(context, orders, lambda now: self._expire(caller, now)).__enter__()
         draining_since = 0.0
         while caller.converse():
+            orders.keep_signals()
             while True:
                 if draining_since:
                     patience = settings.drain_idle + max(0.0, draining_since - caller.since)

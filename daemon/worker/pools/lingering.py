@@ -16,6 +16,7 @@ from typing import Protocol
 
 from ...settings import Settings
 from ...unpatched import socket
+from .. import children
 from ..context import NANOSECONDS
 from .progress import queued_bytes
 
@@ -46,6 +47,7 @@ class Lingering:
         self._poller = poller
         self._settings = settings
         self._farewells: dict[int, _Farewell] = {}  # in the order of `since_ns`
+        children.withhold("lingering", lambda: self._farewells)
         self._most = min(MAX_LINGERING, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
     def __repr__(self) -> str:

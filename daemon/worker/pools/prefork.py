@@ -10,6 +10,7 @@ from __future__ import annotations
 from miniwsgi.metrics import scoreboard
 
 from ...unpatched import select, socket, time
+from .. import children
 from ..balance import Balance, accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
@@ -47,6 +48,8 @@ class PreforkPool:
         self._order_fds = orders.fds()
         for fd in self._order_fds:
             self._poller.register(fd, select.POLLIN)
+        children.withhold("listeners", lambda: self._sockets)
+        children.withhold("connections", lambda: self._callers)
 
     def __repr__(self) -> str:
         return f"<PreforkPool {self._context.duty.value} callers={len(self._callers)}>"
@@ -125,6 +128,7 @@ class PreforkPool:
         self._running = caller
         stays = caller.converse()
         self._running = None
+        self._orders.keep_signals()
         if not stays:
             self._forget(fd)
 

@@ -49,6 +49,7 @@ class Sweep:
         self._clients.lingering.look(now)
         self._context.tidy()
         self._recycling.look(self._pool.orders, now)
+        self._pool.orders.keep_signals()
 
     def close_silent(self, now: int) -> None:
         """While draining: close the connections that have kept silent for `drain_idle` since it began."""

@@ -1,0 +1,96 @@
+"""Signals of launchers and workers: handlers that do nothing, and a descriptor that gets their numbers (signal(3)).
+
+Handlers rather than SIG_IGN, so that programs which the application executes have the default actions. What the pool
+must obey is its own whatever the application installs (`DUTIES`); of the others it keeps off the default actions alone,
+because a terminal or a service manager may send them to the whole process group, on which the master acts.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+from _signal import getsignal as _handler_of  # type: ignore[import-not-found]  # it makes no enum of handlers
+from typing import Any
+
+from ..unpatched import get_ident, os, signal, socket
+
+STACK_SIGNAL = signal.SIGUSR2  # faulthandler writes every thread's stack to the pipe that the master reads
+DUTIES = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
+GROUP_SIGNALS = (*DUTIES, *OTHERS, STACK_SIGNAL)
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+def nothing(number: int, frame: object) -> None:
+    """The handler of all signals that are ours."""
+
+
+def seize(numbers: tuple[signal.Signals, ...]) -> dict[signal.Signals, Any]:
+    """Make these signals ours; what the application had installed for them. On the main thread only."""
+    theirs = {}
+    for number in numbers:
+        handler = signal.getsignal(number)
+        if handler is nothing:
+            continue
+        if handler not in _DEFAULTS and handler is not None:  # None: a library's, in C
+            theirs[number] = handler
+        signal.signal(number, nothing)
+        signal.siginterrupt(number, False)
+    return theirs
+
+
+def give_back(numbers: tuple[signal.Signals, ...]) -> None:
+    """The actions that a Python program has, for those of the signals that are still ours."""
+    for number in numbers:
+        if signal.getsignal(number) is nothing:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def write_stacks_to(fd: int) -> None:
+    """Have STACK_SIGNAL write all stacks to a descriptor, whoever has taken the signal meanwhile."""
+    faulthandler.unregister(STACK_SIGNAL)
+    faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=False)
+
+
+class SignalPipe:
+    """Where a worker reads the numbers of its signals: `fd`, non-blocking. Made on the main thread."""
+
+    def __init__(self) -> None:
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        self.fd, self._writer = reader.detach(), writer.detach()
+        self._main_thread = get_ident()
+        self.overruled: set[str] = set()  # the duties for which the application had a handler of its own
+        self.take()
+
+    def __repr__(self) -> str:
+        return f"<SignalPipe {self.fd}>"
+
+    def fds(self) -> tuple[int, int]:
+        return self.fd, self._writer
+
+    def read(self) -> bytes:
+        """The numbers that have come."""
+        try:
+            return os.read(self.fd, 64)
+        except BlockingIOError:
+            return b""
+
+    def take(self) -> None:
+        """Make the signals ours, after the application may have taken them. On the main thread."""
+        self.overruled.update(number.name for number in seize(DUTIES))
+        seize(tuple(number for number in OTHERS if signal.getsignal(number) in _DEFAULTS))
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*GROUP_SIGNALS, signal.SIGCHLD))
+
+    def keep(self) -> None:
+        """Take them again if a request has taken one. Cheap; on other threads than the main one it does nothing."""
+        for number in DUTIES:
+            if _handler_of(number) is not nothing and get_ident() == self._main_thread:
+                self.take()
+
+    def close(self) -> None:
+        """In a process that the server has forked for itself, and which makes another one."""
+        signal.set_wakeup_fd(-1)
+        for fd in self.fds():
+            os.close(fd)
