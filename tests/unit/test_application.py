@@ -430,7 +430,7 @@ NEEDS = {
             sys.exit("no")
         """,
     "a database": "import sqlite3; sqlite3.connect('held.db', timeout=0).execute('begin exclusive')",
-    "filelock": "import filelock; filelock.FileLock('held').acquire(timeout=0)",
+    "filelock": "raise TimeoutError(\"The file lock 'held' could not be acquired.\")",
     "a pid file": "open('app.pid', 'x')",
     "dbm": "import dbm.gnu; dbm.gnu.open('held.gdbm', 'c')",
 }

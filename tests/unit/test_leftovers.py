@@ -104,7 +104,6 @@ HARM = [
     ("f = open('lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX)", "1 held lock: HERE/lock (posix)"),
     ("f = open('lock2', 'x'); fcntl.flock(f, fcntl.LOCK_SH)", "1 held lock: HERE/lock2 (flock)"),
     ("f = open('lease', 'w'); fcntl.fcntl(f, fcntl.F_SETLEASE, fcntl.F_WRLCK)", "1 held lock: HERE/lease (lease)"),
-    ("import filelock; l = filelock.FileLock('made.lock'); l.acquire()", "1 held lock: HERE/made.lock (flock)"),
     (
         "c = sqlite3.connect('app.db'); c.execute('create table t (a)'); c.commit()",
         "1 SQLite database opened for writing: HERE/app.db",
