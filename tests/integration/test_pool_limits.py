@@ -94,7 +94,7 @@ def test_while_nobody_waits_a_silent_connection_keeps_its_place(site, pool):
     worker = site.fork(application, pool, threads=1, drain_idle=0.2, keep_alive_timeout=PATIENCE)
     idle = site.connect()
     idle.get("/1").answer()
-    assert worker.cells[CONNECTIONS] == 1
+    wait_for(lambda: worker.cells[CONNECTIONS] == 1)
     assert idle.silent(1)
     assert idle.get("/2").answer().all("connection") == []
 
