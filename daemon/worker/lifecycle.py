@@ -188,6 +188,9 @@ class _Check:
     def turn_is_over(self) -> bool:
         return False
 
+    def check_client(self) -> None:
+        pass
+
     def wait_writable(self) -> None:
         pass
 

@@ -38,7 +38,7 @@ class Disconnected(Exception):
 
 
 class Transport(Protocol):
-    """Where a response goes. Both methods raise Disconnected."""
+    """Where a response goes. All methods raise Disconnected."""
 
     def send(self, data: bytes, /) -> bool:
         """Send, or keep for sending; True when enough is kept: pause."""
@@ -48,6 +48,9 @@ class Transport(Protocol):
 
     def turn_is_over(self) -> bool:
         """Whether others want a turn before more of a result is pulled."""
+
+    def check_client(self) -> None:
+        """Raise if the client has gone: asked when there is nothing to send, which would show it."""
 
     def wait_writable(self) -> None:
         """Block until what is kept has gone down: for `write`, which cannot pause."""
@@ -134,6 +137,8 @@ class Exchange:
         """The write() callable (PEP 3333): blocks while the client does not read. Raises Disconnected."""
         if self._emit(data):
             self._transport.wait_writable()
+        elif not data:
+            self._check_wanted()
 
     def early_hints(self, headers: Headers) -> None:
         """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored behind the head and in HTTP/1.0. Raises BadResponse."""
@@ -211,6 +216,7 @@ class Exchange:
             for data in iterator:
                 if not data:
                     _join((data,))
+                    self._check_wanted()
                     continue
                 pause = self._emit(data)
                 if self._body is _NONE or self._left < 0:
@@ -353,6 +359,12 @@ class Exchange:
         if self.phase is not _STARTED:  # expired while its end was sent
             raise Disconnected
         self.phase = _DONE
+
+    def _check_wanted(self) -> None:
+        """The application gives nothing, and may go on like that for ever: only if somebody waits for it."""
+        if self.phase is _EXPIRED:
+            raise Disconnected
+        self._transport.check_client()
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, Disconnected):

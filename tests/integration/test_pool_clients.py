@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 import pytest
-from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, REQUESTS
+from miniwsgi.metrics.scoreboard import ABORTED, ACCEPTED, CLIENTS_LEFT, CLOSED, CONNECTIONS, REQUESTS, WAITING
 
 from .worker_harness import PATIENCE, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
@@ -331,6 +331,68 @@ def test_one_big_file_does_not_keep_the_loop_from_others(site, pool):
             assert other.get("/small").answer().body == b"small"
     big.reset()
     assert other.get("/small").answer().body == b"small"
+
+
+# --- gone -------------------------------------------------------------------------------------------------------------
+
+
+@pools()
+def test_a_generator_that_gives_nothing_ends_when_its_client_has_gone(site, pool):
+    record = site.record
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] != "/endless":
+            yield b"well"
+            return
+        try:
+            record.note("begun")
+            while True:
+                time.sleep(0.002)
+                yield b""
+        finally:
+            record.note("closed")
+
+    worker = site.fork(application, pool)
+    client = site.connect().get("/endless")
+    record.wait(1)
+    client.reset()
+    assert record.wait(2) == ["begun", "closed"]
+    wait_for(lambda: worker.cells[ABORTED] == worker.cells[CLIENTS_LEFT] == 1)
+    assert site.get("/after").body == b"well"
+
+
+@pools("epoll-1", "epoll-8", "prefork")
+def test_what_waits_for_a_thread_is_not_run_when_its_client_has_gone(site, pool):
+    gate, record = site.gate(), site.record
+
+    def application(environ, start_response):
+        record.note(environ["PATH_INFO"])
+        if environ["PATH_INFO"] == "/hold":
+            gate.wait()
+        return echo(environ, start_response)
+
+    threads = 2 if pool == "epoll-8" else 1
+    worker = site.fork(application, pool, threads=threads)
+    gone = site.connect()
+    stays = site.connect()
+    for client in (gone, stays):
+        client.get("/known").answer()
+    held = [site.connect().get("/hold") for _ in range(threads)]
+    record.wait(2 + threads)
+    (site.connect() if pool == "prefork" else gone).get("/gone").reset()
+    stays = site.connect() if pool == "prefork" else stays
+    stays.get("/stays")
+    if pool != "prefork":
+        stays.half_close()
+    if threads > 1:
+        wait_for(lambda: worker.cells[CLIENTS_LEFT] == 1)
+    gate.open(threads)
+    assert [client.answer().body for client in (*held, stays)] == [b"/hold"] * threads + [b"/stays"]
+    wait_for(lambda: worker.cells[CLIENTS_LEFT] == 1)
+    assert "/gone" not in record.lines()
+    assert site.get("/after").status == 200
+    wait_for(lambda: worker.cells[WAITING] == 0)
 
 
 # --- context variables ------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ class Wire:
         self.sends: list[bytes] = []
         self.files: list[tuple[int, int]] = []  # offset, count
         self.waits = 0
+        self.left = False  # the client, which shows only to whoever looks
         self.breaks_at = breaks_at
         self.broken = False
         self.full = full
@@ -50,6 +51,10 @@ class Wire:
 
     def turn_is_over(self) -> bool:
         return False
+
+    def check_client(self) -> None:
+        if self.broken or self.left:
+            raise Disconnected
 
     def wait_writable(self) -> None:
         self.waits += 1

@@ -23,6 +23,7 @@ from ...wsgi.exchange import Disconnected, Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty, refusal_closes
 from ..orders import Orders
 from ..timeouts import expire
+from .presence import has_left
 from .progress import NotRead, Progress, input_waits, queued_bytes
 
 RECEIVE_BYTES = 65536
@@ -106,6 +107,10 @@ class Caller(Connection):
         """Never: nothing pauses here."""
         return False
 
+    def check_client(self) -> None:
+        if has_left(self.sock):
+            raise Disconnected
+
     def wait_writable(self) -> None:
         """Never called: `send` does not ask for a pause."""
 
@@ -138,7 +143,11 @@ class Caller(Connection):
         """
         try:
             if self.advance() if self.eager else self._receive():
-                if not self._answer():
+                if has_left(self.sock):  # while others were served
+                    self.closed = Closed.ABORTED
+                    self._context.count_aborted(self.closed)
+                    self.close()
+                elif not self._answer():
                     return False
             elif self.wants_continue:
                 self.wants_continue = False

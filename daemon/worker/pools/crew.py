@@ -105,6 +105,14 @@ class Crew:
         self.backlog.append(peer)
         self.rouse()
 
+    def withdraw(self, peer: Peer) -> bool:
+        """Whether the request was still waiting in the backlog, and now is not."""
+        try:
+            self.backlog.remove(peer)
+        except ValueError:
+            return False
+        return True
+
     def rouse(self) -> None:
         """See that one thread looks for work. Raises RuntimeError if there is none and none can be started."""
         try:

@@ -29,6 +29,7 @@ from .clients import EVENTS, RECEIVE_BYTES, Clients
 from .crew import Crew, Member
 from .pace import LONG_NS, Pace
 from .peer import LOW_WATER_BYTES, Hold, Peer
+from .presence import ENDED, LEFT, probe
 from .requests import account, begin, check_running, record_wait, show
 from .sweep import Sweep
 
@@ -41,7 +42,7 @@ TURN_NS = NANOSECONDS // 200  # then what clients have sent ahead has to wait fo
 _EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _WATCHED, _HELD, _WRITING = Hold
 _IDLE = State.IDLE
-_MUTED = _EPOLLET  # never 0: EPOLLHUP and EPOLLERR cannot be masked and would make the loop spin
+_MUTED = _EPOLLET | select.EPOLLRDHUP  # never 0: EPOLLHUP and EPOLLERR cannot be masked and would make the loop spin
 
 _EXPIRED = Phase.EXPIRED
 _FIRSTS = scoreboard.FIRSTS
@@ -148,7 +149,7 @@ class EpollPool:
                         return False
                 if not mailbox:
                     self._crew.release()
-            for fd, _mask in events:
+            for fd, mask in events:
                 peer = peers.get(fd)
                 if peer is None:
                     self._other(fd, now)
@@ -170,6 +171,9 @@ class EpollPool:
                             self.clients.refuse(peer, error, now)
                             continue
                         if complete:
+                            if mask & LEFT:  # while others were served
+                                self._drop_unanswered(peer)
+                                continue
                             now = self._serve(me, peer, now)
                             if not now:
                                 return False
@@ -181,10 +185,15 @@ class EpollPool:
                     now = self._write(me, peer, now)
                     if not now:
                         return False
+                elif mask & LEFT:
+                    self._left(peer)
                 # Not before anything arrives for a held connection is it worth a system call to mute it; and not if it
                 # may just have been given back: then the next turn is told again.
-                elif not returned:
-                    self.clients.arm(peer, _MUTED)
+                else:
+                    if mask & ENDED:  # told of those that are muted
+                        probe(peer.sock)
+                    if not returned:
+                        self.clients.arm(peer, _MUTED)
 
     def _serve(self, me: Member, peer: Peer, now: int) -> int:
         """Answer the complete request of `peer`, and those behind it; the time now, or 0 if the loop was lost."""
@@ -315,14 +324,10 @@ class EpollPool:
         peer.started_ns = now
         self._count_outstanding(1)
         self._have_run(self._crew.give, peer)
-        if self._crew.is_alone:
-            try:
-                self._crew.backlog.remove(peer)
-            except ValueError:
-                pass  # it was not alone: a thread that is just being entered has led to this, and another has taken it
-            else:
-                self._count_outstanding(-1)
-                return False
+        # Was it not alone, a thread that is just being entered has led to this, and another has taken the request.
+        if self._crew.is_alone and self._crew.withdraw(peer):
+            self._count_outstanding(-1)
+            return False
         self.slot.cells[scoreboard.HANDED_OVER] += 1
         return True
 
@@ -399,6 +404,9 @@ class EpollPool:
         """A connection that another thread gives back, or whose turn has come again; as `_serve`."""
         exchange = peer.exchange
         if exchange is None:
+            if peer.gone:
+                self._drop_unanswered(peer)
+                return now
             return self._parse_on(me, peer, now) if peer.unparsed else self._serve(me, peer, now)
         self._count_outstanding(-1)
         if peer.took_ns > LONG_NS:
@@ -501,6 +509,20 @@ class EpollPool:
             self.clients.drop(peer)
         else:
             self.wake_owner(peer)  # close() of a result belongs to the thread that called the application
+
+    def _left(self, peer: Peer) -> None:
+        """The client of a request that another thread has, or that waits for one, is gone."""
+        peer.gone = True  # for the thread that has it
+        self.clients.arm(peer, _MUTED)
+        if self._crew.withdraw(peer):
+            self._count_outstanding(-1)
+            self._drop_unanswered(peer)
+
+    def _drop_unanswered(self, peer: Peer) -> None:
+        """The client is gone, and its request need not reach the application."""
+        peer.closed = Closed.ABORTED
+        self.context.count_aborted(peer.closed)
+        self.clients.drop(peer)
 
     def _other(self, fd: int, now: int) -> None:
         """Something that is no client's."""

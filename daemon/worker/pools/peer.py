@@ -17,6 +17,7 @@ from ...unpatched import os, select, socket, time
 from ...wsgi.exchange import Disconnected, Exchange
 from ...wsgi.proxy import Proxy
 from ..context import Context
+from .presence import has_left
 from .progress import NotRead, Progress
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
@@ -123,6 +124,11 @@ class Peer(Connection):
 
     def turn_is_over(self) -> bool:
         return bool(self.turn_ends_ns) and time.monotonic_ns() > self.turn_ends_ns
+
+    def check_client(self) -> None:
+        if self.gone or has_left(self.sock):
+            self.gone = True
+            raise Disconnected
 
     def wait_writable(self) -> None:
         """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
