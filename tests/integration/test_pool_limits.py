@@ -99,6 +99,23 @@ def test_while_nobody_waits_a_silent_connection_keeps_its_place(site, pool):
     assert idle.get("/2").answer().all("connection") == []
 
 
+@pools()
+def test_the_log_names_who_holds_all_threads_and_says_when_that_is_over(site, pool):
+    application, gate = holding(site)
+    threads = 1 if pool in {"epoll-1", "prefork"} else 2
+    worker = site.fork(application, pool, threads=threads)
+    held = [site.connect().get("/hold") for _ in range(threads)]
+    site.record.wait(threads)
+    waiting = site.connect().get("/waits")
+    wait_for(lambda: "busy for more than a second" in worker.log())
+    (line,) = [line for line in worker.log().splitlines() if "busy for more than a second" in line]
+    assert line.count("GET /hold") == threads
+    gate.open(threads)
+    for client in (*held, waiting):
+        client.answer()
+    wait_for(lambda: "are busy any more" in worker.log())
+
+
 def test_beyond_in_flight_requests_are_answered_503(site):
     application, gate = holding(site)
     worker = site.fork(application, threads=2, in_flight=3)

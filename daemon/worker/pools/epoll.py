@@ -31,6 +31,7 @@ from .pace import LONG_NS, Pace
 from .peer import LOW_WATER_BYTES, Hold, Peer
 from .presence import ENDED, LEFT, probe
 from .requests import account, begin, check_running, record_wait, show
+from .saturation import LoneSaturation, Saturation
 from .sweep import Sweep
 
 IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
@@ -70,6 +71,8 @@ class EpollPool:
         self._crew = Crew(self.slot, settings.threads, self._lead, self._work, self._lost, self._wake, self._broken)
         self._acceptor = Acceptor(self.clients, context)
         self._sweep = Sweep(self, context)
+        self._saturation = Saturation(context, f"{settings.threads} threads")
+        self._lone_saturation = LoneSaturation(context)
         self._order_fds = orders.fds()
         self._next_second_ns = 0
         self._next_check_ns = 0
@@ -90,7 +93,7 @@ class EpollPool:
             self._crew.run()
         else:
             # The loop stands still while the application runs: somebody else keeps the heartbeat.
-            with Monitor(self.context, self.orders, self._check_running):
+            with Monitor(self.context, self.orders, self._check_alone):
                 self._lead(self._crew.members[0])
 
     # --- the loop ---
@@ -118,6 +121,8 @@ class EpollPool:
                 self._next_check_ns = now + CHECK_NS
                 self._pace.look(cells[scoreboard.REQUESTS], now)
                 self._check_running(now)
+                if self.threads > 1:
+                    self._saturation.look(self.outstanding >= self.threads, now)
             timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
             if self.outstanding:
                 timeout = min(timeout, RETURN_WAIT_SECONDS)
@@ -542,6 +547,11 @@ class EpollPool:
             self.clients.lingering.read(fd)
         else:
             self._acceptor.accept(fd, now)
+
+    def _check_alone(self, now: int) -> None:
+        """On the monitor's thread, while the loop stands still."""
+        self._check_running(now)
+        self._lone_saturation.look_at([self.epoll.fileno()], now)  # readable: it has something to tell
 
     def _check_running(self, now: int) -> None:
         check_running(self.context, self.orders, self._crew.members, now)

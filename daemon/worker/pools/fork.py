@@ -32,6 +32,7 @@ from ..recycling import Recycling
 from ..signals import SignalPipe
 from .blocking import Caller
 from .lingering import Lingering
+from .saturation import Saturation
 
 WAIT_SECONDS = 0.5
 DRAIN_WAIT_SECONDS = 0.05
@@ -81,6 +82,7 @@ class ForkPool:
             self._queues.register(fd, select.POLLIN)
         self._crowd = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")  # [0]: others wait; children read it
         self._waited_for_since = 0.0
+        self._saturation = Saturation(context, f"{self._limit} processes")
         self._accepting = False
         self._again_at = 0.0  # when to accept again, if forking or accepting has failed
         self._fold_at = 0
@@ -144,6 +146,8 @@ class ForkPool:
             self._waited_for_since = time.monotonic()
         elif time.monotonic() - self._waited_for_since >= CROWDED_SECONDS:
             self._crowd[0] = 1
+        running = bool(self._waited_for_since) and len(self._slot.running()) >= self._limit
+        self._saturation.look(running, time.monotonic_ns())
 
     def _crowded(self) -> bool:
         return bool(self._crowd[0])

@@ -18,6 +18,7 @@ from ..orders import Orders
 from ..recycling import Recycling
 from .blocking import Caller
 from .lingering import Lingering
+from .saturation import LoneSaturation
 
 IDLE_WAIT_SECONDS = 0.5
 DRAIN_WAIT_SECONDS = 0.05
@@ -36,6 +37,7 @@ class PreforkPool:
         self._listeners = {listener.fd: listener for listener in context.settings.listeners}
         self._recycling = Recycling(context)
         self._balance = Balance(context)
+        self._saturation = LoneSaturation(context)
         self._accept_again = 0.0
         self._tidy_at = 0.0
         self._accepting = False
@@ -164,6 +166,8 @@ class PreforkPool:
         caller = self._running
         if caller is not None:
             caller.check_timeout(now)
+        waiting = [fd for fd, other in list(self._callers.items()) if other is not caller]
+        self._saturation.look_at([*self._sockets, *waiting], now)
 
     def _ended(self, now: float) -> bool:
         if not self._draining_since:
