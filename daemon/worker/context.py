@@ -24,7 +24,7 @@ from ..http.response import ServerFields, refusal
 from ..logs import ErrorLog, ErrorStream
 from ..settings import Listener, Settings
 from ..unpatched import os
-from ..wsgi.environ import connection_environ, server_software, worker_environ
+from ..wsgi.environ import connection_environ, request_environ, server_software, worker_environ
 from ..wsgi.exchange import Application, Exchange
 from ..wsgi.proxy import Proxy
 from ..wsgi.request_ids import RequestIds
@@ -179,6 +179,20 @@ class Context:
             cells[scoreboard.BYTES_IN] += size
         if self.access is not None:
             self.access.log(environ, status, exchange.headers, exchange.sent, duration_ns)
+
+    def record_unanswered(self, connection: Any, waited_ns: int) -> None:
+        """A complete request whose client went before the application was called; as one left during its response."""
+        environ = request_environ(connection, self.settings.script_name, connection.proxy)
+        variables = self.request_variables()
+        exchange = Exchange(connection, connection.line.method, False, False, self.server_fields, self, variables)
+        exchange.aborted = True
+        connection.closed = Closed.ABORTED
+        if not connection.requests:
+            self.slot.cells[scoreboard.FIRSTS] += 1
+        connection.requests += 1
+        self.record(connection, exchange, environ, waited_ns)
+        self.slot.cells[scoreboard.QUEUE_SUM] += waited_ns
+        self.slot.cells[scoreboard.QUEUE_BUCKETS + bucket(waited_ns)] += 1
 
     def _record_failure(self, exchange: Exchange, closed: Closed) -> str:
         """Count what went wrong; the status under which the request is recorded."""

@@ -144,8 +144,7 @@ class Caller(Connection):
         try:
             if self.advance() if self.eager else self._receive():
                 if has_left(self.sock):  # while others were served
-                    self.closed = Closed.ABORTED
-                    self._context.count_aborted(self.closed)
+                    self._context.record_unanswered(self, 0)
                     self.close()
                 elif not self._answer():
                     return False

@@ -177,7 +177,7 @@ class EpollPool:
                             continue
                         if complete:
                             if mask & LEFT:  # while others were served
-                                self._drop_unanswered(peer)
+                                self._drop_unanswered(peer, 0)
                                 continue
                             now = self._serve(me, peer, now)
                             if not now:
@@ -409,8 +409,11 @@ class EpollPool:
         """A connection that another thread gives back, or whose turn has come again; as `_serve`."""
         exchange = peer.exchange
         if exchange is None:
+            if peer.gone and peer.unparsed:
+                self.clients.drop(peer)
+                return now
             if peer.gone:
-                self._drop_unanswered(peer)
+                self._drop_unanswered(peer, 0)
                 return now
             return self._parse_on(me, peer, now) if peer.unparsed else self._serve(me, peer, now)
         self._count_outstanding(-1)
@@ -521,12 +524,11 @@ class EpollPool:
         self.clients.arm(peer, _MUTED)
         if self._crew.withdraw(peer):
             self._count_outstanding(-1)
-            self._drop_unanswered(peer)
+            self._drop_unanswered(peer, time.monotonic_ns() - peer.started_ns)
 
-    def _drop_unanswered(self, peer: Peer) -> None:
+    def _drop_unanswered(self, peer: Peer, waited_ns: int) -> None:
         """The client is gone, and its request need not reach the application."""
-        peer.closed = Closed.ABORTED
-        self.context.count_aborted(peer.closed)
+        self.context.record_unanswered(peer, waited_ns)
         self.clients.drop(peer)
 
     def _other(self, fd: int, now: int) -> None:
