@@ -95,6 +95,7 @@ def make_config(*, bind: str = "127.0.0.1:9464", application: bool = True, **env
         server=SimpleNamespace(user=""),
         app=SimpleNamespace(env=env, directory="/"),
         file_variables={},
+        dropped=(),
     )
 
 
