@@ -115,7 +115,8 @@ class Debian(Lab):
 
     def traces(self) -> set[str]:
         """What has the name of miniwsgi: in the places of the system, among users, groups and units, processes."""
-        found = self.do("find", "/etc", "/opt", "/run", "/usr", "/var", "-xdev", "-iname", "*miniwsgi*").split()
+        places = [place for place in ("/etc", "/opt", "/run", "/usr", "/var") if self.path(place).exists()]
+        found = self.do("find", *places, "-xdev", "-iname", "*miniwsgi*").split()
         for database in ("passwd", "group"):
             found += [line for line in self.do("getent", database).splitlines() if "miniwsgi" in line]
         found += self.do("systemctl", "list-units", "--all", "--plain", "--no-legend", "miniwsgi*").splitlines()
