@@ -195,7 +195,9 @@ def leftovers(before: Before) -> str:
 
 def _threads(known: frozenset[int]) -> Iterator[str]:
     main = threading.main_thread()  # whose native_id a fork leaves as it was
-    others = [thread for thread in threading.enumerate() if thread is not main and thread.native_id not in known]
+    # A patched `threading` has a main thread of its own making, which has no number.
+    not_left = {None, getattr(main, "native_id", None), *known}
+    others = [each for each in threading.enumerate() if getattr(each, "native_id", None) not in not_left]
     if others:
         yield _said(len(others), "thread running", "threads running", [thread.name for thread in others])
     yield from native_threads.reasons(known | {thread.native_id for thread in others})

@@ -1,0 +1,117 @@
+"""Applications that replace the standard library's blocking calls while they are imported: gevent, eventlet.
+
+They are served as any other, by real threads: the first start, a reload to them, each pool, each way to preload. And
+nothing of the server is imported any more once a worker has said that it is ready.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib.util import find_spec
+
+import pytest
+
+from tests.effort import effort
+
+from .conftest import Service, get
+
+PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()",
+}
+
+# Each request waits as such applications do: in a lock, a sleep, a thread and a socket of what was patched.
+APPLICATION = """
+import socket, sys, threading, time
+
+LATE = []
+
+def audit(event, arguments):
+    # Who imports: the nearest code that is not the import system's.
+    if event == "import" and ARMED:
+        frame = sys._getframe(1)
+        while frame is not None and "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if frame is not None and frame.f_globals.get("__name__", "").startswith("miniwsgi."):
+            LATE.append(arguments[0])
+
+ARMED = []
+sys.addaudithook(audit)
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/check":  # app.boot_check: the last that is called before a worker is ready
+        ARMED.append(True)
+    elif path == "/late":
+        start_response("200 OK", [])
+        return [repr(LATE).encode()]
+    elif path == "/raise":
+        raise ValueError("for its traceback")
+    else:
+        time.sleep(0.02)
+        done = threading.Event()
+        thread = threading.Thread(target=done.set)
+        thread.start()
+        thread.join()
+        left, right = socket.socketpair()
+        left.sendall(b"x")
+        assert done.wait(10) and right.recv(1) == b"x"
+    start_response("200 OK", [])
+    return [VERSION.encode()]
+
+VERSION = "v1"
+"""
+
+
+def ask_at_once(daemon, paths: list[str]) -> list[str]:
+    answers: list[str] = []
+    threads = [threading.Thread(target=lambda path=path: answers.append(get(daemon, path))) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+SHORT = [
+    ("gevent", ["epoll", "--threads", "4"], "auto"),
+    ("gevent", ["prefork"], "true"),
+    ("gevent", ["fork", "--threads", "4"], "auto"),
+]
+LONG = [
+    *SHORT,
+    ("gevent", ["epoll", "--threads", "1"], "true"),
+    ("gevent", ["prefork"], "false"),
+    ("eventlet", ["epoll", "--threads", "4"], "auto"),
+    ("eventlet", ["prefork"], "true"),
+    ("eventlet", ["fork", "--threads", "4"], "false"),
+]
+
+
+@pytest.mark.parametrize(
+    ("patch", "pool", "preload"),
+    effort(SHORT, LONG),
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_a_patched_application_serves_after_a_reload_to_it(
+    service: Service, patch: str, pool: list[str], preload: str
+) -> None:
+    if find_spec(patch) is None:
+        pytest.skip(f"{patch} is not there for this Python")
+    service.write(APPLICATION)
+    keys = f'boot_check = "/check"\npreload = "{preload}"\n[log]\naccess_log = "-"\n[server]\nworkers = 1\n'
+    daemon = service.start("-c", service.configure(keys), "--pool", *pool)
+    for version, source in (
+        ("v1", APPLICATION),
+        ("v2", f"{PATCHES[patch]}\n" + APPLICATION.replace("v1", "v2")),
+        ("v3", f"{PATCHES[patch]}\n" + APPLICATION.replace("v1", "v3")),
+    ):
+        if version != "v1":
+            service.write(source)
+            assert daemon.reload()
+        assert ask_at_once(daemon, ["/"] * 6) == [version] * 6
+        assert get(daemon, "/raise").startswith("500")
+        assert get(daemon, "/late") == "[]"
+    daemon.wait_for_log("for its traceback", 3)
+    assert daemon.stop() == 0
+    assert "is killed" not in daemon.log()
