@@ -35,7 +35,7 @@ SUITE ?= trixie
 RELEASE ?= oldest
 PROMETHEUS_CLIENT_oldest := prometheus-client==$(shell sed -n 's/.*"prometheus-client>=\(.*\)".*/\1/p' pyproject.toml).*
 PROMETHEUS_CLIENT_newest := prometheus-client
-METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py tests/*/test_*prometheus*.py tests/unit/test_leftovers.py)
+METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/unit/test_leftovers.py
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
 .PHONY: help serve test test-full test-system test-python test-debian test-metrics test-agents lint audit conformance \
@@ -68,7 +68,7 @@ test-python: ## every test on another CPython, of PATH, pyenv or a newer Debian 
 	.ci/test-python $(VERSION) $(ARGS)
 
 test-debian: ## the system tests on another Debian, in a root made for it; as root (SUITE=trixie)
-	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip -- make test-system VENV=/var/cache/miniwsgi-venv ARGS='$(ARGS)'
+	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip -- make test-system ARGS='$(ARGS)'
 
 test-metrics: ## what has to do with metrics, with a certain prometheus_client (RELEASE=oldest, newest)
 	$(MAKE) VENV=.venv-$(RELEASE) .venv-$(RELEASE)/.test
