@@ -165,7 +165,7 @@ def test_workers_that_do_not_respond_are_told_by_every_screen_and_kill_nobody(
     assert tool("status", "--check").status == 2
     assert sorted(daemon.workers()) == pids, "it is no reason to kill"
     assert [event["kind"] for event in found.control.get("/events")["events"]].count("worker.silent") == 2
-    assert "does not respond: its loop has not turned for 3 s" in daemon.log()
+    assert "does not respond: its loop has not turned for " in daemon.log()
     assert found.control.change("/stop", {"mode": "now"})
 
 
