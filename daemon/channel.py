@@ -18,11 +18,12 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         fork {slot}
         retire {}                                   fork no more; exit with the last worker
     worker -> master
+        logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
         ready {}
         failed {phase, error, traceback}            did not boot; exits
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
-        log-lost {lines}                            access-log or error lines dropped since the last
+        child-crashed {pid}     the process of a connection, in pool fork: its stacks are in the worker's pipe
     master -> worker
         serve {}                                    the answer to ready: accept from now on
         drain {deadline, empty}                     accept no more, finish, exit; deadline: seconds allowed.

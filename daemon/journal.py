@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
-import socket
 import stat
 from array import array
 from collections.abc import Iterable, Mapping
 
+from .log_ring import CELL, Ring
 from .log_writer import Writer
+from .outlet import Outlet
+from .unpatched import os, socket
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "miniwsgi"
@@ -25,62 +26,87 @@ MAX_NAME = 64
 
 
 class JournalWriter(Writer):
-    """A queue in front of the journal's socket: each entry is a datagram. Raises OSError if it is not there."""
+    """Entries to the journal's socket, a datagram each. `at_once` and `ring` as of a Writer. Raises OSError if the
+    journal is not there."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, at_once: bool = False, ring: Ring | None = None) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._socket.connect(path)
         except OSError:
             self._socket.close()
             raise
-        super().__init__(self._socket.fileno())
-        self._whole_bytes = 0  # entries are not joined
+        if ring is not None:
+            ring.note_framed()
+        super().__init__(self._socket.fileno(), at_once=at_once, ring=ring)
+
+    def _make_outlet(self) -> Outlet:
+        return _Datagrams(self._socket)
 
     def _write(self, data: bytes) -> int:
         try:
-            self._socket.send(data)
+            return self._outlet.write(data)
+        except BlockingIOError:
+            return 0
+
+    def _next(self, ring: Ring) -> bytes:
+        size = ring.peek(CELL)
+        return ring.peek(CELL + int.from_bytes(size, "little"))[CELL:]
+
+    def _framed(self, entry: bytes) -> bytes:
+        return len(entry).to_bytes(CELL, "little") + entry
+
+    def _framed_bytes(self, count: int) -> int:
+        return CELL + count
+
+    def _entries(self, data: bytes) -> int:
+        return 1
+
+
+class _Datagrams(Outlet):
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock.fileno())
+        self._socket = sock
+
+    def write(self, data: bytes | memoryview) -> int:
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
         except OSError as error:
-            if error.errno != errno.EMSGSIZE or not self._send_large(data):
-                self._error = error.strerror or str(error)
-                return 0
+            if error.errno != errno.EMSGSIZE:
+                raise
+        self._send_large(data)
         return len(data)
 
-    def _send_large(self, data: bytes) -> bool:
+    def _send_large(self, data: bytes | memoryview) -> None:
         """What is too large for a datagram goes by a sealed memory file."""
-        try:
-            fd = os.memfd_create("miniwsgi-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        except OSError:
-            return False
+        fd = os.memfd_create("miniwsgi-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-            self._socket.sendmsg([b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))])
-        except OSError:
-            return False
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))]
+            self._socket.sendmsg([b""], rights, socket.MSG_DONTWAIT)
         finally:
             os.close(fd)
-        return True
 
 
-def open_journal(path: str = SOCKET) -> Writer:
+def open_journal(path: str = SOCKET, *, at_once: bool = False, ring: Ring | None = None) -> Writer:
     """For a process whose standard error is the journal's: its native socket, or where that is out of reach the same
     stream with lines."""
     try:
         if stat.S_ISSOCK(os.fstat(2).st_mode):
-            return JournalWriter(path)
+            return JournalWriter(path, at_once=at_once, ring=ring)
     except OSError:
         pass
-    return Writer(2)
+    return Writer(2, at_once=at_once, ring=ring)
 
 
-def entry(level: str, message: str, source: str, slot: int | None, fields: Mapping[str, str]) -> bytes:
-    """One datagram. Names of `fields` become MINIWSGI_NAME."""
+def entry(priority: str, message: str, source: str, slot: int | None, fields: Mapping[str, str]) -> bytes:
+    """One datagram. `priority` is a number of syslog(3). Names of `fields` become MINIWSGI_NAME."""
     own = {
         "MESSAGE": message,
-        "PRIORITY": PRIORITIES[level],
+        "PRIORITY": priority,
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         "MINIWSGI_SOURCE": source,
     }

@@ -11,21 +11,22 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import re
-import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
 
-from .journal import JournalWriter, entry, open_journal
+from .journal import PRIORITIES, JournalWriter, entry, open_journal
+from .log_ring import Ring
 from .log_writer import Writer, lost_message, start_afresh_in_children
+from .unpatched import RLock, get_ident, os, time
 
-__all__ = ["LEVELS", "ErrorLog", "ErrorStream", "Writer", "detect_journal", "iso_timestamp"]
+__all__ = ["LEVELS", "ErrorLog", "ErrorStream", "Writer", "detect_journal", "iso_timestamp", "open_writer"]
 
 LEVELS = ("debug", "info", "warning", "error")
 _NUMBER = {level: number for number, level in enumerate(LEVELS)}
-_PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3), syslog(3)
+LEVEL_OF_PRIORITY = ("error", "error", "error", "error", "warning", "info", "info", "debug")  # by number: syslog(3)
 FORMATS = ("text", "json")
 
 LIMIT_LINES = 5  # of one key …
@@ -47,6 +48,11 @@ def detect_journal(fd: int = 2, environ: Mapping[str, str] = os.environ) -> bool
     except OSError:
         return False
     return environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
+
+
+def open_writer(*, journal: bool, ring: Ring | None = None) -> Writer:
+    """For the error log of a process that runs the application: each entry is out at once, or in `ring`."""
+    return open_journal(at_once=True, ring=ring) if journal else Writer(2, at_once=True, ring=ring)
 
 
 _second: tuple[int, str] = (-1, "")
@@ -116,7 +122,7 @@ class ErrorLog:
     def _after_fork(self) -> None:
         self.counts = dict.fromkeys(LEVELS, 0)
         self._bursts: dict[str, _Burst] = {}
-        self._lock = threading.RLock()  # re-entrant: signal handlers log too
+        self._lock = RLock()  # re-entrant: signal handlers log too
 
     @property
     def level(self) -> str:
@@ -150,6 +156,15 @@ class ErrorLog:
         if self._bursts:
             self.sweep()
         self.writer.put(self._entry(level, message, fields))
+
+    def passed_on(self, priority: int, message: str) -> None:
+        """An entry of another program's, which has said how important it is: 0 to 7, as of syslog(3)."""
+        level = LEVEL_OF_PRIORITY[priority]
+        if _NUMBER[level] < self._threshold:
+            return
+        with self._lock:
+            self.counts[level] += 1
+        self.writer.put(self._entry(level, message, {}, str(priority)))
 
     def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
         """An entry of a class that may be noisy: 5 of a key in 10 s, then one line "…and 123 more: message".
@@ -198,11 +213,12 @@ class ErrorLog:
     def _lost_line(self, lines: int, reason: str) -> bytes:
         return self._entry("warning", lost_message(lines, reason), {})
 
-    def _entry(self, level: str, message: object, fields: Mapping[str, object]) -> bytes:
+    def _entry(self, level: str, message: object, fields: Mapping[str, object], number: str = "") -> bytes:
         text = _text(message)
+        number = number or PRIORITIES[level]
         if isinstance(self.writer, JournalWriter):
-            return self._journal_entry(level, text, fields)
-        priority = _PRIORITY[level] if self.journal else ""
+            return self._journal_entry(level, number, text, fields)
+        priority = f"<{number}>" if self.journal else ""  # sd-daemon(3)
         if self.format == "json":
             lines = [priority + self._json(level, text, fields)]
         else:
@@ -214,14 +230,14 @@ class ErrorLog:
             lines = [head + lines[0]] + [priority + CONTINUATION + line for line in lines[1:]]
         return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
 
-    def _journal_entry(self, level: str, text: str, fields: Mapping[str, object]) -> bytes:
+    def _journal_entry(self, level: str, number: str, text: str, fields: Mapping[str, object]) -> bytes:
         named = {key: _text(value) for key, value in fields.items() if value is not None}
         if self.format == "json":
-            return entry(level, self._json(level, text, fields), self.source, self.slot, named)
+            return entry(number, self._json(level, text, fields), self.source, self.slot, named)
         shown = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n"))
         first, newline, rest = shown.partition("\n")
         first += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
-        return entry(level, f"{self._who()}: {first}{newline}{rest}", self.source, self.slot, named)
+        return entry(number, f"{self._who()}: {first}{newline}{rest}", self.source, self.slot, named)
 
     def _json(self, level: str, text: str, fields: Mapping[str, object]) -> str:
         entry: dict[str, object] = {"ts": iso_timestamp(self._now()), "level": level, "source": self.source}
@@ -265,16 +281,42 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-class ErrorStream(io.TextIOBase):
-    """A text stream into an `ErrorLog`, one entry a line: wsgi.errors (PEP 3333), or a worker's sys.stderr.
+class Sink(Protocol):
+    """What an `ErrorStream` writes to: an `ErrorLog`."""
 
-    Threads do not mix: each has its own unfinished line, kept until its newline or that thread's `flush`. As
-    sys.stderr give it `fileno=2`: `faulthandler.enable()` and `subprocess.run(stderr=sys.stderr)` ask for a
-    descriptor; without one `fileno` raises io.UnsupportedOperation. Closing it flushes and nothing more: it
-    belongs to the server.
+    def log(self, level: str, message: str, /) -> None: ...
+
+    def passed_on(self, priority: int, message: str) -> None: ...
+
+
+class _Inside(Enum):
+    """A traceback that is written line by line: its other lines are of level error, too."""
+
+    TRACEBACK = "traceback"  # to the first line that is not indented, which is the exception
+    GROUP = "group"  # of an ExceptionGroup: all of it is indented
+
+
+_TRACEBACK = "Traceback (most recent call last):"
+_AROUND_TRACEBACKS = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+    "Exception in thread ",
+    "Exception ignored in",
+)
+_PRIORITY_PREFIX = re.compile("<([0-7])>")  # sd-daemon(3)
+
+
+class ErrorStream(io.TextIOBase):
+    """A text stream into an `ErrorLog`, one entry a line: wsgi.errors (PEP 3333), or a worker's standard streams.
+
+    Entries are of `level`; those of a write that has a traceback, and of a traceback that comes line by line, are
+    errors. A line that begins with a priority, as "<4>", has that one. Threads do not mix: each has its own unfinished
+    line, kept until its newline or that thread's `flush`. As sys.stderr give it `fileno=2`: `faulthandler.enable()` and
+    `subprocess.run(stderr=sys.stderr)` ask for a descriptor; without one `fileno` raises io.UnsupportedOperation.
+    Closing it flushes and nothing more: it belongs to the server.
     """
 
-    def __init__(self, log: ErrorLog, level: str = "error", fileno: int | None = None) -> None:
+    def __init__(self, log: Sink, level: str = "info", fileno: int | None = None) -> None:
         self._log = log
         self._level = level
         self._fileno = fileno
@@ -282,8 +324,9 @@ class ErrorStream(io.TextIOBase):
         start_afresh_in_children(self)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._partial: dict[int, str] = {}  # by thread
+        self._inside: dict[int, _Inside] = {}  # by thread
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -304,11 +347,16 @@ class ErrorStream(io.TextIOBase):
             raise io.UnsupportedOperation("fileno: this stream is a log, it has no descriptor")
         return self._fileno
 
+    @property
+    def buffer(self) -> io.BufferedIOBase:
+        """For programs that write bytes to a standard stream."""
+        return _Bytes(self)
+
     def write(self, text: str) -> int:
         """Raises TypeError for anything but str."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        thread = threading.get_ident()
+        thread = get_ident()
         with self._lock:
             *lines, rest = (self._partial.pop(thread, "") + text).split("\n")
             if len(rest) >= PARTIAL_CHARS:
@@ -323,7 +371,7 @@ class ErrorStream(io.TextIOBase):
 
     def flush(self) -> None:
         with self._lock:
-            rest = self._partial.pop(threading.get_ident(), "")
+            rest = self._partial.pop(get_ident(), "")
         self._put([rest])
 
     def close(self) -> None:
@@ -334,7 +382,46 @@ class ErrorStream(io.TextIOBase):
         self._put(lines)
 
     def _put(self, lines: list[str]) -> None:
+        thread = get_ident()
+        inside = self._inside.pop(thread, None)
+        failure = any(_TRACEBACK in line for line in lines)
         for line in lines:
             line = line.rstrip("\r")  # noqa: PLW2901
-            if line and not line.isspace():
-                self._log.log(self._level, line)
+            if not line or line.isspace():
+                continue
+            if priority := _PRIORITY_PREFIX.match(line):
+                self._log.passed_on(int(priority[1]), line[3:])
+                continue
+            indented = line[0].isspace()
+            if inside is _Inside.GROUP and not indented:
+                inside = None
+            error = failure or inside is not None or line.startswith(_AROUND_TRACEBACKS)
+            self._log.log("error" if error else self._level, line)
+            if line.endswith(_TRACEBACK):
+                inside = _Inside.GROUP if indented else _Inside.TRACEBACK
+            elif not indented:
+                inside = None
+        if inside is not None:
+            self._inside[thread] = inside
+
+
+class _Bytes(io.BufferedIOBase):
+    """The bytes side of an `ErrorStream`."""
+
+    def __init__(self, stream: ErrorStream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, data: Any) -> int:
+        """Raises TypeError for what is not bytes-like."""
+        text = bytes(memoryview(data)).decode("utf-8", "backslashreplace")
+        self._stream.write(text)
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -81,6 +81,7 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     log_file: str = "-"  # "-" standard error, or a path
+    application_level: str = "info"  # of what the application writes to standard streams and wsgi.errors
     journal: bool = False  # stderr is the journal: lines carry <N> priorities
     access_log: str = ""  # "" off, "-" standard output, or a path
     access_log_format: str = "combined"  # "combined" | "json" | a format string with %(name)s atoms

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MAGIC = int.from_bytes(b"miniwsgi", "little")
-LAYOUT = 2  # raise it with every change of what a cell means or where it lies
+LAYOUT = 3  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
@@ -137,9 +137,17 @@ ROUTE_BYTES = ROUTE_CELLS * CELL - 1  # of UTF-8; the first byte is the length, 
 
 # --- one sub-slot a thread: what it is running -----------------------------------------------------------------------
 THREADS_AT = ROUTES_AT + ROUTES * ROUTE_CELLS
-T_STATE, T_START, T_TEXT = 0, 1, 2  # idle or running; since when; the request's first bytes as received
-THREAD_CELLS = 32
-TEXT_BYTES = (THREAD_CELLS - T_TEXT) * CELL
+(
+    T_STATE,  # idle or running
+    T_START,  # since when
+    T_PREFIX,  # the request's id: what ids of its process begin with
+    T_NUMBER,  # and its number; 0: the id was given, and is in T_GIVEN
+    T_TEXT,  # its first bytes as received
+) = range(5)
+T_GIVEN = 32
+TEXT_BYTES = (T_GIVEN - T_TEXT) * CELL
+GIVEN_BYTES = 128
+THREAD_CELLS = T_GIVEN + GIVEN_BYTES // CELL
 IDLE, RUNNING = 0, 1
 
 SLOT_CELLS = THREADS_AT + ((MAX_THREADS * THREAD_CELLS + 511) // 512) * 512
@@ -159,6 +167,7 @@ class Running:
     started_ns: int
     method: str
     path: str  # without its query: that may carry secrets
+    request_id: str = ""
 
 
 class Slot:
@@ -307,8 +316,20 @@ class Slot:
                 break
             if cells[at + T_STATE] == RUNNING:
                 method, path = _request_line(bytes(self.memory[(at + T_TEXT) * CELL :][:TEXT_BYTES]))
-                found.append(Running(thread, started, method, path))
+                found.append(Running(thread, started, method, path, self._request_id(at)))
         return found
+
+    def _request_id(self, at: int) -> str:
+        if number := self.cells[at + T_NUMBER]:
+            return f"{self.cells[at + T_PREFIX]:016x}-{number}"
+        given = bytes(self.memory[(at + T_GIVEN) * CELL :][:GIVEN_BYTES])
+        return given.partition(b"\0")[0].decode("ascii", "replace")
+
+    def show_given_id(self, at: int, request_id: str) -> None:
+        """Put the id of a request that brought its own into the sub-slot at `at`."""
+        data = request_id.encode("ascii", "replace").ljust(GIVEN_BYTES, b"\0")[:GIVEN_BYTES]
+        self.memory[(at + T_GIVEN) * CELL : (at + T_GIVEN) * CELL + GIVEN_BYTES] = data
+        self.cells[at + T_NUMBER] = 0
 
 
 class Board:

@@ -378,6 +378,7 @@ def worker_settings(
         log_level=config.log.level,
         log_format=config.log.format,
         log_file=config.log.file,
+        application_level=config.log.application_level,
         journal=journal,
         access_log=config.log.access_log,
         access_log_format=config.log.access_log_format,

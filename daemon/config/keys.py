@@ -317,6 +317,12 @@ class Log:
         "combined",
         "combined, common, json, or a format string with %(name)s atoms as gunicorn's.",
     )
+    application_level: str = key(
+        Choice("debug", "info", "warning", "error"),
+        "info",
+        "The level of what the application prints, logs to standard error or writes to wsgi.errors. Tracebacks are "
+        "errors, and a line that begins with <0> to <7> has that priority (sd-daemon(3)).",
+    )
     slow_request: float = key(
         Duration(0.1, DAY, off=True),
         5.0,

@@ -110,12 +110,15 @@ class WorkerDied(Event):
 class WorkerExited(Event):
     """The worker is reaped: its slot is free. `status` is a wait status; None: nobody could tell.
 
-    `oom`: the kernel has killed something in our cgroup for want of memory since the last exit.
+    `oom`: the kernel has killed something in our cgroup for want of memory since the last exit. `running`: the
+    requests that it had in hand, in words; `crash`: its stacks if it crashed in C code.
     """
 
     slot: int
     status: int | None
     oom: bool = False
+    running: str = ""
+    crash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -18,19 +17,19 @@ from typing import Any
 from miniwsgi.metrics.answers import Tally
 from miniwsgi.metrics.scoreboard import REQUESTS, Board
 
-from ..access_log import AccessLog
 from ..channel import Message
 from ..config import application_environment, worker_settings
 from ..config.machine import oom_kills
 from ..logs import ErrorLog
+from ..settings import Settings
 from . import actions as act
 from . import events as ev
 from .app_metrics import AppMetrics
 from .configurations import Configurations, Prepared
 from .generation import LauncherHandle
+from .last_words import LastWords, in_hand
 from .listeners import Origin
 from .reaper import Reaper
-from .watch import log_lost_requests
 from .worker_handle import WorkerHandle
 
 LAST_WORDS_SECONDS = 3.0  # for stack dumps that are under way when the daemon ends
@@ -62,7 +61,7 @@ class Fleet:
         self._environ = environ
         self._feed = feed
         self._in_force = in_force
-        self._access: AccessLog | None = None
+        self.last_words_of_workers = LastWords(log)
         self._oom_kills = oom_kills()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -87,15 +86,6 @@ class Fleet:
         """Have all workers, and those to come, log at a level whatever is configured; None: as configured."""
         self.log_level = level
         self.tell_workers("log-level", level=level or configured)
-
-    def reopen_access_log(self) -> None:
-        """Raises OSError."""
-        if self._access is not None:
-            self._access.writer.reopen()
-
-    def forget_access_log(self) -> None:
-        """The configuration has another one: it is opened when the master has a line to write."""
-        self._access = None
 
     async def last_words(self) -> None:
         """Wait for stack dumps that are under way, but not long."""
@@ -133,7 +123,7 @@ class Fleet:
             listeners,
             settings,
             emit=self._heard_of_launcher,
-            on_fork=lambda slot, pid, fds: self._forked(order.generation, slot, pid, fds, queues, settings.log_level),
+            on_fork=lambda slot, pid, fds: self._forked(order.generation, slot, pid, fds, queues, settings),
             on_exit=self._exited,
             on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
         )
@@ -174,12 +164,12 @@ class Fleet:
             launcher.fork(order.slot)
 
     def _forked(
-        self, generation: int, slot: int, pid: int, fds: list[int], queues: dict[int, str], log_level: str
+        self, generation: int, slot: int, pid: int, fds: list[int], queues: dict[int, str], settings: Settings
     ) -> None:
-        worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, self._heard, self._died)
+        worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, settings, self._heard, self._died)
         worker.requests_before = self.board.slot(slot).cells[REQUESTS]
         self.tally.begin(slot, generation)
-        if self._log.level != log_level:  # changed since its launcher was told
+        if self._log.level != settings.log_level:  # changed since its launcher was told
             worker.send("log-level", level=self._log.level)
         self._feed(ev.WorkerForked(slot, pid))
 
@@ -198,8 +188,9 @@ class Fleet:
             case "timeout":
                 worker.answered.add(message["thread"])
                 self._feed(ev.RequestTimedOut(slot, message["seconds"], message["request"]))
-            case "log-lost":
-                self._log.limited("log-lost", "warning", f"worker {slot} has lost {message['lines']} log lines")
+            case "child-crashed":
+                if stacks := worker.take_crash():
+                    self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
 
     def _died(self, worker: WorkerHandle) -> None:
         self._feed(ev.WorkerDied(worker.slot))
@@ -210,11 +201,13 @@ class Fleet:
             return
         worker.hear_out()
         del self.workers[slot]
+        running = self.board.slot(slot).running()
+        self.last_words_of_workers.write(worker, running)
+        crash = worker.take_crash() if os.WIFSIGNALED(status) else ""
         worker.close()
-        self._log_lost(worker)
         self.tally.end(slot)
         self.board.slot(slot).vacate()
-        self._feed(ev.WorkerExited(slot, status, self._killed_for_memory(status)))
+        self._feed(ev.WorkerExited(slot, status, self._killed_for_memory(status), in_hand(running), crash))
 
     def _killed_for_memory(self, status: int) -> bool:
         """Whether the kernel has killed something of ours for want of memory since this was last asked."""
@@ -222,20 +215,6 @@ class Fleet:
             return False
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
-
-    def _log_lost(self, worker: WorkerHandle) -> None:
-        running = self.board.slot(worker.slot).running()
-        log = self._configurations.in_force.config.log
-        if not running or not log.access_log:
-            return
-        status = "504 Gateway Timeout" if worker.killed else "502 Bad Gateway"
-        try:
-            if self._access is None:
-                self._access = AccessLog(log.access_log, log.access_log_format)
-        except (OSError, ValueError) as error:
-            self._log.error(f"the access log cannot be opened: {error}")
-            return
-        log_lost_requests(self._access, running, worker.answered, status, time.monotonic_ns())
 
     def drain(self, order: act.DrainWorker) -> None:
         if (worker := self.workers.get(order.slot)) is not None:

@@ -27,7 +27,7 @@ from .bootstrap import execute
 from .exits import describe_exit
 from .link import Link, close_all
 from .listeners import BoundListener
-from .stacks import dump_stacks, dump_stacks_blocking
+from .stacks import crash_stacks, dump_stacks, dump_stacks_blocking
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -166,6 +166,8 @@ class LauncherHandle:
         os.close(self._pidfd)
         self._pidfd = -1
         if self._stack_fd >= 0:
+            if crash := crash_stacks(self._stack_fd):
+                self._on_log("error", f"the launcher has crashed\n{crash}")
             os.close(self._stack_fd)
             self._stack_fd = -1
         reason = describe_exit(-status if status < 0 else status << 8, ours=self._killed)
@@ -230,7 +232,8 @@ def _await_import(
             late = f"the application was not imported within {seconds:g} s (timeouts.boot)"
             return BootFailure("import", late, _stacks(process, stack_fd))
         if received is None:
-            return BootFailure("launcher", f"the launcher {_exit_of(process)} while it imported the application")
+            crash = crash_stacks(stack_fd) if stack_fd >= 0 else ""
+            return BootFailure("launcher", f"the launcher {_exit_of(process)} while it imported the application", crash)
         message, fds = received
         match message["kind"]:
             case "hello":

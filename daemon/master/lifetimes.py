@@ -99,16 +99,18 @@ class Lifetimes:
         if worker is None or worker.state is WorkerState.FORKING:
             return
         how = describe_exit(event.status, oom=event.oom)
+        if event.running:
+            how += f" while it ran {event.running}"
         slot = self.crew.slots[event.slot]
         self.crew.exits[_reason(worker, event)] += 1
         if worker.live:
             slot.last_exit = how
             booting = " while booting" if worker.state is WorkerState.BOOTING else ""
-            self._lose(worker, how + booting, reaped=True)
+            self._lose(worker, how + booting, event.crash, reaped=True)
             return
         slot.last_exit = worker.leaving
         if worker.state is WorkerState.DRAINING and event.status != 0:
-            self.crew.log("warning", f"{worker.name} {how} while it drained ({worker.leaving})")
+            self.crew.log("warning", f"{worker.name} {how} while it drained ({worker.leaving})", event.crash)
         else:
             self.crew.log("info", f"{worker.name} has left: {worker.leaving}")
         self.crew.remove(worker)
@@ -213,6 +215,7 @@ class Lifetimes:
     ) -> None:
         """A worker that was ready, or was to be, is lost: have it replaced if it was wanted."""
         crew, slot, fresh = self.crew, self.crew.slots[worker.slot], worker.fresh
+        crash = traceback if reaped else ""  # each may be another one
         now = crew.clock()
         if reaped:
             crew.remove(worker)
@@ -222,11 +225,11 @@ class Lifetimes:
         if worker.probe and self.turnover.is_candidate(worker.generation):
             self.turnover.give_up(f"{worker.name} {error}", traceback)
         elif not fresh or self._stopping():
-            crew.log("warning", f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})")
+            crew.log("warning", f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
         else:
             delay = slot.reserve(now, now - worker.forked_at)
             first = slot.failures == 1
-            crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else "")
+            crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
             self._lost(worker, error, traceback)
 
 

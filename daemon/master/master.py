@@ -135,7 +135,7 @@ class Master:
 
     def reopen_logs(self) -> None:
         """After a rotation: SIGUSR1."""
-        for reopen in (self.log.writer.reopen, self.fleet.reopen_access_log):
+        for reopen in (self.log.writer.reopen, self.fleet.last_words_of_workers.reopen):
             try:
                 reopen()
             except OSError as error:
@@ -254,7 +254,7 @@ class Master:
         new = self.config
         self._change_log(old, new)
         if new.log.access_log != old.log.access_log or new.log.access_log_format != old.log.access_log_format:
-            self.fleet.forget_access_log()
+            self.fleet.last_words_of_workers.forget()
         for call in self.on_commit:
             call(new)
 

@@ -18,6 +18,7 @@ STACK_SIGNAL = signal.SIGUSR2
 ORDER_SECONDS = 1.0  # for a process to obey
 LIMIT_SECONDS = 2.0  # for the first line to come
 NO_STACKS = "no stacks: "  # how a text begins that says why there are none
+CRASH = b"Fatal Python error: "  # how faulthandler begins when the process dies of it
 END = b"\0"  # of a dump that was ordered
 QUIET_SECONDS = 0.05  # a pause of this length ends one that was signalled: it has no end mark …
 LAST_LINES = (b" in <module>\n", b"...\n")  # … but its last thread is the main thread, which began like this
@@ -98,6 +99,15 @@ def discard(fd: int) -> bool:
     while _read(fd):
         found = True
     return found
+
+
+def crash_stacks(fd: int) -> str:
+    """What a process that has crashed in C code wrote about that; "" if it has not."""
+    text = b""
+    while chunk := _read(fd):
+        text += chunk
+    _, found, stacks = text.rpartition(CRASH)
+    return (found + stacks).replace(END, b"").decode("utf-8", "replace").rstrip() if found else ""
 
 
 def _ask(pidfd: int, fd: int) -> bool:

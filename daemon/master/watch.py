@@ -19,6 +19,7 @@ from ..access_log import AccessLog
 ROUND_SECONDS = 1.0
 PAUSE_SECONDS = 2.5  # between two rounds: more, and the round does not count
 NANOSECONDS = 1e9
+REQUEST_ID = "miniwsgi.request_id"  # in environs and access-log lines
 
 
 class Watch:
@@ -81,6 +82,7 @@ def log_lost_requests(
     for request in requests:
         if request.thread not in answered:
             environ = {"REQUEST_METHOD": request.method, "RAW_URI": request.path, "PATH_INFO": request.path}
+            environ[REQUEST_ID] = request.request_id
             access.log(environ, status, [], 0, now_ns - request.started_ns)
             count += 1
     return count

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..channel import Channel, Message
+from ..settings import Settings
 from .link import Link, close_all
-from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, discard, dump_stacks
+from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, crash_stacks, discard, dump_stacks
 
 GONE = f"{NO_STACKS}the process is gone"
 DEAF_SECONDS = 2.0  # between the ends of the channel and of the process, when it simply exits
@@ -25,7 +26,7 @@ DEAF = (
 
 
 class WorkerHandle:
-    """One worker. `queues` are the names of our own listeners that it has, by descriptor.
+    """One worker. `queues` are the names of our own listeners that it has, by descriptor; `settings` are its own.
 
     `on_message` gets what it says, `on_death` is called when its process has ended.
     """
@@ -36,12 +37,15 @@ class WorkerHandle:
         pid: int,
         fds: list[int],
         queues: dict[int, str],
+        settings: Settings,
         on_message: Callable[[WorkerHandle, Message], None],
         on_death: Callable[[WorkerHandle], None],
     ) -> None:
         self.slot = slot
         self.pid = pid
         self.queues = queues
+        self.settings = settings
+        self.log_memory = -1  # what it has not written yet, see log_ring
         self.killed = False  # by the master
         self.requests_before = 0  # that the slot had counted when this worker was forked
         self.answered: set[int] = set()  # threads whose request was answered in the application's place
@@ -108,8 +112,17 @@ class WorkerHandle:
             self._loop.remove_reader(self.pidfd)
             os.close(self.pidfd)
             os.close(self._stack_fd)
+            if self.log_memory >= 0:
+                os.close(self.log_memory)
+
+    def take_crash(self) -> str:
+        """The stacks of a crash in C code, if there was one."""
+        return crash_stacks(self._stack_fd)
 
     def _receive(self, message: Message, fds: list[int]) -> None:
+        if message["kind"] == "logs" and len(fds) == 1 and self.log_memory < 0:
+            (self.log_memory,) = fds
+            return
         close_all(fds)
         self._on_message(self, message)
 

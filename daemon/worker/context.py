@@ -100,11 +100,14 @@ class Context:
         self.application = application
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
         self._lost_lines = 0
+        self._access_log_fails = False
         self._logged = dict.fromkeys(scoreboard.LOG_LEVELS, 0)
         self._series: dict[tuple[str, str, str | None], int] = {}
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
         self.request_ids = RequestIds()
         self.request_variables = variables_of_the_import()
+        for thread in range(settings.threads + 1):
+            self.slot.cells[self.slot.thread_cell(thread) + scoreboard.T_PREFIX] = self.request_ids.seed
         self.limits = Limits(
             settings.request_line_bytes,
             settings.field_bytes,
@@ -121,7 +124,7 @@ class Context:
             generation=settings.generation,
             multithread=settings.pool == "epoll" and settings.threads > 1,
             multiprocess=settings.pool != "single",
-            errors=ErrorStream(log),
+            errors=ErrorStream(log, settings.application_level),
             server=server_software(__version__),
         )
 
@@ -133,6 +136,7 @@ class Context:
         self.slot = slot
         self._series = {}
         self._logged = dict(self.log.counts)
+        self._lost_lines, self._access_log_fails = 0, False
         self.request_ids.start_afresh()
 
     # --- connections ---
@@ -243,12 +247,14 @@ class Context:
             key = _LIMIT_KEYS.get(error.limit)
             detail = f"{error.detail}; the limit is {key}" if key else error.detail
             return self.refuse(connection, base, error.status, detail)
-        self.log.error(f"a request body could not be kept: {error}; see spool_directory and body_memory")
+        what = f"a request body could not be kept: {error}; see spool_directory and body_memory"
+        self.log.limited(f"spool-{getattr(error, 'errno', 0)}", "error", what)
         return self.refuse(connection, base, 503, "its body could not be kept")
 
     def tidy(self) -> None:
         """Once a second: what the logs owe."""
         self.log.sweep()
+        self._tell_of_access_log()
         lost = self.log.writer.lost + (self.access.writer.lost if self.access is not None else 0)
         if lost != self._lost_lines:
             self.slot.cells[scoreboard.LOG_LOST] += lost - self._lost_lines
@@ -257,6 +263,19 @@ class Context:
             count = self.log.counts[level]
             self.slot.cells[at] += count - self._logged[level]
             self._logged[level] = count
+
+    def _tell_of_access_log(self) -> None:
+        """Once when it begins to lose lines, and once when it is over: when the notice of them could be written."""
+        if self.access is None:
+            return
+        writer = self.access.writer
+        if bool(writer.untold) is self._access_log_fails:
+            return
+        self._access_log_fails = bool(writer.untold)
+        if self._access_log_fails:
+            self.log.warning(f"the access log loses lines: {writer.reason}", access_log=self.settings.access_log)
+        else:
+            self.log.info("the access log is written again", access_log=self.settings.access_log, lost=writer.lost)
 
     def leave_at_once(self, status: int) -> NoReturn:
         """End this process from any thread; what the logs hold is written, the application is not asked."""

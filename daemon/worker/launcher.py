@@ -26,6 +26,7 @@ from ..settings import Settings
 from ..unpatched import os, select, signal, time
 from . import children, inherited, prometheus_slots
 from .application import Application, BootError, load
+from .crashes import show_crashes
 from .leftovers import before_import, child_processes, leftovers
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
@@ -65,7 +66,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         os.set_inheritable(fd, False)
     children.withhold("stacks", lambda: (stack_fd,))
     children.withhold("the master's", lambda: (channel.fileno(), *_passed(settings)))
-    relays = relay_streams(channel)
+    relays = relay_streams(channel, settings.application_level)
     prometheus_slots.install(settings.app_metrics_directory)
     try:
         application = _import(channel, settings, note)
@@ -85,6 +86,7 @@ def _send_hello(channel: Channel, note: str) -> int:
     """Introduce this launcher; returns the descriptor to which its stacks go."""
     reader, writer = _stack_pipe()
     write_stacks_to(writer)
+    show_crashes(writer)
     channel.send("hello", (reader,), version=__version__, layout=LAYOUT, pid=os.getpid(), note=note)
     os.close(reader)
     return writer

@@ -21,7 +21,8 @@ from miniwsgi.metrics.scoreboard import Board, State
 from ..access_log import AccessLog
 from ..channel import Channel
 from ..http.connection import Connection
-from ..logs import ErrorLog, ErrorStream
+from ..log_ring import Ring, is_shared_memory, shared_memory, shared_rings
+from ..logs import ErrorLog, ErrorStream, open_writer
 from ..settings import Settings
 from ..unpatched import os, time
 from ..wsgi import request_ids
@@ -30,10 +31,12 @@ from ..wsgi.exchange import Application, Exchange
 from . import children
 from .application import BootError, load
 from .context import Context
+from .crashes import show_crashes
 from .last_jobs import finish_jobs
 from .leftovers import open_descriptors
 from .orders import Orders
 from .pools import start
+from .relay import write_lines_at_once
 from .signals import SignalPipe, write_stacks_to
 from .strays import end_strays
 
@@ -70,6 +73,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     _set_comm(f"mw-worker/{slot}")
     signals = SignalPipe()
     write_stacks_to(stack_fd)
+    show_crashes(stack_fd)
     children.withhold("stacks", lambda: (stack_fd,))
     children.withhold("the master's", lambda: (control.fileno(),))
     board = Board.attach(settings.scoreboard_fd)
@@ -79,9 +83,8 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     cells[scoreboard.GENERATION] = settings.generation
     cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = State.BOOTING
-    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "worker", slot=slot)
-    access = AccessLog(settings.access_log, settings.access_log_format) if settings.access_log else None
-    _detach_standard_streams(log)
+    log, access = _open_logs(settings, slot, control)
+    _detach_standard_streams(log, settings.application_level)
     try:
         if application is None:
             application = load(settings)
@@ -90,6 +93,9 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
+        for opened in (log, access):
+            if opened is not None:
+                opened.writer.start()  # a thread that is needed later may not be had then
         if settings.boot_check:
             _boot_check(context, settings.boot_check)
     except BootError as error:
@@ -121,8 +127,12 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     cells = slot.cells
     cells[scoreboard.PID] = os.getpid()
     cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
-    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "single")
-    access = AccessLog(settings.access_log, settings.access_log_format) if settings.access_log else None
+    writer = open_writer(journal=settings.journal)
+    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "single", writer=writer)
+    # Nobody is there to write what would be left.
+    access = AccessLog(settings.access_log, settings.access_log_format, at_once=True) if settings.access_log else None
+    write_lines_at_once()
+    show_crashes(2)
     try:
         application = load(settings)
         context = Context(settings, board, 0, log, access, application)
@@ -151,14 +161,14 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
 
 def _withhold(settings: Settings, signals: SignalPipe) -> None:
     """From whatever the application forks; the pool will say anew which listeners are still open."""
-    scoreboard_fds = _scoreboard_fds(settings.scoreboard_fd)
+    scoreboard_fds = _copies_of(settings.scoreboard_fd)
     children.withhold("scoreboard", lambda: scoreboard_fds)
     children.withhold("signals", signals.fds)
     children.withhold("listeners", lambda: (listener.fd for listener in settings.listeners))
 
 
-def _scoreboard_fds(fd: int) -> list[int]:
-    """It and the copy that the mapping has: what shows the same file."""
+def _copies_of(fd: int) -> list[int]:
+    """It and the copy that its mapping has: what shows the same file."""
     of = os.fstat(fd)
     return [other for other in open_descriptors() if os.path.samestat(os.fstat(other), of)]
 
@@ -202,7 +212,7 @@ def _boot_check(context: Context, path: str) -> None:
     connection.receive(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: miniwsgi-boot-check\r\n\r\n".encode())
     environ = request_environ(connection, context.settings.script_name, None)
     answer = _Check()
-    environ[request_ids.VARIABLE] = request_id = context.request_ids.of({})
+    environ[request_ids.VARIABLE] = request_id = context.request_ids.new()
     fields, variables = context.server_fields, context.request_variables()
     exchange = Exchange(answer, "GET", True, False, fields, context, variables, request_id)
     environ["wsgi.early_hints"] = exchange.early_hints
@@ -213,12 +223,33 @@ def _boot_check(context: Context, path: str) -> None:
         )
 
 
-def _detach_standard_streams(log: ErrorLog) -> None:
+def _open_logs(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog, AccessLog | None]:
+    """What waits to be written lies in memory that the master has, too: it writes what a dead worker has left."""
+    rings: tuple[Ring | None, Ring | None] = (None, None)
+    try:
+        memory = shared_memory()
+        try:
+            rings = shared_rings(memory)
+            mapped = _copies_of(memory)
+            control.send("logs", (memory,))
+        finally:
+            os.close(memory)
+        children.withhold("logs", lambda: [fd for fd in mapped if is_shared_memory(fd)])
+    except OSError:
+        pass  # no memory, no descriptors, no master: they lie in our own
+    writer = open_writer(journal=settings.journal, ring=rings[0])
+    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "worker", slot=slot, writer=writer)
+    if not settings.access_log:
+        return log, None
+    return log, AccessLog(settings.access_log, settings.access_log_format, ring=rings[1])
+
+
+def _detach_standard_streams(log: ErrorLog, level: str) -> None:
     """An application that prints must not stop because nobody reads a pipe: its text goes through the log's queue."""
     if sys.stderr is not None and not _is_terminal_or_file(2):
-        sys.stderr = ErrorStream(log, fileno=2)
+        sys.stderr = ErrorStream(log, level, fileno=2)
     if sys.stdout is not None and not _is_terminal_or_file(1):
-        sys.stdout = ErrorStream(log, "info", fileno=1)
+        sys.stdout = ErrorStream(log, level, fileno=1)
 
 
 def _is_terminal_or_file(fd: int) -> bool:

@@ -3,102 +3,99 @@ sys.stderr.
 
 While the launcher imports the application, lines go to the master's log over the channel. In a worker a
 relay writes to whatever sys.stdout or sys.stderr is there: a logging handler that took hold of the stream
-at import is then as safe from a reader that stalls as the worker is. Terminals and files are left alone.
+at import is then as safe from a reader that stalls as the worker is. Terminals and files are left alone, but that
+lines are written at once.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import stat
 import sys
 from typing import Any, TextIO
 
 from ..channel import Channel
+from ..logs import LEVEL_OF_PRIORITY, ErrorStream
+from ..unpatched import os
 
-LEVELS = {"stdout": "info", "stderr": "error"}
+STREAMS = ("stdout", "stderr")
 
 
-def relay_streams(channel: Channel) -> list[Relay]:
-    """Replace those of sys.stdout and sys.stderr that lead to a pipe or a socket."""
+def relay_streams(channel: Channel, level: str) -> list[Relay]:
+    """Replace those of sys.stdout and sys.stderr that lead to a pipe or a socket; `level` is that of their lines."""
     relays = []
-    for name in LEVELS:
+    for name in STREAMS:
         stream = getattr(sys, name)
         if stream is not None and _may_stall(stream):
-            relay = Relay(name, stream, channel)
+            relay = Relay(name, stream, channel, level)
             setattr(sys, name, relay)
             relays.append(relay)
+    write_lines_at_once()
     return relays
 
 
-class Relay(io.TextIOBase):
+def write_lines_at_once() -> None:
+    """What is printed is out with its newline also where a file is behind the stream, as it is on a terminal."""
+    for name in STREAMS:
+        stream = getattr(sys, name)
+        try:
+            stream.reconfigure(line_buffering=True)
+        except (AttributeError, ValueError):  # it is none of Python's, or closed
+            pass
+
+
+class _Master:
+    """The master's log, over the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def log(self, level: str, message: str, /) -> None:
+        try:
+            self._channel.send("log", level=level, message=message)
+        except OSError:
+            pass  # the master is gone
+
+    def passed_on(self, priority: int, message: str) -> None:
+        self.log(LEVEL_OF_PRIORITY[priority], message)
+
+
+class Relay(ErrorStream):
     """A text stream in front of `original`; see the module."""
 
-    def __init__(self, name: str, original: TextIO, channel: Channel) -> None:
+    def __init__(self, name: str, original: TextIO, channel: Channel, level: str) -> None:
+        super().__init__(_Master(channel), level)
         self._name = name
         self._original = original
-        self._channel: Channel | None = channel
-        self._partial = ""
+        self._importing = True
 
     def follow(self) -> None:
         """Called in a worker: from now on write to what its standard stream is at that time."""
-        self._channel = None
+        self._importing = False
         setattr(sys, self._name, self._original)
 
     def write(self, text: str) -> int:
-        channel = self._channel
-        if channel is None:
-            return self._target().write(text)
-        *lines, self._partial = (self._partial + text).split("\n")
-        for line in lines:
-            if line.strip():
-                try:
-                    channel.send("log", level=LEVELS[self._name], message=line)
-                except OSError:
-                    pass  # the master is gone
-        return len(text)
+        return super().write(text) if self._importing else self._target().write(text)
 
     def flush(self) -> None:
-        if self._channel is None:
+        if self._importing:
+            super().flush()
+        else:
             self._target().flush()
-        elif self._partial:
-            self.write("\n")
 
-    def _target(self) -> TextIO:
-        stream: TextIO | None = getattr(sys, self._name)
-        # An application may have put a relay that it kept back in its place.
-        return self._original if stream is None or isinstance(stream, Relay) else stream
-
-    # --- what else programs expect of a standard stream ---
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        return "backslashreplace"
-
-    @property
-    def buffer(self) -> Any:
-        """The original's: bytes go straight to the descriptor."""
-        return self._original.buffer
-
-    def writable(self) -> bool:
-        return True
-
-    def isatty(self) -> bool:
-        return False
+    def close(self) -> None:
+        """Flushes: the descriptor is not the application's."""
+        if self._importing:
+            super().close()
+        else:
+            self._target().flush()
 
     def fileno(self) -> int:
         return self._original.fileno()
 
-    def reconfigure(self, **_options: object) -> None:
-        """As of io.TextIOWrapper: nothing to configure here."""
-
-    def close(self) -> None:
-        """Flushes: the descriptor is not the application's."""
-        self.flush()
+    def _target(self) -> TextIO:
+        stream: Any = getattr(sys, self._name)
+        # An application may have put a relay that it kept back in its place.
+        return self._original if stream is None or isinstance(stream, Relay) else stream
 
 
 def _may_stall(stream: TextIO) -> bool:

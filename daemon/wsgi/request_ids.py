@@ -19,9 +19,12 @@ _USABLE = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}")  # nothing that could forge
 
 
 class RequestIds:
-    """`prefix` and `numbers` are for the hot path: f"{prefix}{next(numbers)}" is a new id, in any thread."""
+    """`prefix` and `numbers` are for the hot path: f"{prefix}{next(numbers)}" is a new id, in any thread.
 
-    __slots__ = ("numbers", "prefix")
+    `seed` is the prefix as a number, in hexadecimal digits.
+    """
+
+    __slots__ = ("numbers", "prefix", "seed")
 
     def __init__(self) -> None:
         self.start_afresh()
@@ -31,12 +34,15 @@ class RequestIds:
 
     def start_afresh(self) -> None:
         """For a process that was forked, and would go on with the ids of its parent."""
-        self.prefix = f"{os.urandom(RANDOM_BYTES).hex()}-"
+        self.seed = int.from_bytes(os.urandom(RANDOM_BYTES), "big")
+        self.prefix = f"{self.seed:016x}-"
         self.numbers = count(1)
 
-    def of(self, environ: Mapping[str, Any]) -> str:
-        """The id of a request that comes from a trusted proxy."""
+    @staticmethod
+    def given(environ: Mapping[str, Any]) -> str:
+        """The id that a request from a trusted proxy brings; "" if none or none that can be used."""
         given = environ.get(GIVEN)
-        if given is not None and _USABLE.fullmatch(given):
-            return str(given)
+        return str(given) if given is not None and _USABLE.fullmatch(given) else ""
+
+    def new(self) -> str:
         return f"{self.prefix}{next(self.numbers)}"

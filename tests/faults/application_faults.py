@@ -34,7 +34,8 @@ def asked(name: str, answer: int, body: bytes = b"") -> Do:
 
 def kills(name: str, title: str, log: str, in_fork: str, *short: str) -> Fault:
     """The process ends at once: a worker, or in pool fork only that of a connection."""
-    expected = Expected(kills=1, reason="crash", log=(rf"worker \d \(pid \d+\) {log}; the next one in",), status="502")
+    ended = rf"worker \d \(pid \d+\) {log} while it ran .*; the next one in"
+    expected = Expected(kills=1, reason="crash", log=(ended,), status="502")
     there = Expected(log=(f"the process of a connection {in_fork}.*{name}",))
     return Fault(name, title, asked(name, 0), expected, {"fork": there}, short=short)
 

@@ -131,8 +131,13 @@ def worker(number: signal.Signals, reason: str, log: str, *short: str) -> Fault:
 
 
 FAULTS = (
-    worker(signal.SIGKILL, "crash", r"was killed by SIGKILL \(out of memory\?\); the next one in", "fork"),
-    worker(signal.SIGSEGV, "crash", r"was killed by SIGSEGV; the next one in", "epoll"),
+    worker(
+        signal.SIGKILL,
+        "crash",
+        r"was killed by SIGKILL \(out of memory\?\)( while it ran .*)?; the next one in",
+        "fork",
+    ),
+    worker(signal.SIGSEGV, "crash", r"was killed by SIGSEGV( while it ran .*)?; the next one in", "epoll"),
     worker(signal.SIGSTOP, "wedge", r"no stacks: the process does not answer; its state is T \(stopped\)", "prefork"),
     Fault("launcher_SIGKILL", "SIGKILL of the launcher", hit_launcher(signal.SIGKILL), short=("prefork",)),
     Fault("launcher_SIGSEGV", "SIGSEGV of the launcher", hit_launcher(signal.SIGSEGV), short=()),

@@ -12,7 +12,7 @@ import time
 import pytest
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, ERRORS, REJECTED, REQUESTS
 
-from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
+from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
 
 BODY = b"b" * 400_000
 
@@ -307,3 +307,23 @@ def test_a_thousand_connections_leave_no_descriptor_behind(site, pool):
     wait_for(lambda: not worker.cells[CONNECTIONS])
     wait_for(lambda: worker.cells[ACCEPTED] == worker.cells[CLOSED])
     worker.wait_for_descriptors(before)
+
+
+def test_a_full_disk_under_the_access_log_is_told_once_when_it_begins_and_once_when_it_is_over(site):
+    path = site.directory / "access.log"
+    path.symlink_to("/dev/full")
+    worker = site.fork(echo, "epoll-8", prepare=hurry, access_log=str(path))
+    for _ in range(3):
+        site.get("/")
+        wait_for(lambda: "the access log loses lines: No space left on device" in worker.log())
+    path.unlink()
+    worker.tell("reopen")
+    wait_for(path.exists)
+
+    def over():
+        site.get("/")
+        return "the access log is written again" in worker.log()
+
+    wait_for(over)
+    assert worker.log().count("the access log") == 2
+    assert " lost: No space left on device" in path.read_text()

@@ -130,7 +130,7 @@ def test_what_an_application_says_stays_within_its_entries(service: Service) -> 
     forged = [line for line in lines if "forged" in line]
     assert forged
     for line in forged:
-        assert line.startswith("    ") or re.search(r"Z error   worker/0 ", line), line
+        assert line.startswith("    ") or re.search(r"Z (?:error  |info   ) worker/0 ", line), line
 
 
 def ctl(path: Path, *arguments: str) -> str:

@@ -489,6 +489,7 @@ def test_every_setting_can_be_configured() -> None:
         "log.format": "json",
         "log.file": "/x",
         "log.access_log": "-",
+        "log.application_level": "error",
         "log.access_log_format": "json",
     }
     given = worker_settings(

@@ -72,7 +72,7 @@ def journald(tmp_path: Path) -> Iterator[Journald]:
     ),
 )
 def test_any_text_comes_through(message: str, fields: dict[str, str]) -> None:
-    found = parse(entry("warning", message, "worker", 3, fields))
+    found = parse(entry("4", message, "worker", 3, fields))
     assert (found.pop("MESSAGE"), found.pop("PRIORITY"), found.pop("SYSLOG_IDENTIFIER")) == (message, "4", "miniwsgi")
     assert (found.pop("MINIWSGI_SOURCE"), found.pop("MINIWSGI_SLOT")) == ("worker", "3")
     assert list(found.values()) == list(fields.values())
@@ -122,7 +122,7 @@ def test_what_the_journal_does_not_take_is_counted(journald: Journald) -> None:
     writer = JournalWriter(journald.path)
     journald.close()
     os.unlink(journald.path)
-    writer.put(entry("info", "nobody is there", "master", None, {}))
+    writer.put(entry("6", "nobody is there", "master", None, {}))
     assert writer.flush(30)
     assert writer.lost == 1
 

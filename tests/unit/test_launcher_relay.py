@@ -33,19 +33,23 @@ def received(channel: Channel) -> list[tuple[str, str]]:
 
 
 def test_while_the_application_is_imported_lines_go_to_the_masters_log(ends: tuple[Channel, Channel]) -> None:
-    stream = Relay("stderr", sys.stderr, ends[0])
+    stream = Relay("stderr", sys.stderr, ends[0], "info")
     stream.write("one\ntwo")
     stream.write(" and more\n\n  \n")
     stream.write("the rest")
     stream.flush()
-    assert received(ends[1]) == [("error", "one"), ("error", "two and more"), ("error", "the rest")]
+    stream.buffer.write(b"bytes, too\n")
+    stream.write("<4>of a priority\nTraceback (most recent call last):\n")
+    found = received(ends[1])
+    assert found[:4] == [("info", "one"), ("info", "two and more"), ("info", "the rest"), ("info", "bytes, too")]
+    assert found[4:] == [("warning", "of a priority"), ("error", "Traceback (most recent call last):")]
 
 
 def test_in_a_worker_they_go_where_the_workers_stream_leads(
     ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, workers = io.StringIO(), io.StringIO()
-    stream = Relay("stdout", original, ends[0])
+    stream = Relay("stdout", original, ends[0], "info")
     stream.follow()
     assert sys.stdout is original
     print("before", file=stream)
@@ -63,17 +67,16 @@ def test_only_pipes_and_sockets_are_relayed(ends: tuple[Channel, Channel], monke
     with open(writer, "w") as pipe, open(os.devnull, "w") as device:
         monkeypatch.setattr(sys, "stdout", device)
         monkeypatch.setattr(sys, "stderr", pipe)
-        (relay,) = relay_streams(ends[0])
+        (relay,) = relay_streams(ends[0], "info")
         assert sys.stderr is relay
         assert sys.stdout is device
         assert relay.fileno() == writer
         assert not relay.isatty()
-        assert relay.buffer is pipe.buffer
         monkeypatch.undo()
     os.close(reader)
 
 
 def test_a_master_that_is_gone_does_not_break_an_import(ends: tuple[Channel, Channel]) -> None:
-    stream = Relay("stderr", sys.stderr, ends[0])
+    stream = Relay("stderr", sys.stderr, ends[0], "info")
     ends[1].close()
     assert stream.write("hello\n") == 6

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from miniwsgi.daemon.log_ring import private_ring
 from miniwsgi.daemon.logs import ErrorLog, Writer, detect_journal, iso_timestamp
 
 NOW = 1795163556.123456  # 2026-11-20T08:32:36.123Z
@@ -149,6 +150,17 @@ def test_each_line_for_the_journal_has_its_priority_and_no_time(make):
         "<4>worker/0: w\n",
         "<3>worker/0: first\n<3>    second\n",
     ]
+
+
+@pytest.mark.parametrize(("priority", "level"), list(enumerate(["error"] * 4 + ["warning", "info", "info", "debug"])))
+def test_an_entry_that_is_passed_on_keeps_its_priority(make, priority, level):
+    log, entries = make(level="debug", journal=True, source="worker", slot=0)
+    log.passed_on(priority, "text")
+    assert entries == [f"<{priority}>worker/0: text\n"]
+    assert log.counts[level] == 1
+    log.level = "warning"
+    log.passed_on(priority, "text")
+    assert len(entries) == 1 + (priority <= 4)
 
 
 def test_json_for_the_journal_has_its_priority(make):
@@ -308,7 +320,7 @@ def test_the_time_is_utc_to_the_millisecond():
 
 def test_lost_lines_are_told_in_the_logs_own_format():
     reading, writing = os.pipe()
-    log = ErrorLog(format="json", writer=Writer(writing, capacity=10))
+    log = ErrorLog(format="json", writer=Writer(writing, ring=private_ring(8192)))
     for number in range(3000):
         log.info("x" * 100, number=number)
     assert log.writer.lost
@@ -321,7 +333,7 @@ def test_lost_lines_are_told_in_the_logs_own_format():
     thread = threading.Thread(target=read)
     thread.start()
     assert log.flush(20)
-    assert log.writer.stop(20)
+    assert log.writer.close(20)
     os.close(writing)
     thread.join()
     os.close(reading)

@@ -18,10 +18,14 @@ from miniwsgi.daemon.logs import ErrorStream
 class Log:
     def __init__(self):
         self.entries = []
+        self.levels = []
 
     def log(self, level, message):
-        assert level == "error"
         self.entries.append(message)
+        self.levels.append(level)
+
+    def passed_on(self, priority, message):
+        self.log(priority, message)
 
 
 @pytest.fixture
@@ -106,6 +110,67 @@ def test_as_standard_error_it_takes_tracebacks_and_prints(log, stream):
     assert log.entries[0] == "Traceback (most recent call last):"
     assert "KeyError: 'gone'" in log.entries
     assert log.entries[-1] == "end"
+
+
+def fail():
+    try:
+        raise KeyError("a\nb")
+    except KeyError as error:
+        raise ValueError("gone") from error
+
+
+def test_it_is_of_the_configured_level_unless_it_is_a_traceback(log, stream):
+    logger = logging.Logger("app")
+    logger.addHandler(logging.StreamHandler(stream))
+    logger.warning("INFO:root:all is well")
+    assert log.levels == ["info"]
+    try:
+        fail()
+    except ValueError:
+        logger.exception("it failed")  # one write: all of it is about the failure
+        assert set(log.levels[1:]) == {"error"}
+        assert log.entries[1] == "it failed"
+        log.levels.clear()
+        traceback.print_exc(file=stream)  # line by line
+        assert set(log.levels) == {"error"}
+    print("all is well again", file=stream)
+    assert log.levels[-1] == "info"
+    assert ErrorStream(log, "warning").write("x\n")
+    assert log.levels[-1] == "warning"
+
+
+def test_a_traceback_of_a_group_ends_where_it_is_indented_no_more(log, stream):
+    try:
+        raise ExceptionGroup("some", [ValueError("one"), KeyError("two")])
+    except ExceptionGroup:
+        traceback.print_exc(file=stream)
+    assert set(log.levels) == {"error"}
+    stream.write("well\n")
+    assert log.levels[-1] == "info"
+
+
+def test_threads_have_tracebacks_of_their_own(log, stream):
+    stream.write("Traceback (most recent call last):\n")
+    thread = threading.Thread(target=lambda: stream.write("of another\n"))
+    thread.start()
+    thread.join()
+    stream.write("  File x\nKeyError: 1\n")
+    stream.write("well\n")
+    assert log.levels == ["error", "info", "error", "error", "info"]
+
+
+def test_a_line_may_say_its_priority(log, stream):
+    stream.write("<3>bad\n<7>detail\n<8>no priority\n<5> note\n")
+    assert list(zip(log.levels, log.entries, strict=True)) == [
+        (3, "bad"), (7, "detail"), ("info", "<8>no priority"), (5, " note"),
+    ]  # fmt: skip
+
+
+def test_bytes_are_taken_by_its_buffer(log, stream):
+    assert stream.buffer.write("grün\n".encode()) == 6
+    stream.buffer.write(b"\xff")
+    stream.buffer.flush()
+    assert log.entries == ["grün", "\\xff"]
 
 
 def test_without_a_descriptor_it_says_so(stream):

@@ -11,7 +11,8 @@ import threading
 import time
 
 import pytest
-from miniwsgi.daemon import log_writer
+from miniwsgi.daemon import log_writer, outlet
+from miniwsgi.daemon.log_ring import HEADER_BYTES, private_ring
 from miniwsgi.daemon.logs import Writer
 
 PATIENCE = 20.0  # for what takes milliseconds on an idle machine
@@ -70,6 +71,11 @@ def in_a_child(action):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def small(size):
+    """A ring of so many bytes."""
+    return private_ring(HEADER_BYTES + size)
+
+
 def threads():
     return [thread for thread in threading.enumerate() if thread.name == log_writer.THREAD_NAME]
 
@@ -86,14 +92,15 @@ def test_lines_arrive_in_order(pipe):
     assert writer.lost == 0
 
 
-def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe, at_once):
     reading, writing = pipe
-    writer = Writer(writing, capacity=100)
+    writer = Writer(writing, ring=small(6080), at_once=at_once)
     for number in range(5000):
-        writer.put(b"line %04d %s\n" % (number, b"x" * 50))
+        writer.put(b"line %04d %s\n" % (number, b"x" * 49))
     assert writer.flush(0.05) is False
     lost = writer.lost
-    assert 4500 < lost <= 4900  # the queue, the batch in hand and a page of pipe survive
+    assert 5000 - 64 - 95 - 64 <= lost <= 5000 - 95  # the ring, what was taken from it, and a page of pipe survive
     reader = Reader(reading)
     assert writer.flush(PATIENCE)
     notice = b"%d log lines were lost: nobody read them\n" % lost
@@ -107,20 +114,19 @@ def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe):
 
 def test_the_loss_is_told_where_the_lines_are_missing(pipe):
     reading, writing = pipe
-    writer = Writer(writing, capacity=20)
+    writer = Writer(writing, ring=small(4096 + 20 * 8))
     block = b"b" * 4095 + b"\n"
     writer.put(block)
     assert writer.flush(PATIENCE)
     writer.put(block)
-    eventually(lambda: not writer._queue)  # the pipe is full, the thread is in a write
     for number in range(30):
-        writer.put(b"%d\n" % number)
+        writer.put(b"%07d\n" % number)
     assert writer.lost == 10
     reader = Reader(reading)
     assert writer.flush(PATIENCE)
     writer.put(b"new\n")
     lines = reader.until(lambda data: data.endswith(b"new\n"))
-    kept = [b"%d\n" % number for number in range(20)]
+    kept = [b"%07d\n" % number for number in range(20)]
     assert lines == [block, block, *kept, b"10 log lines were lost: nobody read them\n", b"new\n"]
 
 
@@ -128,22 +134,16 @@ def test_one_lost_line_is_told_in_the_singular():
     assert log_writer.plain_notice(1, "nobody read them") == b"1 log line was lost: nobody read them\n"
 
 
-def test_the_queue_is_bounded_in_bytes_too(pipe):
+def test_a_line_larger_than_the_ring_is_written_at_once_or_lost(pipe, tmp_path):
     _, writing = pipe
-    writer = Writer(writing, capacity=100)
-    for _ in range(90):
-        writer.put(b"x" * 8000 + b"\n")
-    assert writer.lost > 70  # 100 KiB hold a dozen of them
-
-
-def test_a_line_larger_than_the_whole_queue_is_taken_when_there_is_room(pipe):
-    reading, writing = pipe
-    writer = Writer(writing, capacity=4)
-    reader = Reader(reading)
     line = b"y" * 100_000 + b"\n"
+    stalled = Writer(writing, ring=small(4096))
+    stalled.put(line)
+    assert stalled.lost == 1
+    writer = Writer(str(tmp_path / "log"), ring=small(4096))
     writer.put(line)
-    assert writer.flush(PATIENCE)
-    assert reader.until(lambda data: data.endswith(b"\n")) == [line]
+    assert writer.close(PATIENCE)
+    assert (tmp_path / "log").read_bytes() == line
 
 
 def test_nothing_exists_before_the_first_line(tmp_path):
@@ -173,7 +173,7 @@ def test_a_writer_that_was_stopped_in_its_sleep_starts_again(tmp_path):
     writer = Writer(str(tmp_path / "log"))
     for _ in range(3):
         writer.put(b"line\n")
-        eventually(lambda: writer._asleep)
+        eventually(lambda: writer._idle)
         assert writer.stop(PATIENCE)
     assert (tmp_path / "log").read_bytes() == b"line\n" * 3
 
@@ -198,7 +198,7 @@ def test_stop_gives_up_on_a_stalled_reader(pipe):
 def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
     writes = []
     real = os.write
-    monkeypatch.setattr(log_writer.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
+    monkeypatch.setattr(outlet.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
     writer = Writer(str(tmp_path / "log"), linger_seconds=1.0)
     for _ in range(50):
         writer.put(b"line\n")
@@ -210,15 +210,15 @@ def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
 
 
 def test_a_lingering_writer_does_not_wait_for_its_queue_to_overflow(tmp_path):
-    writer = Writer(str(tmp_path / "log"), capacity=100, linger_seconds=3600)
-    for _ in range(26):
+    writer = Writer(str(tmp_path / "log"), ring=small(400), linger_seconds=3600)
+    for _ in range(24):
         writer.put(b"line\n")
-    eventually(lambda: (tmp_path / "log").read_bytes() == b"line\n" * 26)
+    eventually(lambda: (tmp_path / "log").read_bytes() == b"line\n" * 24)
     writer.close(PATIENCE)
 
 
 def test_threads_lose_nothing_and_keep_their_order(tmp_path):
-    writer = Writer(str(tmp_path / "log"), capacity=100_000)
+    writer = Writer(str(tmp_path / "log"), ring=small(200_000))
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -240,7 +240,7 @@ def test_threads_lose_nothing_and_keep_their_order(tmp_path):
 
 
 def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path):
-    writer = Writer(str(tmp_path / "log"), capacity=1_000_000)
+    writer = Writer(str(tmp_path / "log"), ring=small(64 << 20))
     fired = []
 
     def handler(*_):
@@ -334,7 +334,7 @@ def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(pipe, monkeypatch):
     reading, writing = pipe
     pieces = []
     real = os.write
-    monkeypatch.setattr(log_writer.os, "write", lambda fd, data: pieces.append(bytes(data)) or real(fd, data))
+    monkeypatch.setattr(outlet.os, "write", lambda fd, data: pieces.append(bytes(data)) or real(fd, data))
     Reader(reading)
     writer = Writer(writing)
     writer.put(b"".join(b"frame %d\n" % number for number in range(2000)))
@@ -348,8 +348,8 @@ def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(pipe, monkeypatch):
 
 def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe):
     reading, writing = pipe
+    writer = Writer(writing)  # it has a descriptor of its own: not by the number of the one that is closed
     os.close(reading)
-    writer = Writer(writing)
     for _ in range(10):
         writer.put(b"nobody\n")
     assert writer.flush(PATIENCE)
@@ -369,7 +369,7 @@ def test_a_closed_descriptor_costs_lines_and_nothing_else():
 def test_a_full_disk_is_not_retried_in_a_loop(monkeypatch):
     writes = []
     real = os.write
-    monkeypatch.setattr(log_writer.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
+    monkeypatch.setattr(outlet.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
     writer = Writer("/dev/full")
     for _ in range(20):
         writer.put(b"line\n")
@@ -390,7 +390,7 @@ def test_after_a_full_disk_the_torn_line_is_ended_and_the_reason_is_told(tmp_pat
         space[0] -= count
         return count
 
-    monkeypatch.setattr(log_writer.os, "write", write)
+    monkeypatch.setattr(outlet.os, "write", write)
     writer = Writer(str(tmp_path / "log"), linger_seconds=0.05)
     for number in range(5):
         writer.put(b"full%d\n" % number)
@@ -422,11 +422,11 @@ def test_a_pipe_that_others_made_non_blocking_loses_nothing(pipe):
 def test_a_thread_that_cannot_start_is_tried_again_with_the_next_line(tmp_path, monkeypatch):
     writer = Writer(str(tmp_path / "log"))
 
-    def refuse(_):
+    def refuse(*_):
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(log_writer, "start_thread", refuse)
         writer.put(b"a\n")
         assert writer.flush(0) is False
     writer.put(b"b\n")
@@ -525,4 +525,4 @@ def test_a_fifo_without_a_reader_is_an_error_and_not_a_hang(tmp_path):
 
 def test_its_repr_tells_an_operator_how_it_is(pipe):
     _, writing = pipe
-    assert repr(Writer(writing)) == f"<Writer fd {writing} absent queued=0 lost=0>"
+    assert repr(Writer(writing)) == f"<Writer fd {writing} absent waiting=0 lost=0>"

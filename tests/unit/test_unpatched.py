@@ -26,8 +26,8 @@ REPLACED = {
     "time": {"sleep"},
 }
 LOOKS_AT_THREADS = {"last_jobs.py", "leftovers.py"}  # of the application
-NOT_YET = {"relay.py"}
-BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py")
+LOG = tuple(f"daemon/{name}.py" for name in ("access_log", "journal", "log_ring", "log_writer", "logs", "outlet"))
+BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py", *LOG)
 GROUND = ("daemon/executed.py", "daemon/http", "daemon/wsgi", "daemon/settings.py", "metrics/scoreboard.py")
 
 
@@ -59,9 +59,7 @@ def test_nothing_is_imported_by_a_function(path: Path) -> None:
     assert not too_late(ast.parse(path.read_text()))
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in sources(*BEHIND_THE_IMPORT) if path.name not in NOT_YET], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", sources(*BEHIND_THE_IMPORT), ids=lambda path: path.name)
 def test_what_may_be_replaced_is_taken_from_its_copy(path: Path) -> None:
     forbidden = COPIED | NEVER - ({"threading"} if path.name in LOOKS_AT_THREADS else set())
     assert not {name for _, name in imports(ast.parse(path.read_text()))} & forbidden

@@ -71,6 +71,7 @@ class Caller(Connection):
         self._progress: Progress | None = None  # of the response that is sent
         self.closed = Closed.CLIENT  # for the count: why it will have been closed
         context.slot.cells[scoreboard.ACCEPTED] += 1
+        slot.cells[slot.thread_cell(thread) + scoreboard.T_PREFIX] = context.request_ids.seed
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -251,12 +252,18 @@ class Caller(Connection):
         context.server_fields.refresh()
         environ = request_environ(self, context.settings.script_name, self.proxy)
         persistent = head.persistent and context.duty is Duty.SERVE and not self._crowded()
-        request_id = environ[request_ids.VARIABLE] = context.request_ids.of(environ if self.proxy is not None else {})
+        cells, cell = self._slot.cells, self._slot.thread_cell(self._thread)
+        ids = context.request_ids
+        if self.proxy is None or not (request_id := ids.given(environ)):
+            cells[cell + scoreboard.T_NUMBER] = number = next(ids.numbers)
+            request_id = f"{ids.prefix}{number}"
+        else:
+            self._slot.show_given_id(cell, request_id)
+        environ[request_ids.VARIABLE] = request_id
         fields, variables = context.server_fields, context.request_variables()
         exchange = Exchange(self, line.method, head.http11, persistent, fields, context, variables, request_id)
         if head.http11:
             environ["wsgi.early_hints"] = exchange.early_hints
-        cells, cell = self._slot.cells, self._slot.thread_cell(self._thread)
         at = (cell + scoreboard.T_TEXT) * scoreboard.CELL
         self._slot.memory[at : at + len(line.text)] = line.text
         self.environ = environ

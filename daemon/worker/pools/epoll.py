@@ -363,7 +363,9 @@ class EpollPool:
     def _show_again(self, me: Member, peer: Peer) -> None:
         """A result is resumed; from now on, as it ran nothing while its client was reading."""
         assert peer.line is not None
+        assert peer.exchange is not None
         me.peer = peer
+        self.slot.show_given_id(me.cell, peer.exchange.request_id)
         show(self.slot, me, peer.line, time.monotonic_ns())
 
     def _go_on(self, peer: Peer) -> bool:

@@ -21,6 +21,7 @@ from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
 from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
+from ...wsgi import request_ids
 from .. import children
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
@@ -133,6 +134,7 @@ class ForkPool:
             for child in self._children.values():
                 self._slot.fold(child.counted, child.seen)
             self._end_stuck(now)
+            self._context.tidy()
         self._lingering.look(now)
         self._recycling.look(self._orders, now)
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
@@ -210,15 +212,18 @@ class ForkPool:
         if status == _TIMED_OUT:
             return  # it has said so
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if status < 0:
+            self._orders.tell("child-crashed", pid=child.pid)
         running = [run for run in self._slot.running() if run.thread == child.number]
         request = " ".join(f"{run.method} {run.path}" for run in running)
-        self._context.log.limited(
-            "child", "error", f"the process of a connection {how}", request=request, pid=child.pid
-        )
+        ids = " ".join(run.request_id for run in running)
+        what = f"the process of a connection {how}"
+        self._context.log.limited("child", "error", what, request=request, request_id=ids, pid=child.pid)
         if self._context.access is not None:
             now = time.monotonic_ns()
             for run in running:  # as the master does for what a worker was running
                 environ = {"REQUEST_METHOD": run.method, "RAW_URI": run.path, "PATH_INFO": run.path}
+                environ[request_ids.VARIABLE] = run.request_id
                 self._context.access.log(environ, "502 Bad Gateway", [], 0, now - run.started_ns)
 
     def _end_stuck(self, now: int) -> None:

@@ -21,6 +21,7 @@ _SERVE = Duty.SERVE
 _REQUEST_ID = request_ids.VARIABLE
 _FIRSTS = scoreboard.FIRSTS
 _T_STATE, _T_START, _T_TEXT = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT
+_T_NUMBER = scoreboard.T_NUMBER
 
 
 def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange, dict[str, Any]]:
@@ -29,7 +30,12 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     head: Any = peer.head
     environ = request_environ(peer, context.settings.script_name, peer.proxy)
     ids = context.request_ids
-    request_id = f"{ids.prefix}{next(ids.numbers)}" if peer.proxy is None else ids.of(environ)
+    cells, cell = context.slot.cells, me.cell  # as `show`, which would be one call more
+    if peer.proxy is None or not (request_id := ids.given(environ)):
+        cells[cell + _T_NUMBER] = number = next(ids.numbers)
+        request_id = f"{ids.prefix}{number}"
+    else:
+        context.slot.show_given_id(cell, request_id)
     environ[_REQUEST_ID] = request_id
     exchange = Exchange(
         peer,
@@ -43,7 +49,6 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
     )
     if head.http11:
         environ["wsgi.early_hints"] = exchange.early_hints
-    cells, cell = context.slot.cells, me.cell  # as `show`, which would be one call more
     cells[cell + _T_START] = now  # before it can be looked at: its state may be that of the last request still
     peer.exchange = exchange
     peer.environ = environ
