@@ -109,6 +109,8 @@ def test_a_patched_application_serves_after_a_reload_to_it(
         if version != "v1":
             service.write(source)
             assert daemon.reload()
+        # An old worker may still take a connection while its order to drain is on the way.
+        daemon.wait(lambda version=version: get(daemon) == version, f"an answer of {version}")
         assert ask_at_once(daemon, ["/"] * 6) == [version] * 6
         assert get(daemon, "/raise").startswith("500")
         assert get(daemon, "/late") == "[]"
