@@ -308,7 +308,7 @@ def test_what_the_application_left_running_ends_with_the_daemon(service: Service
             return [b"v1"]
         """
     )
-    daemon = service.start("--workers", "1")
+    daemon = service.start("--workers", "1", "--preload", "true")  # auto would end the helper and import again
     daemon.wait(lambda: len(daemon.processes()) == 5, "master, launcher, worker, sleep and the daemon")
     processes = daemon.processes()
     assert daemon.stop() == 0

@@ -47,7 +47,7 @@ def test_pool_single_serves_in_this_process_until_it_is_stopped(tmp_path: Path) 
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             answer = b"".join(iter(lambda: client.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert answer.endswith(b"['hello', None, None]")
+        assert answer.endswith(f"['hello', {PARENT!r}, None]".encode())
         process.terminate()
         assert process.wait(30) == 0
     finally:
