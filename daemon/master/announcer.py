@@ -54,9 +54,6 @@ class Announcer:
     def starting(self, boot_seconds: float) -> None:
         self._notifier.extend_timeout(boot_seconds + MARGIN_SECONDS)
 
-    def serving(self) -> None:
-        self._notifier.ready(self._status())
-
     def stopping(self, order: act.AnnounceStop) -> None:
         self._notifier.stopping(order.delay + order.graceful + MARGIN_SECONDS)
 
@@ -70,6 +67,8 @@ class Announcer:
         supervisor = self._supervisor
         if operation.kind is Kind.START and operation.state is OperationState.FAILED:
             self._notifier.failed(operation.error)
+        elif operation.kind is Kind.START:
+            self._notifier.ready(self._status())
         if operation.kind is not Kind.RELOAD:
             return
         self._failure = operation.error if operation.state is OperationState.FAILED else ""

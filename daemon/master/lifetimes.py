@@ -196,6 +196,7 @@ class Lifetimes:
             self._kill_launcher_of(worker, "does not answer")
         else:
             seconds = self.turnover.plan.boot_timeout
+            self.turnover.out_of_time(worker)
             self._lose(worker, f"was not ready within {seconds:g} s (boot_timeout)", stacks=True)
 
     def _kill_launcher_of(self, worker: Worker, reason: str) -> None:
@@ -222,14 +223,16 @@ class Lifetimes:
         else:
             booted = worker.state is WorkerState.READY
             crew.kill(worker, error, ExitReason.CRASH if booted else ExitReason.BOOT, stacks=stacks)
-        if worker.probe and self.turnover.is_candidate(worker.generation):
-            self.turnover.give_up(f"{worker.name} {error}", traceback)
-        elif not fresh or self._stopping():
+        probe = worker.probe and self.turnover.is_candidate(worker.generation)
+        if probe and not self.turnover.probe_lost(worker, error, traceback):
+            return
+        if not probe and (not fresh or self._stopping()):
             crew.log("warning", f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
-        else:
-            delay = slot.reserve(now, now - worker.forked_at)
-            first = slot.failures == 1
-            crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
+            return
+        delay = slot.reserve(now, now - worker.forked_at)
+        first = slot.failures == 1
+        crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
+        if not probe:
             self._lost(worker, error, traceback)
 
 

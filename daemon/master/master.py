@@ -288,7 +288,6 @@ class Master:
         for listener in self.configurations.in_force.listeners:
             how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"
             self.log.info(f"listening on {listener.url} ({how})")
-        self.announcer.serving()
 
     def _set_log_level(self, order: act.SetLogLevel) -> None:
         configured = self.config.log.level

@@ -37,6 +37,7 @@ class Stopping:
         self._conclude = conclude
         self._until = 0.0  # the phase's end
         self._graceful = 0.0
+        self._status = 0
 
     def __repr__(self) -> str:
         return f"<Stopping {self.phase.value}>"
@@ -52,7 +53,9 @@ class Stopping:
     def wakeup(self) -> float | None:
         return self._until if self.asked else None
 
-    def begin(self, operation: Operation, plan: Plan, *, at_once: bool) -> None:
+    def begin(self, operation: Operation, plan: Plan, *, at_once: bool, status: int = 0) -> None:
+        """`status`: what the daemon exits with once it is over."""
+        self._status = status
         now = self.crew.clock()
         operation.start(now)
         self.operation, self._graceful = operation, plan.graceful_timeout
@@ -120,4 +123,4 @@ class Stopping:
         self.phase = Phase.OVER
         assert self.operation is not None, self
         self._conclude(self.operation, OperationState.SUCCEEDED, "", "")
-        self.crew.actions.append(Exit(0))
+        self.crew.actions.append(Exit(self._status))

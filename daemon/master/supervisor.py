@@ -21,7 +21,7 @@ from .lifetimes import Lifetimes
 from .operations import Kind, Ledger, Operation, OperationState
 from .rolling import Drain, Fork, Kill, next_step
 from .stopping import Stopping
-from .turnover import Turnover
+from .turnover import EXIT_NOT_BOOTED, Turnover
 
 
 class SupervisorState(Enum):
@@ -110,6 +110,8 @@ class Supervisor:
         else:
             self._handlers[type(event)](event)
         self._lives.check()
+        if self.turnover.start_failed and not self.stopping.asked:
+            self._end_failed_start()
         if self.stopping.asked:
             self.stopping.step()
         else:
@@ -157,6 +159,14 @@ class Supervisor:
         self.turnover.abort("the daemon is stopping")
         self.changes.abort("the daemon is stopping")
         stopping.begin(operation, self.turnover.plan, at_once=event.now)
+
+    def _end_failed_start(self) -> None:
+        """A first start has one outcome: it has failed, so those that serve already drain."""
+        self.crew.log("error", f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}")
+        operation = self._enter(Kind.STOP, "the start that failed")
+        self.turnover.abort("the first start failed")
+        self.changes.abort("the first start failed")
+        self.stopping.begin(operation, self.turnover.plan, at_once=False, status=EXIT_NOT_BOOTED)
 
     def _enter(self, kind: Kind, who: str, detail: str = "") -> Operation:
         operation = self.ledger.enter(kind, who, self._now, detail)

@@ -4,7 +4,7 @@ A candidate is prepared (configuration, listeners), boots, and has one worker, t
 the candidate is in force, all others are leaving, and rolling replaces them. The operation succeeds when
 the new generation has its full set of ready workers. Until then the previous launcher is kept: it is what a
 failure goes back to. If that launcher holds the code (preload), workers of the failed generation are
-replaced again; if not, those that run stay.
+replaced again; if not, those that run stay. A first start has nothing to go back to: when it fails, the daemon ends.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Turnover:
         self.waiting: deque[Operation] = deque()
         self.wave = Deadline(0.0)  # the drains of one operation end together
         self.recover_at: float | None = None
+        self.start_failed = False  # when some served already: they are to drain, and the daemon ends
         self._recover_failures = 0
 
     def __repr__(self) -> str:
@@ -111,7 +112,10 @@ class Turnover:
         candidate = self.candidate
         if candidate is None or candidate.state is not GenerationState.SERVING or self.crew.of(candidate.number):
             return
-        free = self.crew.free_slot()
+        again = self.crew.reserved() if self.current is None else []  # a first start's probe that was lost
+        if again and again[0].restart_at is not None and again[0].restart_at > self.crew.clock():
+            return
+        free = again[0].index if again else self.crew.free_slot()
         if room and free is not None:
             self.crew.fork(candidate, free, probe=True)
 
@@ -150,12 +154,25 @@ class Turnover:
 
     def give_up(self, error: str, traceback: str = "") -> None:
         """The candidate does not boot. Without any other generation the daemon ends."""
-        first = self.operation is not None and self.operation.kind is Kind.START
-        while first and self.waiting:
-            self.conclude(self.waiting.popleft(), OperationState.FAILED, f"the first start failed: {error}", "")
+        first = self._starting
+        if first:
+            self._fail_waiting(f"the first start failed: {error}")
         self._discard(OperationState.FAILED, error, traceback)
         if first:
             self.crew.actions.append(Exit(EXIT_NOT_BOOTED))
+
+    def probe_lost(self, worker: Worker, error: str, traceback: str) -> bool:
+        """The candidate's first worker is lost. True: its slot is to be tried again, as any other of a first start."""
+        operation = self.operation
+        if operation is not None and self._starting and operation.count_failure(worker.slot) < BOOT_ATTEMPTS:
+            return True
+        self.give_up(f"{worker.name} {error}", traceback)
+        return False
+
+    def out_of_time(self, worker: Worker) -> None:
+        """It took all the time that a boot has. A first start does not try again what hangs: somebody waits for it."""
+        if self.operation is not None and self._starting:
+            self.operation.failures[worker.slot] = BOOT_ATTEMPTS - 1
 
     def worker_lost(self, worker: Worker, error: str, traceback: str, target: int) -> None:
         """A worker that was to stay is lost. Too many of the new generation, and the operation has failed."""
@@ -211,8 +228,7 @@ class Turnover:
 
     def abort(self, error: str) -> None:
         """The daemon stops: nothing is turned over any more."""
-        while self.waiting:
-            self.conclude(self.waiting.popleft(), OperationState.FAILED, error, "")
+        self._fail_waiting(error)
         if self.candidate is not None:
             self._discard(OperationState.FAILED, error)
         elif self.operation is not None:
@@ -220,6 +236,14 @@ class Turnover:
         self.recover_at = None
 
     # --- inside ---
+
+    @property
+    def _starting(self) -> bool:
+        return self.operation is not None and self.operation.kind is Kind.START
+
+    def _fail_waiting(self, error: str) -> None:
+        while self.waiting:
+            self.conclude(self.waiting.popleft(), OperationState.FAILED, error, "")
 
     def _discard(self, state: OperationState, error: str, traceback: str = "") -> None:
         """Remove the candidate, which never came into force, and end its operation."""
@@ -242,6 +266,9 @@ class Turnover:
         crew, operation, failed, previous = self.crew, self.operation, self.current, self.previous
         assert operation is not None, self
         assert failed is not None, self
+        if self._starting:
+            self.start_failed = True
+            self._fail_waiting(f"the first start failed: {error}")
         if previous is None or previous.plan is None or previous.state is not GenerationState.SERVING:
             self._commit(failed)
             self._end(operation, OperationState.FAILED, error, traceback)

@@ -79,7 +79,7 @@ class Site:
 
 
 class _Complete(Daemon):
-    """READY=1 comes with the first worker; code that changes on disk may reach those that still boot."""
+    """A daemon all of whose processes are known from the start."""
 
     def __enter__(self) -> Daemon:
         super().__enter__()

@@ -120,6 +120,22 @@ def test_a_lock_of_the_import_fails_the_reload_and_the_verdict_says_who_has_it(s
     assert get(daemon) == "served"
 
 
+def test_a_lock_of_the_import_fails_a_start_with_two_workers(service: Service) -> None:
+    service.write(
+        """
+        import fcntl
+        lock = open("lock", "w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        def application(environ, start_response): ...
+        """
+    )
+    done = service.run("--bind", f"127.0.0.1:{free_port()}", "--workers", "2", "--preload", "false")
+    assert done.returncode == 3
+    assert done.stderr.count("of generation 1 is ready after") == 1
+    assert "start failed: worker 1 (pid" in done.stderr
+    assert "has left: stop" in done.stderr, "the one that served has drained"
+
+
 def test_an_at_fork_function_that_raises_fails_the_boot(service: Service) -> None:
     service.write(
         """

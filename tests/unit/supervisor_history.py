@@ -142,7 +142,7 @@ class History:
         for _ in range(40):
             world.settle()
             world.advance(1)
-        assert world.exit == 0
+        assert world.exit == (3 if world.supervisor.turnover.start_failed else 0)
         assert not world.processes
         assert not world.launchers
         assert not world.supervisor.ledger.open()

@@ -47,9 +47,7 @@ class Told(World):
     def do(self, event: ev.Event) -> list[act.Action]:
         actions = super().do(event)
         for action in actions:
-            if isinstance(action, act.Serving):
-                self.announcer.serving()
-            elif isinstance(action, act.AnnounceStop):
+            if isinstance(action, act.AnnounceStop):
                 self.announcer.stopping(action)
             elif isinstance(action, act.Accepted) and not action.joined:
                 self.announcer.accepted(action.operation)
@@ -67,11 +65,13 @@ def world() -> Told:
     return Told(ev.Plan(workers=2, boot_timeout=60, graceful_timeout=30))
 
 
-def test_ready_is_said_once_when_the_first_worker_is(world: Told) -> None:
+def test_ready_is_said_once_with_the_verdict_of_the_first_start(world: Told) -> None:
     world.do(ev.StartAsked(who="test"))
     world.settle(but="ready")
+    world.happen("ready 0")
+    world.settle(but="ready")
     assert not world.manager.take("READY=1")
-    world.happen("ready")
+    world.happen("ready 1")
     assert len(world.manager.take("READY=1")) == 1
     world.settle()
     assert not world.manager.take("READY=1")
@@ -129,6 +129,23 @@ def test_a_start_that_fails_says_why(world: Told) -> None:
     world.happen("prepare")
     world.do(ev.LauncherFailed(1, "no module named shop", ""))
     assert world.manager.take("STATUS=") == ["failed: no module named shop"]
+    assert not world.manager.take("READY=1")
+
+
+def test_a_start_that_fails_when_some_serve_already_is_never_ready_and_stops(world: Told) -> None:
+    world.do(ev.StartAsked(who="test"))
+    world.settle(but="ready")
+    world.happen("ready 0", "fork 1")
+    world.patience()
+    world.advance(60)
+    assert world.manager.take("STATUS=")[-2:] == [
+        "failed: worker 1 (pid 102) was not ready within 60 s (boot_timeout)",
+        "stopping",
+    ]
+    assert world.manager.take("STOPPING=1")
+    assert max(world.patience()) >= 30
+    world.settle()
+    assert world.exit == 3
     assert not world.manager.take("READY=1")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from miniwsgi.daemon.master import actions as act
 from miniwsgi.daemon.master import events as ev
@@ -68,12 +70,78 @@ def test_a_first_worker_that_does_not_boot_ends_the_first_start_with_status_3(ho
     world.do(ev.StartAsked(who="test"))
     world.happen("prepare", "boot", "fork 0")
     if how == "fails":
-        world.do(ev.WorkerFailed(0, "boot_check /health was answered 500"))
+        lose_three_times(world, lambda: world.do(ev.WorkerFailed(0, "boot_check /health was answered 500")))
     elif how == "exits":
-        world.crash(0, EXITED_1)
+        lose_three_times(world, lambda: world.crash(0, EXITED_1))
     else:
         world.advance(60)
     assert world.exit == 3
+
+
+def lose_three_times(world: World, lose: Callable[[], object]) -> None:
+    """The worker in slot 0, which boots, and its two successors."""
+    for attempt in range(3):
+        assert world.exit is None, attempt
+        lose()
+        world.settle(but="launcher")
+        world.advance(0.5)
+        if attempt < 2:
+            world.happen("fork 0")
+
+
+def test_a_first_worker_that_boots_at_the_second_attempt_starts_the_daemon() -> None:
+    world = World()
+    operation = world.ask(ev.StartAsked(who="test"))
+    world.happen("prepare", "boot", "fork 0")
+    world.do(ev.WorkerFailed(0, "the database is starting up"))
+    assert world.supervisor.state is SupervisorState.STARTING
+    world.settle()
+    world.advance(0.1)
+    world.settle()
+    assert operation.succeeded
+    assert world.ready() == 4
+
+
+@pytest.mark.parametrize("how", ["fails", "is late", "launcher"])
+def test_a_first_start_in_which_a_later_worker_does_not_boot_has_failed_and_those_that_serve_drain(how: str) -> None:
+    world = World(ev.Plan(workers=2), preloaded=False)
+    start = world.ask(ev.StartAsked(who="test"))
+    reload = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    scale = world.ask(ev.ScaleAsked(who="a", to=3))
+    world.happen("prepare", "boot", "fork 0", "ready 0")
+    if how == "fails":  # it finds the lock taken that worker 0 holds
+        for _ in range(3):
+            assert start.state is OperationState.RUNNING
+            world.happen("fork 1")
+            world.do(ev.WorkerFailed(1, "the lock is taken", "Traceback"))
+            world.happen("killed 1")
+            world.advance(0.5)
+    elif how == "is late":  # it waits for the lock: once, as nobody is to wait three times as long for the verdict
+        world.happen("fork 1")
+        world.advance(60)
+        world.happen("killed 1")
+    else:
+        world.crash_launcher(1)
+    assert [operation.state for operation in (start, reload, scale)] == [OperationState.FAILED] * 3
+    assert world.supervisor.state is SupervisorState.STOPPING
+    assert world.exit is None
+    assert world.states().get(0) == "draining 1"
+    assert len(world.ordered(act.PrepareGeneration)) == 1
+    world.settle()
+    assert world.exit == 3
+    assert not world.processes
+    assert not world.supervisor.ledger.open()
+
+
+def test_a_stop_while_a_first_start_rolls_is_a_clean_one() -> None:
+    world = World()
+    world.do(ev.StartAsked(who="test"))
+    world.happen("prepare", "boot", "fork 0", "ready 0")
+    world.do(ev.StopAsked(who="SIGTERM"))
+    world.settle()
+    world.advance(1)
+    world.settle()
+    assert world.exit == 0
 
 
 def test_a_launcher_that_imports_too_long_is_killed_with_its_stacks() -> None:

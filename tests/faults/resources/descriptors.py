@@ -103,7 +103,7 @@ def _scaled(daemon: Daemon, number: signal.Signals) -> bool:
 
 def starts_with_few_descriptors(stage: Stage) -> Outcome:
     """A start with a hard limit of N open files, for many N: it serves, or says why not and leaves nothing"""
-    counts, some = {True: 0, False: 0}, 0
+    counts = {True: 0, False: 0}
     for limit in range(12, 64, stage.size(16, 2)):
         prefix = ["prlimit", f"--nofile={limit}:{limit}"]
         try:
@@ -115,13 +115,12 @@ def starts_with_few_descriptors(stage: Stage) -> Outcome:
             assert "too many open files" in log.lower(), log
         else:
             counts[True] += 1
-            some += "start failed" in daemon.log()  # with fewer workers than it should have
             assert get(daemon, "/").status == 200
             assert daemon.stop() == 0
         stage.forget()
         left = [str(path) for path in stage.aftermath.temporary.rglob("*")] + list(stage.aftermath._sockets())
         assert not left, left
-    stage.note(f"{counts[True]} served, {some} of them with too few workers; {counts[False]} refused to start")
+    stage.note(f"{counts[True]} served; {counts[False]} refused to start")
     assert all(counts.values()), counts
     stage.start()
     stage.load()

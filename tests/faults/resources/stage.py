@@ -203,7 +203,7 @@ class Stage:
             daemon.wait_for_log("start: done")
             daemon.settle(ready)
         else:  # how many, is the test's to see
-            daemon.wait(lambda: "start: done" in daemon.log() or "start failed" in daemon.log(), "the start's verdict")
+            daemon.wait_for_log("start: done")
         if watch:
             self.aftermath.watch(daemon)
         return daemon
