@@ -288,10 +288,7 @@ class Context:
     # --- the Reporter of exchanges ---
 
     def exception(self, exchange: Exchange, error: BaseException) -> None:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("miniwsgi.daemon."):
-            trace = trace.tb_next  # the application's own frames are what helps
-        text = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()
+        text = application_traceback(error)
         when = "before" if not exchange.aborted and exchange.sent == 0 else "during"
         what = f"the application raised {type(error).__name__} {when} its response\n{text}"
         self.log.error(what, request_id=exchange.request_id)
@@ -299,6 +296,14 @@ class Context:
     def mistake(self, exchange: Exchange, what: str) -> None:
         line = f"the application's response: {what}"
         self.log.limited(f"mistake-{what[:24]}", "warning", line, request_id=exchange.request_id)
+
+
+def application_traceback(error: BaseException) -> str:
+    """As Python prints it, from the application's own first frame on: those above are of no help."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("miniwsgi.daemon."):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()
 
 
 def _asks_head(connection: Connection) -> bool:

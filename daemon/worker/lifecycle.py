@@ -20,16 +20,14 @@ from miniwsgi.metrics.scoreboard import Board, State
 
 from ..access_log import AccessLog
 from ..channel import Channel
-from ..http.connection import Connection
 from ..log_ring import Ring, is_shared_memory, shared_memory, shared_rings
 from ..logs import ErrorLog, ErrorStream, open_writer
 from ..settings import Settings
 from ..unpatched import os, time
-from ..wsgi import request_ids
-from ..wsgi.environ import request_environ
-from ..wsgi.exchange import Application, Exchange
+from ..wsgi.exchange import Application
 from . import children
 from .application import BootError, load
+from .boot_check import boot_check
 from .context import Context
 from .crashes import show_crashes
 from .last_jobs import finish_jobs
@@ -97,7 +95,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
             if opened is not None:
                 opened.writer.start()  # a thread that is needed later may not be had then
         if settings.boot_check:
-            _boot_check(context, settings.boot_check)
+            boot_check(context, settings.boot_check)
     except BootError as error:
         log.flush(FLUSH_SECONDS)  # what the application said comes before the verdict, after which the master kills
         control.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
@@ -139,7 +137,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         end_strays(log)
         _take_signals(signals, log)
         if settings.boot_check:
-            _boot_check(context, settings.boot_check)
+            boot_check(context, settings.boot_check)
     except BootError as error:
         log.error(f"{error.error}\n{error.traceback}".rstrip())
         _leave(log, access)
@@ -179,48 +177,6 @@ def _take_signals(signals: SignalPipe, log: ErrorLog) -> None:
     if signals.overruled:
         names = ", ".join(sorted(signals.overruled))
         log.info(f"the application's own handler of {names} is not called; functions of atexit are")
-
-
-class _Check:
-    """A Transport that keeps the beginning of an answer."""
-
-    def __init__(self) -> None:
-        self.head = b""
-
-    def send(self, data: bytes, /) -> bool:
-        if not self.head:
-            self.head = data[:64]
-        return False
-
-    def send_file(self, fd: int, offset: int, count: int, /) -> None:
-        pass
-
-    def turn_is_over(self) -> bool:
-        return False
-
-    def check_client(self) -> None:
-        pass
-
-    def wait_writable(self) -> None:
-        pass
-
-
-def _boot_check(context: Context, path: str) -> None:
-    """Ask the application for `path` before anybody else does. Raises BootError."""
-    base = context.base_environ(context.settings.listeners[0], ("127.0.0.1", 0))
-    connection = Connection(context.limits, base=base)
-    connection.receive(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: miniwsgi-boot-check\r\n\r\n".encode())
-    environ = request_environ(connection, context.settings.script_name, None)
-    answer = _Check()
-    environ[request_ids.VARIABLE] = request_id = context.request_ids.new()
-    fields, variables = context.server_fields, context.request_variables()
-    exchange = Exchange(answer, "GET", True, False, fields, context, variables, request_id)
-    environ["wsgi.early_hints"] = exchange.early_hints
-    exchange.run(context.application, environ)
-    if not exchange.status or int(exchange.status[:3]) >= 400:
-        raise BootError(
-            "boot-check", f"boot_check: GET {path} was answered {exchange.status or 'without a status'}", ""
-        )
 
 
 def _open_logs(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog, AccessLog | None]:

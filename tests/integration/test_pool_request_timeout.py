@@ -199,6 +199,7 @@ def test_a_failed_boot_check_is_told_and_ends_the_worker(site, pool, how):
     def application(environ, start_response):
         if how == "raises":
             raise RuntimeError("no database")
+        environ["wsgi.errors"].write("as a framework has caught it: no database\n")
         start_response(f"{how} Wrong", [])
         return []
 
@@ -207,6 +208,11 @@ def test_a_failed_boot_check_is_told_and_ends_the_worker(site, pool, how):
     assert failed["phase"] == "boot-check"
     assert "GET /health" in failed["error"]
     assert ("500" if how == "raises" else how) in failed["error"]
+    if how == "raises":
+        assert failed["traceback"].endswith("RuntimeError: no database")
+        assert "exchange.py" not in failed["traceback"], "our own frames are of no use to anybody"
+    else:
+        assert failed["traceback"] == "as a framework has caught it: no database"
     assert worker.wait() == 3
     assert not worker.heard("ready")
 
