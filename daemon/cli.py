@@ -367,7 +367,7 @@ def serve_single(config: Config) -> int:
         generation=1,
         listeners=[listener.for_workers() for listener in listeners],
         scoreboard_fd=board.fd,
-        journal=detect_journal(),
+        journal=config.log.file == "-" and detect_journal(),
     )
     for listener in listeners:
         listener.socket.detach()  # the worker closes it when it stops; the path stays ours to remove

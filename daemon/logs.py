@@ -50,8 +50,13 @@ def detect_journal(fd: int = 2, environ: Mapping[str, str] = os.environ) -> bool
     return environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
 
 
-def open_writer(*, journal: bool, ring: Ring | None = None) -> Writer:
-    """For the error log of a process that runs the application: each entry is out at once, or in `ring`."""
+def open_writer(file: str, *, journal: bool, ring: Ring | None = None) -> Writer:
+    """For the error log of a process that runs the application: each entry is out at once, or in `ring`.
+
+    `file` is `log.file`, "-" for standard error. Raises OSError when it cannot be opened.
+    """
+    if file != "-":
+        return Writer(file, at_once=True, ring=ring)
     return open_journal(at_once=True, ring=ring) if journal else Writer(2, at_once=True, ring=ring)
 
 

@@ -12,7 +12,7 @@ import time
 from miniwsgi.metrics.scoreboard import Running
 
 from ..access_log import AccessLog
-from ..journal import JournalWriter, open_journal
+from ..journal import JournalWriter
 from ..log_ring import Left, left_behind
 from ..log_writer import UNREAD, Writer, plain_notice
 from ..logs import ErrorLog
@@ -30,7 +30,6 @@ class LastWords:
     def __init__(self, log: ErrorLog) -> None:
         self._log = log
         self._access: dict[tuple[str, str], AccessLog] = {}  # by destination and format
-        self._standard_error: Writer | None = None  # where the master's own log is not
 
     def write(self, worker: WorkerHandle, running: list[Running]) -> None:
         """Lines that were left, then one for each request that the worker was running."""
@@ -42,7 +41,7 @@ class LastWords:
             self._log.error(f"what {worker.name} had to log cannot be read: {error.strerror}")
             return
         if error_lines.entries or error_lines.untold:
-            _pass_on(error_lines, self._error_writer(settings))
+            _pass_on(error_lines, self._log.writer)
         if access is None:
             return
         _pass_on(access_lines, access.writer)
@@ -72,14 +71,6 @@ class LastWords:
             self._log.error(f"the access log cannot be opened: {error}")
             return None
         return self._access[key]
-
-    def _error_writer(self, settings: Settings) -> Writer:
-        """Workers write to standard error."""
-        if not self._log.writer.path:
-            return self._log.writer
-        if self._standard_error is None:
-            self._standard_error = open_journal() if settings.journal else Writer(2)
-        return self._standard_error
 
 
 def _pass_on(left: Left, writer: Writer) -> None:

@@ -125,8 +125,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     cells = slot.cells
     cells[scoreboard.PID] = os.getpid()
     cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
-    writer = open_writer(journal=settings.journal)
-    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "single", writer=writer)
+    log = _open_error_log(settings, "single", None, None)
     # Nobody is there to write what would be left.
     access = AccessLog(settings.access_log, settings.access_log_format, at_once=True) if settings.access_log else None
     write_lines_at_once()
@@ -193,11 +192,24 @@ def _open_logs(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLo
         children.withhold("logs", lambda: [fd for fd in mapped if is_shared_memory(fd)])
     except OSError:
         pass  # no memory, no descriptors, no master: they lie in our own
-    writer = open_writer(journal=settings.journal, ring=rings[0])
-    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, "worker", slot=slot, writer=writer)
+    log = _open_error_log(settings, "worker", slot, rings[0])
     if not settings.access_log:
         return log, None
     return log, AccessLog(settings.access_log, settings.access_log_format, ring=rings[1])
+
+
+def _open_error_log(settings: Settings, source: str, slot: int | None, ring: Ring | None) -> ErrorLog:
+    """In `log.file`; where this process may not open that, on standard error, which is better than nowhere."""
+    problem = ""
+    try:
+        writer = open_writer(settings.log_file, journal=settings.journal, ring=ring)
+    except OSError as error:
+        problem = f"log.file {settings.log_file} cannot be opened ({error.strerror}): writing to standard error"
+        writer = open_writer("-", journal=settings.journal, ring=ring)
+    log = ErrorLog(settings.log_level, settings.log_format, settings.journal, source, slot=slot, writer=writer)
+    if problem:
+        log.error(problem)
+    return log
 
 
 def _detach_standard_streams(log: ErrorLog, level: str) -> None:

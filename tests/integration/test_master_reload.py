@@ -202,18 +202,25 @@ def test_a_change_on_disk_reloads(service: Service) -> None:
     assert "a change of app.py" in daemon.log()
 
 
-def test_log_files_are_opened_again_after_a_rotation(service: Service, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", ["epoll", "fork"])
+def test_log_files_are_opened_again_after_a_rotation(service: Service, tmp_path: Path, pool: str) -> None:
+    """The error log is the master's and the workers'."""
+    service.write(HELLO.replace("start_response(", "environ['wsgi.errors'].write('said by it\\n'); start_response(", 1))
     log = tmp_path / "daemon0" / "daemon.log"  # where the fixture looks for it
-    config = service.configure(f"[server]\nworkers = 1\n[log]\nfile = '{log}'\naccess_log = '{tmp_path}/access.log'\n")
+    config = service.configure(
+        f"[server]\nworkers = 1\npool = '{pool}'\n[log]\nfile = '{log}'\naccess_log = '{tmp_path}/access.log'\n"
+    )
     daemon = service.start("-c", config)
     get(daemon)
+    daemon.wait(lambda: "said by it" in log.read_text(), "what the application said")
     log.rename(tmp_path / "daemon.log.1")
     (tmp_path / "access.log").rename(tmp_path / "access.log.1")
     daemon.signal(signal.SIGUSR1)
     daemon.wait(lambda: log.exists() and "opened again" in log.read_text(), "a new log file")
     access = tmp_path / "access.log"
-    # The worker may answer the next request before it hears that it is to open the file again.
+    # The worker may answer the next request before it hears that it is to open the files again.
     daemon.wait(lambda: get(daemon) and access.exists() and "GET /" in access.read_text(), "a line in the new file")
+    daemon.wait(lambda: get(daemon) and "said by it" in log.read_text(), "what the application said, in the new file")
 
 
 def test_a_master_that_was_upgraded_underneath_refuses_to_reload(service: Service, tmp_path: Path) -> None:
