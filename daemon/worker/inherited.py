@@ -8,6 +8,7 @@ worker: agents flush by them. Standard library only.
 from __future__ import annotations
 
 import atexit
+import re
 import sys
 import traceback
 from types import TracebackType
@@ -20,6 +21,7 @@ EXIT_FUNCTION_SECONDS = 2.0
 TERMINATION_SECONDS = 1.0
 # Whose functions change what is outside of the process: as finalizers they are not even called when the object goes.
 OUTSIDE = frozenset({"tempfile", "shutil", "os", "posix", "pathlib", "subprocess", "signal", "_posixshmem"})
+_SHOWN_FUNCTION = re.compile(r"<(?:function|bound method) (\S+)")
 
 
 # --- in the child ----------------------------------------------------------------------------------------
@@ -64,7 +66,8 @@ class HookFailures:
         sys.unraisablehook = self._previous
 
     def _take(self, unraisable: Any) -> None:
-        name = getattr(unraisable.object, "__qualname__", repr(unraisable.object))
+        shown = _SHOWN_FUNCTION.search(unraisable.err_msg or "")  # from Python 3.14 on without an object
+        name = shown[1] if shown else getattr(unraisable.object, "__qualname__", repr(unraisable.object))
         if name.endswith("__del__"):  # the garbage collector may run at any time
             self._previous(unraisable)
             return

@@ -87,6 +87,7 @@ def test_the_configured_path_is_read_again_and_hides_nothing_of_the_server(servi
         env_file.write_text(f"PYTHONPATH={tmp_path / version}\n")
         daemon = service.daemons[0] if service.daemons else service.start("-c", config)
         assert version == "v1" or daemon.reload()
+        daemon.wait(lambda: len(daemon.launchers()) == 1, "one generation")  # noqa: B023 - called at once
         assert get(daemon).split()[2:] == [version, "7"]
 
 

@@ -41,7 +41,10 @@ TRIED = {
     "RestrictSUIDSGID": ("import os, tempfile; os.chmod(tempfile.mkstemp()[1], 0o4755)", DENIED),
     "RestrictNamespaces": (CALL.format(call="unshare(0x10000000)"), DENIED),
     "RestrictAddressFamilies": ("import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "OSError 97"),
-    "MemoryDenyWriteExecute": ("import mmap; mmap.mmap(-1, 4096, prot=7)", DENIED),
+    "MemoryDenyWriteExecute": (  # EPERM of a filter, or EACCES of the kernel itself (PR_SET_MDWE)
+        "import mmap\ntry: mmap.mmap(-1, 4096, prot=7)\nexcept PermissionError: raise PermissionError(1, '') from None",
+        DENIED,
+    ),
     "LockPersonality": (CALL.format(call="personality(8)"), DENIED),
     "SystemCallFilter (@privileged)": ("import os; os.chown('/tmp', -1, -1)", DENIED),
     "SystemCallFilter (@resources)": ("import os; os.sched_setaffinity(0, os.sched_getaffinity(0))", DENIED),
