@@ -18,6 +18,8 @@ PROBLEM_TYPE = "application/problem+json"
 EVENTS_TYPE = "application/x-ndjson"
 MAX_WAIT_SECONDS = 300  # of `?wait=N`
 MAX_EVENTS = 1000  # that are kept
+MAX_WORKERS = 200  # of a pool, as server.workers allows
+CHANGE = r"^[+-]0{0,2}[1-9][0-9]{0,2}$"  # of it; by nothing is none
 
 DaemonState = Literal["starting", "running", "reloading", "draining", "stopping", "stopped"]
 VerdictLevel = Literal["healthy", "degraded", "down"]
@@ -303,8 +305,10 @@ class ScaleRequest(Request):
     """POST /v1/scale: either `workers` or `reset`."""
 
     workers: (
-        Annotated[int, Meta(ge=1, le=512, description="so many")]
-        | Annotated[str, Meta(pattern=r"^[+-][0-9]{1,3}$", description='"+2" or "-1": more or fewer than now')]
+        Annotated[int, Meta(ge=1, le=MAX_WORKERS, description="so many")]
+        | Annotated[
+            str, Meta(pattern=r"^[+-]0{0,2}[1-9][0-9]{0,2}$", description='"+2" or "-1": more or fewer than now')
+        ]
         | None
     ) = None
     persist: bool = False  # also across a restart of the daemon

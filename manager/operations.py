@@ -54,8 +54,6 @@ def scale(body: ms.ScaleRequest) -> Scale:
         case int(count):
             return Scale(to=count, persist=body.persist)
         case str(text):
-            if not int(text):
-                raise Refusal(422, f'"workers" is {text}: that changes nothing')
             return Scale(by=int(text), persist=body.persist)
 
 

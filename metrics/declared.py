@@ -68,7 +68,7 @@ ABORTED = _declare(
     "miniwsgi_requests_aborted_total",
     "counter",
     "Requests without a complete response: the client left (client) or did not read (send_timeout), or "
-    "request_timeout was over (request_timeout).",
+    "timeouts.request was over (request_timeout).",
     "reason",
     series="3",
 )
@@ -180,7 +180,7 @@ MEMORY_LIMIT = _declare(
 EXITS = _declare(
     "miniwsgi_worker_exits_total",
     "counter",
-    "Workers that have gone: by themselves (crash), by the kernel (oom), after request_timeout (timeout), wedged "
+    "Workers that have gone: by themselves (crash), by the kernel (oom), after timeouts.request (timeout), wedged "
     "(wedge), not booted (boot), recycled (rss, lifetime, requests), or as was asked for (scale, reload, restart, "
     "stop).",
     "reason",

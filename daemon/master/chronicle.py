@@ -109,7 +109,7 @@ class Chronicle:
         self._workers.pop(event.slot, None)
 
     def _timed_out(self, event: ev.RequestTimedOut) -> None:
-        message = f"has run {event.request} for {event.seconds:.1f} s (request_timeout)"
+        message = f"has run {event.request} for {event.seconds:.1f} s (timeouts.request)"
         self._of_slot("request.timeout", event.slot, message, seconds=event.seconds)
 
     def slow(self, slot: int, method: str, path: str, seconds: float) -> None:

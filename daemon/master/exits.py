@@ -12,7 +12,7 @@ class ExitReason(Enum):
 
     CRASH = "crash"  # by itself: an exit, a signal
     OOM = "oom"  # killed by the kernel for want of memory
-    TIMEOUT = "timeout"  # a request exceeded request_timeout
+    TIMEOUT = "timeout"  # a request exceeded timeouts.request
     WEDGE = "wedge"  # its loop did not turn
     BOOT = "boot"  # it never became ready
     RSS = "rss"
@@ -35,7 +35,7 @@ RECYCLED = {
 
 def describe_recycling(reason: str) -> str:
     """Why a worker wants a successor, as the end of a sentence."""
-    return "was sent SIGTERM" if reason == "signal" else f"has reached its limit of {reason}"
+    return "was sent SIGTERM" if reason == "signal" else f"has reached recycle.max_{reason}"
 
 
 def describe_exit(status: int | None, *, oom: bool = False, ours: bool = False) -> str:

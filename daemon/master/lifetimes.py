@@ -130,13 +130,13 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.DRAINING)
         if worker is None:
             return
-        self.crew.dump_stacks(worker, f"{event.request} runs for {event.seconds:.1f} s (request_timeout)")
+        self.crew.dump_stacks(worker, f"{event.request} runs for {event.seconds:.1f} s (timeouts.request)")
         if worker.state is WorkerState.READY:
             fresh = worker.fresh
-            self.crew.condemn(worker, self.turnover.plan.graceful_timeout, "request_timeout")
+            self.crew.condemn(worker, self.turnover.plan.graceful_timeout, "timeouts.request")
             if fresh:
                 self.crew.bereave(worker.leaving)
-                self._lost(worker, "had a request that exceeded request_timeout", "")
+                self._lost(worker, "had a request that exceeded timeouts.request", "")
 
     def wedged(self, event: ev.Wedged) -> None:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
@@ -170,7 +170,7 @@ class Lifetimes:
             if _passed(self._reap_deadline(worker), now):
                 self._kill_launcher_of(worker, f"has not reaped {worker.name}")
             if worker.deadline is not None and worker.deadline.at <= now:
-                crew.log("warning", f"{worker.name} has not finished in time (graceful_timeout); it is killed")
+                crew.log("warning", f"{worker.name} has not finished in time (timeouts.graceful); it is killed")
                 crew.kill(worker, worker.leaving, ExitReason.TIMEOUT, stacks=True)
         for generation in crew.generations.values():
             if _passed(self._exit_deadline(generation), now):
@@ -197,7 +197,7 @@ class Lifetimes:
         else:
             seconds = self.turnover.plan.boot_timeout
             self.turnover.out_of_time(worker)
-            self._lose(worker, f"was not ready within {seconds:g} s (boot_timeout)", stacks=True)
+            self._lose(worker, f"was not ready within {seconds:g} s (timeouts.boot)", stacks=True)
 
     def _kill_launcher_of(self, worker: Worker, reason: str) -> None:
         generation = self.crew.generations[worker.generation]

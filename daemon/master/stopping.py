@@ -86,7 +86,7 @@ class Stopping:
             self._finish(now)
         if self.phase is Phase.FINISHING and now >= self._until:
             names = ", ".join(worker.name for worker in crew.workers())
-            crew.log("warning", f"not finished within {self._graceful:g} s (graceful_timeout), killed: {names}")
+            crew.log("warning", f"not finished within {self._graceful:g} s (timeouts.graceful), killed: {names}")
             self.at_once("stop")
         if self.phase is Phase.KILLING and now >= self._until:
             self._kill_launchers(now)

@@ -205,9 +205,9 @@ class Turnover:
         assert candidate is not None, self
         workers = crew.of(candidate.number)
         if candidate.state is GenerationState.PREPARING:
-            self.give_up("its configuration could not be read in time (boot_timeout): a file or a name server hangs")
+            self.give_up("its configuration could not be read in time (timeouts.boot): a file or a name server hangs")
             return
-        reason = f"{candidate.name} had no worker ready in time (boot_timeout)"
+        reason = f"{candidate.name} had no worker ready in time (timeouts.boot)"
         crew.kill_launcher(candidate, reason, stacks=not workers)
         for worker in workers:
             crew.kill(worker, reason, ExitReason.BOOT, stacks=True)

@@ -80,5 +80,5 @@ def boot_check(context: Context, path: str) -> None:
     environ["wsgi.early_hints"] = exchange.early_hints
     exchange.run(context.application, environ)
     if not exchange.status or int(exchange.status[:3]) >= 400:
-        error = f"boot_check: GET {path} was answered {exchange.status or 'without a status'}"
+        error = f"app.boot_check: GET {path} was answered {exchange.status or 'without a status'}"
         raise BootError("boot-check", error, witness.traceback or errors.text.rstrip())

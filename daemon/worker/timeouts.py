@@ -56,7 +56,7 @@ def expire(
     context.record(peer, exchange, environ, took)
     request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
     context.log.error(
-        f"a request exceeded request_timeout: {request}"
+        f"a request exceeded timeouts.request: {request}"
         + ("; this worker accepts no more and is replaced" if orders.has_master else ""),
         seconds=round(took / 1e9, 1),
         thread=thread,

@@ -12,8 +12,7 @@ from .exits import EXIT_STATUSES
 from .options import ControlCommand, NumbersCommand, Session, slot_argument
 from .progress import carry_out
 
-MOST_WORKERS = 512
-AMOUNT = re.compile(r"[+-]?[0-9]{1,3}")
+AMOUNT = re.compile(r"[0-9]{1,3}|[+-]0{0,2}[1-9][0-9]{0,2}")
 LEVELS = ("debug", "info", "warning", "error")
 
 wait_option = click.option(
@@ -31,9 +30,11 @@ def _amount(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     if value[0] in "+-":
         return value
     number = int(value)
-    if not 1 <= number <= MOST_WORKERS:
+    if not 1 <= number <= messages.MAX_WORKERS:
         raise click.BadParameter(
-            f"{value}: expected 1 to {MOST_WORKERS} workers; to have none for a while: miniwsgictl drain", ctx, param
+            f"{value}: expected 1 to {messages.MAX_WORKERS} workers; to have none for a while: miniwsgictl drain",
+            ctx,
+            param,
         )
     return number
 

@@ -38,6 +38,7 @@ class Session:
     """Which daemon, how long, and how to show what it says. `end`: when all must be over, of time.monotonic()."""
 
     path: str
+    named: bool = False  # by --socket or --instance
     output: Output = Output.TABLE
     timeout_seconds: float | None = None
     colour: bool = True
@@ -152,6 +153,7 @@ def session_from(given: dict[str, Any]) -> Session:
     timeout = given.get("timeout")
     return Session(
         path=path,
+        named=bool(given.get("socket") or given.get("instance")),
         output=Output(given.get("output") or "table"),
         timeout_seconds=timeout,
         colour=not given.get("no_color"),

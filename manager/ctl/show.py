@@ -305,7 +305,8 @@ Examples:
 def list_(session: Session) -> None:
     """List the daemons that run.
 
-    Those whose control socket is in a runtime directory. INSTANCE is what --instance takes.
+    Those whose control socket is in a runtime directory. INSTANCE is what --instance takes. With --socket or
+    --instance only that one.
     """
     import os
 
@@ -314,7 +315,10 @@ def list_(session: Session) -> None:
     from . import sockets
 
     found: list[dict[str, Any]] = []
-    for name, path in sockets.all_sockets(os.environ, os.geteuid()):
+    every = sockets.all_sockets(os.environ, os.geteuid())
+    names = {path: name for name, path in every}
+    wanted = [(names.get(session.path, ""), session.path)] if session.named else every
+    for name, path in wanted:
         entry = _entry(name, path)
         if entry is not None:
             found.append(entry)
@@ -322,7 +326,8 @@ def list_(session: Session) -> None:
         session.echo_json(msgspec.json.encode(found))
         return
     if not found:
-        session.note("no daemon runs; looked in " + ", ".join(sockets.directories(os.environ, os.geteuid())))
+        places = [session.path] if session.named else sockets.directories(os.environ, os.geteuid())
+        session.note("no daemon runs; looked in " + ", ".join(places))
         return
     header = ("INSTANCE", "PID", "STATE", "WORKERS", "UP", "VERSION", "APPLICATION", "SOCKET")
     rows = [

@@ -48,9 +48,9 @@ def raises(name: str, error: str, *short: str) -> Fault:
 
 def times_out(name: str, title: str, *short: str) -> Fault:
     """The request exceeds request_timeout: 504, and its process is replaced."""
-    log = ("runs for .* s \\(request_timeout\\)", rf"in {name}")
+    log = ("runs for .* s \\(timeouts.request\\)", rf"in {name}")
     expected = Expected(kills=1, reason="timeout", log=log, status="504")
-    there = Expected(log=("request_timeout",), status="504")
+    there = Expected(log=("timeouts.request",), status="504")
     return Fault(name, title, asked(name, 504), expected, {"fork": there}, REQUEST_TIMEOUT, short)
 
 
@@ -179,8 +179,8 @@ FAULTS = (
         "deadlock_everybody",
         "all threads of all workers wait for that lock",
         deadlock_everybody,
-        Expected(kills=WORKERS, reason="timeout", log=("request_timeout",)),
-        {"fork": Expected(log=("request_timeout",))},
+        Expected(kills=WORKERS, reason="timeout", log=("timeouts.request",)),
+        {"fork": Expected(log=("timeouts.request",))},
         REQUEST_TIMEOUT,
         short=(),
     ),
@@ -193,7 +193,7 @@ FAULTS = (
         "trickle_for_ever",
         "yields for ever, slowly; the client takes it",
         read_for_ever,
-        Expected(kills=1, reason="timeout", log=("request_timeout",)),
+        Expected(kills=1, reason="timeout", log=("timeouts.request",)),
         {"fork": Expected()},
         REQUEST_TIMEOUT,
         short=(),
@@ -202,7 +202,7 @@ FAULTS = (
         "leak",
         "leaks memory up to max_rss",
         leak,
-        Expected(recycled=1, reason="rss", log=("it has reached its limit of rss",)),
+        Expected(recycled=1, reason="rss", log=("it has reached recycle.max_rss",)),
         {"fork": Expected()},  # what a connection's process has leaked goes with the connection
         MAX_RSS,
         short=("epoll",),

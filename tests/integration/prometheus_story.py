@@ -202,7 +202,7 @@ def _stuck(daemon: Daemon, tally: Tally) -> None:
     tally.requests["GET", "504", "/stuck"] += 1
     tally.aborted["request_timeout"] += 1
     tally.exits["timeout"] += 1
-    daemon.wait_for_log("has left: request_timeout")
+    daemon.wait_for_log("has left: timeouts.request")
     daemon.settle(2)
 
 

@@ -213,7 +213,7 @@ def test_a_request_beyond_its_time_is_answered_504_and_its_worker_replaced(servi
     daemon = service.start("-c", config)
     (victim,) = daemon.workers()
     assert get(daemon, "/sleep?1000").startswith("504 ")
-    daemon.wait_for_log("(request_timeout); its threads:")
+    daemon.wait_for_log("(timeouts.request); its threads:")
     daemon.wait_for_log('app.py", line 6 in application')
     daemon.wait(lambda: len(daemon.workers()) == 1 and victim not in daemon.workers(), "a new worker")
     assert get(daemon).startswith("v1 ")

@@ -66,7 +66,7 @@ def test_an_import_that_takes_too_long_is_ended_and_shown(service: Service) -> N
     service.write("import time\ntime.sleep(1000)\n")
     done = service.run("-c", service.configure("[timeouts]\nboot = 5\n"), "--bind", "127.0.0.1:0")
     assert done.returncode == 3
-    assert "boot_timeout" in done.stderr
+    assert "timeouts.boot" in done.stderr
     assert 'app.py", line 2' in done.stderr, "the stack says where it hangs"
 
 

@@ -62,7 +62,7 @@ def test_a_request_that_hangs_is_answered_504(site, pool, limit):
     assert client.end() == []
     wait_for(lambda: logged(site) == ["GET /hang HTTP/1.1 504"])
     wait_for(lambda: worker.cells[TIMED_OUT] == 1)
-    wait_for(lambda: "a request exceeded request_timeout: GET /hang" in worker.log())
+    wait_for(lambda: "a request exceeded timeouts.request: GET /hang" in worker.log())
     if pool != "fork":
         assert worker.message("timeout")["request"] == "GET /hang"
         wait_for(lambda: worker.slot.state is State.DRAINING)

@@ -23,6 +23,7 @@ from miniwsgi.daemon.config.machine import available_cpus
 from miniwsgi.daemon.config.reference import reference
 from miniwsgi.daemon.config.show import as_data, as_toml
 from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.manager import messages
 from miniwsgi.metrics.scoreboard import MAX_SLOTS, MAX_THREADS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -509,7 +510,8 @@ def test_every_setting_can_be_configured() -> None:
     assert same == {"listeners", "in_flight"}
 
 
-def test_limits_fit_the_scoreboard() -> None:
+def test_limits_fit_the_scoreboard_and_are_those_of_the_control_api() -> None:
+    assert messages.MAX_WORKERS == MAX_WORKERS
     assert 2 * MAX_WORKERS + MAX_SURGE <= MAX_SLOTS
     config = changed(server__threads=str(MAX_THREADS - 1))
     assert config.server.threads + 1 == MAX_THREADS

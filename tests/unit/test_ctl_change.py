@@ -51,7 +51,21 @@ def test_every_way_to_say_how_many(arguments: list[str], body: dict[str, Any], t
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["0"], ["513"], ["x"], ["1.5"], ["--", "--2"], ["8", "--reset"], ["--reset", "--persist"], ["8", "9"], ["-x"]],
+    [
+        [],
+        ["0"],
+        ["201"],
+        ["+0"],
+        ["-0"],
+        ["-00"],
+        ["x"],
+        ["1.5"],
+        ["--", "--2"],
+        ["8", "--reset"],
+        ["--reset", "--persist"],
+        ["8", "9"],
+        ["-x"],
+    ],
 )
 def test_what_is_no_number_of_workers_is_never_asked_for(arguments: list[str], tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s") as daemon:

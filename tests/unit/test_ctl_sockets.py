@@ -85,5 +85,10 @@ def test_list_shows_those_that_run(tmp_path: Path) -> None:
         found = [row.split() for row in rows]
         assert [row[:4] for row in found] == [["shop", "4711", "running", "2/2"], ["-", "4711", "running", "2/2"]]
         named, unnamed = run("list", "-o", "json").json
+        socket = f"{tmp_path}/run/shop/control.sock"
+        assert [row["instance"] for row in run("list", "-o", "json", "-s", socket).json] == ["shop"]
+        assert [row["socket"] for row in run("-i", "shop", "list", "-o", "json").json] == [socket]
+        elsewhere = run("list", "-s", f"{tmp_path}/elsewhere.sock")
     assert (named["instance"], named["socket"]) == ("shop", f"{tmp_path}/run/shop/control.sock")
     assert unnamed["instance"] == ""
+    assert f"no daemon runs; looked in {tmp_path}/elsewhere.sock" in elsewhere.err

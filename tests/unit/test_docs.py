@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import itertools
 import re
 from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
+from miniwsgi.daemon.master.events import Plan
+from miniwsgi.daemon.settings import Settings
 
 from tests.conformance.compare_peers import DELIBERATE
 
@@ -54,6 +57,29 @@ def said_by_the_code() -> str:
                 texts += ["".join(p.value if isinstance(p, ast.Constant) else "\0" for p in node.values)]
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_messages_name_settings_as_the_configuration_does() -> None:
+    """Not as the code that says it: "timeouts.boot", not "boot_timeout"."""
+    fields = {field.name for where in (Settings, Plan) for field in dataclasses.fields(where)}
+    own = {name for name in fields if name not in KEYS and "_" in name}
+    said = re.sub(r"^[a-z_]+$", "", said_by_the_master_and_workers(), flags=re.MULTILINE)  # a name alone is no sentence
+    assert sorted(name for name in own if re.search(rf"(?<![\w.`]){name}(?![\w`])", said)) == []
+
+
+def said_by_the_master_and_workers() -> str:
+    """Every string there that is no docstring."""
+    texts: list[str] = []
+    for folder in ("master", "worker"):
+        for path in sorted((ROOT / "daemon" / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text("utf-8"))
+            about = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            texts += [
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in about
+            ]
     return "\n".join(texts)
 
 

@@ -152,6 +152,7 @@ def test_a_change_is_accepted_as_an_operation(target: str, body: Any, change: mg
         ("/v1/scale", {"workers": 1.5}, 422),
         ("/v1/scale", {"workers": "2"}, 422),
         ("/v1/scale", {"workers": "+0"}, 422),
+        ("/v1/scale", {"workers": "-00"}, 422),
         ("/v1/scale", {"workers": "+1000"}, 422),
         ("/v1/scale", {"workers": "+٢"}, 422),
         ("/v1/scale", {"workers": True}, 422),

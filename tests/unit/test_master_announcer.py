@@ -139,7 +139,7 @@ def test_a_start_that_fails_when_some_serve_already_is_never_ready_and_stops(wor
     world.patience()
     world.advance(60)
     assert world.manager.take("STATUS=")[-2:] == [
-        "failed: worker 1 (pid 102) was not ready within 60 s (boot_timeout)",
+        "failed: worker 1 (pid 102) was not ready within 60 s (timeouts.boot)",
         "stopping",
     ]
     assert world.manager.take("STOPPING=1")

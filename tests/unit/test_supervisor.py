@@ -152,7 +152,7 @@ def test_a_launcher_that_imports_too_long_is_killed_with_its_stacks() -> None:
     assert world.exit is None
     world.advance(2)
     (kill,) = world.ordered(act.KillLauncher)
-    assert kill == act.KillLauncher(1, "generation 1 had no worker ready in time (boot_timeout)", stacks=True)
+    assert kill == act.KillLauncher(1, "generation 1 had no worker ready in time (timeouts.boot)", stacks=True)
     assert world.exit == 3
 
 
@@ -253,7 +253,7 @@ def test_a_reload_whose_first_worker_is_late_fails_and_removes_it(world: World) 
     world.happen("prepare", "boot", "fork 4")
     world.advance(60)
     assert operation.state is OperationState.FAILED
-    assert "boot_timeout" in operation.error
+    assert "timeouts.boot" in operation.error
     assert [action.slot for action in world.ordered(act.KillWorker) if action.stacks] == [4]
     world.settle()
     assert world.ready(1) == 4
@@ -723,7 +723,7 @@ def test_all_workers_recycling_at_once_are_replaced_within_the_surge(world: Worl
 
 def test_a_request_beyond_its_time_gets_its_worker_replaced_and_the_others_time_to_finish(world: World) -> None:
     world.do(ev.RequestTimedOut(1, 30.2, "GET /report"))
-    assert world.ordered(act.DumpStacks) == [act.DumpStacks(1, "GET /report runs for 30.2 s (request_timeout)")]
+    assert world.ordered(act.DumpStacks) == [act.DumpStacks(1, "GET /report runs for 30.2 s (timeouts.request)")]
     assert world.crew.worker(1).state is WorkerState.STUCK  # type: ignore[union-attr]
     world.happen("fork 4", "ready 4")
     world.advance(29)
@@ -752,7 +752,7 @@ def test_a_restart_counts_where_the_successor_is(world: World) -> None:
     restarted = {slot.index: (slot.restarts, slot.last_exit) for slot in world.crew.slots if slot.restarts}
     assert restarted == {
         4: (1, "wedged"),
-        1: (1, "request_timeout"),
+        1: (1, "timeouts.request"),
         3: (1, "was killed by SIGKILL (out of memory?)"),
     }
     world.do(ev.ScaleAsked(who="a", to=8))
@@ -857,7 +857,7 @@ def test_what_does_not_finish_in_time_is_killed(world: World) -> None:
     assert not world.ordered(act.KillWorker)
     world.advance(1.1)
     assert len(world.ordered(act.KillWorker)) == 4
-    assert world.logged("graceful_timeout", "warning")
+    assert world.logged("timeouts.graceful", "warning")
     world.settle()
     assert world.exit == 0
 

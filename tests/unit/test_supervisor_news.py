@@ -75,7 +75,7 @@ def test_a_configuration_that_comes_after_its_reload_was_given_up_boots_nothing(
 def test_a_worker_recycles_once(world: World) -> None:
     world.do(ev.RecycleAsked(2, "requests"))
     world.do(ev.RecycleAsked(2, "rss"))
-    assert len(world.logged("it has reached its limit")) == 1
+    assert len(world.logged("it has reached recycle.max_requests")) == 1
     assert world.crew.worker(2).leaving == "recycled (requests)"  # type: ignore[union-attr]
 
 
