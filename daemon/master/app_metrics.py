@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..config import Config
 
 MERGE_SECONDS = 2.0
+END_SECONDS = 1.0  # for a process that was killed
 MAX_REPORT_BYTES = 64 * 1024
 PIPE_BYTES = 1 << 20
 VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
@@ -94,14 +95,16 @@ class AppMetrics:
             )
             return ""
         if self._directory is None:
-            base = runtime_directory(self._environ)
+            where = ""
             try:
+                base = runtime_directory(self._environ)
+                where = f" in {base}"
                 self._directory = PrivateDirectory(base, PREFIX)
             except OSError as error:
                 self._tell_once(
                     "error",
-                    f"no directory for the application's metrics in {base}: {error.strerror or error}; its metrics are "
-                    "not on /metrics",
+                    f"no directory for the application's metrics{where}: {error.strerror or error}; it is served all "
+                    "the same, its metrics are not on /metrics",
                 )
         return self.directory
 
@@ -195,7 +198,10 @@ class AppMetrics:
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()
-        process.wait()  # at once
+        try:
+            process.wait(END_SECONDS)  # at once, unless the kernel holds it
+        except subprocess.TimeoutExpired:
+            self._log.error(f"the merge of the application's metrics does not end (pid {process.pid}): it is left")
         if process.stdout is not None:
             process.stdout.close()
         self._known.discard(process.pid)

@@ -128,6 +128,12 @@ class Changes:
         for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.UNDRAIN):
             self._fail(operation, error, "")
 
+    def cannot_end(self, worker: Worker, error: str) -> None:
+        """A worker cannot be killed: those that wait for its end wait in vain."""
+        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN):
+            if operation.kind is Kind.DRAIN or worker.operation == operation.id:
+                self._fail(operation, f"{worker.name} cannot be killed: {error}", "")
+
     def abort(self, error: str) -> None:
         """The daemon stops."""
         for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):

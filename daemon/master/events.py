@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .actions import Action
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -151,6 +153,14 @@ class Wedged(Event):
 
     slot: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFailed(Event):
+    """The master could not carry out an order: nothing will come of it."""
+
+    order: Action
+    error: str
 
 
 # --- what people ask for ------------------------------------------------------------------------------------

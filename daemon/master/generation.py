@@ -32,6 +32,8 @@ from .stacks import crash_stacks, dump_stacks, dump_stacks_blocking
 if TYPE_CHECKING:
     from ..config import Config
 
+REAP_SECONDS = 1.0  # for a process that was killed
+
 UPGRADED = "miniwsgi was upgraded: restart the service"
 
 
@@ -81,11 +83,12 @@ class LauncherHandle:
             with theirs.socket:
                 self._process = execute(python, self.settings.module, theirs.fileno(), fds, environment)
             self._pidfd = os.pidfd_open(self._process.pid)
-        except OSError as error:
+        except Exception as error:
             if self._process is not None:  # without a pidfd it is of no use; it is our child, so the pid is its own
                 self._process.kill()
-                self._process.wait()
-            self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {error.strerror}"))
+                self._process.wait(REAP_SECONDS)
+            reason = error.strerror if isinstance(error, OSError) else repr(error)
+            self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {reason}"))
             self._emit(ev.LauncherExited(self.number, "could not be executed"))
             return
         self._link = Link(ours, self._receive, self._kill)

@@ -12,6 +12,7 @@ import platform
 import signal
 import sys
 import traceback
+from collections.abc import Awaitable
 
 from miniwsgi.manager.aside import Aside
 
@@ -42,6 +43,7 @@ from .systemd import Notifier
 EXIT_RUNTIME = 1
 SWITCH_SECONDS = 0.0005  # the longest that a thread which reads a configuration holds the loop
 FLUSH_SECONDS = 1.0
+HELPERS_SECONDS = 3.0  # for each of those that the loop serves beside the supervisor, at the end
 LEFTOVER_SECONDS = 1.0  # for what the application started and left running, before it is killed
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -137,13 +139,28 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     try:
         return await master.run()
     finally:
-        await starting
-        await asyncio.gather(control.stop(), port.stop())
         measuring.stop()
-        master.fleet.app_metrics.close()
-        changes.stop()
+        await _within(HELPERS_SECONDS, log, "what it serves beside requests", starting)
+        await _within(HELPERS_SECONDS, log, "the control API", control.stop())
+        await _within(HELPERS_SECONDS, log, "the metrics port", port.stop())
+        for end in (master.fleet.app_metrics.close, changes.stop):
+            try:
+                end()
+            except Exception:
+                log.error(f"the end of the daemon: {traceback.format_exc()}")
         # The loop closes its wake-up socket before it lets go of signals: one that comes between has nothing to tell.
         signal.set_wakeup_fd(-1)
+
+
+async def _within(seconds: float, log: ErrorLog, name: str, work: Awaitable[object]) -> None:
+    """A part of the end, which waits for no helper without a limit, and goes on whatever becomes of it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.error(f"the end of the daemon: {name} has not ended within {seconds:g} s: it is left")
+    except Exception:
+        log.error(f"the end of the daemon: {name}\n{traceback.format_exc()}")
 
 
 def _handle_signals(master: Master) -> None:

@@ -160,21 +160,35 @@ class Master:
         self._handling = True
         try:
             actions = self.supervisor.handle(event)
-            for action in actions:
-                self._carry_out(action)
+            self._carry_out(actions)
         finally:
             self._handling = False
         self._set_timer()
         for call in self.on_handled:
-            call(event, actions)
+            try:
+                call(event, actions)
+            except Exception:
+                self.log.error(f"the master could not tell of {event}\n{traceback.format_exc()}")
         return actions
 
-    def _carry_out(self, action: act.Action) -> None:
-        try:
-            self._orders[type(action)](action)
-        except Exception:
-            # One order that fails must not keep the next from being carried out; time will tell what became of it.
-            self.log.error(f"the master could not do {action}\n{traceback.format_exc()}")
+    def _carry_out(self, actions: list[act.Action]) -> None:
+        """One order that fails keeps no other from being carried out, and fails the operation that it is part of."""
+        failed = ""
+        for action in actions:
+            if failed and isinstance(action, act.Verdict):
+                self._spoil(action.operation, failed)
+            try:
+                self._orders[type(action)](action)
+            except Exception as error:
+                failed = f"the master could not do {type(action).__name__}: {error!r}"
+                self.log.error(f"the master could not do {action}\n{traceback.format_exc()}")
+                self._events.append(ev.OrderFailed(action, failed))
+
+    def _spoil(self, operation: Operation, error: str) -> None:
+        """Its success stands beside an order that failed. A first start has one outcome: its workers serve."""
+        if operation.succeeded and operation.kind is not Kind.START:
+            operation.spoil(error)
+            self.log.error(f"{operation.kind.value} failed after all: {error}")
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -237,6 +251,9 @@ class Master:
             return
         except OSError as error:
             self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error.strerror}"))
+            return
+        except Exception as error:
+            self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error!r}"))
             return
         for note in prepared.config.notes:
             if note not in self.config.notes:
@@ -329,7 +346,7 @@ class Master:
 
     def _verdict(self, order: act.Verdict) -> None:
         operation = order.operation
-        self.announcer.concluded(operation)
         for future in self._verdicts.pop(operation.id, ()):
             if not future.done():
                 future.set_result(operation)
+        self.announcer.concluded(operation)

@@ -82,6 +82,11 @@ class Operation:
         self.state, self.error, self.traceback = state, error, traceback
         self.ended_at = max(now, self.asked_at)
 
+    def spoil(self, error: str) -> None:
+        """What its success has ordered could not be done: it has failed after all. Called before anybody is told."""
+        assert self.succeeded, self
+        self.state, self.error = OperationState.FAILED, error
+
     def count_failure(self, slot: int) -> int:
         """One more worker lost in `slot`: how many now."""
         self.failures[slot] = count = self.failures.get(slot, 0) + 1

@@ -18,7 +18,7 @@ ATTEMPTS = 10
 
 
 def runtime_directory(environ: Mapping[str, str]) -> str:
-    """The daemon's runtime directory if it may write there, else the one for temporary files."""
+    """The daemon's runtime directory if it may write there, else the one for temporary files. Raises OSError: none."""
     directory = os.path.dirname(control_socket(environ, os.geteuid()))
     if directory and os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK):
         return directory

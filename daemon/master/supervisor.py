@@ -13,7 +13,17 @@ from enum import Enum
 from typing import Any
 
 from . import events as ev
-from .actions import Accepted, Action, Refused, SetLogLevel, Verdict
+from .actions import (
+    Accepted,
+    Action,
+    BootGeneration,
+    ForkWorker,
+    KillWorker,
+    PrepareGeneration,
+    Refused,
+    SetLogLevel,
+    Verdict,
+)
 from .changes import Changes
 from .crew import Crew, Worker
 from .exits import ExitReason
@@ -62,6 +72,7 @@ class Supervisor:
             ev.OnlyJobsLeft: lives.only_jobs_left,
             ev.RequestTimedOut: lives.timed_out,
             ev.Wedged: lives.wedged,
+            ev.OrderFailed: self._order_failed,
             ev.StartAsked: self._start,
             ev.ReloadAsked: self._reload,
             ev.ScaleAsked: self.changes.scale,
@@ -172,6 +183,20 @@ class Supervisor:
         operation = self.ledger.enter(kind, who, self._now, detail)
         self.crew.actions.append(Accepted(operation))
         return operation
+
+    # --- what could not be done ---
+
+    def _order_failed(self, event: ev.OrderFailed) -> None:
+        """Whoever waits for what would have come of an order hears that it will not. The rest time sees to."""
+        order, error, lives = event.order, event.error, self._lives
+        if isinstance(order, PrepareGeneration):
+            lives.prepare_failed(ev.PrepareFailed(order.generation, error))
+        elif isinstance(order, BootGeneration):
+            lives.launcher_failed(ev.LauncherFailed(order.generation, error))
+        elif isinstance(order, ForkWorker):
+            lives.fork_failed(ev.ForkFailed(order.slot, error))
+        elif isinstance(order, KillWorker) and (worker := self.crew.worker(order.slot)) is not None:
+            self.changes.cannot_end(worker, error)
 
     # --- what follows from the table ---
 

@@ -17,7 +17,7 @@ import pytest
 from .conftest import Service, get
 from .daemon import ALONE, PATIENCE_SECONDS, free_port
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else, or mount")
 
 
 def test_it_says_where_it_listens_and_is_ready_when_it_answers(service: Service) -> None:
@@ -34,6 +34,17 @@ def test_processes_have_their_titles(service: Service) -> None:
     assert title == "miniwsgi: master [app]"
     comms = sorted(Path(f"/proc/{p.pid}/comm").read_text().strip() for p in daemon.processes()[1:])
     assert comms == ["mw-launcher", "mw-worker/0", "mw-worker/1"]
+
+
+# The file systems that hold temporary files, as a command's prefix. Its own directory is one of them (tempfile).
+READ_ONLY = """
+mount --make-rprivate /
+for place in /tmp /var/tmp /usr/tmp "$PWD" /; do
+  ! [ -d "$place" ] || { [ "$place" = / ] || mount --bind "$place" "$place"; mount -o remount,bind,ro "$place"; }
+done
+! touch "$PWD/written" 2>/dev/null
+exec "$@"
+"""
 
 
 # --- what cannot be started ------------------------------------------------------------------------------------------
@@ -74,6 +85,17 @@ def test_an_interpreter_that_cannot_be_executed(service: Service) -> None:
     done = service.run("--bind", "127.0.0.1:0", "--python", "/bin/false")
     assert done.returncode == 3
     assert "/bin/false Python 3.11 or newer?" in done.stderr
+
+
+@needs_root
+def test_where_nothing_can_be_written_it_serves_without_the_applications_metrics_and_says_so(service: Service) -> None:
+    read_only = ("unshare", "-m", "sh", "-ec", READ_ONLY, "sh")
+    if subprocess.run([*read_only, "true"], cwd=service.directory, capture_output=True).returncode:
+        pytest.skip("this machine permits no mount namespace")
+    daemon = service.start("--workers", "1", "--metrics-bind", f"127.0.0.1:{free_port()}", under=read_only)
+    assert get(daemon).startswith("v1 ")
+    assert "no directory for the application's metrics: No usable temporary directory" in daemon.log()
+    assert daemon.stop() == 0
 
 
 def test_a_port_in_use_is_status_1_and_one_line(service: Service) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.logs import ErrorLog
-from miniwsgi.daemon.master import app_metrics
+from miniwsgi.daemon.master import app_metrics, private_directory
 from miniwsgi.daemon.master.app_metrics import AppMetrics
 from miniwsgi.daemon.master.private_directory import PrivateDirectory, runtime_directory
 from miniwsgi.metrics.value_files import build
@@ -286,6 +286,18 @@ def test_where_no_directory_can_be_made_the_daemon_goes_on(world: World, monkeyp
     assert world.metrics.directory_for(world.config, {}) == ""
     assert len(world.log.lines) == 1
     assert "no directory for the application's metrics" in world.log.lines[0]
+
+
+def test_without_any_writable_directory_that_is_said_once_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(private_directory.tempfile, "gettempdir", nowhere)
+    assert world.metrics.directory_for(world.config, {}) == ""
+    assert world.metrics.directory_for(world.config, {}) == ""
+    (line,) = world.log.lines
+    assert "metrics: No usable temporary directory found in ['/tmp']; it is served all the same" in line
 
 
 # --- the directory ----------------------------------------------------------------------------------
