@@ -41,14 +41,23 @@ class Api:
 
     # --- the server's calls ---
 
+    async def admit(self, request: Request) -> None:
+        """Whether the request's body is worth receiving. Raises Refusal."""
+        try:
+            caller = await self._authorise(request)
+            route, _ = self._find(request)
+            await self._check_role(request, caller, route)
+        except Refusal as refusal:
+            self.calls[NO_ENDPOINT, str(refusal.status)] += 1
+            raise
+
     async def respond(self, request: Request) -> Answer | Stream:
         """The answer to a request. Raises Refusal."""
         endpoint, status = NO_ENDPOINT, 500
         try:
             caller = await self._authorise(request)
-            route, numbers = self.router.find(request.method, request.path)
+            route, numbers = self._find(request)
             endpoint = route.path
-            assert isinstance(route, Entry)
             answer = await self._respond(request, caller, route, numbers)
             status = answer.status
             return answer
@@ -61,13 +70,21 @@ class Api:
     async def _respond(
         self, request: Request, caller: Caller, route: Entry, numbers: dict[str, int]
     ) -> Answer | Stream:
-        if not caller.may(route.role):
-            who = (await self._access.named(caller)).who
-            raise self._denied(who, _name(request), f"this takes the role {route.role}, yours is {caller.role}")
+        await self._check_role(request, caller, route)
         query = parse_query(request.query, route.query)
         check_accept(request.fields.get("HTTP_ACCEPT"), *filter(None, (route.produces, route.also_produces)))
         body = _decode(request, route.body) if route.body is not None else None
         return await route.handler(Call(caller, numbers, query, body))
+
+    def _find(self, request: Request) -> tuple[Entry, dict[str, int]]:
+        route, numbers = self.router.find(request.method, request.path)
+        assert isinstance(route, Entry)
+        return route, numbers
+
+    async def _check_role(self, request: Request, caller: Caller, route: Entry) -> None:
+        if not caller.may(route.role):
+            who = (await self._access.named(caller)).who
+            raise self._denied(who, _name(request), f"this takes the role {route.role}, yours is {caller.role}")
 
     def refuse(self, refusal: Refusal, path: str) -> Answer:
         """A problem document (RFC 9457)."""

@@ -14,7 +14,7 @@ import pwd
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from .aside import Aside
 from .exchange import Peer, Refusal
@@ -27,7 +27,7 @@ ROLES: tuple[Role, ...] = ("read", "operate", "admin")  # each may do what those
 LOOKUP_SECONDS = 2.0
 REMEMBERED_SECONDS = 60.0
 REMEMBERED_NAMES = 256
-WHOLE_RANGE = ["0", "0", "4294967295"]  # of /proc/self/uid_map where there is no user namespace
+WHOLE_RANGE = ["0", "0", "4294967295"]  # of /proc/self/uid_map and gid_map where there is no user namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class Access:
         self._clock = clock
         self._own_uid = os.geteuid()
         self._manager = service_manager(os.environ)
-        self._unmapped_uid = unmapped_uid()
+        self._unmapped_uid = unmapped("uid")
+        self._unmapped_gid = unmapped("gid")
         self._grants: Grants | None = None
         self._looked_up = 0.0
         self._told: tuple[str, ...] = ()
@@ -121,14 +122,16 @@ class Access:
         return name
 
     async def _role(self, peer: Peer) -> Role | None:
+        if peer.uid == self._unmapped_uid:  # whoever that is, even if the daemon's own user is shown so
+            return None
         if peer.uid in {0, self._own_uid}:
             return "admin"
-        if not any(self._granted.values()) or peer.uid == self._unmapped_uid:
+        if not any(self._granted.values()):
             return None
         grants = await self._current_grants()
         roles = [grants.users[peer.uid]] if peer.uid in grants.users else []
         if grants.groups:
-            groups = {peer.gid, *await self._groups_of(peer)} - {self._unmapped_uid}
+            groups = {peer.gid, *await self._groups_of(peer)} - {self._unmapped_gid}
             roles += [grants.groups[gid] for gid in groups if gid in grants.groups]
         return max(roles, key=ROLES.index, default=None)
 
@@ -169,10 +172,13 @@ class Access:
 
     def _why_not(self, peer: Peer) -> str:
         if peer.uid == self._unmapped_uid:
-            return (
+            why = (
                 f"your uid is shown as {peer.uid}: it is not mapped into the daemon's user namespace "
                 "(PrivateUsers=, a container)"
             )
+            if peer.uid == self._own_uid:
+                why += ", or it is the daemon's own, which cannot be told apart there: run the daemon as another user"
+            return why
         return (
             f"uid {peer.uid} is granted nothing; name the user or one of its groups in control.read, "
             "control.operate or control.admin"
@@ -197,16 +203,16 @@ def look_up(granted: Mapping[Role, Sequence[str]]) -> Grants:
     return Grants(users, groups, tuple(unknown))
 
 
-def unmapped_uid() -> int:
-    """The uid that stands for all that this process's user namespace does not know; -1 if it knows all.
+def unmapped(kind: Literal["uid", "gid"]) -> int:
+    """The number that stands for all that this process's user namespace does not know; -1 if it knows all.
 
-    Source: user_namespaces(7), /proc/sys/kernel/overflowuid.
+    Source: user_namespaces(7), /proc/sys/kernel/overflowuid and overflowgid.
     """
     try:
-        with open("/proc/self/uid_map", encoding="utf-8") as file:
+        with open(f"/proc/self/{kind}_map", encoding="utf-8") as file:
             if file.read().split() == WHOLE_RANGE:
                 return -1
-        with open("/proc/sys/kernel/overflowuid", encoding="utf-8") as file:
+        with open(f"/proc/sys/kernel/overflow{kind}", encoding="utf-8") as file:
             return int(file.read())
     except (OSError, ValueError):
         return -1

@@ -59,6 +59,8 @@ class ServerConnection(asyncio.Protocol):
         self._peer: Peer | None = None
         self._ends: Ends | None = None
         self._task: asyncio.Task[None] | None = None
+        self._admission: asyncio.Task[None] | None = None  # while it is asked whether the request's body may come
+        self._admitted = False  # it may
         self._since = loop.time()  # when the state began
         self._room: asyncio.Future[None] | None = None  # while the client does not read
         self._stuck_since: float | None = None
@@ -112,7 +114,6 @@ class ServerConnection(asyncio.Protocol):
             self._task = self._loop.create_task(self._answer_all())
         else:
             self._wait_for_more()
-            self._parse_on_later()
 
     def _parse_on_later(self) -> None:
         """Parsing has stopped for others' sake: go on in the loop's next turn, and receive nothing before."""
@@ -150,8 +151,9 @@ class ServerConnection(asyncio.Protocol):
         self._http.close()
         if self._room is not None:
             self._room.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._admission):
+            if task is not None:
+                task.cancel()
         self.server.leave(self)
 
     # --- the server's calls ---
@@ -164,6 +166,9 @@ class ServerConnection(asyncio.Protocol):
             self._linger()
         elif self.state is State.ANSWERING:
             if self._stuck_since is not None and now - self._stuck_since > limits.send_seconds:
+                self.abort()
+        elif self.state is State.STREAMING:
+            if self._stuck_since is not None and now - self._stuck_since > limits.unread_seconds:
                 self.abort()
         elif self.state in {State.IDLE, State.LINGERING}:
             unsent = self._transport.get_write_buffer_size()
@@ -199,9 +204,9 @@ class ServerConnection(asyncio.Protocol):
                     self._linger()
                     return
                 self._transport.resume_reading()
+                self._admitted = False
                 if not self._http.advance():
                     self._wait_for_more()
-                    self._parse_on_later()
                     return
         except ProtocolError as error:
             self._refuse(Refusal(error.status, error.detail))
@@ -288,9 +293,40 @@ class ServerConnection(asyncio.Protocol):
             return
         if self.state is not State.RECEIVING:
             self._become(State.RECEIVING)
+        if self._http.state is HttpState.BODY and not self._admitted:
+            self._transport.pause_reading()
+            self._admission = self._loop.create_task(self._admit())
+            return
         if self._http.wants_continue:
             self._transport.write(CONTINUE)
             self._http.wants_continue = False
+        self._parse_on_later()
+
+    async def _admit(self) -> None:
+        """Before more of a body is received: who may not is refused."""
+        line, head = self._http.line, self._http.head
+        assert line is not None
+        assert head is not None
+        refusal = None
+        try:
+            await self.server.served.admit(
+                Request(line.method, line.path, line.query, head.fields, b"", self._peer, self._ends)
+            )
+        except Refusal as error:
+            refusal = error
+        except Exception as error:
+            self.server.on_error(f"{line.method} {line.path} failed", error)
+            refusal = Refusal(500, "see the daemon's error log")
+        self._admission = None
+        if self.state is not State.RECEIVING:
+            return  # its time was over
+        if refusal is not None:
+            self._refuse(refusal)
+            self._linger()
+            return
+        self._admitted = True
+        self._transport.resume_reading()
+        self._wait_for_more()
 
     def _refuse(self, refusal: Refusal) -> None:
         """An answer to what is no request."""

@@ -92,6 +92,9 @@ def encoded(body: object) -> bytes:
 class Served(Protocol):
     """What a server serves."""
 
+    async def admit(self, request: Request) -> None:
+        """Before the body of a request is received, of which nothing is known yet. Raises Refusal."""
+
     async def respond(self, request: Request) -> Answer | Stream:
         """The answer to a request. Raises Refusal."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.metrics import status_page
+from miniwsgi.metrics.exposition import Format, negotiate
 from miniwsgi.metrics.health import Health, livez, readyz, startupz
 
 from .exchange import Answer, Refusal, Request, encoded, reason
@@ -30,7 +31,7 @@ GZIP_LEVEL = 1  # a scrape is thrown away at once: time matters more
 REST = 4  # after making an answer, times the CPU time that it took …
 REST_SECONDS = 0.5  # … and so long at most
 
-Metrics = Callable[[str | None], Awaitable[tuple[str, bytes]]]  # from Accept to a content type and a body
+Metrics = Callable[[Format], Awaitable[bytes]]
 Handler = Callable[[Request], Awaitable[Answer]]
 
 LIMITS = ServerLimits(
@@ -79,6 +80,10 @@ class MetricsApi:
 
     # --- the server's calls ---
 
+    async def admit(self, request: Request) -> None:
+        """Bodies have no room here; who may not ask at all is told that instead."""
+        self._gate.check_address(request)
+
     async def respond(self, request: Request) -> Answer:
         """The answer to a request; its query is not looked at. Raises Refusal."""
         self._gate.check_address(request)
@@ -106,14 +111,13 @@ class MetricsApi:
     # --- what is told to readers ---
 
     async def metrics(self, request: Request) -> Answer:
-        metrics, accept = self._sources.metrics, request.fields.get("HTTP_ACCEPT")
+        metrics, format_ = self._sources.metrics, negotiate(request.fields.get("HTTP_ACCEPT"))
         assert metrics is not None
 
         async def make() -> Answer:
-            content_type, body = await metrics(accept)
-            return Answer(200, body, content_type, (("Vary", "Accept, Accept-Encoding"), *NOSNIFF))
+            return Answer(200, await metrics(format_), format_.value, (("Vary", "Accept, Accept-Encoding"), *NOSNIFF))
 
-        return await self._read(request, f"/metrics {accept}", make)
+        return await self._read(request, f"/metrics {format_.name}", make)
 
     async def status(self, request: Request) -> Answer:
         async def make() -> Answer:
@@ -140,22 +144,17 @@ class MetricsApi:
 
     async def _read(self, request: Request, name: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
         self._gate.check_reader(request)
-        if not accepts_gzip(request.fields.get("HTTP_ACCEPT_ENCODING", "")):
-            return await self._shared.answer(name, make)
-
-        async def compressed() -> Answer:
-            return _compressed(await make())
-
-        return await self._shared.answer(f"gzip {name}", compressed)
+        packed = accepts_gzip(request.fields.get("HTTP_ACCEPT_ENCODING", ""))
+        return await self._shared.answer(name, make, packed=packed)
 
 
 class Shared:
     """Answers that cost time: who asks for one before the next is begun shares it, so that it never is from before it
-    was asked for; between two lies a rest.
+    was asked for; between two lies a rest. Compressed or not, it is made once.
     """
 
     def __init__(self) -> None:
-        self._next: dict[str, asyncio.Task[Answer]] = {}  # not begun
+        self._next: dict[str, asyncio.Task[_Made]] = {}  # not begun
         self._turn = asyncio.Lock()
         self._due = 0.0  # of the loop's clock: when the next may begin
         self._rest = 0.0  # after the last one
@@ -163,14 +162,21 @@ class Shared:
     def __repr__(self) -> str:
         return f"<Shared next={len(self._next)} rest={self._rest:.3f}>"
 
-    async def answer(self, name: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def answer(self, name: str, make: Callable[[], Awaitable[Answer]], *, packed: bool = False) -> Answer:
         """What `make` gives, now or soon. A client that leaves does not take it from the others."""
         task = self._next.get(name)
         if task is None:
             task = self._next[name] = asyncio.get_running_loop().create_task(self._make(name, make))
-        return await asyncio.shield(task)
+        made = await asyncio.shield(task)
+        if not packed:
+            return made.plain
+        if made.packed is None:
+            began = time.thread_time()
+            made.packed = _compressed(made.plain)
+            self._rest_after(time.thread_time() - began)
+        return made.packed
 
-    async def _make(self, name: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _make(self, name: str, make: Callable[[], Awaitable[Answer]]) -> _Made:
         loop = asyncio.get_running_loop()
         async with self._turn:
             if (wait := self._due - loop.time()) > 0:
@@ -179,10 +185,23 @@ class Shared:
         del self._next[name]
         began = time.thread_time()
         try:
-            return await make()
+            return _Made(await make())
         finally:
-            self._rest = min(REST_SECONDS, REST * (time.thread_time() - began))
-            self._due = max(self._due, loop.time() + self._rest)
+            self._rest = self._rest_after(time.thread_time() - began)
+
+    def _rest_after(self, seconds: float) -> float:
+        """The next may not begin before a rest, which is returned: `seconds` of processor time have been taken."""
+        rest = min(REST_SECONDS, REST * seconds)
+        self._due = max(self._due, asyncio.get_running_loop().time() + rest)
+        return rest
+
+
+@dataclass(slots=True)
+class _Made:
+    """An answer, and the same compressed once somebody wants it so."""
+
+    plain: Answer
+    packed: Answer | None = None
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

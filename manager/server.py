@@ -38,6 +38,7 @@ class ServerLimits:
     receive_seconds: float = 10.0  # from a request's first byte to its last
     idle_seconds: float = 60.0  # between requests, and before the first one
     send_seconds: float = 10.0  # without the client taking a byte of an answer
+    unread_seconds: float = 60.0  # of a stream: a pager may hold it for a while
     linger_seconds: float = 2.0  # for a client to read why it was refused
     pipelined_bytes: int = 65536  # that are read ahead while a request is answered
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from miniwsgi.metrics.collector import Collector
-from miniwsgi.metrics.exposition import Format, negotiate, render
+from miniwsgi.metrics.exposition import Format, render
 from miniwsgi.metrics.families import Family
 
 from .master import Master
@@ -25,8 +25,7 @@ class Exporter:
         """The daemon's own."""
         return self._collector.collect(self._measuring.facts(), fine=self._master.config.metrics.fine_buckets)
 
-    async def answer(self, accept: str | None) -> tuple[str, bytes]:
-        """A content type and a body, for a request's Accept."""
-        format_ = negotiate(accept)
+    async def answer(self, format_: Format) -> bytes:
+        """What there is to scrape."""
         more = await self._master.fleet.app_metrics.merged(format_ is Format.OPENMETRICS)
-        return format_.value, render(self.families(), format_, more)
+        return render(self.families(), format_, more)

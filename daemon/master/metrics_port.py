@@ -49,7 +49,7 @@ def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
 class MetricsPort:
     """Metrics, health and the status page, served from `start` to `stop` in the master's loop.
 
-    `metrics` makes what /metrics says from a request's Accept; None: there is no such path. `utilization` is 0 to 1,
+    `metrics` makes what /metrics says in a format; None: there is no such path. `utilization` is 0 to 1,
     `samples` has the latest ones of workers by pid: nothing is measured for who looks.
     """
 

@@ -125,6 +125,11 @@ class Served:
 
     handlers: dict[str, Handler] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    admissions: dict[str, Callable[[Request], Awaitable[None]]] = field(default_factory=dict)
+
+    async def admit(self, request: Request) -> None:
+        if (handler := self.admissions.get(request.path)) is not None:
+            await handler(request)
 
     async def respond(self, request: Request) -> Answer | Stream:
         self.requests.append(request)

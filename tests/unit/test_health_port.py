@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 from miniwsgi.manager import metrics_api
-from miniwsgi.manager.exchange import Answer
+from miniwsgi.manager.exchange import Answer, Request
 from miniwsgi.manager.metrics_api import LIMITS, MetricsApi, Shared, Sources, accepts_gzip
 from miniwsgi.manager.metrics_gate import Gate, Rules
 from miniwsgi.manager.public_status import PublicStatus, public_status
 from miniwsgi.manager.server import Server, ServerLimits
+from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, Phase
 
 from tests.unit.ctl_daemon import status, worker
@@ -37,15 +38,15 @@ class World:
     rules: Rules = field(default_factory=Rules)
     health: Health = field(default_factory=lambda: Health(Phase.SERVING, True, 2, 2, 1))
     body: bytes = b"miniwsgi_ready 1\n"
-    scrapes: list[str | None] = field(default_factory=list)
+    scrapes: list[Format] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     server: Server = field(init=False)
     port: int = 0
 
-    async def metrics(self, accept: str | None) -> tuple[str, bytes]:
-        self.scrapes.append(accept)
-        return "text/plain; version=0.0.4", self.body
+    async def metrics(self, format_: Format) -> bytes:
+        self.scrapes.append(format_)
+        return self.body
 
     def status(self) -> PublicStatus:
         return public_status(status(), [worker(0)], self.health, None)
@@ -186,12 +187,13 @@ def test_health_is_asked_anew_each_time() -> None:
         assert [(await world.get(path)).status for path in ("/livez", "/startupz")] == [200, 200]
 
 
-def test_the_accept_of_a_scrape_is_passed_on() -> None:
+def test_a_scrape_is_made_in_the_format_that_it_accepts() -> None:
     @scenario()
     async def _(world: World) -> None:
         await world.get("/metrics")
         answer = await world.get("/metrics", "Accept: application/openmetrics-text;version=1.0.0")
-        assert world.scrapes == [None, "application/openmetrics-text;version=1.0.0"]
+        assert world.scrapes == [Format.TEXT, Format.OPENMETRICS]
+        assert answer.fields["content-type"] == Format.OPENMETRICS.value
         assert answer.fields["vary"] == "Accept, Accept-Encoding"
 
 
@@ -267,7 +269,7 @@ def test_health_is_free_of_the_token_and_the_rest_is_not() -> None:
             assert (await world.get(path, "Authorization: Bearer t0ken")).status == 200
         assert len(world.denied) == 3
         assert world.denied[0].startswith("denied GET / to 127.0.0.1: ")
-        assert world.scrapes == [None]
+        assert world.scrapes == [Format.TEXT]
 
 
 def test_health_is_free_of_names_and_the_rest_is_not() -> None:
@@ -379,6 +381,41 @@ def test_who_asks_before_it_is_begun_shares_an_answer_and_who_asks_later_gets_th
         assert (await later[0]).body != b"1"
         assert (await other).body not in {b"1", (await later[0]).body}
         assert made == 3
+
+    asyncio.run(body())
+
+
+def test_scrapes_share_an_answer_however_they_word_what_they_accept() -> None:
+    async def body() -> None:
+        world = World()
+        api = MetricsApi(Sources(lambda: world.health, world.status, world.metrics), Gate(world.rules, print))
+
+        async def scrape(number: int) -> Answer:
+            accept, coding = f"text/plain;version=0.0.4;q=0.{number:03}", "gzip" if number % 2 else ""
+            fields = {"HTTP_ACCEPT": accept, "HTTP_ACCEPT_ENCODING": coding}
+            return await api.respond(Request("GET", "/metrics", "", fields, b""))
+
+        answers = await asyncio.gather(*map(scrape, range(1, 101)))
+        assert {answer.body for answer in answers} == {world.body}
+        assert world.scrapes == [Format.TEXT]
+
+    asyncio.run(body())
+
+
+def test_compressed_or_not_an_answer_is_made_once() -> None:
+    async def body() -> None:
+        shared, made = Shared(), 0
+
+        async def make() -> Answer:
+            nonlocal made
+            made += 1
+            return Answer(200, b"x" * 5000)
+
+        asked = (shared.answer("a", make, packed=bool(number % 2)) for number in range(6))
+        plain, packed, *others = await asyncio.gather(*asked)
+        assert made == 1
+        assert gzip.decompress(packed.body) == plain.body
+        assert others == [plain, packed] * 2
 
     asyncio.run(body())
 

@@ -45,7 +45,7 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(pwd, "getpwuid", getpwuid)
     monkeypatch.setattr(grp, "getgrnam", getgrnam)
     monkeypatch.setattr(os, "geteuid", lambda: 4000)
-    monkeypatch.setattr(auth, "unmapped_uid", lambda: -1)
+    monkeypatch.setattr(auth, "unmapped", lambda _kind: -1)
     return calls
 
 
@@ -216,13 +216,28 @@ def test_without_the_kernels_word_the_groups_are_those_of_the_user(monkeypatch: 
 
 
 def test_a_uid_from_outside_the_user_namespace_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "unmapped_uid", lambda: 65534)
+    monkeypatch.setattr(auth, "unmapped", lambda _kind: 65534)
 
     async def body() -> None:
         access = Access({"admin": ("65534", "@65534")}, Aside())
         with pytest.raises(Refusal, match="user namespace"):
             await access.caller(peer(65534))
         assert await role(access, peer(STRANGER, gid=65534, groups=(65534,))) == "403"
+        assert await role(access, peer(0)) == "admin"
+
+    asyncio.run(body())
+
+
+def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auth, "unmapped", lambda _kind: 65534)
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+
+    async def body() -> None:
+        access = Access({"admin": ("65534",)}, Aside())
+        with pytest.raises(Refusal, match=r"cannot be told apart there: run the daemon as another user"):
+            await access.caller(peer(65534))
         assert await role(access, peer(0)) == "admin"
 
     asyncio.run(body())

@@ -462,12 +462,63 @@ def test_a_client_that_leaves_ends_its_stream(tmp_path: Path) -> None:
         await world.until(lambda: not world.server.connections, "the connection is gone")
 
 
+def test_a_stream_that_nobody_reads_is_ended(tmp_path: Path) -> None:
+    @scenario(tmp_path, Served({"/s": stream_of(_numbers)}), unread_seconds=0.5)
+    async def _(world: World) -> None:
+        client = await world.client()
+        await run(client.get, "/s")
+        (connection,) = world.server.connections
+        await world.until(lambda: connection.state is State.CLOSED, "the stream is ended")
+
+
 def test_streams_are_fewer_than_connections(tmp_path: Path) -> None:
     @scenario(tmp_path, Served({"/s": stream_of(_numbers)}), streams=2)
     async def _(world: World) -> None:
         clients = [await world.client() for _ in range(3)]
         assert [(await run(client.get, "/s")).status for client in clients] == [200, 200, 503]
         assert (await run(clients[2].get, "/one")).status == 200
+
+
+# --- bodies --------------------------------------------------------------------------------------------------------
+
+BODY = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+
+
+def test_a_body_is_received_only_from_who_may_send_it(tmp_path: Path) -> None:
+    async def refuse(_request: Request) -> None:
+        raise Refusal(403, "not you")
+
+    served = Served(admissions={"/p": refuse})
+
+    @scenario(tmp_path, served)
+    async def _(world: World) -> None:
+        for field in (b"", b"Expect: 100-continue\r\n"):
+            client = await world.client()
+            await run(client.send, BODY + field + b"\r\n")
+            answer = await run(client.response)
+            assert (answer.status, answer.body, answer.fields["connection"]) == (403, b"not you", "close")
+        assert not served.requests
+
+
+def test_while_it_is_asked_whether_a_body_may_come_none_is_received(tmp_path: Path) -> None:
+    asked, allowed = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: Request) -> None:
+        assert (request.method, request.path, request.body) == ("POST", "/p", b"")
+        asked.set()
+        await allowed.wait()
+
+    @scenario(tmp_path, Served(admissions={"/p": wait}))
+    async def _(world: World) -> None:
+        client = await world.client()
+        sending = asyncio.create_task(run(client.send, BODY + b"\r\n" + bytes(1_000_000)))
+        await asked.wait()
+        (connection,) = world.server.connections
+        assert connection._http.received < 500_000
+        assert not connection._transport.is_reading()
+        allowed.set()
+        await sending
+        assert (await run(client.response)).body == b"/p 1000000"
 
 
 # --- the end -------------------------------------------------------------------------------------------------------
