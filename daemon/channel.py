@@ -17,6 +17,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         settings {…Settings}                        the answer to each hello
         fork {slot}
         retire {}                                   fork no more; exit with the last worker
+        kill {pid}                                  a worker that the master could not take over
     worker -> master
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
         ready {}
@@ -25,6 +26,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
         child-crashed {pid}     the process of a connection, in pool fork: its stacks are in the worker's pipe
     master -> worker
+        begin {}                                    it is held: it may write into its slot, and boots
         serve {}                                    the answer to ready: accept from now on
         drain {deadline, empty}                     accept no more, finish, exit; deadline: seconds allowed.
                                 empty: descriptors of listeners that go away; accept from these until none

@@ -169,6 +169,7 @@ class Fleet:
         worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, settings, self._heard, self._died)
         worker.requests_before = self.board.slot(slot).cells[REQUESTS]
         self.tally.begin(slot, generation)
+        worker.send("begin")
         if self._log.level != settings.log_level:  # changed since its launcher was told
             worker.send("log-level", level=self._log.level)
         self._feed(ev.WorkerForked(slot, pid))

@@ -64,6 +64,7 @@ class LauncherHandle:
         self._pidfd = self._stack_fd = -1
         self._killed = False  # by us
         self._greeted = False
+        self._given_up: dict[int, int] = {}  # slots by pid: workers that could not be taken over, and are not gone yet
 
     def __repr__(self) -> str:
         return f"<LauncherHandle {self.number} pid={self.pid}>"
@@ -139,10 +140,14 @@ class LauncherHandle:
         elif kind == "failed":
             self._emit(ev.LauncherFailed(self.number, message["error"], message["traceback"]))
         elif kind == "forked":
-            # Its descriptors did not fit (EMFILE). Nobody holds its lifeline now, so it ends by itself.
-            self._emit(ev.ForkFailed(message["slot"], "the master has too many open files (ulimit -n)"))
+            # Its descriptors did not fit (EMFILE): it cannot be held. Until it is gone it may write into its slot.
+            self._given_up[message["pid"]] = message["slot"]
+            self._send("kill", pid=message["pid"])
         elif kind == "fork-failed":
             self._emit(ev.ForkFailed(message["slot"], message["error"]))
+        elif kind == "exited" and message["pid"] in self._given_up:
+            slot = self._given_up.pop(message["pid"])
+            self._emit(ev.ForkFailed(slot, "it could not be taken over: too many open files (ulimit -n)"))
         elif kind == "exited":
             self._on_exit(message["slot"], message["pid"], message["status"])
         elif kind == "log":

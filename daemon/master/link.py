@@ -37,7 +37,9 @@ class Link:
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send, or keep until the peer reads. A peer that is gone is told of elsewhere: its end comes."""
-        if self._unsent or not self._open:
+        if not self._open:
+            return
+        if self._unsent:
             self._unsent.append((kind, fields))
             return
         try:
@@ -56,6 +58,7 @@ class Link:
     def close(self) -> None:
         if self._open:
             self._open = False
+            self._unsent.clear()
             self._loop.remove_reader(self.channel.fileno())
             self._loop.remove_writer(self.channel.fileno())
             self.channel.close()

@@ -165,10 +165,7 @@ class Master:
             self._handling = False
         self._set_timer()
         for call in self.on_handled:
-            try:
-                call(event, actions)
-            except Exception:
-                self.log.error(f"the master could not tell of {event}\n{traceback.format_exc()}")
+            self._tell(call, event, actions)
         return actions
 
     def _carry_out(self, actions: list[act.Action]) -> None:
@@ -189,6 +186,13 @@ class Master:
         if operation.succeeded and operation.kind is not Kind.START:
             operation.spoil(error)
             self.log.error(f"{operation.kind.value} failed after all: {error}")
+
+    def _tell(self, observer: Callable[..., None], *what: object) -> None:
+        """One that fails keeps nothing from the others."""
+        try:
+            observer(*what)
+        except Exception:
+            self.log.error(f"the master could not tell {observer}\n{traceback.format_exc()}")
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -273,7 +277,7 @@ class Master:
         if new.log.access_log != old.log.access_log or new.log.access_log_format != old.log.access_log_format:
             self.fleet.last_words_of_workers.forget()
         for call in self.on_commit:
-            call(new)
+            self._tell(call, new)
 
     def _change_log(self, old: Config, new: Config) -> None:
         self.log.level, self.log.format = self.fleet.log_level or new.log.level, new.log.format

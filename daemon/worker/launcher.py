@@ -93,8 +93,11 @@ def _send_hello(channel: Channel, note: str) -> int:
 
 
 def _expect(channel: Channel, kind: str) -> Message | None:
-    """The next message's fields; None if the master is gone."""
-    received = channel.receive()
+    """The next message's fields; None if nobody is there to send it."""
+    try:
+        received = channel.receive()
+    except ConnectionError:
+        return None
     if received is None:
         return None
     message, _fds = received
@@ -197,6 +200,8 @@ class Launcher:
             self._fork(message["slot"])
         elif message["kind"] == "retire":
             self.retired = True
+        elif message["kind"] == "kill" and message["pid"] in self.workers:
+            os.kill(message["pid"], signal.SIGKILL)  # not reaped yet: no other's pid
         return True
 
     def _fork(self, slot: int) -> None:
@@ -224,12 +229,22 @@ class Launcher:
         os.close(writer)
         if pid > 0:
             self.workers[pid] = slot
-            pidfd = os.pidfd_open(pid)
-            _try_to_send(self.channel, "forked", (pidfd, masters_end.fileno(), reader), slot=slot, pid=pid)
-            os.close(pidfd)
+            self._hand_over(slot, pid, masters_end, reader)
         # Only the master may hold that end: it is the worker's lifeline.
         masters_end.close()
         os.close(reader)
+
+    def _hand_over(self, slot: int, pid: int, masters_end: Channel, stacks: int) -> None:
+        """Tell the master of a worker; one that cannot be handed over is killed, and its exit frees the slot."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)  # our unreaped child: no other's pid
+            _try_to_send(self.channel, "log", level="error", message=f"worker {slot} has no pidfd: {error.strerror}")
+            _try_to_send(self.channel, "forked", slot=slot, pid=pid)
+            return
+        _try_to_send(self.channel, "forked", (pidfd, masters_end.fileno(), stacks), slot=slot, pid=pid)
+        os.close(pidfd)
 
     def _become_worker(
         self,
@@ -250,6 +265,8 @@ class Launcher:
             self.channel.close()
             for fd in (reader, self._stack_fd, self._wakeup, self._wakeup_end):
                 os.close(fd)
+            if _expect(control, "begin") is None:
+                os._exit(EXIT_GENERATION_OVER)  # the master does not know of us: the slot may be another's by now
             for relay in self._relays:
                 relay.follow()
             random.seed()  # workers of one import would share its sequence; ssl sees to itself (OpenSSL 1.1.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +24,8 @@ def application(environ, start_response):
         environ["miniwsgi.route"] = ["no", "text"]
     elif path == "/say":
         print("on standard error", file=environ["wsgi.errors"], flush=True)
+    elif path == "/die":
+        os.kill(os.getpid(), signal.SIGKILL)
     elif path == "/cut":
         start_response("200 OK", [("Content-Length", "100")])
         return iter([b"not a hundred"])
@@ -181,6 +185,17 @@ def test_refusals_by_status_and_entries_by_level(site: Site, pool: str) -> None:
     statuses = dict(zip((*sb.REJECTED_STATUSES, "others"), by_status, strict=True))
     assert {status: count for status, count in statuses.items() if count} == {400: 2, 505: 1}
     assert worker.cells[sb.REJECTED] == 3
+
+
+def test_entries_of_a_process_that_serves_on_and_of_the_one_that_buries_it(site: Site) -> None:
+    worker = site.fork(application, "fork", prepare=hurry)
+    errors = sb.LOGGED + sb.LOG_LEVELS.index("error")
+    client = site.connect()
+    client.get("/say").answer()
+    wait_for(lambda: worker.cells[errors] == 1)
+    client.get("/die").end()
+    wait_for(lambda: worker.cells[errors] == 2)
+    assert "the process of a connection was ended by SIGKILL" in worker.log()
 
 
 def queued(worker: Worker) -> int:

@@ -64,7 +64,7 @@ def hurry() -> None:
 
     epoll.NANOSECONDS = epoll.CHECK_NS = recycling.LOOK_NS = 50_000_000
     epoll.IDLE_WAIT_SECONDS = prefork.IDLE_WAIT_SECONDS = fork.WAIT_SECONDS = fork.CHILD_WAIT_SECONDS = 0.05
-    monitor.PERIOD_SECONDS = 0.05
+    monitor.PERIOD_SECONDS = fork.TIDY_SECONDS = fork.FOLD_SECONDS = 0.05
 
 
 LIMITS_SECONDS = (0.25, 1.0, 4.0)

@@ -40,6 +40,7 @@ DRAIN_WAIT_SECONDS = 0.05
 CHILD_WAIT_SECONDS = 0.25
 FORK_AGAIN_SECONDS = 0.2
 CROWDED_SECONDS = 0.1  # between looks for clients that wait while all places are taken; one look may be too early
+TIDY_SECONDS = 1.0  # between a child's looks at what its logs owe
 FOLD_SECONDS = 0.5  # how old the counters of running children may be
 STUCK_SECONDS = 2.0  # beyond request_timeout: by then a child has answered with 504, unless its interpreter is stuck
 _BROKEN, _TIMED_OUT = 70, 75  # exit statuses of a child: EX_SOFTWARE, EX_TEMPFAIL of sysexits.h
@@ -290,7 +291,7 @@ class ForkPool:
             poller.register(fd, select.POLLIN)
         if settings.request_timeout:
             Monitor(context, orders, lambda now: self._expire(caller, now)).__enter__()
-        draining_since = 0.0
+        draining_since = tidy_at = 0.0
         while caller.converse():
             orders.keep_signals()
             while True:
@@ -301,6 +302,9 @@ class ForkPool:
                 else:
                     patience = settings.keep_alive_timeout if caller.requests else settings.head_timeout
                 now = time.monotonic()
+                if now >= tidy_at:
+                    tidy_at = now + TIDY_SECONDS
+                    context.tidy()
                 if caller.overdue(now, patience):
                     return
                 ready = dict(poller.poll(0 if caller.eager else CHILD_WAIT_SECONDS * 1000))

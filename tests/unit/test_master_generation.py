@@ -1,0 +1,50 @@
+"""A launcher as the master holds it: which of its workers are held, and when the slot of one that is not is free."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any, cast
+
+from miniwsgi.daemon.channel import Channel
+from miniwsgi.daemon.master import events as ev
+from miniwsgi.daemon.master.generation import LauncherHandle
+from miniwsgi.daemon.worker import launcher
+
+SLOT, PID = 3, 4711
+
+
+def test_the_slot_of_a_worker_that_cannot_be_held_is_free_once_it_is_gone() -> None:
+    events: list[ev.Event] = []
+    orders: list[tuple[str, dict[str, Any]]] = []
+    exits: list[tuple[int, int, int]] = []
+    nothing: Any = None
+    handle = LauncherHandle(
+        1, nothing, (), nothing, events.append, nothing, lambda *exit_: exits.append(exit_), nothing
+    )
+    handle._link = cast("Any", SimpleNamespace(send=lambda kind, **fields: orders.append((kind, fields))))
+    handle._receive({"kind": "forked", "slot": SLOT, "pid": PID}, [])  # descriptors did not fit
+    assert (events, orders) == ([], [("kill", {"pid": PID})])
+    handle._receive({"kind": "exited", "slot": 0, "pid": 1, "status": 0}, [])
+    assert (events, exits) == ([], [(0, 1, 0)])
+    handle._receive({"kind": "exited", "slot": SLOT, "pid": PID, "status": signal.SIGKILL}, [])
+    assert events == [ev.ForkFailed(SLOT, "it could not be taken over: too many open files (ulimit -n)")]
+    assert len(exits) == 1
+
+
+def test_a_worker_of_which_the_master_does_not_know_leaves_its_slot_alone() -> None:
+    masters_end, workers_end = Channel.pair()
+    pid = os.fork()
+    if not pid:
+        launcher.run_worker = lambda *_arguments: os._exit(99)  # type: ignore[assignment]
+        reader, writer = os.pipe()
+        held = SimpleNamespace(
+            _applications={}, channel=Channel.pair()[0], _stack_fd=os.dup(reader), _wakeup=os.dup(reader),
+            _wakeup_end=os.dup(reader), _relays=[], settings=SimpleNamespace(), application=None,
+        )  # fmt: skip
+        become = launcher.Launcher._become_worker
+        become(cast("Any", held), SLOT, (masters_end, reader), workers_end, writer, cast("Any", SimpleNamespace()))
+    masters_end.close()  # the launcher dies before it can hand it over
+    workers_end.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == launcher.EXIT_GENERATION_OVER
