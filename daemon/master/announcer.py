@@ -32,6 +32,7 @@ class Announcer:
         self._shown = ""
         self._failure = ""  # of the last reload
         self.detail: Callable[[], str] = str
+        self.no_control = ""  # why there is no control API: who misses it asks systemd
 
     def __repr__(self) -> str:
         return f"<Announcer {self._notifier}>"
@@ -100,4 +101,6 @@ class Announcer:
             parts.append(self._shown)
         if self._failure:
             parts.append(f"the last reload failed: {' '.join(self._failure.split())[:200]}")
+        if self.no_control:
+            parts.append(f"no control API: {' '.join(self.no_control.split())}")
         return ", ".join(parts)

@@ -8,7 +8,7 @@ opened for it are).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config import Config, ConfigError, ReadConfig, reload_problems
@@ -26,6 +26,18 @@ class Prepared:
 
     config: Config
     listeners: tuple[BoundListener, ...]
+    options: SocketOptions  # theirs, by number
+
+    @classmethod
+    def of(cls, config: Config, listeners: Sequence[BoundListener]) -> Prepared:
+        """Looks names up: blocks. Raises BindError."""
+        options = socket_options(config)
+        if any(listener.file is not None for listener in listeners):
+            try:
+                options = options.by_number()
+            except LookupError as error:
+                raise BindError(f"server.socket_owner, server.socket_group: {error.args[0]}") from None
+        return cls(config, tuple(listeners), options)
 
     @property
     def plan(self) -> ev.Plan:
@@ -67,9 +79,13 @@ class Configurations:
             listeners = open_listeners(
                 config.server.bind, socket_options(config), passed=self._passed, kept=current.listeners
             )
+            try:
+                return Prepared.of(config, listeners)
+            except BindError:
+                self._close(tuple(listeners), current.listeners)
+                raise
         except BindError as error:
             raise PrepareError(str(error)) from None
-        return Prepared(config, tuple(listeners))
 
     def hold(self, generation: int, prepared: Prepared) -> None:
         """Keep what was prepared until it is known what becomes of the generation."""
@@ -86,12 +102,11 @@ class Configurations:
             return []
         old, self.in_force = self.in_force, prepared
         failed = self._close(old.listeners, prepared.listeners)
-        options = socket_options(prepared.config)
-        if options != socket_options(old.config):
+        if prepared.options != old.options:
             for listener in prepared.listeners:
                 try:
-                    listener.adjust(options)
-                except (OSError, LookupError) as error:
+                    listener.adjust(prepared.options)
+                except OSError as error:
                     failed.append(f"{listener.name} keeps its backlog, mode and owner: {error}")
         return failed
 

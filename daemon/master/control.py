@@ -1,8 +1,9 @@
 """The control API's place in the daemon: its socket, from before the privileges are dropped to the end, and its
 server in the master's loop.
 
-A path that cannot be had is one line in the log and the daemon serves without, unless `control.required`. A socket
-that systemd passes under the name "control" is taken instead of the path.
+A path that cannot be had is one line in the log and the daemon serves without, unless `control.required`: whoever asks
+systemd, or `miniwsgictl`, is told why. An owner or a group that it cannot be given to is a mistake, and no start. A
+socket that systemd passes under the name "control" is taken instead of the path.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ OFF = "the control API is off"
 
 @dataclass(slots=True)
 class ControlSocket:
-    """Where the API is served. Without sockets it is off."""
+    """Where the API is served. Without sockets it is off, and `why_off` says why."""
 
     sockets: list[socket.socket]
     file: SocketFile | None = None
     directory: str = ""  # that was made for it
+    why_off: str = ""
 
     @property
     def name(self) -> str:
@@ -72,16 +74,18 @@ def open_control(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
     if SYSTEMD_NAME in passed:
         return ControlSocket(_adopt(passed[SYSTEMD_NAME]))
     if not control.socket:
-        if config.origins.get("control.socket") == "default":
-            log.info(f"{OFF}: there is no runtime directory to put its socket in; --control PATH names one")
-        return ControlSocket([])
+        if config.origins.get("control.socket") != "default":
+            return ControlSocket([], why_off="control.socket is off")
+        why = "there is no runtime directory to put its socket in; --control PATH names one"
+        log.info(f"{OFF}: {why}")
+        return ControlSocket([], why_off=why)
     try:
         return _bind(config)
     except BindError as error:
-        if control.required:
+        if control.required or error.access:
             raise
         log.warning(f"{OFF}: {error}; --control PATH names another place")
-        return ControlSocket([])
+        return ControlSocket([], why_off=str(error))
 
 
 def _bind(config: Config) -> ControlSocket:
@@ -145,6 +149,7 @@ class Control:
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._lamented = ""  # why it cannot be made anew
+        master.announcer.no_control = place.why_off
 
     def restore(self) -> None:
         """Before the start: as many workers as were asked for to be kept."""
@@ -167,6 +172,7 @@ class Control:
             await self._server.start(self._place.sockets)
         except OSError as error:
             self._log.error(f"{OFF}: {self._place.name}: {error.strerror}")
+            self._master.announcer.no_control = error.strerror or str(error)
         else:
             self._log.info(f"the control API listens on {self._place.name}")
 
@@ -201,12 +207,12 @@ class Control:
                 with contextlib.suppress(OSError):  # so that the next look finds nothing there, and tries again
                     place.close()
             if str(error) != self._lamented:
-                self._lamented = str(error)
+                self._lamented = self._master.announcer.no_control = str(error)
                 self._log.error(f"{OFF}: {self._place.name} was removed and cannot be made anew: {error}")
             return
         place.directory = place.directory or self._place.directory
         self._place.sockets, self._place.file, self._place.directory = place.sockets, place.file, place.directory
-        self._lamented = ""
+        self._lamented = self._master.announcer.no_control = ""
         self._log.warning(f"the control socket {self._place.name} was removed; it has been made anew")
 
     def _unknown(self, name: str) -> None:

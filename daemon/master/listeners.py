@@ -11,13 +11,13 @@ import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import IPv6Address
 
 from ..settings import Listener
 from .holders import path_holder, port_holder
-from .unix_sockets import BindError, SocketFile, bind_path
+from .unix_sockets import BindError, SocketFile, bind_path, numbers_of
 
 __all__ = ["BindError", "BoundListener", "Origin", "SocketOptions", "open_listeners", "prepare_socket"]
 
@@ -40,6 +40,11 @@ class SocketOptions:
     mode: int = 0o666
     owner: str = ""
     group: str = ""
+
+    def by_number(self) -> SocketOptions:
+        """Owner and group as numbers. Looks names up: blocks. Raises LookupError."""
+        uid, gid = numbers_of(self.owner, self.group)
+        return replace(self, owner=str(uid) if self.owner else "", group=str(gid) if self.group else "")
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +93,7 @@ class BoundListener:
         return Listener(self.fd, shown, unix=False, server_name=server_name, server_port=str(port))
 
     def adjust(self, options: SocketOptions) -> None:
-        """Apply changed options to a socket of ours that is kept. Raises OSError."""
+        """Apply changed options, by number, to a socket of ours that is kept. Raises OSError."""
         if self.origin is Origin.OURS:
             self.socket.listen(options.backlog)
             if self.file is not None:

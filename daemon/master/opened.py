@@ -47,7 +47,7 @@ class Opened:
         self.board = self.store.board(log)
         kept = self.store.listeners(config.server.bind, options, log)
         listeners = open_listeners(config.server.bind, options, passed=passed, kept=kept)
-        self.configurations = Configurations(Prepared(config, tuple(listeners)), reload_config, passed)
+        self.configurations = Configurations(Prepared.of(config, listeners), reload_config, passed)
         _warn_of_unused(log, config, passed)
         self.control = open_control(config, passed, log)
         self._closers.append((self.control.name, self.control.close))

@@ -27,13 +27,24 @@ LOCK_SECONDS = 2.0
 class BindError(Exception):
     """An address cannot be had; the text is one line with the remedy.
 
-    `skippable`: others of its name may do. `in_use`: another socket has the port.
+    `skippable`: others of its name may do. `in_use`: another socket has the port. `access`: whom it should belong to
+    cannot be.
     """
 
-    def __init__(self, message: str, *, skippable: bool = False, in_use: bool = False) -> None:
+    def __init__(self, message: str, *, skippable: bool = False, in_use: bool = False, access: bool = False) -> None:
         super().__init__(message)
+        self.access = access
         self.in_use = in_use
         self.skippable = skippable
+
+
+class AccessError(OSError):
+    """A socket may not be given to `owner` ("": that is not it), or not to `group`, by who we are."""
+
+    def __init__(self, number: int | None, text: str | None, owner: str, group: str) -> None:
+        super().__init__(number, text)
+        self.owner = owner
+        self.group = group
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +163,16 @@ def _check_free(path: str) -> None:
     raise _refusal(path, f"{holder or 'another process'} listens on it; stop that or take another path")
 
 
-def _set_access(path: str, mode: int, owner: str, group: str) -> None:
-    """Owner and group are names or numbers, "" for unchanged. Raises OSError, LookupError."""
+def numbers_of(owner: str, group: str) -> tuple[int, int]:
+    """Of names or numbers; -1 for "". Looks names up: blocks. Raises LookupError."""
     uid = -1 if not owner else int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid
     gid = -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    return uid, gid
+
+
+def _set_access(path: str, mode: int, owner: str, group: str) -> None:
+    """Owner and group are names or numbers, "" for unchanged. Raises OSError, AccessError, LookupError."""
+    uid, gid = numbers_of(owner, group)
     # Not by its name: who may write in the directory could put a link there meanwhile, and we may still be root.
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -163,8 +180,15 @@ def _set_access(path: str, mode: int, owner: str, group: str) -> None:
         if not stat.S_ISSOCK(found.st_mode) or found.st_nlink != 1:
             raise PermissionError(errno.EPERM, "something else has been put in the socket's place")
         itself = f"/proc/self/fd/{fd}"
-        if uid != -1 or gid != -1:
-            os.chown(itself, uid, gid)
+        uid = -1 if uid == found.st_uid else uid  # what is so already need not be allowed
+        gid = -1 if gid == found.st_gid else gid
+        try:
+            if uid != -1:
+                os.chown(itself, uid, -1)
+            if gid != -1:
+                os.chown(itself, -1, gid)
+        except PermissionError as error:
+            raise AccessError(error.errno, error.strerror, owner if uid != -1 else "", group) from None
         os.chmod(itself, mode)
     finally:
         os.close(fd)
@@ -178,13 +202,18 @@ def _unlink(path: str) -> None:
 
 
 def _explain(path: str, error: OSError | LookupError, keys: str) -> BindError:
+    user = f"uid {os.geteuid()}"
     if isinstance(error, LookupError):
-        return _refusal(path, f"{error.args[0]}; see {keys}")
+        return _refusal(path, f"{error.args[0]}; see {keys}", access=True)
+    if isinstance(error, AccessError) and error.owner:
+        return _refusal(path, f"{user} cannot give it to {error.owner}, only root can; see {keys}", access=True)
+    if isinstance(error, AccessError):
+        remedy = f"the unit needs SupplementaryGroups={error.group} and SystemCallFilter=@chown (systemctl edit)"
+        return _refusal(path, f"{user} cannot give it to the group {error.group}; {remedy}; see {keys}", access=True)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        user = os.geteuid()
-        return _refusal(path, f"{error.strerror} (as uid {user}); the directory, {keys} must allow it")
+        return _refusal(path, f"{error.strerror} (as {user}); the directory must allow it")
     return _refusal(path, error.strerror or str(error))
 
 
-def _refusal(path: str, why: str) -> BindError:
-    return BindError(f"cannot listen on unix:{path}: {why}")
+def _refusal(path: str, why: str, *, access: bool = False) -> BindError:
+    return BindError(f"cannot listen on unix:{path}: {why}", access=access)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 
 from ..client import Refused, TransportError, Trouble, messages
-from . import sockets, text
+from . import sockets, text, unit_state
 
 
 class Exit(IntEnum):
@@ -123,14 +123,20 @@ def _refused(problem: messages.Problem) -> Complaint:
 def unit_of(path: str) -> str:
     """The systemd unit whose control socket this would be."""
     directory = os.path.dirname(path)
-    parent = os.path.dirname(directory)
-    instance = os.path.basename(directory)
-    return f"miniwsgi@{instance}" if os.path.basename(parent) == "miniwsgi" else "miniwsgi"
+    if path.endswith(sockets.SYSTEMD_SUFFIX):  # of a socket unit's: beside the runtime directory
+        directory = path.removesuffix(sockets.SYSTEMD_SUFFIX)
+    parent, instance = os.path.split(directory)
+    named = os.path.basename(parent) == "miniwsgi" and instance != sockets.MAIN_INSTANCE
+    return f"miniwsgi@{instance}" if named else "miniwsgi"
 
 
 def _nobody(path: str, trouble: Trouble, unit: str) -> str:
     if trouble is Trouble.SILENT and not _is_socket(path):
         return f"{path} is no socket: name the daemon's control socket with --socket"
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    state = unit_state.state_of(unit, user=bool(own) and path.startswith(f"{own}/"))
+    if state is not None and state.runs and state.why_no_control:
+        return f"the daemon runs ({unit}, pid {state.main_pid}), but has no control API: {state.why_no_control}"
     said = (
         f"no daemon listens on {path}: is it running? "
         f"systemctl status {unit}, or name another with --socket or --instance"

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.daemon import PATIENCE_SECONDS
 from tests.integration.load import Load
 
+from .installation import UNITS
 from .machine import MAIN, Client, Machine
 
 
@@ -47,6 +48,30 @@ def test_a_mistake_in_the_configuration_is_not_tried_again(machine: Machine) -> 
     assert machine.restarts() == 0
     assert machine.property("miniwsgi.service", "ExecMainStatus") == "2"
     assert "limits.body_maximum" in machine.run("systemctl", "status", "--no-pager", "--full", MAIN).stdout
+
+
+def test_a_group_for_operators_works_or_fails_the_start_with_the_remedy(machine: Machine) -> None:
+    machine.do("groupadd", "--system", "operators")
+    machine.configure(rest='[control]\ngroup = "operators"\n')
+    machine.drop_in("miniwsgi.service", "[Unit]\nStartLimitBurst=1\n")
+    assert machine.run("systemctl", "start", MAIN).returncode != 0
+    status = machine.run("systemctl", "status", "--no-pager", "--full", MAIN).stdout
+    assert "the unit needs SupplementaryGroups=operators and SystemCallFilter=@chown" in status
+    machine.do("systemctl", "reset-failed", MAIN)
+    machine.drop_in("miniwsgi.service", (UNITS / "drop-in/miniwsgi.service.d/operators.conf").read_text("utf-8"))
+    machine.systemctl("start")
+    assert machine.do("stat", "-c", "%U %G %a", "/run/miniwsgi/miniwsgi/control.sock") == "miniwsgi operators 660\n"
+    machine.systemctl("reload")
+
+
+def test_a_daemon_that_serves_without_a_control_api_says_why_to_who_misses_it(machine: Machine) -> None:
+    machine.configure(rest='[control]\nsocket = "/run/nowhere/control.sock"\n')
+    machine.systemctl("start")
+    for command in (("miniwsgictl", "status"), ("systemctl", "reload", MAIN)):
+        assert machine.run(*command).returncode != 0
+    said = machine.run("miniwsgictl", "status").stderr
+    assert f"the daemon runs (miniwsgi, pid {machine.master()}), but has no control API: " in said
+    assert "the directory /run/nowhere does not exist" in said
 
 
 def test_a_reload_puts_new_code_live_without_a_failed_request(machine: Machine) -> None:

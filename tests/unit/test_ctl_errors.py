@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client import Refused, TransportError, Trouble
+from miniwsgi.manager.ctl import unit_state
 from miniwsgi.manager.ctl.exits import Exit, complaint, unit_of
 
 from tests.unit.ctl_daemon import FakeDaemon, Raw, problem, run
@@ -120,6 +121,8 @@ def test_every_trouble_has_words_and_a_status(trouble: Trouble) -> None:
     [
         ("/run/miniwsgi/control.sock", "miniwsgi"),
         ("/run/miniwsgi/shop/control.sock", "miniwsgi@shop"),
+        ("/run/miniwsgi/miniwsgi/control.sock", "miniwsgi"),
+        ("/run/miniwsgi/shop.control", "miniwsgi@shop"),
         ("/tmp/x.sock", "miniwsgi"),
     ],
 )
@@ -141,3 +144,32 @@ def test_help_and_version() -> None:
         assert "Exit status:" in found.out
         assert max(map(len, found.out.splitlines())) <= 80
     assert run("--version").out.startswith("miniwsgictl ")
+
+
+def fake_systemctl(directory: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    """A machine whose systemd says this of every unit."""
+    said = f"LoadState=loaded\\nActiveState=active\\nMainPID=4711\\nStatusText={status}\\n"
+    script = directory / "systemctl"
+    script.write_text(f"#!/bin/sh\n[ $1 = show ] && [ $2 = miniwsgi@shop.service ] && printf '{said}'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory), prepend=":")
+    monkeypatch.setattr(unit_state, "BOOTED", str(directory))
+
+
+def test_a_daemon_without_a_control_api_says_why_through_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "cannot listen on unix:/x/control.sock: the directory /x does not exist; make it (mkdir -p /x)"
+    fake_systemctl(tmp_path, monkeypatch, f"running: 2 of 2 workers ready, generation 1, no control API: {why}")
+    path = tmp_path / "miniwsgi" / "shop" / "control.sock"
+    found = run("--socket", str(path), "status")
+    assert (found.status, found.out) == (3, "")
+    assert found.err == f"miniwsgictl: the daemon runs (miniwsgi@shop, pid 4711), but has no control API: {why}\n"
+
+
+def test_a_daemon_that_has_said_nothing_of_that_is_looked_for_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_systemctl(tmp_path, monkeypatch, "running: 2 of 2 workers ready")
+    found = run("--socket", str(tmp_path / "miniwsgi" / "shop" / "control.sock"), "status")
+    assert "no daemon listens on" in found.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
@@ -271,6 +272,25 @@ def test_a_unix_socket_has_its_owner_and_group(tmp_path: Path, opened: list[Boun
     opened[0].adjust(SocketOptions(mode=0o600, owner="0"))
     assert path.stat().st_uid == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_a_socket_has_already_it_need_not_be_given(
+    tmp_path: Path, opened: list[BoundListener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object, **_named: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refused)  # as under a filter of system calls
+    options = SocketOptions(owner=str(os.geteuid()), group=str(os.getegid()))
+    opened += open_listeners([f"unix:{tmp_path}/http.sock"], options)
+    with pytest.raises(
+        BindError, match=r"cannot give it to the group 12345; the unit needs SupplementaryGroups=12345"
+    ) as g:
+        open_listeners([f"unix:{tmp_path}/other.sock"], SocketOptions(group="12345"))
+    assert g.value.access
+    with pytest.raises(BindError, match=r"cannot give it to 12345, only root can; see socket_owner and socket_group"):
+        open_listeners([f"unix:{tmp_path}/other.sock"], SocketOptions(owner="12345"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["http.sock"]
 
 
 def test_a_stale_socket_is_replaced_without_a_moment_in_which_there_is_none(

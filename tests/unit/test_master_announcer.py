@@ -205,3 +205,13 @@ def test_signs_of_life_come_again_with_the_first_worker_that_turns(world: Told) 
     beat(world, 0.1)
     world.announcer.alive()
     assert world.manager.take("WATCHDOG=1")
+
+
+def test_who_misses_the_control_api_is_told_why_by_the_line_of_status() -> None:
+    world = Told()
+    world.start()
+    world.announcer.no_control = "cannot listen on unix:/x: the directory\nis missing"
+    world.manager.said.clear()
+    world.do(ev.Tick())
+    (said,) = world.manager.take("STATUS=")
+    assert said.endswith(", no control API: cannot listen on unix:/x: the directory is missing")

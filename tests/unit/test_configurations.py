@@ -1,0 +1,37 @@
+"""Configurations: what takes time is done before one comes into force."""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from miniwsgi.daemon.config import Config, load
+from miniwsgi.daemon.master.configurations import Configurations, Prepared, socket_options
+from miniwsgi.daemon.master.listeners import open_listeners
+
+
+def config(tmp_path: Path, **server: str) -> Config:
+    values = {"app.module": "shop", "server.bind": f"unix:{tmp_path}/s", "metrics.bind": "off"}
+    return load(None, values | {f"server.{key}": value for key, value in server.items()}, {}, directory="/")
+
+
+def test_names_are_looked_up_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = grp.getgrgid(os.getegid()).gr_name
+    first, second = config(tmp_path), config(tmp_path, socket_group=own, socket_mode="0600")
+    listeners = open_listeners(first.server.bind, socket_options(first))
+    configurations = Configurations(Prepared.of(first, listeners), lambda: second, {})
+
+    def hang(name: str) -> NoReturn:
+        raise AssertionError(f"{name} is looked up on the master's loop")
+
+    try:
+        configurations.hold(2, configurations.read())
+        monkeypatch.setattr(grp, "getgrnam", hang)
+        assert configurations.commit(2) == []
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+    finally:
+        configurations.close()
