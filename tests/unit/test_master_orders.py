@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.config import load
+from miniwsgi.daemon.config import Config, load
 from miniwsgi.daemon.master import actions as act
 from miniwsgi.daemon.master import events as ev
 from miniwsgi.daemon.master import lifetimes, stopping
@@ -38,7 +38,7 @@ class Broken(Master):
         }
         config = load(None, {**flags, "timeouts.graceful": "200ms"}, {})
         self.kept = Log()
-        configurations = Configurations(Prepared(config, ()), lambda _text=None: config, {})
+        configurations = Configurations(Prepared.of(config, ()), lambda _text=None: config, {})
         super().__init__(configurations, self.kept, Notifier({}), {})
         self.broken: type[act.Action] | None = None
         self._pid = 0
@@ -148,17 +148,20 @@ def test_a_stop_ends_whatever_cannot_be_ordered(kind: type[act.Action], tmp_path
 
 
 def test_an_observer_that_raises_silences_nobody(tmp_path: Path) -> None:
-    def observe(_event: ev.Event, _actions: list[act.Action]) -> None:
+    def observe(*_what: object) -> None:
         raise RuntimeError("an observer")
 
     async def story() -> None:
         master = Broken(tmp_path, workers=1)
         heard: list[ev.Event] = []
+        committed: list[Config] = []
+        master.on_commit = [observe, committed.append]
         master.on_handled = [observe, lambda event, _actions: heard.append(event)]
         async with asyncio.timeout(PATIENCE_SECONDS):
             running = await started(master)
             master.feed(ev.StopAsked(who="test"))
             assert await running == 0
         assert ev.WorkerReady(0) in heard
+        assert len(committed) == 1
 
     asyncio.run(story())
