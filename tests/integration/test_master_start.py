@@ -32,7 +32,13 @@ def test_processes_have_their_titles(service: Service) -> None:
     daemon.wait(lambda: len(daemon.workers()) == 2, "two workers")
     title = Path(f"/proc/{daemon.process.pid}/cmdline").read_text().strip("\0")
     assert title == "miniwsgi: master [app]"
-    comms = sorted(Path(f"/proc/{p.pid}/comm").read_text().strip() for p in daemon.processes()[1:])
+    others = daemon.processes()[1:]
+    for process in others:  # as ps and systemctl status show them
+        python, isolated, program, application, *_ = process.cmdline()
+        assert (python, isolated, application) == (sys.executable, "-P", "app")
+        assert program.endswith("/miniwsgi/daemon/worker/launch.py")
+        assert len(" ".join(process.cmdline())) < len(python) + len(program) + 20
+    comms = sorted(Path(f"/proc/{p.pid}/comm").read_text().strip() for p in others)
     assert comms == ["mw-launcher", "mw-worker/0", "mw-worker/1"]
 
 
