@@ -1,8 +1,14 @@
-"""Whether a worker should take another connection, or leave it to a worker that has fewer."""
+"""Which worker has which connections: whether to take another one or leave it to a worker that has fewer, and whether
+to end some, so that they can go there.
+
+Those that are kept alive stay where they are: without the latter a worker that is new, after a scale-up or a crash,
+would wait for clients that are new, too.
+"""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 
 from miniwsgi.metrics.scoreboard import (
     CONNECTIONS,
@@ -24,8 +30,23 @@ from .context import NANOSECONDS, Context
 LOOK_AGAIN_SECONDS = 0.002
 FULL_SECONDS = 0.1  # at the connection limit, or out of descriptors
 UNEVEN = 2
+UNEVEN_SHARE = 0.25  # above the least loaded one's: below it, moving connections costs more than it brings
+PARTED_SHARE = 0.1  # of what is too much, at each look: whoever has to connect again should not do so with all others
 BUSY_NS = NANOSECONDS // 50  # a loop that is inside a request for longer does not count
 SILENT_NS = 2 * NANOSECONDS  # nor does one that has not turned for this long: idle ones do each second
+
+
+def surplus(mine: int, others: Collection[int]) -> int:
+    """How many of `mine` connections to end now; `others` are those of the workers that would take them.
+
+    Never below a fair share of what all have, and nothing once the least loaded has nearly as many: as a worker takes
+    none while another has UNEVEN fewer, what one ends never comes back to it, and two never send each other the same.
+    """
+    least = min(others, default=mine)
+    if mine - least <= UNEVEN or mine <= least * (1 + UNEVEN_SHARE):
+        return 0
+    too_many = mine - (mine + sum(others)) // (1 + len(others))
+    return max(0, min(too_many, max(1, int(too_many * PARTED_SHARE))))
 
 
 class Balance:
@@ -37,7 +58,8 @@ class Balance:
         self._limit = settings.connections
         self._lone_thread = settings.pool != "epoll" or settings.threads == 1
         self._threads = range(THREADS_AT, THREADS_AT + (settings.threads + 1) * THREAD_CELLS, THREAD_CELLS)
-        self._others: list[memoryview] = []
+        self._index, self._mine = context.slot.index, context.slot.cells
+        self._slots: list[memoryview[int]] = []  # this worker's among them
 
     def wait(self, mine: int) -> float:
         """Seconds for which to accept nothing, having `mine` connections; 0: accept."""
@@ -45,13 +67,23 @@ class Balance:
             return FULL_SECONDS
         if mine < UNEVEN:
             return 0.0
-        board, others = self._board, self._others
-        for index in range(len(others), board.header[H_USED]):
-            others.append(board.slot(index).cells)
-        for cells in others:
+        for cells in self._all():
             if cells[CONNECTIONS] + UNEVEN <= mine and cells[STATE] == State.READY and self._accepts(cells):
                 return LOOK_AGAIN_SECONDS
         return 0.0
+
+    def surplus(self, mine: int) -> int:
+        """How many of `mine` connections should go to other workers, at this look; some ten are made a second."""
+        if mine <= UNEVEN:
+            return 0
+        others = [cells for cells in self._all() if cells is not self._mine and cells[STATE] == State.READY]
+        return surplus(mine, [cells[CONNECTIONS] for cells in others if self._accepts(cells)])
+
+    def _all(self) -> list[memoryview[int]]:
+        board, found = self._board, self._slots
+        for index in range(len(found), board.header[H_USED]):
+            found.append(self._mine if index == self._index else board.slot(index).cells)
+        return found
 
     def _accepts(self, cells: memoryview) -> bool:
         """Whether that worker's loop turns: leaving a connection to one that is stuck would be leaving it to nobody."""

@@ -98,6 +98,7 @@ class Context:
         self.log = log
         self.access = access
         self.application = application
+        self.partings: list[None] = []  # one for each connection that is to end with an answer; threads pop them
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
         self._lost_lines = 0
         self._access_log_fails = False

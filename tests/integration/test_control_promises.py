@@ -70,6 +70,25 @@ def test_scaling_under_load_loses_no_request(daemon: tuple[Daemon, Path]) -> Non
     assert report.lost == []
 
 
+def test_new_workers_get_their_share_of_connections_that_are_kept_alive(daemon: tuple[Daemon, Path]) -> None:
+    running, path = daemon
+    control = Control(path)
+    control.change("/scale", {"workers": 1})
+    with Load(running.address, connections=8, renew=10**9, pausing=100) as load:
+        load.wait_for_more(200)
+        control.change("/scale", {"workers": 3})
+        workers = set(running.workers())
+        assert len(workers) == 3
+        load.wait(lambda report: workers <= report.by_pid.keys(), "all three answer")
+        running.wait(lambda: min(one["connections"] for one in control.get("/workers")["workers"]) >= 2, "a share each")
+        announced = load.report.closes_announced
+        load.wait_for_more(500)
+        report = load.stop()
+    assert report.lost == []
+    assert report.closes_announced == announced, "it is over then"
+    assert announced <= 6
+
+
 # --- followers ------------------------------------------------------------------------------------------------------
 
 

@@ -73,3 +73,22 @@ def test_a_request_is_not_seen_with_the_start_of_the_last_one(pool, monkeypatch)
     monkeypatch.setattr(requests, "show_text", look)
     requests.begin(pool.context, me, complete(pool), NOW)
     assert expired == []
+
+
+@pytest.mark.parametrize(
+    ("requests_before", "sent_ahead", "partings", "lasts"),
+    [(1, b"", 0, True), (1, b"", 1, False), (0, b"", 1, True), (1, b"GET / HTTP/1.1\r\n", 1, True)],
+    ids=["nothing to give up", "one to give up", "not with its first answer", "not when more has come"],
+)
+def test_a_connection_ends_with_an_answer_when_others_have_fewer(
+    pool: EpollPool, requests_before: int, sent_ahead: bytes, partings: int, lasts: bool
+) -> None:
+    peer = complete(pool)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(sent_ahead)
+        peer.sock, peer.requests = ours, requests_before
+        pool.context.partings[:] = [None] * partings
+        exchange, _ = requests.begin(pool.context, pool._crew.members[0], peer, NOW)
+    assert exchange.persistent is lasts
+    assert len(pool.context.partings) == (partings if lasts else 0)

@@ -64,6 +64,10 @@ class Acceptor:
         self._watched = True
         return 0.0
 
+    def look(self) -> None:
+        """See whether connections should go to workers that have fewer. To be called some ten times a second."""
+        self._context.partings[:] = [None] * self._balance.surplus(len(self._clients.peers))
+
     def accept(self, fd: int, now: int) -> None:
         """Take one connection from a readable listener."""
         if not self._watched or fd not in self._sockets:

@@ -121,6 +121,7 @@ class EpollPool:
                 self._next_check_ns = now + CHECK_NS
                 self._pace.look(cells[scoreboard.REQUESTS], now)
                 self._check_running(now)
+                self._acceptor.look()
                 if self.threads > 1:
                     self._saturation.look(self.outstanding >= self.threads, now)
             timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS

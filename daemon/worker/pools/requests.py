@@ -16,6 +16,7 @@ from ..orders import Orders
 from ..timeouts import expire
 from .crew import Member
 from .peer import Peer
+from .progress import input_waits
 
 _SERVE = Duty.SERVE
 _REQUEST_ID = request_ids.VARIABLE
@@ -41,7 +42,7 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
         peer,
         line.method,
         head.http11,
-        head.persistent and context.duty is _SERVE,
+        head.persistent and context.duty is _SERVE and not (context.partings and _parts(context, peer)),
         context.server_fields,
         context,
         context.request_variables(),
@@ -57,6 +58,20 @@ def begin(context: Context, me: Member, peer: Peer, now: int) -> tuple[Exchange,
         show_text(context.slot, me, line)
     cells[cell + _T_STATE] = 1
     return exchange, environ
+
+
+def _parts(context: Context, peer: Peer) -> bool:
+    """Whether this answer is the connection's last, for its client to find a worker that has fewer.
+
+    Not the first one, and none behind which the client has sent more: that would be lost.
+    """
+    if not peer.requests or peer.pending or input_waits(peer.sock):
+        return False
+    try:
+        context.partings.pop()
+    except IndexError:
+        return False  # another thread was faster
+    return True
 
 
 def show(slot: Slot, me: Member, line: RequestLine, now: int) -> None:
