@@ -22,7 +22,7 @@ from .unpatched import Condition, Lock, RLock, os, start_thread, time
 FILE_MODE = 0o640
 UNREAD = "nobody read them"
 _NEWLINE = 10
-THREAD_NAME = "miniwsgi-log"
+THREAD_NAME = "mw-log"
 WAIT_SECONDS = 1.0  # between looks whether the reader is back, should poll(2) not tell
 REFUSED_SECONDS = 0.01  # after poll(2) has told so, and it was not
 

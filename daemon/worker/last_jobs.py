@@ -39,6 +39,7 @@ def finish_jobs(context: Context, orders: Orders) -> bool:
     if not orders.deadline_ns:
         orders.deadline_ns = began + int(context.settings.graceful_timeout * NANOSECONDS)
     end = os.eventfd(0, os.EFD_CLOEXEC)
+    _forget_the_main_thread()
 
     def shut_down() -> None:
         try:
@@ -72,6 +73,17 @@ def _readable(end: int, orders: Orders) -> bool:
     if ready - {end}:
         orders.read()
     return end in ready
+
+
+def _forget_the_main_thread() -> None:
+    """Up to Python 3.12 threading._shutdown joins the main thread, too, if another one calls it.
+
+    A forked process has forgotten it already.
+    """
+    lock = getattr(threading.main_thread(), "_tstate_lock", None)
+    if lock is not None:
+        with threading._shutdown_locks_lock:  # type: ignore[attr-defined]
+            threading._shutdown_locks.discard(lock)  # type: ignore[attr-defined]
 
 
 def _is_ours(thread: threading.Thread) -> bool:

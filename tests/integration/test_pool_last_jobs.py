@@ -195,6 +195,7 @@ def test_pool_single_waits_and_a_second_signal_ends_it(service: Service, end: st
     service.hold()
     path, log_path = service.directory / "http.sock", service.directory / "log"
     argv = [sys.executable, "-m", "miniwsgi.daemon", "serve", "app", "--pool", "single", "--bind", f"unix:{path}"]
+    argv += ["--set", "timeouts.graceful=1h"]
     with log_path.open("wb") as log:
         process = subprocess.Popen(argv, cwd=service.directory, stderr=log, env={**os.environ, **ALONE})
     try:

@@ -33,7 +33,7 @@ def test_pool_single_serves_in_this_process_until_it_is_stopped(tmp_path: Path) 
     (tmp_path / "hello.py").write_text(HELLO)
     path = tmp_path / "x.sock"
     process = subprocess.Popen(
-        [*COMMAND, "hello:app", "-b", f"unix:{path}", "-e", "GREETING=hello"],
+        [*COMMAND, "hello:app", "-b", f"unix:{path}", "-e", "GREETING=hello", "--set", "timeouts.graceful=1h"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": PARENT, "VIRTUAL_ENV": "/x"},
         stderr=subprocess.PIPE,
