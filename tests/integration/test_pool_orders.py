@@ -324,6 +324,39 @@ def test_signals_are_the_pools_whatever_the_application_has_done_with_them(site,
     assert site.get("/still").status == 200
 
 
+@pools("epoll-1", "prefork")
+def test_a_signal_is_heard_although_the_wakeup_descriptor_is_anothers(site, pool):
+    """An event loop that had a handler for SIGUSR1 or SIGCHLD leaves it at -1 when it is closed, and ours in place."""
+
+    def application(environ, start_response):
+        signal.set_wakeup_fd(-1)
+        return hello(environ, start_response)
+
+    worker = site.fork(application, pool)
+    assert site.get("/").status == 200
+    worker.signal(signal.SIGTERM)
+    assert worker.message("recycle")["reason"] == "signal"
+
+
+def test_signals_are_the_pools_also_when_another_thread_has_the_loop(site):
+    gate = site.gate()
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/take":  # the first request, on the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            gate.wait()  # until the loop is elsewhere
+        return hello(environ, start_response)
+
+    worker = site.fork(application, "epoll-8")
+    client = site.connect().get("/take")
+    assert site.get("/elsewhere").status == 200
+    gate.open()
+    assert client.answer().status == 200
+    wait_for(lambda: catches(worker.pid, signal.SIGTERM))
+    worker.signal(signal.SIGTERM)
+    assert worker.message("recycle")["reason"] == "signal"
+
+
 @pools()
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1], ids=lambda number: number.name)
 def test_what_a_terminal_sends_to_all_is_the_masters_business(site, pool, number):

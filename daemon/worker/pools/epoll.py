@@ -110,6 +110,8 @@ class EpollPool:
                 cells[_INLINE] += self._inline
                 cells[me.cell + _T_STATE] = 0
                 self._inline = 0
+                if not me.number:
+                    self.orders.keep_signals()
             # First what time asks for: the requests of this turn may cost this thread the loop.
             if now >= self._next_second_ns:
                 self._next_second_ns = now + NANOSECONDS
@@ -383,6 +385,8 @@ class EpollPool:
 
         If the client has nothing to do but to ask again, the loop need not be told before it does: that will wake it.
         """
+        if not me.number:  # the main thread: it may have come by signals, and the loop may be elsewhere for long
+            self.orders.keep_signals()
         self.slot.cells[me.cell + _T_STATE] = 0
         me.peer = None
         peer.owner = None if complete else me
