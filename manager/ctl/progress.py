@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Protocol
 
 import click
@@ -23,6 +24,9 @@ Ask = Callable[[Client], Reply[messages.Operation]]
 
 QUICK_SECONDS = 0.1  # between two looks at an operation; what ends before the first one needs no display
 LONG_POLL_SECONDS = 30
+MANY = 8  # workers: above it they are counted instead of named
+USUAL = ("worker.started", "worker.ready", "worker.draining", "worker.exited")
+BETWEEN_SECONDS = 1.0  # two counts
 SHOWN = ("worker.", "generation.")
 AFTERMATH = {"reload": "what ran before goes on", "scale": "", "restart": "what ran before goes on"}
 
@@ -162,8 +166,19 @@ class Nothing:
 
 
 class Lines:
-    """For logs and pipes."""
+    """For logs and pipes. Of many workers, how many are done is told; each by itself only if something is wrong."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._told_at = 0.0  # time.monotonic
 
     def show(self, operation: messages.Operation, events: list[messages.Event]) -> None:
+        many = operation.total > MANY
         for event in events:
-            click.echo(f"{text.clock(event.at)}  {text.clean(event.message)}", err=True)
+            if not (many and event.kind in USUAL):
+                click.echo(f"{text.clock(event.at)}  {text.clean(event.message)}", err=True)
+        now = time.monotonic()
+        if many and operation.done != self._done and (operation.ended or now - self._told_at >= BETWEEN_SECONDS):
+            self._done, self._told_at = operation.done, now
+            said = f"{operation.done} of {operation.total} workers"
+            click.echo(f"{text.clock(datetime.now(UTC))}  {said}", err=True)

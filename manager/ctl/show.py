@@ -234,6 +234,7 @@ Keys:
   +, -        one worker more, one fewer
   r           restart the selected worker
   R           reload
+              before it changes anything, it asks
   d           what the selected worker is doing: its stacks
   ?           help
 

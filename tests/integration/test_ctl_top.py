@@ -48,15 +48,17 @@ def test_keys_scale_restart_and_reload(service: Service) -> None:
     with ctl.on_terminal("top", "-d", "0.2") as terminal:
         at = shown(terminal)
         terminal.type("+")
+        at = terminal.wait_for("one worker more than 2?", at)
+        terminal.type("n+y")  # no, and then yes
         at = terminal.wait_for("scale to 3 workers: done", at)
         at = terminal.wait_for("3/3 ready", at)
-        terminal.type("-")
+        terminal.type("-y")
         at = terminal.wait_for("scale to 2 workers: done", at)
         before = set(daemon.workers())
-        terminal.type(f"{DOWN}r")
+        terminal.type(f"{DOWN}ry")
         at = terminal.wait_for("restart of slot 1: done", at)
         daemon.wait(lambda: len(before & set(daemon.workers())) == 1, "one new worker")
-        terminal.type("R")
+        terminal.type("Ry")
         at = terminal.wait_for("reload: done", at)
         # In vain while the worker that is selected is about to be gone; what was asked for twice comes twice.
         at = terminal.type_until("d", "most recent call first", at)
@@ -72,7 +74,7 @@ def test_a_reload_that_fails_is_shown_with_its_traceback(service: Service) -> No
     service.write("import nonsense_that_is_nowhere\n")
     with ctl.on_terminal("top") as terminal:
         at = shown(terminal)
-        terminal.type("R")
+        terminal.type("Ry")
         at = terminal.wait_for("reload failed", at)
         terminal.wait_for("nonsense_that_is_nowhere", at)
         terminal.type("xq")

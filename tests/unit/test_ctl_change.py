@@ -99,6 +99,21 @@ def test_a_reload_is_waited_for_and_its_steps_are_lines(tmp_path: Path) -> None:
     assert since[:3] == [f"/v1/events?since={at}&limit={limit}" for at, limit in ((0, 0), (5, 1000), (6, 1000))]
 
 
+def test_of_many_workers_the_count_is_told_and_what_goes_wrong(tmp_path: Path) -> None:
+    usual = [event(6 + at, "worker.ready", f"worker {at} is ready") for at in range(60)]
+    heard = [ms.EventList([], 5, 0), ms.EventList(usual, 65, 0)]
+    heard += [ms.EventList([event(66, "worker.failed", "worker 9 did not boot")], 66, 0), ms.EventList([], 66, 0)]
+    scaling = [operation(9, "scale", detail="to 64 workers", total=64, done=done) for done in (0, 60)]
+    end = operation(9, "scale", detail="to 64 workers", total=64, done=64, state="succeeded", seconds=2.0)
+    answers = {"POST /scale": scaling[0], "GET /operations/9": [*scaling, end], "GET /events": heard}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found = daemon.run("scale", "64")
+    said = [line.split("  ", 1)[1] for line in found.err.splitlines()]
+    assert "worker 9 did not boot" in said
+    assert said[-1] == "64 of 64 workers"
+    assert len(said) <= 4
+
+
 def test_a_reload_that_fails_prints_the_traceback(tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", reloading(operation(), FAILED)) as daemon:
         found = daemon.run("reload")

@@ -22,7 +22,7 @@ from ...client import Client, messages
 from ..exits import Complaint, Exit
 from ..options import Session
 from . import keys
-from .feed import Feed, Lost, Said, Shown, Update
+from .feed import Feed, Lost, Order, Said, Shown, Update
 from .model import Message, Model, Page, Snapshot
 from .view import SMALLEST, draw, text_lines, wrapped
 
@@ -58,6 +58,7 @@ class Screen:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._feed = Feed(session.path, interval_seconds, self._publish)
         self._message_until = 0.0
+        self._asked: Order = Client.reload  # what the model's question is about
         self._signal = 0  # that it is to leave for, or to be suspended
 
     def _publish(self, update: Update) -> None:
@@ -164,6 +165,11 @@ class Screen:
 
     def _press(self, key: str) -> bool:
         model = self.model
+        if model.question:
+            model.question, order = "", self._asked
+            if key == "y":
+                self._feed.order(order)
+            return True
         if model.page is Page.TEXT and (by := self._scrolled_by(key)):
             width, height = self._size()
             model.scroll(by, len(wrapped(model.text, width)) - text_lines(height))
@@ -190,12 +196,17 @@ class Screen:
                 model.move(-len(model.workers()) if key == keys.HOME else len(model.workers()))
             case "+" | "=" | "-":
                 request = messages.ScaleRequest(workers="-1" if key == "-" else "+1")
-                self._feed.order(lambda client: client.scale(request))
+                more = "one worker fewer" if key == "-" else "one worker more"
+                self._ask(f"{more} than {model.target()}?", lambda client: client.scale(request))
             case "R":
-                self._feed.order(Client.reload)
+                self._ask("reload code and configuration?", Client.reload)
             case "r" | "d":
                 self._order_for_selected(key)
         return True
+
+    def _ask(self, question: str, order: Order) -> None:
+        """What changes something is ordered once the next key has said so."""
+        self.model.question, self._asked = question, order
 
     def _order_for_selected(self, key: str) -> None:
         worker = self.model.selected_worker()
@@ -203,7 +214,7 @@ class Screen:
             return
         slot = worker.slot
         if key == "r":
-            self._feed.order(lambda client: client.restart(slot))
+            self._ask(f"restart worker {slot} (pid {worker.pid})?", lambda client: client.restart(slot))
         else:
             self._feed.order(lambda client: client.stack(slot))
 

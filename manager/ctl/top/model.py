@@ -83,6 +83,7 @@ class Model:
     selected: int = 0  # a slot
     sort: int = 0
     reversed: bool = False
+    question: str = ""  # "restart worker 3?": until the next key
     message: Message = field(default_factory=lambda: Message(""))
 
     def see(self, snapshot: Snapshot) -> None:
@@ -108,6 +109,10 @@ class Model:
         order = SORTS[self.sort]
         by_slot = sorted(self.snapshot.workers, key=lambda worker: worker.slot)
         return sorted(by_slot, key=order.key, reverse=order.falling != self.reversed)
+
+    def target(self) -> int:
+        """How many workers there should be."""
+        return self.snapshot.status.workers.target if self.snapshot else 0
 
     def selected_worker(self) -> messages.Worker | None:
         return next((worker for worker in self.workers() if worker.slot == self.selected), None)

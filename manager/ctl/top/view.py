@@ -26,7 +26,7 @@ HELP = """\
  S                the other way round
  +  -             one worker more, one fewer
  r                restart the selected worker: its replacement is ready first
- R                reload code and configuration
+ R                reload code and configuration (these change something: it asks before)
  d                what every thread of the selected worker is doing
  ?                this page
 
@@ -321,6 +321,8 @@ KEYS = " q quit  ↑↓ select  s sort  +/- scale  r restart  R reload  d stacks
 
 
 def _footer(model: Model, width: int) -> Text:
+    if model.question:
+        return Text(text.cut(f" {model.question}  y: yes, any other key: no", width), "bold yellow")
     if model.message.said:
         style = "bold red" if model.message.bad else "bold green"
         return Text(text.cut(f" {text.clean(model.message.said)}", width), style)
