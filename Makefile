@@ -23,6 +23,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 
 DIST ?= dist
 DEB_BUILD ?= build/deb
+DEB_TOOLS := dpkg-buildpackage:dpkg-dev dh:debhelper
 IN_DEB := daemon manager metrics docs packaging
 
 # Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
@@ -118,8 +119,11 @@ bench-quick: $(VENV)/.serve tools-bench ## what has a target, beside few peers, 
 	$(BIN)/python bench/run.py --quick $(ARGS)
 
 deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
-	@command -v dpkg-buildpackage >/dev/null || \
-	  { echo "No dpkg-buildpackage: apt-get install dpkg-dev debhelper python3-pip python3-venv" >&2; exit 1; }
+	@missing=; for tool in $(DEB_TOOLS); do \
+	  [ -e "/usr/bin/$${tool%%:*}" ] || missing="$$missing $${tool##*:}"; done; \
+	/usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	/usr/bin/python3 -c 'import pip' 2>/dev/null || missing="$$missing python3-pip"; \
+	[ -z "$$missing" ] || { echo "To build the package: apt-get install$$missing" >&2; exit 1; }
 	rm -rf $(DEB_BUILD) && mkdir -p $(DEB_BUILD)/miniwsgi $(DIST)
 	cp -R pyproject.toml README.md CHANGELOG.md LICENSE $(IN_DEB) $(DEB_BUILD)/miniwsgi
 	find $(DEB_BUILD)/miniwsgi -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -113,6 +113,8 @@ def install(service: Service, root: str = "/") -> Iterator[str]:
     """
     files = service.files()
     under = Path(root)
+    if root == "/" and os.geteuid() != 0:
+        raise ServiceError("only root may install a service: sudo, or --dry-run, which shows what it would be")
     _refuse_what_is_not_ours(files, under)
     try:
         for name, text in files.items():

@@ -99,6 +99,9 @@ def test_commands_manuals_and_completions_are_where_one_looks_for_them(shared: D
         assert f"/usr/share/fish/vendor_completions.d/{command}.fish" in listed
     assert "/usr/share/doc/miniwsgi/examples/wsgi.py" in listed
     assert "/usr/share/doc/miniwsgi/examples/shop.toml" in listed
+    for example in ("prometheus/miniwsgi.alerts.yml", "grafana/service.json", "proxies/nginx.conf"):
+        assert f"/usr/share/doc/miniwsgi/examples/{example}" in listed
+    assert "/usr/share/doc/miniwsgi/alerts.md" in listed, "where runbook_url leads"
     assert shared.do("dpkg-query", "--show", "--showformat", "${Conffiles}", "miniwsgi").count("\n ") == 1
 
 
@@ -116,7 +119,9 @@ def test_nothing_of_the_build_or_of_the_user_reaches_the_private_environment(sha
 
 
 def test_install_put_an_application_in_place_start(machine: Debian) -> None:
-    machine.do("apt-get", "install", "--yes", "--no-install-recommends", PACKAGE)
+    said = machine.do("apt-get", "install", "--yes", "--no-install-recommends", PACKAGE)
+    assert "miniwsgi: nothing runs yet." in said
+    assert "install -D /usr/share/doc/miniwsgi/examples/wsgi.py /srv/app/wsgi.py" in said
     assert machine.run("systemctl", "is-enabled", "miniwsgi.service", "miniwsgi.socket").stdout == "disabled\n" * 2
     assert not machine.is_active("miniwsgi")
 

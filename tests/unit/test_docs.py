@@ -6,9 +6,12 @@ import ast
 import dataclasses
 import itertools
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import tomli
+from miniwsgi.daemon import __version__
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 from miniwsgi.daemon.master.events import Plan
 from miniwsgi.daemon.settings import Settings
@@ -103,3 +106,37 @@ def familiar(message: str, said: str) -> float:
 
 def test_the_conformance_page_says_what_is_refused_on_purpose() -> None:
     assert "\n".join(DELIBERATE) in (ROOT / "docs" / "conformance.md").read_text("utf-8")
+
+
+# Made from the sources as they lie there: containers.md begins with a checkout.
+NOT_IN_THE_PACKAGE = {"packaging/docker", "packaging/kubernetes", "packaging/prometheus/tests"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_pages_name_of_packaging_is_in_the_debian_package(page: Path) -> None:
+    debian = ROOT / "packaging" / "debian"
+    shipped = [*(debian / "miniwsgi.examples").read_text().split(), "packaging/systemd"]
+    named = set(re.findall(r"packaging/[a-z]+", page.read_text("utf-8")))
+    assert named - NOT_IN_THE_PACKAGE <= set(shipped)
+
+
+def test_versions_agree() -> None:
+    project = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    control, changelog = ((ROOT / "packaging" / "debian" / name).read_text() for name in ("control", "changelog"))
+    least = project["requires-python"].removeprefix(">=")
+    assert f"python3 (>= {least})" in control
+    for page in (ROOT / "README.md", ROOT / "docs" / "install.md"):
+        text = page.read_text("utf-8").partition("## Performance")[0]
+        assert set(re.findall(r"Python (3\.\d+)", text)) == {least}, page
+    assert changelog.startswith(f"miniwsgi ({__version__}) ")
+    told = re.findall(r"it runs ([\d.]+)", (ROOT / "docs" / "install.md").read_text("utf-8"))
+    assert set(told) == {__version__}
+    for example in (ROOT / "packaging" / "examples").iterdir():
+        assert set(re.findall(r"\b\d+\.\d+\.\d+\b(?!\.)", example.read_text("utf-8"))) <= {__version__}, example
+
+
+def test_make_deb_says_all_that_is_missing() -> None:
+    tools = "DEB_TOOLS=dpkg-nonesuch:dpkg-dev dh-nonesuch:debhelper"
+    done = subprocess.run(["make", "deb", tools], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode
+    assert "apt-get install dpkg-dev debhelper" in done.stderr

@@ -137,6 +137,12 @@ def test_an_image_gets_its_user_and_directories_and_no_running_systemd_is_told(t
     ]
 
 
+def test_who_is_not_root_is_told_so_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ServiceError, match="only root may install a service: sudo, or --dry-run"):
+        list(install(Service("/opt/web/bin")))
+
+
 # --- the command ------------------------------------------------------------------------------------------------
 
 
