@@ -143,17 +143,24 @@ def check(**options: Any) -> None:
     """Validate the configuration; import the application.
 
     The application is imported as it would be for serving: by the interpreter, in the directory and with the
-    environment that the configuration names. Nothing listens, and nothing that runs is disturbed.
+    environment that the configuration names, for root as server.user; app.boot_check is asked for. Nothing listens,
+    and nothing that runs is disturbed.
     """
-    config = load_or_exit(config_loader(options))
+    load = config_loader(options)
+    config = load_or_exit(load)
+    if os.geteuid() == 0 and (config.server.user or config.server.group):
+        go_on_as_user(config)
+        config = load_or_exit(load, tell_notes=False)  # as a reload reads it
     report("configuration", config.path or "from flags and environment", "valid")
     for path in config.app.env_files:
         report("environment file", path, "read")
-    from .master.generation import check_application
+    from .master.trial import check_application
 
     failure = check_application(config)
     if failure is None:
         report("application", config.app.target, f"imported from {config.app.directory}")
+        if config.app.boot_check:
+            report("boot check", config.app.boot_check, "answered")
         return
     report("application", config.app.target, "did not boot", failed=True)
     complain(failure.error, failure.traceback)
@@ -243,6 +250,23 @@ def version() -> None:
 
     python = f"{platform.python_implementation()} {platform.python_version()}"
     click.echo(f"miniwsgi {__version__} ({python}, {sys.executable})")
+
+
+def go_on_as_user(config: Config) -> None:
+    """Return in a child that is the service's user, as the daemon would be. Its exit status becomes ours."""
+    from .master.process import StartError, drop_privileges
+
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        sys.exit(status if status >= 0 else EXIT_RUNTIME)
+    try:
+        drop_privileges(config.server.user, config.server.group)
+    except StartError as error:
+        complain(str(error))
+        sys.exit(EXIT_RUNTIME)
+    report("user", config.server.user or f"group {config.server.group}", "as whom the rest is looked at")
 
 
 # --- the configuration -----------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+from ..permission import closed
+
 T = TypeVar("T")
 
 TRUE = frozenset(("true", "on", "yes", "1"))
@@ -224,11 +226,13 @@ def _resolved(value: str, path: str) -> str:
 
 
 def _why(path: str) -> str:
+    if why := closed(path):
+        return f"; {why}"
     if not os.path.lexists(path):
         return "; there is nothing of that name"
     if os.path.isdir(path):
         return "; it is a directory"
-    return "; it is no directory" if os.access(path, os.R_OK) else "; it may not be read"
+    return "; it is no directory"
 
 
 class Many(Kind[tuple[str, ...]]):

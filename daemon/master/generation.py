@@ -2,7 +2,7 @@
 
 What the launcher says becomes events for the supervisor; what the supervisor orders becomes messages. The
 first message must be of this very version: if the package was replaced under a running daemon, its two
-halves would not understand each other. `check_application` is the same boot without a daemon around it.
+halves would not understand each other.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from miniwsgi.metrics.scoreboard import LAYOUT
 
 from .. import __version__
 from ..channel import Channel, Message
-from ..config import application_environment, daemons_environment, worker_settings
 from ..settings import Settings
 from . import events as ev
 from .bootstrap import execute
 from .exits import describe_exit
 from .link import Link, close_all
 from .listeners import BoundListener
-from .stacks import crash_stacks, dump_stacks, dump_stacks_blocking
+from .stacks import crash_stacks, dump_stacks
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -190,86 +187,3 @@ def version_mismatch(hello: Message) -> str:
     if found == (__version__, LAYOUT):
         return ""
     return f"{UPGRADED} (it runs {__version__}, on disk is {found[0]})"
-
-
-# --- without a daemon ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BootFailure:
-    """Why the application does not boot: one line, and the application's own traceback, possibly ""."""
-
-    phase: str
-    error: str
-    traceback: str = ""
-
-
-def check_application(config: Config, environ: dict[str, str] | None = None) -> BootFailure | None:
-    """Import the application as a daemon would, in a launcher of its own. None: it imports."""
-    ours, theirs = Channel.pair()
-    settings = replace(
-        worker_settings(config, generation=0, listeners=(), scoreboard_fd=-1),
-        preload="true",  # whatever it leaves behind does no harm: nothing is forked
-    )
-    environment = application_environment(config, daemons_environment() if environ is None else environ)
-    try:
-        process = execute(config.app.python, settings.module, theirs.fileno(), (), environment)
-    except OSError as error:
-        ours.close()
-        return BootFailure("launcher", f"app.python: {config.app.python} cannot be executed: {error.strerror}")
-    finally:
-        theirs.close()
-    try:
-        return _await_import(ours, process, settings, config.timeouts.boot)
-    finally:
-        ours.close()
-        process.kill()
-        process.wait()
-
-
-def _await_import(
-    channel: Channel, process: subprocess.Popen[bytes], settings: Settings, seconds: float
-) -> BootFailure | None:
-    deadline = time.monotonic() + seconds
-    stack_fd = -1
-    while True:
-        channel.socket.settimeout(max(0.001, deadline - time.monotonic()))
-        try:
-            received = channel.receive()
-        except TimeoutError:
-            late = f"the application was not imported within {seconds:g} s (timeouts.boot)"
-            return BootFailure("import", late, _stacks(process, stack_fd))
-        if received is None:
-            crash = crash_stacks(stack_fd) if stack_fd >= 0 else ""
-            return BootFailure("launcher", f"the launcher {_exit_of(process)} while it imported the application", crash)
-        message, fds = received
-        match message["kind"]:
-            case "hello":
-                (stack_fd,) = fds
-                if mismatch := version_mismatch(message):
-                    return BootFailure("launcher", mismatch)
-                channel.send("settings", **settings.to_message())
-            case "failed":
-                return BootFailure(message["phase"], message["error"], message["traceback"])
-            case "imported":
-                return None
-            case "log":
-                os.write(2, (message["message"] + "\n").encode())
-
-
-def _exit_of(process: subprocess.Popen[bytes]) -> str:
-    try:
-        status = process.wait(1.0)
-    except subprocess.TimeoutExpired:
-        return "closed its channel"
-    return describe_exit(-status if status < 0 else status << 8)
-
-
-def _stacks(process: subprocess.Popen[bytes], stack_fd: int) -> str:
-    if stack_fd < 0:
-        return ""
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        return dump_stacks_blocking(process.pid, pidfd, stack_fd)
-    finally:
-        os.close(pidfd)

@@ -20,6 +20,7 @@ from .. import __version__
 from ..config import Config, ReadConfig, daemons_environment
 from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
+from ..permission import why_not_written
 from . import events as ev
 from .changes_on_disk import REMEDY, ChangeWatch
 from .condition import health_of
@@ -60,7 +61,7 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         log = _open_log(config)
     except OSError as error:
         log = ErrorLog()
-        log.error(f"log.file {config.log.file} cannot be opened: {error.strerror}")
+        log.error(f"log.file {config.log.file} cannot be opened: {why_not_written(config.log.file, error)}")
         log.flush(FLUSH_SECONDS)
         return EXIT_RUNTIME
     environ = daemons_environment()

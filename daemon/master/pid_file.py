@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 
+from ..permission import why_not_written
 from .process import StartError
 
 MODE = 0o644
@@ -36,7 +37,7 @@ class PidFile:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            why = "it is a symbolic link" if error.errno == errno.ELOOP else why_not_written(self.path, error)
             raise StartError(f"server.pid_file: {self.path} cannot be written: {why}") from None
 
     def remove(self) -> None:

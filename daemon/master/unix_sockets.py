@@ -18,6 +18,7 @@ import stat
 import time
 from dataclasses import dataclass
 
+from ..permission import why_not, why_not_written
 from .holders import path_holder
 
 CONNECT_SECONDS = 1.0
@@ -97,7 +98,7 @@ def bind_path(
             remedy += f", or RuntimeDirectory={directory.removeprefix('/run/')} in the systemd unit"
         raise _refusal(path, f"the directory {directory} does not exist; make it ({remedy})") from None
     except OSError as error:
-        raise _refusal(path, f"the directory {directory}: {error.strerror}") from None
+        raise _refusal(path, f"the directory {directory}: {why_not(directory, error)}") from None
     try:
         _lock(folder)  # of two daemons that start at once, the second must see the first
         _check_free(path)
@@ -211,7 +212,7 @@ def _explain(path: str, error: OSError | LookupError, keys: str) -> BindError:
         remedy = f"the unit needs SupplementaryGroups={error.group} and SystemCallFilter=@chown (systemctl edit)"
         return _refusal(path, f"{user} cannot give it to the group {error.group}; {remedy}; see {keys}", access=True)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return _refusal(path, f"{error.strerror} (as {user}); the directory must allow it")
+        return _refusal(path, f"{error.strerror}: {why_not_written(path, error)}")
     return _refusal(path, error.strerror or str(error))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..permission import why_not
 from ..unpatched import is_patched, os
 from .application_hints import (
     PATH_DROPPED,
@@ -61,7 +62,7 @@ def load(settings: Settings) -> Application:
     try:
         os.chdir(settings.directory)
     except OSError as error:
-        message = f"app.directory {settings.directory} cannot be entered: {error.strerror}"
+        message = f"app.directory {settings.directory} cannot be entered: {why_not(settings.directory, error)}"
         raise BootError("import", message) from None
     if sys.path[:1] != [settings.directory]:
         sys.path.insert(0, settings.directory)

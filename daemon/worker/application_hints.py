@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
+from ..permission import closed
 from ..unpatched import os
 
 MAX_MESSAGE_CHARS = 500
@@ -144,6 +145,8 @@ def _missing_module(name: str, attribute: str, directory: str, missing: str) -> 
     if near := _near(last, candidates):
         rest = name[len(missing) :] + (f":{attribute}" if attribute else "")
         return f"{said} {places}: did you mean {near}{rest}?"
+    if why := closed(directory):
+        return f"{said} {places}; {why}"
     there = f"there are {_listed(candidates)}" if candidates else "there is no Python module"
     return f"{said} {places}; {there} in that directory"
 
@@ -169,6 +172,8 @@ def _missing_in_package(said: str, parent: str, last: str, attribute: str) -> st
         return f"{said} in {paths[0]}: did you mean {parent}.{near}{':' + attribute if attribute else ''}?"
     if package is not None and hasattr(package, last):
         return f"{said}: did you mean {parent}:{last}?"
+    if paths and (why := closed(paths[0])):
+        return f"{said} in {paths[0]}; {why}"
     there = f"there are {_listed(candidates)}" if candidates else "there is no Python module"
     return f"{said} in {paths[0] if paths else parent}; {there}"
 
@@ -245,6 +250,8 @@ def _described(module: ModuleType) -> str:
     if file:
         return f"module {module.__name__} ({file})"
     paths = list(getattr(module, "__path__", ()))
+    if paths and (why := closed(paths[0])):
+        return f"module {module.__name__} ({paths[0]}; {why})"
     where = f" ({paths[0]}, a directory without __init__.py)" if paths else ""
     return f"module {module.__name__}{where}"
 

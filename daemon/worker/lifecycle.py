@@ -22,6 +22,7 @@ from ..access_log import AccessLog
 from ..channel import Channel
 from ..log_ring import Ring, is_shared_memory, shared_memory, shared_rings
 from ..logs import ErrorLog, ErrorStream, open_writer
+from ..permission import why_not_written
 from ..settings import Settings
 from ..unpatched import os, time
 from ..wsgi.exchange import Application
@@ -81,9 +82,11 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     cells[scoreboard.GENERATION] = settings.generation
     cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = State.BOOTING
-    log, access = _open_logs(settings, slot, control)
+    log, ring = _open_log(settings, slot, control)
+    access = None
     _detach_standard_streams(log, settings.application_level)
     try:
+        access = _open_access_log(settings, ring=ring)
         if application is None:
             application = load(settings)
         context = Context(settings, board, slot, log, access, application)
@@ -126,11 +129,11 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     cells[scoreboard.PID] = os.getpid()
     cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     log = _open_error_log(settings, "single", None, None)
-    # Nobody is there to write what would be left.
-    access = AccessLog(settings.access_log, settings.access_log_format, at_once=True) if settings.access_log else None
+    access = None
     write_lines_at_once()
     show_crashes(2)
     try:
+        access = _open_access_log(settings, at_once=True)  # nobody is there to write what would be left
         application = load(settings)
         context = Context(settings, board, 0, log, access, application)
         end_strays(log)
@@ -178,8 +181,11 @@ def _take_signals(signals: SignalPipe, log: ErrorLog) -> None:
         log.info(f"the application's own handler of {names} is not called; functions of atexit are")
 
 
-def _open_logs(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog, AccessLog | None]:
-    """What waits to be written lies in memory that the master has, too: it writes what a dead worker has left."""
+def _open_log(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog, Ring | None]:
+    """The error log, and where lines of the access log wait.
+
+    What waits to be written lies in memory that the master has, too: it writes what a dead worker has left.
+    """
     rings: tuple[Ring | None, Ring | None] = (None, None)
     try:
         memory = shared_memory()
@@ -192,10 +198,18 @@ def _open_logs(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLo
         children.withhold("logs", lambda: [fd for fd in mapped if is_shared_memory(fd)])
     except OSError:
         pass  # no memory, no descriptors, no master: they lie in our own
-    log = _open_error_log(settings, "worker", slot, rings[0])
-    if not settings.access_log:
-        return log, None
-    return log, AccessLog(settings.access_log, settings.access_log_format, ring=rings[1])
+    return _open_error_log(settings, "worker", slot, rings[0]), rings[1]
+
+
+def _open_access_log(settings: Settings, *, at_once: bool = False, ring: Ring | None = None) -> AccessLog | None:
+    """None: there is none. Raises BootError."""
+    path = settings.access_log
+    if not path:
+        return None
+    try:
+        return AccessLog(path, settings.access_log_format, at_once=at_once, ring=ring)
+    except OSError as error:
+        raise BootError("log", f"log.access_log {path} cannot be opened: {why_not_written(path, error)}") from None
 
 
 def _open_error_log(settings: Settings, source: str, slot: int | None, ring: Ring | None) -> ErrorLog:
@@ -204,7 +218,8 @@ def _open_error_log(settings: Settings, source: str, slot: int | None, ring: Rin
     try:
         writer = open_writer(settings.log_file, journal=settings.journal, ring=ring)
     except OSError as error:
-        problem = f"log.file {settings.log_file} cannot be opened ({error.strerror}): writing to standard error"
+        why = why_not_written(settings.log_file, error)
+        problem = f"log.file {settings.log_file} cannot be opened; writing to standard error: {why}"
         writer = open_writer("-", journal=settings.journal, ring=ring)
     log = ErrorLog(settings.log_level, settings.log_format, settings.journal, source, slot=slot, writer=writer)
     if problem:

@@ -133,7 +133,7 @@ def test_a_stale_pid_file_is_replaced(service: Service, tmp_path: Path) -> None:
 def test_a_pid_file_that_cannot_be_written_is_status_1(service: Service) -> None:
     done = service.run("--bind", "127.0.0.1:0", "--pid-file", "/nonexistent/daemon.pid")
     assert done.returncode == 1
-    assert "/nonexistent/daemon.pid cannot be written: No such file or directory" in done.stderr
+    assert "/nonexistent/daemon.pid cannot be written: there is no directory /nonexistent" in done.stderr
 
 
 # --- how it runs -----------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ class Master:
 def master(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Master:
     fake = Master()
     monkeypatch.setitem(sys.modules, "miniwsgi.daemon.master.main", SimpleNamespace(run=fake.run))
-    generation = SimpleNamespace(check_application=fake.check_application)
-    monkeypatch.setitem(sys.modules, "miniwsgi.daemon.master.generation", generation)
+    trial = SimpleNamespace(check_application=fake.check_application)
+    monkeypatch.setitem(sys.modules, "miniwsgi.daemon.master.trial", trial)
     monkeypatch.setattr(config, "DEFAULT_PATH", str(tmp_path / "default.toml"))
     for name in [name for name in os.environ if name.startswith("MINIWSGI_")]:
         monkeypatch.delenv(name)

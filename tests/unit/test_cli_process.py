@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from miniwsgi.daemon import cli
 
 PARENT = str(Path(cli.__file__).parents[2])
@@ -72,9 +73,9 @@ def test_pool_single_tells_why_the_application_does_not_boot(tmp_path: Path) -> 
     assert not (tmp_path / "x.sock").exists()
 
 
-def check(directory: Path, target: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "PYTHONPATH": PARENT}
-    arguments = ("check", target, "--chdir", str(directory))
+def check(directory: Path, target: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": PARENT, **environment}
+    arguments = ("check", target, "--chdir", str(directory), *more)
     return subprocess.run([*MINIWSGI, *arguments], capture_output=True, text=True, timeout=60, env=environ, cwd="/")
 
 
@@ -93,3 +94,35 @@ def test_check_shows_where_the_application_breaks(tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     assert lines[:2] == ["Traceback (most recent call last):", f'  File "{tmp_path}/hello.py", line 2, in <module>']
     assert lines[-1] == "miniwsgi: cannot import hello: ZeroDivisionError: division by zero"
+
+
+PICKY = """
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/broken":
+        raise RuntimeError("out of order")
+    start_response("200 OK", [])
+    return []
+"""
+
+
+def test_check_asks_for_the_boot_check(tmp_path: Path) -> None:
+    (tmp_path / "picky.py").write_text(PICKY)
+    done = check(tmp_path, "picky", "--access-log", str(tmp_path / "access.log"), MINIWSGI_APP_BOOT_CHECK="/")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "boot check:       /: answered"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".log"] == [], "it makes no files"
+    done = check(tmp_path, "picky", MINIWSGI_APP_BOOT_CHECK="/broken")
+    assert done.returncode == 3
+    assert "RuntimeError: out of order" in done.stderr
+    assert "/broken" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look as somebody else")
+def test_check_looks_as_the_services_user(tmp_path: Path) -> None:
+    directory = tmp_path / "shop"
+    directory.mkdir(mode=0o700)
+    (directory / "hello.py").write_text(HELLO)
+    done = check(directory, "hello", "--user", "65534", "--group", "65534")
+    assert done.returncode == 2, done.stdout
+    assert "uid 65534) may not enter " in done.stderr
+    assert "there is nothing of that name" not in done.stderr
