@@ -204,6 +204,7 @@ class Status(Response):
     last_reload: LastReload | None
     operations: list[Operation]  # that wait or run
     persist_error: str  # why the state directory cannot be used; "" if it can, or none is needed
+    metrics_error: str  # why there are no metrics and health checks although they are not off; "" if there are
     role: Role  # what the asking client may do
 
 

@@ -1,11 +1,12 @@
 """status.json: what the status page shows of the daemon, for whoever may reach the metrics port.
 
 Made of the control API's messages by leaving out: only the fields named here are taken over. Nothing of a request
-but how many there are and for how long, nothing of the application, no names of people, no text from errors.
+but how many there are and for how long, of the application its name alone, no names of people, no text from errors.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from msgspec import field
 
 from . import messages as ms
 
+HOST = os.uname().nodename  # uname(2)
 R = TypeVar("R", bound=ms.Response)
 
 
@@ -44,6 +46,7 @@ class PublicWorker(ms.Response):
 class PublicStatus(ms.Response):
     """GET /status.json; see `messages.Status`."""
 
+    name: str  # "shop.wsgi:application on web1": which of many this is
     version: str
     pid: int
     uptime_seconds: float
@@ -75,6 +78,7 @@ def public_status(
     return _taken(
         PublicStatus,
         status,
+        name=f"{status.application} on {HOST}",
         ready=health.ready,
         reason=health.reason,
         counts=status.workers,

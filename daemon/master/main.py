@@ -118,6 +118,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     exporter = Exporter(master, measuring)
     control.managed.families = exporter.families
     control.managed.overview.utilization = lambda: measuring.utilization
+    control.managed.overview.metrics_error = opened.metrics_error
     port = MetricsPort(
         master,
         opened.metrics,

@@ -30,20 +30,23 @@ LAST_ANSWERS_SECONDS = 0.5
 OFF = "metrics and health are off"
 
 
-def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog) -> list[BoundListener]:
-    """The port's sockets; none: it is off. Raises BindError if an address that was asked for cannot be had."""
+def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog) -> tuple[list[BoundListener], str]:
+    """The port's sockets, none: it is off; and why, if nobody wanted that, as when a second daemon has the default.
+
+    Raises BindError if an address that was asked for cannot be had.
+    """
     bind = config.metrics.bind
     if not bind:
-        return []
+        return [], ""
     try:
-        return open_listeners([bind], socket_options(config), passed=passed)
+        return open_listeners([bind], socket_options(config), passed=passed), ""
     except BindError as error:
         if config.origins.get("metrics.bind") != "default":
             raise BindError(
                 f"metrics and health: {error}; metrics.bind (--metrics-bind) names their address, off does without"
             ) from None
         log.warning(f"{OFF}: {error}; --metrics-bind names another address, or off")
-        return []
+        return [], f"{error}; metrics.bind names another address"
 
 
 class MetricsPort:

@@ -33,6 +33,7 @@ class Opened:
 
     def __init__(self) -> None:
         self.metrics: list[BoundListener] = []
+        self.metrics_error = ""
         self._closers: list[tuple[str, Callable[[], None]]] = []
 
     def open(self, config: Config, reload_config: ReadConfig, log: ErrorLog, environ: Mapping[str, str]) -> None:
@@ -51,7 +52,7 @@ class Opened:
         _warn_of_unused(log, config, passed)
         self.control = open_control(config, passed, log)
         self._closers.append((self.control.name, self.control.close))
-        self.metrics = open_metrics(config, passed, log)
+        self.metrics, self.metrics_error = open_metrics(config, passed, log)
         self._closers += [(listener.name, listener.close) for listener in self.metrics]
 
     def go_on_with(self, master: Master) -> None:

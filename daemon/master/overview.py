@@ -43,6 +43,7 @@ class Overview:
         self._epoch = time.time() - self._started
         self.history = reading.History(master.fleet.board, self._started)
         self.utilization: Callable[[], float | None] = lambda: None  # from whoever measures
+        self.metrics_error = ""  # from whoever has opened their port
         self.last_reload: ms.LastReload | None = None
 
     def __repr__(self) -> str:
@@ -88,6 +89,7 @@ class Overview:
             last_reload=self.last_reload,
             operations=list(operations),
             persist_error=self._kept.error,
+            metrics_error=self.metrics_error,
             role=role,
         )
 

@@ -52,6 +52,8 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
         yield "workers", session.styled(text.clean(f"not kept: {status.persist_error}"), fg="red")
     for listener in status.listeners:
         yield "listeners", _listener(listener, session)
+    if status.metrics_error:
+        yield "metrics", session.styled(text.clean(f"off: {status.metrics_error}"), fg="red")
     yield "connections", str(status.connections)
     yield "requests", _rates(status.requests)
     yield "requests", _now(status.requests)

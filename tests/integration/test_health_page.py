@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_the_page_is_live(daemon: Daemon, browser: Browser) -> None:
     browser.wait(lambda: int(browser.text('[data-v="requests.total|count"]')) == before + 3, "it counts")
     assert browser.text("#state") == "running"
     assert browser.text("#verdict") == "healthy"
-    assert browser.value("document.title") == "miniwsgi: healthy"
+    assert browser.value("document.title") == f"healthy: app on {os.uname().nodename}"
     assert browser.value("document.querySelectorAll('[data-rows=workers] tr').length") == 2
     browser.wait(lambda: browser.value("document.querySelector('polyline').getAttribute('points')"), "the chart")
     assert browser.errors == []

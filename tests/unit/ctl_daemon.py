@@ -127,6 +127,7 @@ def status(**changed: Any) -> ms.Status:
         last_reload=None,
         operations=[],
         persist_error="",
+        metrics_error="",
         role="admin",
     )
     return msgspec.structs.replace(found, **changed)

@@ -249,7 +249,7 @@ class FakeDaemon:
                 rejected=0, aborted=0, timed_out=0,
             ),
             duration=none, duration_total=none, queue_time=none, queue_time_total=none, generations=[],
-            last_reload=None, operations=self.operations(), persist_error="", role=role,
+            last_reload=None, operations=self.operations(), persist_error="", metrics_error="", role=role,
         )  # fmt: skip
 
     async def workers(self) -> list[ms.Worker]:

@@ -56,6 +56,7 @@ def test_status_tells_what_is_not_as_configured_or_not_well(tmp_path: Path) -> N
         last_reload=ms.LastReload(7, ended, 1.3, "failed", "cannot import shop\x1b[31m", 8, "SIGHUP"),
         operations=[operation(9, "scale", detail="to 4 workers", done=3)],
         persist_error="/var/lib/miniwsgi: permission denied",
+        metrics_error="cannot listen on 127.0.0.1:9464: in use",
     )
     with FakeDaemon(tmp_path / "s", {"GET /status": said}) as daemon:
         found = subjects(daemon.run("status").out)
@@ -66,6 +67,7 @@ def test_status_tells_what_is_not_as_configured_or_not_well(tmp_path: Path) -> N
     ]
     assert found["last reload"] == [r"failed 3m20s ago, took 1.3 s, by SIGHUP: cannot import shop\x1b[31m"]
     assert found["under way"] == ["scale to 4 workers, 3 of 4, for 500 ms (operation 9, by alice (uid 1000, pid 712))"]
+    assert found["metrics"] == ["off: cannot listen on 127.0.0.1:9464: in use"]
 
 
 def test_status_before_the_first_worker(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def logged(path: Path) -> tuple[ErrorLog, Path]:
 
 def test_off_opens_nothing(tmp_path: Path) -> None:
     log, path = logged(tmp_path / "log")
-    assert open_metrics(configured(bind="off"), {}, log) == []
+    assert open_metrics(configured(bind="off"), {}, log) == ([], "")
     log.flush(5)
     assert path.read_text() == ""
 
@@ -135,10 +135,13 @@ def test_the_default_address_in_use_is_a_line_and_another_one_an_error(tmp_path:
         with pytest.raises(BindError, match=r"metrics and health: cannot listen on .* is in use .*; metrics\.bind "):
             open_metrics(asked, {}, log)
         default = dataclasses.replace(asked, origins={**asked.origins, "metrics.bind": "default"})
-        assert open_metrics(default, {}, log) == []
+        found, why = open_metrics(default, {}, log)
+        assert found == []
+        assert why.startswith(f"cannot listen on {bind}"), "for status"
     log.flush(5)
     (line,) = path.read_text().splitlines()
     assert f"metrics and health are off: cannot listen on {bind}" in line
     assert line.endswith("--metrics-bind names another address, or off")
-    (listener,) = open_metrics(asked, {}, log)
+    (listener,), why = open_metrics(asked, {}, log)
+    assert not why
     listener.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -139,7 +140,8 @@ def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
     assert read().hidden == {"reason", "not_responding_seconds"}
     draining = Health(phase=Phase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
     page = read(health=draining, workers=[], generation=None, utilization=None)
-    assert page.hidden == {"utilization"}
+    assert page.hidden == set()
+    assert page.values["utilization"] == "–"
     assert page.values["reason"] == "draining"
     assert (page.values["generation"], page.values["oldest_seconds"]) == ("–", "–")
     assert [row[0] for row in page.rows if row] == ["7", "http://127.0.0.1:8000"]
@@ -208,12 +210,29 @@ def test_values_are_written_for_people(format_: str, value: float, text: str) ->
     assert written.replace("\u00a0", " ").replace("\u202f", " ") == text
 
 
+def test_the_page_and_its_title_name_application_and_host() -> None:
+    page = PAGE.fill(shown(application="shop.<wsgi>")).decode()
+    name = f"shop.&lt;wsgi&gt; on {os.uname().nodename}"
+    assert f'<title data-v="name">{name}</title>' in page
+    assert f'<h1 data-v="name">{name}</h1>' in page
+    assert "document.title = `${data.verdict.level}: ${data.name}`" in page
+
+
+def test_nothing_jumps_when_values_come_and_go() -> None:
+    """Whatever is hidden now and then lies in a place that is kept for it."""
+    tiles = PAGE.fill(shown()).decode().partition('<div class="tiles">')[2].partition("</div>")[0]
+    assert "hidden" not in tiles.replace('aria-hidden="true"', "")
+    assert "data-if" not in tiles
+    source = PAGE.fill(shown(utilization=None)).decode()
+    assert "#why { width: 100%; min-height: 1.45em; }" in source
+    assert source.index('id="why"') > source.index('id="facts"'), "the last line of the header, always there"
+
+
 # --- what is not shown ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_requests_of_the_application_and_of_people_is_told() -> None:
+def test_nothing_of_requests_and_of_people_is_told() -> None:
     told = status(
-        application="secret.application",
         operations=[
             operation(detail="secret detail", who="secret alice", error="secret error", traceback="secret trace")
         ],
