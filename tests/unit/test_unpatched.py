@@ -28,6 +28,7 @@ REPLACED = {
 LOOKS_AT_THREADS = {"last_jobs.py", "leftovers.py"}  # of the application
 LOG = tuple(f"daemon/{name}.py" for name in ("access_log", "journal", "log_ring", "log_writer", "logs", "outlet"))
 BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py", *LOG)
+BEFORE_THE_IMPORT = {"launch.py"}  # it begins the launcher, whose modules it has to make importable first
 GROUND = ("daemon/executed.py", "daemon/http", "daemon/wsgi", "daemon/settings.py", "metrics/scoreboard.py")
 
 
@@ -56,7 +57,7 @@ def too_late(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("path", sources(*BEHIND_THE_IMPORT, *GROUND), ids=lambda path: path.name)
 def test_nothing_is_imported_by_a_function(path: Path) -> None:
-    assert not too_late(ast.parse(path.read_text()))
+    assert path.name in BEFORE_THE_IMPORT or not too_late(ast.parse(path.read_text()))
 
 
 @pytest.mark.parametrize("path", sources(*BEHIND_THE_IMPORT), ids=lambda path: path.name)
