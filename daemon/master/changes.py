@@ -1,7 +1,7 @@
 """Changes: what people ask of a running daemon other than a new generation: scale, restart, drain, undrain.
 
 Each is an operation. Of scales the last one wins; a second restart or drain is refused or joined while one
-runs. Here is also what they change: the target.
+runs. One that has workers leave is done when their exits are reaped. Here is also what they change: the target.
 """
 
 from __future__ import annotations
@@ -61,16 +61,24 @@ class Changes:
         if refusal := self.refusal(wanted):
             self.crew.actions.append(Refused(refusal))
             return
-        running = self.ledger.open(Kind.SCALE)
+        running, before = self.ledger.open(Kind.SCALE), self.configured
         operation = self._accept(Kind.SCALE, event.who, f"to {wanted} workers")
         for older in running:
             self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")
+        if wanted <= before:  # it waits for those that leave already, too
+            for worker in self.crew.workers():
+                if any(worker.operation == older.id for older in running):
+                    worker.operation = operation.id
         if not running:
             self._before = self.override
         self.override, operation.total = override, wanted
 
     def restart(self, event: ev.RestartAsked) -> None:
-        running = self.ledger.open(Kind.RESTART, Kind.RELOAD)
+        running = [
+            operation
+            for operation in self.ledger.open(Kind.RESTART, Kind.RELOAD)
+            if operation.kind is Kind.RELOAD or any(worker.live for worker in self._leaving(operation))
+        ]
         if running:
             reason = f"operation {running[0].id} ({running[0].kind.value}) is replacing workers"
             self.crew.actions.append(Refused(reason, running[0]))
@@ -105,17 +113,22 @@ class Changes:
         """End what is complete. Called after every event."""
         crew, target = self.crew, self.target
         for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):
+            left = len(self._leaving(operation))
             if operation.kind is Kind.RESTART:
-                left = sum(worker.live and worker.operation == operation.id for worker in crew.workers())
                 operation.done = operation.total - left
                 complete = not left and crew.ready() >= target
             elif operation.kind is Kind.DRAIN:
                 complete = not any(crew.workers())
             else:
                 operation.done, operation.total = min(crew.ready(), target), target
-                complete = crew.ready() >= target and crew.fresh() <= target
+                complete = not left and crew.ready() >= target and crew.fresh() <= target
             if complete:
                 self._conclude(operation, OperationState.SUCCEEDED, "", "")
+
+    def dismiss(self, worker: Worker) -> None:
+        """A worker is about to be told to leave that nobody replaces: a scale that runs is done when it has."""
+        if not worker.leaving and worker.operation is None:
+            worker.operation = next((operation.id for operation in self.ledger.open(Kind.SCALE)), None)
 
     def worker_lost(self, worker: Worker, error: str, traceback: str) -> None:
         """Count the loss against those that wait for workers."""
@@ -131,7 +144,7 @@ class Changes:
     def cannot_end(self, worker: Worker, error: str) -> None:
         """A worker cannot be killed: those that wait for its end wait in vain."""
         for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN):
-            if operation.kind is Kind.DRAIN or worker.operation == operation.id:
+            if operation.kind is Kind.DRAIN or worker in self._leaving(operation):
                 self._fail(operation, f"{worker.name} cannot be killed: {error}", "")
 
     def abort(self, error: str) -> None:
@@ -148,14 +161,18 @@ class Changes:
             if before < self.configured:
                 self.override = self._before if running <= before else min(running, self.configured)
         current = self.turnover.current
-        for worker in self.crew.workers():
-            if worker.live and worker.operation == operation.id:
+        for worker in self._leaving(operation):
+            if worker.live:
                 worker.operation = None
                 if current is None or worker.generation >= current.number:
                     worker.stay()  # those of older code are replaced all the same
         self._conclude(operation, OperationState.FAILED, error, traceback)
 
     # --- inside ---
+
+    def _leaving(self, operation: Operation) -> list[Worker]:
+        """Those whose end the operation waits for."""
+        return [worker for worker in self.crew.workers() if worker.operation == operation.id]
 
     def refusal(self, wanted: int) -> str:
         """Why there cannot be so many workers; "" if there can."""

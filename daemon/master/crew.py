@@ -84,7 +84,7 @@ class Worker:
     reason: ExitReason | None = None  # the same for the count
     surplus: bool = False  # drained without a replacement
     only_jobs: bool = False  # it has answered its last request, and waits for threads of the application
-    operation: int | None = None  # the restart that it is to be replaced for
+    operation: int | None = None  # the restart or scale that waits for its end
     deadline: Deadline | None = None  # killed then
     died_at: float | None = None  # ended, and not reaped by its parent yet
 

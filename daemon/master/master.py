@@ -54,7 +54,7 @@ class Master:
         self.log = log
         self.notifier = notifier
         self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force, board)
-        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load)
+        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load, self._silent)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
         self.watch = Watch(self.fleet.board)
@@ -235,6 +235,9 @@ class Master:
 
     def _load(self, slot: int) -> int:
         return load(self.fleet.board, slot)
+
+    def _silent(self, slot: int) -> float | None:
+        return self.watch.silent_for(slot)
 
     # --- orders about configurations ---
 

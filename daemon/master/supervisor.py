@@ -44,15 +44,23 @@ class SupervisorState(Enum):
 
 
 class Supervisor:
-    """See the module. `load`: how many requests a slot has in flight; `clock`: monotonic seconds."""
+    """See the module. `clock`: monotonic seconds; of a slot, `load`: how many requests it has in flight, `silent`: for
+    how many seconds its worker has not responded (None: it does).
+    """
 
-    def __init__(self, plan: ev.Plan, clock: Callable[[], float], load: Callable[[int], int] = lambda _slot: 0) -> None:
+    def __init__(
+        self,
+        plan: ev.Plan,
+        clock: Callable[[], float],
+        load: Callable[[int], int] = lambda _slot: 0,
+        silent: Callable[[int], float | None] = lambda _slot: None,
+    ) -> None:
         self.ledger = Ledger()
         self.crew = Crew(clock)
         self.turnover = Turnover(self.crew, plan, self._conclude)
         self.changes = Changes(self.crew, self.ledger, self.turnover, self._conclude)
         self.stopping = Stopping(self.crew, self._conclude)
-        self._load = load
+        self._load, self._silent = load, silent
         self._now = clock()
         self._traceback = ""  # of the last recovery that failed
         lives = self._lives = Lifetimes(self.crew, self.turnover, self._lost, lambda: self.stopping.asked)
@@ -230,6 +238,7 @@ class Supervisor:
             if isinstance(step, Fork):
                 crew.fork(current, step.slot)
             elif isinstance(step, Kill):
+                self.changes.dismiss(step.worker)
                 crew.kill(step.worker, "scaled down", ExitReason.SCALE)
             elif isinstance(step, Drain):
                 self._drain(step)
@@ -239,6 +248,14 @@ class Supervisor:
 
     def _drain(self, step: Drain) -> None:
         worker, turnover = step.worker, self.turnover
+        seconds = self._silent(worker.slot)
+        if seconds is not None and worker.reason is ExitReason.RESTART:
+            what = f"has not responded for {seconds:.0f} s; its successor is ready, so it is killed"
+            self.crew.log("warning", f"{worker.name} {what}")
+            self.crew.kill(worker, worker.leaving, ExitReason.RESTART, stacks=True)
+            return
+        if step.surplus:
+            self.changes.dismiss(worker)
         worker.surplus = step.surplus
         wave = turnover.wave if turnover.rolling and not step.surplus and worker.operation is None else None
         self.crew.drain(worker, turnover.plan.graceful_timeout, "scaled down", wave)

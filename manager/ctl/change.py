@@ -64,8 +64,9 @@ Examples:
 def scale(session: Session, amount: int | str | None, reset: bool, persist: bool, wait: bool) -> None:
     """Change how many workers there are.
 
-    Workers are added at once. When there are to be fewer, idle ones go first, and busy ones finish what they run. The
-    number outlives reloads, and with --persist a restart; status shows that it overrides the configuration.
+    Workers are added at once. When there are to be fewer, idle ones go first, and busy ones finish what they run: it is
+    done when they have left, after timeouts.graceful at the latest. The number outlives reloads, and with --persist a
+    restart; status shows that it overrides the configuration.
     """
     if (amount is None) == (not reset):
         raise click.UsageError("give a number of workers, such as 8, +2 or -2, or --reset")
@@ -112,8 +113,9 @@ Examples:
 def restart(session: Session, slot: int | None, wait: bool) -> None:
     """Replace one worker, or all of them, by new processes.
 
-    A replacement is ready before its predecessor drains. Code and configuration stay what they are: to change those,
-    reload. (With preload off, new workers import what lies on disk.)
+    A replacement is ready before its predecessor drains, and it is done when that has left, after timeouts.graceful at
+    the latest. A worker that does not respond is killed as soon as its replacement is ready. Code and configuration
+    stay what they are: to change those, reload. (With preload off, new workers import what lies on disk.)
     """
     carry_out(session, lambda client: client.restart(slot), wait=wait)
 

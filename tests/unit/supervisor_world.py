@@ -39,9 +39,10 @@ class World:
     preloaded: bool = True
     now: float = 1000.0
     busy: set[int] = field(default_factory=set)
+    silent: dict[int, float] = field(default_factory=dict)  # slots whose workers do not respond: for how many seconds
 
     def __post_init__(self) -> None:
-        self.supervisor = Supervisor(self.plan, lambda: self.now, lambda slot: int(slot in self.busy))
+        self.supervisor = Supervisor(self.plan, lambda: self.now, lambda slot: int(slot in self.busy), self.silent.get)
         self.actions: list[act.Action] = []
         self.processes: dict[int, Process] = {}
         self.launchers: dict[int, str] = {}

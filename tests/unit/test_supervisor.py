@@ -441,8 +441,50 @@ def test_scaling_up_forks_into_the_lowest_free_slots(world: World) -> None:
 def test_scaling_down_takes_the_idle_first_then_the_highest(world: World) -> None:
     world.busy = {3, 1}
     operation = world.ask(ev.ScaleAsked(who="test", to=1))
-    assert operation.succeeded, "those that go are told to; their drains go on behind"
     assert [action.slot for action in world.ordered(act.DrainWorker)] == [2, 0, 3]
+    world.happen("drained 2", "drained 0")
+    assert operation.state is OperationState.RUNNING, "one has not left"
+    world.happen("drained 3")
+    assert operation.succeeded
+
+
+def test_a_scale_down_is_done_when_what_does_not_finish_in_time_is_killed_and_reaped(world: World) -> None:
+    operation = world.ask(ev.ScaleAsked(who="test", to=3))
+    world.advance(30)
+    assert [action.slot for action in world.ordered(act.KillWorker)] == [3]
+    assert operation.state is OperationState.RUNNING
+    world.happen("killed 3")
+    assert operation.succeeded
+
+
+def test_a_second_scale_down_waits_for_those_of_the_first_and_a_scale_up_does_not(world: World) -> None:
+    first = world.ask(ev.ScaleAsked(who="a", to=2))
+    again = world.ask(ev.ScaleAsked(who="b", to=2))
+    assert first.state is OperationState.SUPERSEDED
+    assert again.state is OperationState.RUNNING
+    world.happen("drained 3")
+    assert again.state is OperationState.RUNNING
+    up = world.ask(ev.ScaleAsked(who="c", to=3))
+    world.settle(but="drained")
+    assert up.succeeded
+    assert world.states() == {0: "ready 1", 1: "ready 1", 2: "draining 1", 3: "ready 1"}
+
+
+def test_a_scale_down_waits_for_a_worker_that_was_still_to_boot(world: World) -> None:
+    world.ask(ev.ScaleAsked(who="a", to=5))
+    world.happen("fork 4")
+    down = world.ask(ev.ScaleAsked(who="b", to=4))
+    assert down.state is OperationState.RUNNING
+    world.happen("killed 4")
+    assert down.succeeded
+
+
+def test_a_reload_does_not_have_a_scale_up_wait_for_the_old_workers(world: World) -> None:
+    world.ask(ev.ReloadAsked(who="a"))
+    scale = world.ask(ev.ScaleAsked(who="b", to=5))
+    world.settle(but="drained")
+    assert scale.succeeded
+    assert world.ready(2) == 5
 
 
 def test_ttin_and_ttou_during_a_reload_outlive_it(world: World) -> None:
@@ -775,9 +817,57 @@ def test_restarting_a_slot_replaces_its_worker_by_the_same_generation(world: Wor
     world.happen("fork 4")
     assert operation.state is OperationState.RUNNING
     world.happen("ready 4")
-    assert operation.succeeded
     assert [action.slot for action in world.ordered(act.DrainWorker)] == [2]
     assert world.ready(1) == 4
+    assert operation.state is OperationState.RUNNING, "the old process is there"
+    assert (operation.done, operation.total) == (0, 1)
+    world.happen("drained 2")
+    assert operation.succeeded
+    assert (operation.done, operation.total) == (1, 1)
+
+
+def test_a_worker_that_does_not_respond_is_killed_by_its_restart_once_its_successor_is_ready(world: World) -> None:
+    world.silent.update({2: 7.0})
+    operation = world.ask(ev.RestartAsked(who="a", slot=2))
+    world.happen("fork 4")
+    assert not world.ordered(act.KillWorker)
+    world.happen("ready 4")
+    assert world.ordered(act.KillWorker) == [act.KillWorker(2, "restart", stacks=True)]
+    assert not world.ordered(act.DrainWorker), "it would not hear it"
+    assert world.logged(
+        "worker 2 (pid 103) has not responded for 7 s; its successor is ready, so it is killed", "warning"
+    )
+    assert operation.state is OperationState.RUNNING, "it burns its core until it is gone"
+    world.happen("killed 2")
+    assert operation.succeeded
+    assert world.crew.exits[ExitReason.RESTART] == 1
+
+
+def test_a_restart_of_all_kills_those_that_do_not_respond_and_drains_the_others(world: World) -> None:
+    world.silent.update({1: 7.0, 3: 7.0})
+    operation = world.ask(ev.RestartAsked(who="a"))
+    world.settle()
+    assert operation.succeeded
+    assert sorted(action.slot for action in world.ordered(act.KillWorker)) == [1, 3]
+    assert sorted(action.slot for action in world.ordered(act.DrainWorker)) == [0, 2]
+
+
+def test_a_worker_that_does_not_respond_is_not_killed_by_a_reload(world: World) -> None:
+    world.silent.update({2: 7.0})
+    world.ask(ev.ReloadAsked(who="a"))
+    world.settle()
+    assert not world.ordered(act.KillWorker), "timeouts.wedge ends it"
+
+
+def test_another_slot_can_be_restarted_while_the_old_worker_of_one_drains(world: World) -> None:
+    first = world.ask(ev.RestartAsked(who="a", slot=2))
+    world.happen("fork 4", "ready 4")
+    second = world.ask(ev.RestartAsked(who="a", slot=1))
+    world.settle(but="drained 2")
+    assert second.succeeded
+    assert first.state is OperationState.RUNNING
+    world.settle()
+    assert first.succeeded
 
 
 def test_a_rolling_restart_replaces_all_and_a_second_one_is_refused(world: World) -> None:
