@@ -38,7 +38,7 @@ EventKind = Literal[
     "worker.recycled", "worker.silent", "worker.responds", "worker.wedged", "worker.stacks",
     "request.slow", "request.timeout",
     "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
-    "generation.retired", "generation.exited",
+    "generation.failing", "generation.retired", "generation.exited",
     "operation.started", "operation.ended",
     "daemon.serving", "daemon.stopping",
     "events.lost",

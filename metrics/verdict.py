@@ -42,6 +42,7 @@ class Condition:
     capacity: int = 1  # requests that the ready workers can run at a time
     utilization: float | None = None  # 0 to 1
     last_minute: Answers = field(default=NONE)
+    new_code: str = ""  # that most of what the generation in force has answered so far are errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ def _degraded(now: Condition, *, missing: bool) -> Iterator[str]:
     if missing and health.ready_workers < health.target_workers and not now.growing:
         yield f"{health.ready_workers} of {health.target_workers} workers ready{_coming(now)}"
     failed, share = now.last_minute.server_errors, now.last_minute.share(now.last_minute.server_errors)
-    if failed >= FAILING_ANSWERS and share is not None and share >= FAILING_SHARE:
+    if now.new_code:
+        yield now.new_code
+    elif failed >= FAILING_ANSWERS and share is not None and share >= FAILING_SHARE:
         yield f"{100 * share:.0f} % of the last minute's {now.last_minute.total} answers were 5xx"
     if now.queue_share > QUEUE_SHARE:
         yield f"an accept queue is {100 * now.queue_share:.0f} % full{_queue(now)}"

@@ -127,6 +127,10 @@ class Chronicle:
 
     # --- generations ---
 
+    def failing(self, generation: int, message: str) -> None:
+        """Many of its first answers are errors."""
+        self._of_generation("failing", generation, message)
+
     def _of_generation(self, what: str, generation: int, message: str) -> None:
         kind: Any = f"generation.{what}"
         self.journal.add(kind, f"generation {generation}: {message}", generation=generation)

@@ -43,8 +43,8 @@ def capacity_of(master: Master) -> int:
     return server.threads if server.pool in {"epoll", "fork"} else 1
 
 
-def condition_of(master: Master, last_minute: Answers, utilization: float | None) -> Condition:
-    """All that the verdict depends on, now. `utilization`: 0 to 1, over the last seconds."""
+def condition_of(master: Master, last_minute: Answers, utilization: float | None, new_code: str) -> Condition:
+    """All that the verdict depends on, now. `utilization`: 0 to 1, over seconds; `new_code`: see FirstAnswers."""
     supervisor, now = master.supervisor, time.monotonic()
     health = health_of(master)
     queues = [accept_queue(listener.socket) for listener in master.configurations.in_force.listeners]
@@ -62,4 +62,5 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
         capacity=health.responding_workers * capacity_of(master),
         utilization=utilization,
         last_minute=last_minute,
+        new_code=new_code,
     )

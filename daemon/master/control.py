@@ -28,6 +28,7 @@ from miniwsgi.metrics.reading import SNAPSHOT_SECONDS
 
 from ..config import Config
 from ..logs import ErrorLog
+from .first_answers import FirstAnswers
 from .kept_scale import KeptScale
 from .managed import ManagedMaster
 from .master import Master
@@ -138,6 +139,8 @@ class Control:
         self.managed = ManagedMaster(master, self._kept, aside)
         self.slow = SlowRequests(master, self.managed.chronicle)
         self._silence = Silence(master, self.managed.chronicle)
+        self._first_answers = FirstAnswers(master, self.managed.chronicle)
+        self.managed.overview.new_code = lambda: self._first_answers.said
         granted: dict[ms.Role, tuple[str, ...]] = {
             "read": config.control.read,
             "operate": config.control.operate,
@@ -192,6 +195,7 @@ class Control:
         self._master.fleet.tally.take(now)
         self.slow.look()
         self._silence.look()
+        self._first_answers.look(now)
         file = self._place.file
         if file is not None and file.is_missing and (self._renewal is None or self._renewal.done()):
             self._renewal = asyncio.get_running_loop().create_task(self._renew())

@@ -44,6 +44,7 @@ class Overview:
         self.history = reading.History(master.fleet.board, self._started)
         self.utilization: Callable[[], float | None] = lambda: None  # from whoever measures
         self.metrics_error = ""  # from whoever has opened their port
+        self.new_code: Callable[[], str] = str  # what is wrong with it
         self.last_reload: ms.LastReload | None = None
 
     def __repr__(self) -> str:
@@ -155,7 +156,7 @@ class Overview:
         return ", ".join(parts)
 
     def _verdict(self, answered: Looked) -> Verdict:
-        return verdict(condition_of(self._master, answered.all[1], self.utilization()))
+        return verdict(condition_of(self._master, answered.all[1], self.utilization(), self.new_code()))
 
     # --- workers ---
 

@@ -8,7 +8,7 @@ from .options import Session
 
 KIND_COLUMN = 21
 BAD = frozenset(("worker.failed", "worker.killed", "worker.wedged", "request.timeout", "generation.failed"))
-ODD = frozenset(("worker.silent", "request.slow", "events.lost", "worker.stacks"))
+ODD = frozenset(("worker.silent", "generation.failing", "request.slow", "events.lost", "worker.stacks"))
 GOOD = frozenset(("worker.ready", "generation.serving", "daemon.serving"))
 
 

@@ -175,7 +175,7 @@ def test_every_kind_of_the_chronicle_is_one_of_the_api() -> None:
 
     source = Path(Chronicle.note.__code__.co_filename).read_text("utf-8")
     named = {kind for kind in get_args(EventKind) if f'"{kind}"' in source}
-    for what in ("failed", "exited", "preparing", "booting", "serving", "retired", "ready"):
+    for what in ("failed", "failing", "exited", "preparing", "booting", "serving", "retired", "ready"):
         assert f'"{what}"' in source
         named.add(f"generation.{what}")
     assert named == set(get_args(EventKind)) - {"events.lost"}

@@ -67,6 +67,10 @@ def said(**changed: Any) -> str:
         ({"last_minute": Answers(4, 0, 4)}, "healthy: 2 of 2 workers ready"),
         ({"last_minute": Answers(5, 0, 5)}, "degraded: 100 % of the last minute's 5 answers were 5xx"),
         ({"last_minute": Answers(1000, 1000, 0)}, "healthy: 2 of 2 workers ready"),
+        (
+            {"new_code": "90 % of generation 2's 10 answers are 5xx", "last_minute": Answers(800, 10, 100)},
+            "degraded: 90 % of generation 2's 10 answers are 5xx",
+        ),
         # --- overload
         ({"queue_share": 0.8, "queued": 1638}, "degraded: an accept queue is 80 % full, 1638 connections queued"),
         ({"queue_share": 0.5, "queued": 1024}, "healthy: 2 of 2 workers ready"),
