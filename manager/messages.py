@@ -263,7 +263,7 @@ class Stack(Response):
     pid: int
     taken_at: datetime
     answered: bool  # false: the process is stopped or inside the kernel; `text` says so
-    text: str  # as faulthandler writes it: most recent call first
+    text: str  # as faulthandler writes it, most recent call first; below a thread's heading the request that it runs
     in_flight: list[RunningRequest]
 
 

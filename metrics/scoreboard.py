@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MAGIC = int.from_bytes(b"miniwsgi", "little")
-LAYOUT = 3  # raise it with every change of what a cell means or where it lies
+LAYOUT = 4  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
@@ -142,8 +142,9 @@ THREADS_AT = ROUTES_AT + ROUTES * ROUTE_CELLS
     T_START,  # since when
     T_PREFIX,  # the request's id: what ids of its process begin with
     T_NUMBER,  # and its number; 0: the id was given, and is in T_GIVEN
+    T_IDENT,  # which thread it is in a dump of stacks: threading.get_ident(); 0: in none of this process
     T_TEXT,  # its first bytes as received
-) = range(5)
+) = range(6)
 T_GIVEN = 32
 TEXT_BYTES = (T_GIVEN - T_TEXT) * CELL
 GIVEN_BYTES = 128
@@ -168,6 +169,7 @@ class Running:
     method: str
     path: str  # without its query: that may carry secrets
     request_id: str = ""
+    ident: int = 0  # of the thread in a dump of stacks
 
 
 class Slot:
@@ -316,7 +318,7 @@ class Slot:
                 break
             if cells[at + T_STATE] == RUNNING:
                 method, path = _request_line(bytes(self.memory[(at + T_TEXT) * CELL :][:TEXT_BYTES]))
-                found.append(Running(thread, started, method, path, self._request_id(at)))
+                found.append(Running(thread, started, method, path, self._request_id(at), cells[at + T_IDENT]))
         return found
 
     def _request_id(self, at: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,7 @@ from .generation import LauncherHandle
 from .last_words import LastWords, in_hand
 from .listeners import Origin
 from .reaper import Reaper
+from .stacks import with_requests
 from .worker_handle import WorkerHandle
 
 LAST_WORDS_SECONDS = 3.0  # for stack dumps that are under way when the daemon ends
@@ -238,8 +240,13 @@ class Fleet:
         if (worker := self.workers.get(order.slot)) is not None:
             self._task(self._log_stacks(worker, order.reason))
 
+    async def stacks(self, worker: WorkerHandle) -> str:
+        """What all threads of a worker are doing, and the requests that they were running when it was asked."""
+        running, now = self.board.slot(worker.slot).running(), time.monotonic_ns()
+        return with_requests(await worker.stacks(), running, now)
+
     async def _log_stacks(self, worker: WorkerHandle, reason: str) -> None:
-        stacks = await worker.stacks()
+        stacks = await self.stacks(worker)
         self._log.error(f"{worker.name}: {reason}; its threads:\n{stacks}")
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:

@@ -86,7 +86,7 @@ class ManagedMaster:
 
     async def _dump(self, worker: WorkerHandle) -> ms.Stack:
         running = self.overview.running(worker.slot)
-        text = await worker.stacks()
+        text = await self._master.fleet.stacks(worker)
         return ms.Stack(worker.slot, worker.pid, datetime.now(UTC), not text.startswith(NO_STACKS), text, running)
 
     def operations(self) -> list[ms.Operation]:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 import signal
 import time
+from collections.abc import Iterable
+
+from miniwsgi.metrics.scoreboard import Running
 
 STACK_SIGNAL = signal.SIGUSR2
 ORDER_SECONDS = 1.0  # for a process to obey
@@ -24,6 +28,7 @@ QUIET_SECONDS = 0.05  # a pause of this length ends one that was signalled: it h
 LAST_LINES = (b" in <module>\n", b"...\n")  # … but its last thread is the main thread, which began like this
 INTERRUPTED_SECONDS = 0.5
 
+HEADING = re.compile(r"^(?:Current t|T)hread (0x[0-9a-f]+).*:$", re.MULTILINE)  # of a thread, as faulthandler has it
 _STATES = {"T": "stopped", "t": "traced", "D": "waiting inside the kernel", "Z": "ended"}
 
 
@@ -91,6 +96,20 @@ def _patience(text: bytes) -> float:
     if not text:
         return LIMIT_SECONDS
     return QUIET_SECONDS if text.endswith(LAST_LINES) else INTERRUPTED_SECONDS
+
+
+def with_requests(text: str, running: Iterable[Running], now_ns: int) -> str:
+    """The stacks with, below each thread's heading, the request that it runs."""
+    found = {one.ident: one for one in running if one.ident}
+
+    def beside(heading: re.Match[str]) -> str:
+        one = found.get(int(heading[1], 16))
+        if one is None:
+            return heading[0]
+        seconds = max(0, now_ns - one.started_ns) / 1e9
+        return f"{heading[0]}\n  # runs {one.method} {one.path} for {seconds:.1f} s"
+
+    return HEADING.sub(beside, text)
 
 
 def discard(fd: int) -> bool:

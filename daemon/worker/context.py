@@ -23,7 +23,7 @@ from ..http.head import Limits
 from ..http.response import ServerFields, refusal
 from ..logs import ErrorLog, ErrorStream
 from ..settings import Listener, Settings
-from ..unpatched import os
+from ..unpatched import get_ident, os
 from ..wsgi.environ import connection_environ, request_environ, server_software, worker_environ
 from ..wsgi.exchange import Application, Exchange
 from ..wsgi.proxy import Proxy
@@ -107,6 +107,8 @@ class Context:
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
         self.request_ids = RequestIds()
         self.request_variables = variables_of_the_import()
+        if settings.pool != "fork":  # where each child has a sub-slot, and the parent none
+            self.slot.cells[self.slot.thread_cell(0) + scoreboard.T_IDENT] = get_ident()
         for thread in range(settings.threads + 1):
             self.slot.cells[self.slot.thread_cell(thread) + scoreboard.T_PREFIX] = self.request_ids.seed
         self.limits = Limits(

@@ -63,19 +63,18 @@ def stack(session: Session, slot: int) -> None:
     """Show what every thread of a worker is doing.
 
     The Python stacks of all its threads, the most recent call first. It works on a worker that hangs, too, also in C
-    code, and harms none.
+    code, and harms none. Below a thread's heading stands the request that it runs; threads that wait for work are
+    counted, and shown with -o wide.
     """
+    from . import stack_view
+
     with session.client() as client:
         reply = client.stack(slot)
     found = reply.value
     if session.json:
         session.echo_json(reply.raw)
     else:
-        click.echo(f"# worker {found.slot}, pid {found.pid}, at {text.clock(found.taken_at)}")
-        for request in sorted(found.in_flight, key=lambda request: request.thread):
-            said = f"# thread {request.thread} runs {request.method} {request.path} for "
-            click.echo(text.clean(said) + text.seconds(request.age_seconds))
-        click.echo(text.clean(found.text, lines=True))
+        click.echo("\n".join(stack_view.lines(found, every=session.wide)))
     if not found.answered:
         raise Complaint(Exit.FAILED, f"worker {slot} (pid {found.pid}) gave no stacks")
 

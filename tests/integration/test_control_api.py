@@ -89,7 +89,7 @@ def test_workers_say_what_they_do(start: Start, service: Service) -> None:
         assert control.get(f"/workers/{worker['slot']}")["pid"] == worker["pid"]
     stack = control.get(f"/workers/{busy['slot']}/stack")
     assert stack["answered"]
-    assert "app.py" in stack["text"]
+    assert "app.py" in stack["text"].partition("  # runs GET /hold for ")[2].partition("\n\n")[0]
     assert stack["in_flight"][0]["path"] == "/hold"
     service.release()
     asking.join()

@@ -289,5 +289,5 @@ def test_an_order_is_followed_to_its_verdict(tmp_path: Path) -> None:
         watcher.feed.order(Client.drain)
         assert watcher.wait(Said) == Said("not now", bad=True)
         watcher.feed.order(lambda client: client.stack(1))
-        assert watcher.wait(Shown) == Shown("worker 1, pid 4701", "thread 1 runs GET /report\nFile x")
+        assert watcher.wait(Shown) == Shown("worker 1, pid 4701", "# thread 1 runs GET /report for 12.3 s\nFile x")
         assert daemon.bodies("POST", "/v1/scale")[0]["workers"] == "+1"

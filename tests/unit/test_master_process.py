@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.master.process import StartError, drop_privileges
-from miniwsgi.daemon.master.stacks import dump_stacks, dump_stacks_blocking
+from miniwsgi.daemon.master.stacks import dump_stacks, dump_stacks_blocking, with_requests
+from miniwsgi.metrics.scoreboard import Running
 
 # --- user ------------------------------------------------------------------------------------------------------------
 
@@ -175,3 +176,11 @@ def test_stacks_come_even_from_c_code_that_holds_the_lock(blocking: bool) -> Non
     assert dump_stacks_blocking(pid, pidfd, reader) == "no stacks: the process is gone"
     os.close(pidfd)
     os.close(reader)
+
+
+def test_the_request_of_a_thread_stands_below_its_heading() -> None:
+    text = (
+        "Thread 0x00000a1 (most recent call first):\n  File x\n\nCurrent thread 0x00000a2 [b] (most recent call first):"
+    )
+    running = [Running(0, 10**9, "GET", "/slow", ident=0xA2), Running(1, 10**9, "GET", "/in-a-child")]
+    assert with_requests(text, running, 3 * 10**9) == f"{text}\n  # runs GET /slow for 2.0 s"

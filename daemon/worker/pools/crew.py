@@ -20,9 +20,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from miniwsgi.metrics.scoreboard import T_START, Slot
+from miniwsgi.metrics.scoreboard import T_IDENT, T_START, Slot
 
-from ...unpatched import Lock, start_thread, time
+from ...unpatched import Lock, get_ident, start_thread, time
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -177,6 +177,7 @@ class Crew:
     # --- inside ---
 
     def _live(self, me: Member) -> None:
+        self._slot.cells[me.cell + T_IDENT] = get_ident()
         while not self._ended:
             if self._takes_seat():
                 self.leader = me

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from ...client import Client, Refused, Reply, TransportError, messages
+from .. import stack_view
 from ..exits import complaint
 from ..progress import done, failure, name
 from .model import Snapshot
@@ -99,10 +100,7 @@ class Feed(threading.Thread):
             self._publish(Said(str(complaint(error, self._path)), bad=True))
             return
         if isinstance(found, messages.Stack):
-            running = "".join(
-                f"thread {request.thread} runs {request.method} {request.path}\n" for request in found.in_flight
-            )
-            self._publish(Shown(f"worker {found.slot}, pid {found.pid}", running + found.text))
+            self._publish(Shown(f"worker {found.slot}, pid {found.pid}", "\n".join(stack_view.lines(found)[1:])))
         else:
             self._publish(Said(f"{name(found)} …"))
             self._follow(found)

@@ -1,0 +1,41 @@
+"""Stacks for people: the threads that do something as they are, those that wait for work in a line."""
+
+from __future__ import annotations
+
+import re
+
+from ..client import messages
+from . import text
+
+RUNS = "\n  # runs "  # as the daemon writes it below a heading
+FRAME = re.compile(r'^  File "([^"]*)", line \d+ in (\S+)', re.MULTILINE)
+OURS = re.compile(r".*/miniwsgi/daemon/(worker/|unpatched\.py|log_writer\.py|logs\.py).*|.*/threading\.py")
+WAITING = {"_park", "_watch", "_run", "wait"}  # in which a thread of ours that has nothing to do is found
+
+
+def lines(found: messages.Stack, *, every: bool = False) -> list[str]:
+    """What `stack` prints; `every` thread, or those that wait for work folded."""
+    shown = [f"# worker {found.slot}, pid {found.pid}, at {text.clock(found.taken_at)}"]
+    for request in sorted(found.in_flight, key=lambda request: request.thread):
+        said = f"{request.method} {request.path}"
+        if f"{RUNS}{said} " not in found.text:  # in a process of its own, or begun meanwhile
+            shown.append(text.clean(f"# thread {request.thread} runs {said} for ") + text.seconds(request.age_seconds))
+    return [*shown, text.clean(found.text if every else folded(found.text), lines=True)]
+
+
+def folded(stacks: str) -> str:
+    """The stacks without those of threads that wait for work, which are counted."""
+    threads = stacks.split("\n\n")
+    busy = [thread for thread in threads if not is_idle(thread)]
+    if len(threads) - len(busy) > 1:
+        busy.append(f"# {len(threads) - len(busy)} threads wait for work (-o wide shows them)")
+        return "\n\n".join(busy)
+    return stacks
+
+
+def is_idle(thread: str) -> bool:
+    """Whether it is one of the server's own that has nothing to do, as its frames say."""
+    frames = FRAME.findall(thread)
+    if not frames or RUNS in thread or not all(OURS.fullmatch(path) for path, _ in frames):
+        return False
+    return frames[0][1].rpartition(".")[2] in WAITING
