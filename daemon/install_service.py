@@ -87,6 +87,7 @@ class Service:
         return {path: MARK + text for path, text in sorted(found.items())}
 
     def _adapted(self, text: str) -> str:
+        text = re.sub(r"^Documentation=man:miniwsgi.*\n", "", text, flags=re.MULTILINE)  # pip has no place for manuals
         return text.replace("/usr/bin/miniwsgi", f"{self.commands}/miniwsgi")
 
 

@@ -342,7 +342,9 @@ def test_install_service_makes_the_same_service_of_a_virtual_environment_in_a_ho
     machine.do("systemctl", "start", "miniwsgi@shop.socket", "miniwsgi@shop.service")
     assert machine.get("/run/miniwsgi/shop.sock") == (200, "by pip too")
 
-    machine.install()  # the package comes to a machine that has units of this command: these win, being in /etc
+    installed = machine.run("dpkg", "--force-confold", "--install", PACKAGE)  # these units win, being in /etc
+    assert installed.returncode == 0, installed.stderr
+    assert "/etc/systemd/system/miniwsgi.service hides the unit of this package" in installed.stderr
     refused = machine.run(command, "install-service")
     assert refused.returncode == 1
     assert "from a package" in refused.stderr
