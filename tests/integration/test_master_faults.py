@@ -326,7 +326,8 @@ def test_children_of_the_application_that_end_leave_no_zombies(service: Service)
             return [b"v1"]
         """
     )
-    daemon = service.start("--workers", "1")
+    # With auto it might run still, and would then be a child of each worker that imports anew.
+    daemon = service.start("--workers", "1", "--preload", "true")
     daemon.wait(lambda: not zombies(daemon), "no zombies")
 
 
