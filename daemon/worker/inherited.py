@@ -26,7 +26,7 @@ _SHOWN_FUNCTION = re.compile(r"<(?:function|bound method) (\S+)")
 
 # --- in the child ----------------------------------------------------------------------------------------
 def disarm() -> None:
-    """Called after a fork: forget the finalizers of before, and multiprocessing's processes."""
+    """Called after a fork: forget the finalizers of before, and multiprocessing's processes and fork server."""
     for finalizer in list(getattr(_module("weakref.finalize"), "_registry", ())):
         alive = finalizer.peek()
         if alive is not None and getattr(alive[1], "__module__", None) in OUTSIDE:
@@ -38,6 +38,11 @@ def disarm() -> None:
         util._finalizer_registry.clear()
         process._children.clear()
         util._run_after_forkers()
+    server = getattr(_module("multiprocessing.forkserver"), "_forkserver", None)
+    if server is not None and server._forkserver_pid is not None:
+        # As ForkServer.ensure_running does with one that is dead: it waits for it, and can only for a child of its own.
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
 def _module(name: str) -> Any:

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..unpatched import os, socket
+from ..unpatched import os, socket, time
 from . import native_threads
 
 MAX_NAMES = 4
 MAX_NAME_CHARS = 100
+EXECUTION_SECONDS = 0.5
 MEMORY_DEVICES = 1  # the major number of /dev/null, /dev/zero, /dev/urandom … (mem(4), null(4))
 SHARED_MEMORY = ("/memfd:", "/dev/shm/")  # noqa: S108 - compared, not opened
 SQLITE_HEADER = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat2.html#magic_header_string
@@ -236,6 +237,9 @@ def _process_name(pid: int) -> str:
     for process in getattr(module, "_children", ()):
         if process.pid == pid:
             return f"{process.name} (multiprocessing, pid {pid})"
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    if getattr(server, "_forkserver_pid", None) == pid:  # whose children are not ours
+        return f"forkserver (multiprocessing, pid {pid})"
     command = _command(pid)
     if command == _command(os.getpid()):
         command = "forked"  # and has not executed anything
@@ -243,11 +247,17 @@ def _process_name(pid: int) -> str:
 
 
 def _command(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
+    """Its arguments; "" if it has ended. A process that has just begun to execute a program has none for a moment."""
+    deadline = time.monotonic() + EXECUTION_SECONDS
+    while True:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                command = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+        if command or _has_ended(pid) or time.monotonic() > deadline:
+            return command
+        time.sleep(0.001)
 
 
 def _descriptors(known: Mapping[int, str]) -> Iterator[str]:

@@ -49,6 +49,29 @@ os._exit(0)
     assert sorted(said[3:]) == ["False", "forgotten", "kept", "multiprocessing"]
 
 
+def test_what_the_import_began_with_a_fork_server_is_no_hindrance_to_begin_more() -> None:
+    """The default from Python 3.14 on, under preload = true."""
+    assert (
+        run("""
+import multiprocessing
+def end(process):
+    process.start()
+    process.join()
+    print(process.exitcode, flush=True)
+context = multiprocessing.get_context("forkserver")
+end(context.Process(target=time.time))
+if not os.fork():
+    disarm()
+    end(context.Process(target=time.time))
+    multiprocessing.forkserver._forkserver._stop()
+    os._exit(0)
+os.wait()
+end(context.Process(target=time.time))
+""")
+        == ["0"] * 3
+    )
+
+
 def test_the_first_that_ends_leaves_the_processes_of_the_import_alone() -> None:
     """Under preload = true, which forks all the same."""
     assert run("""

@@ -17,7 +17,7 @@ from miniwsgi.daemon.worker import leftovers
 HARNESS = """
 import fcntl, importlib, json, os, select, socket, sqlite3, subprocess, sys, tempfile, threading, time
 sys.path.insert(0, sys.argv[1])
-from miniwsgi.daemon.worker.leftovers import before_import, child_processes, leftovers
+from miniwsgi.daemon.worker.leftovers import before_import, leftovers
 os.chdir(sys.argv[2])
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.path.join(sys.argv[2], "values")
 os.mkdir("values")
@@ -28,6 +28,7 @@ for source in json.load(sys.stdin):
     pid = os.fork()
     if not pid:
         os.close(answer)
+        os.setpgid(0, 0)
         known = before_import()
         try:
             names = {**globals()}
@@ -36,12 +37,10 @@ for source in json.load(sys.stdin):
         except BaseException as error:
             said = f"broke: {error!r}"
         os.write(out, said.encode())
-        for child in child_processes():
-            os.kill(child, 9)
-        os._exit(0)
+        os.killpg(0, 9)  # children's children, too, which would keep our output open
     os.close(out)
     with open(answer) as file:
-        print(json.dumps(file.read()))
+        print(json.dumps(file.read()), flush=True)  # else children print it again
     os.waitpid(pid, 0)
 """
 
@@ -94,8 +93,12 @@ HARM = [
     ),
     ("os.fork() or time.sleep(60)", "1 child process: forked"),
     (
-        "import multiprocessing; m = multiprocessing.Manager()",
+        "import multiprocessing; m = multiprocessing.get_context('fork').Manager()",
         "1 child process: SyncManager-1 (multiprocessing), and 2 pipes",
+    ),
+    (  # the default since Python 3.14
+        "import multiprocessing; m = multiprocessing.get_context('forkserver').Manager()",
+        "1 child process: forkserver (multiprocessing), and 3 pipes",
     ),
     ("import multiprocessing; q = multiprocessing.Queue()", "1 pipe"),
     ("fds = os.pipe()", "1 pipe"),
