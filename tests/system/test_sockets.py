@@ -62,8 +62,7 @@ def _kill(machine: Machine, bind: str) -> float:
     machine.do("kill", f"-{signal.SIGKILL.value}", str(master))
     machine.wait(lambda: machine.state()[1] == "auto-restart", "the service is down")
     waiting = [Client(machine.address(bind=bind), "/") for _ in range(20)]
-    answers = [client.answer for client in waiting]
-    assert all(answer.startswith("v1 ") for answer in answers), answers
+    assert not [client.answer for client in waiting if not client.answer.startswith("v1 ")]
     machine.wait_for_state("active", "running")
     assert machine.restarts() == 1
     assert machine.master() not in {0, master}
