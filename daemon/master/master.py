@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from miniwsgi.metrics.scoreboard import Board
@@ -23,6 +23,7 @@ from ..config import Config
 from ..journal import open_journal
 from ..log_writer import Writer
 from ..logs import ErrorLog, detect_journal
+from ..permission import why_not_written
 from . import actions as act
 from . import events as ev
 from .announcer import Announcer
@@ -134,14 +135,34 @@ class Master:
         return future
 
     def reopen_logs(self) -> None:
-        """After a rotation: SIGUSR1."""
+        """After a rotation: SIGUSR1. Files are opened by a thread, for a file system may hang."""
+        self._beside(self._reopen_logs())
+
+    async def _reopen_logs(self) -> None:
+        failed = False
         for reopen in (self.log.writer.reopen, self.fleet.last_words_of_workers.reopen):
-            try:
-                reopen()
-            except OSError as error:
-                self.log.error(f"log file {error.filename} cannot be opened again: {error.strerror}")
-        self.fleet.tell_workers("reopen")
-        self.log.info("log files were opened again")
+            error = await self._try(reopen)
+            if error is not None:
+                failed, path = True, str(error.filename or "")
+                why = why_not_written(path, error) if path else error.strerror
+                self.log.error(f"log file {path} cannot be opened again: {why}; the old one stays in use")
+        self.fleet.tell_workers("reopen")  # they say themselves what they cannot open
+        if not failed:
+            self.log.info("log files were opened again")
+
+    async def _try(self, work: Callable[[], None]) -> OSError | None:
+        """Do what may hang in a thread; what went wrong."""
+        try:
+            await in_daemon_thread(work)
+        except OSError as error:
+            return error
+        return None
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something that takes time, beside the events."""
+        task = self._loop.create_task(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
 
     # --- events ---
 
@@ -243,9 +264,7 @@ class Master:
 
     def _prepare(self, order: act.PrepareGeneration) -> None:
         if order.reread:
-            task = self._loop.create_task(self._read_configuration(order.generation))
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
+            self._beside(self._read_configuration(order.generation))
         else:
             plan = self.configurations.in_force.plan
             self.feed(ev.Prepared(order.generation, plan))
@@ -284,19 +303,18 @@ class Master:
 
     def _change_log(self, old: Config, new: Config) -> None:
         self.log.level, self.log.format = self.fleet.log_level or new.log.level, new.log.format
-        if new.log.file == old.log.file:
+        if new.log.file != old.log.file:
+            self._beside(self._change_log_file(new.log.file, old.log.file))
+
+    async def _change_log_file(self, file: str, old_file: str) -> None:
+        try:
+            writer = await in_daemon_thread(lambda: _writer(file))
+        except OSError as error:
+            self.log.error(f"log.file {file} cannot be opened: {why_not_written(file, error)}; it stays {old_file}")
             return
         before = self.log.writer
-        try:
-            if new.log.file == "-":
-                self.log.writer = open_journal() if detect_journal() else Writer(2)
-            else:
-                self.log.writer = Writer(new.log.file)
-        except OSError as error:
-            self.log.error(f"log.file {new.log.file} cannot be opened: {error.strerror}; it stays {old.log.file}")
-            return
-        self.log.writer.notice = before.notice
-        self.log.journal = new.log.file == "-" and detect_journal()
+        writer.notice = before.notice
+        self.log.writer, self.log.journal = writer, file == "-" and detect_journal()
         threading.Thread(target=before.close, args=(LAST_WORDS_SECONDS,), daemon=True).start()
 
     def _discard(self, order: act.DiscardGeneration) -> None:
@@ -357,3 +375,10 @@ class Master:
             if not future.done():
                 future.set_result(operation)
         self.announcer.concluded(operation)
+
+
+def _writer(file: str) -> Writer:
+    """Of the error log. Raises OSError."""
+    if file != "-":
+        return Writer(file)
+    return open_journal() if detect_journal() else Writer(2)
