@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import gc
 import inspect
 import os
 import select
@@ -372,6 +373,9 @@ def _become_worker(
 ) -> NoReturn:
     """In the child: leave the test run behind."""
     try:
+        # Garbage of the test run has descriptors that are closed below: collected later, it would close those of the
+        # worker that got their numbers.
+        gc.freeze()
         fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for standard in (1, 2):
             os.dup2(fd, standard)
