@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ class World:
     """A pool of one thread on real sockets, whose turns a test makes and whose clock it sets."""
 
     def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
         board = Board.create()
         board.claim(0)
         settings = Settings(
@@ -44,7 +46,7 @@ class World:
         log = ErrorLog("info", "text", False, "worker", slot=0)
         self.pool = EpollPool(
             Context(settings, board, 0, log, None, self.application),
-            SimpleNamespace(fds=list, read=None, deaf=False, expired=None),
+            SimpleNamespace(fds=list, read=None, deaf=False, expired=None, keep_signals=lambda: None),
         )
         self.now = 10**12
         self.step_ns = 0  # how long each call of the application takes, and each block
@@ -76,15 +78,15 @@ class World:
         self.peers.append(client)
         return client
 
-    def turn(self) -> None:
-        """One turn, with all that is ready."""
+    def turn(self, events: list[tuple[int, int]] | None = None) -> None:
+        """One turn, with all that is ready, or with what is given."""
         real, asked = self.pool.epoll, []
 
         def poll(timeout: float, most: int) -> list[tuple[int, int]]:
             if asked:
                 raise Stopped
             asked.append(timeout)
-            return real.poll(0, most)
+            return real.poll(0, most) if events is None else events
 
         self.pool.epoll = SimpleNamespace(poll=poll)
         try:
@@ -221,3 +223,25 @@ def test_parts_of_a_body_are_the_same_as_the_whole():
     assert connection.body.file().read() == b"".join(data)
     assert connection.pending == get(b"/next")
     assert calls > (len(data) + 1500) // FEED_STEPS
+
+
+def test_a_new_connection_is_not_taken_for_one_whose_number_it_has(world):
+    """It is accepted after the clients of a turn: an event of that turn may be of who had its number before."""
+    ending = world.connect(b"")
+    assert ending.receive(FAST)
+    number, listener = ending.sock.fileno(), world.pool.context.settings.listeners[0].fd
+    below = []
+    while (filler := os.dup(listener)) < number:
+        below.append(filler)
+    os.close(filler)
+    ending.gone = True
+    world.pool.returned.append(ending)
+    world.pool._acceptor.open()
+    world.pool._acceptor.timeout(world.now)
+    with socket.create_connection(world.listening.getsockname()) as client:
+        client.sendall(FAST)
+        world.turn([(listener, select.EPOLLIN), (number, select.EPOLLIN | select.EPOLLHUP)])
+        assert list(world.pool.peers) == [number]
+        world.until(lambda: world.answered)
+    for fd in below:
+        os.close(fd)

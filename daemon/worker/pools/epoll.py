@@ -102,6 +102,7 @@ class EpollPool:
         """Run the loop; True when the pool has ended, False when another thread has it now."""
         poll, peers, returned, mailbox = self.epoll.poll, self.peers, self.returned, me.mailbox
         cells = self.slot.cells
+        others: list[int] = []  # of a turn: they come last, since a new connection may get the number of one that ended
         now = began = time.monotonic_ns()
         while True:
             if self._inline:
@@ -160,7 +161,7 @@ class EpollPool:
             for fd, mask in events:
                 peer = peers.get(fd)
                 if peer is None:
-                    self._other(fd, now)
+                    others.append(fd)
                     continue
                 hold = peer.hold
                 if hold is _WATCHED:
@@ -202,6 +203,8 @@ class EpollPool:
                         probe(peer.sock)
                     if not returned:
                         self.clients.arm(peer, _MUTED)
+            while others:
+                self._other(others.pop(), now)
 
     def _serve(self, me: Member, peer: Peer, now: int) -> int:
         """Answer the complete request of `peer`, and those behind it; the time now, or 0 if the loop was lost."""
