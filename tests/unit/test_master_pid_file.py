@@ -11,7 +11,10 @@ import pytest
 from miniwsgi.daemon.master.pid_file import PidFile
 from miniwsgi.daemon.master.process import StartError
 
-HOLDER = "import sys; from miniwsgi.daemon.master.pid_file import PidFile; f = PidFile(sys.argv[1]); f.write(); print()"
+HOLDER = (
+    "import sys; from miniwsgi.daemon.master.pid_file import PidFile; "
+    "f = PidFile(sys.argv[1]); f.write(); print(flush=True)"
+)
 
 
 def test_it_is_written_and_removed(tmp_path: Path) -> None:
