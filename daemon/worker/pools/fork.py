@@ -118,7 +118,8 @@ class ForkPool:
         ready = self._poller.poll(wait * 1000)
         now = time.monotonic_ns()
         self._slot.cells[scoreboard.HEARTBEAT] = now
-        for fd, _mask in ready:
+        # Listeners last: a new child's pidfd may get a number that was closed in this turn, and is ready no more.
+        for fd, _mask in sorted(ready, key=lambda event: event[0] in self._sockets):
             if fd in self._children:
                 self._bury(fd)
             elif fd in self._sockets:

@@ -1,0 +1,76 @@
+"""Orders of events in the fork pool that no client can bring about at will."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from miniwsgi.daemon.logs import ErrorLog
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker import children
+from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.pools.fork import ForkPool
+from miniwsgi.metrics.scoreboard import Board
+
+
+def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_ended(monkeypatch):
+    """A child ends, its socket lingers in the place of the oldest, and a client comes: all in one turn."""
+    board = Board.create()
+    board.claim(0)
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def fork() -> int:
+        processes.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        return processes[-1].pid
+
+    monkeypatch.setattr(children, "fork", fork)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = Settings(
+            generation=1, listeners=(Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80"),), threads=2,
+            scoreboard_fd=board.fd, module="x", directory="/", pool="fork",
+        )  # fmt: skip
+        log = ErrorLog("info", "text", False, "worker", slot=0)
+        orders = SimpleNamespace(fds=list, deaf=False, reopened=0, read=lambda: None, tell=lambda *_, **__: None)
+        pool = ForkPool(Context(settings, board, 0, log, None, None), orders)
+        pool._lingering._most = 1
+        (queue,) = pool._sockets
+        clients = [socket.create_connection(listening.getsockname()) for _ in range(2)]
+        pool._take(queue)
+        (ended,) = pool._children
+        oldest, its_client = socket.socketpair()
+        holes = []
+        while not holes or holes[-1] < oldest.fileno():  # each number below is in use: the next to be freed is the next
+            holes.append(os.dup(0))
+        pool._poller.register(oldest.fileno(), select.POLLIN)
+        stale = oldest.fileno()
+        pool._lingering.add(oldest, 1)
+        processes[0].send_signal(signal.SIGTERM)
+        assert select.select([ended], [], [], 60)[0]
+        buried = []
+        bury = pool._bury
+
+        def bury_once(pidfd: int) -> None:
+            if not buried:  # waiting for the second would be waiting for ever
+                bury(pidfd)
+            buried.append(pidfd)
+
+        monkeypatch.setattr(pool, "_bury", bury_once)
+        events = [(fd, select.POLLIN) for fd in (ended, queue, stale)]
+        monkeypatch.setattr(pool, "_poller", SimpleNamespace(
+            poll=lambda timeout: events, register=pool._poller.register, unregister=pool._poller.unregister,
+        ))  # fmt: skip
+        pool._turn()
+        assert (buried, len(pool._children)) == ([ended], 1)
+        assert next(iter(pool._children)) <= stale
+        for process in processes:
+            process.kill()
+            process.wait() if process.returncode is None else None
+        for each in (*clients, its_client):
+            each.close()
+        for fd in holes:
+            os.close(fd)
