@@ -12,9 +12,10 @@ from miniwsgi.daemon.logs import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
 from miniwsgi.daemon.worker.pools import requests
+from miniwsgi.daemon.worker.pools.crew import Member
 from miniwsgi.daemon.worker.pools.epoll import EpollPool
 from miniwsgi.daemon.worker.pools.peer import Peer
-from miniwsgi.metrics.scoreboard import HANDED_OVER, T_START, T_STATE, Board
+from miniwsgi.metrics.scoreboard import BUSY_THREADS, HANDED_OVER, REJECTED, T_START, T_STATE, WAITING, Board
 
 NOW = 10**12
 
@@ -92,3 +93,33 @@ def test_a_connection_ends_with_an_answer_when_others_have_fewer(
         exchange, _ = requests.begin(pool.context, pool._crew.members[0], peer, NOW)
     assert exchange.persistent is lasts
     assert len(pool.context.partings) == (partings if lasts else 0)
+
+
+@pytest.mark.parametrize("in_flight", [0, 4])
+def test_a_result_that_waits_for_its_busy_thread_takes_no_other(pool: EpollPool, in_flight: int) -> None:
+    """Of four threads three are inside the application; to one of them belongs a stream that its client reads again."""
+    crew, cells = pool._crew, pool.slot.cells
+    crew.watching = True
+    pool._in_flight = in_flight
+    for number in (1, 2, 3):
+        crew.members.append(Member(number, pool.slot))
+        crew.members[number].peer = complete(pool)
+        pool._lost(crew.members[number].peer)
+    stream = complete(pool)
+    stream.owner = crew.members[1]
+    pool.wake_owner(stream)
+    assert (cells[BUSY_THREADS], cells[WAITING], pool.outstanding) == (3, 1, 4)
+    assert pool._serve(crew.members[0], complete(pool), NOW)
+    assert (pool._inline, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)
+    crew.members[1].peer = None  # it is done, and takes the stream now
+    assert pool._in_hand() == 4
+
+
+def test_the_leaders_own_results_wait_for_no_other_thread(pool: EpollPool) -> None:
+    for _ in range(4):
+        stream = complete(pool)
+        stream.owner = pool._crew.leader
+        pool.wake_owner(stream)
+    assert pool._in_hand() == 0
+    assert pool._may_resume()
+    assert not pool._crew._reserved

@@ -130,6 +130,16 @@ class Crew:
             return  # it will look when it has finished
         member.gate.release()
 
+    def behind(self) -> int:
+        """How many results wait behind what their own thread runs: no other thread may go on with them."""
+        found = 0
+        for member in self.members:
+            if member.mailbox:
+                # One that runs nothing is about to take the first; should it be done by now, one too few is found.
+                runs = member.peer is not None or member is self.leader
+                found += max(0, len(member.mailbox) - (not runs))
+        return found
+
     @property
     def is_alone(self) -> bool:
         """Whether there is no thread but the leader: none could be started."""

@@ -126,7 +126,7 @@ class EpollPool:
                 self._check_running(now)
                 self._acceptor.look()
                 if self.threads > 1:
-                    self._saturation.look(self.outstanding >= self.threads, now)
+                    self._saturation.look(self.outstanding >= self.threads <= self._in_hand(), now)
             timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
             if self.outstanding:
                 timeout = min(timeout, RETURN_WAIT_SECONDS)
@@ -137,7 +137,7 @@ class EpollPool:
                         self.context.leave_at_once(0)  # the main thread may be inside one of these requests
                     return True
             self._polling = True
-            if returned or (mailbox and self._may_resume(me)):
+            if returned or (mailbox and self._may_resume()):
                 timeout = 0.0
             events = poll(timeout, EVENTS)
             self._polling = False
@@ -152,7 +152,7 @@ class EpollPool:
                     if now > self._turn_ends_ns:
                         break
             if mailbox:
-                while mailbox and self._may_resume(me):
+                while mailbox and self._may_resume():
                     now = self._resume(me, mailbox.popleft(), now)
                     if not now:
                         return False
@@ -213,14 +213,14 @@ class EpollPool:
         crew = self._crew
         limit = self._in_flight
         while True:
-            if limit and self.outstanding >= limit:
+            if limit and self.outstanding >= limit and self._in_hand() >= limit:
                 peer.hold = _WATCHED
                 peer.closed = Closed.REFUSED
                 answer = context.refuse(peer, peer.base, 503, "as many run or wait as limits.in_flight allows")
                 self.clients.answer_and_close(peer, answer, now)
                 return now
             if (
-                (self._pace.slow or self.outstanding >= self.threads)
+                (self._pace.slow or (self.outstanding >= self.threads and self._in_hand() >= self.threads))
                 and self.threads > 1
                 and self._hand_over(peer, now)
             ):
@@ -351,8 +351,12 @@ class EpollPool:
     def _count_outstanding(self, change: int) -> None:
         self.outstanding = outstanding = self.outstanding + change
         cells = self.slot.cells
-        cells[scoreboard.BUSY_THREADS] = min(outstanding, self.threads)
-        cells[scoreboard.WAITING] = max(0, outstanding - self.threads)
+        cells[scoreboard.BUSY_THREADS] = busy = min(self._in_hand() if outstanding > 1 else outstanding, self.threads)
+        cells[scoreboard.WAITING] = outstanding - busy
+
+    def _in_hand(self) -> int:
+        """How many of the outstanding take a thread each; the others wait for one that is among those."""
+        return self.outstanding - self._crew.behind()
 
     def _work(self, me: Member, peer: Peer) -> None:
         """Run one request, or go on with a result, away from the loop."""
@@ -507,14 +511,14 @@ class EpollPool:
             return self._serve(me, peer, now)
         return now
 
-    def _may_resume(self, me: Member) -> bool:
-        return self._crew.may_resume(self.outstanding - len(me.mailbox))
+    def _may_resume(self) -> bool:
+        return self._crew.may_resume(self._in_hand())
 
     def wake_owner(self, peer: Peer) -> None:
         """Have the thread that owns an unfinished result go on with it, or close it if the client is gone."""
         peer.hold = _HELD
-        self._count_outstanding(1)
         self._crew.post(peer)
+        self._count_outstanding(1)
 
     def forsake(self, peer: Peer) -> None:
         """The client of a response that is under way has gone, or does not read."""
