@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,17 +50,28 @@ def test_what_does_not_last_is_not_told(context):
     assert context.log.lines == []
 
 
-def test_a_lone_thread_may_be_busy_while_nobody_waits(context):
-    saturation = LoneSaturation(context)
-    reading, writing = os.pipe()
-    saturation.look_at([reading], 20 * SECOND)
+@pytest.mark.parametrize("where", ["queue", "client"])
+def test_a_lone_thread_may_be_busy_while_nobody_waits(context, where):
+    near, far = socket.socketpair()
+    with near, far:
+        fd = near.fileno()
+        whom = ([fd], {}) if where == "queue" else ([], {fd: near})
+        saturation = LoneSaturation(context)
+        saturation.look_at(*whom, 20 * SECOND)
+        assert context.log.lines == []
+        far.send(b"somebody")
+        saturation.look_at(*whom, 20 * SECOND)
+        (line,) = context.log.lines
+        assert "there is one" in line
+        context.slot.running().clear()
+        saturation.look_at(*whom, 21 * SECOND)
+        assert "not all" in context.log.lines[1]
+
+
+@pytest.mark.parametrize("end", [socket.SHUT_WR, socket.SHUT_RDWR])
+def test_a_client_that_ends_its_connection_does_not_wait(context, end):
+    near, far = socket.socketpair()
+    with near, far:
+        far.shutdown(end)
+        LoneSaturation(context).look_at([], {near.fileno(): near}, 20 * SECOND)
     assert context.log.lines == []
-    os.write(writing, b"somebody")
-    saturation.look_at([reading], 20 * SECOND)
-    (line,) = context.log.lines
-    assert "there is one" in line
-    context.slot.running().clear()
-    saturation.look_at([reading], 21 * SECOND)
-    assert "not all" in context.log.lines[1]
-    os.close(reading)
-    os.close(writing)

@@ -34,6 +34,11 @@ class Acceptor:
         self._balance = Balance(context)
         children.withhold("listeners", lambda: self._sockets)
 
+    @property
+    def fds(self) -> list[int]:
+        """The listeners, for whatever thread."""
+        return list(self._sockets)
+
     def open(self) -> None:
         """Begin to accept."""
         for fd, sock in self._sockets.items():

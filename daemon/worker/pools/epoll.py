@@ -567,7 +567,9 @@ class EpollPool:
     def _check_alone(self, now: int) -> None:
         """On the monitor's thread, while the loop stands still."""
         self._check_running(now)
-        self._lone_saturation.look_at([self.epoll.fileno()], now)  # readable: it has something to tell
+        running = self._crew.leader.peer
+        others = {fd: peer.sock for fd, peer in list(self.peers.items()) if peer is not running}
+        self._lone_saturation.look_at(self._acceptor.fds, others, now)
 
     def _check_running(self, now: int) -> None:
         check_running(self.context, self.orders, self._crew.members, now)

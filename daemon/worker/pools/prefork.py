@@ -166,8 +166,8 @@ class PreforkPool:
         caller = self._running
         if caller is not None:
             caller.check_timeout(now)
-        waiting = [fd for fd, other in list(self._callers.items()) if other is not caller]
-        self._saturation.look_at([*self._sockets, *waiting], now)
+        others = {fd: other.sock for fd, other in list(self._callers.items()) if other is not caller}
+        self._saturation.look_at(list(self._sockets), others, now)
 
     def _ended(self, now: float) -> bool:
         if not self._draining_since:

@@ -3,10 +3,11 @@ when that is over. Others then wait: in the worker, or in the kernel's queue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from ...unpatched import select
+from ...unpatched import select, socket
 from ..context import NANOSECONDS, Context
+from .progress import input_waits
 
 BUSY_NS = NANOSECONDS
 NAMED = 5  # requests in one line
@@ -47,18 +48,22 @@ class Saturation:
 
 
 class LoneSaturation(Saturation):
-    """Where one thread serves, a long request says nothing unless others wait meanwhile: for one of `fds`."""
+    """Where one thread serves, a long request says nothing unless others wait meanwhile."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "threads (there is one)")
 
-    def look_at(self, fds: Iterable[int], now: int) -> None:
-        """On another thread than that which serves."""
+    def look_at(self, queues: Iterable[int], clients: Mapping[int, socket.socket], now: int) -> None:
+        """On another thread than that which serves: `queues` of listeners, and `clients` but the one that is served.
+
+        A client that has only ended its connection, or its own side of it, does not wait.
+        """
         running = self._context.slot.running()
         long = bool(running) and now - running[0].started_ns > BUSY_NS
         if long and not self._told:
             poller = select.poll()
-            for fd in fds:
+            for fd in (*queues, *clients):
                 poller.register(fd, select.POLLIN)
-            long = any(mask & select.POLLIN for _fd, mask in poller.poll(0))
+            ready = [fd for fd, mask in poller.poll(0) if mask & select.POLLIN]
+            long = any(fd not in clients or input_waits(clients[fd]) for fd in ready)
         self.look(long, now, running[0].started_ns if long else 0)
