@@ -148,7 +148,7 @@ class Master:
                 self.log.error(f"log file {path} cannot be opened again: {why}; the old one stays in use")
         self.fleet.tell_workers("reopen")  # they say themselves what they cannot open
         if not failed:
-            self.log.info("log files were opened again")
+            self.log.info("log files were opened again; workers open theirs, and say what they cannot")
 
     async def _try(self, work: Callable[[], None]) -> OSError | None:
         """Do what may hang in a thread; what went wrong."""

@@ -13,6 +13,7 @@ from typing import Any
 from miniwsgi.metrics.scoreboard import HEARTBEAT, State
 
 from ..channel import Channel
+from ..permission import why_not_written
 from ..unpatched import os, select, signal, time
 from .context import NANOSECONDS, Context, Duty
 from .signals import SignalPipe
@@ -180,7 +181,8 @@ class Orders:
                 try:
                     writer.reopen()
                 except OSError as error:
-                    context.log.error(f"cannot reopen {writer.path}: {error.strerror}; writing to the old file")
+                    why = why_not_written(writer.path, error)
+                    context.log.error(f"log file {writer.path} cannot be opened again: {why}; the old one stays in use")
 
     def _orphaned(self, why: str) -> None:
         """No more orders will come. The kernel's alarm ends a worker that cannot end itself."""

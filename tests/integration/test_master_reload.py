@@ -223,6 +223,21 @@ def test_log_files_are_opened_again_after_a_rotation(service: Service, tmp_path:
     daemon.wait(lambda: get(daemon) and "said by it" in log.read_text(), "what the application said, in the new file")
 
 
+def test_a_log_that_cannot_be_opened_again_is_not_said_to_be(service: Service, tmp_path: Path) -> None:
+    service.write(HELLO)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    log = logs / "error.log"
+    config = service.configure(f"[server]\nworkers = 1\n[log]\nfile = '{log}'\naccess_log = '{logs}/access.log'\n")
+    daemon = service.start("-c", config)
+    old = logs.rename(tmp_path / "gone") / "error.log"
+    daemon.signal(signal.SIGUSR1)
+    told = "log file {} cannot be opened again: there is no directory " + f"{logs}; the old one stays in use"
+    daemon.wait(lambda: told.format(log) in old.read_text(), "the master's word")
+    daemon.wait(lambda: told.format(logs / "access.log") in old.read_text(), "the worker's")
+    assert "were opened again" not in old.read_text()
+
+
 def test_a_master_that_was_upgraded_underneath_refuses_to_reload(service: Service, tmp_path: Path) -> None:
     """The package is served from a copy, whose version changes while it runs."""
     import shutil

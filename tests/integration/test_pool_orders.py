@@ -393,7 +393,8 @@ def test_a_log_that_cannot_be_reopened_does_not_end_the_worker(site, pool):
     (directory / "access.log").rename(site.directory / "moved.log")
     directory.rmdir()
     worker.tell("reopen")
-    wait_for(lambda: "reopen" in worker.log())
+    gone = f"access.log cannot be opened again: there is no directory {directory}; the old one stays in use"
+    wait_for(lambda: gone in worker.log())
     assert site.get("/2").status == 200
     wait_for(lambda: "/2" in (site.directory / "moved.log").read_text())
 

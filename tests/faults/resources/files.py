@@ -135,7 +135,7 @@ def logs_rotated(stage: Stage) -> Outcome:
     gone = stage.directory / "logs.gone"
     logs.rename(gone)
     daemon.signal(signal.SIGUSR1)
-    daemon.wait_for_log("cannot reopen", times=2)
+    daemon.wait_for_log("cannot be opened again", times=2)
     load.wait_for_more(20)
     gone.rename(logs)
     daemon.signal(signal.SIGUSR1)
