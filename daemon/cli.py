@@ -146,6 +146,8 @@ def check(**options: Any) -> None:
     environment that the configuration names, for root as server.user; app.boot_check is asked for. Nothing listens,
     and nothing that runs is disturbed.
     """
+    from .master.trial import check_application  # before the user changes, who may be barred from the library
+
     load = config_loader(options)
     config = load_or_exit(load)
     if os.geteuid() == 0 and (config.server.user or config.server.group):
@@ -154,8 +156,6 @@ def check(**options: Any) -> None:
     report("configuration", config.path or "from flags and environment", "valid")
     for path in config.app.env_files:
         report("environment file", path, "read")
-    from .master.trial import check_application
-
     failure = check_application(config)
     if failure is None:
         report("application", config.app.target, f"imported from {config.app.directory}")

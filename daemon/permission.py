@@ -21,6 +21,11 @@ def why_not(path: str, error: OSError) -> str:
     return closed(path) or error.strerror or str(error)
 
 
+def why_not_executed(path: str, error: OSError) -> str:
+    """Why the program `path` could not be executed; as `why_not`. The interpreter of a venv is a link to another."""
+    return why_not(os.path.realpath(path), error)
+
+
 def why_not_written(path: str, error: OSError) -> str:
     """Why the file `path` could not be opened to write, or made; as `why_not`."""
     directory = os.path.dirname(path) or "/"

@@ -214,7 +214,9 @@ class Path(Kind[str]):
 
         found = which(path if "/" in value or value.startswith("~") else value)
         if not found:
-            raise MismatchError(f"{self.expected}{_resolved(value, path) if '/' in value else ''}")
+            barred = closed(os.path.realpath(path)) if "/" in value else ""
+            why = f"; {barred}" if barred else ""
+            raise MismatchError(f"{self.expected}{_resolved(value, path) if '/' in value else ''}{why}")
         return os.path.abspath(found)
 
     def show(self, value: str) -> str:

@@ -18,6 +18,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 
 from .. import __version__
 from ..channel import Channel, Message
+from ..permission import why_not_executed
 from ..settings import Settings
 from . import events as ev
 from .bootstrap import execute
@@ -85,7 +86,7 @@ class LauncherHandle:
             if self._process is not None:  # without a pidfd it is of no use; it is our child, so the pid is its own
                 self._process.kill()
                 self._process.wait(REAP_SECONDS)
-            reason = error.strerror if isinstance(error, OSError) else repr(error)
+            reason = why_not_executed(python, error) if isinstance(error, OSError) else repr(error)
             self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {reason}"))
             self._emit(ev.LauncherExited(self.number, "could not be executed"))
             return

@@ -19,6 +19,7 @@ from miniwsgi.metrics.scoreboard import Board
 
 from ..channel import Channel
 from ..config import application_environment, daemons_environment, worker_settings
+from ..permission import why_not_executed
 from ..settings import Listener, Settings
 from .bootstrap import execute
 from .exits import describe_exit
@@ -63,7 +64,8 @@ def check_application(config: Config, environ: dict[str, str] | None = None) -> 
         )
     except OSError as error:
         ours.close()
-        return BootFailure("launcher", f"app.python: {config.app.python} cannot be executed: {error.strerror}")
+        why = why_not_executed(config.app.python, error)
+        return BootFailure("launcher", f"app.python: {config.app.python} cannot be executed: {why}")
     finally:
         theirs.close()
         nowhere.close()

@@ -83,7 +83,7 @@ def test_a_directory_that_may_be_entered_is_not_closed(place: FilePath) -> None:
     assert told(lambda: closed(str(place / "missing"))) == ""
 
 
-@pytest.mark.parametrize("must", ["directory", "file"])
+@pytest.mark.parametrize("must", ["directory", "file", "program"])
 def test_the_configuration_says_permission_and_not_that_nothing_is_there(shut: FilePath, must: str) -> None:
     path = str(shut if must == "directory" else shut / "shop.py")
     said = told(lambda: Path(must).parse(path, "/"))
