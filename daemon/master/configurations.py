@@ -101,7 +101,7 @@ class Configurations:
         if prepared is None:
             return []
         old, self.in_force = self.in_force, prepared
-        failed = self._close(old.listeners, prepared.listeners)
+        failed = cannot_be_removed(self._close(old.listeners, prepared.listeners))
         if prepared.options != old.options:
             for listener in prepared.listeners:
                 try:
@@ -113,18 +113,20 @@ class Configurations:
     def discard(self, generation: int) -> list[str]:
         """Close what was opened for the generation alone."""
         prepared = self._prepared.pop(generation, None)
-        return self._close(prepared.listeners, self.in_force.listeners) if prepared is not None else []
+        if prepared is None:
+            return []
+        return cannot_be_removed(self._close(prepared.listeners, self.in_force.listeners))
 
-    def close(self) -> list[str]:
-        """Close everything."""
+    def close(self) -> dict[str, str]:
+        """Close everything. Why something could not be removed, by the listener's name."""
         for generation in list(self._prepared):
             self.discard(generation)
         return self._close(self.in_force.listeners, (), last=True)
 
     def _close(
         self, listeners: tuple[BoundListener, ...], kept: tuple[BoundListener, ...], *, last: bool = False
-    ) -> list[str]:
-        failed = []
+    ) -> dict[str, str]:
+        failed = {}
         for listener in listeners:
             if listener not in kept:
                 try:
@@ -133,8 +135,13 @@ class Configurations:
                     else:
                         listener.close()
                 except OSError as error:
-                    failed.append(f"{listener.name} cannot be removed: {error.strerror}; the next start replaces it")
+                    failed[listener.name] = error.strerror or str(error)
         return failed
+
+
+def cannot_be_removed(failed: Mapping[str, str]) -> list[str]:
+    """One line each, of why by name."""
+    return [f"{name} cannot be removed: {why}; the next start replaces it" for name, why in failed.items()]
 
 
 def socket_options(config: Config) -> SocketOptions:

@@ -26,6 +26,7 @@ from .changes_on_disk import REMEDY, ChangeWatch
 from .condition import health_of
 from .control import Control
 from .exporter import Exporter
+from .keeper import LogFiles
 from .listeners import BindError
 from .master import Master
 from .measuring import Measuring
@@ -34,6 +35,7 @@ from .opened import Opened
 from .process import (
     StartError,
     drop_privileges,
+    identity,
     open_standard_descriptors,
     raise_descriptor_limit,
     set_title,
@@ -58,6 +60,9 @@ def run(config: Config, reload_config: ReadConfig) -> int:
     # A signal that comes before there is a handler for it waits for that.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
+        logs = _logs_of_another(config) if _gives_up_root(config) else None
+        if logs is not None:
+            logs.make()
         log = _open_log(config)
     except OSError as error:
         log = ErrorLog()
@@ -72,6 +77,9 @@ def run(config: Config, reload_config: ReadConfig) -> int:
             os.umask(config.server.umask)
         opened.open(config, reload_config, log, environ)
         raise_descriptor_limit()
+        if logs is not None:
+            opened.keep_rights(logs)
+            logs.close()
         drop_privileges(config.server.user, config.server.group)
         become_subreaper()
         set_title(config.app.target)
@@ -98,14 +106,30 @@ def _open_log(config: Config) -> ErrorLog:
     """Raises OSError."""
     journal = config.log.file == "-" and detect_journal()
     # Its directory may be that of the user whom root becomes.
-    wary = os.geteuid() == 0 and bool(config.server.user or config.server.group)
-    writer = None if config.log.file == "-" else Writer(config.log.file, wary=wary)
+    writer = None if config.log.file == "-" else Writer(config.log.file, wary=_gives_up_root(config))
     return ErrorLog(config.log.level, config.log.format, journal, "master", writer=writer)
+
+
+def _gives_up_root(config: Config) -> bool:
+    return os.geteuid() == 0 and bool(config.server.user or config.server.group)
+
+
+def _logs_of_another(config: Config) -> LogFiles:
+    """Where the user whom root becomes may make no files, they are made by root, as that user's."""
+    paths = [file for file in (config.log.file, config.log.access_log) if file.startswith("/")]
+    try:
+        uid, gid, entry = identity(config.server.user, config.server.group)
+    except StartError:  # said when it is to become that user
+        return LogFiles([], -1, -1, ())
+    groups = {gid, *(os.getgrouplist(entry.pw_name, entry.pw_gid) if entry is not None else ())}
+    return LogFiles(paths, uid, gid, groups)
 
 
 async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> int:
     configurations, store = opened.configurations, opened.store
     master = Master(configurations, log, store.notifier, environ, opened.board)
+    if opened.keeper is not None:
+        master.make_logs = opened.keeper.make_logs
     control = Control(master, opened.control, log)
     measuring = Measuring(
         master,
@@ -221,7 +245,7 @@ class _Changes:
 
 def _clean_up(opened: Opened, log: ErrorLog) -> None:
     """Whatever happened: no process, socket file or pid file of ours is left."""
-    killed = end_children(LEFTOVER_SECONDS)
+    killed = end_children(LEFTOVER_SECONDS, opened.keeper.pid if opened.keeper is not None else 0)
     if killed:
         log.warning(f"killed processes that were still running: {', '.join(map(str, killed))}")
     for problem in opened.close():

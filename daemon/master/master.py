@@ -58,6 +58,7 @@ class Master:
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load, self._silent)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
+        self.make_logs: Callable[[], None] | None = None  # where only root can, after a rotation
         self.watch = Watch(self.fleet.board)
         self.announcer = Announcer(notifier, self.supervisor, self.watch)
         self.on_handled.append(self.announcer.handled)
@@ -140,6 +141,8 @@ class Master:
 
     async def _reopen_logs(self) -> None:
         failed = False
+        if self.make_logs is not None:
+            await self._try(self.make_logs)  # those that it left out are said to be missing here
         for reopen in (self.log.writer.reopen, self.fleet.last_words_of_workers.reopen):
             error = await self._try(reopen)
             if error is not None:

@@ -5,6 +5,7 @@ What the last master has left in systemd's store is taken over first, so that no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 from miniwsgi.metrics.scoreboard import H_WORKERS, Board
@@ -13,13 +14,15 @@ from ..config import Config, ReadConfig
 from ..logs import ErrorLog
 from . import actions as act
 from . import events as ev
-from .configurations import Configurations, Prepared, socket_options
+from .configurations import Configurations, Prepared, cannot_be_removed, socket_options
 from .control import SYSTEMD_NAME, ControlSocket, open_control
 from .fd_store import FdStore
+from .keeper import Keeper, KeptFile, LogFiles, start
 from .listeners import BoundListener, open_listeners
 from .master import Master
 from .metrics_port import open_metrics
 from .pid_file import PidFile
+from .process import StartError
 from .systemd import Notifier, listen_fds
 
 
@@ -35,11 +38,13 @@ class Opened:
         self.metrics: list[BoundListener] = []
         self.metrics_error = ""
         self._closers: list[tuple[str, Callable[[], None]]] = []
+        self._pid_file: PidFile | None = None
+        self.keeper: Keeper | None = None
 
     def open(self, config: Config, reload_config: ReadConfig, log: ErrorLog, environ: Mapping[str, str]) -> None:
         """Raises BindError, StartError; what was opened before is closed by `close`."""
         if config.server.pid_file:
-            pid_file = PidFile(config.server.pid_file)
+            pid_file = self._pid_file = PidFile(config.server.pid_file)
             pid_file.write()
             self._closers.append((pid_file.path, pid_file.remove))
         passed = listen_fds(environ)
@@ -54,6 +59,23 @@ class Opened:
         self._closers.append((self.control.name, self.control.close))
         self.metrics, self.metrics_error = open_metrics(config, passed, log)
         self._closers += [(listener.name, listener.close) for listener in self.metrics]
+
+    def keep_rights(self, logs: LogFiles) -> None:
+        """Before root becomes another: what that one may not do any more is kept possible. Raises StartError."""
+        files = [self._pid_file.kept()] if self._pid_file is not None else []
+        stored = bool(self.store.notifier.address)
+        sockets = [(listener.name, listener.file, stored) for listener in self.configurations.in_force.listeners]
+        sockets += [(listener.name, listener.file, False) for listener in self.metrics]
+        for name, file, for_the_next in (*sockets, (self.control.name, self.control.file, False)):
+            if file is not None:
+                files.append(KeptFile(name, file.path, file.device, file.inode, for_the_next))
+        if directory := self.control.directory:
+            found = os.lstat(directory)
+            files.append(KeptFile(directory, directory, found.st_dev, found.st_ino))
+        try:
+            self.keeper = start(logs, files)
+        except OSError as error:
+            raise StartError(f"server.user: the process that stays root cannot be had: {error.strerror}") from None
 
     def go_on_with(self, master: Master) -> None:
         """Have `master` go on where the last one stopped, and keep for the next one what it needs."""
@@ -73,13 +95,17 @@ class Opened:
 
     def close(self) -> list[str]:
         """Close everything. What could not be removed, one line each."""
-        problems = self.configurations.close() if hasattr(self, "configurations") else []
+        left = self.configurations.close() if hasattr(self, "configurations") else {}
         for name, close in self._closers:
             try:
                 close()
             except OSError as error:
-                problems.append(f"{name} cannot be removed: {error.strerror}; the next start replaces it")
-        return problems
+                left[name] = error.strerror or str(error)
+        if self.keeper is not None:
+            also = [self.control.directory] if self.control.directory else []
+            failed = self.keeper.end([*left, *also])
+            left = {name: why for name, why in left.items() if name in failed}
+        return cannot_be_removed(left)
 
 
 def _warn_of_unused(log: ErrorLog, config: Config, passed: Mapping[str, list[int]]) -> None:

@@ -13,6 +13,7 @@ import os
 import stat
 
 from ..permission import why_not_written
+from .keeper import KeptFile
 from .process import StartError
 
 MODE = 0o644
@@ -29,6 +30,11 @@ class PidFile:
 
     def __repr__(self) -> str:
         return f"<PidFile {self.path} {'locked' if self._fd >= 0 else 'not ours'}>"
+
+    def kept(self) -> KeptFile:
+        """For who may remove it when we no longer may."""
+        found = os.fstat(self._fd)
+        return KeptFile(self.path, self.path, found.st_dev, found.st_ino)
 
     def write(self) -> None:
         """Lock it and write the pid. Raises StartError if another daemon holds it, or it cannot be written."""

@@ -66,12 +66,7 @@ def drop_privileges(user: str, group: str) -> None:
     """
     if not user and not group:
         return
-    try:
-        entry = _user(user) if user else None
-        uid = int(user) if user.isdecimal() else entry.pw_uid if entry is not None else -1
-        gid = _group(group) if group else entry.pw_gid if entry is not None else -1
-    except KeyError as error:
-        raise StartError(f"server.user, server.group: {error.args[0]}") from None
+    uid, gid, entry = identity(user, group)
     if uid > 0 and gid == -1 and os.geteuid() == 0:
         raise StartError(f"server.user: {user} has no account that names its group; set server.group, too")
     already = (uid in (-1, os.geteuid())) and (gid in (-1, os.getegid()))
@@ -91,6 +86,17 @@ def drop_privileges(user: str, group: str) -> None:
             f"cannot become user {user or '(unchanged)'} and group {group or '(its own)'}: only root can; "
             "start as root, or leave server.user and server.group out (with systemd: User= and Group=)"
         ) from None
+
+
+def identity(user: str, group: str) -> tuple[int, int, pwd.struct_passwd | None]:
+    """Whom `user` and `group` name: numbers, -1 for what stays, and the account if there is one. Raises StartError."""
+    try:
+        entry = _user(user) if user else None
+        uid = int(user) if user.isdecimal() else entry.pw_uid if entry is not None else -1
+        gid = _group(group) if group else entry.pw_gid if entry is not None else -1
+    except KeyError as error:
+        raise StartError(f"server.user, server.group: {error.args[0]}") from None
+    return uid, gid, entry
 
 
 def _user(user: str) -> pwd.struct_passwd | None:

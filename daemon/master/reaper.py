@@ -66,11 +66,12 @@ def children() -> list[int]:
     return found
 
 
-def end_children(seconds: float) -> list[int]:
+def end_children(seconds: float, spared: int = 0) -> list[int]:
     """End every process that is left below us: asked first, killed after `seconds`. The pids that were killed.
 
     Called at the very end. What a child leaves behind becomes our child in turn, hence the rounds. Another user's
     process, such as what root started in our container and left, gets the same time to end by itself.
+    `spared` is the keeper's pid, which is our child if we are the first process (PID 1) of a container.
     """
     killed: list[int] = []
     asked: set[int] = set()
@@ -78,8 +79,8 @@ def end_children(seconds: float) -> list[int]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline + seconds:
         late = time.monotonic() >= deadline
-        left = [pid for pid in children() if not _gone(pid) and pid not in foreign]
-        if not left and ((foreign and late) or not _has_children()):
+        left = [pid for pid in children() if pid != spared and not _gone(pid) and pid not in foreign]
+        if not left and ((foreign and late) or children() == [spared] or not _has_children()):
             break
         for pid in left:
             if late or pid not in asked:
