@@ -63,7 +63,10 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         logs = _logs_of_another(config) if _gives_up_root(config) else None
         if logs is not None:
             logs.make()
+        is_new = not os.path.lexists(config.log.file)
         log = _open_log(config)
+        if logs is not None and is_new and log.writer.path:
+            logs.give(log.writer.fd)
     except OSError as error:
         log = ErrorLog()
         log.error(f"log.file {config.log.file} cannot be opened: {why_not_written(config.log.file, error)}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Service, get
+from .conftest import HELLO, Service, get
 from .daemon import PATIENCE_SECONDS, Daemon
 from .test_pid1 import unshare
 
@@ -40,14 +40,15 @@ def service(directory: Path) -> Iterator[Service]:
     os.umask(before)
 
 
-def started(service: Service, under: tuple[str, ...] = ()) -> tuple[Daemon, Path]:
-    """A daemon and the directory, root's, in which its files are."""
+def started(service: Service, under: tuple[str, ...] = (), owner: int = 0) -> tuple[Daemon, Path]:
+    """A daemon and the directory, root's by default, in which its files are."""
     python = shutil.which("python3", path="/usr/bin:/bin")
     show = "import sys; print('%d.%02d' % sys.version_info[:2])"
     if python is None or subprocess.run([python, "-c", show], capture_output=True, text=True).stdout < "3.11":
         pytest.skip("there is no interpreter that everybody may run")
     ours = service.directory / "ours"
     ours.mkdir(mode=0o755)
+    os.chown(ours, owner, owner)
     places = ("--bind", f"unix:{ours}/http", "--control", f"{ours}/control", "--pid-file", f"{ours}/pid")
     logs = ("--set", f"log.file={ours}/error.log", "--set", f"log.access_log={ours}/access.log")
     who = ("--user", str(NOBODY), "--group", str(NOBODY), "--python", python, "--workers", "1")
@@ -97,3 +98,10 @@ def test_as_pid_1_it_is_a_child_of_the_master_and_neither_ended_nor_waited_for(s
     said = (ours / "error.log").read_text()
     assert "cannot be removed" not in said
     assert "killed" not in said
+
+
+def test_a_log_in_the_users_own_directory_is_written_by_the_workers(service: Service) -> None:
+    service.write(HELLO.replace("start_response(", "environ['wsgi.errors'].write('said by it\\n'); start_response(", 1))
+    daemon, ours = started(service, owner=NOBODY)
+    get(daemon)
+    daemon.wait(lambda: "said by it" in (ours / "error.log").read_text(), "what the application said")

@@ -136,3 +136,17 @@ def test_it_holds_nothing_open_and_heeds_no_signal_of_a_terminal(tmp_path: Path)
     assert os.getsid(keeper.pid) != os.getsid(0)
     keeper.end([])
     sock.close()
+
+
+def test_a_log_that_root_has_just_made_is_the_users_and_nothing_else(tmp_path: Path) -> None:
+    """In a directory of that user's, who could have put a link to a file of root's there."""
+    logs = LogFiles([], SOMEBODY, SOMEBODY, {SOMEBODY})
+    (tmp_path / "precious").touch()
+    os.link(tmp_path / "precious", tmp_path / "linked")
+    (tmp_path / "used").write_text("a line\n")
+    (tmp_path / "new").touch()
+    for name in ("linked", "used", "new"):
+        with (tmp_path / name).open("ab") as file:
+            logs.give(file.fileno())
+    owners = {path.name: path.stat().st_uid for path in tmp_path.iterdir()}
+    assert owners == {"precious": 0, "linked": 0, "used": 0, "new": SOMEBODY}
