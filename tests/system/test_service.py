@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -48,6 +49,18 @@ def test_a_mistake_in_the_configuration_is_not_tried_again(machine: Machine) -> 
     assert machine.restarts() == 0
     assert machine.property("miniwsgi.service", "ExecMainStatus") == "2"
     assert "limits.body_maximum" in machine.run("systemctl", "status", "--no-pager", "--full", MAIN).stdout
+
+
+def test_an_application_that_the_unit_hides_is_said_to_be_hidden_and_by_which_directive(machine: Machine) -> None:
+    machine.do("mkdir", "-p", "/root/shop")
+    configured = machine.path(f"/etc/miniwsgi/{MAIN}.toml")
+    configured.write_text(configured.read_text("utf-8").replace("/srv/miniwsgi", "/root/shop"), "utf-8")
+    machine.drop_in("miniwsgi.service", "[Unit]\nStartLimitBurst=1\n")
+    assert machine.run("systemctl", "start", MAIN).returncode != 0
+    said = machine.messages(MAIN)
+    assert re.search(
+        r'app.directory = "/root/shop": .*miniwsgi \(uid \d+\) may not enter /root, .*ProtectHome=', said
+    ), said
 
 
 def test_a_group_for_operators_works_or_fails_the_start_with_the_remedy(machine: Machine) -> None:
