@@ -74,6 +74,7 @@ class Daemon:
     def __enter__(self) -> Daemon:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self._notify_path))
+        self._notify_path.chmod(0o777)  # also for the user that a daemon of root's becomes
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self._argv,
