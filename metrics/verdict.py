@@ -96,7 +96,11 @@ def _degraded(now: Condition, *, missing: bool) -> Iterator[str]:
         yield f"{100 * share:.0f} % of the last minute's {now.last_minute.total} answers were 5xx"
     if now.queue_share > QUEUE_SHARE:
         yield f"an accept queue is {100 * now.queue_share:.0f} % full{_queue(now)}"
-    elif (now.utilization or 0.0) >= SATURATED_RATIO and now.waiting + now.queued >= max(1, now.capacity):
+    elif (
+        health.responding_workers  # threads of the others are not busy but stuck
+        and (now.utilization or 0.0) >= SATURATED_RATIO
+        and now.waiting + now.queued >= max(1, now.capacity)
+    ):
         waiting = f", {_count(now.waiting, 'request')} waiting for a thread" if now.waiting else ""
         yield f"saturated{waiting}{_queue(now)}"
 

@@ -81,6 +81,10 @@ def said(**changed: Any) -> str:
         ({"utilization": 1.0, "queued": 16}, "degraded: saturated, 16 connections queued"),  # a pool without threads
         ({"utilization": 1.0, "waiting": 15}, "healthy: 2 of 2 workers ready"),  # busy, and it copes
         ({"utilization": 0.5, "waiting": 40}, "healthy: 2 of 2 workers ready"),  # a burst
+        (  # stuck is not busy
+            {"silent": (11.0, 12.0), "utilization": 1.0, "queued": 16},
+            "down: 2 of 2 workers not responding for 11 s, 16 connections queued",
+        ),
         # --- several things at once: the weightiest first
         (
             {"silent": (5.0,), "last_minute": Answers(10, 0, 10), "queue_share": 0.9, "queued": 9},
