@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -129,29 +130,31 @@ def test_check_looks_as_the_services_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can look as somebody else")
-def test_check_tells_that_the_services_user_may_not_run_the_interpreter(tmp_path: Path) -> None:
+def test_check_tells_that_the_services_user_may_not_run_the_interpreter() -> None:
     """A venv made by root may be a link into root's home; what check itself needs is imported before."""
-    (tmp_path / "hello.py").write_text(HELLO)
-    barred = tmp_path / "barred"
-    barred.mkdir(mode=0o700)
-    python = barred / "python"
-    python.symlink_to(sys.executable)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
+    with tempfile.TemporaryDirectory() as name:  # pytest's are closed to others
+        directory = Path(name)
         directory.chmod(0o755)
-    arguments = (
-        "-m",
-        "miniwsgi.daemon",
-        "check",
-        "hello",
-        "--chdir",
-        str(tmp_path),
-        "--user",
-        "65534",
-        "--group",
-        "65534",
-    )
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([python, *arguments], capture_output=True, text=True, timeout=60, env=environ, cwd="/")
+        (directory / "hello.py").write_text(HELLO)
+        barred = directory / "barred"
+        barred.mkdir(mode=0o700)
+        python = barred / "python"
+        python.symlink_to(sys.executable)
+        command = [
+            python,
+            "-m",
+            "miniwsgi.daemon",
+            "check",
+            "hello",
+            "--chdir",
+            name,
+            "--user",
+            "65534",
+            "--group",
+            "65534",
+        ]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, cwd="/")
     assert done.returncode == 3, done.stderr
     assert f"app.python: {python} cannot be executed: " in done.stderr
     assert f"uid 65534) may not enter {barred}, which is root's, mode 0700" in done.stderr
