@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,7 +168,13 @@ application = get_wsgi_application()
 """
 
 
+VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
+
+
 def test_flask_and_django_each_from_its_own_environment_at_the_same_time(shared: Debian) -> None:
+    ours, debians = (f"{sys.version_info[0]}.{sys.version_info[1]}", shared.do("python3", "-c", VERSION).strip())
+    if ours != debians:
+        pytest.skip(f"the frameworks at hand are for Python {ours}, Debian's is {debians}")
     for name, code in (("flask", FLASK), ("django", DJANGO)):
         pytest.importorskip(name)
         shared.environment(f"/srv/{name}/venv", name)

@@ -106,7 +106,9 @@ def runtime_directory_read_only(stage: Stage) -> Outcome:
     daemon = stage.start(_on_small_disk(runtime))
     load = stage.load()
     remount = ["nsenter", "-t", str(daemon.process.pid), "-m", "mount", "-o", "remount,ro", str(runtime)]
-    subprocess.run(remount, check=True)
+    tried = subprocess.run(remount, capture_output=True, text=True)
+    if tried.returncode:
+        raise Impossible(f"needs to mount a file system anew: {tried.stderr.strip()}")
     assert daemon.reload()
     assert stage.tool()("status").status == 0
     assert stage.tool()("scale", "3").status == 0
