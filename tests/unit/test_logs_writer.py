@@ -214,7 +214,7 @@ def test_a_lingering_writer_does_not_wait_for_its_queue_to_overflow(tmp_path):
     for _ in range(24):
         writer.put(b"line\n")
     # What came while it wrote may linger again.
-    eventually(lambda: (tmp_path / "log").read_bytes())
+    eventually((tmp_path / "log").read_bytes)
     assert writer.close(PATIENCE)
     assert (tmp_path / "log").read_bytes() == b"line\n" * 24
 
