@@ -113,7 +113,7 @@ def serve(**options: Any) -> None:
     MODULE:CALLABLE names a module and the WSGI application in it; the current directory (or --chdir) is
     importable. It may be left out if the configuration file names the application.
     """
-    from .master.process import hold_signals, release_signals
+    from .master.system.process import hold_signals, release_signals
 
     hold_signals()
     reload_config = config_loader(options)
@@ -189,7 +189,7 @@ def config(as_json: bool, reference: bool, **options: Any) -> None:
 
         click.echo(reference_page(), nl=False)
         return
-    from .config.show import as_data, as_toml
+    from .config.effective import as_data, as_toml
 
     effective = load_or_exit(config_loader(options))
     if as_json:
@@ -254,7 +254,7 @@ def version() -> None:
 
 def go_on_as_user(config: Config) -> None:
     """Return in a child that is the service's user, as the daemon would be. Its exit status becomes ours."""
-    from .master.process import StartError, drop_privileges
+    from .master.system.process import StartError, drop_privileges
 
     sys.stdout.flush()
     pid = os.fork()
@@ -369,11 +369,11 @@ def serve_single(config: Config) -> int:
     from miniwsgi.metrics.scoreboard import Board
 
     from .config import application_environment, worker_settings
-    from .logs import detect_journal
-    from .master.configurations import socket_options
-    from .master.listeners import BindError, open_listeners
-    from .master.process import StartError, drop_privileges
-    from .master.systemd import listen_fds
+    from .log.error_log import detect_journal
+    from .master.running.configurations import socket_options
+    from .master.sockets.listeners import BindError, open_listeners
+    from .master.system.process import StartError, drop_privileges
+    from .master.system.systemd import listen_fds
     from .worker.lifecycle import run_single
 
     server = config.server

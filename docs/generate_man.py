@@ -29,7 +29,7 @@ FILES = {
 def pages() -> dict[str, str]:
     """Every page by its file's name."""
     from miniwsgi.daemon.cli import commands as daemon
-    from miniwsgi.manager.ctl.cli import commands as control
+    from miniwsgi.manager.client.cli import commands as control
 
     found = {}
     for program, group, other in (("miniwsgi", daemon, "miniwsgictl"), ("miniwsgictl", control, "miniwsgi")):

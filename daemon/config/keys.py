@@ -30,7 +30,7 @@ _URL_PATH = r"/[\x21\x23-\x7e]*"
 
 
 def _log_format(text: str) -> str:
-    from ..access_log import compile_format
+    from ..log.access_log import compile_format
 
     if text.strip().lower() == "off":
         raise MismatchError('a format; log.access_log = "off" turns the access log off')

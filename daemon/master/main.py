@@ -18,21 +18,18 @@ from miniwsgi.manager.aside import Aside
 
 from .. import __version__
 from ..config import Config, ReadConfig, daemons_environment
-from ..log_writer import Writer
-from ..logs import ErrorLog, detect_journal
+from ..log.error_log import ErrorLog, detect_journal
+from ..log.writer import Writer
 from ..permission import why_not_written
-from . import events as ev
-from .changes_on_disk import REMEDY, ChangeWatch
-from .condition import health_of
-from .control import Control
-from .exporter import Exporter
-from .keeper import LogFiles
-from .listeners import BindError
-from .master import Master
-from .measuring import Measuring
-from .metrics_port import MetricsPort
+from .control.control_socket import Control
 from .opened import Opened
-from .process import (
+from .running.changes_on_disk import REMEDY, ChangeWatch
+from .running.master import Master
+from .running.reaper import become_subreaper, end_children
+from .sockets.listeners import BindError
+from .supervising import events as ev
+from .system.keeper import LogFiles
+from .system.process import (
     StartError,
     drop_privileges,
     identity,
@@ -40,8 +37,11 @@ from .process import (
     raise_descriptor_limit,
     set_title,
 )
-from .reaper import become_subreaper, end_children
-from .systemd import Notifier
+from .system.systemd import Notifier
+from .telemetry.condition import health_of
+from .telemetry.exporter import Exporter
+from .telemetry.measuring import Measuring
+from .telemetry.metrics_port import MetricsPort
 
 EXIT_RUNTIME = 1
 SWITCH_SECONDS = 0.0005  # the longest that a thread which reads a configuration holds the loop

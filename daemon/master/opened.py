@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping
 from miniwsgi.metrics.scoreboard import H_WORKERS, Board
 
 from ..config import Config, ReadConfig
-from ..logs import ErrorLog
-from . import actions as act
-from . import events as ev
-from .configurations import Configurations, Prepared, cannot_be_removed, socket_options
-from .control import SYSTEMD_NAME, ControlSocket, open_control
-from .fd_store import FdStore
-from .keeper import Keeper, KeptFile, LogFiles, start
-from .listeners import BoundListener, open_listeners
-from .master import Master
-from .metrics_port import open_metrics
-from .pid_file import PidFile
-from .process import StartError
-from .systemd import Notifier, listen_fds
+from ..log.error_log import ErrorLog
+from .control.control_socket import SYSTEMD_NAME, ControlSocket, open_control
+from .running.configurations import Configurations, Prepared, cannot_be_removed, socket_options
+from .running.master import Master
+from .sockets.fd_store import FdStore
+from .sockets.listeners import BoundListener, open_listeners
+from .supervising import actions as act
+from .supervising import events as ev
+from .system.keeper import Keeper, KeptFile, LogFiles, start
+from .system.pid_file import PidFile
+from .system.process import StartError
+from .system.systemd import Notifier, listen_fds
+from .telemetry.metrics_port import open_metrics
 
 
 class Opened:

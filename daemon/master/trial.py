@@ -21,11 +21,11 @@ from ..channel import Channel
 from ..config import application_environment, daemons_environment, worker_settings
 from ..permission import why_not_executed
 from ..settings import Listener, Settings
-from .bootstrap import execute
-from .exits import describe_exit
-from .generation import version_mismatch
-from .link import close_all
-from .stacks import crash_stacks, dump_stacks_blocking
+from .running.bootstrap import execute
+from .running.launcher_handle import version_mismatch
+from .running.link import close_all
+from .running.stacks import crash_stacks, dump_stacks_blocking
+from .supervising.exits import describe_exit
 
 if TYPE_CHECKING:
     from ..config import Config

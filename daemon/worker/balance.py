@@ -23,7 +23,7 @@ from miniwsgi.metrics.scoreboard import (
     State,
 )
 
-from ..logs import ErrorLog
+from ..log.error_log import ErrorLog
 from ..unpatched import time
 from .context import NANOSECONDS, Context
 

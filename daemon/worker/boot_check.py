@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..engine import request_ids
+from ..engine.call import Exchange
+from ..engine.environ import request_environ
 from ..http.connection import Connection
-from ..wsgi import request_ids
-from ..wsgi.environ import request_environ
-from ..wsgi.exchange import Exchange
 from .application import BootError
 from .context import Context, application_traceback
 

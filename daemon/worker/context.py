@@ -15,19 +15,19 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Board, Closed, Slot, bucket
 
 from .. import __version__
-from ..access_log import AccessLog
+from ..engine.call import Application, Exchange
+from ..engine.environ import connection_environ, request_environ, server_software, worker_environ
+from ..engine.proxy import Proxy
+from ..engine.request_ids import RequestIds
 from ..http.body import Spool
 from ..http.connection import Connection
 from ..http.errors import REASONS, ProtocolError
 from ..http.head import Limits
 from ..http.response import ServerFields, refusal
-from ..logs import ErrorLog, ErrorStream
+from ..log.access_log import AccessLog
+from ..log.error_log import ErrorLog, ErrorStream
 from ..settings import Listener, Settings
 from ..unpatched import get_ident, os
-from ..wsgi.environ import connection_environ, request_environ, server_software, worker_environ
-from ..wsgi.exchange import Application, Exchange
-from ..wsgi.proxy import Proxy
-from ..wsgi.request_ids import RequestIds
 from .variables import variables_of_the_import
 
 _S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS

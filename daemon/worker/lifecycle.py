@@ -18,14 +18,14 @@ from typing import NoReturn
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Board, State
 
-from ..access_log import AccessLog
 from ..channel import Channel
-from ..log_ring import Ring, is_shared_memory, shared_memory, shared_rings
-from ..logs import ErrorLog, ErrorStream, open_writer
+from ..engine.call import Application
+from ..log.access_log import AccessLog
+from ..log.error_log import ErrorLog, ErrorStream, open_writer
+from ..log.ring import Ring, is_shared_memory, shared_memory, shared_rings
 from ..permission import why_not_written
 from ..settings import Settings
 from ..unpatched import os, time
-from ..wsgi.exchange import Application
 from . import children
 from .application import BootError, load
 from .boot_check import boot_check

@@ -14,7 +14,7 @@ import sys
 from typing import Any, TextIO
 
 from ..channel import Channel
-from ..logs import LEVEL_OF_PRIORITY, ErrorStream
+from ..log.error_log import LEVEL_OF_PRIORITY, ErrorStream
 from ..unpatched import os
 
 STREAMS = ("stdout", "stderr")

@@ -13,7 +13,7 @@ import traceback
 from types import FrameType, FunctionType
 from typing import NoReturn
 
-from ..logs import ErrorLog
+from ..log.error_log import ErrorLog
 from ..unpatched import os
 
 SERVER = __name__.partition(".")[0] + ".daemon."

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
 
+from ..engine.call import Exchange
 from ..http.body import Spool
 from ..unpatched import socket
-from ..wsgi.exchange import Exchange
 from .context import Context, Duty
 from .orders import Orders
 

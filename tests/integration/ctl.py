@@ -23,14 +23,16 @@ import psutil
 
 from .daemon import PATIENCE_SECONDS
 
-COMMAND = (sys.executable, "-m", "miniwsgi.manager.ctl")
+COMMAND = (sys.executable, "-m", "miniwsgi.manager.client")
 NOBODY = 65534
 # Everything is imported before the privileges are gone, by a first run that finds no daemon: the sources and the
 # standard library may lie where nobody may look.
 AS_NOBODY = f"""
 import contextlib, io, os, sys
 import msgspec.json
-from miniwsgi.manager.ctl import cli, config_view, events_view, metrics_view, status_view, stopping, workers_view
+from miniwsgi.manager.client import cli
+from miniwsgi.manager.client.commands import stop
+from miniwsgi.manager.client.views import config_view, events_view, metrics_view, status_view, workers_view
 with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
     cli.commands.main([*sys.argv[1:], "--socket", "/nowhere"], prog_name="miniwsgictl")
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})

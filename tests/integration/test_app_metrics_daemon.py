@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from miniwsgi.metrics import app_metrics, value_files
+from miniwsgi.metrics import value_files, value_merge
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.effort import effort
@@ -82,7 +82,7 @@ class Counted:
 
     def samples(self) -> dict[str, float]:
         """All samples of a merge that finds nothing amiss, as 'name{labels}'."""
-        body, report = app_metrics.merge(str(self.directory), False)
+        body, report = value_merge.merge(str(self.directory), False)
         assert (report.dropped, report.damaged) == ([], [])
         found = {}
         for family in text_string_to_metric_families(body.decode()):

@@ -17,9 +17,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from miniwsgi.manager.api import Api
 from miniwsgi.manager.aside import Aside
-from miniwsgi.manager.auth import Access
+from miniwsgi.manager.control.api import Api
+from miniwsgi.manager.control.auth import Access
 from schemathesis import Case, GenerationMode
 
 from tests.unit.manager_world import FakeDaemon

@@ -100,7 +100,7 @@ def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
                 get(command.split()[1].replace("9464", str(metrics)), process, log)
         for command in shown:
             done = subprocess.run(
-                [sys.executable, "-m", "miniwsgi.manager.ctl", *shlex.split(command)[1:]],
+                [sys.executable, "-m", "miniwsgi.manager.client", *shlex.split(command)[1:]],
                 env={**os.environ, "MINIWSGI_CONTROL": str(control)},
                 capture_output=True,
                 text=True,

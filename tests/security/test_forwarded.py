@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from miniwsgi.daemon.wsgi.proxy import Proxy
+from miniwsgi.daemon.engine.proxy import Proxy
 
 PROXY = "10.0.0.1"
 CLIENT = "198.51.100.7"

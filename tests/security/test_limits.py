@@ -11,10 +11,10 @@ import tracemalloc
 
 import psutil
 import pytest
+from miniwsgi.daemon.engine.proxy import Proxy
 from miniwsgi.daemon.http import head
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
-from miniwsgi.daemon.wsgi.proxy import Proxy
 
 from tests.integration.conftest import Service
 from tests.integration.daemon import PATIENCE_SECONDS

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.log_writer import Writer
-from miniwsgi.daemon.master.unix_sockets import BindError, bind_path
+from miniwsgi.daemon.log.writer import Writer
+from miniwsgi.daemon.master.sockets.unix_sockets import BindError, bind_path
 
 from tests.integration.conftest import Service, get
 
@@ -96,7 +96,7 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, victim: Path, *, hard: bool) -
             else:
                 os.symlink(victim, address)
 
-    monkeypatch.setattr("miniwsgi.daemon.master.unix_sockets.socket.socket", Socket)
+    monkeypatch.setattr("miniwsgi.daemon.master.sockets.unix_sockets.socket.socket", Socket)
 
 
 @pytest.mark.parametrize("kind", ["symbolic link to a file", "symbolic link to a socket", "hard link to a socket"])
@@ -163,7 +163,7 @@ def test_a_daemon_that_becomes_another_user_does_not_start_with_such_a_link(serv
 
 RIGHTS = """
 import os
-from miniwsgi.daemon.master.process import drop_privileges
+from miniwsgi.daemon.master.system.process import drop_privileges
 drop_privileges("60001", "60002")
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
 print(status["Uid"].split(), status["Gid"].split(), status["Groups"].split(), *(int(status[name], 16) for name in

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.manager.ctl.text import clean, clean_json
+from miniwsgi.manager.client.views.text import clean, clean_json
 
 from tests.integration.conftest import Service
 from tests.integration.daemon import PATIENCE_SECONDS, Daemon
@@ -135,7 +135,7 @@ def test_what_an_application_says_stays_within_its_entries(service: Service) -> 
 
 def ctl(path: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "miniwsgi.manager.ctl", "--socket", str(path), *arguments],
+        [sys.executable, "-m", "miniwsgi.manager.client", "--socket", str(path), *arguments],
         capture_output=True, timeout=PATIENCE_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

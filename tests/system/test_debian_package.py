@@ -324,7 +324,7 @@ def test_install_service_makes_the_same_service_of_a_virtual_environment_in_a_ho
         ),
         *("-", environment),
     )
-    for command, module in (("miniwsgi", "miniwsgi.daemon.cli"), ("miniwsgictl", "miniwsgi.manager.ctl.cli")):
+    for command, module in (("miniwsgi", "miniwsgi.daemon.cli"), ("miniwsgictl", "miniwsgi.manager.client.cli")):
         script = f"#!{environment}/bin/python3\nfrom {module} import main\n\nmain()\n"
         machine.put(f"{environment}/bin/{command}", script, 0o755)
     command = f"{environment}/bin/miniwsgi"

@@ -320,7 +320,7 @@ class Terminal(io.StringIO):
 
 def run(*arguments: str, terminal: bool = False, stdin: str = "") -> Result:
     """`miniwsgictl ARGUMENTS` in this process. With `terminal`, standard output is one."""
-    from miniwsgi.manager.ctl.cli import commands
+    from miniwsgi.manager.client.cli import commands
 
     out, err = Terminal() if terminal else io.StringIO(), io.StringIO()
     before = sys.stdin

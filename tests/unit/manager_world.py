@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from miniwsgi.manager import managed as mg
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.auth import Caller
-from miniwsgi.manager.events import Journal
-from miniwsgi.manager.exchange import Answer, Refusal, Request, Stream
-from miniwsgi.manager.server import Server, ServerLimits
+from miniwsgi.manager.control import managed as mg
+from miniwsgi.manager.control.auth import Caller
+from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
+from miniwsgi.manager.http.server import Server, ServerLimits
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
 PATIENCE_SECONDS = 60.0  # only what hangs takes so long

@@ -6,8 +6,8 @@ every event; `check_complete` and `check_stopped` are what must hold at the end.
 
 from __future__ import annotations
 
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.supervisor import SupervisorState
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
 
 from tests.unit.supervisor_world import EXITED_1, World
 

@@ -6,11 +6,11 @@ operator would miss; `Promises` keeps what must be compared with the time before
 
 from __future__ import annotations
 
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.crew import GenerationState, WorkerState
-from miniwsgi.daemon.master.operations import Kind, Operation, OperationState
-from miniwsgi.daemon.master.supervisor import Supervisor
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.operations import Kind, Operation, OperationState
+from miniwsgi.daemon.master.supervising.supervisor import Supervisor
+from miniwsgi.daemon.master.supervising.workers import GenerationState, WorkerState
 
 # After these a worker that was ready is lost, whatever the supervisor does.
 LOSSES = (ev.WorkerExited, ev.WorkerFailed, ev.Wedged, ev.RequestTimedOut)

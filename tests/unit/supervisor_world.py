@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.crew import Crew
-from miniwsgi.daemon.master.operations import Operation
-from miniwsgi.daemon.master.supervisor import Supervisor
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.operations import Operation
+from miniwsgi.daemon.master.supervising.supervisor import Supervisor
+from miniwsgi.daemon.master.supervising.workers import Crew
 
 from tests.unit.supervisor_promises import Promises
 

@@ -7,9 +7,9 @@ import re
 import time
 
 import pytest
-from miniwsgi.daemon import access_log
-from miniwsgi.daemon.access_log import AccessLog, compile_format
-from miniwsgi.daemon.logs import Writer
+from miniwsgi.daemon.log import access_log
+from miniwsgi.daemon.log.access_log import AccessLog, compile_format
+from miniwsgi.daemon.log.error_log import Writer
 
 ENVIRON = {
     "REMOTE_ADDR": "192.0.2.7",

@@ -13,30 +13,31 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.logs import ErrorLog
-from miniwsgi.daemon.master import app_metrics, private_directory
-from miniwsgi.daemon.master.app_metrics import AppMetrics
-from miniwsgi.daemon.master.private_directory import PrivateDirectory, runtime_directory
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.master.system import private_directory
+from miniwsgi.daemon.master.system.private_directory import PrivateDirectory, runtime_directory
+from miniwsgi.daemon.master.telemetry import merging
+from miniwsgi.daemon.master.telemetry.merging import AppMetrics
 from miniwsgi.metrics.value_files import build
 
 HANG = "import time; time.sleep(600)"
 OWNER = """
 import sys, time
-from miniwsgi.daemon.master.private_directory import PrivateDirectory
+from miniwsgi.daemon.master.system.private_directory import PrivateDirectory
 print(PrivateDirectory(sys.argv[1], "mine-").path, flush=True)
 sys.stdin.read()
 """
 REAPING = """
 import asyncio, os, sys
 from types import SimpleNamespace
-from miniwsgi.daemon.logs import ErrorLog
-from miniwsgi.daemon.master import app_metrics
-from miniwsgi.daemon.master.reaper import Reaper
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.master.telemetry import merging
+from miniwsgi.daemon.master.running.reaper import Reaper
 
 async def main():
-    app_metrics.MERGE_SECONDS = 60
+    merging.MERGE_SECONDS = 60
     reaper, reaped = Reaper(), []
-    metrics = app_metrics.AppMetrics(ErrorLog(), {}, None, reaper.known, lambda: reaped.extend(reaper.reap()))
+    metrics = merging.AppMetrics(ErrorLog(), {}, None, reaper.known, lambda: reaped.extend(reaper.reap()))
     metrics._directory, metrics._ours = SimpleNamespace(path=sys.argv[1]), lambda: True
     merge = asyncio.create_task(metrics.merged(False))
     while not merge.done():
@@ -102,7 +103,7 @@ def make_config(*, bind: str = "127.0.0.1:9464", application: bool = True, **env
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Patient with merges: the machine may be busy."""
-    monkeypatch.setattr(app_metrics, "MERGE_SECONDS", 60)
+    monkeypatch.setattr(merging, "MERGE_SECONDS", 60)
     return World(tmp_path)
 
 
@@ -131,7 +132,7 @@ def test_a_merge_has_the_families_in_both_formats(world: World) -> None:
     world.count()
     assert run(world.metrics.merged(False)) == b"# HELP n_total N.\n# TYPE n_total counter\nn_total 3.0\n"
     assert run(world.metrics.merged(True)) == b"# HELP n N.\n# TYPE n counter\nn_total 3.0\n"
-    assert 0 < world.metrics.merge_seconds < app_metrics.MERGE_SECONDS
+    assert 0 < world.metrics.merge_seconds < merging.MERGE_SECONDS
     assert world.reaped == 2, "a merge may have stood before an orphan"
     assert world.metrics.errors == {"timeout": 0, "failed": 0}
     assert world.known == set()
@@ -165,8 +166,8 @@ def test_who_asks_at_the_same_time_shares_a_merge(world: World, started: list[su
 def test_a_merge_that_takes_too_long_is_killed_and_counted(
     world: World, started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_metrics, "PROGRAM", HANG)
-    monkeypatch.setattr(app_metrics, "MERGE_SECONDS", 0.3)
+    monkeypatch.setattr(merging, "PROGRAM", HANG)
+    monkeypatch.setattr(merging, "MERGE_SECONDS", 0.3)
     world.count()
     assert run(world.metrics.merged(False)) == b""
     assert world.metrics.errors == {"timeout": 1, "failed": 0}
@@ -177,7 +178,7 @@ def test_a_merge_that_takes_too_long_is_killed_and_counted(
 
 
 def test_a_merge_may_take_two_seconds() -> None:
-    assert app_metrics.MERGE_SECONDS == 2
+    assert merging.MERGE_SECONDS == 2
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_a_merge_may_take_two_seconds() -> None:
     ],
 )
 def test_a_merge_that_fails_is_counted(world: World, monkeypatch: pytest.MonkeyPatch, program: str, why: str) -> None:
-    monkeypatch.setattr(app_metrics, "PROGRAM", program)
+    monkeypatch.setattr(merging, "PROGRAM", program)
     world.count()
     assert run(world.metrics.merged(False)) == b""
     assert world.metrics.errors == {"timeout": 0, "failed": 1}
@@ -237,7 +238,7 @@ def test_what_a_merge_leaves_out_is_logged_once(world: World) -> None:
 def test_the_end_leaves_neither_directory_nor_process(
     world: World, started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_metrics, "PROGRAM", HANG)
+    monkeypatch.setattr(merging, "PROGRAM", HANG)
     world.count()
     directory = world.open()
 
@@ -262,7 +263,7 @@ def test_the_end_leaves_neither_directory_nor_process(
 def test_an_application_that_sees_to_it_itself_is_left_alone(world: World) -> None:
     world.count()
     assert run(world.metrics.merged(False))
-    for name in app_metrics.VARIABLES:
+    for name in merging.VARIABLES:
         assert world.metrics.directory_for(world.config, {name: "/elsewhere"}) == ""
         assert f"sets {name}" in world.log.lines[-1]
         world.config = make_config(**{name: "/elsewhere"})
@@ -281,7 +282,7 @@ def test_switched_off_there_is_no_directory(world: World, tmp_path: Path, off: d
 
 
 def test_where_no_directory_can_be_made_the_daemon_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_metrics, "runtime_directory", lambda _environ: "/nowhere")
+    monkeypatch.setattr(merging, "runtime_directory", lambda _environ: "/nowhere")
     assert world.metrics.directory_for(world.config, {}) == ""
     assert world.metrics.directory_for(world.config, {}) == ""
     assert len(world.log.lines) == 1

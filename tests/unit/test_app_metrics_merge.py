@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from miniwsgi.metrics import app_metrics
-from miniwsgi.metrics.app_metrics import merge
+from miniwsgi.metrics import value_merge
 from miniwsgi.metrics.declared import DECLARED
 from miniwsgi.metrics.value_files import LOCKS, build, lock_offset
+from miniwsgi.metrics.value_merge import merge
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -223,7 +223,7 @@ def test_all_of_the_servers_families_are_reserved(tmp_path: Path) -> None:
         kind = {"gauge": "gauge_max"}.get(declared.kind, declared.kind)
         sample = {"counter": f"{metric}_total", "histogram": f"{metric}_sum"}.get(declared.kind, metric)
         put(tmp_path, f"{kind}_slot0.db", (key(metric, sample), 1.0))
-        assert merge(str(tmp_path), False) == (b"", app_metrics.Report([metric])), declared.name
+        assert merge(str(tmp_path), False) == (b"", value_merge.Report([metric])), declared.name
         (tmp_path / f"{kind}_slot0.db").unlink()
 
 
@@ -256,4 +256,4 @@ def test_keys_that_are_none_cost_only_themselves(tmp_path: Path) -> None:
 def test_other_files_are_not_looked_at(tmp_path: Path) -> None:
     for name in ("notes.db", "counter_slot0.db.new", "counter_slot0.txt"):
         (tmp_path / name).write_bytes(b"\xff" * 100)
-    assert merge(str(tmp_path), False) == (b"", app_metrics.Report())
+    assert merge(str(tmp_path), False) == (b"", value_merge.Report())

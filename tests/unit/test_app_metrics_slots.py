@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.metrics import value_files
-from miniwsgi.metrics.app_metrics import merge
+from miniwsgi.metrics.value_merge import merge
 
 from tests.effort import effort
 

@@ -18,10 +18,10 @@ from miniwsgi.daemon.config import (
     reload_problems,
     worker_settings,
 )
+from miniwsgi.daemon.config.effective import as_data, as_toml
 from miniwsgi.daemon.config.keys import KEYS, MAX_SURGE, MAX_WORKERS
 from miniwsgi.daemon.config.machine import available_cpus
 from miniwsgi.daemon.config.reference import reference
-from miniwsgi.daemon.config.show import as_data, as_toml
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.manager import messages
 from miniwsgi.metrics.scoreboard import MAX_SLOTS, MAX_THREADS

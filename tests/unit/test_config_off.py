@@ -13,8 +13,8 @@ from miniwsgi.daemon.config.kinds import MismatchError
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import ServerFields, refusal
-from miniwsgi.daemon.logs import ErrorLog
-from miniwsgi.daemon.master.watch import Watch
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.master.running.watch import Watch
 from miniwsgi.daemon.worker.context import Context, Duty
 from miniwsgi.daemon.worker.pools.progress import Progress
 from miniwsgi.daemon.worker.recycling import Recycling

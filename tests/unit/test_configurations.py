@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import pytest
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.master.configurations import Configurations, Prepared, socket_options
-from miniwsgi.daemon.master.listeners import open_listeners
+from miniwsgi.daemon.master.running.configurations import Configurations, Prepared, socket_options
+from miniwsgi.daemon.master.sockets.listeners import open_listeners
 
 
 def config(tmp_path: Path, **server: str) -> Config:

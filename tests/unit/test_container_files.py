@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.master.stopping import EXIT_SECONDS
+from miniwsgi.daemon.master.supervising.stopping import EXIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "packaging" / "docker"

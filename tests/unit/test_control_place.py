@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.logs import ErrorLog
-from miniwsgi.daemon.master.control import open_control
-from miniwsgi.daemon.master.unix_sockets import BindError
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.master.control.control_socket import open_control
+from miniwsgi.daemon.master.sockets.unix_sockets import BindError
 
 
 def config(path: Path | str, **control: Any) -> Config:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.ctl import sockets
+from miniwsgi.manager.client import sockets
 
 from tests.unit.ctl_daemon import FakeDaemon, run, worker
 
@@ -21,7 +21,7 @@ COMPLETION = ROOT / "packaging" / "completion"
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory on the PATH with `miniwsgictl` and `miniwsgi` in it."""
-    for name, module in (("miniwsgictl", "miniwsgi.manager.ctl"), ("miniwsgi", "miniwsgi.daemon")):
+    for name, module in (("miniwsgictl", "miniwsgi.manager.client"), ("miniwsgi", "miniwsgi.daemon")):
         program = tmp_path / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
         program.chmod(0o755)
@@ -38,7 +38,7 @@ def completed(*words: str, shell: str = "bash") -> list[str]:
         "COMP_CWORD": str(len(words)),
     }
     found = subprocess.run(
-        [sys.executable, "-m", "miniwsgi.manager.ctl"], capture_output=True, text=True, env=environ, timeout=60
+        [sys.executable, "-m", "miniwsgi.manager.client"], capture_output=True, text=True, env=environ, timeout=60
     )
     assert found.stderr == ""
     return [line.partition(",")[2] for line in found.stdout.splitlines() if line]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.client import Refused, TransportError, Trouble
-from miniwsgi.manager.ctl import unit_state
-from miniwsgi.manager.ctl.exits import Exit, complaint, unit_of
+from miniwsgi.manager.client import unit_state
+from miniwsgi.manager.client.client import Refused, TransportError, Trouble
+from miniwsgi.manager.client.exit_statuses import Exit, complaint, unit_of
 
 from tests.unit.ctl_daemon import FakeDaemon, Raw, problem, run
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from miniwsgi.manager.unix_http import Connection, TransportError, Trouble
+from miniwsgi.manager.client.unix_http import Connection, TransportError, Trouble
 
 OK = b"HTTP/1.1 200 OK\r\n"
 ANSWERS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.cli import commands as daemon
-from miniwsgi.manager.ctl.cli import commands as control
+from miniwsgi.manager.client.cli import commands as control
 
 ROOT = Path(__file__).resolve().parents[2]
 MAN = ROOT / "docs" / "man"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.exchange import Refusal
-from miniwsgi.manager.family_list import as_message, find, metric_name
+from miniwsgi.manager.control.family_list import as_message, find, metric_name
+from miniwsgi.manager.http.exchange import Refusal
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
 from tests.unit.ctl_daemon import FakeDaemon, problem
@@ -175,7 +175,7 @@ def test_an_unknown_name_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_names_are_completed_from_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.shell_completion import ShellComplete
-    from miniwsgi.manager.ctl.cli import commands
+    from miniwsgi.manager.client.cli import commands
 
     with FakeDaemon(tmp_path / "s", {"GET /metrics": answer()}) as daemon:
         monkeypatch.setenv("MINIWSGI_CONTROL", str(daemon.path))

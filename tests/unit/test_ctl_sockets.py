@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from miniwsgi.manager.ctl import sockets
+from miniwsgi.manager.client import sockets
 
 from tests.unit.ctl_daemon import FakeDaemon, run
 

@@ -10,11 +10,11 @@ from queue import SimpleQueue
 import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.client import Client
-from miniwsgi.manager.ctl.top import keys
-from miniwsgi.manager.ctl.top.feed import Feed, Lost, Said, Shown, Update
-from miniwsgi.manager.ctl.top.model import SORTS, Message, Model, Page, Snapshot
-from miniwsgi.manager.ctl.top.view import draw, sparkline, text_lines, wrapped
+from miniwsgi.manager.client.client import Client
+from miniwsgi.manager.client.top import keyboard as keys
+from miniwsgi.manager.client.top.feed import Feed, Lost, Said, Shown, Update
+from miniwsgi.manager.client.top.model import SORTS, Message, Model, Page, Snapshot
+from miniwsgi.manager.client.top.view import draw, sparkline, text_lines, wrapped
 
 from tests.unit.ctl_daemon import FakeDaemon, counts, latency, operation, problem, running, status, worker
 

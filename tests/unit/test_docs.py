@@ -13,7 +13,7 @@ import pytest
 import tomli
 from miniwsgi.daemon import __version__
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
-from miniwsgi.daemon.master.events import Plan
+from miniwsgi.daemon.master.supervising.events import Plan
 from miniwsgi.daemon.settings import Settings
 
 from tests.conformance.compare_peers import DELIBERATE

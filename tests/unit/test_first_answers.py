@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.master import first_answers as module
-from miniwsgi.daemon.master.chronicle import Chronicle
-from miniwsgi.daemon.master.first_answers import FirstAnswers, fails
-from miniwsgi.manager.events import Journal
+from miniwsgi.daemon.master.control import first_answers as module
+from miniwsgi.daemon.master.control.first_answers import FirstAnswers, fails
+from miniwsgi.daemon.master.control.history import Chronicle
+from miniwsgi.manager.control.event_log import Journal
 from miniwsgi.metrics.answers import EVERY_SECONDS, LONGEST_SECONDS, Answers, Tally
 from miniwsgi.metrics.scoreboard import Board
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.config import Config, ConfigError, load, reload_problems
-from miniwsgi.daemon.config.show import as_data, as_toml
-from miniwsgi.daemon.log_writer import Writer
-from miniwsgi.daemon.logs import ErrorLog
-from miniwsgi.daemon.master.listeners import BindError
-from miniwsgi.daemon.master.metrics_port import open_metrics, rules_of
+from miniwsgi.daemon.config.effective import as_data, as_toml
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.log.writer import Writer
+from miniwsgi.daemon.master.sockets.listeners import BindError
+from miniwsgi.daemon.master.telemetry.metrics_port import open_metrics, rules_of
 
 NAMED = {"app.module": "shop:app"}
 

@@ -6,8 +6,8 @@ import base64
 from ipaddress import ip_address, ip_network
 
 import pytest
-from miniwsgi.manager.exchange import Ends, Peer, Refusal, Request
-from miniwsgi.manager.metrics_gate import Gate, Rules
+from miniwsgi.manager.http.exchange import Ends, Peer, Refusal, Request
+from miniwsgi.manager.port.gate import Gate, Rules
 
 TOKEN = "a-token"
 UNIX = Peer(1, 1, 1)

@@ -14,12 +14,12 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from miniwsgi.manager import metrics_api
-from miniwsgi.manager.exchange import Answer, Request
-from miniwsgi.manager.metrics_api import LIMITS, MetricsApi, Shared, Sources, accepts_gzip
-from miniwsgi.manager.metrics_gate import Gate, Rules
-from miniwsgi.manager.public_status import PublicStatus, public_status
-from miniwsgi.manager.server import Server, ServerLimits
+from miniwsgi.manager.http.exchange import Answer, Request
+from miniwsgi.manager.http.server import Server, ServerLimits
+from miniwsgi.manager.port import metrics_api
+from miniwsgi.manager.port.gate import Gate, Rules
+from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Shared, Sources, accepts_gzip
+from miniwsgi.manager.port.public_status import PublicStatus, public_status
 from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, Phase
 

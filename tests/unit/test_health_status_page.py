@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.public_status import as_data, public_status
+from miniwsgi.manager.port.public_status import as_data, public_status
 from miniwsgi.metrics import status_page
 from miniwsgi.metrics.health import Health, Phase
 

@@ -16,13 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 BEHIND_THE_FORK = (
     "daemon/http",
-    "daemon/wsgi",
+    "daemon/engine",
     "daemon/worker",
-    "daemon/access_log.py",
     "daemon/channel.py",
     "daemon/demo.py",
-    "daemon/log_writer.py",
-    "daemon/logs.py",
+    "daemon/log",
     "daemon/settings.py",
     "metrics/scoreboard.py",
     "metrics/value_files.py",

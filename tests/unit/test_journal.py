@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.daemon import journal, logs
-from miniwsgi.daemon.journal import JournalWriter, entry, open_journal
-from miniwsgi.daemon.log_writer import Writer
-from miniwsgi.daemon.logs import ErrorLog
+from miniwsgi.daemon.log import error_log, journal
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.log.journal import JournalWriter, entry, open_journal
+from miniwsgi.daemon.log.writer import Writer
 
 
 def parse(data: bytes) -> dict[str, str]:
@@ -152,7 +152,7 @@ def test_the_journals_socket_is_used_where_standard_error_is_its_stream(journald
 def test_the_error_log_speaks_natively_when_standard_error_is_the_journal(
     monkeypatch: pytest.MonkeyPatch, journald: Journald
 ) -> None:
-    monkeypatch.setattr(logs, "open_journal", lambda: JournalWriter(journald.path))
+    monkeypatch.setattr(error_log, "open_journal", lambda: JournalWriter(journald.path))
     ErrorLog(journal=True).info("hello")
     assert journald.receive()["MESSAGE"] == "master: hello"
     assert isinstance(ErrorLog(journal=False).writer, Writer)

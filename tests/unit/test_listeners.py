@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.master.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
-from miniwsgi.daemon.master.unix_sockets import SocketFile
+from miniwsgi.daemon.master.sockets.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
+from miniwsgi.daemon.master.sockets.unix_sockets import SocketFile
 
 from tests.ports import free_port
 

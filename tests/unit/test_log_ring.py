@@ -8,8 +8,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from miniwsgi.daemon import log_ring
-from miniwsgi.daemon.log_ring import (
+from miniwsgi.daemon.log import ring as log_ring
+from miniwsgi.daemon.log.ring import (
     HEADER_BYTES,
     LOG_BYTES,
     Left,

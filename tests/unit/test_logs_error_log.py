@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-from miniwsgi.daemon.log_ring import private_ring
-from miniwsgi.daemon.logs import ErrorLog, Writer, detect_journal, iso_timestamp
+from miniwsgi.daemon.log.error_log import ErrorLog, Writer, detect_journal, iso_timestamp
+from miniwsgi.daemon.log.ring import private_ring
 
 NOW = 1795163556.123456  # 2026-11-20T08:32:36.123Z
 HEAD = "2026-11-20T08:32:36.123Z"

@@ -12,7 +12,7 @@ import threading
 import traceback
 
 import pytest
-from miniwsgi.daemon.logs import ErrorStream
+from miniwsgi.daemon.log.error_log import ErrorStream
 
 
 class Log:

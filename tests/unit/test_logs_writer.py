@@ -11,9 +11,10 @@ import threading
 import time
 
 import pytest
-from miniwsgi.daemon import log_writer, outlet
-from miniwsgi.daemon.log_ring import HEADER_BYTES, private_ring
-from miniwsgi.daemon.logs import Writer
+from miniwsgi.daemon.log import outlet
+from miniwsgi.daemon.log import writer as log_writer
+from miniwsgi.daemon.log.error_log import Writer
+from miniwsgi.daemon.log.ring import HEADER_BYTES, private_ring
 
 PATIENCE = 20.0  # for what takes milliseconds on an idle machine
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from miniwsgi.manager import managed as mg
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.api import Api
 from miniwsgi.manager.aside import Aside
-from miniwsgi.manager.auth import Access, Caller
-from miniwsgi.manager.exchange import Answer, Peer, Refusal, Request, Stream
+from miniwsgi.manager.control import managed as mg
+from miniwsgi.manager.control.api import Api
+from miniwsgi.manager.control.auth import Access, Caller
+from miniwsgi.manager.http.exchange import Answer, Peer, Refusal, Request, Stream
 
 from tests.unit.manager_world import Client, FakeDaemon, World, run, serving
 

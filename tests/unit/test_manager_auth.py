@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from miniwsgi.manager import auth
 from miniwsgi.manager.aside import Aside
-from miniwsgi.manager.auth import Access, Caller, look_up
-from miniwsgi.manager.exchange import Peer, Refusal
+from miniwsgi.manager.control import auth
+from miniwsgi.manager.control.auth import Access, Caller, look_up
+from miniwsgi.manager.http.exchange import Peer, Refusal
 from miniwsgi.manager.messages import Role
 
 STRANGER = 64_999

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from miniwsgi.manager.events import BATCH, MAX_MESSAGE_CHARS, Journal
+from miniwsgi.manager.control.event_log import BATCH, MAX_MESSAGE_CHARS, Journal
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import config_report
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.chronicle import Chronicle
-from miniwsgi.daemon.master.kept_scale import KeptScale
-from miniwsgi.daemon.master.operations import Kind, OperationState
-from miniwsgi.manager.events import Journal
+from miniwsgi.daemon.master.control import config_report
+from miniwsgi.daemon.master.control.history import Chronicle
+from miniwsgi.daemon.master.control.kept_scale import KeptScale
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.operations import Kind, OperationState
+from miniwsgi.manager.control.event_log import Journal
 
 from tests.unit.supervisor_world import World
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from miniwsgi.manager.exchange import Answer, Refusal
-from miniwsgi.manager.routing import Parameter, Route, Router, check_accept, parse_query, quality, switch, whole_number
+from miniwsgi.manager.http.exchange import Answer, Refusal
+from miniwsgi.manager.http.routing import (
+    Parameter,
+    Route,
+    Router,
+    check_accept,
+    parse_query,
+    quality,
+    switch,
+    whole_number,
+)
 
 JSON = "application/json"
 

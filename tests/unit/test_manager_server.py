@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.head import Limits
-from miniwsgi.manager.connection import ServerConnection, State
-from miniwsgi.manager.exchange import Answer, Refusal, Request, Stream
-from miniwsgi.manager.server import Server
+from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
+from miniwsgi.manager.http.protocol import ServerConnection, State
+from miniwsgi.manager.http.server import Server
 
 from tests.unit.manager_world import PATIENCE_SECONDS, Served, World, run, serving
 

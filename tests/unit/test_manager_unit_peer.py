@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from miniwsgi.manager.unit_peer import is_of_unit, service_manager
+from miniwsgi.manager.control.unit_peer import is_of_unit, service_manager
 
 UNIT = "0::/system.slice/miniwsgi.service"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.announcer import DETAIL_ROUNDS, Announcer
-from miniwsgi.daemon.master.systemd import Notifier
-from miniwsgi.daemon.master.watch import ROUND_SECONDS, Watch
+from miniwsgi.daemon.master.running.announcer import DETAIL_ROUNDS, Announcer
+from miniwsgi.daemon.master.running.watch import ROUND_SECONDS, Watch
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.system.systemd import Notifier
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.scoreboard import Board
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from miniwsgi.daemon.channel import Channel
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.generation import LauncherHandle
+from miniwsgi.daemon.master.running.launcher_handle import LauncherHandle
+from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.worker import launcher
 
 SLOT, PID = 3, 4711

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.master.keeper import Keeper, KeptFile, LogFiles, start
+from miniwsgi.daemon.master.system.keeper import Keeper, KeptFile, LogFiles, start
 
 PATIENCE_SECONDS = 30.0
 SOMEBODY = 60001

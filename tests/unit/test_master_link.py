@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from miniwsgi.daemon.channel import Channel
-from miniwsgi.daemon.master.link import Link
+from miniwsgi.daemon.master.running.link import Link
 
 
 def test_a_link_keeps_messages_while_it_is_open_and_none_afterwards() -> None:

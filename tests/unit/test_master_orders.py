@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master import lifetimes, stopping
-from miniwsgi.daemon.master.configurations import Configurations, Prepared
-from miniwsgi.daemon.master.master import Master
-from miniwsgi.daemon.master.operations import Operation, OperationState
-from miniwsgi.daemon.master.systemd import Notifier
+from miniwsgi.daemon.master.running.configurations import Configurations, Prepared
+from miniwsgi.daemon.master.running.master import Master
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising import lifetimes, stopping
+from miniwsgi.daemon.master.supervising.operations import Operation, OperationState
+from miniwsgi.daemon.master.system.systemd import Notifier
 
 from tests.unit.test_app_metrics_master import Log
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.master.pid_file import PidFile
-from miniwsgi.daemon.master.process import StartError
+from miniwsgi.daemon.master.system.pid_file import PidFile
+from miniwsgi.daemon.master.system.process import StartError
 
 HOLDER = (
-    "import sys; from miniwsgi.daemon.master.pid_file import PidFile; "
+    "import sys; from miniwsgi.daemon.master.system.pid_file import PidFile; "
     "f = PidFile(sys.argv[1]); f.write(); print(flush=True)"
 )
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.master.process import StartError, drop_privileges
-from miniwsgi.daemon.master.stacks import dump_stacks, dump_stacks_blocking, with_requests
+from miniwsgi.daemon.master.running.stacks import dump_stacks, dump_stacks_blocking, with_requests
+from miniwsgi.daemon.master.system.process import StartError, drop_privileges
 from miniwsgi.metrics.scoreboard import Running
 
 # --- user ------------------------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def in_child(code: str) -> str:
 
 DROP = """
 import os
-from miniwsgi.daemon.master.process import StartError, drop_privileges
+from miniwsgi.daemon.master.system.process import StartError, drop_privileges
 try:
     drop_privileges({user!r}, {group!r})
     print(os.getresuid(), os.getresgid(), os.getgroups())
@@ -69,7 +69,7 @@ def test_without_root_it_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPa
 
 ORPHANS = """
 import os, subprocess, sys, time
-from miniwsgi.daemon.master.reaper import Reaper, become_subreaper, children, end_children
+from miniwsgi.daemon.master.running.reaper import Reaper, become_subreaper, children, end_children
 become_subreaper()
 reaper = Reaper()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.access_log import AccessLog
-from miniwsgi.daemon.master.watch import Watch, load, log_lost_requests
+from miniwsgi.daemon.log.access_log import AccessLog
+from miniwsgi.daemon.master.running.watch import Watch, load, log_lost_requests
 from miniwsgi.metrics.scoreboard import HEARTBEAT, IDLE, RUNNING, T_START, T_STATE, T_TEXT, WAITING, Board
 
 SECOND = 1_000_000_000

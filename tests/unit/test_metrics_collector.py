@@ -12,9 +12,9 @@ from miniwsgi.metrics.collector import Collector
 from miniwsgi.metrics.declared import DECLARED
 from miniwsgi.metrics.facts import Facts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
 from miniwsgi.metrics.families import Family, Histogram
-from miniwsgi.metrics.saturation import Saturation
 from miniwsgi.metrics.scoreboard import Board, Closed
 from miniwsgi.metrics.usage import ProcessSample, Usage
+from miniwsgi.metrics.utilisation import Saturation
 
 MILLISECOND = 1_000_000
 FACTS = Facts(

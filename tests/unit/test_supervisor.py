@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.crew import WorkerState
-from miniwsgi.daemon.master.exits import ExitReason
-from miniwsgi.daemon.master.operations import Kind, OperationState
-from miniwsgi.daemon.master.supervisor import SupervisorState
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.exits import ExitReason
+from miniwsgi.daemon.master.supervising.operations import Kind, OperationState
+from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
+from miniwsgi.daemon.master.supervising.workers import WorkerState
 
 from tests.unit.supervisor_world import EXITED_1, World
 

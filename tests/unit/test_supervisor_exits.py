@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.crew import WorkerState
-from miniwsgi.daemon.master.exits import ExitReason
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.exits import ExitReason
+from miniwsgi.daemon.master.supervising.workers import WorkerState
 
 from .supervisor_world import World
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.operations import KEPT, Kind, OperationState
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.operations import KEPT, Kind, OperationState
 
 from tests.unit.supervisor_world import World
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.master import actions as act
-from miniwsgi.daemon.master import events as ev
-from miniwsgi.daemon.master.crew import GenerationState, WorkerState
-from miniwsgi.daemon.master.exits import describe_exit
-from miniwsgi.daemon.master.supervisor import SupervisorState
+from miniwsgi.daemon.master.supervising import actions as act
+from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.exits import describe_exit
+from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
+from miniwsgi.daemon.master.supervising.workers import GenerationState, WorkerState
 
 from tests.unit.supervisor_world import EXITED_1, World
 

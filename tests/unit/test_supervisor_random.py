@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from miniwsgi.daemon.master import events as ev
+from miniwsgi.daemon.master.supervising import events as ev
 
 from tests.effort import effort
 from tests.unit.supervisor_history import History, Steps

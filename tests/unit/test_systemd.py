@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.master.systemd import Notifier
+from miniwsgi.daemon.master.system.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -85,7 +85,7 @@ def test_the_watchdog_is_wanted_of_this_process_or_not(environ: dict[str, str], 
 
 RECEIVER = """
 import os, socket, sys
-from miniwsgi.daemon.master.systemd import listen_fds
+from miniwsgi.daemon.master.system.systemd import listen_fds
 socks = [socket.socket() for _ in range(3)]
 for number, sock in enumerate(socks):
     os.dup2(sock.fileno(), 60 + number)

@@ -12,7 +12,7 @@ import pytest
 from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.head import Limits
-from miniwsgi.daemon.logs import ErrorLog
+from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
 from miniwsgi.daemon.worker.pools import epoll, peer

@@ -26,10 +26,9 @@ REPLACED = {
     "time": {"sleep"},
 }
 LOOKS_AT_THREADS = {"last_jobs.py", "leftovers.py"}  # of the application
-LOG = tuple(f"daemon/{name}.py" for name in ("access_log", "journal", "log_ring", "log_writer", "logs", "outlet"))
-BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py", *LOG)
+BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py", "daemon/log")
 BEFORE_THE_IMPORT = {"launch.py"}  # it begins the launcher, whose modules it has to make importable first
-GROUND = ("daemon/executed.py", "daemon/http", "daemon/wsgi", "daemon/settings.py", "metrics/scoreboard.py")
+GROUND = ("daemon/executed.py", "daemon/http", "daemon/engine", "daemon/settings.py", "metrics/scoreboard.py")
 
 
 def sources(*names: str) -> list[Path]:

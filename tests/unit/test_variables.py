@@ -7,10 +7,10 @@ import threading
 from contextvars import Context, ContextVar
 
 import pytest
+from miniwsgi.daemon.engine.call import Exchange
+from miniwsgi.daemon.engine.file_wrapper import FileWrapper
 from miniwsgi.daemon.http.response import ServerFields
 from miniwsgi.daemon.worker.variables import variables_of_the_import
-from miniwsgi.daemon.wsgi.exchange import Exchange
-from miniwsgi.daemon.wsgi.file_wrapper import FileWrapper
 
 from .wsgi_world import Reporter, Wire
 

@@ -7,12 +7,12 @@ import sys
 from wsgiref.validate import validator
 
 import pytest
+from miniwsgi.daemon.engine.environ import connection_environ, request_environ, server_software, worker_environ
+from miniwsgi.daemon.engine.file_wrapper import FileWrapper
+from miniwsgi.daemon.engine.input import EMPTY
+from miniwsgi.daemon.engine.proxy import Proxy
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.head import Limits
-from miniwsgi.daemon.wsgi.environ import connection_environ, request_environ, server_software, worker_environ
-from miniwsgi.daemon.wsgi.file_wrapper import FileWrapper
-from miniwsgi.daemon.wsgi.input import EMPTY
-from miniwsgi.daemon.wsgi.proxy import Proxy
 
 from tests.unit.http_tables import END_CHUNK, chunk, chunked, get, get10, post, request
 from tests.unit.wsgi_world import Result, Wire, World, length

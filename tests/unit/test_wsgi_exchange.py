@@ -8,7 +8,7 @@ from array import array
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from miniwsgi.daemon.wsgi.exchange import Phase
+from miniwsgi.daemon.engine.call import Phase
 
 from tests.unit.wsgi_world import TEXT, Result, Wire, World, app, length
 

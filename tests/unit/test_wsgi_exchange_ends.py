@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.wsgi.exchange import Disconnected, Phase
+from miniwsgi.daemon.engine.call import Disconnected, Phase
 
 from tests.unit.wsgi_world import TEXT, Result, Wire, World, app, length
 

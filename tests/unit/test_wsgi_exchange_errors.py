@@ -6,8 +6,8 @@ import itertools
 import sys
 
 import pytest
+from miniwsgi.daemon.engine.call import Disconnected, Phase
 from miniwsgi.daemon.http.response import BadResponse
-from miniwsgi.daemon.wsgi.exchange import Disconnected, Phase
 
 from tests.unit.wsgi_world import Result, Wire, World, app, length
 

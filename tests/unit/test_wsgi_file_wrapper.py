@@ -10,8 +10,8 @@ import os
 import tempfile
 
 import pytest
-from miniwsgi.daemon.wsgi.exchange import Phase
-from miniwsgi.daemon.wsgi.file_wrapper import FileWrapper
+from miniwsgi.daemon.engine.call import Phase
+from miniwsgi.daemon.engine.file_wrapper import FileWrapper
 
 from tests.unit.wsgi_world import Wire, World, app, length
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.daemon.wsgi.proxy import Proxy
+from miniwsgi.daemon.engine.proxy import Proxy
 
 PEER = "10.0.0.1"
 TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48")

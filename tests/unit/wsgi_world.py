@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
+from miniwsgi.daemon.engine.call import Application, Disconnected, Exchange, Phase
 from miniwsgi.daemon.http.response import ServerFields
-from miniwsgi.daemon.wsgi.exchange import Application, Disconnected, Exchange, Phase
 
 TEXT = [("Content-Type", "text/plain")]
 

@@ -12,14 +12,14 @@ from typing import Any
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot
 
+from ...engine import request_ids
+from ...engine.call import Disconnected, Exchange, Phase
+from ...engine.environ import request_environ
 from ...http.connection import Connection, State
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
 from ...settings import Listener
 from ...unpatched import os, socket, time
-from ...wsgi import request_ids
-from ...wsgi.environ import request_environ
-from ...wsgi.exchange import Disconnected, Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty, refusal_closes
 from ..orders import Orders
 from ..timeouts import expire

@@ -8,10 +8,10 @@ from __future__ import annotations
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
 
+from ...engine.call import Disconnected
 from ...http.errors import ProtocolError
 from ...http.response import CONTINUE
 from ...unpatched import select
-from ...wsgi.exchange import Disconnected
 from .. import children
 from ..context import Context, refusal_closes
 from .lingering import Lingering

@@ -16,10 +16,10 @@ from typing import NoReturn
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
 
+from ...engine.call import Exchange, Phase
 from ...http.connection import State
 from ...http.errors import ProtocolError
 from ...unpatched import os, select, time
-from ...wsgi.exchange import Exchange, Phase
 from .. import children
 from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
+from ...engine import request_ids
 from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
-from ...wsgi import request_ids
 from .. import children
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty

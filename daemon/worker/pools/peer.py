@@ -12,10 +12,10 @@ from typing import Any
 
 from miniwsgi.metrics.scoreboard import Closed
 
+from ...engine.call import Disconnected, Exchange
+from ...engine.proxy import Proxy
 from ...http.connection import Connection
 from ...unpatched import os, select, socket, time
-from ...wsgi.exchange import Disconnected, Exchange
-from ...wsgi.proxy import Proxy
 from ..context import Context
 from .presence import has_left
 from .progress import NotRead, Progress

@@ -7,10 +7,10 @@ from typing import Any
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Slot, bucket
 
+from ...engine import request_ids
+from ...engine.call import Exchange, Phase
+from ...engine.environ import request_environ
 from ...http.head import RequestLine
-from ...wsgi import request_ids
-from ...wsgi.environ import request_environ
-from ...wsgi.exchange import Exchange, Phase
 from ..context import NANOSECONDS, Context, Duty
 from ..orders import Orders
 from ..timeouts import expire

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from miniwsgi.daemon.master.threads import in_daemon_thread
+from miniwsgi.daemon.master.system.threads import in_daemon_thread
 from miniwsgi.manager.aside import Aside
 
 MANY = 20  # more than a pool of threads has

@@ -1,0 +1,432 @@
+"""The error log: what happened, for operators; one line an entry, in text, for the journal, or as JSON.
+
+Used by master, launcher and workers alike, from any thread and from signal handlers; standard library only.
+Promises: a call never blocks (see `Writer`) and never raises for what it is given; what comes from outside
+cannot forge a line: control characters are escaped, the further lines of a message are indented or in a JSON
+string.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from ..unpatched import RLock, get_ident, os, time
+from .journal import PRIORITIES, JournalWriter, entry, open_journal
+from .ring import Ring
+from .writer import Writer, lost_message, start_afresh_in_children
+
+__all__ = ["LEVELS", "ErrorLog", "ErrorStream", "Writer", "detect_journal", "iso_timestamp", "open_writer"]
+
+LEVELS = ("debug", "info", "warning", "error")
+_NUMBER = {level: number for number, level in enumerate(LEVELS)}
+LEVEL_OF_PRIORITY = ("error", "error", "error", "error", "warning", "info", "info", "debug")  # by number: syslog(3)
+FORMATS = ("text", "json")
+
+LIMIT_LINES = 5  # of one key …
+LIMIT_SECONDS = 10.0  # … in this time; the rest is counted and told in one line
+LIMIT_KEYS = 256
+PARTIAL_CHARS = 64 * 1024  # a stream's unfinished line is logged at this length
+CONTINUATION = "    "
+
+# All that moves a terminal's cursor or ends a line, but tab and newline: C0, DEL, C1, Unicode's separators; and what
+# shows a line in another order than it has (Unicode's explicit directional formatting, UAX #9).
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_BARE = re.compile(r'[^\s"=\\\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+')
+
+
+def detect_journal(fd: int = 2, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the descriptor leads to the journal: $JOURNAL_STREAM is its device:inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
+
+
+def open_writer(file: str, *, journal: bool, ring: Ring | None = None) -> Writer:
+    """For the error log of a process that runs the application: each entry is out at once, or in `ring`.
+
+    `file` is `log.file`, "-" for standard error. Raises OSError when it cannot be opened.
+    """
+    if file != "-":
+        return Writer(file, at_once=True, ring=ring)
+    return open_journal(at_once=True, ring=ring) if journal else Writer(2, at_once=True, ring=ring)
+
+
+_second: tuple[int, str] = (-1, "")
+
+
+def iso_timestamp(now: float) -> str:
+    """Seconds since the epoch as 2026-11-20T08:32:36.123Z (RFC 3339)."""
+    global _second  # noqa: PLW0603 - one tuple, replaced whole: a race costs one formatting
+    second = int(now)
+    cached = _second
+    if cached[0] != second:
+        cached = _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)))
+    return f"{cached[1]}{int((now - second) * 1000):03d}Z"
+
+
+@dataclass(slots=True)
+class _Burst:
+    """What one key of `ErrorLog.limited` has seen since `started`."""
+
+    started: float
+    level: str
+    message: str
+    lines: int = 0
+    suppressed: int = 0
+
+
+class ErrorLog:
+    """Entries of four levels to a `Writer`, standard error by default.
+
+    `source` is the process ("master", "launcher", "worker"), with `slot` shown as "worker/3". `journal`
+    replaces the time by a priority prefix. `counts` has the number of entries by level, limited ones
+    included. Raises ValueError for an unknown level or format.
+    """
+
+    def __init__(
+        self,
+        level: str = "info",
+        format: str = "text",
+        journal: bool = False,
+        source: str = "master",
+        slot: int | None = None,
+        writer: Writer | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if format not in FORMATS:
+            raise ValueError(f"log format {format!r}: expected one of {', '.join(FORMATS)}")
+        self.level = level
+        self.format = format
+        self.journal = journal
+        self.source = source
+        self.slot = slot
+        if writer is None:
+            writer = open_journal() if journal else Writer(2)
+        self.writer = writer
+        if self.writer.notice is None:
+            self.writer.notice = self._lost_line
+        self._clock = clock
+        self._now = now
+        self._after_fork()
+        start_afresh_in_children(self)
+
+    def __repr__(self) -> str:
+        return f"<ErrorLog {self._who()} level={self.level} {self.format} {self.counts}>"
+
+    def _after_fork(self) -> None:
+        self.counts = dict.fromkeys(LEVELS, 0)
+        self._bursts: dict[str, _Burst] = {}
+        self._lock = RLock()  # re-entrant: signal handlers log too
+
+    @property
+    def level(self) -> str:
+        """The lowest level that is written. Setting it raises ValueError for an unknown one."""
+        return LEVELS[self._threshold]
+
+    @level.setter
+    def level(self, level: str) -> None:
+        if level not in _NUMBER:
+            raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
+        self._threshold = _NUMBER[level]
+
+    def debug(self, message: str, /, **fields: object) -> None:
+        self.log("debug", message, **fields)
+
+    def info(self, message: str, /, **fields: object) -> None:
+        self.log("info", message, **fields)
+
+    def warning(self, message: str, /, **fields: object) -> None:
+        self.log("warning", message, **fields)
+
+    def error(self, message: str, /, **fields: object) -> None:
+        self.log("error", message, **fields)
+
+    def log(self, level: str, message: str, /, **fields: object) -> None:
+        """One entry. A message may have several lines (a traceback); fields are shown as key=value."""
+        if _NUMBER[level] < self._threshold:
+            return
+        with self._lock:
+            self.counts[level] += 1
+        if self._bursts:
+            self.sweep()
+        self.writer.put(self._entry(level, message, fields))
+
+    def passed_on(self, priority: int, message: str) -> None:
+        """An entry of another program's, which has said how important it is: 0 to 7, as of syslog(3)."""
+        level = LEVEL_OF_PRIORITY[priority]
+        if _NUMBER[level] < self._threshold:
+            return
+        with self._lock:
+            self.counts[level] += 1
+        self.writer.put(self._entry(level, message, {}, str(priority)))
+
+    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
+        """An entry of a class that may be noisy: 5 of a key in 10 s, then one line "…and 123 more: message".
+
+        That line comes with the first entry of any kind after the 10 s, with `flush`, or with `sweep`.
+        """
+        if _NUMBER[level] < self._threshold:
+            return
+        self.sweep()
+        with self._lock:
+            if key not in self._bursts and len(self._bursts) >= LIMIT_KEYS:
+                key = ""  # too many kinds at once: they share one
+            burst = self._bursts.get(key)
+            if burst is None:
+                burst = self._bursts[key] = _Burst(self._clock(), level, message)
+            if burst.lines >= LIMIT_LINES:
+                burst.suppressed += 1
+                self.counts[level] += 1
+                return
+            burst.lines += 1
+        self.log(level, message, **fields)
+
+    def sweep(self, everything: bool = False) -> None:
+        """Tell of entries that `limited` held back, once their time is over. Cheap enough for each second."""
+        if not self._bursts:
+            return
+        over = self._clock() - LIMIT_SECONDS
+        with self._lock:
+            ended = [key for key, burst in self._bursts.items() if everything or burst.started <= over]
+            bursts = [self._bursts.pop(key) for key in ended]
+        for burst in bursts:
+            if burst.suppressed:
+                message = f"…and {burst.suppressed} more: {burst.message}"
+                self.writer.put(self._entry(burst.level, message, {}))
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until everything is written; whether it is."""
+        self.sweep(everything=True)
+        return self.writer.flush(timeout)
+
+    # --- how an entry looks ---------------------------------------------------------------------------------
+
+    def _who(self) -> str:
+        return self.source if self.slot is None else f"{self.source}/{self.slot}"
+
+    def _lost_line(self, lines: int, reason: str) -> bytes:
+        return self._entry("warning", lost_message(lines, reason), {})
+
+    def _entry(self, level: str, message: object, fields: Mapping[str, object], number: str = "") -> bytes:
+        text = _text(message)
+        number = number or PRIORITIES[level]
+        if isinstance(self.writer, JournalWriter):
+            return self._journal_entry(level, number, text, fields)
+        priority = f"<{number}>" if self.journal else ""  # sd-daemon(3)
+        if self.format == "json":
+            lines = [priority + self._json(level, text, fields)]
+        else:
+            lines = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n")).split("\n")
+            lines[0] += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
+            who = self._who()
+            stamp = iso_timestamp(self._now())
+            head = f"{priority}{who}: " if self.journal else f"{stamp} {level:<7} {who:<9} "
+            lines = [head + lines[0]] + [priority + CONTINUATION + line for line in lines[1:]]
+        return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+    def _journal_entry(self, level: str, number: str, text: str, fields: Mapping[str, object]) -> bytes:
+        named = {key: _text(value) for key, value in fields.items() if value is not None}
+        if self.format == "json":
+            return entry(number, self._json(level, text, fields), self.source, self.slot, named)
+        shown = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n"))
+        first, newline, rest = shown.partition("\n")
+        first += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
+        return entry(number, f"{self._who()}: {first}{newline}{rest}", self.source, self.slot, named)
+
+    def _json(self, level: str, text: str, fields: Mapping[str, object]) -> str:
+        entry: dict[str, object] = {"ts": iso_timestamp(self._now()), "level": level, "source": self.source}
+        if self.slot is not None:
+            entry["slot"] = self.slot
+        entry["pid"] = os.getpid()
+        entry["message"] = text
+        if fields:
+            entry["fields"] = {key: _json_value(value) for key, value in fields.items()}
+        return json.dumps(entry)
+
+
+def _text(value: object) -> str:
+    if type(value) is str:
+        return value
+    try:
+        return str(value)
+    except Exception:  # a log must not fail for what it is given
+        return f"<unprintable {type(value).__name__}>"
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = _text(value)
+    if _BARE.fullmatch(text):
+        return text
+    return _CONTROL.sub(_escape, json.dumps(text, ensure_ascii=False))
+
+
+def _json_value(value: object) -> object:
+    if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+        return value
+    return _text(value)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class Sink(Protocol):
+    """What an `ErrorStream` writes to: an `ErrorLog`."""
+
+    def log(self, level: str, message: str, /) -> None: ...
+
+    def passed_on(self, priority: int, message: str) -> None: ...
+
+
+class _Inside(Enum):
+    """A traceback that is written line by line: its other lines are of level error, too."""
+
+    TRACEBACK = "traceback"  # to the first line that is not indented, which is the exception
+    GROUP = "group"  # of an ExceptionGroup: all of it is indented
+
+
+_TRACEBACK = "Traceback (most recent call last):"
+_AROUND_TRACEBACKS = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+    "Exception in thread ",
+    "Exception ignored in",
+)
+_PRIORITY_PREFIX = re.compile("<([0-7])>")  # sd-daemon(3)
+
+
+class ErrorStream(io.TextIOBase):
+    """A text stream into an `ErrorLog`, one entry a line: wsgi.errors (PEP 3333), or a worker's standard streams.
+
+    Entries are of `level`; those of a write that has a traceback, and of a traceback that comes line by line, are
+    errors. A line that begins with a priority, as "<4>", has that one. Threads do not mix: each has its own unfinished
+    line, kept until its newline or that thread's `flush`. As sys.stderr give it `fileno=2`: `faulthandler.enable()` and
+    `subprocess.run(stderr=sys.stderr)` ask for a descriptor; without one `fileno` raises io.UnsupportedOperation.
+    Closing it flushes and nothing more: it belongs to the server.
+    """
+
+    def __init__(self, log: Sink, level: str = "info", fileno: int | None = None) -> None:
+        self._log = log
+        self._level = level
+        self._fileno = fileno
+        self._after_fork()
+        start_afresh_in_children(self)
+
+    def _after_fork(self) -> None:
+        self._lock = RLock()
+        self._partial: dict[int, str] = {}  # by thread
+        self._inside: dict[int, _Inside] = {}  # by thread
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        if self._fileno is None:
+            raise io.UnsupportedOperation("fileno: this stream is a log, it has no descriptor")
+        return self._fileno
+
+    @property
+    def buffer(self) -> io.BufferedIOBase:
+        """For programs that write bytes to a standard stream."""
+        return _Bytes(self)
+
+    def write(self, text: str) -> int:
+        """Raises TypeError for anything but str."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        thread = get_ident()
+        with self._lock:
+            *lines, rest = (self._partial.pop(thread, "") + text).split("\n")
+            if len(rest) >= PARTIAL_CHARS:
+                lines.append(rest)
+            elif rest:
+                self._partial[thread] = rest
+        self._put(lines)
+        return len(text)
+
+    def reconfigure(self, **_options: object) -> None:
+        """As of io.TextIOWrapper, which programs expect sys.stderr to be: nothing to configure here."""
+
+    def flush(self) -> None:
+        with self._lock:
+            rest = self._partial.pop(get_ident(), "")
+        self._put([rest])
+
+    def close(self) -> None:
+        """Log the unfinished lines of all threads. The stream stays usable."""
+        with self._lock:
+            lines = list(self._partial.values())
+            self._partial.clear()
+        self._put(lines)
+
+    def _put(self, lines: list[str]) -> None:
+        thread = get_ident()
+        inside = self._inside.pop(thread, None)
+        failure = any(_TRACEBACK in line for line in lines)
+        for line in lines:
+            line = line.rstrip("\r")  # noqa: PLW2901
+            if not line or line.isspace():
+                continue
+            if priority := _PRIORITY_PREFIX.match(line):
+                self._log.passed_on(int(priority[1]), line[3:])
+                continue
+            indented = line[0].isspace()
+            if inside is _Inside.GROUP and not indented:
+                inside = None
+            error = failure or inside is not None or line.startswith(_AROUND_TRACEBACKS)
+            self._log.log("error" if error else self._level, line)
+            if line.endswith(_TRACEBACK):
+                inside = _Inside.GROUP if indented else _Inside.TRACEBACK
+            elif not indented:
+                inside = None
+        if inside is not None:
+            self._inside[thread] = inside
+
+
+class _Bytes(io.BufferedIOBase):
+    """The bytes side of an `ErrorStream`."""
+
+    def __init__(self, stream: ErrorStream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, data: Any) -> int:
+        """Raises TypeError for what is not bytes-like."""
+        text = bytes(memoryview(data)).decode("utf-8", "backslashreplace")
+        self._stream.write(text)
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()

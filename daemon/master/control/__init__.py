@@ -1,0 +1,1 @@
+"""What the control API asks of the daemon and is told by it."""

@@ -1,0 +1,255 @@
+"""The master as the control API wants it: asks become events for the supervisor, and what it knows becomes messages.
+
+What takes time (memory of processes, stacks, files) is done beside the loop and shared by all who ask for it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+import msgspec
+from miniwsgi.manager import messages as ms
+from miniwsgi.manager.aside import Aside
+from miniwsgi.manager.control import managed as mg
+from miniwsgi.manager.control.auth import Caller
+from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.metrics.families import Family
+from miniwsgi.metrics.sampling import Sample, sample
+
+from ..running.master import Master
+from ..running.stacks import NO_STACKS
+from ..running.worker_handle import WorkerHandle
+from ..supervising import actions as act
+from ..supervising import events as ev
+from ..supervising.operations import Kind, Operation, OperationState
+from . import config_report
+from .history import Chronicle
+from .kept_scale import REMEDY, KeptScale
+from .overview import Overview
+
+T = TypeVar("T")
+
+SAMPLE_SECONDS = 1.0  # how old a sample of memory and CPU may be
+SAMPLING_SECONDS = 1.0  # how long taking one may last: else the former one is shown
+CHECK_SECONDS = 15.0
+DISK_SECONDS = 10.0
+CALLERS = 500  # that are remembered, of the latest operations
+
+
+class ManagedMaster:
+    """See `manager.managed.Managed`."""
+
+    def __init__(self, master: Master, kept: KeptScale, aside: Aside) -> None:
+        self.journal = Journal()
+        self.overview = Overview(master, kept)
+        self.chronicle = Chronicle(self.journal, master.supervisor)
+        self.families: Callable[[], list[Family]] = list  # what is measured, from whoever measures
+        self._master = master
+        self._kept = kept
+        self._aside = aside
+        self._callers: dict[int, Caller] = {}  # by operation
+        self._persisted: dict[int, int | None] = {}  # by operation that is under way: what was kept before it
+        self._keeping = asyncio.Lock()
+        self._samples: dict[int, Sample] = {}
+        self._sampled_at = 0.0
+        self._sampling: asyncio.Task[None] | None = None
+        self._stacks: dict[int, asyncio.Task[ms.Stack]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        master.on_handled.append(self._handled)
+
+    def __repr__(self) -> str:
+        return f"<ManagedMaster {self._master.supervisor}>"
+
+    # --- what there is to know ---
+
+    def status(self, role: ms.Role) -> ms.Status:
+        running = [self._operation(operation) for operation in self._master.supervisor.ledger.open()]
+        return self.overview.status(running, role)
+
+    async def workers(self) -> list[ms.Worker]:
+        await self._refresh_samples()
+        return self.overview.workers(self._samples)
+
+    async def stack(self, slot: int) -> ms.Stack | None:
+        worker = self._master.fleet.workers.get(slot)
+        if worker is None:
+            return None
+        task = self._stacks.get(slot)
+        if task is None:
+            task = self._stacks[slot] = self._task(self._dump(worker))
+            task.add_done_callback(lambda _task: self._stacks.pop(slot, None))
+        return await asyncio.shield(task)
+
+    async def _dump(self, worker: WorkerHandle) -> ms.Stack:
+        running = self.overview.running(worker.slot)
+        text = await self._master.fleet.stacks(worker)
+        return ms.Stack(worker.slot, worker.pid, datetime.now(UTC), not text.startswith(NO_STACKS), text, running)
+
+    def operations(self) -> list[ms.Operation]:
+        return [self._operation(operation) for operation in self._master.supervisor.ledger]
+
+    def operation(self, number: int) -> ms.Operation | None:
+        found = self._master.supervisor.ledger.get(number)
+        return self._operation(found) if found is not None else None
+
+    async def wait(self, number: int, seconds: float) -> None:
+        found = self._master.supervisor.ledger.get(number)
+        if found is None:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._master.wait(found)
+        except TimeoutError:
+            pass
+
+    def metrics(self) -> list[Family]:
+        return self.families()
+
+    def log_level(self) -> ms.LogLevel:
+        configured = cast("ms.LogLevelName", self._master.config.log.level)
+        overridden = self._master.fleet.log_level is not None
+        return ms.LogLevel(cast("ms.LogLevelName", self._master.log.level), configured, overridden)
+
+    def config(self) -> ms.ConfigView:
+        runtime: dict[str, Any] = {}
+        if (workers := self._master.supervisor.changes.override) is not None:
+            runtime["server.workers"] = workers
+        if (level := self._master.fleet.log_level) is not None:
+            runtime["log.level"] = level
+        return config_report.view(self._master.config, runtime)
+
+    async def check_config(self, toml: str | None) -> ms.ConfigReport:
+        read, current = self._master.configurations.read_config, self._master.config
+        return await self._aside.run(lambda: config_report.check(read, toml, current), CHECK_SECONDS)
+
+    # --- changes ---
+
+    async def ask(self, change: mg.Change, caller: Caller) -> ms.Operation:
+        if isinstance(change, mg.Scale) and (change.persist or self._drops_kept(change)):
+            # A client that leaves must not leave it half done.
+            return await asyncio.shield(self._task(self._scale_and_keep(change, caller)))
+        return self._ask(change, caller)
+
+    def _ask(self, change: mg.Change, caller: Caller) -> ms.Operation:
+        supervisor = self._master.supervisor
+        if isinstance(change, mg.Stop) and not change.now and supervisor.stopping.operation is not None:
+            # For the supervisor a second stop means at once; a client says that when it means it.
+            return msgspec.structs.replace(self._operation(supervisor.stopping.operation), joined=True)
+        answer = self._master.ask(_event(change, caller.who))
+        if isinstance(answer, act.Refused):
+            operation = answer.operation.id if answer.operation is not None else None
+            conflict = operation is not None or not isinstance(change, mg.Scale)
+            raise mg.ChangeRefused(answer.reason, operation, conflict=conflict)
+        if not answer.joined:
+            self._remember(answer.operation, caller)
+        return msgspec.structs.replace(self._operation(answer.operation), joined=answer.joined)
+
+    def _drops_kept(self, change: mg.Scale) -> bool:
+        return change.to is None and not change.by and self._kept.value is not None
+
+    async def _scale_and_keep(self, change: mg.Scale, caller: Caller) -> ms.Operation:
+        """Keep the number first: what cannot be kept is not promised."""
+        if not self._kept.path:
+            raise mg.ChangeRefused(f"there is nowhere to keep it: {REMEDY}")
+        async with self._keeping:
+            before = self._kept.value
+            to = change.to if not change.by else self._master.supervisor.changes.configured + change.by
+            if to is not None and (refusal := self._master.supervisor.changes.refusal(to)):
+                raise mg.ChangeRefused(refusal, conflict=False)
+            try:
+                await self._keep(to)
+            except (OSError, TimeoutError):
+                raise mg.ChangeRefused(f"it cannot be kept: {self._kept.error or 'the disk does not answer'}") from None
+            try:
+                operation = self._ask(mg.Scale(to=to), caller)
+            except mg.ChangeRefused:
+                await self._keep(before)
+                raise
+            if not operation.ended:
+                self._persisted[operation.id] = before
+            return operation
+
+    async def _keep(self, value: int | None) -> None:
+        await self._aside.run(lambda: self._kept.write(value), DISK_SECONDS)
+
+    async def _keep_again(self, value: int | None) -> None:
+        """A scale has failed, whose number was kept already."""
+        async with self._keeping:
+            try:
+                await self._keep(value)
+            except (OSError, TimeoutError):
+                self._master.log.error(f"what was kept before cannot be restored: {self._kept.error}")
+
+    # --- what happens ---
+
+    def _handled(self, event: ev.Event, actions: list[act.Action]) -> None:
+        self.chronicle.note(event, actions)
+        for action in actions:
+            if isinstance(action, act.Verdict):
+                self._ended(action.operation)
+
+    def _ended(self, operation: Operation) -> None:
+        if operation.kind is Kind.RELOAD:
+            self.overview.note_reload(operation)
+        if operation.id in self._persisted:
+            before = self._persisted.pop(operation.id)
+            if operation.state is OperationState.FAILED:
+                self._task(self._keep_again(before))
+
+    # --- inside ---
+
+    def _operation(self, operation: Operation) -> ms.Operation:
+        caller = self._callers.get(operation.id)
+        return self.overview.operation(operation, caller.uid if caller else None, caller.pid if caller else None)
+
+    def _remember(self, operation: Operation, caller: Caller) -> None:
+        self._callers[operation.id] = caller
+        while len(self._callers) > CALLERS:
+            del self._callers[next(iter(self._callers))]
+
+    async def _refresh_samples(self) -> None:
+        """One reading at a time serves all who ask meanwhile."""
+        if time.monotonic() - self._sampled_at < SAMPLE_SECONDS:
+            return
+        if self._sampling is None:
+            self._sampling = self._task(self._take_samples())
+        await asyncio.shield(self._sampling)
+
+    async def _take_samples(self) -> None:
+        pids, before = self.overview.pids(), self._samples
+        try:
+            self._samples = await self._aside.run(lambda: sample(pids, before), SAMPLING_SECONDS)
+        except TimeoutError:
+            pass
+        finally:
+            self._sampled_at = time.monotonic()
+            self._sampling = None
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _event(change: mg.Change, who: str) -> ev.Ask:
+    match change:
+        case mg.Scale():
+            return ev.ScaleAsked(who=who, to=change.to, by=change.by)
+        case mg.Reload():
+            return ev.ReloadAsked(who=who)
+        case mg.Restart():
+            return ev.RestartAsked(who=who, slot=change.slot)
+        case mg.Drain():
+            return ev.DrainAsked(who=who)
+        case mg.Undrain():
+            return ev.UndrainAsked(who=who)
+        case mg.Stop():
+            return ev.StopAsked(who=who, now=change.now)
+        case mg.SetLogLevel():
+            return ev.LogLevelAsked(who=who, level=change.level)
+    raise AssertionError(change)

@@ -1,0 +1,75 @@
+"""A generation's first answers: told once when many of them are errors, and more than its predecessor's were.
+
+A reload judges what is imported at boot, and what app.boot_check asks for: code that imports, and fails at the first
+request, is in force before anybody knows. Call `look` about each second.
+"""
+
+from __future__ import annotations
+
+from miniwsgi.metrics.answers import NONE, Answers
+from miniwsgi.metrics.verdict import FAILING_ANSWERS, FAILING_SHARE
+
+from ..running.master import Master
+from .history import Chronicle
+
+FIRST_SECONDS = 60.0  # what is answered in that time is judged
+FIRST_ANSWERS = 20  # a service that is asked seldom has longer: so many answers,
+LAST_SECONDS = 600.0  # or until then
+TOLD_SHARE = 0.25  # of 5xx among them
+
+
+def fails(new: Answers, old: Answers) -> bool:
+    """Whether a generation's answers look like code that does not work, next to those of the one before it."""
+    share, before = new.share(new.server_errors) or 0.0, old.share(old.server_errors) or 0.0
+    return new.server_errors >= FAILING_ANSWERS and share >= TOLD_SHARE and share >= 2 * before
+
+
+class FirstAnswers:
+    """Tells the error log and the chronicle. `said` is for the verdict, as long as it is so; "" else."""
+
+    def __init__(self, master: Master, chronicle: Chronicle) -> None:
+        self.said = ""
+        self._master = master
+        self._chronicle = chronicle
+        self._current = self._previous = 0
+        self._since = 0.0
+        self._told: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<FirstAnswers generation={self._current} {self.said!r}>"
+
+    def look(self, now: float) -> None:
+        current = self._master.supervisor.turnover.current
+        if current is None:
+            return
+        if current.number != self._current:
+            self._previous, self._current, self._since = self._current, current.number, now
+        age, self.said = now - self._since, ""
+        if age > LAST_SECONDS:
+            return
+        counted = self._master.fleet.tally.look(now).generations
+        new, lately = counted.get(self._current, (NONE, NONE))
+        old, _ = counted.get(self._previous, (NONE, NONE))
+        if self._current not in self._told:
+            judged = age <= FIRST_SECONDS or new.total <= FIRST_ANSWERS
+            if not judged or not fails(new, old):
+                return
+            self._tell(self._words(new, old))
+        if (lately.share(lately.server_errors) or 0.0) >= FAILING_SHARE:
+            self.said = self._words(new, old)
+
+    def _words(self, new: Answers, old: Answers) -> str:
+        share, before = new.share(new.server_errors), old.share(old.server_errors)
+        against = f" (generation {self._previous}'s: {100 * before:.1f} %)" if before is not None else ""
+        return f"{100 * (share or 0.0):.0f} % of generation {self._current}'s {new.total} answers are 5xx{against}"
+
+    def _tell(self, words: str) -> None:
+        self._told.add(self._current)
+        page = self._master.config.app.boot_check
+        remedy = (
+            f"app.boot_check ({page}) was answered well, and does not ask for what fails"
+            if page
+            else 'app.boot_check = "/a/page" has new code answer that page before it goes live, or fails the reload'
+        )
+        self._master.log.warning(f"the code may be broken: {words}; {remedy}")
+        self._chronicle.failing(self._current, f"{words}; {remedy}")

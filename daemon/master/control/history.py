@@ -1,0 +1,162 @@
+"""The chronicle: what the supervisor heard and ordered, as events for people who follow the daemon.
+
+It is called after each event with the orders that came of it, and only writes to the journal. What it says about a
+worker that is gone it remembers from its fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from miniwsgi.manager.control.event_log import Journal
+
+from ..supervising import actions as act
+from ..supervising import events as ev
+from ..supervising.exits import describe_recycling
+from ..supervising.operations import OperationState
+from ..supervising.supervisor import Supervisor
+
+Note = Callable[[Any], None]
+
+
+class Chronicle:
+    """Writes to `journal` what `supervisor` is about."""
+
+    def __init__(self, journal: Journal, supervisor: Supervisor) -> None:
+        self.journal = journal
+        self._supervisor = supervisor
+        self._workers: dict[int, dict[str, Any]] = {}  # by slot: the fields that all its events share
+        self._on_event: dict[type[ev.Event], Note] = {
+            ev.WorkerForked: self._forked,
+            ev.ForkFailed: lambda event: self._of_slot("worker.failed", event.slot, f"not forked: {event.error}"),
+            ev.WorkerReady: self._ready,
+            ev.WorkerFailed: lambda event: self._of_slot("worker.failed", event.slot, f"did not boot: {event.error}"),
+            ev.WorkerExited: self._exited,
+            ev.RecycleAsked: lambda event: self._of_slot(
+                "worker.recycled", event.slot, describe_recycling(event.reason)
+            ),
+            ev.RequestTimedOut: self._timed_out,
+            ev.Wedged: lambda event: self._of_slot(
+                "worker.wedged", event.slot, f"has not turned its loop for {event.seconds:.0f} s", seconds=event.seconds
+            ),
+            ev.LauncherReady: self._launcher_ready,
+            ev.LauncherFailed: lambda event: self._of_generation("failed", event.generation, event.error),
+            ev.PrepareFailed: lambda event: self._of_generation("failed", event.generation, event.error),
+            ev.LauncherExited: lambda event: self._of_generation(
+                "exited", event.generation, f"the launcher {event.reason}"
+            ),
+        }
+        self._on_action: dict[type[act.Action], Note] = {
+            act.PrepareGeneration: lambda order: self._of_generation(
+                "preparing", order.generation, "its configuration is read"
+            ),
+            act.BootGeneration: lambda order: self._of_generation("booting", order.generation, "its launcher boots"),
+            act.CommitGeneration: lambda order: self._of_generation("serving", order.generation, "is in force"),
+            act.RetireGeneration: lambda order: self._of_generation("retired", order.generation, "forks no more"),
+            act.DrainWorker: self._draining,
+            act.FinishWorker: lambda order: self._of_slot("worker.draining", order.slot, "drains: stop"),
+            act.KillWorker: lambda order: self._of_slot("worker.killed", order.slot, f"is killed: {order.reason}"),
+            act.DumpStacks: lambda order: self._of_slot(
+                "worker.stacks", order.slot, f"its stacks are logged: {order.reason}"
+            ),
+            act.Serving: lambda _order: self.journal.add("daemon.serving", "the first worker is ready"),
+            act.AnnounceStop: lambda order: self.journal.add(
+                "daemon.stopping", f"the daemon stops: {order.delay:g} s of delay, {order.graceful:g} s to finish"
+            ),
+            act.Accepted: self._accepted,
+            act.Verdict: self._verdict,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Chronicle {self.journal}>"
+
+    def note(self, event: ev.Event, actions: list[act.Action]) -> None:
+        """Called by the master after each event."""
+        if (heard := self._on_event.get(type(event))) is not None:
+            heard(event)
+        for action in actions:
+            if (done := self._on_action.get(type(action))) is not None:
+                done(action)
+
+    # --- workers ---
+
+    def _of_slot(self, kind: Any, slot: int, message: str, **fields: Any) -> None:
+        known = self._workers.get(slot, {"slot": slot})
+        pid = f" (pid {known['pid']})" if "pid" in known else ""
+        self.journal.add(kind, f"worker {slot}{pid} {message}", **known, **fields)
+
+    def _forked(self, event: ev.WorkerForked) -> None:
+        worker = self._supervisor.crew.worker(event.slot)
+        generation = worker.generation if worker is not None else None
+        self._workers[event.slot] = {"slot": event.slot, "pid": event.pid, "generation": generation}
+        self._of_slot("worker.started", event.slot, f"of generation {generation} boots")
+
+    def _ready(self, event: ev.WorkerReady) -> None:
+        worker = self._supervisor.crew.worker(event.slot)
+        seconds = worker.since - worker.forked_at if worker is not None else None
+        self._of_slot("worker.ready", event.slot, "is ready", seconds=seconds)
+
+    def _draining(self, order: act.DrainWorker) -> None:
+        worker = self._supervisor.crew.worker(order.slot)
+        why = worker.leaving if worker is not None else order.reason
+        self._of_slot("worker.draining", order.slot, f"drains: {why}")
+
+    def _exited(self, event: ev.WorkerExited) -> None:
+        slots = self._supervisor.crew.slots
+        why = slots[event.slot].last_exit if event.slot < len(slots) else ""
+        self._of_slot("worker.exited", event.slot, f"has ended: {why}")
+        self._workers.pop(event.slot, None)
+
+    def _timed_out(self, event: ev.RequestTimedOut) -> None:
+        message = f"has run {event.request} for {event.seconds:.1f} s (timeouts.request)"
+        self._of_slot("request.timeout", event.slot, message, seconds=event.seconds)
+
+    def slow(self, slot: int, method: str, path: str, seconds: float) -> None:
+        """A request runs for longer than log.slow_request."""
+        self._of_slot("request.slow", slot, f"has been running {method} {path} for {seconds:.1f} s", seconds=seconds)
+
+    def silent(self, slot: int, seconds: float) -> None:
+        """A ready worker does not respond."""
+        message = f"does not respond: its loop has not turned for {seconds:.0f} s"
+        self._of_slot("worker.silent", slot, message, seconds=seconds)
+
+    def responds(self, slot: int, seconds: float) -> None:
+        """It does again."""
+        self._of_slot("worker.responds", slot, f"responds again, after {seconds:.0f} s", seconds=seconds)
+
+    # --- generations ---
+
+    def failing(self, generation: int, message: str) -> None:
+        """Many of its first answers are errors."""
+        self._of_generation("failing", generation, message)
+
+    def _of_generation(self, what: str, generation: int, message: str) -> None:
+        kind: Any = f"generation.{what}"
+        self.journal.add(kind, f"generation {generation}: {message}", generation=generation)
+
+    def _launcher_ready(self, event: ev.LauncherReady) -> None:
+        how = "the application is imported" if event.preloaded else "each worker imports the application"
+        self._of_generation("ready", event.generation, how)
+
+    # --- operations ---
+
+    def _accepted(self, order: act.Accepted) -> None:
+        operation = order.operation
+        if not order.joined:
+            name = f"{operation.kind.value} {operation.detail}".strip()
+            self.journal.add("operation.started", f"{name} is asked for by {operation.who}", operation=operation.id)
+
+    def _verdict(self, order: act.Verdict) -> None:
+        operation = order.operation
+        name = f"{operation.kind.value} {operation.detail}".strip()
+        seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
+        how = f": {operation.error}" if operation.state is not OperationState.SUCCEEDED else f" after {seconds:.2f} s"
+        self.journal.add(
+            "operation.ended",
+            f"{name} {operation.state.value}{how}",
+            operation=operation.id,
+            state=operation.state.value,
+            generation=operation.generation,
+            seconds=seconds,
+        )

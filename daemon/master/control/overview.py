@@ -1,0 +1,283 @@
+"""What the control API shows of a running daemon: status and workers, made anew for each who asks.
+
+Reads the supervisor's table, the scoreboard and the kernel's queues; changes nothing and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+from miniwsgi.daemon import __version__
+from miniwsgi.manager import messages as ms
+from miniwsgi.metrics import reading
+from miniwsgi.metrics import scoreboard as sb
+from miniwsgi.metrics.accept_queues import accept_queue
+from miniwsgi.metrics.answers import Answers, Looked
+from miniwsgi.metrics.percentiles import SHARES, percentile
+from miniwsgi.metrics.sampling import Sample
+from miniwsgi.metrics.verdict import Level, Verdict, verdict
+
+from ..running.master import WATCHED, Master
+from ..running.watch import load
+from ..sockets.listeners import BoundListener
+from ..supervising.operations import Operation
+from ..supervising.workers import Slot, Worker, WorkerState
+from ..telemetry.condition import condition_of, health_of
+from .kept_scale import KeptScale
+
+NANOSECONDS = 1e9
+RATE_SECONDS = 10.0  # of one worker
+
+
+class Overview:
+    """Views of `master`. Monotonic times become dates by the clock as it was when the daemon started."""
+
+    def __init__(self, master: Master, kept: KeptScale) -> None:
+        self._master = master
+        self._kept = kept
+        self._started = time.monotonic()
+        self._epoch = time.time() - self._started
+        self.history = reading.History(master.fleet.board, self._started)
+        self.utilization: Callable[[], float | None] = lambda: None  # from whoever measures
+        self.metrics_error = ""  # from whoever has opened their port
+        self.new_code: Callable[[], str] = str  # what is wrong with it
+        self.last_reload: ms.LastReload | None = None
+
+    def __repr__(self) -> str:
+        return f"<Overview {self.history}>"
+
+    def date(self, monotonic: float) -> datetime:
+        """A time of the supervisor's clock."""
+        return datetime.fromtimestamp(self._epoch + monotonic, UTC)
+
+    # --- the daemon ---
+
+    def status(self, operations: Sequence[ms.Operation], role: ms.Role) -> ms.Status:
+        master, now = self._master, time.monotonic()
+        config, current = master.config, master.supervisor.turnover.current
+        total = reading.totals(master.fleet.board)
+        every, window = reading.durations(master.fleet.board.used()), self.history.window(now)
+        waited = reading.queue_times(master.fleet.board.used())
+        answered = master.fleet.tally.look(now)
+        judged = self._verdict(answered)
+        uptime = now - self._started
+        return ms.Status(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self.date(self._started),
+            uptime_seconds=round(uptime, 3),
+            verdict=ms.Verdict(judged.level.value, list(judged.reasons)),
+            state=master.supervisor.state.value,
+            generation=current.number if current is not None else None,
+            preloaded=current is not None and current.preloaded,
+            application=config.app.target,
+            pool=config.server.pool,
+            threads=config.server.threads,
+            log_level=cast("ms.LogLevelName", master.log.level),
+            workers=self._counts(),
+            listeners=[_listener(listener) for listener in master.configurations.in_force.listeners],
+            connections=total.connections,
+            requests=self._requests(total, answered, now),
+            duration=_latency(window.durations, window.seconds),
+            duration_total=_latency(every, uptime),
+            queue_time=_latency(window.queue_times, window.seconds),
+            queue_time_total=_latency(waited, uptime),
+            generations=self._generations(answered),
+            last_reload=self.last_reload,
+            operations=list(operations),
+            persist_error=self._kept.error,
+            metrics_error=self.metrics_error,
+            role=role,
+        )
+
+    def _counts(self) -> ms.WorkerCounts:
+        changes, crew = self._master.supervisor.changes, self._master.supervisor.crew
+        states = [worker.state for worker in crew.workers()]
+        board = self._master.fleet.board
+        return ms.WorkerCounts(
+            target=changes.target,
+            configured=changes.turnover.plan.workers,
+            override=changes.override,
+            persisted=changes.override is not None and changes.override == self._kept.value,
+            booting=states.count(WorkerState.FORKING) + states.count(WorkerState.BOOTING),
+            ready=states.count(WorkerState.READY),
+            busy=sum(load(board, worker.slot) > 0 for worker in crew.workers(WorkerState.READY)),
+            draining=states.count(WorkerState.DRAINING),
+            stuck=states.count(WorkerState.STUCK),
+            not_responding=len(health_of(self._master).silent),
+        )
+
+    def _generations(self, answered: Looked) -> list[ms.GenerationCounts]:
+        crew = self._master.supervisor.crew
+        return [
+            ms.GenerationCounts(
+                generation=generation,
+                workers=len(crew.of(generation)),
+                answers=total.total,
+                client_errors=total.client_errors,
+                server_errors=total.server_errors,
+                last_60s=_last_minute(lately),
+            )
+            for generation, (total, lately) in answered.generations.items()
+        ]
+
+    def _requests(self, total: reading.Totals, answered: Looked, now: float) -> ms.RequestCounts:
+        board, rate = self._master.fleet.board, self.history.rate
+        every, lately = answered.all
+        return ms.RequestCounts(
+            total=total.requests,
+            client_errors=every.client_errors,
+            server_errors=every.server_errors,
+            last_60s=_last_minute(lately),
+            rates=ms.Rates(
+                last_1s=_rounded(rate(now, 1)), last_10s=_rounded(rate(now, 10)), last_60s=_rounded(rate(now, 60))
+            ),
+            in_flight=sum(reading.running(slot) for slot in board.used()),
+            waiting=total.waiting,
+            errors=total.errors,
+            rejected=total.rejected,
+            aborted=total.aborted,
+            timed_out=total.timed_out,
+        )
+
+    def in_brief(self) -> str:
+        """What is not well, and load, in few words."""
+        board, now = self._master.fleet.board, time.monotonic()
+        judged = self._verdict(self._master.fleet.tally.look(now))
+        parts = [] if judged.level is Level.HEALTHY else [str(judged)]
+        rate = self.history.rate(now, 10)
+        if rate is not None:
+            running = sum(reading.running(slot) for slot in board.used()) + reading.totals(board).waiting
+            parts.append(f"{rate:.0f} requests/s, {running} in flight")
+        return ", ".join(parts)
+
+    def _verdict(self, answered: Looked) -> Verdict:
+        return verdict(condition_of(self._master, answered.all[1], self.utilization(), self.new_code()))
+
+    # --- workers ---
+
+    def workers(self, samples: Mapping[int, Sample]) -> list[ms.Worker]:
+        """By slot: those with a worker, and those that wait for the next one."""
+        slots = [slot for slot in self._master.supervisor.crew.slots if slot.worker or slot.restart_at is not None]
+        answered = self._master.fleet.tally.look(time.monotonic())
+        return [self._worker(slot, answered, samples) for slot in slots]
+
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._master.supervisor.crew.workers() if worker.pid]
+
+    def running(self, slot: int) -> list[ms.RunningRequest]:
+        """The requests that a slot's threads are inside."""
+        now = time.monotonic_ns()
+        return [
+            ms.RunningRequest(one.thread, one.method, one.path, round(max(0, now - one.started_ns) / NANOSECONDS, 3))
+            for one in self._master.fleet.board.slot(slot).running()
+        ]
+
+    def _worker(self, slot: Slot, answered: Looked, samples: Mapping[int, Sample]) -> ms.Worker:
+        now, worker = time.monotonic(), slot.worker
+        cells = self._master.fleet.board.slot(slot.index).cells
+        handle = self._master.fleet.workers.get(slot.index)
+        sample = samples.get(worker.pid) if worker is not None and worker.pid else None
+        beat = cells[sb.HEARTBEAT] if handle is not None else 0
+        answers, lately = answered.worker(slot.index)
+        silent = self._master.watch.silent_for(slot.index) if worker and worker.state in WATCHED else None
+        return ms.Worker(
+            slot=slot.index,
+            pid=worker.pid or None if worker is not None else None,
+            generation=worker.generation if worker is not None else None,
+            state=_state(worker),
+            reason=worker.leaving if worker is not None else "",
+            age_seconds=round(now - worker.forked_at, 3) if worker is not None else None,
+            in_state_seconds=round(now - worker.since, 3) if worker is not None else None,
+            next_in_seconds=round(max(0.0, slot.restart_at - now), 3) if slot.restart_at is not None else None,
+            heartbeat_age_seconds=round(max(0.0, now - beat / NANOSECONDS), 3) if beat else None,
+            not_responding_seconds=_rounded(silent),
+            client_errors=answers.client_errors,
+            server_errors=answers.server_errors,
+            last_60s=_last_minute(lately),
+            requests=cells[sb.REQUESTS] - handle.requests_before if handle is not None else 0,
+            rate=_rounded(self.history.rate(now, RATE_SECONDS, slot.index)),
+            in_flight=self.running(slot.index),
+            waiting=cells[sb.WAITING],
+            connections=cells[sb.CONNECTIONS],
+            rss_bytes=sample.rss if sample is not None else None,
+            pss_bytes=sample.pss if sample is not None else None,
+            uss_bytes=sample.uss if sample is not None else None,
+            cpu_percent=sample.cpu_percent if sample is not None else None,
+            cpu_seconds=round(sample.cpu_seconds, 2) if sample is not None else None,
+            restarts=slot.restarts,
+            last_exit=slot.last_exit,
+        )
+
+    # --- operations ---
+
+    def operation(self, operation: Operation, uid: int | None, pid: int | None) -> ms.Operation:
+        """As the API has it; `uid` and `pid` are of the client that asked, if it was one."""
+        ended = operation.ended_at
+        seconds = (time.monotonic() if ended is None else ended) - operation.asked_at
+        return ms.Operation(
+            id=operation.id,
+            kind=operation.kind.value,
+            detail=operation.detail,
+            state=operation.state.value,
+            who=operation.who,
+            uid=uid,
+            pid=pid,
+            asked_at=self.date(operation.asked_at),
+            started_at=self.date(operation.started_at) if operation.started_at is not None else None,
+            ended_at=self.date(ended) if ended is not None else None,
+            seconds=round(seconds, 3),
+            done=operation.done,
+            total=operation.total,
+            generation=operation.generation,
+            error=operation.error,
+            traceback=operation.traceback,
+        )
+
+    def note_reload(self, operation: Operation) -> None:
+        """A reload has its verdict."""
+        assert operation.ended_at is not None
+        self.last_reload = ms.LastReload(
+            operation=operation.id,
+            ended_at=self.date(operation.ended_at),
+            seconds=round(operation.ended_at - operation.asked_at, 3),
+            result=operation.state.value,
+            error=operation.error,
+            generation=operation.generation,
+            who=operation.who,
+        )
+
+
+def _listener(listener: BoundListener) -> ms.ListenerStatus:
+    queue = accept_queue(listener.socket)
+    return ms.ListenerStatus(
+        address=listener.name,
+        url=listener.url,
+        unix=listener.unix,
+        queued=queue[0] if queue is not None else None,
+        queue_limit=queue[1] if queue is not None else None,
+    )
+
+
+def _state(worker: Worker | None) -> ms.WorkerState:
+    return worker.state.value if worker is not None else "waiting"
+
+
+def _latency(buckets: Sequence[int], seconds: float) -> ms.Latency:
+    found = [percentile(reading.BOUNDS_SECONDS, buckets, share) for share in SHARES]
+    p50, p95, p99 = (one.at_most for one in found)
+    shown = ms.Percentiles(*(one.written("seconds") for one in found))
+    return ms.Latency(round(seconds, 3), sum(buckets), p50, p95, p99, shown)
+
+
+def _last_minute(answers: Answers) -> ms.LastMinute:
+    shares = (answers.share(answers.client_errors), answers.share(answers.server_errors))
+    return ms.LastMinute(answers.total, *(None if share is None else round(share, 4) for share in shares))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

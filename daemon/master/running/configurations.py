@@ -1,0 +1,149 @@
+"""Configurations: the one in force, and those of generations that have not come into force yet, with their
+listeners.
+
+Preparing one reads files, looks up names and opens sockets: it is done in a thread, and touches nothing
+that is in force. Then it is committed (listeners that it no longer has are closed) or discarded (those
+opened for it are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...config import Config, ConfigError, ReadConfig, reload_problems
+from ..sockets.listeners import BindError, BoundListener, SocketOptions, open_listeners
+from ..supervising import events as ev
+
+
+class PrepareError(Exception):
+    """A configuration cannot come into force; the text says all that is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration with its listeners."""
+
+    config: Config
+    listeners: tuple[BoundListener, ...]
+    options: SocketOptions  # theirs, by number
+
+    @classmethod
+    def of(cls, config: Config, listeners: Sequence[BoundListener]) -> Prepared:
+        """Looks names up: blocks. Raises BindError."""
+        options = socket_options(config)
+        if any(listener.file is not None for listener in listeners):
+            try:
+                options = options.by_number()
+            except LookupError as error:
+                raise BindError(f"server.socket_owner, server.socket_group: {error.args[0]}") from None
+        return cls(config, tuple(listeners), options)
+
+    @property
+    def plan(self) -> ev.Plan:
+        """What it asks of the supervisor."""
+        server, timeouts = self.config.server, self.config.timeouts
+        return ev.Plan(
+            workers=server.workers,
+            surge=server.surge,
+            boot_timeout=timeouts.boot,
+            graceful_timeout=timeouts.graceful,
+            stop_delay=server.stop_delay,
+        )
+
+
+class Configurations:
+    """See the module. `in_force` changes with `commit` alone."""
+
+    def __init__(self, first: Prepared, reload_config: ReadConfig, passed: Mapping[str, list[int]]) -> None:
+        self.in_force = first
+        self.read_config = reload_config
+        self._passed = passed
+        self._prepared: dict[int, Prepared] = {}
+
+    def __repr__(self) -> str:
+        return f"<Configurations prepared={list(self._prepared)}>"
+
+    def read(self) -> Prepared:
+        """Read the configuration again and open what is new. Blocks: call it in a thread. Raises PrepareError."""
+        current = self.in_force
+        try:
+            config = self.read_config()
+        except ConfigError as error:
+            raise PrepareError("; ".join(map(str, error.problems))) from None
+        except Exception as error:
+            raise PrepareError(f"the configuration cannot be read: {error!r}") from error
+        if problems := reload_problems(current.config, config):
+            raise PrepareError("; ".join(map(str, problems)))
+        try:
+            listeners = open_listeners(
+                config.server.bind, socket_options(config), passed=self._passed, kept=current.listeners
+            )
+            try:
+                return Prepared.of(config, listeners)
+            except BindError:
+                self._close(tuple(listeners), current.listeners)
+                raise
+        except BindError as error:
+            raise PrepareError(str(error)) from None
+
+    def hold(self, generation: int, prepared: Prepared) -> None:
+        """Keep what was prepared until it is known what becomes of the generation."""
+        self._prepared[generation] = prepared
+
+    def of(self, generation: int) -> Prepared:
+        """A generation's configuration: its own while it is not in force yet."""
+        return self._prepared.get(generation, self.in_force)
+
+    def commit(self, generation: int) -> list[str]:
+        """Bring the generation's configuration into force. What could not be changed, one line each."""
+        prepared = self._prepared.pop(generation, None)
+        if prepared is None:
+            return []
+        old, self.in_force = self.in_force, prepared
+        failed = cannot_be_removed(self._close(old.listeners, prepared.listeners))
+        if prepared.options != old.options:
+            for listener in prepared.listeners:
+                try:
+                    listener.adjust(prepared.options)
+                except OSError as error:
+                    failed.append(f"{listener.name} keeps its backlog, mode and owner: {error}")
+        return failed
+
+    def discard(self, generation: int) -> list[str]:
+        """Close what was opened for the generation alone."""
+        prepared = self._prepared.pop(generation, None)
+        if prepared is None:
+            return []
+        return cannot_be_removed(self._close(prepared.listeners, self.in_force.listeners))
+
+    def close(self) -> dict[str, str]:
+        """Close everything. Why something could not be removed, by the listener's name."""
+        for generation in list(self._prepared):
+            self.discard(generation)
+        return self._close(self.in_force.listeners, (), last=True)
+
+    def _close(
+        self, listeners: tuple[BoundListener, ...], kept: tuple[BoundListener, ...], *, last: bool = False
+    ) -> dict[str, str]:
+        failed = {}
+        for listener in listeners:
+            if listener not in kept:
+                try:
+                    if last:
+                        listener.leave()
+                    else:
+                        listener.close()
+                except OSError as error:
+                    failed[listener.name] = error.strerror or str(error)
+        return failed
+
+
+def cannot_be_removed(failed: Mapping[str, str]) -> list[str]:
+    """One line each, of why by name."""
+    return [f"{name} cannot be removed: {why}; the next start replaces it" for name, why in failed.items()]
+
+
+def socket_options(config: Config) -> SocketOptions:
+    server = config.server
+    return SocketOptions(server.backlog, server.socket_mode, server.socket_owner, server.socket_group)

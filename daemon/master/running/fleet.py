@@ -1,0 +1,262 @@
+"""The fleet: launchers and workers as the master holds them. Orders go out, and what they say comes back as
+events.
+
+A worker is held from the moment it is forked until its exit is reaped, by its launcher or, once that is
+gone, by the master itself. An order for one that is gone is void: its exit is on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from miniwsgi.metrics.answers import Tally
+from miniwsgi.metrics.scoreboard import REQUESTS, Board
+
+from ...channel import Message
+from ...config import application_environment, worker_settings
+from ...config.machine import oom_kills
+from ...log.error_log import ErrorLog
+from ...settings import Settings
+from ..sockets.listeners import Origin
+from ..supervising import actions as act
+from ..supervising import events as ev
+from ..telemetry.merging import AppMetrics
+from .configurations import Configurations, Prepared
+from .last_words import LastWords, in_hand
+from .launcher_handle import LauncherHandle
+from .reaper import Reaper
+from .stacks import with_requests
+from .worker_handle import WorkerHandle
+
+LAST_WORDS_SECONDS = 3.0  # for stack dumps that are under way when the daemon ends
+
+
+class Fleet:
+    """See the module. `feed` takes events; `in_force` tells the number of the generation in force."""
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        log: ErrorLog,
+        environ: dict[str, str],
+        feed: Callable[[ev.Event], None],
+        in_force: Callable[[], int],
+        board: Board | None = None,
+    ) -> None:
+        self.board = board if board is not None else Board.create()
+        self.tally = Tally(self.board)
+        self.reaper = Reaper()
+        self.app_metrics = AppMetrics(
+            log, environ, lambda: configurations.in_force.config, self.reaper.known, self.reap
+        )
+        self.launchers: dict[int, LauncherHandle] = {}
+        self.workers: dict[int, WorkerHandle] = {}
+        self.log_level: str | None = None  # whatever is configured
+        self._configurations = configurations
+        self._log = log
+        self._environ = environ
+        self._feed = feed
+        self._in_force = in_force
+        self.last_words_of_workers = LastWords(log)
+        self._oom_kills = oom_kills()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Fleet {list(self.launchers.values())} {list(self.workers.values())}>"
+
+    # --- from outside ---
+
+    def reap(self) -> None:
+        """Take note of orphans that have ended. Called at each SIGCHLD."""
+        for pid, status in self.reaper.reap():
+            worker = next((worker for worker in self.workers.values() if worker.pid == pid), None)
+            if worker is not None:
+                self._exited(worker.slot, pid, status)
+
+    def tell_workers(self, kind: str, **fields: Any) -> None:
+        """The same order for all."""
+        for worker in self.workers.values():
+            worker.send(kind, **fields)
+
+    def override_log_level(self, level: str | None, configured: str) -> None:
+        """Have all workers, and those to come, log at a level whatever is configured; None: as configured."""
+        self.log_level = level
+        self.tell_workers("log-level", level=level or configured)
+
+    async def last_words(self) -> None:
+        """Wait for stack dumps that are under way, but not long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+
+    def kill_all(self) -> None:
+        """The end, whatever led to it."""
+        for worker in self.workers.values():
+            worker.kill()
+        for launcher in self.launchers.values():
+            launcher.kill()
+
+    # --- orders about generations ---
+
+    def boot(self, order: act.BootGeneration) -> None:
+        prepared = self._configurations.of(order.generation)
+        config, listeners = prepared.config, prepared.listeners
+        environment = application_environment(config, self._environ)
+        settings = worker_settings(
+            config,
+            generation=order.generation,
+            listeners=[listener.for_workers() for listener in listeners],
+            scoreboard_fd=self.board.fd,
+            journal=self._log.journal and config.log.file == "-",
+            app_metrics_directory=self.app_metrics.directory_for(config, environment),
+        )
+        settings = replace(settings, log_level=self.log_level or settings.log_level)
+        queues = _queues(prepared)
+        launcher = self.launchers[order.generation] = LauncherHandle(
+            order.generation,
+            config,
+            listeners,
+            settings,
+            emit=self._heard_of_launcher,
+            on_fork=lambda slot, pid, fds: self._forked(order.generation, slot, pid, fds, queues, settings),
+            on_exit=self._exited,
+            on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
+        )
+        launcher.boot(environment)
+        if launcher.pid:
+            self.reaper.known.add(launcher.pid)
+
+    def _heard_of_launcher(self, event: ev.Event) -> None:
+        if isinstance(event, ev.LauncherExited):
+            launcher = self.launchers.pop(event.generation)
+            self.reaper.known.discard(launcher.pid)
+            asyncio.get_running_loop().call_soon(self.reap)  # it may have stood before orphans in the kernel's queue
+        self._feed(event)
+
+    def retire(self, order: act.RetireGeneration) -> None:
+        if (launcher := self.launchers.get(order.generation)) is not None:
+            launcher.retire()
+
+    def kill_launcher(self, order: act.KillLauncher) -> None:
+        launcher = self.launchers.get(order.generation)
+        if launcher is not None and order.stacks:
+            self._task(self._kill_with_stacks(launcher, f"the launcher of generation {order.generation}", order.reason))
+        elif launcher is not None:
+            launcher.kill()
+
+    async def _kill_with_stacks(self, process: LauncherHandle | WorkerHandle, name: str, reason: str) -> None:
+        try:
+            stacks = await process.stacks()
+        finally:
+            process.kill()
+        self._log.error(f"{name} is killed ({reason}); it was doing:\n{stacks}")
+
+    # --- orders about workers ---
+
+    def fork(self, order: act.ForkWorker) -> None:
+        self.board.claim(order.slot)
+        if (launcher := self.launchers.get(order.generation)) is not None:
+            launcher.fork(order.slot)
+
+    def _forked(
+        self, generation: int, slot: int, pid: int, fds: list[int], queues: dict[int, str], settings: Settings
+    ) -> None:
+        worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, settings, self._heard, self._died)
+        worker.requests_before = self.board.slot(slot).cells[REQUESTS]
+        self.tally.begin(slot, generation)
+        worker.send("begin")
+        if self._log.level != settings.log_level:  # changed since its launcher was told
+            worker.send("log-level", level=self._log.level)
+        self._feed(ev.WorkerForked(slot, pid))
+
+    def _heard(self, worker: WorkerHandle, message: Message) -> None:
+        slot = worker.slot
+        match message["kind"]:
+            case "ready":
+                self._feed(ev.WorkerReady(slot))
+                worker.send("serve")
+            case "failed":
+                self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
+            case "recycle":
+                self._feed(ev.RecycleAsked(slot, message["reason"]))
+            case "only-jobs":
+                self._feed(ev.OnlyJobsLeft(slot))
+            case "timeout":
+                worker.answered.add(message["thread"])
+                self._feed(ev.RequestTimedOut(slot, message["seconds"], message["request"]))
+            case "child-crashed":
+                if stacks := worker.take_crash():
+                    self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
+
+    def _died(self, worker: WorkerHandle) -> None:
+        self._feed(ev.WorkerDied(worker.slot))
+
+    def _exited(self, slot: int, pid: int, status: int) -> None:
+        worker = self.workers.get(slot)
+        if worker is None or worker.pid != pid:
+            return
+        worker.hear_out()
+        del self.workers[slot]
+        running = self.board.slot(slot).running()
+        self.last_words_of_workers.write(worker, running)
+        crash = worker.take_crash() if os.WIFSIGNALED(status) else ""
+        worker.close()
+        self.tally.end(slot)
+        self.board.slot(slot).vacate()
+        self._feed(ev.WorkerExited(slot, status, self._killed_for_memory(status), in_hand(running), crash))
+
+    def _killed_for_memory(self, status: int) -> bool:
+        """Whether the kernel has killed something of ours for want of memory since this was last asked."""
+        if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+            return False
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
+
+    def drain(self, order: act.DrainWorker) -> None:
+        if (worker := self.workers.get(order.slot)) is not None:
+            kept = _queues(self._configurations.of(self._in_force()))
+            gone = [fd for fd, name in worker.queues.items() if kept.get(fd) != name]
+            worker.send("drain", deadline=order.seconds, empty=gone)
+
+    def finish(self, order: act.FinishWorker) -> None:
+        if (worker := self.workers.get(order.slot)) is not None:
+            worker.send("finish", deadline=order.seconds, accept=list(worker.queues))
+
+    def kill_worker(self, order: act.KillWorker) -> None:
+        worker = self.workers.get(order.slot)
+        if worker is not None and order.stacks:
+            self._task(self._kill_with_stacks(worker, worker.name, order.reason))
+        elif worker is not None:
+            worker.kill()
+
+    def dump_stacks(self, order: act.DumpStacks) -> None:
+        if (worker := self.workers.get(order.slot)) is not None:
+            self._task(self._log_stacks(worker, order.reason))
+
+    async def stacks(self, worker: WorkerHandle) -> str:
+        """What all threads of a worker are doing, and the requests that they were running when it was asked."""
+        running, now = self.board.slot(worker.slot).running(), time.monotonic_ns()
+        return with_requests(await worker.stacks(), running, now)
+
+    async def _log_stacks(self, worker: WorkerHandle, reason: str) -> None:
+        stacks = await self.stacks(worker)
+        self._log.error(f"{worker.name}: {reason}; its threads:\n{stacks}")
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _queues(prepared: Prepared) -> dict[int, str]:
+    """Names by descriptor of the listeners whose accept queues are ours."""
+    return {
+        listener.fd: listener.for_workers().name for listener in prepared.listeners if listener.origin is Origin.OURS
+    }

@@ -1,0 +1,88 @@
+"""What a worker that is gone has left to say: lines that it could not write any more, requests that it was running,
+the stacks of a crash.
+
+All of it is looked up once the worker's exit is reaped, and goes to the logs that the worker itself had.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from miniwsgi.metrics.scoreboard import Running
+
+from ...log.access_log import AccessLog
+from ...log.error_log import ErrorLog
+from ...log.journal import JournalWriter
+from ...log.ring import Left, left_behind
+from ...log.writer import UNREAD, Writer, plain_notice
+from ...settings import Settings
+from .watch import log_lost_requests
+from .worker_handle import WorkerHandle
+
+CLOSE_SECONDS = 1.0
+SHOWN_REQUESTS = 3
+
+
+class LastWords:
+    """`log` is the master's own."""
+
+    def __init__(self, log: ErrorLog) -> None:
+        self._log = log
+        self._access: dict[tuple[str, str], AccessLog] = {}  # by destination and format
+
+    def write(self, worker: WorkerHandle, running: list[Running]) -> None:
+        """Lines that were left, then one for each request that the worker was running."""
+        settings = worker.settings
+        access = self._access_log(settings)
+        try:
+            error_lines, access_lines = left_behind(worker.log_memory) if worker.log_memory >= 0 else (Left(), Left())
+        except OSError as error:
+            self._log.error(f"what {worker.name} had to log cannot be read: {error.strerror}")
+            return
+        if error_lines.entries or error_lines.untold:
+            _pass_on(error_lines, self._log.writer)
+        if access is None:
+            return
+        _pass_on(access_lines, access.writer)
+        if running:
+            status = "504 Gateway Timeout" if worker.killed else "502 Bad Gateway"
+            log_lost_requests(access, running, worker.answered, status, time.monotonic_ns())
+
+    def reopen(self) -> None:
+        """After a rotation. Raises OSError."""
+        for access in self._access.values():
+            access.writer.reopen()
+
+    def forget(self) -> None:
+        """The configuration has another access log: each is opened when there is a line for it."""
+        for access in self._access.values():
+            threading.Thread(target=access.writer.close, args=(CLOSE_SECONDS,), daemon=True).start()
+        self._access.clear()
+
+    def _access_log(self, settings: Settings) -> AccessLog | None:
+        if not settings.access_log:
+            return None
+        key = settings.access_log, settings.access_log_format
+        try:
+            if key not in self._access:
+                self._access[key] = AccessLog(*key)
+        except (OSError, ValueError) as error:
+            self._log.error(f"the access log cannot be opened: {error}")
+            return None
+        return self._access[key]
+
+
+def _pass_on(left: Left, writer: Writer) -> None:
+    if left.framed == isinstance(writer, JournalWriter):
+        for entry in left.entries:
+            writer.put(entry)
+    if left.untold:
+        writer.put((writer.notice or plain_notice)(left.untold, UNREAD))
+
+
+def in_hand(running: list[Running]) -> str:
+    """The requests that a worker was running, for people: "GET /report (request id 1f-3)"."""
+    shown = [f"{run.method} {run.path} (request id {run.request_id})" for run in running[:SHOWN_REQUESTS]]
+    more = [f"{len(running) - SHOWN_REQUESTS} more"] if len(running) > SHOWN_REQUESTS else []
+    return ", ".join(shown + more)

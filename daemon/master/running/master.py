@@ -1,0 +1,387 @@
+"""The master: hears of everything, asks the supervisor what to do, and does it. One asyncio loop that never
+blocks.
+
+Events come from launchers, workers, signals, time, and the control API; they are handed over one after
+another. What takes time (reading the configuration, stack dumps) is a task, and comes back as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from miniwsgi.metrics.scoreboard import Board
+
+from ...config import Config
+from ...log.error_log import ErrorLog, detect_journal
+from ...log.journal import open_journal
+from ...log.writer import Writer
+from ...permission import why_not_written
+from ..supervising import actions as act
+from ..supervising import events as ev
+from ..supervising.operations import Kind, Operation
+from ..supervising.supervisor import Supervisor
+from ..supervising.workers import WorkerState
+from ..system.systemd import Notifier
+from ..system.threads import in_daemon_thread
+from .announcer import Announcer
+from .configurations import Configurations, PrepareError
+from .fleet import LAST_WORDS_SECONDS, Fleet
+from .watch import ROUND_SECONDS, Watch, load
+
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
+
+
+class Master:
+    """See the module. `run` ends with the daemon's exit status."""
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        log: ErrorLog,
+        notifier: Notifier,
+        environ: dict[str, str],
+        board: Board | None = None,
+    ) -> None:
+        self.configurations = configurations
+        self.log = log
+        self.notifier = notifier
+        self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force, board)
+        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load, self._silent)
+        self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
+        self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
+        self.make_logs: Callable[[], None] | None = None  # where only root can, after a rotation
+        self.watch = Watch(self.fleet.board)
+        self.announcer = Announcer(notifier, self.supervisor, self.watch)
+        self.on_handled.append(self.announcer.handled)
+        self._events: deque[ev.Event] = deque()
+        self._handling = False
+        self._reading: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._verdicts: dict[int, list[asyncio.Future[Operation]]] = {}
+        self._over: asyncio.Future[int]
+        self._loop: asyncio.AbstractEventLoop
+        self._orders: dict[type[act.Action], Callable[[Any], None]] = {
+            act.PrepareGeneration: self._prepare,
+            act.BootGeneration: self.fleet.boot,
+            act.CommitGeneration: self._commit,
+            act.DiscardGeneration: self._discard,
+            act.RetireGeneration: self.fleet.retire,
+            act.KillLauncher: self.fleet.kill_launcher,
+            act.ForkWorker: self.fleet.fork,
+            act.DrainWorker: self.fleet.drain,
+            act.FinishWorker: self.fleet.finish,
+            act.KillWorker: self.fleet.kill_worker,
+            act.DumpStacks: self.fleet.dump_stacks,
+            act.Serving: self._serving,
+            act.SetLogLevel: self._set_log_level,
+            act.AnnounceStop: self._announce_stop,
+            act.ShrinkBacklogs: self._shrink_backlogs,
+            act.Exit: self._exit,
+            act.Log: self._log,
+            act.Accepted: self._accepted,
+            act.Refused: lambda order: self.log.warning(f"refused: {order.reason}"),
+            act.Verdict: self._verdict,
+        }
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.configurations.in_force.config
+
+    # --- from outside ---
+
+    async def run(self) -> int:
+        """Start, supervise, stop: the exit status."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._log_exception)
+        self._over = self._loop.create_future()
+        self._every(ROUND_SECONDS, self._look_round)
+        if self.notifier.watchdog_seconds:
+            self._every(self.notifier.watchdog_seconds / 3, self.announcer.alive)
+        self.announcer.starting(self.config.timeouts.boot)
+        self.feed(ev.StartAsked(who="the start"))
+        try:
+            status = await self._over
+            await self.fleet.last_words()
+            return status
+        finally:
+            for task in self._reading:
+                task.cancel()
+            self.fleet.kill_all()
+
+    def ask(self, event: ev.Ask) -> act.Accepted | act.Refused:
+        """Ask for a change. Not to be called from inside an order."""
+        answer = self._handle(event)[0]
+        self._handle_waiting()
+        assert isinstance(answer, (act.Accepted, act.Refused)), answer
+        return answer
+
+    def wait(self, operation: Operation) -> asyncio.Future[Operation]:
+        """Done when the operation has its verdict."""
+        future: asyncio.Future[Operation] = self._loop.create_future()
+        if operation.ended:
+            future.set_result(operation)
+        else:
+            waiting = [other for other in self._verdicts.get(operation.id, ()) if not other.done()]
+            self._verdicts[operation.id] = [*waiting, future]
+        return future
+
+    def reopen_logs(self) -> None:
+        """After a rotation: SIGUSR1. Files are opened by a thread, for a file system may hang."""
+        self._beside(self._reopen_logs())
+
+    async def _reopen_logs(self) -> None:
+        failed = False
+        if self.make_logs is not None:
+            await self._try(self.make_logs)  # those that it left out are said to be missing here
+        for reopen in (self.log.writer.reopen, self.fleet.last_words_of_workers.reopen):
+            error = await self._try(reopen)
+            if error is not None:
+                failed, path = True, str(error.filename or "")
+                why = why_not_written(path, error) if path else error.strerror
+                self.log.error(f"log file {path} cannot be opened again: {why}; the old one stays in use")
+        self.fleet.tell_workers("reopen")  # they say themselves what they cannot open
+        if not failed:
+            self.log.info("log files were opened again; workers open theirs, and say what they cannot")
+
+    async def _try(self, work: Callable[[], None]) -> OSError | None:
+        """Do what may hang in a thread; what went wrong."""
+        try:
+            await in_daemon_thread(work)
+        except OSError as error:
+            return error
+        return None
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something that takes time, beside the events."""
+        task = self._loop.create_task(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    # --- events ---
+
+    def feed(self, event: ev.Event) -> None:
+        """Hand an event to the supervisor and carry out its orders; in turn, if that is under way."""
+        self._events.append(event)
+        if not self._handling:
+            self._handle_waiting()
+
+    def _handle_waiting(self) -> None:
+        while self._events:
+            self._handle(self._events.popleft())
+
+    def _handle(self, event: ev.Event) -> list[act.Action]:
+        assert not self._handling, event
+        self._handling = True
+        try:
+            actions = self.supervisor.handle(event)
+            self._carry_out(actions)
+        finally:
+            self._handling = False
+        self._set_timer()
+        for call in self.on_handled:
+            self._tell(call, event, actions)
+        return actions
+
+    def _carry_out(self, actions: list[act.Action]) -> None:
+        """One order that fails keeps no other from being carried out, and fails the operation that it is part of."""
+        failed = ""
+        for action in actions:
+            if failed and isinstance(action, act.Verdict):
+                self._spoil(action.operation, failed)
+            try:
+                self._orders[type(action)](action)
+            except Exception as error:
+                failed = f"the master could not do {type(action).__name__}: {error!r}"
+                self.log.error(f"the master could not do {action}\n{traceback.format_exc()}")
+                self._events.append(ev.OrderFailed(action, failed))
+
+    def _spoil(self, operation: Operation, error: str) -> None:
+        """Its success stands beside an order that failed. A first start has one outcome: its workers serve."""
+        if operation.succeeded and operation.kind is not Kind.START:
+            operation.spoil(error)
+            self.log.error(f"{operation.kind.value} failed after all: {error}")
+
+    def _tell(self, observer: Callable[..., None], *what: object) -> None:
+        """One that fails keeps nothing from the others."""
+        try:
+            observer(*what)
+        except Exception:
+            self.log.error(f"the master could not tell {observer}\n{traceback.format_exc()}")
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self.supervisor.next_wakeup()
+        if due is not None:
+            delay = max(0.0, due - time.monotonic())
+            self._timer = self._loop.call_later(delay, self.feed, ev.Tick())
+
+    def _every(self, seconds: float, what: Callable[[], None]) -> None:
+        def again() -> None:
+            self._loop.call_later(seconds, again)
+            what()
+
+        again()
+
+    def _look_round(self) -> None:
+        slots = [worker.slot for worker in self.supervisor.crew.workers(*WATCHED)]
+        for slot, age in self.watch.round(slots, self.config.timeouts.wedge):
+            self.feed(ev.Wedged(slot, age))
+        self.fleet.reap()
+        self.announcer.round()
+        self.log.sweep()
+        self.feed(ev.Tick())
+
+    def _log_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What nobody expected in a callback: it must not end the daemon."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            # asyncio tells of each connection that it cannot accept, many in a turn; it tries again after a second.
+            what = f"{context.get('message', 'an error')}: {error.strerror}; raise LimitNOFILE"
+            self.log.limited("exhausted", "error", f"the master: {what}")
+            return
+        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
+        self.log.error(f"the master: {context.get('message', 'an error')}\n{text}")
+
+    def _in_force(self) -> int:
+        current = self.supervisor.turnover.current
+        return current.number if current is not None else 0
+
+    def _load(self, slot: int) -> int:
+        return load(self.fleet.board, slot)
+
+    def _silent(self, slot: int) -> float | None:
+        return self.watch.silent_for(slot)
+
+    # --- orders about configurations ---
+
+    def _prepare(self, order: act.PrepareGeneration) -> None:
+        if order.reread:
+            self._beside(self._read_configuration(order.generation))
+        else:
+            plan = self.configurations.in_force.plan
+            self.feed(ev.Prepared(order.generation, plan))
+
+    async def _read_configuration(self, generation: int) -> None:
+        try:
+            prepared = await in_daemon_thread(self.configurations.read)
+        except PrepareError as error:
+            self.feed(ev.PrepareFailed(generation, str(error)))
+            return
+        except OSError as error:
+            self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error.strerror}"))
+            return
+        except Exception as error:
+            self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error!r}"))
+            return
+        for note in prepared.config.notes:
+            if note not in self.config.notes:
+                self.log.warning(note)
+        self.configurations.hold(generation, prepared)
+        if self.supervisor.turnover.is_candidate(generation):
+            self.feed(ev.Prepared(generation, prepared.plan))
+        else:
+            self._discard(act.DiscardGeneration(generation))
+
+    def _commit(self, order: act.CommitGeneration) -> None:
+        old = self.config
+        for problem in self.configurations.commit(order.generation):
+            self.log.warning(problem)
+        new = self.config
+        self._change_log(old, new)
+        if new.log.access_log != old.log.access_log or new.log.access_log_format != old.log.access_log_format:
+            self.fleet.last_words_of_workers.forget()
+        for call in self.on_commit:
+            self._tell(call, new)
+
+    def _change_log(self, old: Config, new: Config) -> None:
+        self.log.level, self.log.format = self.fleet.log_level or new.log.level, new.log.format
+        if new.log.file != old.log.file:
+            self._beside(self._change_log_file(new.log.file, old.log.file))
+
+    async def _change_log_file(self, file: str, old_file: str) -> None:
+        try:
+            writer = await in_daemon_thread(lambda: _writer(file))
+        except OSError as error:
+            self.log.error(f"log.file {file} cannot be opened: {why_not_written(file, error)}; it stays {old_file}")
+            return
+        before = self.log.writer
+        writer.notice = before.notice
+        self.log.writer, self.log.journal = writer, file == "-" and detect_journal()
+        threading.Thread(target=before.close, args=(LAST_WORDS_SECONDS,), daemon=True).start()
+
+    def _discard(self, order: act.DiscardGeneration) -> None:
+        for problem in self.configurations.discard(order.generation):
+            self.log.warning(problem)
+
+    # --- orders about the daemon ---
+
+    def _serving(self, _order: act.Serving) -> None:
+        server = self.config.server
+        workers = f"{self.supervisor.target} worker{'' if self.supervisor.target == 1 else 's'}"
+        threads = f" × {server.threads} thread{'' if server.threads == 1 else 's'}" if server.pool == "epoll" else ""
+        for listener in self.configurations.in_force.listeners:
+            how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"
+            self.log.info(f"listening on {listener.url} ({how})")
+
+    def _set_log_level(self, order: act.SetLogLevel) -> None:
+        configured = self.config.log.level
+        self.log.level = order.level or configured
+        self.fleet.override_log_level(order.level, configured)
+
+    def _announce_stop(self, order: act.AnnounceStop) -> None:
+        self.announcer.stopping(order)
+        if order.delay:
+            self.fleet.tell_workers("closing")
+
+    def _shrink_backlogs(self, _order: act.ShrinkBacklogs) -> None:
+        at_once = self.config.server.pool == "epoll"  # empties a queue in one go, however fast it fills
+        for listener in self.configurations.in_force.listeners:
+            if listener.outlives and listener.unix and at_once:
+                continue  # a proxy would be refused (connect(2), EAGAIN) that the next master could answer
+            try:
+                listener.shrink_backlog()
+            except OSError as error:
+                self.log.warning(f"{listener.name}: its backlog cannot be shrunk: {error.strerror}")
+
+    def _exit(self, order: act.Exit) -> None:
+        if not self._over.done():
+            self._over.set_result(order.status)
+
+    def _log(self, order: act.Log) -> None:
+        self.log.log(order.level, f"{order.message}\n{order.traceback}" if order.traceback else order.message)
+
+    # --- operations ---
+
+    def _accepted(self, order: act.Accepted) -> None:
+        operation = order.operation
+        if operation.kind is not Kind.START:
+            joined = f"joins operation {operation.id}" if order.joined else f"operation {operation.id}"
+            name = f"{operation.kind.value} {operation.detail}".strip()
+            self.log.info(f"{name} is asked for by {operation.who} ({joined})")
+        if not order.joined:
+            self.announcer.accepted(operation)
+
+    def _verdict(self, order: act.Verdict) -> None:
+        operation = order.operation
+        for future in self._verdicts.pop(operation.id, ()):
+            if not future.done():
+                future.set_result(operation)
+        self.announcer.concluded(operation)
+
+
+def _writer(file: str) -> Writer:
+    """Of the error log. Raises OSError."""
+    if file != "-":
+        return Writer(file)
+    return open_journal() if detect_journal() else Writer(2)

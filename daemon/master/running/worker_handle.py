@@ -1,0 +1,140 @@
+"""A worker as the master holds it: a pidfd for signals, a control channel for orders, a pipe for stacks.
+
+All three came from the launcher with the message that it was forked. Signals go through the pidfd alone, so
+that they cannot reach another process that got the same pid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ...channel import Channel, Message
+from ...settings import Settings
+from .link import Link, close_all
+from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, crash_stacks, discard, dump_stacks
+
+GONE = f"{NO_STACKS}the process is gone"
+DEAF_SECONDS = 2.0  # between the ends of the channel and of the process, when it simply exits
+DEAF = (
+    "it has closed the channel of the master's orders and runs on "
+    "(does the application close descriptors that are not its own?)"
+)
+
+
+class WorkerHandle:
+    """One worker. `queues` are the names of our own listeners that it has, by descriptor; `settings` are its own.
+
+    `on_message` gets what it says, `on_death` is called when its process has ended.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        pid: int,
+        fds: list[int],
+        queues: dict[int, str],
+        settings: Settings,
+        on_message: Callable[[WorkerHandle, Message], None],
+        on_death: Callable[[WorkerHandle], None],
+    ) -> None:
+        self.slot = slot
+        self.pid = pid
+        self.queues = queues
+        self.settings = settings
+        self.log_memory = -1  # what it has not written yet, see log_ring
+        self.killed = False  # by the master
+        self.requests_before = 0  # that the slot had counted when this worker was forked
+        self.answered: set[int] = set()  # threads whose request was answered in the application's place
+        self.pidfd, control_fd, self._stack_fd = fds
+        self._on_message = on_message
+        self._on_death = on_death
+        self._dumping = asyncio.Lock()
+        self._owes_stacks = False  # it has not obeyed an order for them: its loop does not turn
+        self._loop = asyncio.get_running_loop()
+        self._link = Link(Channel.from_fd(control_fd), self._receive, self._fell_silent)
+        self._loop.add_reader(self.pidfd, self._died)
+        self._open = True
+        self._alive = True
+
+    def __repr__(self) -> str:
+        return f"<WorkerHandle {self.slot} pid={self.pid}>"
+
+    @property
+    def name(self) -> str:
+        """For log lines."""
+        return f"worker {self.slot} (pid {self.pid})"
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """An order; see the channel. Lost if the worker is gone."""
+        self._link.send(kind, **fields)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.killed = True
+        if self._open:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    async def stacks(self) -> str:
+        """What all its threads are doing; one dump at a time."""
+        async with self._dumping:
+            if not self._open:
+                return GONE
+            if discard(self._stack_fd):
+                self._owes_stacks = False  # it has obeyed an order of before
+            if not self._owes_stacks:
+                self.send("stacks")
+                if text := await await_stacks(self._stack_fd, ORDER_SECONDS):
+                    return text
+                self._owes_stacks = True
+            return await self._dump_by_signal()
+
+    async def _dump_by_signal(self) -> str:
+        if not self._open:
+            return GONE
+        return await dump_stacks(self.pid, self.pidfd, self._stack_fd)
+
+    def hear_out(self) -> None:
+        """Take what it has said before it ended."""
+        self._link.receive_all()
+
+    def close(self) -> None:
+        """It is reaped: forget it."""
+        if self._open:
+            self._open = False
+            self._link.close()
+            self._loop.remove_reader(self.pidfd)
+            os.close(self.pidfd)
+            os.close(self._stack_fd)
+            if self.log_memory >= 0:
+                os.close(self.log_memory)
+
+    def take_crash(self) -> str:
+        """The stacks of a crash in C code, if there was one."""
+        return crash_stacks(self._stack_fd)
+
+    def _receive(self, message: Message, fds: list[int]) -> None:
+        if message["kind"] == "logs" and len(fds) == 1 and self.log_memory < 0:
+            (self.log_memory,) = fds
+            return
+        close_all(fds)
+        self._on_message(self, message)
+
+    def _fell_silent(self) -> None:
+        """The channel is at its end; mostly because the process is."""
+        self._loop.call_later(DEAF_SECONDS, self._look_whether_deaf)
+
+    def _look_whether_deaf(self) -> None:
+        if self._open and self._alive and not self.killed:
+            self._on_message(self, {"kind": "failed", "phase": "runtime", "error": DEAF, "traceback": ""})
+
+    def _died(self) -> None:
+        self._alive = False
+        self._loop.remove_reader(self.pidfd)  # it stays readable
+        self._on_death(self)

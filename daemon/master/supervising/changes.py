@@ -1,0 +1,200 @@
+"""Changes: what people ask of a running daemon other than a new generation: scale, restart, drain, undrain.
+
+Each is an operation. Of scales the last one wins; a second restart or drain is refused or joined while one
+runs. One that has workers leave is done when their exits are reaped. Here is also what they change: the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from miniwsgi.metrics.scoreboard import MAX_SLOTS
+
+from . import events as ev
+from .actions import Accepted, Refused
+from .exits import ExitReason
+from .operations import Kind, Ledger, Operation, OperationState
+from .rolling import surge_of
+from .turnover import Turnover, too_many
+from .workers import Crew, Worker, WorkerState
+
+
+class Changes:
+    """The target, and the operations that move it or have workers replaced."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        ledger: Ledger,
+        turnover: Turnover,
+        conclude: Callable[[Operation, OperationState, str, str], None],
+    ) -> None:
+        self.crew = crew
+        self.ledger = ledger
+        self.turnover = turnover
+        self.override: int | None = None  # the target that was asked for; outlives reloads
+        self.drained = False
+        self._before: int | None = None  # the override that a failed scale goes back to
+        self._conclude = conclude
+
+    @property
+    def configured(self) -> int:
+        """The target while nothing is drained."""
+        return self.turnover.plan.workers if self.override is None else self.override
+
+    @property
+    def target(self) -> int:
+        """How many workers there should be."""
+        return 0 if self.drained else self.configured
+
+    @property
+    def surge(self) -> int:
+        return surge_of(self.target, self.turnover.plan.surge)
+
+    # --- asking ---
+
+    def scale(self, event: ev.ScaleAsked) -> None:
+        if event.to is None and not event.by:
+            wanted, override = self.turnover.plan.workers, None
+        else:
+            wanted = override = self.configured + event.by if event.to is None else event.to
+        if refusal := self.refusal(wanted):
+            self.crew.actions.append(Refused(refusal))
+            return
+        running, before = self.ledger.open(Kind.SCALE), self.configured
+        operation = self._accept(Kind.SCALE, event.who, f"to {wanted} workers")
+        for older in running:
+            self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")
+        if wanted <= before:  # it waits for those that leave already, too
+            for worker in self.crew.workers():
+                if any(worker.operation == older.id for older in running):
+                    worker.operation = operation.id
+        if not running:
+            self._before = self.override
+        self.override, operation.total = override, wanted
+
+    def restart(self, event: ev.RestartAsked) -> None:
+        running = [
+            operation
+            for operation in self.ledger.open(Kind.RESTART, Kind.RELOAD)
+            if operation.kind is Kind.RELOAD or any(worker.live for worker in self._leaving(operation))
+        ]
+        if running:
+            reason = f"operation {running[0].id} ({running[0].kind.value}) is replacing workers"
+            self.crew.actions.append(Refused(reason, running[0]))
+            return
+        workers = [
+            worker
+            for worker in self.crew.workers()
+            if worker.fresh and (event.slot is None or worker.slot == event.slot)
+        ]
+        if event.slot is not None and not workers:
+            self.crew.actions.append(Refused(f"slot {event.slot} has no worker that runs"))
+            return
+        operation = self._accept(Kind.RESTART, event.who, "" if event.slot is None else f"of slot {event.slot}")
+        operation.total = len(workers)
+        for worker in workers:
+            worker.leave("restart", ExitReason.RESTART)
+            worker.operation = operation.id
+
+    def drain(self, event: ev.DrainAsked) -> None:
+        if not self._join(Kind.DRAIN):
+            self._supersede(Kind.UNDRAIN, self._accept(Kind.DRAIN, event.who))
+            self.drained = True
+
+    def undrain(self, event: ev.UndrainAsked) -> None:
+        if not self._join(Kind.UNDRAIN):
+            self._supersede(Kind.DRAIN, self._accept(Kind.UNDRAIN, event.who))
+            self.drained = False
+
+    # --- how they end ---
+
+    def settle(self) -> None:
+        """End what is complete. Called after every event."""
+        crew, target = self.crew, self.target
+        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):
+            left = len(self._leaving(operation))
+            if operation.kind is Kind.RESTART:
+                operation.done = operation.total - left
+                complete = not left and crew.ready() >= target
+            elif operation.kind is Kind.DRAIN:
+                complete = not any(crew.workers())
+            else:
+                operation.done, operation.total = min(crew.ready(), target), target
+                complete = not left and crew.ready() >= target and crew.fresh() <= target
+            if complete:
+                self._conclude(operation, OperationState.SUCCEEDED, "", "")
+
+    def dismiss(self, worker: Worker) -> None:
+        """A worker is about to be told to leave that nobody replaces: a scale that runs is done when it has."""
+        if not worker.leaving and worker.operation is None:
+            worker.operation = next((operation.id for operation in self.ledger.open(Kind.SCALE)), None)
+
+    def worker_lost(self, worker: Worker, error: str, traceback: str) -> None:
+        """Count the loss against those that wait for workers."""
+        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.UNDRAIN):
+            if too_many(operation, worker.slot, self.target):
+                self._fail(operation, f"{worker.name} {error}", traceback)
+
+    def cannot_fork(self, error: str) -> None:
+        """No launcher boots: those that wait for workers wait in vain."""
+        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.UNDRAIN):
+            self._fail(operation, error, "")
+
+    def cannot_end(self, worker: Worker, error: str) -> None:
+        """A worker cannot be killed: those that wait for its end wait in vain."""
+        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN):
+            if operation.kind is Kind.DRAIN or worker in self._leaving(operation):
+                self._fail(operation, f"{worker.name} cannot be killed: {error}", "")
+
+    def abort(self, error: str) -> None:
+        """The daemon stops."""
+        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):
+            self._conclude(operation, OperationState.FAILED, error, "")
+
+    def _fail(self, operation: Operation, error: str, traceback: str) -> None:
+        """The workers that run stay: what the operation wanted beyond them is given up."""
+        if operation.kind is Kind.SCALE:
+            before = self.turnover.plan.workers if self._before is None else self._before
+            running = sum(worker.fresh for worker in self.crew.workers(WorkerState.READY))
+            # A scale down cannot fail for want of workers, so the target is only ever lowered again here.
+            if before < self.configured:
+                self.override = self._before if running <= before else min(running, self.configured)
+        current = self.turnover.current
+        for worker in self._leaving(operation):
+            if worker.live:
+                worker.operation = None
+                if current is None or worker.generation >= current.number:
+                    worker.stay()  # those of older code are replaced all the same
+        self._conclude(operation, OperationState.FAILED, error, traceback)
+
+    # --- inside ---
+
+    def _leaving(self, operation: Operation) -> list[Worker]:
+        """Those whose end the operation waits for."""
+        return [worker for worker in self.crew.workers() if worker.operation == operation.id]
+
+    def refusal(self, wanted: int) -> str:
+        """Why there cannot be so many workers; "" if there can."""
+        if wanted < 1:
+            return "at least 1 worker is needed; to stop accepting, drain"
+        if wanted + surge_of(wanted, self.turnover.plan.surge) > MAX_SLOTS:
+            return f"{wanted} workers and those that a reload adds do not fit into {MAX_SLOTS} slots"
+        return ""
+
+    def _accept(self, kind: Kind, who: str, detail: str = "") -> Operation:
+        now = self.crew.clock()
+        operation = self.ledger.enter(kind, who, now, detail)
+        operation.start(now)
+        self.crew.actions.append(Accepted(operation))
+        return operation
+
+    def _join(self, kind: Kind) -> bool:
+        running = self.ledger.open(kind)
+        if running:
+            self.crew.actions.append(Accepted(running[0], joined=True))
+        return bool(running)
+
+    def _supersede(self, kind: Kind, operation: Operation) -> None:
+        for older in self.ledger.open(kind):
+            self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")

@@ -1,0 +1,126 @@
+"""Stopping: from the asking to the daemon's exit.
+
+First the delay, in which workers go on accepting and close each connection; then the backlogs are shrunk
+and workers finish what waits and what runs; at the deadline they are killed. A second stop, or one that
+says so, kills at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from .actions import AnnounceStop, Exit, Log, ShrinkBacklogs
+from .events import Plan
+from .exits import ExitReason
+from .operations import Operation, OperationState
+from .workers import Crew, GenerationState, WorkerState
+
+EXIT_SECONDS = 5.0  # for what was killed to be reaped, and for launchers to exit after their last worker
+
+
+class Phase(Enum):
+    NOT_ASKED = "not asked"
+    DELAY = "delay"
+    FINISHING = "finishing"
+    KILLING = "killing"
+    OVER = "over"
+
+
+class Stopping:
+    """The end of the daemon. `step` is called after every event once a stop was asked for."""
+
+    def __init__(self, crew: Crew, conclude: Callable[[Operation, OperationState, str, str], None]) -> None:
+        self.crew = crew
+        self.phase = Phase.NOT_ASKED
+        self.operation: Operation | None = None
+        self._conclude = conclude
+        self._until = 0.0  # the phase's end
+        self._graceful = 0.0
+        self._status = 0
+
+    def __repr__(self) -> str:
+        return f"<Stopping {self.phase.value}>"
+
+    @property
+    def asked(self) -> bool:
+        return self.phase is not Phase.NOT_ASKED
+
+    @property
+    def over(self) -> bool:
+        return self.phase is Phase.OVER
+
+    def wakeup(self) -> float | None:
+        return self._until if self.asked else None
+
+    def begin(self, operation: Operation, plan: Plan, *, at_once: bool, status: int = 0) -> None:
+        """`status`: what the daemon exits with once it is over."""
+        self._status = status
+        now = self.crew.clock()
+        operation.start(now)
+        self.operation, self._graceful = operation, plan.graceful_timeout
+        if at_once:
+            self.crew.actions.append(AnnounceStop(0.0, 0.0))
+            self.at_once("stopped at once")
+        else:
+            self.phase, self._until = Phase.DELAY, now + plan.stop_delay
+            self.crew.actions.append(AnnounceStop(plan.stop_delay, plan.graceful_timeout))
+
+    def at_once(self, reason: str) -> None:
+        """Kill what runs."""
+        if self.phase in {Phase.KILLING, Phase.OVER}:
+            return
+        if self.phase is not Phase.FINISHING:
+            self.crew.actions.append(ShrinkBacklogs())
+        self.phase, self._until = Phase.KILLING, self.crew.clock() + EXIT_SECONDS
+        for worker in self.crew.workers():
+            self.crew.kill(worker, reason, ExitReason.STOP)
+        self._retire_launchers()
+
+    def step(self) -> None:
+        """Go on as far as time and exits allow."""
+        crew, now = self.crew, self.crew.clock()
+        for worker in crew.workers(WorkerState.BOOTING):
+            crew.kill(worker, "stop", ExitReason.STOP)  # it has nothing to finish
+        if self.phase is Phase.DELAY and now >= self._until:
+            self._finish(now)
+        if self.phase is Phase.FINISHING and now >= self._until:
+            names = ", ".join(worker.name for worker in crew.workers())
+            crew.log("warning", f"not finished within {self._graceful:g} s (timeouts.graceful), killed: {names}")
+            self.at_once("stop")
+        if self.phase is Phase.KILLING and now >= self._until:
+            self._kill_launchers(now)
+        gone = not any(crew.workers()) and not any(generation.has_launcher for generation in crew.generations.values())
+        if gone and self.phase in {Phase.FINISHING, Phase.KILLING}:
+            self._end()
+
+    def _finish(self, now: float) -> None:
+        crew = self.crew
+        self.phase, self._until = Phase.FINISHING, now + self._graceful
+        crew.actions.append(ShrinkBacklogs())
+        for worker in crew.workers():
+            if worker.state is WorkerState.READY:
+                crew.finish(worker, self._graceful)
+        self._retire_launchers()
+
+    def _retire_launchers(self) -> None:
+        for generation in self.crew.generations.values():
+            self.crew.retire(generation)
+
+    def _kill_launchers(self, now: float) -> None:
+        """What was killed is still not reaped. Launchers go first; the second time nothing is waited for."""
+        self._until = now + EXIT_SECONDS
+        generations = [generation for generation in self.crew.generations.values() if generation.has_launcher]
+        if any(generation.state is not GenerationState.KILLED for generation in generations):
+            for generation in generations:
+                self.crew.kill_launcher(generation, "stop")
+            return
+        names = [worker.name for worker in self.crew.workers()] + [f"the launcher of {g.name}" for g in generations]
+        self.crew.actions.append(Log("error", f"left behind, for the kernel does not end them: {', '.join(names)}"))
+        self._end()
+
+    def _end(self) -> None:
+        self.phase = Phase.OVER
+        assert self.operation is not None, self
+        self._conclude(self.operation, OperationState.SUCCEEDED, "", "")
+        self.crew.actions.append(Exit(self._status))

@@ -1,0 +1,322 @@
+"""Turnover: how one generation succeeds another, for the first start, a reload, and a launcher that died.
+
+A candidate is prepared (configuration, listeners), boots, and has one worker, the probe. Once that is ready
+the candidate is in force, all others are leaving, and rolling replaces them. The operation succeeds when
+the new generation has its full set of ready workers. Until then the previous launcher is kept: it is what a
+failure goes back to. If that launcher holds the code (preload), workers of the failed generation are
+replaced again; if not, those that run stay. A first start has nothing to go back to: when it fails, the daemon ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from .actions import BootGeneration, CommitGeneration, DiscardGeneration, Exit, PrepareGeneration, Serving
+from .events import Plan
+from .exits import ExitReason
+from .operations import Kind, Operation, OperationState
+from .workers import (
+    STABLE_AFTER_SECONDS,
+    Crew,
+    Deadline,
+    Generation,
+    GenerationState,
+    Worker,
+    WorkerState,
+    backoff,
+)
+
+BOOT_ATTEMPTS = 3  # of one slot, before the operation that wants it has failed
+EXIT_NOT_BOOTED = 3
+
+Conclude = Callable[[Operation, OperationState, str, str], None]
+
+
+class Turnover:
+    """The generation in force, the one that is to succeed it, and the operation that wants this."""
+
+    def __init__(self, crew: Crew, plan: Plan, conclude: Conclude) -> None:
+        self.crew = crew
+        self.plan = plan
+        self.conclude = conclude
+        self.current: Generation | None = None
+        self.candidate: Generation | None = None
+        self.previous: Generation | None = None  # in force before the current one, while that is rolled out
+        self.operation: Operation | None = None
+        self.waiting: deque[Operation] = deque()
+        self.wave = Deadline(0.0)  # the drains of one operation end together
+        self.recover_at: float | None = None
+        self.start_failed = False  # when some served already: they are to drain, and the daemon ends
+        self._recover_failures = 0
+
+    def __repr__(self) -> str:
+        return f"<Turnover {self.current} candidate={self.candidate} {self.operation}>"
+
+    @property
+    def can_fork(self) -> bool:
+        return self.current is not None and self.current.state is GenerationState.SERVING
+
+    @property
+    def rolling(self) -> bool:
+        """The operation's generation is in force and not complete."""
+        return self.operation is not None and self.candidate is None
+
+    def is_candidate(self, number: int) -> bool:
+        return self.candidate is not None and self.candidate.number == number
+
+    def candidate_is_late(self) -> bool:
+        deadline = self.candidate.deadline if self.candidate is not None else None
+        return deadline is not None and deadline <= self.crew.clock()
+
+    def recovery_is_due(self) -> bool:
+        return self.operation is None and self.recover_at is not None and self.recover_at <= self.crew.clock()
+
+    def wakeup(self) -> float | None:
+        """When time alone changes something."""
+        return self.recover_at if self.candidate is None else self.candidate.deadline
+
+    # --- in the order of a turnover ---
+
+    def begin(self, operation: Operation) -> None:
+        """Start `operation` now. Nothing else runs."""
+        assert self.operation is None, self
+        operation.start(self.crew.clock())
+        generation = self.crew.new_generation()
+        generation.deadline = generation.born + self.plan.boot_timeout
+        operation.generation = generation.number
+        self.operation, self.candidate = operation, generation
+        self.wave = Deadline(0.0)
+        self.recover_at = None
+        self.crew.actions.append(PrepareGeneration(generation.number, reread=operation.kind is Kind.RELOAD))
+
+    def prepared(self, number: int, plan: Plan) -> None:
+        candidate = self.candidate
+        if candidate is None or candidate.number != number or candidate.state is not GenerationState.PREPARING:
+            return  # given up meanwhile
+        candidate.plan = plan
+        self.crew.become(candidate, GenerationState.BOOTING)
+        candidate.deadline = self.crew.clock() + plan.boot_timeout
+        self.crew.actions.append(BootGeneration(number))
+
+    def launcher_ready(self, generation: Generation, preloaded: bool, note: str) -> None:
+        if generation.state is not GenerationState.BOOTING:
+            return
+        self.crew.become(generation, GenerationState.SERVING)
+        generation.preloaded, generation.note = preloaded, note
+        if note:
+            self.crew.log("warning", f"each worker imports the application by itself: {note}")
+
+    def probe(self, room: bool) -> None:
+        """Fork the candidate's first worker as soon as there is room for it."""
+        candidate = self.candidate
+        if candidate is None or candidate.state is not GenerationState.SERVING or self.crew.of(candidate.number):
+            return
+        again = self.crew.reserved() if self.current is None else []  # a first start's probe that was lost
+        if again and again[0].restart_at is not None and again[0].restart_at > self.crew.clock():
+            return
+        free = again[0].index if again else self.crew.free_slot()
+        if room and free is not None:
+            self.crew.fork(candidate, free, probe=True)
+
+    def take_over(self, probe: Worker) -> None:
+        """The probe is ready: its generation is in force from now on."""
+        crew, operation, candidate = self.crew, self.operation, self.candidate
+        assert operation is not None, self
+        assert candidate is not None, self
+        assert candidate.plan is not None, self
+        self.previous, self.current, self.candidate = self.current, candidate, None
+        self.plan = candidate.plan
+        probe.probe = False
+        reason = _superseded_by(candidate)
+        for worker in crew.workers():
+            if worker.live and worker.generation != candidate.number:
+                worker.leave(reason, ExitReason.RELOAD)
+        for slot in crew.reserved():
+            slot.release()  # the new code starts with a clean record
+        if operation.kind is Kind.START:
+            crew.actions.append(Serving())
+
+    def settle(self, target: int) -> None:
+        """End the operation if the new generation has its full set of ready workers."""
+        operation, current = self.operation, self.current
+        if operation is None:
+            return
+        operation.total = target
+        if not self.rolling or current is None:
+            return
+        operation.done = min(target, self.crew.ready(current.number))
+        if operation.done >= target:
+            self._commit(current)
+            self._end(operation, OperationState.SUCCEEDED)
+
+    # --- what goes wrong ---
+
+    def give_up(self, error: str, traceback: str = "") -> None:
+        """The candidate does not boot. Without any other generation the daemon ends."""
+        first = self._starting
+        if first:
+            self._fail_waiting(f"the first start failed: {error}")
+        self._discard(OperationState.FAILED, error, traceback)
+        if first:
+            self.crew.actions.append(Exit(EXIT_NOT_BOOTED))
+
+    def probe_lost(self, worker: Worker, error: str, traceback: str) -> bool:
+        """The candidate's first worker is lost. True: its slot is to be tried again, as any other of a first start."""
+        operation = self.operation
+        if operation is not None and self._starting and operation.count_failure(worker.slot) < BOOT_ATTEMPTS:
+            return True
+        self.give_up(f"{worker.name} {error}", traceback)
+        return False
+
+    def out_of_time(self, worker: Worker) -> None:
+        """It took all the time that a boot has. A first start does not try again what hangs: somebody waits for it."""
+        if self.operation is not None and self._starting:
+            self.operation.failures[worker.slot] = BOOT_ATTEMPTS - 1
+
+    def worker_lost(self, worker: Worker, error: str, traceback: str, target: int) -> None:
+        """A worker that was to stay is lost. Too many of the new generation, and the operation has failed."""
+        operation, current = self.operation, self.current
+        if operation is None or current is None or not self.rolling or worker.generation != current.number:
+            return
+        if operation.kind is Kind.RECOVER:
+            return  # there is nothing to go back to: it goes on trying
+        if too_many(operation, worker.slot, target):
+            self._fail_roll(f"{worker.name} {error}", traceback)
+
+    def launcher_lost(self, generation: Generation, reason: str) -> None:
+        """A launcher has exited that was not told to."""
+        if generation is self.candidate:
+            self.give_up(f"the launcher {reason} before its first worker was ready")
+            return
+        if generation is not self.current:
+            return
+        crew = self.crew
+        crew.log("error", f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots")
+        if crew.clock() - generation.born >= STABLE_AFTER_SECONDS:
+            self._recover_failures = 0
+        if self.rolling:
+            self._fail_roll(f"the launcher of {generation.name} {reason}", "")
+        self._schedule_recovery()
+
+    def too_late(self) -> None:
+        """The candidate's time is over. Called when its deadline has passed."""
+        crew, candidate = self.crew, self.candidate
+        assert candidate is not None, self
+        workers = crew.of(candidate.number)
+        if candidate.state is GenerationState.PREPARING:
+            self.give_up("its configuration could not be read in time (timeouts.boot): a file or a name server hangs")
+            return
+        reason = f"{candidate.name} had no worker ready in time (timeouts.boot)"
+        crew.kill_launcher(candidate, reason, stacks=not workers)
+        for worker in workers:
+            crew.kill(worker, reason, ExitReason.BOOT, stacks=True)
+        self.give_up(f"{reason}; what it was doing is in the error log")
+
+    # --- changes of mind ---
+
+    def supersede_recovery(self, operation: Operation) -> None:
+        """A reload takes the place of a recovery that is under way."""
+        self.waiting.append(operation)
+        if self.candidate is not None:
+            self._discard(OperationState.SUPERSEDED, f"operation {operation.id} takes its place")
+        else:
+            assert self.operation is not None, self
+            assert self.current is not None, self
+            self._commit(self.current)
+            self._end(self.operation, OperationState.SUPERSEDED, f"operation {operation.id} takes its place")
+
+    def abort(self, error: str) -> None:
+        """The daemon stops: nothing is turned over any more."""
+        self._fail_waiting(error)
+        if self.candidate is not None:
+            self._discard(OperationState.FAILED, error)
+        elif self.operation is not None:
+            self._end(self.operation, OperationState.FAILED, error)
+        self.recover_at = None
+
+    # --- inside ---
+
+    @property
+    def _starting(self) -> bool:
+        return self.operation is not None and self.operation.kind is Kind.START
+
+    def _fail_waiting(self, error: str) -> None:
+        while self.waiting:
+            self.conclude(self.waiting.popleft(), OperationState.FAILED, error, "")
+
+    def _discard(self, state: OperationState, error: str, traceback: str = "") -> None:
+        """Remove the candidate, which never came into force, and end its operation."""
+        crew, operation, candidate = self.crew, self.operation, self.candidate
+        assert operation is not None, self
+        assert candidate is not None, self
+        self.candidate = None
+        for worker in crew.of(candidate.number):
+            crew.kill(worker, f"{candidate.name} is given up", ExitReason.RELOAD)
+        if candidate.state is GenerationState.PREPARING:
+            crew.become(candidate, GenerationState.DEAD)
+        elif candidate.state is GenerationState.BOOTING:
+            crew.kill_launcher(candidate, f"{candidate.name} is given up")
+        crew.retire(candidate)
+        crew.actions.append(DiscardGeneration(candidate.number))
+        self._end(operation, state, error, traceback)
+
+    def _fail_roll(self, error: str, traceback: str) -> None:
+        """The generation in force does not become complete: go back to the previous one if that can fork."""
+        crew, operation, failed, previous = self.crew, self.operation, self.current, self.previous
+        assert operation is not None, self
+        assert failed is not None, self
+        if self._starting:
+            self.start_failed = True
+            self._fail_waiting(f"the first start failed: {error}")
+        if previous is None or previous.plan is None or previous.state is not GenerationState.SERVING:
+            self._commit(failed)
+            self._end(operation, OperationState.FAILED, error, traceback)
+            return
+        self.current, self.previous, self.plan = previous, None, previous.plan
+        superseded = _superseded_by(failed)
+        for worker in crew.workers():
+            if worker.generation == failed.number:
+                if worker.live and (previous.preloaded or worker.state is not WorkerState.READY):
+                    worker.leave(f"{failed.name} failed", ExitReason.RELOAD)
+            elif worker.live and worker.leaving == superseded:
+                worker.stay()
+        for slot in crew.reserved():
+            slot.release()
+        crew.retire(failed)
+        crew.actions.append(DiscardGeneration(failed.number))
+        self._end(operation, OperationState.FAILED, error, traceback)
+
+    def _commit(self, generation: Generation) -> None:
+        self.previous = None
+        self.crew.actions.append(CommitGeneration(generation.number))
+        for other in self.crew.generations.values():
+            if other is not generation:
+                self.crew.retire(other)
+
+    def _end(self, operation: Operation, state: OperationState, error: str = "", traceback: str = "") -> None:
+        self.operation = None
+        self.conclude(operation, state, error, traceback)
+        if self.waiting:
+            self.begin(self.waiting.popleft())
+        else:
+            self._schedule_recovery()
+
+    def _schedule_recovery(self) -> None:
+        """Have another launcher boot, after a back-off, if that of the generation in force is gone."""
+        current = self.current
+        if current is None or current.state is not GenerationState.DEAD:
+            return
+        if self.operation is None and self.recover_at is None:
+            self.recover_at = self.crew.clock() + backoff(self._recover_failures)
+            self._recover_failures += 1
+
+
+def too_many(operation: Operation, slot: int, target: int) -> bool:
+    """Count a worker lost in `slot`. True: that was the last one that the operation bears."""
+    at_most = BOOT_ATTEMPTS * max(1, target)
+    return operation.count_failure(slot) >= BOOT_ATTEMPTS or sum(operation.failures.values()) >= at_most
+
+
+def _superseded_by(generation: Generation) -> str:
+    return f"{generation.name} takes over"

@@ -1,0 +1,256 @@
+"""The keeper: a small process that keeps the rights of root, which the master gives up for `server.user`.
+
+It makes log files where that user may make none, when it is asked to after a rotation, and removes files of ours at
+the end, also when the master is killed: the end of its channel tells. What it may do is settled at the start, and
+held by descriptors of directories: whoever may write above them cannot lead it elsewhere by a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ...log.writer import FILE_MODE
+
+ANSWER_SECONDS = 2.0
+LOCK_SECONDS = 0.5  # less than that
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE, _END = b"make", b"end"
+_BUFFER = 1 << 16
+
+
+class LogFiles:
+    """Those of `paths` in directories that root alone decides about, for `uid` and `gid`. -1: ours.
+
+    `groups` are those of that user. Elsewhere it may make files itself, and could put links in root's way.
+    """
+
+    def __init__(self, paths: Sequence[str], uid: int, gid: int, groups: Collection[int]) -> None:
+        self._owner = (uid, gid)
+        self._places: list[tuple[int, str]] = []
+        for path in paths:
+            directory, name = os.path.split(path)
+            fd = _open_roots_own(directory, groups)
+            if fd is not None:
+                self._places.append((fd, name))
+
+    def __repr__(self) -> str:
+        return f"<LogFiles {[name for _, name in self._places]}>"
+
+    @property
+    def fds(self) -> list[int]:
+        return [fd for fd, _ in self._places]
+
+    def make(self) -> None:
+        """Make those that are missing; what is there stays as it is. Whoever opens them says what is wrong."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        for directory, name in self._places:
+            try:
+                fd = os.open(name, flags, FILE_MODE, dir_fd=directory)
+            except OSError:
+                continue
+            try:
+                os.fchown(fd, *self._owner)
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+
+    def give(self, fd: int) -> None:
+        """A log that root has just made elsewhere is the user's, who will have to write to it."""
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and (found.st_uid, found.st_nlink, found.st_size) == (0, 1, 0):
+            os.fchown(fd, *self._owner)
+
+    def close(self) -> None:
+        while self._places:
+            os.close(self._places.pop()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file of ours, or a directory, by its name in log lines; which it was when it was made."""
+
+    name: str
+    path: str
+    device: int
+    inode: int
+    for_the_next: bool = False  # stays when the master is killed: the next one goes on with it
+
+
+class Keeper:
+    """As the master asks it, from any thread. Its methods block for a moment, at most ANSWER_SECONDS each."""
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._asked = 0
+
+    def __repr__(self) -> str:
+        return f"<Keeper pid={self.pid}>"
+
+    def make_logs(self) -> None:
+        """Raises OSError if it is not there, or too slow."""
+        self._ask(_MAKE)
+
+    def end(self, names: Sequence[str]) -> set[str]:
+        """It removes what has these names, and ends. Those that are left."""
+        try:
+            failed = self._ask(b"\0".join([_END, *map(os.fsencode, names)]))
+        except OSError:
+            return set(names)
+        finally:
+            self._channel.close()
+        return {os.fsdecode(name) for name in failed.split(b"\0") if name}
+
+    def _ask(self, what: bytes) -> bytes:
+        with self._lock:
+            self._asked += 1
+            number = str(self._asked).encode()
+            self._channel.send(number + b" " + what)
+            while True:  # an answer that came too late may be waiting
+                answered, _, answer = self._channel.recv(_BUFFER).partition(b" ")
+                if not answered:
+                    raise ConnectionResetError
+                if answered == number:
+                    return answer
+
+
+def start(logs: LogFiles, files: Sequence[KeptFile]) -> Keeper:
+    """Fork it, while we are root. Raises OSError.
+
+    It has no descriptors but its channel and those of directories: none of a listener, a lock or the log.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(ANSWER_SECONDS)
+    pid = os.fork()
+    if not pid:
+        try:
+            ours.close()
+            if not os.fork():  # nobody's child: the master's children are those that it may signal
+                _become_keeper({theirs.fileno(), *logs.fds})
+                _keep(theirs, logs, files)
+        finally:
+            os._exit(0)
+    theirs.close()
+    os.waitpid(pid, 0)
+    try:
+        if its_pid := ours.recv(_BUFFER):
+            return Keeper(ours, int(its_pid))
+        raise ChildProcessError(errno.ECHILD, "it has ended at once")
+    except OSError:
+        ours.close()
+        raise
+
+
+def _open_roots_own(directory: str, groups: Collection[int]) -> int | None:
+    """Its descriptor if nobody but root can replace it or write in it; a sticky directory above does no harm."""
+    fd = os.open("/", _DIRECTORY)
+    for name in filter(None, directory.split("/")):
+        above = fd
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=above)
+        except OSError:
+            return None
+        finally:
+            os.close(above)
+        found = os.fstat(fd)
+        writable = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid in groups)
+        if found.st_uid or (writable and not found.st_mode & stat.S_ISVTX):
+            os.close(fd)
+            return None
+    return fd
+
+
+def _become_keeper(kept: set[int]) -> None:
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # that of the listing itself
+    os.chdir("/")
+    with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write("mw-keeper")
+
+
+def _keep(channel: socket.socket, logs: LogFiles, files: Sequence[KeptFile]) -> None:
+    # Opened now: later somebody else may have put a link above it.
+    held = [(file, os.open(os.path.dirname(file.path) or "/", _DIRECTORY & ~os.O_NOFOLLOW)) for file in files]
+    try:
+        channel.send(str(os.getpid()).encode())
+        while asked := channel.recv(_BUFFER):
+            number, _, what = asked.partition(b" ")
+            if what == _MAKE:
+                logs.make()
+                channel.send(number + b" ")
+            else:
+                names = {os.fsdecode(name) for name in what.split(b"\0")[1:]}
+                failed = [file.name for file, fd in held if file.name in names and not _remove(file, fd)]
+                channel.send(number + b" " + b"\0".join(map(os.fsencode, failed)))
+                return
+    except OSError:
+        pass  # the master went in between
+    for file, fd in held:
+        if not file.for_the_next:
+            _remove(file, fd)
+
+
+def _remove(file: KeptFile, directory: int) -> bool:
+    """Remove it if it is still ours, and no other daemon's by now; whether it is gone."""
+    name = os.path.basename(file.path)
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if (found.st_dev, found.st_ino) != (file.device, file.inode):
+            return True
+        if stat.S_ISDIR(found.st_mode):
+            os.rmdir(name, dir_fd=directory)
+        elif stat.S_ISREG(found.st_mode):
+            _remove_unlocked(name, directory)
+        else:
+            os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _lock(fd: int) -> None:
+    """A killed master's lock may go a moment after its channel. Raises OSError if another daemon has it."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _remove_unlocked(name: str, directory: int) -> None:
+    """A pid file: a daemon that was started meanwhile has locked it. Raises OSError."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        _lock(fd)
+        if os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=directory, follow_symlinks=False)):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""What the daemon measures and where it is scraped."""

@@ -1,0 +1,66 @@
+"""How the daemon does: what its health and its verdict depend on, gathered from the supervisor's table, the watch over
+heartbeats, the scoreboard and the kernel's queues. Nothing is decided here: see `metrics.health`, `metrics.verdict`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from miniwsgi.metrics import reading
+from miniwsgi.metrics.accept_queues import accept_queue
+from miniwsgi.metrics.answers import Answers
+from miniwsgi.metrics.health import Health, Phase
+from miniwsgi.metrics.verdict import Condition
+
+from ..running.master import Master
+from ..supervising.operations import Kind
+from ..supervising.workers import WorkerState
+
+
+def health_of(master: Master) -> Health:
+    """The daemon's health, now."""
+    supervisor = master.supervisor
+    if supervisor.stopping.asked:
+        phase = Phase.STOPPING
+    elif supervisor.turnover.current is None:
+        phase = Phase.STARTING
+    else:
+        phase = Phase.DRAINING if supervisor.changes.drained else Phase.SERVING
+    ages = [master.watch.silent_for(worker.slot) for worker in supervisor.crew.workers(WorkerState.READY)]
+    return Health(
+        phase=phase,
+        started=supervisor.turnover.current is not None,
+        ready_workers=len(ages),
+        target_workers=supervisor.target,
+        ready_min=master.config.metrics.ready_min,
+        silent=[age for age in ages if age is not None],
+    )
+
+
+def capacity_of(master: Master) -> int:
+    """How many requests a worker can run at a time."""
+    server = master.config.server
+    return server.threads if server.pool in {"epoll", "fork"} else 1
+
+
+def condition_of(master: Master, last_minute: Answers, utilization: float | None, new_code: str) -> Condition:
+    """All that the verdict depends on, now. `utilization`: 0 to 1, over seconds; `new_code`: see FirstAnswers."""
+    supervisor, now = master.supervisor, time.monotonic()
+    health = health_of(master)
+    queues = [accept_queue(listener.socket) for listener in master.configurations.in_force.listeners]
+    known = [queue for queue in queues if queue is not None]
+    retries = [slot.restart_at - now for slot in supervisor.crew.reserved() if slot.restart_at is not None]
+    booting = supervisor.crew.workers(WorkerState.FORKING, WorkerState.BOOTING)
+    return Condition(
+        health=health,
+        growing=bool(supervisor.ledger.open(Kind.START, Kind.SCALE, Kind.UNDRAIN)),
+        booting=sum(1 for _worker in booting),
+        retry_seconds=max(0.0, min(retries)) if retries else None,
+        queued=sum(queued for queued, _limit in known),
+        queue_share=max((queued / limit for queued, limit in known if limit), default=0.0),
+        waiting=reading.totals(master.fleet.board).waiting,
+        capacity=health.responding_workers * capacity_of(master),
+        utilization=utilization,
+        last_minute=last_minute,
+        new_code=new_code,
+    )

@@ -1,0 +1,197 @@
+"""Measuring: what the daemon knows of itself beside the scoreboard, kept ready for whoever asks for metrics.
+
+Once a second it looks at how busy workers are and how late the loop was; processes are sampled in a thread, memory
+maps more seldom. A scrape then only reads. Without a metrics port only the cheap part is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+
+from miniwsgi.daemon import __version__
+from miniwsgi.manager.aside import Aside
+from miniwsgi.metrics.accept_queues import accept_queue, dropped
+from miniwsgi.metrics.facts import Facts, ListenerFacts, WorkerFacts
+from miniwsgi.metrics.sampling import Sample
+from miniwsgi.metrics.usage import Usage, cpu_of_ended, master_usage, sample_all
+from miniwsgi.metrics.utilisation import Saturation
+
+from ...config.machine import memory_limit
+from ..running.master import Master
+from ..running.watch import load
+from ..sockets.listeners import BoundListener
+from ..supervising import actions as act
+from ..supervising import events as ev
+from ..supervising.operations import Kind, OperationState
+from ..supervising.workers import WorkerState
+from .condition import capacity_of, health_of
+
+LOOK_SECONDS = 1.0
+SAMPLE_LOOKS = 5  # between two samples of the processes
+PSS_SAMPLES = 6  # between two looks at their memory maps
+SAMPLING_SECONDS = 30.0
+STATES = {
+    WorkerState.FORKING: "booting",
+    WorkerState.BOOTING: "booting",
+    WorkerState.READY: "ready",
+    WorkerState.STUCK: "draining",
+    WorkerState.DRAINING: "draining",
+    WorkerState.KILLED: "stopping",
+}
+
+
+class Measuring:
+    """Watches `master`. `slow_requests`, `control_calls` and `ready` are asked at each scrape."""
+
+    def __init__(
+        self,
+        master: Master,
+        aside: Aside,
+        *,
+        slow_requests: Callable[[], int],
+        control_calls: Callable[[], Counter[tuple[str, str]]],
+        ready: Callable[[], bool],
+        sampled: bool,
+    ) -> None:
+        self._master = master
+        self._aside = aside
+        self._slow_requests = slow_requests
+        self._control_calls = control_calls
+        self._ready = ready
+        self._sampled = sampled
+        self._usage = Usage()
+        self._saturation = Saturation()
+        self._boots: dict[int, float] = {}
+        self._reloads = {"success": 0, "failure": 0}
+        self._reloaded_at: float | None = None
+        self._reload_seconds = 0.0
+        self._lags: deque[float] = deque(maxlen=10)
+        self._looks = 0
+        self._due = 0.0
+        self._sampling: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        master.on_handled.append(self._handled)
+
+    def __repr__(self) -> str:
+        return f"<Measuring {self._usage}>"
+
+    def start(self) -> None:
+        """To be called in the loop."""
+        self._due = asyncio.get_running_loop().time()
+        self._look()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sampling is not None:
+            self._sampling.cancel()
+
+    @property
+    def utilization(self) -> float | None:
+        """0 to 1, over the last 10 s; None while nobody is ready."""
+        return self._saturation.ratio(self._usage.shares)
+
+    def samples(self) -> dict[int, Sample]:
+        """The latest ones of workers, by pid."""
+        return self._usage.samples()
+
+    def facts(self) -> Facts:
+        """Everything at this moment."""
+        master, now = self._master, time.monotonic()
+        config, supervisor = master.config, master.supervisor
+        turnover, crew = supervisor.turnover, supervisor.crew
+        workers = list(crew.workers())
+        return Facts(
+            version=__version__,
+            python_version=platform.python_version(),
+            pool=config.server.pool,
+            threads=capacity_of(self._master),
+            workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
+            target=supervisor.target,
+            not_responding=len(health_of(master).silent),
+            boot_seconds=self._boots,
+            usage=self._usage.by_slot({worker.slot: worker.pid for worker in workers}),
+            exits={reason.value: count for reason, count in crew.exits.items()},
+            utilization=self.utilization,
+            generation=turnover.current.number if turnover.current is not None else 0,
+            reloads=self._reloads,
+            reloaded_at=self._reloaded_at,
+            reload_seconds=self._reload_seconds,
+            draining=supervisor.changes.drained or supervisor.stopping.asked,
+            ready=self._ready(),
+            listeners=[_listener(one) for one in master.configurations.in_force.listeners],
+            slow_requests=self._slow_requests(),
+            logged=master.log.counts,
+            log_lost=master.log.writer.lost,
+            control_calls=self._control_calls(),
+            loop_lag=max(self._lags, default=0.0),
+            master=master_usage(),
+            worker_memory_limit=config.recycle.max_rss or None,
+            memory_limit=memory_limit(),
+            application_errors=master.fleet.app_metrics.errors,
+            application_seconds=master.fleet.app_metrics.merge_seconds,
+        )
+
+    # --- as time goes by ---
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._lags.append(max(0.0, now - self._due))
+        self._due = now + LOOK_SECONDS
+        self._timer = loop.call_at(self._due, self._look)
+        crew, board = self._master.supervisor.crew, self._master.fleet.board
+        loads = [(worker.slot, load(board, worker.slot)) for worker in crew.workers(WorkerState.READY)]
+        self._saturation.look(loads, capacity_of(self._master))
+        if self._sampled and (self._sampling is None or self._sampling.done()):
+            self._start_sampling(loop)
+        self._looks += 1
+
+    def _start_sampling(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Every few seconds, and at once for new workers."""
+        pids = {worker.slot: worker.pid for worker in self._master.supervisor.crew.workers() if worker.pid}
+        new = self._usage.unknown(pids)
+        if new or self._looks % SAMPLE_LOOKS == 0:
+            pss = pids if self._looks % (SAMPLE_LOOKS * PSS_SAMPLES) == 0 else new
+            self._sampling = loop.create_task(self._sample(pids, pss))
+
+    async def _sample(self, pids: dict[int, int], pss: Collection[int]) -> None:
+        try:
+            samples = await self._aside.run(lambda: sample_all(pids, pss), SAMPLING_SECONDS)
+        except TimeoutError:
+            return
+        self._usage.take(samples, time.monotonic())
+
+    # --- what happens ---
+
+    def _handled(self, event: ev.Event, actions: list[act.Action]) -> None:
+        """Called by the master after each event."""
+        crew = self._master.supervisor.crew
+        if isinstance(event, ev.WorkerReady) and (worker := crew.worker(event.slot)) is not None:
+            self._boots[event.slot] = max(0.0, worker.since - worker.forked_at)
+        elif isinstance(event, ev.WorkerDied) and self._sampled and (worker := crew.worker(event.slot)) is not None:
+            seconds = cpu_of_ended(worker.pid)
+            if seconds is not None:
+                self._usage.count_cpu(worker.slot, worker.pid, seconds)
+        for action in actions:
+            if isinstance(action, act.Verdict) and action.operation.kind in {Kind.RELOAD, Kind.START}:
+                self._concluded(action)
+
+    def _concluded(self, order: act.Verdict) -> None:
+        operation = order.operation
+        succeeded = operation.state is OperationState.SUCCEEDED
+        if succeeded:
+            self._reloaded_at = time.time()
+        if operation.kind is Kind.RELOAD:
+            if operation.state is not OperationState.SUPERSEDED:
+                self._reloads["success" if succeeded else "failure"] += 1
+            self._reload_seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
+
+
+def _listener(listener: BoundListener) -> ListenerFacts:
+    queued, limit = accept_queue(listener.socket) or (None, None)
+    return ListenerFacts(listener.name, queued, limit, dropped(listener.socket))

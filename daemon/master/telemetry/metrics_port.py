@@ -1,0 +1,118 @@
+"""The metrics port's place in the daemon: its sockets, from before the privileges are dropped to the end, and its
+server in the master's loop, which answers whatever has become of the workers.
+
+An address that cannot be had is an error at the start, unless nobody has asked for it: the default one is one line in
+the log, and the daemon serves without.
+"""
+
+from __future__ import annotations
+
+import socket
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
+
+from miniwsgi.manager.http.server import Server
+from miniwsgi.manager.port.gate import Gate, Rules
+from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sources
+from miniwsgi.manager.port.public_status import PublicStatus, public_status
+from miniwsgi.metrics.sampling import Sample
+
+from ...config import Config
+from ...log.error_log import ErrorLog
+from ..control.overview import Overview
+from ..running.configurations import socket_options
+from ..running.master import Master
+from ..sockets.listeners import BindError, BoundListener, open_listeners
+from .condition import health_of
+
+LAST_ANSWERS_SECONDS = 0.5
+OFF = "metrics and health are off"
+
+
+def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog) -> tuple[list[BoundListener], str]:
+    """The port's sockets, none: it is off; and why, if nobody wanted that, as when a second daemon has the default.
+
+    Raises BindError if an address that was asked for cannot be had.
+    """
+    bind = config.metrics.bind
+    if not bind:
+        return [], ""
+    try:
+        return open_listeners([bind], socket_options(config), passed=passed), ""
+    except BindError as error:
+        if config.origins.get("metrics.bind") != "default":
+            raise BindError(
+                f"metrics and health: {error}; metrics.bind (--metrics-bind) names their address, off does without"
+            ) from None
+        log.warning(f"{OFF}: {error}; --metrics-bind names another address, or off")
+        return [], f"{error}; metrics.bind names another address"
+
+
+class MetricsPort:
+    """Metrics, health and the status page, served from `start` to `stop` in the master's loop.
+
+    `metrics` makes what /metrics says in a format; None: there is no such path. `utilization` is 0 to 1,
+    `samples` has the latest ones of workers by pid: nothing is measured for who looks.
+    """
+
+    def __init__(
+        self,
+        master: Master,
+        listeners: Sequence[BoundListener],
+        overview: Overview,
+        log: ErrorLog,
+        metrics: Metrics | None,
+        utilization: Callable[[], float | None],
+        samples: Callable[[], Mapping[int, Sample]],
+    ) -> None:
+        self._master = master
+        self._listeners = listeners
+        self._overview = overview
+        self._log = log
+        self._utilization = utilization
+        self._samples = samples
+        self._gate = Gate(rules_of(master.config), self._denied)
+        sources = Sources(lambda: health_of(master), self._status, metrics)
+        self._server = Server(MetricsApi(sources, self._gate), self._failed, LIMITS)
+        master.on_commit.append(self._committed)
+
+    async def start(self) -> None:
+        if not self._listeners:
+            return
+        try:
+            await self._server.start([listener.socket for listener in self._listeners])
+        except OSError as error:
+            self._log.error(f"{OFF}: {self._master.config.metrics.bind}: {error.strerror}")
+            return
+        for listener in self._listeners:
+            self._log.info(f"metrics and health are on {listener.url}")
+
+    async def stop(self) -> None:
+        await self._server.stop(LAST_ANSWERS_SECONDS)
+
+    def _status(self) -> PublicStatus:
+        workers = self._overview.workers(self._samples())
+        status = self._overview.status([], "read")
+        return public_status(status, workers, health_of(self._master), self._utilization())
+
+    def _committed(self, config: Config) -> None:
+        self._gate.rules = rules_of(config)
+
+    def _denied(self, message: str) -> None:
+        self._log.limited("metrics-denied", "warning", f"metrics port: {message}")
+
+    def _failed(self, message: str, error: BaseException | None) -> None:
+        trace = "".join(traceback.format_exception(error)) if error is not None else ""
+        self._log.limited("metrics-failed", "error", f"metrics port: {message}\n{trace}")
+
+
+def rules_of(config: Config) -> Rules:
+    """Who may, as the configuration has it."""
+    host = config.metrics.bind.rpartition(":")[0].strip("[]")
+    names = {name.lower() for name in (host, socket.gethostname()) if name}
+    return Rules(
+        token=config.metrics_token,
+        allow=tuple(ip_network(network) for network in config.metrics.allow),
+        names=frozenset(names),
+    )

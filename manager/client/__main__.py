@@ -1,0 +1,5 @@
+"""`python -m miniwsgi.manager.client`."""
+
+from .cli import main
+
+main()

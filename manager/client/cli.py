@@ -1,0 +1,103 @@
+"""The `miniwsgictl` command: its group, what stands before a command, and the entry point.
+
+What a command needs is imported when it runs: `status` is to be there in a wink.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from .commands import change, show, status
+from .exit_statuses import EXIT_STATUSES
+from .options import common_options, write_options
+
+
+class Commands(click.Group):
+    """The group. Commands stand in the order in which they are declared."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write(self.epilog or "")
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("miniwsgi")
+        except PackageNotFoundError:
+            found = "(not installed)"
+        click.echo(f"miniwsgictl {found}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    params=[
+        *common_options(),
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+        ),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog=f"""\
+Examples:
+  miniwsgictl status
+  miniwsgictl reload
+  miniwsgictl --instance shop scale 8
+  miniwsgictl top
+
+{EXIT_STATUSES}
+Environment:
+  MINIWSGI_CONTROL  the control socket, as --socket
+  NO_COLOR          no colours, as --no-color
+""",
+)
+def commands(**_: Any) -> None:
+    """See, scale, reload and stop a running miniwsgi daemon.
+
+    Every answer says what happened: a change is waited for, and the exit status tells whether it was done.
+    """
+
+
+for _command in (
+    status.status,
+    show.workers,
+    change.scale,
+    change.reload,
+    change.restart,
+    show.stack,
+    show.metrics,
+    change.drain,
+    change.undrain,
+    change.stop,
+    show.config,
+    change.log_level,
+    show.events,
+    show.top,
+    show.ping,
+    show.list_,
+    show.completion,
+):
+    commands.add_command(_command)
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without "●" is no reason to fail
+    commands.main(prog_name="miniwsgictl")
+    raise AssertionError("click exits")

@@ -1,0 +1,329 @@
+"""The screen of `top` as lines of text for a width and a height. A pure function of the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from rich.text import Text
+
+from ..client import messages
+from ..views import text
+from ..views.status_view import VERDICT_COLOURS, percentiles, progress, verdict
+from ..views.workers_view import COLOURS as WORKER_COLOURS
+from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
+from .model import SORTS, Model, Page
+
+SMALLEST = (40, 12)  # columns, lines
+HEAD_LINES = 9
+BLOCKS = "▁▂▃▄▅▆▇█"
+STATE_STYLES = {"running": "green", "stopped": "red", "stopping": "red"}
+
+HELP = """\
+ q  Ctrl-C        quit
+ Up Down  k j     select a worker
+ s                sort by the next column
+ S                the other way round
+ +  -             one worker more, one fewer
+ r                restart the selected worker: its replacement is ready first
+ R                reload code and configuration (these change something: it asks before)
+ d                what every thread of the selected worker is doing
+ ?                this page
+
+ REQ/S  requests a second, over 10 s    RUN   requests that run
+ WAIT   requests that wait for a thread CONN  open connections of clients
+ CPU    of one CPU                      RUNNING  the oldest request, +others
+ 5XX    answers of 500 to 599           5XX%  their share of the last minute's answers
+ exceptions: that the application let through   rejected: answered by the server itself
+ aborted: cut off by clients                    timeouts: requests that took too long
+"""
+
+
+def draw(model: Model, width: int, height: int, where: str, clock: str) -> list[Text]:
+    """`height` lines at most, each no wider than `width`. `where`: the socket; `clock`: the time of the day."""
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        return [Text(f"too small: {SMALLEST[0]}×{SMALLEST[1]} at least"[:width])]
+    if model.page is Page.HELP:
+        return _page("miniwsgictl top", HELP.splitlines(), width, height, "any key: back")
+    if model.page is Page.TEXT:
+        shown = wrapped(model.text, width)[model.scrolled :]
+        hint = "Up, Down: scroll   any other key: back"
+        return _page(model.title, shown, width, height, hint)
+    return _main(model, width, height, where, clock)
+
+
+def text_lines(height: int) -> int:
+    """How many lines of a text page fit."""
+    return height - 2
+
+
+def wrapped(said: str, width: int) -> list[str]:
+    """The lines of a text, long ones broken: nothing of a stack is to be missed."""
+    found = []
+    for line in said.splitlines():
+        rest = text.clean(line.expandtabs(4))
+        while len(rest) > width:
+            found.append(rest[:width])
+            rest = "        " + rest[width:]
+        found.append(rest)
+    return found
+
+
+def _page(title: str, lines: Iterable[str], width: int, height: int, hint: str) -> list[Text]:
+    found = [_bar(title, "", width)]
+    found += [Text(text.cut(line, width)) for line in list(lines)[: text_lines(height)]]
+    found += [Text("")] * (height - 1 - len(found))
+    return [*found, Text(text.cut(f" {hint}", width), "dim")]
+
+
+# --- the main page ------------------------------------------------------------------------------------------------
+
+
+def _main(model: Model, width: int, height: int, where: str, clock: str) -> list[Text]:
+    if model.snapshot is None:
+        return [_bar("miniwsgictl top", clock, width), Text(text.cut(model.trouble or f"asking {where} …", width))]
+    head = _head(model, width, clock)
+    room = height - len(head) - 1
+    workers, running = model.workers(), model.running()
+    shares = _shares(room, len(workers), len(running))
+    body = _workers(model, workers, shares[0], width)
+    if shares[1]:
+        body += _running(running, shares[1], width)
+    lines = [*head, *body][: height - 1]
+    lines += [Text("")] * (height - 1 - len(lines))
+    return [*lines, _footer(model, width)]
+
+
+def _shares(room: int, workers: int, running: int) -> tuple[int, int]:
+    """Lines for the table of workers and for that of requests, each with its heading; 0: left out."""
+    wanted = (workers + 1, running + 2 if running else 0)  # a blank line stands between them
+    if sum(wanted) <= room:
+        return wanted
+    for_running = min(wanted[1], max(room - wanted[0], room // 3))
+    if for_running < 3:
+        for_running = 0
+    return room - for_running, for_running
+
+
+def _bar(left: str, right: str, width: int) -> Text:
+    """A line in reverse, its text at both ends."""
+    left = text.cut(f" {text.clean(left)}", max(0, width - len(right) - 2))
+    return Text(f"{left}{' ' * (width - len(left) - len(right) - 1)}{right} "[:width], "reverse bold")
+
+
+def _head(model: Model, width: int, clock: str) -> list[Text]:
+    assert model.snapshot is not None
+    status = model.snapshot.status
+    generation = "" if status.generation is None else f"  generation {status.generation}"
+    state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
+    title = f"{status.application}  {state}{generation}  pid {status.pid}"
+    requests, counts = status.requests, status.workers
+    judged = status.verdict
+    lines = [
+        _bar(title, clock, width),
+        _line("verdict", Text(verdict(judged), f"bold {VERDICT_COLOURS[judged.level]}"), width),
+        _line("workers", _counts(counts), width),
+        _spark("requests", _rates(requests), model.rates, width),
+        _spark("duration", _latency(status.duration), model.slowest, width),
+        _line("queue time", Text(_latency(status.queue_time)), width),
+        _line("now", Text(_now(status)), width),
+        _line("answers", _answers(requests), width),
+        _under_way(model, status, width),
+    ]
+    assert len(lines) == HEAD_LINES
+    return lines
+
+
+def _line(name: str, said: Text, width: int) -> Text:
+    line = Text.assemble((f" {name:<11}", "dim"), said)
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _counts(counts: messages.WorkerCounts) -> Text:
+    found = Text(f"{counts.ready}/{counts.target} ready", "green" if counts.ready >= counts.target else "yellow")
+    others = (
+        ("busy", counts.busy),
+        ("booting", counts.booting),
+        ("draining", counts.draining),
+        ("stuck", counts.stuck),
+        (NOT_RESPONDING, counts.not_responding),
+    )
+    for word, number in others:
+        if number or word == "busy":
+            found.append(f"  {number} {word}", "red" if word in {"stuck", NOT_RESPONDING} else "default")
+    if counts.override is not None:
+        found.append(f"  scaled to {counts.override}, configured {counts.configured}", "yellow")
+    return found
+
+
+def _rates(requests: messages.RequestCounts) -> str:
+    rates = requests.rates
+    return (
+        f"{text.rate(rates.last_1s):>6}/s  10 s {text.rate(rates.last_10s)}  1 min {text.rate(rates.last_60s)}  "
+        f"total {requests.total}"
+    )
+
+
+def _latency(latency: messages.Latency) -> str:
+    if not latency.count:
+        return "none in the last minute"
+    return percentiles(latency.shown)
+
+
+def _queues(listeners: Sequence[messages.ListenerStatus]) -> str:
+    known = [listener for listener in listeners if listener.queued is not None]
+    if not known:
+        return ""
+    fullest = max(known, key=lambda listener: listener.queued or 0)
+    return f"   accept queue {fullest.queued}/{optional(fullest.queue_limit)}"
+
+
+def _now(status: messages.Status) -> str:
+    requests = status.requests
+    running = f"run {requests.in_flight}  wait {requests.waiting}  conn {status.connections}"
+    return running + _queues(status.listeners)
+
+
+def _answers(requests: messages.RequestCounts) -> Text:
+    """Errors since the start; in brackets their share of the last minute's answers."""
+    found, lately = Text(), requests.last_60s
+    parts = (
+        ("4xx", requests.client_errors, lately.client_errors, ""),
+        ("5xx", requests.server_errors, lately.server_errors, "red"),
+    )
+    for name, number, share, style in parts:
+        shown = f" ({text.share(share)})" if share is not None else ""
+        found.append(f"{name} {number}{shown}  ", style if share else "")
+    return found.append(
+        f"exceptions {requests.errors}  timeouts {requests.timed_out}  rejected {requests.rejected}  "
+        f"aborted {requests.aborted}"
+    )
+
+
+def _under_way(model: Model, status: messages.Status, width: int) -> Text:
+    """One line: no daemon, a change, or how the last reload ended."""
+    if model.trouble:
+        return Text(text.cut(f" {text.clean(model.trouble)}", width), "bold red")
+    if status.operations:
+        return Text(text.cut(f" {text.clean(progress(status.operations[0]))}", width), "bold cyan")
+    last = status.last_reload
+    if last is None:
+        return Text("")
+    said = f" last reload {last.result} {text.ago(last.ended_at)}, took {text.seconds(last.seconds)}"
+    failed = last.result != "succeeded"
+    return Text(text.cut(text.clean(said + (f": {last.error}" if failed else "")), width), "red" if failed else "dim")
+
+
+def _spark(name: str, said: str, history: Iterable[float | None], width: int) -> Text:
+    """A line with a sparkline in what room it leaves."""
+    line = _line(name, Text(said), width)
+    column = max(62 if width >= 80 else 0, line.cell_len + 2)
+    room = width - column - 1
+    if room >= 8:
+        line.append(" " * (column - line.cell_len)).append(sparkline(history, room), "cyan")
+    return line
+
+
+def sparkline(history: Iterable[float | None], width: int) -> str:
+    """The latest `width` values as bars, the highest one full; nothing where there is no value."""
+    values = list(history)[-width:]
+    top = max((value for value in values if value is not None and value < math.inf), default=0.0)
+    bars = [" " if value is None else BLOCKS[_level(value, top)] for value in values]
+    return "".join(bars).rjust(width)
+
+
+def _level(value: float, top: float) -> int:
+    if value == math.inf:
+        return len(BLOCKS) - 1
+    return 0 if top <= 0 else min(len(BLOCKS) - 1, int(value / top * (len(BLOCKS) - 1) + 0.5))
+
+
+# --- its tables ---------------------------------------------------------------------------------------------------
+
+WIDTHS = {  # of the columns; negative: aligned to the left
+    "SLOT": 4,
+    "PID": 7,
+    "GEN": 3,
+    "STATE": -8,
+    "AGE": 6,
+    "REQUESTS": 8,
+    "REQ/S": 6,
+    "4XX": 5,
+    "4XX%": 5,
+    "5XX": 5,
+    "5XX%": 5,
+    "RUN": 3,
+    "WAIT": 4,
+    "CONN": 5,
+    "RSS": 8,
+    "CPU": 5,
+}
+
+
+def _fit(said: str, columns: int) -> str:
+    return said.ljust(-columns) if columns < 0 else said.rjust(columns)
+
+
+def _workers(model: Model, workers: Sequence[messages.Worker], lines: int, width: int) -> list[Text]:
+    shown_columns = _columns(width, workers)
+    order = SORTS[model.sort].column
+    heading = Text(style="bold underline")
+    for name, columns in (*shown_columns, ("RUNNING", -8)):
+        heading.append(" ")
+        heading.append(_fit(name, columns), "reverse" if name == order else "")
+    heading.truncate(width, pad=True)
+    rows = lines - 1
+    slots = [worker.slot for worker in workers]
+    selected = slots.index(model.selected) if model.selected in slots else 0
+    first = max(0, min(selected - rows // 2, len(workers) - rows))
+    found = [heading]
+    for worker in workers[first : first + rows]:
+        found.append(_row(worker, shown_columns, width, selected=worker.slot == model.selected))
+    return found
+
+
+def _columns(width: int, workers: Sequence[messages.Worker]) -> tuple[tuple[str, int], ...]:
+    """Those that leave room for what runs: on a narrow screen some are left out."""
+    widths = dict(WIDTHS)
+    if any(condition(worker) == NOT_RESPONDING for worker in workers):
+        widths["STATE"] = -len(NOT_RESPONDING)
+    dropped = left_out({name: 1 + abs(columns) for name, columns in widths.items()}, width)
+    return tuple((name, columns) for name, columns in widths.items() if name not in dropped)
+
+
+def _row(worker: messages.Worker, columns: Sequence[tuple[str, int]], width: int, *, selected: bool) -> Text:
+    cells = figures(worker)
+    row = Text()
+    for name, wide in columns:
+        row.append(" ").append(_fit(cells[name], wide), WORKER_COLOURS[cells[name]] if name == "STATE" else "")
+    row.append(" ").append(text.clean(oldest(worker)))
+    row.truncate(width, overflow="ellipsis", pad=True)
+    if selected:
+        row.stylize("reverse")
+    return row
+
+
+def _running(running: Sequence[tuple[int, messages.RunningRequest]], lines: int, width: int) -> list[Text]:
+    heading = Text(f" {'RUNNING FOR':>11} {'SLOT':>4} {'THREAD':>6}  REQUEST", "bold underline")
+    heading.truncate(width, pad=True)
+    found = [Text(""), heading]
+    for slot, request in running[: lines - 2]:
+        said = (
+            f" {text.seconds(request.age_seconds):>11} {slot:>4} {request.thread:>6}  {request.method} {request.path}"
+        )
+        style = "red" if request.age_seconds >= 10 else "yellow" if request.age_seconds >= 1 else ""
+        found.append(Text(text.cut(text.clean(said), width), style))
+    return found
+
+
+KEYS = " q quit  ↑↓ select  s sort  +/- scale  r restart  R reload  d stacks  ? help"
+
+
+def _footer(model: Model, width: int) -> Text:
+    if model.question:
+        return Text(text.cut(f" {model.question}  y: yes, any other key: no", width), "bold yellow")
+    if model.message.said:
+        style = "bold red" if model.message.bad else "bold green"
+        return Text(text.cut(f" {text.clean(model.message.said)}", width), style)
+    return Text(text.cut(KEYS, width), "dim")

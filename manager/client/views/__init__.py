@@ -1,0 +1,1 @@
+"""Answers of the control API as people read them."""

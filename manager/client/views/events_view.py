@@ -1,0 +1,22 @@
+"""An event as a line: when, what kind, what happened."""
+
+from __future__ import annotations
+
+from ..client import messages
+from ..options import Session
+from . import text
+
+KIND_COLUMN = 21
+BAD = frozenset(("worker.failed", "worker.killed", "worker.wedged", "request.timeout", "generation.failed"))
+ODD = frozenset(("worker.silent", "generation.failing", "request.slow", "events.lost", "worker.stacks"))
+GOOD = frozenset(("worker.ready", "generation.serving", "daemon.serving"))
+
+
+def line(event: messages.Event, session: Session) -> str:
+    """What `events` prints of it."""
+    when = text.clock(event.at, date=session.wide)
+    bad = event.kind in BAD or event.state == "failed"
+    colour = "red" if bad else "yellow" if event.kind in ODD else "green" if event.kind in GOOD else None
+    kind = session.styled(f"{event.kind:<{KIND_COLUMN}}", fg=colour) if colour else f"{event.kind:<{KIND_COLUMN}}"
+    number = f"{event.id:>6}  " if session.wide else ""
+    return f"{number}{session.styled(when, dim=True)}  {kind}  {text.clean(event.message)}"

@@ -1,0 +1,192 @@
+"""`status` as people read it: a headline, then a line a subject. Wide adds what is seldom asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ..client import messages
+from ..options import Session
+from . import text
+
+COLOURS = {
+    "running": "green",
+    "starting": "yellow",
+    "reloading": "cyan",
+    "draining": "yellow",
+    "stopping": "yellow",
+    "stopped": "red",
+}
+VERDICT_COLOURS = {"healthy": "green", "degraded": "yellow", "down": "red"}
+SUBJECT_COLUMN = 14
+
+
+def verdict(found: messages.Verdict) -> str:
+    """In a line: "degraded: 1 of 2 workers not responding for 5 s"."""
+    return text.clean(f"{found.level}: {'; '.join(found.reasons)}")
+
+
+def lines(status: messages.Status, session: Session) -> list[str]:
+    """What `status` prints."""
+    state = session.styled(status.state, fg=COLOURS[status.state], bold=True)
+    headline = (
+        f"{session.styled(text.clean(status.application), bold=True)}: {state}, up {text.age(status.uptime_seconds)}"
+    )
+    judged = session.styled(verdict(status.verdict), fg=VERDICT_COLOURS[status.verdict.level], bold=True)
+    found = [judged, headline]
+    previous = ""
+    for subject, said in _subjects(status, session):
+        shown = "" if subject == previous else f"{subject}:"
+        found.append(f"  {session.styled(f'{shown:<{SUBJECT_COLUMN}}', dim=True)}{said}")
+        previous = subject
+    return found
+
+
+def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, str]]:
+    yield "daemon", f"miniwsgi {text.clean(status.version)}, pid {status.pid}, pool {_pool(status)}"
+    yield "generation", _generation(status)
+    yield "workers", _workers(status.workers, session)
+    if warning := _override(status.workers):
+        yield "workers", session.styled(warning, fg="yellow")
+    if status.persist_error:
+        yield "workers", session.styled(text.clean(f"not kept: {status.persist_error}"), fg="red")
+    for listener in status.listeners:
+        yield "listeners", _listener(listener, session)
+    if status.metrics_error:
+        yield "metrics", session.styled(text.clean(f"off: {status.metrics_error}"), fg="red")
+    yield "connections", str(status.connections)
+    yield "requests", _rates(status.requests)
+    yield "requests", _now(status.requests)
+    if session.wide or _mishaps(status.requests):
+        yield "requests", _counted(status.requests)
+    yield "answers", _alarming(errors(status.requests, status.requests.last_60s), status.requests.last_60s, session)
+    if session.wide or len(status.generations) > 1:
+        for generation in status.generations:
+            yield "answers", _alarming(_by_generation(generation), generation.last_60s, session)
+    yield "duration", _latency(status.duration)
+    if session.wide:
+        yield "duration", _latency(status.duration_total, since_start=True)
+    yield "queue time", _latency(status.queue_time)
+    if session.wide:
+        yield "queue time", _latency(status.queue_time_total, since_start=True)
+        yield "started", f"{status.started_at.astimezone():%Y-%m-%d %H:%M:%S %z}"
+        yield "log level", status.log_level
+        yield "you", f"may {'do everything' if status.role == 'admin' else status.role}"
+    for operation in status.operations:
+        yield "under way", session.styled(text.clean(progress(operation)), fg="cyan")
+    if status.last_reload is not None:
+        yield "last reload", _last_reload(status.last_reload, session)
+
+
+def _pool(status: messages.Status) -> str:
+    return f"{status.pool}, {text.count(status.threads, 'thread')} a worker" if status.pool == "epoll" else status.pool
+
+
+def _generation(status: messages.Status) -> str:
+    if status.generation is None:
+        return "none yet"
+    how = "preloaded: its code is fixed" if status.preloaded else "not preloaded: each worker imports what lies on disk"
+    return f"{status.generation}, {how}"
+
+
+def _workers(workers: messages.WorkerCounts, session: Session) -> str:
+    ready = f"{workers.ready} of {workers.target} ready"
+    if workers.ready < workers.target:
+        ready = session.styled(ready, fg="yellow")
+    others = {"busy": workers.busy, "booting": workers.booting, "draining": workers.draining, "stuck": workers.stuck}
+    found = [ready, *(f"{number} {name}" for name, number in others.items() if number)]
+    if workers.not_responding:
+        found.append(session.styled(f"{workers.not_responding} not responding", fg="red"))
+    return ", ".join(found)
+
+
+def _override(workers: messages.WorkerCounts) -> str:
+    if workers.override is None:
+        return ""
+    kept = "also across a restart" if workers.persisted else "until a restart"
+    return f"scaled to {workers.override}, {kept}; configured are {workers.configured}"
+
+
+def _listener(listener: messages.ListenerStatus, session: Session) -> str:
+    said = text.clean(listener.url)
+    if listener.queued is None:
+        return said
+    queue = (
+        f"{listener.queued} of {listener.queue_limit} queued" if listener.queue_limit else f"{listener.queued} queued"
+    )
+    full = listener.queue_limit is not None and listener.queued > listener.queue_limit / 2
+    return f"{said}  {session.styled(queue, fg='red') if full else queue}"
+
+
+def _rates(requests: messages.RequestCounts) -> str:
+    rates = requests.rates
+    windows = (("1 s", rates.last_1s), ("10 s", rates.last_10s), ("1 min", rates.last_60s))
+    known = ", ".join(f"{text.rate(value)}/s over {window}" for window, value in windows if value is not None)
+    return f"{requests.total}" + (f"; {known}" if known else "")
+
+
+def _now(requests: messages.RequestCounts) -> str:
+    return f"{requests.in_flight} running, {requests.waiting} waiting for a thread"
+
+
+def _mishaps(requests: messages.RequestCounts) -> int:
+    return requests.errors + requests.rejected + requests.aborted + requests.timed_out
+
+
+def _counted(requests: messages.RequestCounts) -> str:
+    return (
+        f"{text.count(requests.errors, 'uncaught exception')}, {requests.rejected} rejected, "
+        f"{requests.aborted} cut off by clients, {requests.timed_out} timed out"
+    )
+
+
+class Counts(Protocol):
+    """What has counted answers by the class of their status."""
+
+    client_errors: int
+    server_errors: int
+
+
+def errors(counted: Counts, lately: messages.LastMinute) -> str:
+    """Answers of 4xx and 5xx: since the start, and their share of the last minute's."""
+    said = f"{counted.client_errors} 4xx, {counted.server_errors} 5xx"
+    if not lately.answers:
+        return said
+    return f"{said}; last minute {text.share(lately.client_errors)} 4xx, {text.share(lately.server_errors)} 5xx"
+
+
+def _alarming(said: str, lately: messages.LastMinute, session: Session) -> str:
+    return session.styled(said, fg="red") if lately.server_errors else said
+
+
+def _by_generation(counted: messages.GenerationCounts) -> str:
+    who = f"generation {counted.generation}, {text.count(counted.workers, 'worker')}"
+    return f"{who}: {text.count(counted.answers, 'answer')}, {errors(counted, counted.last_60s)}"
+
+
+def _latency(latency: messages.Latency, since_start: bool = False) -> str:
+    window = "since the start" if since_start else f"over {text.age(latency.window_seconds)}"
+    if not latency.count:
+        return f"none {window}"
+    return f"{percentiles(latency.shown)}  {window}"
+
+
+def percentiles(known: messages.Percentiles) -> str:
+    return text.clean(f"p50 {known.p50}  p95 {known.p95}  p99 {known.p99}")
+
+
+def progress(operation: messages.Operation) -> str:
+    """An operation that is under way, in a line."""
+    name = f"{operation.kind} {operation.detail}".strip()
+    if operation.state == "waiting":
+        return f"{name} waits its turn (operation {operation.id}, by {operation.who})"
+    counted = f", {operation.done} of {operation.total}" if operation.total else ""
+    return f"{name}{counted}, for {text.seconds(operation.seconds)} (operation {operation.id}, by {operation.who})"
+
+
+def _last_reload(last: messages.LastReload, session: Session) -> str:
+    when = f"{text.ago(last.ended_at)}, took {text.seconds(last.seconds)}, by {last.who}"
+    if last.result == "succeeded":
+        return f"{session.styled('done', fg='green')} {text.clean(when)}"
+    said = f"{session.styled(last.result, fg='red', bold=True)} {text.clean(when)}"
+    return f"{said}: {text.clean(last.error)}" if last.error else said

@@ -1,0 +1,64 @@
+"""Changes as operations: from a request's body to a change, from the operation to an answer.
+
+A change is answered 202 with the operation's Location at once, 200 if it has ended. With `?wait=N` the answer comes
+when it has ended, whatever its verdict, or after N seconds with what there is then.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .. import messages as ms
+from ..http.exchange import Answer, Refusal, encoded
+from .auth import Caller
+from .managed import Change, ChangeRefused, Managed, Scale, SetLogLevel
+
+
+class Conflict(Refusal):
+    """409: the daemon's state does not allow the change."""
+
+    def __init__(self, detail: str, operation: int | None) -> None:
+        super().__init__(409, detail)
+        self.operation = operation
+
+
+async def carry_out(managed: Managed, change: Change, caller: Caller, wait: float) -> ms.Operation:
+    """Ask for a change and wait for its end, up to `wait` seconds. Raises Refusal (409, 422)."""
+    try:
+        asked = await managed.ask(change, caller)
+    except ChangeRefused as refused:
+        if refused.conflict:
+            raise Conflict(refused.reason, refused.operation) from None
+        raise Refusal(422, refused.reason) from None
+    if asked.ended or not wait:
+        return asked
+    await managed.wait(asked.id, wait)
+    return msgspec.structs.replace(managed.operation(asked.id) or asked, joined=asked.joined)
+
+
+def answer(operation: ms.Operation) -> Answer:
+    """The answer to a change: ended or not."""
+    location = (("Location", f"{ms.API}/operations/{operation.id}"),)
+    return Answer(200 if operation.ended else 202, encoded(operation), ms.JSON_TYPE, location)
+
+
+def scale(body: ms.ScaleRequest) -> Scale:
+    """Raises Refusal (422)."""
+    if body.reset:
+        if body.workers is not None or body.persist:
+            raise Refusal(422, "reset stands alone: it drops what scale has set, here and in the state directory")
+        return Scale()
+    match body.workers:
+        case None:
+            raise Refusal(422, 'either "workers" or "reset" is needed')
+        case int(count):
+            return Scale(to=count, persist=body.persist)
+        case str(text):
+            return Scale(by=int(text), persist=body.persist)
+
+
+def log_level(body: ms.LogLevelRequest) -> SetLogLevel:
+    """Raises Refusal (422)."""
+    if body.reset is (body.level is not None):
+        raise Refusal(422, 'either "level" or "reset" is needed, and not both')
+    return SetLogLevel(body.level)

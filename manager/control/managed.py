@@ -1,0 +1,111 @@
+"""The daemon as the control API sees it: what can be asked of it, and what can be known. Whoever supervises
+implements `Managed`; the API knows nothing else of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from miniwsgi.metrics.families import Family
+
+from .. import messages as ms
+from .auth import Caller
+from .event_log import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is asked for and becomes an operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Change):
+    """So many workers: `to` absolutely or `by` more or fewer; neither: as configured again, also after a restart."""
+
+    to: int | None = None
+    by: int = 0
+    persist: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reload(Change):
+    """New configuration, new environment, new code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart(Change):
+    """New processes for one slot, or for all."""
+
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Change):
+    """Accept nothing more, finish, stay up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain(Change):
+    """The end of a drain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Change):
+    """The end of the daemon. Asked for again it changes nothing, unless now it is to be `now`."""
+
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevel(Change):
+    """None: as configured again."""
+
+    level: ms.LogLevelName | None
+
+
+class ChangeRefused(Exception):
+    """A change that is not granted: the operation in the way if there is one, else the change itself is at fault."""
+
+    def __init__(self, reason: str, operation: int | None = None, *, conflict: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.operation = operation
+        self.conflict = conflict  # with the state of the daemon; False: it could never be granted
+
+
+class Managed(Protocol):
+    """All calls return at once, but those that say `async`; these have time limits of their own."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def status(self, role: ms.Role) -> ms.Status: ...
+
+    async def workers(self) -> list[ms.Worker]:
+        """By slot."""
+
+    async def stack(self, slot: int) -> ms.Stack | None:
+        """None: the slot has no process."""
+
+    async def ask(self, change: Change, caller: Caller) -> ms.Operation:
+        """The operation that the change has become, or has joined. Raises ChangeRefused."""
+
+    def operations(self) -> list[ms.Operation]:
+        """The latest first."""
+
+    def operation(self, number: int) -> ms.Operation | None:
+        """None: there was none, or it is forgotten."""
+
+    async def wait(self, number: int, seconds: float) -> None:
+        """Until the operation has ended, or so long."""
+
+    def metrics(self) -> list[Family]:
+        """What is measured, now."""
+
+    def log_level(self) -> ms.LogLevel: ...
+
+    def config(self) -> ms.ConfigView: ...
+
+    async def check_config(self, toml: str | None) -> ms.ConfigReport:
+        """Raises TimeoutError."""

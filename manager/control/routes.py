@@ -1,0 +1,154 @@
+"""The table of the control API: each path with its role, query parameters, body, answer and handler.
+
+Authorisation, checking and openapi.json all read it; there is no other list of what the API has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import messages as ms
+from ..http.exchange import Answer, Stream
+from ..http.routing import Parameter, Route, switch, whole_number
+from .auth import Caller
+from .family_list import NAME as NAME_PATTERN
+from .family_list import metric_name
+
+if TYPE_CHECKING:
+    from .api import Api
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is in order."""
+
+    caller: Caller
+    numbers: dict[str, int]  # of the path
+    query: dict[str, Any]
+    body: Any
+
+
+Handler = Callable[[Call], Awaitable[Answer | Stream]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Route[Handler]):
+    """A route of this API, with what authorisation and openapi.json need."""
+
+    role: ms.Role = "read"
+    name: str = ""  # operationId
+    summary: str = ""
+    body: type[ms.Request] | None = None
+    response: type[ms.Response] | None = None
+    statuses: tuple[int, ...] = (200,)
+    refusals: tuple[int, ...] = ()
+
+
+WAIT = Parameter(
+    "wait",
+    whole_number(0, ms.MAX_WAIT_SECONDS),
+    f"seconds, 0 to {ms.MAX_WAIT_SECONDS}",
+    {"type": "integer", "minimum": 0, "maximum": ms.MAX_WAIT_SECONDS},
+    "Answer when the operation has ended, or after so many seconds.",
+)
+FOLLOW = Parameter(
+    "follow",
+    switch,
+    "0 or 1",
+    {"type": "string", "enum": ["0", "1", "false", "true"]},
+    "Go on with what happens, one JSON object a line, until the client leaves.",
+)
+SINCE = Parameter(
+    "since",
+    whole_number(0, 10**15 - 1),
+    "the id of an event",
+    {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
+    "Only events after this one.",
+)
+LIMIT = Parameter(
+    "limit",
+    whole_number(0, ms.MAX_EVENTS),
+    f"0 to {ms.MAX_EVENTS}",
+    {"type": "integer", "minimum": 0, "maximum": ms.MAX_EVENTS},
+    "The latest so many. When following without `since`, how many of the past come first (0).",
+)
+NAME = Parameter(
+    "name",
+    metric_name,
+    "a metric's name, or the beginning of some",
+    {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
+    "Only the metric of this name, or else those whose names begin so.",
+)
+BODY_REFUSALS = (413, 415, 422)
+
+
+def routes(api: Api) -> list[Entry]:
+    """The table."""
+    return [
+        _get("/status", api.status, "status", ms.Status, "The daemon at a glance"),
+        _get("/workers", api.workers, "workers", ms.WorkerList, "Every worker"),
+        _get("/workers/{slot}", api.worker, "worker", ms.Worker, "One worker", refusals=(404,)),
+        _get(
+            "/workers/{slot}/stack", api.stack, "stack", ms.Stack, "What every thread of a worker is doing",
+            role="operate", refusals=(404,),
+        ),
+        _change(
+            "/workers/{slot}/restart", api.restart_one, "restartWorker", ms.RestartRequest,
+            "Replace one worker, its successor first", refusals=(404, 409, *BODY_REFUSALS),
+        ),
+        _change("/scale", api.scale, "scale", ms.ScaleRequest, "Change the number of workers"),
+        _change("/reload", api.reload, "reload", ms.ReloadRequest, "Bring new code and configuration into force"),
+        _change("/restart", api.restart, "restart", ms.RestartRequest, "Replace all workers one by one"),
+        _change("/drain", api.drain, "drain", ms.DrainRequest, "Accept nothing more, finish, stay up"),
+        _change("/undrain", api.undrain, "undrain", ms.DrainRequest, "Serve again"),
+        _change("/stop", api.stop, "stop", ms.StopRequest, "End the daemon", role="admin"),
+        _get("/operations", api.operations, "operations", ms.OperationList, "Changes, the latest first"),
+        _get(
+            "/operations/{id}", api.operation, "operation", ms.Operation, "One change",
+            query=(WAIT,), refusals=(404,),
+        ),
+        _get(
+            "/events", api.events, "events", ms.EventList, "What has happened, and happens",
+            query=(FOLLOW, SINCE, LIMIT), also_produces=ms.EVENTS_TYPE,
+        ),
+        _get(
+            "/metrics", api.metrics, "metrics", ms.MetricList, "What is measured, by family",
+            query=(NAME,), refusals=(404,),
+        ),
+        _get("/config", api.config, "config", ms.ConfigView, "The configuration in force", role="operate"),
+        Entry(
+            "POST", f"{ms.API}/config/check", api.check_config, ms.JSON_TYPE,
+            role="operate", name="checkConfig", summary="What a configuration is worth; nothing is executed",
+            body=ms.ConfigCheckRequest, response=ms.ConfigReport, refusals=BODY_REFUSALS,
+        ),
+        _get("/log-level", api.log_level, "logLevel", ms.LogLevel, "The error log's level"),
+        Entry(
+            "PUT", f"{ms.API}/log-level", api.set_log_level, ms.JSON_TYPE,
+            role="admin", name="setLogLevel", summary="Change the error log's level while the daemon runs",
+            body=ms.LogLevelRequest, response=ms.LogLevel, refusals=(409, *BODY_REFUSALS),
+        ),
+        _get("/openapi.json", api.openapi, "openapi", None, "This description"),
+    ]  # fmt: skip
+
+
+def _get(
+    path: str, handler: Handler, name: str, response: type[ms.Response] | None, summary: str, **more: Any
+) -> Entry:
+    return Entry("GET", ms.API + path, handler, ms.JSON_TYPE, name=name, response=response, summary=summary, **more)
+
+
+def _change(path: str, handler: Handler, name: str, body: type[ms.Request], summary: str, **more: Any) -> Entry:
+    return Entry(
+        "POST",
+        ms.API + path,
+        handler,
+        ms.JSON_TYPE,
+        (WAIT,),
+        name=name,
+        body=body,
+        response=ms.Operation,
+        summary=summary,
+        **{"role": "operate", "statuses": (200, 202), "refusals": (409, *BODY_REFUSALS), **more},
+    )

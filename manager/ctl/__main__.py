@@ -1,5 +1,0 @@
-"""`python -m miniwsgi.manager.ctl`."""
-
-from .cli import main
-
-main()

@@ -1,0 +1,1 @@
+"""The metrics port: metrics, health, the status page, and who may see them."""
