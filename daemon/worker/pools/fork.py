@@ -91,6 +91,7 @@ class ForkPool:
         self._told = context.duty  # what children know
         self._reopened = 0  # as of the orders, for children
         self._lifeline, self._life = os.pipe()
+        self._room = -1  # a descriptor that gives way to the next child's pidfd; nobody is accepted without one
         self._ending = Lock()  # in a child: for whoever ends it
         self._order_fds = orders.fds()
         for fd in self._order_fds:
@@ -170,14 +171,16 @@ class ForkPool:
         if len(self._children) >= self._limit:
             return
         try:
+            if self._room < 0:
+                self._room = os.dup(self._lifeline)
             sock, address = self._sockets[fd].accept()
         except OSError as error:
             self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
             return
         taken = {child.number for child in self._children.values()}
         number = next(number for number in range(self._limit) if number not in taken)
-        counted = self._memory.get(number) or self._memory.setdefault(number, _private_slot(self._slot.index))
         try:
+            counted = self._memory.get(number) or self._memory.setdefault(number, _private_slot(self._slot.index))
             pid = children.fork()
         except OSError as error:
             self._context.log.limited("fork", "error", f"cannot fork: {error.strerror}; see TasksMax and memory")
@@ -187,6 +190,8 @@ class ForkPool:
         if not pid:
             self._serve(sock, self._listeners[fd], address, number, counted)
         sock.setblocking(False)
+        os.close(self._room)
+        self._room = -1
         self._slot.cells[self._slot.thread_cell(number) + scoreboard.T_START] = time.monotonic_ns()
         child = _Child(number, pid, os.pidfd_open(pid), counted, sock)
         self._children[child.pidfd] = child
@@ -278,6 +283,7 @@ class ForkPool:
         self._orders.disown()
         if self._life >= 0:
             os.close(self._life)
+        os.close(self._room)
         while self._sockets:
             self._sockets.popitem()[1].close()
         for child in self._children.values():
