@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Awaitable
 
-from miniwsgi.manager.aside import Aside
+from miniwsgi.manager.threads import DaemonThreads
 
 from .. import __version__
 from ..config import Config, ReadConfig, daemons_environment
@@ -136,7 +136,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     control = Control(master, opened.control, log)
     measuring = Measuring(
         master,
-        Aside(),
+        DaemonThreads(),
         slow_requests=lambda: control.slow.count,
         control_calls=lambda: control.api.calls,
         ready=lambda: health_of(master).ready,

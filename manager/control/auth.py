@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from ..aside import Aside
 from ..http.exchange import Peer, Refusal
 from ..messages import Role
+from ..threads import DaemonThreads
 from .unit_peer import is_of_unit, service_manager
 
 T = TypeVar("T")
@@ -70,12 +70,12 @@ class Access:
     def __init__(
         self,
         granted: Mapping[Role, Sequence[str]],
-        aside: Aside,
+        threads: DaemonThreads,
         on_unknown: Callable[[str], None] = lambda _message: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._granted = {role: tuple(names) for role, names in granted.items()}
-        self._aside = aside
+        self._threads = threads
         self._on_unknown = on_unknown
         self._clock = clock
         self._own_uid = os.geteuid()
@@ -104,7 +104,7 @@ class Access:
     async def named(self, caller: Caller) -> Caller:
         """The same with who that is: for what is logged. Only then it is worth a look-up."""
         try:
-            of_unit = await self._aside.run(lambda: is_of_unit(caller.pid, self._manager), LOOKUP_SECONDS)
+            of_unit = await self._threads.run(lambda: is_of_unit(caller.pid, self._manager), LOOKUP_SECONDS)
         except (TimeoutError, OSError):
             of_unit = False
         return replace(caller, user="" if of_unit else await self.name(caller.uid), of_unit=of_unit)
@@ -115,7 +115,7 @@ class Access:
         if known is not None and self._clock() - known[1] < REMEMBERED_SECONDS:
             return known[0]
         try:
-            name = await self._aside.run(lambda: _user_name(uid), LOOKUP_SECONDS)
+            name = await self._threads.run(lambda: _user_name(uid), LOOKUP_SECONDS)
         except (TimeoutError, OSError):
             name = known[0] if known is not None else ""
         _remember(self._names, uid, (name, self._clock()))
@@ -139,7 +139,7 @@ class Access:
         """The grants, looked up again from time to time; the former ones if that fails."""
         if self._grants is None or self._clock() - self._looked_up >= REMEMBERED_SECONDS:
             if self._lookup is None:
-                self._lookup = asyncio.create_task(self._aside.run(lambda: look_up(self._granted), LOOKUP_SECONDS))
+                self._lookup = asyncio.create_task(self._threads.run(lambda: look_up(self._granted), LOOKUP_SECONDS))
             task = self._lookup
             try:
                 self._grants = await asyncio.shield(task)
@@ -164,7 +164,7 @@ class Access:
         if known is not None and self._clock() - known[1] < REMEMBERED_SECONDS:
             return known[0]
         try:
-            groups = await self._aside.run(lambda: _groups_of_user(peer.uid, peer.gid), LOOKUP_SECONDS)
+            groups = await self._threads.run(lambda: _groups_of_user(peer.uid, peer.gid), LOOKUP_SECONDS)
         except (TimeoutError, OSError):
             raise Refusal(503, "your groups cannot be looked up now") from None
         _remember(self._groups, peer.uid, (groups, self._clock()))

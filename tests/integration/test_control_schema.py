@@ -17,9 +17,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from miniwsgi.manager.aside import Aside
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
+from miniwsgi.manager.threads import DaemonThreads
 from schemathesis import Case, GenerationMode
 
 from tests.unit.manager_world import FakeDaemon
@@ -83,7 +83,9 @@ def api_schema(control_path: Path) -> Iterator[Any]:
 
 def operations() -> list[tuple[str, str]]:
     """What the API has, but `stop`."""
-    found = [(route.method, route.path) for route in Api(FakeDaemon(), Access({}, Aside()), print).router.routes]
+    found = [
+        (route.method, route.path) for route in Api(FakeDaemon(), Access({}, DaemonThreads()), print).router.routes
+    ]
     found.remove(("POST", "/v1/stop"))
     return found
 

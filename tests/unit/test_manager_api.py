@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.aside import Aside
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access, Caller
 from miniwsgi.manager.http.exchange import Answer, Peer, Refusal, Request, Stream
+from miniwsgi.manager.threads import DaemonThreads
 
 from tests.unit.manager_world import Client, FakeDaemon, World, run, serving
 
@@ -49,7 +49,7 @@ class _Fixed(Access):
     """Everybody has one role."""
 
     def __init__(self, role: ms.Role) -> None:
-        super().__init__({}, Aside())
+        super().__init__({}, DaemonThreads())
         self.fixed = role
 
     async def caller(self, peer: Peer | None) -> Caller:
@@ -323,7 +323,7 @@ def test_every_route_has_its_role_in_these_tables() -> None:
 def test_strangers_learn_nothing_and_are_logged(tmp_path: Path) -> None:
     async def body() -> None:
         denied: list[str] = []
-        access = Access({}, Aside())
+        access = Access({}, DaemonThreads())
         access._own_uid = -1
         api = Api(FakeDaemon(), access, denied.append)
         request = Request("GET", "/v1/nothing", "x=1", {}, b"", Peer(7, 64_999, 64_999, ()))
@@ -397,7 +397,7 @@ def _references(node: Any) -> set[str]:
 
 def test_through_the_socket_it_is_http(tmp_path: Path) -> None:
     async def body() -> None:
-        api = Api(FakeDaemon(), Access({}, Aside()), lambda _message: None)
+        api = Api(FakeDaemon(), Access({}, DaemonThreads()), lambda _message: None)
         async with serving(api, tmp_path) as world:
             await _through(world)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from miniwsgi.manager.aside import Aside
 from miniwsgi.manager.control import auth
 from miniwsgi.manager.control.auth import Access, Caller, look_up
 from miniwsgi.manager.http.exchange import Peer, Refusal
 from miniwsgi.manager.messages import Role
+from miniwsgi.manager.threads import DaemonThreads
 
 STRANGER = 64_999
 
@@ -87,7 +87,7 @@ async def role(access: Access, who: Peer | None) -> str:
 )
 def test_roles(who: Peer | None, expected: str) -> None:
     async def body() -> None:
-        assert await role(Access(GRANTED, Aside()), who) == expected
+        assert await role(Access(GRANTED, DaemonThreads()), who) == expected
 
     asyncio.run(body())
 
@@ -110,7 +110,7 @@ def test_a_role_includes_those_below_it(mine: Role, needed: Role, may: bool) -> 
 
 def test_without_grants_nothing_is_looked_up(accounts: dict[str, int]) -> None:
     async def body() -> None:
-        access = Access({}, Aside())
+        access = Access({}, DaemonThreads())
         assert await role(access, peer(0)) == "admin"
         assert await role(access, peer(STRANGER)) == "403"
         assert accounts["count"] == 0
@@ -131,7 +131,7 @@ def test_root_and_the_daemons_user_need_no_directory_service(monkeypatch: pytest
     monkeypatch.setattr(auth, "LOOKUP_SECONDS", 0.1)
 
     async def body() -> None:
-        access = Access(GRANTED, Aside())
+        access = Access(GRANTED, DaemonThreads())
         assert await role(access, peer(0)) == "admin"
         assert await role(access, peer(4000)) == "admin"
         assert not asked
@@ -149,7 +149,7 @@ def test_names_are_remembered_and_looked_up_again_after_a_while(accounts: dict[s
 
     async def body() -> None:
         nonlocal now
-        access = Access(GRANTED, Aside(), clock=lambda: now)
+        access = Access(GRANTED, DaemonThreads(), clock=lambda: now)
         for _ in range(10):
             assert await role(access, peer(5001)) == "read"
         assert accounts["count"] == 5  # each name once
@@ -162,7 +162,7 @@ def test_names_are_remembered_and_looked_up_again_after_a_while(accounts: dict[s
 
 def test_many_at_once_share_one_look_up(accounts: dict[str, int]) -> None:
     async def body() -> None:
-        access = Access(GRANTED, Aside())
+        access = Access(GRANTED, DaemonThreads())
         assert await asyncio.gather(*[role(access, peer(5002)) for _ in range(100)]) == ["operate"] * 100
         assert accounts["count"] == 5
 
@@ -174,7 +174,7 @@ def test_when_a_later_look_up_fails_the_former_one_holds(monkeypatch: pytest.Mon
 
     async def body() -> None:
         nonlocal now
-        access = Access(GRANTED, Aside(), clock=lambda: now)
+        access = Access(GRANTED, DaemonThreads(), clock=lambda: now)
         assert await role(access, peer(5001)) == "read"
         monkeypatch.setattr(auth, "look_up", _fails)
         now = 100.0
@@ -193,7 +193,7 @@ def test_a_name_that_nobody_has_grants_nothing_and_is_told_once() -> None:
 
     async def body() -> None:
         nonlocal now
-        access = Access({"admin": ("dave", "@nogroup", "alice")}, Aside(), told.append, clock=lambda: now)
+        access = Access({"admin": ("dave", "@nogroup", "alice")}, DaemonThreads(), told.append, clock=lambda: now)
         assert await role(access, peer(5001)) == "admin"
         now = 100.0
         assert await role(access, peer(STRANGER)) == "403"
@@ -206,7 +206,7 @@ def test_without_the_kernels_word_the_groups_are_those_of_the_user(monkeypatch: 
     monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 6001] if name == "alice" else [gid])
 
     async def body() -> None:
-        access = Access({"operate": ("@ops",)}, Aside())
+        access = Access({"operate": ("@ops",)}, DaemonThreads())
         assert await role(access, peer(5001, groups=None)) == "operate"
         assert await role(access, peer(5002, groups=None)) == "403"
         assert await role(access, peer(STRANGER, groups=None)) == "403"  # no name: no groups
@@ -219,7 +219,7 @@ def test_a_uid_from_outside_the_user_namespace_is_nobodys(monkeypatch: pytest.Mo
     monkeypatch.setattr(auth, "unmapped", lambda _kind: 65534)
 
     async def body() -> None:
-        access = Access({"admin": ("65534", "@65534")}, Aside())
+        access = Access({"admin": ("65534", "@65534")}, DaemonThreads())
         with pytest.raises(Refusal, match="user namespace"):
             await access.caller(peer(65534))
         assert await role(access, peer(STRANGER, gid=65534, groups=(65534,))) == "403"
@@ -235,7 +235,7 @@ def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_num
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
 
     async def body() -> None:
-        access = Access({"admin": ("65534",)}, Aside())
+        access = Access({"admin": ("65534",)}, DaemonThreads())
         with pytest.raises(Refusal, match=r"cannot be told apart there: run the daemon as another user"):
             await access.caller(peer(65534))
         assert await role(access, peer(0)) == "admin"
@@ -246,14 +246,14 @@ def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_num
 def test_a_stranger_is_told_what_to_configure() -> None:
     async def body() -> None:
         with pytest.raises(Refusal, match=r"uid 64999 is granted nothing; name the user .* control\.read"):
-            await Access({}, Aside()).caller(peer(STRANGER))
+            await Access({}, DaemonThreads()).caller(peer(STRANGER))
 
     asyncio.run(body())
 
 
 def test_the_callers_name_is_for_people() -> None:
     async def body() -> None:
-        access = Access(GRANTED, Aside())
+        access = Access(GRANTED, DaemonThreads())
         assert (await access.named(await access.caller(peer(5002)))).who == "bob (uid 5002, pid 77)"
 
     asyncio.run(body())
@@ -266,17 +266,17 @@ def test_the_strongest_grant_of_a_name_wins() -> None:
 # --- beside the loop -----------------------------------------------------------------------------------------------
 
 
-def test_aside_gives_results_and_errors() -> None:
+def test_daemon_threads_gives_results_and_errors() -> None:
     async def body() -> None:
-        aside = Aside()
-        assert await aside.run(lambda: 42, 5) == 42
+        threads = DaemonThreads()
+        assert await threads.run(lambda: 42, 5) == 42
         with pytest.raises(ZeroDivisionError):
-            await aside.run(lambda: 1 / 0, 5)  # type: ignore[arg-type,return-value]
+            await threads.run(lambda: 1 / 0, 5)  # type: ignore[arg-type,return-value]
 
     asyncio.run(body())
 
 
-def test_aside_gives_up_what_hangs_and_when_all_hang_fails_at_once() -> None:
+def test_daemon_threads_gives_up_what_hangs_and_when_all_hang_fails_at_once() -> None:
     never, hanging = threading.Event(), []
 
     def hang() -> int:
@@ -284,14 +284,14 @@ def test_aside_gives_up_what_hangs_and_when_all_hang_fails_at_once() -> None:
         return int(never.wait())
 
     async def body() -> None:
-        aside = Aside(limit=2)
+        threads = DaemonThreads(limit=2)
         while len(hanging) < 2:  # where the machine is busy, one may be given up before it has begun
             with pytest.raises(TimeoutError):
-                await aside.run(hang, 0.05)
+                await threads.run(hang, 0.05)
         with pytest.raises(TimeoutError):
-            await aside.run(lambda: 42, 0.05)
+            await threads.run(lambda: 42, 0.05)
         never.set()
-        assert await aside.run(lambda: 42, 5) == 42
+        assert await threads.run(lambda: 42, 5) == 42
 
     try:
         asyncio.run(body())
@@ -308,7 +308,7 @@ def test_a_thread_that_hangs_does_not_hold_the_end_of_the_loop() -> None:
 
     async def body() -> None:
         with pytest.raises(TimeoutError):
-            await Aside().run(_hang(never), 0.05)
+            await DaemonThreads().run(_hang(never), 0.05)
 
     started = time.monotonic()
     try:

@@ -20,17 +20,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.aside import Aside
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
 from miniwsgi.manager.http.server import Server
+from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.reading import SNAPSHOT_SECONDS
 
 from ...config import Config
 from ...log.error_log import ErrorLog
 from ..running.master import Master
 from ..sockets.unix_sockets import BindError, SocketFile, bind_path
-from ..system.threads import in_daemon_thread
 from .facade import ManagedMaster
 from .first_answers import FirstAnswers
 from .kept_scale import KeptScale
@@ -134,9 +133,9 @@ class Control:
         self._master = master
         self._place = place
         self._log = log
-        aside = Aside()
+        self._threads = DaemonThreads()
         self._kept = KeptScale(config.control.state_directory)
-        self.managed = ManagedMaster(master, self._kept, aside)
+        self.managed = ManagedMaster(master, self._kept, self._threads)
         self.slow = SlowRequests(master, self.managed.chronicle)
         self._silence = Silence(master, self.managed.chronicle)
         self._first_answers = FirstAnswers(master, self.managed.chronicle)
@@ -146,7 +145,7 @@ class Control:
             "operate": config.control.operate,
             "admin": config.control.admin,
         }
-        access = Access(granted, aside, self._unknown)
+        access = Access(granted, self._threads, self._unknown)
         self.api = Api(self.managed, access, self._denied)
         self._server = Server(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
@@ -204,7 +203,7 @@ class Control:
         """Somebody has removed the socket, such as a cleaner of old files: nobody could manage the daemon."""
         place = None
         try:
-            place = await in_daemon_thread(partial(_bind, self._master.config))
+            place = await self._threads.run(partial(_bind, self._master.config))
             await self._server.start(place.sockets)
         except (BindError, OSError) as error:
             if place is not None:

@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.aside import Aside
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.auth import Caller
 from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.families import Family
 from miniwsgi.metrics.sampling import Sample, sample
 
@@ -43,14 +43,14 @@ CALLERS = 500  # that are remembered, of the latest operations
 class ManagedMaster:
     """See `manager.managed.Managed`."""
 
-    def __init__(self, master: Master, kept: KeptScale, aside: Aside) -> None:
+    def __init__(self, master: Master, kept: KeptScale, threads: DaemonThreads) -> None:
         self.journal = Journal()
         self.overview = Overview(master, kept)
         self.chronicle = Chronicle(self.journal, master.supervisor)
         self.families: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self._master = master
         self._kept = kept
-        self._aside = aside
+        self._threads = threads
         self._callers: dict[int, Caller] = {}  # by operation
         self._persisted: dict[int, int | None] = {}  # by operation that is under way: what was kept before it
         self._keeping = asyncio.Lock()
@@ -124,7 +124,7 @@ class ManagedMaster:
 
     async def check_config(self, toml: str | None) -> ms.ConfigReport:
         read, current = self._master.configurations.read_config, self._master.config
-        return await self._aside.run(lambda: config_report.check(read, toml, current), CHECK_SECONDS)
+        return await self._threads.run(lambda: config_report.check(read, toml, current), CHECK_SECONDS)
 
     # --- changes ---
 
@@ -174,7 +174,7 @@ class ManagedMaster:
             return operation
 
     async def _keep(self, value: int | None) -> None:
-        await self._aside.run(lambda: self._kept.write(value), DISK_SECONDS)
+        await self._threads.run(lambda: self._kept.write(value), DISK_SECONDS)
 
     async def _keep_again(self, value: int | None) -> None:
         """A scale has failed, whose number was kept already."""
@@ -222,7 +222,7 @@ class ManagedMaster:
     async def _take_samples(self) -> None:
         pids, before = self.overview.pids(), self._samples
         try:
-            self._samples = await self._aside.run(lambda: sample(pids, before), SAMPLING_SECONDS)
+            self._samples = await self._threads.run(lambda: sample(pids, before), SAMPLING_SECONDS)
         except TimeoutError:
             pass
         finally:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import Board
 
 from ...config import Config
@@ -30,7 +31,6 @@ from ..supervising.operations import Kind, Operation
 from ..supervising.supervisor import Supervisor
 from ..supervising.workers import WorkerState
 from ..system.systemd import Notifier
-from ..system.threads import in_daemon_thread
 from .announcer import Announcer
 from .configurations import Configurations, PrepareError
 from .fleet import LAST_WORDS_SECONDS, Fleet
@@ -62,6 +62,7 @@ class Master:
         self.watch = Watch(self.fleet.board)
         self.announcer = Announcer(notifier, self.supervisor, self.watch)
         self.on_handled.append(self.announcer.handled)
+        self._threads = DaemonThreads()
         self._events: deque[ev.Event] = deque()
         self._handling = False
         self._reading: set[asyncio.Task[None]] = set()
@@ -156,7 +157,7 @@ class Master:
     async def _try(self, work: Callable[[], None]) -> OSError | None:
         """Do what may hang in a thread; what went wrong."""
         try:
-            await in_daemon_thread(work)
+            await self._threads.run(work)
         except OSError as error:
             return error
         return None
@@ -274,7 +275,7 @@ class Master:
 
     async def _read_configuration(self, generation: int) -> None:
         try:
-            prepared = await in_daemon_thread(self.configurations.read)
+            prepared = await self._threads.run(self.configurations.read)
         except PrepareError as error:
             self.feed(ev.PrepareFailed(generation, str(error)))
             return
@@ -311,7 +312,7 @@ class Master:
 
     async def _change_log_file(self, file: str, old_file: str) -> None:
         try:
-            writer = await in_daemon_thread(lambda: _writer(file))
+            writer = await self._threads.run(lambda: _writer(file))
         except OSError as error:
             self.log.error(f"log.file {file} cannot be opened: {why_not_written(file, error)}; it stays {old_file}")
             return

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 
 from miniwsgi.daemon import __version__
-from miniwsgi.manager.aside import Aside
+from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.accept_queues import accept_queue, dropped
 from miniwsgi.metrics.facts import Facts, ListenerFacts, WorkerFacts
 from miniwsgi.metrics.sampling import Sample
@@ -50,7 +50,7 @@ class Measuring:
     def __init__(
         self,
         master: Master,
-        aside: Aside,
+        threads: DaemonThreads,
         *,
         slow_requests: Callable[[], int],
         control_calls: Callable[[], Counter[tuple[str, str]]],
@@ -58,7 +58,7 @@ class Measuring:
         sampled: bool,
     ) -> None:
         self._master = master
-        self._aside = aside
+        self._threads = threads
         self._slow_requests = slow_requests
         self._control_calls = control_calls
         self._ready = ready
@@ -161,7 +161,7 @@ class Measuring:
 
     async def _sample(self, pids: dict[int, int], pss: Collection[int]) -> None:
         try:
-            samples = await self._aside.run(lambda: sample_all(pids, pss), SAMPLING_SECONDS)
+            samples = await self._threads.run(lambda: sample_all(pids, pss), SAMPLING_SECONDS)
         except TimeoutError:
             return
         self._usage.take(samples, time.monotonic())

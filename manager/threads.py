@@ -1,4 +1,4 @@
-"""Work that may block, beside the master's loop: look-ups of names, /proc, files on a disk that hangs.
+"""Threads for work that may block, beside the master's loop: look-ups of names, /proc, files on a disk that hangs.
 
 asyncio's own threads are waited for at exit, so one that hangs would hold the daemon up; these are not. A piece of
 work that exceeds its time is given up: its thread is left to the kernel, and while too many hang further work waits,
@@ -8,6 +8,7 @@ up to its own time. Threads are kept: starting one holds the loop until it runs.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import threading
 from collections.abc import Callable
@@ -19,7 +20,7 @@ T = TypeVar("T")
 MAX_THREADS = 8
 
 
-class Aside:
+class DaemonThreads:
     """A few daemon threads, started when there is work for them."""
 
     def __init__(self, limit: int = MAX_THREADS) -> None:
@@ -29,10 +30,13 @@ class Aside:
         self._unfinished = 0
 
     def __repr__(self) -> str:
-        return f"<Aside threads={self._threads} unfinished={self._unfinished}>"
+        return f"<DaemonThreads {self._threads} unfinished={self._unfinished}>"
 
-    async def run(self, work: Callable[[], T], seconds: float) -> T:
-        """What `work` returns or raises. Raises TimeoutError when it has not begun or not ended in its time."""
+    async def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
+        """What `work` returns or raises. `seconds` None: whoever asked has a limit of its own.
+
+        Raises TimeoutError when it has not begun or not ended in its time, and when no thread can be started at all.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -63,10 +67,10 @@ class Aside:
     def _start(self) -> None:
         """One thread more. Without any there is nobody to wait for: raises TimeoutError."""
         try:
-            threading.Thread(target=self._serve, name="miniwsgi-aside", daemon=True).start()
+            threading.Thread(target=self._serve, name="miniwsgi-beside", daemon=True).start()
         except RuntimeError as error:  # no more threads for this process now (TasksMax, memory)
             if not self._threads:
-                raise TimeoutError(str(error)) from None
+                raise TimeoutError(errno.EAGAIN, str(error)) from None
         else:
             self._threads += 1
 
