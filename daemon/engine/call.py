@@ -2,7 +2,8 @@
 
 An exchange knows neither sockets nor threads: bytes go to a `Transport`, which may ask it to pause. It promises that
 the head is framed once, that nothing is sent past Content-Length, that `close()` of a result is called once whatever
-happens, and that no exception of the application gets past it.
+happens, and that no exception of the application gets past it. A process that the application forked in it, and that
+comes back here, ends here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..http.response import (
     frame,
     refusal,
 )
+from .after_fork import process
 from .file_wrapper import FileWrapper
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -135,6 +137,8 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """The write() callable (PEP 3333): blocks while the client does not read. Raises Disconnected."""
+        if process.forked:
+            process.end()
         if self._emit(data):
             self._transport.wait_writable()
         elif not data:
@@ -142,6 +146,8 @@ class Exchange:
 
     def early_hints(self, headers: Headers) -> None:
         """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored behind the head and in HTTP/1.0. Raises BadResponse."""
+        if process.forked:
+            process.end()
         hints = early_hints(headers)
         if self.phase is _OPEN and self.http11:
             self._transport.send(hints)
@@ -185,6 +191,8 @@ class Exchange:
     def _call(self, application: Application, environ: dict[str, Any]) -> bool:
         try:
             result = application(environ, self.start_response)
+            if process.forked:
+                process.end()
             if type(result) is list or type(result) is tuple:
                 self._send_whole(result[0] if len(result) == 1 else _join(result))
                 return True
@@ -214,6 +222,8 @@ class Exchange:
         assert iterator is not None
         try:
             for data in iterator:
+                if process.forked:
+                    process.end()
                 if not data:
                     _join((data,))
                     self._check_wanted()
@@ -348,6 +358,8 @@ class Exchange:
 
     def _finish(self) -> None:
         """The application has given all it has."""
+        if process.forked:
+            process.end()
         if self.phase is _OPEN:
             self._transport.send(self._start(0))
         if self.phase is not _STARTED:
@@ -367,6 +379,8 @@ class Exchange:
         self._transport.check_client()
 
     def _fail(self, error: BaseException) -> None:
+        if process.forked:
+            process.end(error)
         if isinstance(error, Disconnected):
             self.aborted = True
             self.persistent = False
@@ -396,8 +410,12 @@ class Exchange:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-        except BaseException as error:  # the response is out: it can only be told
-            self._reporter.exception(self, error)
+            if process.forked:
+                process.end()
+        except BaseException as error:
+            if process.forked:
+                process.end(error)
+            self._reporter.exception(self, error)  # the response is out: it can only be told
 
 
 def _join(blocks: Iterable[Any]) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..engine.after_fork import process
 from ..permission import why_not
 from ..unpatched import is_patched, os
 from .application_hints import (
@@ -55,7 +56,10 @@ class BootError(Exception):
 
 
 def load(settings: Settings) -> Application:
-    """Import what settings.module names and return the WSGI callable. Raises BootError, and nothing else."""
+    """Import what settings.module names and return the WSGI callable. Raises BootError, and nothing else.
+
+    A process that was forked meanwhile, and comes back, ends here.
+    """
     if is_patched():
         raise BootError("import", PATCHED_TOO_EARLY)
     gc.freeze()  # what is ours is none of a collector's business, nor of eventlet's, which looks for locks with it
@@ -67,10 +71,15 @@ def load(settings: Settings) -> Application:
     if sys.path[:1] != [settings.directory]:
         sys.path.insert(0, settings.directory)
     try:
-        return _import_target(settings)
+        application = _import_target(settings)
     except BootError as error:
+        if process.forked:
+            process.end(error.__context__)
         error.error += held_elsewhere(error.__context__, settings.generation)
         raise
+    if process.forked:
+        process.end()
+    return application
 
 
 def _import_target(settings: Settings) -> Application:

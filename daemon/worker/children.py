@@ -12,6 +12,7 @@ from __future__ import annotations
 import faulthandler
 from collections.abc import Callable, Iterable
 
+from ..engine.after_fork import process
 from ..unpatched import get_ident, os, signal
 from .signals import GROUP_SIGNALS, STACK_SIGNAL, give_back
 
@@ -34,9 +35,12 @@ def fork() -> int:
     global _forking  # noqa: PLW0603 - only the main thread forks for the server
     _forking = get_ident()
     try:
-        return os.fork()
+        pid = os.fork()
     finally:
         _forking = 0
+    if not pid:
+        process.keep()
+    return pid
 
 
 def _before() -> None:

@@ -21,6 +21,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 
 from .. import __version__
 from ..channel import Channel, Message
+from ..engine.after_fork import process
 from ..executed import initial_environment
 from ..settings import Settings
 from ..unpatched import os, select, signal, time
@@ -68,6 +69,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     children.withhold("the master's", lambda: (channel.fileno(), *_passed(settings)))
     relays = relay_streams(channel, settings.application_level)
     prometheus_slots.install(settings.app_metrics_directory)
+    process.serve(None)
     try:
         application = _import(channel, settings, note)
     except BootError as error:

@@ -19,6 +19,7 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Board, State
 
 from ..channel import Channel
+from ..engine.after_fork import process
 from ..engine.call import Application
 from ..log.access_log import AccessLog
 from ..log.error_log import ErrorLog, ErrorStream, open_writer
@@ -37,7 +38,6 @@ from .orders import Orders
 from .pools import start
 from .relay import write_lines_at_once
 from .signals import SignalPipe, write_stacks_to
-from .strays import end_strays
 
 FLUSH_SECONDS = 1.0
 
@@ -87,10 +87,10 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     _detach_standard_streams(log, settings.application_level)
     try:
         access = _open_access_log(settings, ring=ring)
+        process.serve(log)
         if application is None:
             application = load(settings)
         context = Context(settings, board, slot, log, access, application)
-        end_strays(log)
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
@@ -134,9 +134,9 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     show_crashes(2)
     try:
         access = _open_access_log(settings, at_once=True)  # nobody is there to write what would be left
+        process.serve(log)
         application = load(settings)
         context = Context(settings, board, 0, log, access, application)
-        end_strays(log)
         _take_signals(signals, log)
         if settings.boot_check:
             boot_check(context, settings.boot_check)

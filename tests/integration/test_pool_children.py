@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import sys
 import threading
 
 import pytest
-from miniwsgi.metrics.scoreboard import CONNECTIONS
+from miniwsgi.metrics.scoreboard import CONNECTIONS, REQUESTS
 
 from .conftest import Service, get
 from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
@@ -117,6 +119,152 @@ def test_a_process_that_outlives_its_request_keeps_no_connection_open(site: Site
     gate.open()
 
 
+# --- that come back into the server --------------------------------------------------------------------------------
+
+CAME_BACK = re.compile(
+    r"a process that the application forked (\w+(?: \w+)?) and came back into the server: it is ended"
+)
+
+
+def returns(start_response):
+    start_response("200 OK", [])
+    return [b"child" if not fork() else b"served"]
+
+
+def calls_start_response_again(start_response):
+    """As frameworks do, which catch what is raised."""
+    start_response("200 OK", [])
+    if fork():
+        return [b"served"]
+    try:
+        raise ValueError
+    except ValueError:
+        start_response("500 Oops", [], sys.exc_info())
+        return [b"child"]
+
+
+def raises(start_response):
+    start_response("200 OK", [])
+    if not fork():
+        raise ValueError("in the child")
+    return [b"served"]
+
+
+def exits(start_response):
+    start_response("200 OK", [])
+    if not fork():
+        sys.exit(5)
+    return [b"served"]
+
+
+def writes(start_response):
+    write = start_response("200 OK", [])
+    if not fork():
+        write(b"child")
+    return [b"served"]
+
+
+def yields(start_response):
+    start_response("200 OK", [])
+    yield b"ser"
+    yield b"child" if not fork() else b"ved"
+
+
+def yields_nothing_for_ever(start_response):
+    start_response("200 OK", [])
+    if not fork():
+        while True:
+            yield b""
+    yield b"served"
+
+
+def ends_its_generator(start_response):
+    start_response("200 OK", [])
+    yield b"served"
+    fork()
+
+
+def raises_in_its_generator(start_response):
+    start_response("200 OK", [])
+    yield b"served"
+    if not fork():
+        raise ValueError("in the child")
+
+
+class Closed(list):
+    def __init__(self, *, raises: bool) -> None:
+        super().__init__([b"served"])
+        self.raises = raises
+
+    def close(self) -> None:
+        if not fork() and self.raises:
+            raise ValueError("in the child")
+
+
+def comes_back_from_close(start_response):
+    start_response("200 OK", [])
+    return Closed(raises=False)
+
+
+def raises_in_close(start_response):
+    start_response("200 OK", [])
+    return Closed(raises=True)
+
+
+class Iterated:
+    def __iter__(self):
+        return iter([b"child" if not fork() else b"served"])
+
+
+def comes_back_from_iter(start_response):
+    start_response("200 OK", [])
+    return Iterated()
+
+
+children: list[int] = []
+
+
+def fork() -> int:
+    pid = os.fork()
+    if pid:
+        children.append(pid)
+    return pid
+
+
+WAYS = {
+    returns: "returned", calls_start_response_again: "returned", raises: "raised ValueError", exits: "",
+    writes: "returned", yields: "returned", yields_nothing_for_ever: "returned", ends_its_generator: "returned",
+    raises_in_its_generator: "raised ValueError", comes_back_from_close: "returned",
+    raises_in_close: "raised ValueError", comes_back_from_iter: "returned",
+}  # fmt: skip
+
+
+@pools()
+def test_a_forked_process_that_comes_back_is_ended_and_its_parent_alone_answers(site: Site, pool: str) -> None:
+    ways = {way.__name__: way for way in WAYS}
+
+    def application(environ, start_response):
+        name = environ["PATH_INFO"][1:]
+        if name in ways:
+            return ways[name](start_response)
+        pid = children.pop()
+        start_response("200 OK", [])
+        return [str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()]
+
+    worker = site.fork(application, pool)
+    for way, how in WAYS.items():
+        client = site.connect().get(f"/{way.__name__}")
+        assert client.answer().body == b"served", way
+        assert client.get("/status").answer().body == (b"5" if way is exits else b"70"), way
+        client.close()
+        told = CAME_BACK.findall(worker.log())
+        assert told[-1:] == [how] or way is exits, way
+    wait_for(lambda: worker.cells[REQUESTS] == 2 * len(WAYS))
+    assert len(CAME_BACK.findall(worker.log())) == len(WAYS) - 1
+    assert "Traceback" in worker.log()
+    assert worker.alive()
+
+
 # --- in a daemon --------------------------------------------------------------------------------------------------
 
 MULTIPROCESSING = """
@@ -183,3 +331,27 @@ def test_so_has_a_child_of_the_import(service: Service) -> None:
     os.kill(pid, signal.SIGTERM)
     daemon.wait(lambda: not os.path.exists(f"/proc/{pid}"), "the child is gone, and was reaped")
     assert get(daemon) == str(pid)
+
+
+FORKS_AT_IMPORT_AND_COMES_BACK = """
+import os, sys
+
+if not os.fork():
+    HOW
+else:
+    os.wait()
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
+"""
+
+
+@pytest.mark.parametrize("preload", ["true", "false"])
+@pytest.mark.parametrize("how", ["pass", "sys.exit('in the child')"])
+def test_a_child_of_the_import_that_comes_back_is_ended(service: Service, preload: str, how: str) -> None:
+    service.write(FORKS_AT_IMPORT_AND_COMES_BACK.replace("HOW", how))
+    daemon = service.start("--workers", "1", "--preload", preload)
+    assert get(daemon) == "served"
+    told = daemon.log().count("a process that the application forked returned and came back into the server")
+    assert told == (how == "pass")
