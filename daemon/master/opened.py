@@ -79,15 +79,15 @@ class Opened:
 
     def go_on_with(self, master: Master) -> None:
         """Have `master` go on where the last one stopped, and keep for the next one what it needs."""
-        board, changes = master.fleet.board, master.supervisor.changes
+        board, sizing = master.fleet.board, master.supervisor.sizing
         if self.board is not None:
-            changes.override = board.header[H_WORKERS] or None
+            sizing.override = board.header[H_WORKERS] or None
 
         def keep(_config: Config) -> None:
             self.store.keep(self.configurations.in_force.listeners, board)
 
         def note(_event: ev.Event, _actions: list[act.Action]) -> None:
-            board.header[H_WORKERS] = changes.override or 0
+            board.header[H_WORKERS] = sizing.override or 0
 
         keep(self.configurations.in_force.config)
         master.on_commit.append(keep)

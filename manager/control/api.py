@@ -149,11 +149,11 @@ class Api:
         return _json(operation)
 
     async def events(self, call: Call) -> Answer | Stream:
-        query, journal = call.query, self._managed.journal
+        query, event_log = call.query, self._managed.event_log
         if query.get("follow"):
             since, limit = query.get("since"), query.get("limit", 0)
-            return Stream(lambda: journal.follow(since, limit), ms.EVENTS_TYPE)
-        return _json(journal.since(query.get("since", 0), query.get("limit", ms.MAX_EVENTS)))
+            return Stream(lambda: event_log.follow(since, limit), ms.EVENTS_TYPE)
+        return _json(event_log.since(query.get("since", 0), query.get("limit", ms.MAX_EVENTS)))
 
     async def metrics(self, call: Call) -> Answer:
         families = find(self._managed.metrics(), call.query.get("name", ""))

@@ -1,4 +1,4 @@
-"""The journal: what has happened lately, kept in a ring, and read by any number of followers at their own pace.
+"""The event log: what has happened lately, kept in a ring, and read by any number of followers at their own pace.
 
 A follower is a number: how far it has read. It holds nothing else, so one that never reads costs nothing; what the
 ring has dropped by the time it reads again is told to it as one event with the count.
@@ -19,7 +19,7 @@ BATCH = 64  # events that a follower is given at once
 MAX_MESSAGE_CHARS = 1000
 
 
-class Journal:
+class EventLog:
     """The last events. Not for threads: everything happens on the master's loop."""
 
     def __init__(self, kept: int = MAX_EVENTS, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -33,7 +33,7 @@ class Journal:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Journal last_id={self.last_id} waiting={len(self._waiting)}>"
+        return f"<EventLog last_id={self.last_id} waiting={len(self._waiting)}>"
 
     @property
     def first_id(self) -> int:

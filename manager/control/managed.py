@@ -11,7 +11,7 @@ from miniwsgi.metrics.families import Family
 
 from .. import messages as ms
 from .auth import Caller
-from .event_log import Journal
+from .event_log import EventLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Managed(Protocol):
     """All calls return at once, but those that say `async`; these have time limits of their own."""
 
     @property
-    def journal(self) -> Journal: ...
+    def event_log(self) -> EventLog: ...
 
     def status(self, role: ms.Role) -> ms.Status: ...
 

@@ -21,7 +21,7 @@ import msgspec
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.auth import Caller
-from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
 from miniwsgi.manager.http.server import Server, ServerLimits
 from miniwsgi.metrics.families import Family, Histogram, Sample
@@ -222,7 +222,7 @@ class FakeDaemon:
     """A `Managed` that does what a test tells it."""
 
     def __init__(self) -> None:
-        self.journal = Journal(now=lambda: T0)
+        self.event_log = EventLog(now=lambda: T0)
         self.asked: list[tuple[mg.Change, Caller]] = []
         self.refusal: mg.ChangeRefused | None = None
         self.ends_at_once = False

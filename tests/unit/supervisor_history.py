@@ -66,7 +66,7 @@ class History:
     def _stale(self, number: int) -> None:
         """News that come too late, or of nobody: nothing changes."""
         world = self.world
-        slot, generation = number % (len(world.crew.slots) + 2), number % 7
+        slot, generation = number % (len(world.table.slots) + 2), number % 7
         process = world.processes.get(slot)
         turnover = world.supervisor.turnover
         events: list[ev.Event] = []
@@ -93,7 +93,7 @@ class History:
 
     def _ask(self, what: str, number: int, processes: list[object]) -> None:
         world = self.world
-        slot = number % (len(world.crew.slots) + 1)
+        slot = number % (len(world.table.slots) + 1)
         if what == "wedge":
             world.do(ev.Wedged(slot, 31))
         elif what == "time out":
@@ -130,9 +130,9 @@ class History:
         assert world.exit is None, "the daemon ended by itself"
         assert not supervisor.ledger.open(), "an operation never ends"
         assert world.ready() == len(world.processes) == supervisor.target
-        assert all(worker.fresh for worker in world.crew.workers())
+        assert all(worker.fresh for worker in world.table.workers())
         assert supervisor.state in {SupervisorState.RUNNING, SupervisorState.DRAINING}
-        assert not world.crew.reserved()
+        assert not world.table.reserved()
         if world.preloaded:
             assert len({process.generation for process in world.processes.values()}) <= 1, "two versions serve"
 

@@ -10,7 +10,7 @@ from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import Kind, Operation, OperationState
 from miniwsgi.daemon.master.supervising.supervisor import Supervisor
-from miniwsgi.daemon.master.supervising.workers import GenerationState, WorkerState
+from miniwsgi.daemon.master.supervising.worker_table import GenerationState, WorkerState
 
 # After these a worker that was ready is lost, whatever the supervisor does.
 LOSSES = (ev.WorkerExited, ev.WorkerFailed, ev.Wedged, ev.RequestTimedOut)
@@ -36,7 +36,7 @@ class Promises:
         supervisor = self._supervisor
         self._ready, self._live, self._rolled = len(ready), self._live_now(), self._rolled_now()
         self._lost = int(isinstance(event, LOSSES) and event.slot in ready)
-        self._exits = sum(supervisor.crew.exits.values())
+        self._exits = sum(supervisor.table.exits.values())
 
     def after(
         self,
@@ -76,7 +76,7 @@ class Promises:
     def _surge_and_drains(self) -> None:
         """Booting plus ready: target + surge; drains that others wait for: target. A lowered target lowers both."""
         supervisor = self._supervisor
-        target, most = supervisor.target, supervisor.target + supervisor.changes.surge
+        target, most = supervisor.target, supervisor.target + supervisor.sizing.surge
         live, rolled = self._live_now(), self._rolled_now()
         assert live <= max(most, self._live), f"{live} workers boot or are ready, {most} may"
         assert rolled <= max(1, target, self._rolled), f"{rolled} drain at once, {target} may"
@@ -85,39 +85,39 @@ class Promises:
         """Without those that are killed as soon as their pid is known."""
         return sum(
             worker.live and not (worker.leaving and worker.state is WorkerState.FORKING)
-            for worker in self._supervisor.crew.workers()
+            for worker in self._supervisor.table.workers()
         )
 
     def _rolled_now(self) -> int:
-        return sum(worker.held_against_others for worker in self._supervisor.crew.workers())
+        return sum(worker.held_against_others for worker in self._supervisor.table.workers())
 
     # --- who they are ---
 
     def _one_owner_each(self, processes: dict[int, tuple[int, int, str]]) -> None:
         """The table is what there is: a slot has one worker, from the order to fork it until it is reaped."""
-        crew = self._supervisor.crew
-        owned = {worker.slot: worker for worker in crew.workers()}
-        assert len(owned) == len(list(crew.workers())), "a slot is owned twice"
+        table = self._supervisor.table
+        owned = {worker.slot: worker for worker in table.workers()}
+        assert len(owned) == len(list(table.workers())), "a slot is owned twice"
         assert owned.keys() == processes.keys(), f"table {sorted(owned)}, processes {sorted(processes)}"
         for slot, (pid, generation, state) in processes.items():
             worker = owned[slot]
-            assert crew.slots[slot].worker is worker
+            assert table.slots[slot].worker is worker
             assert worker.generation == generation
-            assert generation in crew.generations, "a worker of a generation that is forgotten"
+            assert generation in table.generations, "a worker of a generation that is forgotten"
             if worker.state is not WorkerState.FORKING:
                 assert worker.pid == pid
             assert (worker.state is WorkerState.READY) == (state == "ready"), (worker, state)
-        for waiting in crew.reserved():
+        for waiting in table.reserved():
             assert waiting.worker is None or waiting.worker.state is WorkerState.KILLED, waiting
 
     def _counters(self, event: ev.Event) -> None:
         """They never go back; an exit is counted once."""
-        crew = self._supervisor.crew
-        for slot in crew.slots:
+        table = self._supervisor.table
+        for slot in table.slots:
             assert slot.restarts >= self._restarts.get(slot.index, 0), f"{slot} had {self._restarts[slot.index]}"
             self._restarts[slot.index] = slot.restarts
             assert slot.failures >= 0
-        counted = sum(crew.exits.values()) - self._exits
+        counted = sum(table.exits.values()) - self._exits
         assert counted in ({0, 1} if isinstance(event, ev.WorkerExited) else {0}), f"{counted} exits are counted"
 
     # --- operations ---
@@ -147,7 +147,7 @@ class Promises:
     def _wakes_up(self, idle: bool, over: bool) -> None:
         """Never in the past, which would be a busy loop; and while something is owed, at some time."""
         supervisor = self._supervisor
-        now, wakeup = supervisor.crew.clock(), supervisor.next_wakeup()
+        now, wakeup = supervisor.table.clock(), supervisor.next_wakeup()
         assert wakeup is None or wakeup > now, f"it wakes up {now - wakeup:g} s ago"
         if not idle or over or supervisor.stopping.over:
             return

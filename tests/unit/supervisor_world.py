@@ -14,7 +14,7 @@ from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import Operation
 from miniwsgi.daemon.master.supervising.supervisor import Supervisor
-from miniwsgi.daemon.master.supervising.workers import Crew
+from miniwsgi.daemon.master.supervising.worker_table import WorkerTable
 
 from tests.unit.supervisor_promises import Promises
 
@@ -54,8 +54,8 @@ class World:
         self._promises = Promises(self.supervisor)
 
     @property
-    def crew(self) -> Crew:
-        return self.supervisor.crew
+    def table(self) -> WorkerTable:
+        return self.supervisor.table
 
     # --- events in ---
 

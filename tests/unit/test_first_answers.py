@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.master.control import first_answers as module
+from miniwsgi.daemon.master.control.event_recorder import EventRecorder
 from miniwsgi.daemon.master.control.first_answers import FirstAnswers, fails
-from miniwsgi.daemon.master.control.history import Chronicle
-from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.metrics.answers import EVERY_SECONDS, LONGEST_SECONDS, Answers, Tally
 from miniwsgi.metrics.scoreboard import Board
 
@@ -45,14 +45,14 @@ class Watched:
         self.now = 0.0
         self.board = Board.create()
         self.tally = Tally(self.board)
-        self.journal = Journal()
+        self.event_log = EventLog()
         master: Any = SimpleNamespace(
             supervisor=self.world.supervisor,
             fleet=SimpleNamespace(tally=self.tally),
             log=self.log,
             config=SimpleNamespace(app=SimpleNamespace(boot_check=boot_check)),
         )
-        self.first = FirstAnswers(master, Chronicle(self.journal, self.world.supervisor))
+        self.first = FirstAnswers(master, EventRecorder(self.event_log, self.world.supervisor))
         self.tally.begin(self.board.claim(0).index, 1)
         self.tally.take(self.now)
 
@@ -85,7 +85,7 @@ def test_new_code_that_answers_500_to_everything_is_told_within_a_second_and_onc
     assert watched.answer(500, 500).startswith("100 % of generation 2's 7 answers")
     (line,) = watched.log.lines
     assert line.startswith(f'warning: the code may be broken: {said}; app.boot_check = "/a/page" has new code answer')
-    (event,) = watched.journal.since(0).events
+    (event,) = watched.event_log.since(0).events
     assert (event.kind, event.generation) == ("generation.failing", 2)
     assert said in event.message
 

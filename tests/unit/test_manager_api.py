@@ -341,7 +341,7 @@ def test_strangers_learn_nothing_and_are_logged(tmp_path: Path) -> None:
 def test_following_is_a_stream_of_lines() -> None:
     async def body() -> None:
         world = Bare()
-        world.daemon.journal.add("daemon.serving", "one")
+        world.daemon.event_log.add("daemon.serving", "one")
         request = Request("GET", "/v1/events", "follow=1&since=0", {}, b"", Peer(7, ME, 0, ()))
         answer = await world.api.respond(request)
         assert isinstance(answer, Stream)
@@ -355,7 +355,7 @@ def test_events_can_be_asked_for_in_part() -> None:
     @scenario
     async def _(world: Bare) -> None:
         for number in range(5):
-            world.daemon.journal.add("worker.ready", str(number))
+            world.daemon.event_log.add("worker.ready", str(number))
         found = decode(await world.ask("GET", "/v1/events?since=1&limit=2"), ms.EventList)
         assert [event.id for event in found.events] == [4, 5]
 

@@ -1,4 +1,4 @@
-"""The journal: the last events, and followers that cannot hold anything up."""
+"""The event log: the last events, and followers that cannot hold anything up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from miniwsgi.manager.control.event_log import BATCH, MAX_MESSAGE_CHARS, Journal
+from miniwsgi.manager.control.event_log import BATCH, MAX_MESSAGE_CHARS, EventLog
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def journal(kept: int = 10, events: int = 0) -> Journal:
-    found = Journal(kept, now=lambda: T0)
+def event_log(kept: int = 10, events: int = 0) -> EventLog:
+    found = EventLog(kept, now=lambda: T0)
     for number in range(1, events + 1):
         found.add("worker.ready", f"event {number}", slot=number)
     return found
@@ -46,14 +46,14 @@ async def lines(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
     ],
 )
 def test_what_is_kept_can_be_asked_for(events: int, since: int, limit: int, ids: list[int], lost: int) -> None:
-    found = journal(events=events).since(since, limit)
+    found = event_log(events=events).since(since, limit)
     assert [event.id for event in found.events] == ids
     assert [event.message for event in found.events] == [f"event {number}" for number in ids]
     assert (found.last_id, found.lost) == (events, lost)
 
 
 def test_a_message_is_one_line_of_bounded_length() -> None:
-    found = journal()
+    found = event_log()
     found.add("worker.failed", "two\nlines\r\nand\tmore")
     found.add("worker.failed", "a" * 100_000)
     first, second = found.since(0).events
@@ -63,7 +63,7 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
 
 def test_a_follower_hears_what_happens_from_now_on() -> None:
     async def body() -> None:
-        found = journal(events=3)
+        found = event_log(events=3)
         stream = found.follow(None)
         waiting = asyncio.create_task(lines(stream))
         await asyncio.sleep(0)
@@ -83,14 +83,14 @@ def test_a_follower_hears_what_happens_from_now_on() -> None:
 )
 def test_a_follower_may_begin_in_the_past(since: int | None, limit: int, ids: list[int]) -> None:
     async def body() -> None:
-        assert [event["id"] for event in await lines(journal(events=5).follow(since, limit))] == ids
+        assert [event["id"] for event in await lines(event_log(events=5).follow(since, limit))] == ids
 
     asyncio.run(body())
 
 
 def test_a_slow_follower_is_told_how_many_events_it_has_lost() -> None:
     async def body() -> None:
-        found = journal(kept=10, events=1)
+        found = event_log(kept=10, events=1)
         stream = found.follow(0)
         assert [event["id"] for event in await lines(stream)] == [1]
         for number in range(50):
@@ -104,7 +104,7 @@ def test_a_slow_follower_is_told_how_many_events_it_has_lost() -> None:
 
 def test_what_was_dropped_before_a_follower_came_is_lost_only_to_those_who_ask_for_it() -> None:
     async def body() -> None:
-        found = journal(kept=10, events=30)
+        found = event_log(kept=10, events=30)
         assert (await lines(found.follow(5)))[0]["lost"] == 15
         assert [event["id"] for event in await lines(found.follow(None, 1000))] == list(range(21, 31))
 
@@ -113,7 +113,7 @@ def test_what_was_dropped_before_a_follower_came_is_lost_only_to_those_who_ask_f
 
 def test_a_follower_is_given_a_bounded_batch() -> None:
     async def body() -> None:
-        stream = journal(kept=1000, events=500).follow(0)
+        stream = event_log(kept=1000, events=500).follow(0)
         assert [event["id"] for event in await lines(stream)] == list(range(1, BATCH + 1))
         assert (await lines(stream))[0]["id"] == BATCH + 1
 
@@ -122,7 +122,7 @@ def test_a_follower_is_given_a_bounded_batch() -> None:
 
 def test_an_event_is_encoded_once_for_all_followers() -> None:
     async def body() -> None:
-        found = journal(events=1)
+        found = event_log(events=1)
         first, second = [await anext(found.follow(0)) for _ in range(2)]
         assert first == second
         assert found._lines.count(None) == 9
@@ -132,7 +132,7 @@ def test_an_event_is_encoded_once_for_all_followers() -> None:
 
 def test_followers_that_leave_are_forgotten_and_the_end_ends_the_others() -> None:
     async def body() -> None:
-        found = journal()
+        found = event_log()
         leaving, staying = [asyncio.create_task(_all(found.follow(None))) for _ in range(2)]
         await asyncio.sleep(0)
         assert len(found._waiting) == 2

@@ -1,4 +1,4 @@
-"""What the master adds to the control API: the number that is kept, the chronicle, configurations as reports."""
+"""What the master adds to the control API: the number that is kept, the event recorder, configurations as reports."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from miniwsgi.daemon.config import Config, load
 from miniwsgi.daemon.master.control import config_report
-from miniwsgi.daemon.master.control.history import Chronicle
+from miniwsgi.daemon.master.control.event_recorder import EventRecorder
 from miniwsgi.daemon.master.control.kept_scale import KeptScale
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import Kind, OperationState
-from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.control.event_log import EventLog
 
 from tests.unit.supervisor_world import World
 
@@ -81,7 +81,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert not stat.S_IMODE((tmp_path / "scale.json").stat().st_mode) & 0o022
 
 
-# --- the chronicle --------------------------------------------------------------------------------------------------
+# --- the event recorder --------------------------------------------------------------------------------------------
 
 
 class Told:
@@ -89,13 +89,13 @@ class Told:
 
     def __init__(self) -> None:
         self.world = World(plan=ev.Plan(workers=2))
-        self.journal = Journal()
-        self.chronicle = Chronicle(self.journal, self.world.supervisor)
+        self.event_log = EventLog()
+        self.recorder = EventRecorder(self.event_log, self.world.supervisor)
         handle = self.world.supervisor.handle
 
         def noted(event: ev.Event) -> list[act.Action]:
             actions = handle(event)
-            self.chronicle.note(event, actions)
+            self.recorder.note(event, actions)
             return actions
 
         self.world.supervisor.handle = noted  # type: ignore[method-assign]
@@ -103,10 +103,10 @@ class Told:
         self.world.settle()
 
     def kinds(self, since: int = 0) -> list[str]:
-        return [event.kind for event in self.journal.since(since).events]
+        return [event.kind for event in self.event_log.since(since).events]
 
     def messages(self, kind: str, since: int = 0) -> list[str]:
-        return [event.message for event in self.journal.since(since).events if event.kind == kind]
+        return [event.message for event in self.event_log.since(since).events if event.kind == kind]
 
 
 def test_a_start_is_told_from_the_beginning() -> None:
@@ -118,14 +118,14 @@ def test_a_start_is_told_from_the_beginning() -> None:
     ]  # fmt: skip
     assert [kind for kind in dict.fromkeys(kinds) if kind in order] == order
     assert kinds.count("worker.ready") == 2
-    ended = next(event for event in told.journal.since(0).events if event.kind == "operation.ended")
+    ended = next(event for event in told.event_log.since(0).events if event.kind == "operation.ended")
     assert (ended.operation, ended.state, ended.generation) == (1, "succeeded", 1)
     assert ended.message.startswith("start succeeded after ")
 
 
 def test_a_reload_tells_who_leaves_and_why() -> None:
     told = Told()
-    before = told.journal.last_id
+    before = told.event_log.last_id
     told.world.do(ev.ReloadAsked(who="alice (uid 1000, pid 712)"))
     told.world.settle()
     assert "reload is asked for by alice (uid 1000, pid 712)" in told.messages("operation.started", before)
@@ -136,15 +136,15 @@ def test_a_reload_tells_who_leaves_and_why() -> None:
 
 def test_an_exit_carries_pid_and_reason_of_the_worker_that_was() -> None:
     told = Told()
-    worker = told.world.crew.worker(0)
+    worker = told.world.table.worker(0)
     assert worker is not None
     pid = worker.pid
     told.world.crash(0, 9)
-    (event,) = [event for event in told.journal.since(0).events if event.kind == "worker.exited"]
+    (event,) = [event for event in told.event_log.since(0).events if event.kind == "worker.exited"]
     assert (event.slot, event.pid, event.generation) == (0, pid, 1)
     assert event.message == f"worker 0 (pid {pid}) has ended: was killed by SIGKILL (out of memory?)"
     told.world.do(ev.RecycleAsked(1, "requests"))
-    (event,) = [event for event in told.journal.since(0).events if event.kind == "worker.recycled"]
+    (event,) = [event for event in told.event_log.since(0).events if event.kind == "worker.recycled"]
     assert event.pid is not None  # the others are still known
 
 
@@ -159,7 +159,7 @@ def test_a_joined_reload_is_one_operation() -> None:
 @pytest.mark.parametrize("level", ["debug", None])
 def test_the_log_level_is_an_operation_that_ends_at_once(level: str | None) -> None:
     told = Told()
-    before = told.journal.last_id
+    before = told.event_log.last_id
     actions = told.world.supervisor.handle(ev.LogLevelAsked(who="x", level=level))
     assert isinstance(actions[0], act.Accepted)
     assert actions[0].operation.state is OperationState.SUCCEEDED
@@ -173,7 +173,7 @@ def test_every_kind_of_the_chronicle_is_one_of_the_api() -> None:
 
     from miniwsgi.manager.messages import EventKind
 
-    source = Path(Chronicle.note.__code__.co_filename).read_text("utf-8")
+    source = Path(EventRecorder.note.__code__.co_filename).read_text("utf-8")
     named = {kind for kind in get_args(EventKind) if f'"{kind}"' in source}
     for what in ("failed", "failing", "exited", "preparing", "booting", "serving", "retired", "ready"):
         assert f'"{what}"' in source

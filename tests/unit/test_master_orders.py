@@ -124,7 +124,7 @@ def test_the_operation_fails_and_the_daemon_serves_on(kind: type[act.Action], as
             operation = await master.verdict(ask)
             assert operation.state is OperationState.FAILED
             assert f"the master could not do {kind.__name__}: FileNotFoundError" in operation.error
-            assert master.supervisor.crew.ready() == 2
+            assert master.supervisor.table.ready() == 2
             master.broken = None
             assert (await master.verdict(ask)).succeeded
             master.feed(ev.StopAsked(who="test"))

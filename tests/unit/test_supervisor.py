@@ -10,7 +10,7 @@ from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason
 from miniwsgi.daemon.master.supervising.operations import Kind, OperationState
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
-from miniwsgi.daemon.master.supervising.workers import WorkerState
+from miniwsgi.daemon.master.supervising.worker_table import WorkerState
 
 from tests.unit.supervisor_world import EXITED_1, World
 
@@ -191,7 +191,7 @@ def test_a_reload_goes_slot_by_slot_and_ends_with_the_full_set_ready(world: Worl
     assert set(world.launchers) == {1, 2}, "the old launcher stays with its draining workers"
     world.settle()
     assert set(world.launchers) == {2}
-    assert list(world.crew.generations) == [2]
+    assert list(world.table.generations) == [2]
 
 
 def test_the_surge_is_a_quarter_of_the_target_or_as_configured() -> None:
@@ -203,7 +203,7 @@ def test_the_surge_is_a_quarter_of_the_target_or_as_configured() -> None:
         most = 0
         while world.pending:
             world.happen(world.pending[0][0])
-            most = max(most, sum(worker.live for worker in world.crew.workers()))
+            most = max(most, sum(worker.live for worker in world.table.workers()))
         assert most == workers + surge
 
 
@@ -287,7 +287,7 @@ def test_at_most_the_target_drains_and_the_reload_waits_for_the_rest(world: Worl
     world.settle(but="drained")
     second = world.ask(ev.ReloadAsked(who="b"))
     world.settle(but="drained")
-    draining = list(world.crew.workers(WorkerState.DRAINING))
+    draining = list(world.table.workers(WorkerState.DRAINING))
     assert len(draining) == 4
     assert second.state is OperationState.RUNNING
     world.settle()
@@ -298,15 +298,15 @@ def test_at_most_the_target_drains_and_the_reload_waits_for_the_rest(world: Worl
 def test_a_reload_does_not_wait_for_workers_that_have_only_jobs_left(world: World) -> None:
     world.do(ev.ReloadAsked(who="a"))
     world.settle(but="drained")
-    for worker in world.crew.workers(WorkerState.DRAINING):
+    for worker in world.table.workers(WorkerState.DRAINING):
         world.do(ev.OnlyJobsLeft(worker.slot))
     second = world.ask(ev.ReloadAsked(who="b"))
     world.settle(but="drained")
-    assert len(list(world.crew.workers(WorkerState.DRAINING))) == 8
+    assert len(list(world.table.workers(WorkerState.DRAINING))) == 8
     assert second.succeeded
     assert world.ready(3) == 4
     world.settle()
-    assert not list(world.crew.workers(WorkerState.DRAINING))
+    assert not list(world.table.workers(WorkerState.DRAINING))
 
 
 def test_drains_of_a_reload_end_together_and_are_enforced(world: World) -> None:
@@ -314,13 +314,13 @@ def test_drains_of_a_reload_end_together_and_are_enforced(world: World) -> None:
     world.happen("prepare", "boot", "fork 4", "ready 4", "fork 5")
     world.advance(20)
     world.settle(but="drained")
-    first, *_rest = world.crew.workers(WorkerState.DRAINING)
+    first, *_rest = world.table.workers(WorkerState.DRAINING)
     assert first.deadline is not None
     assert first.deadline.at == world.now + 30, "one deadline, and nobody has less than graceful_timeout"
     world.advance(29)
-    assert len(list(world.crew.workers(WorkerState.DRAINING))) == 4
+    assert len(list(world.table.workers(WorkerState.DRAINING))) == 4
     world.advance(1)
-    assert not list(world.crew.workers(WorkerState.DRAINING))
+    assert not list(world.table.workers(WorkerState.DRAINING))
     kills = world.ordered(act.KillWorker)
     assert len(kills) == 4
     assert all(kill.stacks for kill in kills)
@@ -386,7 +386,7 @@ def test_without_preload_the_workers_that_run_stay_when_a_later_one_does_not_boo
     assert operation.state is OperationState.FAILED
     world.settle()
     assert (world.ready(1), world.ready(2)) == (3, 1)
-    assert world.supervisor.turnover.current is world.crew.generations[1]
+    assert world.supervisor.turnover.current is world.table.generations[1]
     third = world.ask(ev.ReloadAsked(who="b"))
     world.settle()
     assert third.succeeded
@@ -572,13 +572,13 @@ def test_the_back_off_doubles_to_ten_seconds_and_ends_when_a_worker_lives(world:
     delays = []
     for _ in range(9):
         world.crash(1)
-        delays.append(round(world.crew.slots[1].restart_at - world.now, 3))  # type: ignore[operator]
+        delays.append(round(world.table.slots[1].restart_at - world.now, 3))  # type: ignore[operator]
         world.advance(delays[-1])
         world.happen("fork 1", "ready 1")
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     world.advance(6)
     world.crash(1)
-    assert world.crew.slots[1].restart_at == pytest.approx(world.now + 0.1)
+    assert world.table.slots[1].restart_at == pytest.approx(world.now + 0.1)
     assert len(world.logged("the next one in", "error")) == 10
 
 
@@ -752,7 +752,7 @@ def test_a_worker_that_was_sent_sigterm_is_replaced_and_no_crash(world: World) -
     world.do(ev.RecycleAsked(2, "signal"))
     world.settle()
     assert world.ready() == 4
-    assert {reason: count for reason, count in world.crew.exits.items() if count} == {ExitReason.RESTART: 1}
+    assert {reason: count for reason, count in world.table.exits.items() if count} == {ExitReason.RESTART: 1}
 
 
 def test_all_workers_recycling_at_once_are_replaced_within_the_surge(world: World) -> None:
@@ -760,13 +760,13 @@ def test_all_workers_recycling_at_once_are_replaced_within_the_surge(world: Worl
         world.do(ev.RecycleAsked(slot, "requests"))
     world.settle()
     assert world.ready() == 4
-    assert not any(worker.leaving for worker in world.crew.workers())
+    assert not any(worker.leaving for worker in world.table.workers())
 
 
 def test_a_request_beyond_its_time_gets_its_worker_replaced_and_the_others_time_to_finish(world: World) -> None:
     world.do(ev.RequestTimedOut(1, 30.2, "GET /report"))
     assert world.ordered(act.DumpStacks) == [act.DumpStacks(1, "GET /report runs for 30.2 s (timeouts.request)")]
-    assert world.crew.worker(1).state is WorkerState.STUCK  # type: ignore[union-attr]
+    assert world.table.worker(1).state is WorkerState.STUCK  # type: ignore[union-attr]
     world.happen("fork 4", "ready 4")
     world.advance(29)
     assert not world.ordered(act.KillWorker)
@@ -791,7 +791,7 @@ def test_a_restart_counts_where_the_successor_is(world: World) -> None:
     world.advance(1)
     world.settle()
     assert world.ready() == 4
-    restarted = {slot.index: (slot.restarts, slot.last_exit) for slot in world.crew.slots if slot.restarts}
+    restarted = {slot.index: (slot.restarts, slot.last_exit) for slot in world.table.slots if slot.restarts}
     assert restarted == {
         4: (1, "wedged"),
         1: (1, "timeouts.request"),
@@ -800,7 +800,7 @@ def test_a_restart_counts_where_the_successor_is(world: World) -> None:
     world.do(ev.ScaleAsked(who="a", to=8))
     world.do(ev.ReloadAsked(who="a"))
     world.settle()
-    assert sum(slot.restarts for slot in world.crew.slots) == 3, "nothing else is a restart"
+    assert sum(slot.restarts for slot in world.table.slots) == 3, "nothing else is a restart"
 
 
 def test_a_wedged_worker_that_drains_is_killed_before_its_time(world: World) -> None:
@@ -840,7 +840,7 @@ def test_a_worker_that_does_not_respond_is_killed_by_its_restart_once_its_succes
     assert operation.state is OperationState.RUNNING, "it burns its core until it is gone"
     world.happen("killed 2")
     assert operation.succeeded
-    assert world.crew.exits[ExitReason.RESTART] == 1
+    assert world.table.exits[ExitReason.RESTART] == 1
 
 
 def test_a_restart_of_all_kills_those_that_do_not_respond_and_drains_the_others(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason
-from miniwsgi.daemon.master.supervising.workers import WorkerState
+from miniwsgi.daemon.master.supervising.worker_table import WorkerState
 
 from .supervisor_world import World
 
@@ -13,7 +13,7 @@ KILLED, SEGFAULT, EXIT_3 = 9, 11, 3 << 8
 
 
 def exits(world: World) -> dict[str, int]:
-    return {reason.value: count for reason, count in world.crew.exits.items() if count}
+    return {reason.value: count for reason, count in world.table.exits.items() if count}
 
 
 def started(workers: int = 2) -> World:
@@ -44,7 +44,7 @@ def test_a_ready_worker_that_is_lost(status: int | None, oom: bool, reason: str)
 def test_nothing_is_counted_before_anything_has_left() -> None:
     world = started()
     assert exits(world) == {}
-    assert set(world.crew.exits) == set(ExitReason)
+    assert set(world.table.exits) == set(ExitReason)
 
 
 def test_a_worker_that_ends_while_it_boots() -> None:
@@ -108,7 +108,7 @@ def test_a_worker_that_crashes_while_it_waits_for_its_successor_has_crashed() ->
 def test_a_worker_that_crashes_while_it_drains_has_crashed() -> None:
     world = started()
     world.ask(ev.ScaleAsked(who="test", to=1))
-    [draining] = world.crew.workers(WorkerState.DRAINING)
+    [draining] = world.table.workers(WorkerState.DRAINING)
     world.pending.clear()
     world.crash(draining.slot, SEGFAULT)
     assert exits(world) == {"crash": 1}

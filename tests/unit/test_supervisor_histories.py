@@ -90,7 +90,7 @@ def test_a_restart_that_fails_leaves_the_workers_that_run(world: World) -> None:
     world.advance(12)
     world.settle()
     assert {slot: process.pid for slot, process in world.processes.items()} == before
-    assert not any(worker.leaving for worker in world.crew.workers())
+    assert not any(worker.leaving for worker in world.table.workers())
 
 
 def test_an_undrain_whose_workers_do_not_boot_fails_and_goes_on_trying(world: World) -> None:
@@ -216,10 +216,10 @@ def test_going_back_keeps_what_is_wanted_and_nothing_else(world: World) -> None:
     world.happen("prepare", "boot", "fork 4")
     world.do(ev.RecycleAsked(3, "requests"))
     world.happen("ready 4")
-    assert world.crew.worker(1).leaving == "generation 2 takes over"  # type: ignore[union-attr]
+    assert world.table.worker(1).leaving == "generation 2 takes over"  # type: ignore[union-attr]
     world.crash_launcher(2)
-    assert not world.crew.worker(1).leaving  # type: ignore[union-attr]
-    assert world.crew.worker(3).leaving == "recycled (requests)"  # type: ignore[union-attr]
+    assert not world.table.worker(1).leaving  # type: ignore[union-attr]
+    assert world.table.worker(3).leaving == "recycled (requests)"  # type: ignore[union-attr]
     world.settle()
     assert world.ready(1) == world.ready() == 4
     assert 3 not in world.processes
@@ -252,7 +252,7 @@ def test_the_launcher_of_a_generation_that_is_given_up_ends_without_a_word(world
     world.actions.clear()
     world.crash_launcher(2)
     assert not world.actions
-    assert list(world.crew.generations) == [1]
+    assert list(world.table.generations) == [1]
 
 
 def test_a_launcher_is_ordered_to_be_killed_once(world: World) -> None:
@@ -329,7 +329,7 @@ def test_a_probe_that_finds_no_room_in_time_fails_the_reload(world: World) -> No
     world.happen("fork 4")
     reload = world.ask(ev.ReloadAsked(who="b"))
     world.happen("prepare", "boot")
-    world.crew.worker(4).since = world.now + 100  # type: ignore[union-attr]  # boot_timeout does not help
+    world.table.worker(4).since = world.now + 100  # type: ignore[union-attr]  # boot_timeout does not help
     world.advance(61)
     assert reload.state is OperationState.FAILED
     assert [kill.stacks for kill in world.ordered(act.KillLauncher)] == [True]
@@ -405,12 +405,12 @@ def test_operations_are_remembered_by_number_and_then_forgotten(world: World) ->
 def test_a_slots_losses_are_counted_on_whatever_becomes_of_its_reservation(world: World) -> None:
     for times in (1, 2, 3):
         world.crash(1)
-        assert (world.crew.slots[1].restarts, world.crew.slots[1].failures) == (times, times)
+        assert (world.table.slots[1].restarts, world.table.slots[1].failures) == (times, times)
         world.advance(1)
         world.settle()
     world.crash(1)
     world.do(ev.ScaleAsked(who="a", to=1))
-    assert (world.crew.slots[1].restarts, world.crew.slots[1].failures) == (4, 0), "released: a clean record"
+    assert (world.table.slots[1].restarts, world.table.slots[1].failures) == (4, 0), "released: a clean record"
 
 
 def test_what_ends_during_the_delay_of_a_stop_is_not_succeeded() -> None:
@@ -419,7 +419,7 @@ def test_what_ends_during_the_delay_of_a_stop_is_not_succeeded() -> None:
     world.do(ev.StopAsked(who="SIGTERM"))
     world.crash(1)
     world.crash_launcher(1)
-    assert not world.crew.reserved()
+    assert not world.table.reserved()
     assert not world.logged("the next one in")
     assert not world.logged("a new one boots")
     world.advance(6)

@@ -7,7 +7,7 @@ from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import describe_exit
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
-from miniwsgi.daemon.master.supervising.workers import GenerationState, WorkerState
+from miniwsgi.daemon.master.supervising.worker_table import GenerationState, WorkerState
 
 from tests.unit.supervisor_world import EXITED_1, World
 
@@ -76,7 +76,7 @@ def test_a_worker_recycles_once(world: World) -> None:
     world.do(ev.RecycleAsked(2, "requests"))
     world.do(ev.RecycleAsked(2, "rss"))
     assert len(world.logged("it has reached recycle.max_requests")) == 1
-    assert world.crew.worker(2).leaving == "recycled (requests)"  # type: ignore[union-attr]
+    assert world.table.worker(2).leaving == "recycled (requests)"  # type: ignore[union-attr]
 
 
 def test_a_draining_worker_that_breaks_says_so_and_nobody_takes_its_place(world: World) -> None:
@@ -100,7 +100,7 @@ def test_a_request_that_exceeds_its_time_on_a_draining_worker_has_its_stacks_log
     world.do(ev.ScaleAsked(who="a", to=3))
     world.do(ev.RequestTimedOut(3, 31, "GET /report"))
     assert [action.slot for action in world.ordered(act.DumpStacks)] == [3]
-    assert world.crew.worker(3).state is WorkerState.DRAINING  # type: ignore[union-attr]
+    assert world.table.worker(3).state is WorkerState.DRAINING  # type: ignore[union-attr]
 
 
 def test_a_worker_that_leaves_anyway_and_is_wedged_is_not_replaced_twice(world: World) -> None:
@@ -132,11 +132,11 @@ def test_every_part_says_its_state(world: World) -> None:
     world.crash(1)
     world.do(ev.ReloadAsked(who="a"))
     supervisor = world.supervisor
-    assert repr(world.crew.slots[1]).startswith("<Slot 1 None restart_at=1000.1")
+    assert repr(world.table.slots[1]).startswith("<WorkerSlot 1 None restart_at=1000.1")
     assert repr(supervisor.turnover).startswith("<Turnover <Generation 1 serving preloaded> candidate=<Generation 2")
     assert repr(supervisor.stopping) == "<Stopping not asked>"
     world.do(ev.ScaleAsked(who="a", to=2))
-    draining = next(world.crew.workers(WorkerState.DRAINING))
+    draining = next(world.table.workers(WorkerState.DRAINING))
     assert repr(draining.deadline) == "<Deadline 1030.000>"
-    assert world.crew.generations[2].state is GenerationState.PREPARING
+    assert world.table.generations[2].state is GenerationState.PREPARING
     assert supervisor.state is SupervisorState.RELOADING

@@ -1,7 +1,7 @@
 """Random histories: whatever happens in whatever order, the supervisor keeps its promises.
 
 The world checks the promises after every event. At the end, once nothing goes wrong any more, every operation has its
-verdict, the crew is complete and of one generation, and a stop leaves nothing.
+verdict, the workers are complete and of one generation, and a stop leaves nothing.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ from ...config import Config
 from ...log.error_log import ErrorLog
 from ..running.master import Master
 from ..sockets.unix_sockets import BindError, SocketFile, bind_path
-from .facade import ManagedMaster
 from .first_answers import FirstAnswers
 from .kept_scale import KeptScale
+from .managed_master import ManagedMaster
 from .silence import Silence
 from .slow_requests import SlowRequests
 
@@ -136,9 +136,9 @@ class Control:
         self._threads = DaemonThreads()
         self._kept = KeptScale(config.control.state_directory)
         self.managed = ManagedMaster(master, self._kept, self._threads)
-        self.slow = SlowRequests(master, self.managed.chronicle)
-        self._silence = Silence(master, self.managed.chronicle)
-        self._first_answers = FirstAnswers(master, self.managed.chronicle)
+        self.slow = SlowRequests(master, self.managed.recorder)
+        self._silence = Silence(master, self.managed.recorder)
+        self._first_answers = FirstAnswers(master, self.managed.recorder)
         self.managed.overview.new_code = lambda: self._first_answers.said
         granted: dict[ms.Role, tuple[str, ...]] = {
             "read": config.control.read,
@@ -150,20 +150,20 @@ class Control:
         self._server = Server(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
-        self._lamented = ""  # why it cannot be made anew
+        self._told = ""  # why it cannot be made anew
         master.announcer.no_control = place.why_off
 
     def restore(self) -> None:
         """Before the start: as many workers as were asked for to be kept."""
-        changes = self._master.supervisor.changes
-        self._kept.read(changes.refusal)
+        sizing = self._master.supervisor.sizing
+        self._kept.read(sizing.refusal)
         if self._kept.error:
             self._log.warning(f"the number of workers that was kept is not used: {self._kept.error}")
         elif self._kept.value is not None:
-            changes.override = self._kept.value
+            sizing.override = self._kept.value
             self._log.info(
                 f"{self._kept.value} workers, as was asked for at runtime ({self._kept.path}); "
-                f"configured are {changes.turnover.plan.workers}"
+                f"configured are {sizing.turnover.plan.workers}"
             )
 
     async def start(self) -> None:
@@ -184,7 +184,7 @@ class Control:
             self._timer.cancel()
         if self._renewal is not None:
             await self._renewal
-        self.managed.journal.close()
+        self.managed.event_log.close()
         await self._server.stop(LAST_ANSWERS_SECONDS)
 
     def _tick(self) -> None:
@@ -209,13 +209,13 @@ class Control:
             if place is not None:
                 with contextlib.suppress(OSError):  # so that the next look finds nothing there, and tries again
                     place.close()
-            if str(error) != self._lamented:
-                self._lamented = self._master.announcer.no_control = str(error)
+            if str(error) != self._told:
+                self._told = self._master.announcer.no_control = str(error)
                 self._log.error(f"{OFF}: {self._place.name} was removed and cannot be made anew: {error}")
             return
         place.directory = place.directory or self._place.directory
         self._place.sockets, self._place.file, self._place.directory = place.sockets, place.file, place.directory
-        self._lamented = self._master.announcer.no_control = ""
+        self._told = self._master.announcer.no_control = ""
         self._log.warning(f"the control socket {self._place.name} was removed; it has been made anew")
 
     def _unknown(self, name: str) -> None:

@@ -10,7 +10,7 @@ from miniwsgi.metrics.answers import NONE, Answers
 from miniwsgi.metrics.verdict import FAILING_ANSWERS, FAILING_SHARE
 
 from ..running.master import Master
-from .history import Chronicle
+from .event_recorder import EventRecorder
 
 FIRST_SECONDS = 60.0  # what is answered in that time is judged
 FIRST_ANSWERS = 20  # a service that is asked seldom has longer: so many answers,
@@ -25,12 +25,12 @@ def fails(new: Answers, old: Answers) -> bool:
 
 
 class FirstAnswers:
-    """Tells the error log and the chronicle. `said` is for the verdict, as long as it is so; "" else."""
+    """Tells the error log and the event log. `said` is for the verdict, as long as it is so; "" else."""
 
-    def __init__(self, master: Master, chronicle: Chronicle) -> None:
+    def __init__(self, master: Master, recorder: EventRecorder) -> None:
         self.said = ""
         self._master = master
-        self._chronicle = chronicle
+        self._recorder = recorder
         self._current = self._previous = 0
         self._since = 0.0
         self._told: set[int] = set()
@@ -72,4 +72,4 @@ class FirstAnswers:
             else 'app.boot_check = "/a/page" has new code answer that page before it goes live, or fails the reload'
         )
         self._master.log.warning(f"the code may be broken: {words}; {remedy}")
-        self._chronicle.failing(self._current, f"{words}; {remedy}")
+        self._recorder.failing(self._current, f"{words}; {remedy}")

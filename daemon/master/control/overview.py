@@ -25,7 +25,7 @@ from ..running.master import WATCHED, Master
 from ..running.watch import load
 from ..sockets.listeners import BoundListener
 from ..supervising.operations import Operation
-from ..supervising.workers import Slot, Worker, WorkerState
+from ..supervising.worker_table import Worker, WorkerSlot, WorkerState
 from ..telemetry.condition import condition_of, health_of
 from .kept_scale import KeptScale
 
@@ -95,28 +95,28 @@ class Overview:
         )
 
     def _counts(self) -> ms.WorkerCounts:
-        changes, crew = self._master.supervisor.changes, self._master.supervisor.crew
-        states = [worker.state for worker in crew.workers()]
+        sizing, table = self._master.supervisor.sizing, self._master.supervisor.table
+        states = [worker.state for worker in table.workers()]
         board = self._master.fleet.board
         return ms.WorkerCounts(
-            target=changes.target,
-            configured=changes.turnover.plan.workers,
-            override=changes.override,
-            persisted=changes.override is not None and changes.override == self._kept.value,
+            target=sizing.target,
+            configured=sizing.turnover.plan.workers,
+            override=sizing.override,
+            persisted=sizing.override is not None and sizing.override == self._kept.value,
             booting=states.count(WorkerState.FORKING) + states.count(WorkerState.BOOTING),
             ready=states.count(WorkerState.READY),
-            busy=sum(load(board, worker.slot) > 0 for worker in crew.workers(WorkerState.READY)),
+            busy=sum(load(board, worker.slot) > 0 for worker in table.workers(WorkerState.READY)),
             draining=states.count(WorkerState.DRAINING),
             stuck=states.count(WorkerState.STUCK),
             not_responding=len(health_of(self._master).silent),
         )
 
     def _generations(self, answered: Looked) -> list[ms.GenerationCounts]:
-        crew = self._master.supervisor.crew
+        table = self._master.supervisor.table
         return [
             ms.GenerationCounts(
                 generation=generation,
-                workers=len(crew.of(generation)),
+                workers=len(table.of(generation)),
                 answers=total.total,
                 client_errors=total.client_errors,
                 server_errors=total.server_errors,
@@ -162,12 +162,12 @@ class Overview:
 
     def workers(self, samples: Mapping[int, Sample]) -> list[ms.Worker]:
         """By slot: those with a worker, and those that wait for the next one."""
-        slots = [slot for slot in self._master.supervisor.crew.slots if slot.worker or slot.restart_at is not None]
+        slots = [slot for slot in self._master.supervisor.table.slots if slot.worker or slot.restart_at is not None]
         answered = self._master.fleet.tally.look(time.monotonic())
         return [self._worker(slot, answered, samples) for slot in slots]
 
     def pids(self) -> list[int]:
-        return [worker.pid for worker in self._master.supervisor.crew.workers() if worker.pid]
+        return [worker.pid for worker in self._master.supervisor.table.workers() if worker.pid]
 
     def running(self, slot: int) -> list[ms.RunningRequest]:
         """The requests that a slot's threads are inside."""
@@ -177,7 +177,7 @@ class Overview:
             for one in self._master.fleet.board.slot(slot).running()
         ]
 
-    def _worker(self, slot: Slot, answered: Looked, samples: Mapping[int, Sample]) -> ms.Worker:
+    def _worker(self, slot: WorkerSlot, answered: Looked, samples: Mapping[int, Sample]) -> ms.Worker:
         now, worker = time.monotonic(), slot.worker
         cells = self._master.fleet.board.slot(slot.index).cells
         handle = self._master.fleet.workers.get(slot.index)

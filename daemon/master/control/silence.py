@@ -6,16 +6,16 @@ Nothing is done about it here: timeouts.wedge ends it. Call `look` about each se
 from __future__ import annotations
 
 from ..running.master import Master
-from ..supervising.workers import WorkerState
-from .history import Chronicle
+from ..supervising.worker_table import WorkerState
+from .event_recorder import EventRecorder
 
 
 class Silence:
-    """Tells the error log and the chronicle."""
+    """Tells the error log and the event log."""
 
-    def __init__(self, master: Master, chronicle: Chronicle) -> None:
+    def __init__(self, master: Master, recorder: EventRecorder) -> None:
         self._master = master
-        self._chronicle = chronicle
+        self._recorder = recorder
         self._silent: dict[int, float] = {}  # by pid: for how many seconds, when it was last seen
 
     def __repr__(self) -> str:
@@ -26,16 +26,16 @@ class Silence:
         if not master.watch.can_tell:
             return
         before, self._silent = self._silent, {}
-        for worker in master.supervisor.crew.workers(WorkerState.READY):
+        for worker in master.supervisor.table.workers(WorkerState.READY):
             seconds = master.watch.silent_for(worker.slot)
             if seconds is not None:
                 self._silent[worker.pid] = seconds
                 if worker.pid not in before:
-                    self._chronicle.silent(worker.slot, seconds)
+                    self._recorder.silent(worker.slot, seconds)
                     what = f"does not respond: its loop has not turned for {seconds:.0f} s"
                     master.log.limited("silent", "warning", f"{worker.name} {what}")
             elif worker.pid in before:
-                self._chronicle.responds(worker.slot, before[worker.pid])
+                self._recorder.responds(worker.slot, before[worker.pid])
                 master.log.limited(
                     "responds", "info", f"{worker.name} responds again, after {before[worker.pid]:.0f} s"
                 )

@@ -8,19 +8,19 @@ from __future__ import annotations
 import time
 
 from ..running.master import Master
-from ..supervising.workers import WorkerState
-from .history import Chronicle
+from ..supervising.worker_table import WorkerState
+from .event_recorder import EventRecorder
 
 NANOSECONDS = 1e9
 WITH_REQUESTS = (WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
 
 
 class SlowRequests:
-    """Tells the error log and the chronicle."""
+    """Tells the error log and the event log."""
 
-    def __init__(self, master: Master, chronicle: Chronicle) -> None:
+    def __init__(self, master: Master, recorder: EventRecorder) -> None:
         self._master = master
-        self._chronicle = chronicle
+        self._recorder = recorder
         self.count = 0
         self._told: set[tuple[int, int, int]] = set()  # slot, thread, start
 
@@ -32,7 +32,7 @@ class SlowRequests:
         if not limit:
             return
         now, slow = time.monotonic_ns(), set()
-        for worker in master.supervisor.crew.workers(*WITH_REQUESTS):
+        for worker in master.supervisor.table.workers(*WITH_REQUESTS):
             for request in master.fleet.board.slot(worker.slot).running():
                 seconds = (now - request.started_ns) / NANOSECONDS
                 if seconds < limit:
@@ -41,7 +41,7 @@ class SlowRequests:
                 slow.add(key)
                 if key not in self._told:
                     self.count += 1
-                    self._chronicle.slow(worker.slot, request.method, request.path, seconds)
+                    self._recorder.slow(worker.slot, request.method, request.path, seconds)
                     what = f"{request.method} {request.path} has been running for {seconds:.1f} s (slow_request)"
                     master.log.limited("slow-request", "warning", f"{worker.name}: {what}")
         self._told = slow

@@ -12,7 +12,7 @@ from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.operations import Kind, Operation, OperationState
 from ..supervising.supervisor import Supervisor, SupervisorState
-from ..supervising.workers import WorkerState
+from ..supervising.worker_table import WorkerState
 from ..system.systemd import Notifier
 from .watch import Watch
 
@@ -91,9 +91,9 @@ class Announcer:
     def _status(self) -> str:
         """One line for `systemctl status`."""
         supervisor = self._supervisor
-        crew, current = supervisor.crew, supervisor.turnover.current
-        parts = [f"{supervisor.state.value}: {crew.ready()} of {supervisor.target} workers ready"]
-        if draining := sum(1 for _worker in crew.workers(WorkerState.DRAINING)):
+        table, current = supervisor.table, supervisor.turnover.current
+        parts = [f"{supervisor.state.value}: {table.ready()} of {supervisor.target} workers ready"]
+        if draining := sum(1 for _worker in table.workers(WorkerState.DRAINING)):
             parts.append(f"{draining} draining")
         if current is not None:
             parts.append(current.name)

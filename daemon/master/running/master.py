@@ -29,7 +29,7 @@ from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.operations import Kind, Operation
 from ..supervising.supervisor import Supervisor
-from ..supervising.workers import WorkerState
+from ..supervising.worker_table import WorkerState
 from ..system.systemd import Notifier
 from .announcer import Announcer
 from .configurations import Configurations, PrepareError
@@ -198,7 +198,7 @@ class Master:
         failed = ""
         for action in actions:
             if failed and isinstance(action, act.Verdict):
-                self._spoil(action.operation, failed)
+                self._revoke(action.operation, failed)
             try:
                 self._orders[type(action)](action)
             except Exception as error:
@@ -206,10 +206,10 @@ class Master:
                 self.log.error(f"the master could not do {action}\n{traceback.format_exc()}")
                 self._events.append(ev.OrderFailed(action, failed))
 
-    def _spoil(self, operation: Operation, error: str) -> None:
+    def _revoke(self, operation: Operation, error: str) -> None:
         """Its success stands beside an order that failed. A first start has one outcome: its workers serve."""
         if operation.succeeded and operation.kind is not Kind.START:
-            operation.spoil(error)
+            operation.revoke(error)
             self.log.error(f"{operation.kind.value} failed after all: {error}")
 
     def _tell(self, observer: Callable[..., None], *what: object) -> None:
@@ -235,7 +235,7 @@ class Master:
         again()
 
     def _look_round(self) -> None:
-        slots = [worker.slot for worker in self.supervisor.crew.workers(*WATCHED)]
+        slots = [worker.slot for worker in self.supervisor.table.workers(*WATCHED)]
         for slot, age in self.watch.round(slots, self.config.timeouts.wedge):
             self.feed(ev.Wedged(slot, age))
         self.fleet.reap()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from . import events as ev
 from .exits import RECYCLED, ExitReason, describe_exit, describe_recycling
 from .turnover import Turnover
-from .workers import Crew, Generation, GenerationState, Worker, WorkerState
+from .worker_table import Generation, GenerationState, Worker, WorkerState, WorkerTable
 
 FORK_TIMEOUT_SECONDS = 10.0  # for a launcher to answer an order to fork
 REAP_TIMEOUT_SECONDS = 5.0  # for a launcher to reap a worker that has ended, and to exit after its last one
@@ -23,8 +23,8 @@ Lost = Callable[[Worker, str, str], None]
 class Lifetimes:
     """The events of processes. `lost` is told of each wanted worker that is lost."""
 
-    def __init__(self, crew: Crew, turnover: Turnover, lost: Lost, stopping: Callable[[], bool]) -> None:
-        self.crew = crew
+    def __init__(self, table: WorkerTable, turnover: Turnover, lost: Lost, stopping: Callable[[], bool]) -> None:
+        self.table = table
         self.turnover = turnover
         self._lost = lost
         self._stopping = stopping
@@ -39,7 +39,7 @@ class Lifetimes:
             self.turnover.give_up(event.error)
 
     def launcher_ready(self, event: ev.LauncherReady) -> None:
-        if (generation := self.crew.generations.get(event.generation)) is not None:
+        if (generation := self.table.generations.get(event.generation)) is not None:
             self.turnover.launcher_ready(generation, event.preloaded, event.note)
 
     def launcher_failed(self, event: ev.LauncherFailed) -> None:
@@ -47,14 +47,14 @@ class Lifetimes:
             self.turnover.give_up(event.error, event.traceback)
 
     def launcher_exited(self, event: ev.LauncherExited) -> None:
-        generation = self.crew.generations.get(event.generation)
+        generation = self.table.generations.get(event.generation)
         if generation is None or not generation.has_launcher:
             return
         expected = generation.state is GenerationState.RETIRED
-        self.crew.become(generation, GenerationState.DEAD)
-        lost = [worker for worker in self.crew.of(generation.number) if worker.state is WorkerState.FORKING]
+        self.table.become(generation, GenerationState.DEAD)
+        lost = [worker for worker in self.table.of(generation.number) if worker.state is WorkerState.FORKING]
         for worker in lost:
-            self.crew.remove(worker)  # if it was forked after all, it finds its lifeline cut and exits
+            self.table.remove(worker)  # if it was forked after all, it finds its lifeline cut and exits
         if not expected and not self._stopping():
             self.turnover.launcher_lost(generation, event.reason)
 
@@ -64,7 +64,7 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.FORKING)
         if worker is not None:
             worker.pid = event.pid
-            self.crew.enter(worker, WorkerState.BOOTING)
+            self.table.enter(worker, WorkerState.BOOTING)
 
     def fork_failed(self, event: ev.ForkFailed) -> None:
         worker = self._in_state(event.slot, WorkerState.FORKING)
@@ -75,9 +75,9 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.BOOTING)
         if worker is None:
             return
-        self.crew.enter(worker, WorkerState.READY)
+        self.table.enter(worker, WorkerState.READY)
         seconds = worker.since - worker.forked_at
-        self.crew.log("info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
+        self.table.log("info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
         if worker.probe and self.turnover.is_candidate(worker.generation):
             self.turnover.take_over(worker)
 
@@ -86,23 +86,23 @@ class Lifetimes:
         if worker is not None:
             what = "did not boot" if worker.state is WorkerState.BOOTING else "has failed"
             self._lose(worker, f"{what}: {event.error}", event.traceback)
-        elif (worker := self.crew.worker(event.slot)) is not None:
-            self.crew.log("error", f"{worker.name} has failed: {event.error}", event.traceback)
+        elif (worker := self.table.worker(event.slot)) is not None:
+            self.table.log("error", f"{worker.name} has failed: {event.error}", event.traceback)
 
     def died(self, event: ev.WorkerDied) -> None:
-        worker = self.crew.worker(event.slot)
+        worker = self.table.worker(event.slot)
         if worker is not None and worker.died_at is None:
-            worker.died_at = self.crew.clock()
+            worker.died_at = self.table.clock()
 
     def exited(self, event: ev.WorkerExited) -> None:
-        worker = self.crew.worker(event.slot)
+        worker = self.table.worker(event.slot)
         if worker is None or worker.state is WorkerState.FORKING:
             return
         how = describe_exit(event.status, oom=event.oom)
         if event.running:
             how += f" while it ran {event.running}"
-        slot = self.crew.slots[event.slot]
-        self.crew.exits[_reason(worker, event)] += 1
+        slot = self.table.slots[event.slot]
+        self.table.exits[_reason(worker, event)] += 1
         if worker.live:
             slot.last_exit = how
             booting = " while booting" if worker.state is WorkerState.BOOTING else ""
@@ -110,16 +110,16 @@ class Lifetimes:
             return
         slot.last_exit = worker.leaving
         if worker.state is WorkerState.DRAINING and event.status != 0:
-            self.crew.log("warning", f"{worker.name} {how} while it drained ({worker.leaving})", event.crash)
+            self.table.log("warning", f"{worker.name} {how} while it drained ({worker.leaving})", event.crash)
         else:
-            self.crew.log("info", f"{worker.name} has left: {worker.leaving}")
-        self.crew.remove(worker)
+            self.table.log("info", f"{worker.name} has left: {worker.leaving}")
+        self.table.remove(worker)
 
     def recycle(self, event: ev.RecycleAsked) -> None:
         worker = self._in_state(event.slot, WorkerState.READY)
         if worker is not None and not worker.leaving:
             worker.leave(f"recycled ({event.reason})", RECYCLED[event.reason])
-            self.crew.log("info", f"{worker.name} is to be replaced: it {describe_recycling(event.reason)}")
+            self.table.log("info", f"{worker.name} is to be replaced: it {describe_recycling(event.reason)}")
 
     def only_jobs_left(self, event: ev.OnlyJobsLeft) -> None:
         worker = self._in_state(event.slot, WorkerState.DRAINING)
@@ -130,12 +130,12 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.DRAINING)
         if worker is None:
             return
-        self.crew.dump_stacks(worker, f"{event.request} runs for {event.seconds:.1f} s (timeouts.request)")
+        self.table.dump_stacks(worker, f"{event.request} runs for {event.seconds:.1f} s (timeouts.request)")
         if worker.state is WorkerState.READY:
             fresh = worker.fresh
-            self.crew.condemn(worker, self.turnover.plan.graceful_timeout, "timeouts.request")
+            self.table.mark_stuck(worker, self.turnover.plan.graceful_timeout, "timeouts.request")
             if fresh:
-                self.crew.bereave(worker.leaving)
+                self.table.note_loss(worker.leaving)
                 self._lost(worker, "had a request that exceeded timeouts.request", "")
 
     def wedged(self, event: ev.Wedged) -> None:
@@ -144,37 +144,37 @@ class Lifetimes:
             return
         fresh = worker.fresh
         error = f"is wedged: its loop has not turned for {event.seconds:.0f} s"
-        self.crew.log("error", f"{worker.name} {error}; it is killed and replaced")
-        self.crew.kill(worker, "wedged", ExitReason.WEDGE, stacks=True)
+        self.table.log("error", f"{worker.name} {error}; it is killed and replaced")
+        self.table.kill(worker, "wedged", ExitReason.WEDGE, stacks=True)
         if fresh:
-            self.crew.bereave(worker.leaving)
+            self.table.note_loss(worker.leaving)
             self._lost(worker, error, "")
 
     # --- time ---
 
     def deadlines(self) -> Iterator[float | None]:
         """When `check` may have something to do."""
-        for worker in self.crew.workers():
+        for worker in self.table.workers():
             yield self._boot_deadline(worker)
             yield self._reap_deadline(worker)
             yield worker.deadline.at if worker.deadline is not None else None
-        for generation in self.crew.generations.values():
+        for generation in self.table.generations.values():
             yield self._exit_deadline(generation)
 
     def check(self) -> None:
         """Act on every deadline that has passed."""
-        crew, now = self.crew, self.crew.clock()
-        for worker in list(crew.workers()):
+        table, now = self.table, self.table.clock()
+        for worker in list(table.workers()):
             if _passed(self._boot_deadline(worker), now):
                 self._boots_too_long(worker)
             if _passed(self._reap_deadline(worker), now):
                 self._kill_launcher_of(worker, f"has not reaped {worker.name}")
             if worker.deadline is not None and worker.deadline.at <= now:
-                crew.log("warning", f"{worker.name} has not finished in time (timeouts.graceful); it is killed")
-                crew.kill(worker, worker.leaving, ExitReason.TIMEOUT, stacks=True)
-        for generation in crew.generations.values():
+                table.log("warning", f"{worker.name} has not finished in time (timeouts.graceful); it is killed")
+                table.kill(worker, worker.leaving, ExitReason.TIMEOUT, stacks=True)
+        for generation in table.generations.values():
             if _passed(self._exit_deadline(generation), now):
-                crew.kill_launcher(generation, "does not exit after its last worker")
+                table.kill_launcher(generation, "does not exit after its last worker")
 
     def _boot_deadline(self, worker: Worker) -> float | None:
         if worker.state is WorkerState.FORKING:
@@ -187,7 +187,7 @@ class Lifetimes:
         return None if worker.died_at is None else worker.died_at + REAP_TIMEOUT_SECONDS
 
     def _exit_deadline(self, generation: Generation) -> float | None:
-        if generation.state is not GenerationState.RETIRED or self.crew.of(generation.number):
+        if generation.state is not GenerationState.RETIRED or self.table.of(generation.number):
             return None
         return max(generation.since, generation.emptied_at) + REAP_TIMEOUT_SECONDS
 
@@ -200,38 +200,38 @@ class Lifetimes:
             self._lose(worker, f"was not ready within {seconds:g} s (timeouts.boot)", stacks=True)
 
     def _kill_launcher_of(self, worker: Worker, reason: str) -> None:
-        generation = self.crew.generations[worker.generation]
+        generation = self.table.generations[worker.generation]
         if generation.has_launcher and generation.state is not GenerationState.KILLED:
-            self.crew.log("error", f"the launcher of {generation.name} {reason}: it is killed")
-            self.crew.kill_launcher(generation, reason, stacks=True)
+            self.table.log("error", f"the launcher of {generation.name} {reason}: it is killed")
+            self.table.kill_launcher(generation, reason, stacks=True)
 
     # --- a loss ---
 
     def _in_state(self, slot: int, *states: WorkerState) -> Worker | None:
-        worker = self.crew.worker(slot)
+        worker = self.table.worker(slot)
         return worker if worker is not None and worker.state in states else None
 
     def _lose(
         self, worker: Worker, error: str, traceback: str = "", *, reaped: bool = False, stacks: bool = False
     ) -> None:
         """A worker that was ready, or was to be, is lost: have it replaced if it was wanted."""
-        crew, slot, fresh = self.crew, self.crew.slots[worker.slot], worker.fresh
+        table, slot, fresh = self.table, self.table.slots[worker.slot], worker.fresh
         crash = traceback if reaped else ""  # each may be another one
-        now = crew.clock()
+        now = table.clock()
         if reaped:
-            crew.remove(worker)
+            table.remove(worker)
         else:
             booted = worker.state is WorkerState.READY
-            crew.kill(worker, error, ExitReason.CRASH if booted else ExitReason.BOOT, stacks=stacks)
+            table.kill(worker, error, ExitReason.CRASH if booted else ExitReason.BOOT, stacks=stacks)
         probe = worker.probe and self.turnover.is_candidate(worker.generation)
         if probe and not self.turnover.probe_lost(worker, error, traceback):
             return
         if not probe and (not fresh or self._stopping()):
-            crew.log("warning", f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
+            table.log("warning", f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
             return
         delay = slot.reserve(now, now - worker.forked_at)
         first = slot.failures == 1
-        crew.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
+        table.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
         if not probe:
             self._lost(worker, error, traceback)
 

@@ -82,7 +82,7 @@ class Operation:
         self.state, self.error, self.traceback = state, error, traceback
         self.ended_at = max(now, self.asked_at)
 
-    def spoil(self, error: str) -> None:
+    def revoke(self, error: str) -> None:
         """What its success has ordered could not be done: it has failed after all. Called before anybody is told."""
         assert self.succeeded, self
         self.state, self.error = OperationState.FAILED, error

@@ -1,4 +1,4 @@
-"""Rolling: the one rule by which the crew approaches its target, whatever the reason.
+"""Rolling: the one rule by which the workers approach their target, whatever the reason.
 
 Reload, restart, recycling, scaling, crashes and drains all come down to workers that are missing, surplus,
 or leaving (to be replaced). `next_step` names the next thing to do; called until it says None, it promises:
@@ -12,35 +12,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .workers import Crew, Worker, WorkerState
+from .worker_table import Worker, WorkerState, WorkerTable
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
+class ForkStep:
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class DrainStep:
     worker: Worker
     surplus: bool  # nobody takes its place
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
+class KillStep:
     """A worker that boots for nothing."""
 
     worker: Worker
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseStep:
     """A slot that is reserved for nobody."""
 
     slot: int
 
 
-Step = Fork | Drain | Kill | Release
+Step = ForkStep | DrainStep | KillStep | ReleaseStep
 
 
 def surge_of(target: int, configured: int) -> int:
@@ -49,7 +49,7 @@ def surge_of(target: int, configured: int) -> int:
 
 
 def next_step(
-    crew: Crew,
+    table: WorkerTable,
     *,
     target: int,
     surge: int,
@@ -59,51 +59,51 @@ def next_step(
     now: float,
 ) -> Step | None:
     """What to do next. `current` is the generation in force, `load` the requests in flight in a slot."""
-    live = [worker for worker in crew.workers() if worker.live]
+    live = [worker for worker in table.workers() if worker.live]
     for worker in live:
         if worker.leaving and worker.state is WorkerState.BOOTING:
-            return Kill(worker)
+            return KillStep(worker)
 
     ready = [worker for worker in live if worker.state is WorkerState.READY]
     if (
         len(ready) > target
-        and (step := _drain(crew, ready, target=target, surge=surge, current=current, load=load)) is not None
+        and (step := _drain(table, ready, target=target, surge=surge, current=current, load=load)) is not None
     ):
         return step
 
     fresh = [worker for worker in live if worker.fresh]
-    reserved = crew.reserved()
+    reserved = table.reserved()
     missing = target - len(fresh) - len(reserved)
     if missing < 0:
         if reserved:
-            return Release(reserved[-1].index)
+            return ReleaseStep(reserved[-1].index)
         booting = [worker for worker in fresh if worker.state is WorkerState.BOOTING]
-        return Kill(booting[-1]) if booting else None
+        return KillStep(booting[-1]) if booting else None
     room = target + surge - len(live)
     if not can_fork or room <= 0:
         return None
     for slot in reserved:
         if slot.worker is None and slot.restart_at is not None and slot.restart_at <= now:
-            return Fork(slot.index)
+            return ForkStep(slot.index)
     # Reserved slots take room: one that fails is tried again before others are tried in vain.
-    if missing and room > len(reserved) and (free := crew.free_slot()) is not None:
-        return Fork(free)
+    if missing and room > len(reserved) and (free := table.free_slot()) is not None:
+        return ForkStep(free)
     return None
 
 
 def _drain(
-    crew: Crew, ready: list[Worker], *, target: int, surge: int, current: int, load: Callable[[int], int]
+    table: WorkerTable, ready: list[Worker], *, target: int, surge: int, current: int, load: Callable[[int], int]
 ) -> Step | None:
     """Which of more than `target` ready workers goes: one that is leaving, else one that is surplus."""
     leaving = [worker for worker in ready if worker.leaving]
     if leaving:
         surplus = len(ready) > target + surge
-        running = sum(worker.held_against_others for worker in crew.workers())
+        running = sum(worker.held_against_others for worker in table.workers())
         if running >= max(1, target) and not surplus:
             return None
-        return Drain(min(leaving, key=lambda worker: (load(worker.slot) > 0, worker.slot)), surplus)
-    # Strays of a generation that failed go first, then the idle, then those with the highest slots.
-    return Drain(
+        return DrainStep(min(leaving, key=lambda worker: (load(worker.slot) > 0, worker.slot)), surplus)
+    # Workers of a generation that failed go first, then the idle, then those with the highest slots.
+    return DrainStep(
         min(ready, key=lambda worker: (worker.generation == current, load(worker.slot) > 0, -worker.slot)),
         surplus=True,
     )

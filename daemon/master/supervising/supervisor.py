@@ -1,6 +1,6 @@
 """The supervisor: which workers should exist, and what to do about it. Events in, actions out.
 
-It decides on one table (the crew) and does nothing itself: no processes, no clock of its own, no asyncio,
+It decides on one table of workers and does nothing itself: no processes, no clock of its own, no asyncio,
 so that histories can be replayed. `handle` is not re-entrant. What it promises: booting and ready workers
 never exceed target + surge; rolling never has fewer workers ready than before; every operation ends with
 one verdict; a slot has one worker until that one's exit is reaped.
@@ -24,14 +24,14 @@ from .actions import (
     SetLogLevel,
     Verdict,
 )
-from .changes import Changes
 from .exits import ExitReason
 from .lifetimes import Lifetimes
 from .operations import Kind, Ledger, Operation, OperationState
-from .rolling import Drain, Fork, Kill, next_step
+from .rolling import DrainStep, ForkStep, KillStep, next_step
+from .sizing import Sizing
 from .stopping import Stopping
 from .turnover import EXIT_NOT_BOOTED, Turnover
-from .workers import Crew, Worker
+from .worker_table import Worker, WorkerTable
 
 
 class SupervisorState(Enum):
@@ -56,14 +56,14 @@ class Supervisor:
         silent: Callable[[int], float | None] = lambda _slot: None,
     ) -> None:
         self.ledger = Ledger()
-        self.crew = Crew(clock)
-        self.turnover = Turnover(self.crew, plan, self._conclude)
-        self.changes = Changes(self.crew, self.ledger, self.turnover, self._conclude)
-        self.stopping = Stopping(self.crew, self._conclude)
+        self.table = WorkerTable(clock)
+        self.turnover = Turnover(self.table, plan, self._conclude)
+        self.sizing = Sizing(self.table, self.ledger, self.turnover, self._conclude)
+        self.stopping = Stopping(self.table, self._conclude)
         self._load, self._silent = load, silent
         self._now = clock()
         self._traceback = ""  # of the last recovery that failed
-        lives = self._lives = Lifetimes(self.crew, self.turnover, self._lost, lambda: self.stopping.asked)
+        lives = self._lives = Lifetimes(self.table, self.turnover, self._lost, lambda: self.stopping.asked)
         self._handlers: dict[type[ev.Event], Callable[[Any], None]] = {
             ev.Prepared: lives.prepared,
             ev.PrepareFailed: lives.prepare_failed,
@@ -83,17 +83,17 @@ class Supervisor:
             ev.OrderFailed: self._order_failed,
             ev.StartAsked: self._start,
             ev.ReloadAsked: self._reload,
-            ev.ScaleAsked: self.changes.scale,
-            ev.RestartAsked: self.changes.restart,
-            ev.DrainAsked: self.changes.drain,
-            ev.UndrainAsked: self.changes.undrain,
+            ev.ScaleAsked: self.sizing.scale,
+            ev.RestartAsked: self.sizing.restart,
+            ev.DrainAsked: self.sizing.drain,
+            ev.UndrainAsked: self.sizing.undrain,
             ev.LogLevelAsked: self._set_log_level,
             ev.StopAsked: self._stop,
             ev.Tick: lambda _event: None,
         }
 
     def __repr__(self) -> str:
-        return f"<Supervisor {self.state.value} target={self.target} {self.crew}>"
+        return f"<Supervisor {self.state.value} target={self.target} {self.table}>"
 
     # --- what others may know ---
 
@@ -105,17 +105,17 @@ class Supervisor:
             return SupervisorState.STARTING
         if self.ledger.open(Kind.RELOAD):
             return SupervisorState.RELOADING
-        return SupervisorState.DRAINING if self.changes.drained else SupervisorState.RUNNING
+        return SupervisorState.DRAINING if self.sizing.drained else SupervisorState.RUNNING
 
     @property
     def target(self) -> int:
         """How many workers there should be."""
-        return self.changes.target
+        return self.sizing.target
 
     def next_wakeup(self) -> float | None:
         """When the next Tick is due, in the clock's seconds; None if nothing waits for time."""
         times = [*self._lives.deadlines(), self.turnover.wakeup(), self.stopping.wakeup()]
-        times += [slot.restart_at for slot in self.crew.reserved()]
+        times += [slot.restart_at for slot in self.table.reserved()]
         # What is past has been dealt with, or waits for something else than time.
         return min((time for time in times if time is not None and time > self._now), default=None)
 
@@ -123,9 +123,9 @@ class Supervisor:
 
     def handle(self, event: ev.Event) -> list[Action]:
         """What to do about `event`, and about the time that has passed."""
-        self._now = self.crew.clock()
+        self._now = self.table.clock()
         if isinstance(event, ev.Ask) and self.stopping.asked and not isinstance(event, ev.StopAsked):
-            self.crew.actions.append(Refused("the daemon is stopping", self.stopping.operation))
+            self.table.actions.append(Refused("the daemon is stopping", self.stopping.operation))
         else:
             self._handlers[type(event)](event)
         self._lives.check()
@@ -137,9 +137,9 @@ class Supervisor:
             self._turn_over()
             self._roll()
             self.turnover.settle(self.target)
-            self.changes.settle()
-        self.crew.forget_dead_generations(self.turnover.current, self.turnover.candidate)
-        actions, self.crew.actions = self.crew.actions, []
+            self.sizing.settle()
+        self.table.forget_dead_generations(self.turnover.current, self.turnover.candidate)
+        actions, self.table.actions = self.table.actions, []
         return actions
 
     # --- asks that are not changes of the target ---
@@ -151,7 +151,7 @@ class Supervisor:
     def _reload(self, event: ev.ReloadAsked) -> None:
         turnover = self.turnover
         if turnover.waiting:
-            self.crew.actions.append(Accepted(turnover.waiting[0], joined=True))
+            self.table.actions.append(Accepted(turnover.waiting[0], joined=True))
             return
         operation = self._enter(Kind.RELOAD, event.who)
         if turnover.operation is None:
@@ -164,32 +164,32 @@ class Supervisor:
     def _set_log_level(self, event: ev.LogLevelAsked) -> None:
         operation = self._enter(Kind.LOG_LEVEL, event.who, event.level or "as configured")
         operation.start(self._now)
-        self.crew.actions.append(SetLogLevel(event.level))
+        self.table.actions.append(SetLogLevel(event.level))
         self._conclude(operation, OperationState.SUCCEEDED, "", "")
 
     def _stop(self, event: ev.StopAsked) -> None:
         stopping = self.stopping
         if stopping.asked:
             assert stopping.operation is not None
-            self.crew.actions.append(Accepted(stopping.operation, joined=True))
+            self.table.actions.append(Accepted(stopping.operation, joined=True))
             stopping.at_once(f"a second stop ({event.who})")
             return
         operation = self._enter(Kind.STOP, event.who, "at once" if event.now else "")
         self.turnover.abort("the daemon is stopping")
-        self.changes.abort("the daemon is stopping")
+        self.sizing.abort("the daemon is stopping")
         stopping.begin(operation, self.turnover.plan, at_once=event.now)
 
     def _end_failed_start(self) -> None:
         """A first start has one outcome: it has failed, so those that serve already drain."""
-        self.crew.log("error", f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}")
+        self.table.log("error", f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}")
         operation = self._enter(Kind.STOP, "the start that failed")
         self.turnover.abort("the first start failed")
-        self.changes.abort("the first start failed")
+        self.sizing.abort("the first start failed")
         self.stopping.begin(operation, self.turnover.plan, at_once=False, status=EXIT_NOT_BOOTED)
 
     def _enter(self, kind: Kind, who: str, detail: str = "") -> Operation:
         operation = self.ledger.enter(kind, who, self._now, detail)
-        self.crew.actions.append(Accepted(operation))
+        self.table.actions.append(Accepted(operation))
         return operation
 
     # --- what could not be done ---
@@ -203,8 +203,8 @@ class Supervisor:
             lives.launcher_failed(ev.LauncherFailed(order.generation, error))
         elif isinstance(order, ForkWorker):
             lives.fork_failed(ev.ForkFailed(order.slot, error))
-        elif isinstance(order, KillWorker) and (worker := self.crew.worker(order.slot)) is not None:
-            self.changes.cannot_end(worker, error)
+        elif isinstance(order, KillWorker) and (worker := self.table.worker(order.slot)) is not None:
+            self.sizing.cannot_end(worker, error)
 
     # --- what follows from the table ---
 
@@ -217,51 +217,51 @@ class Supervisor:
         self._probe()
 
     def _probe(self) -> None:
-        live = sum(worker.live for worker in self.crew.workers())
-        self.turnover.probe(room=live < self.target + self.changes.surge)
+        live = sum(worker.live for worker in self.table.workers())
+        self.turnover.probe(room=live < self.target + self.sizing.surge)
 
     def _roll(self) -> None:
         """Approach the target, step by step."""
-        crew, turnover = self.crew, self.turnover
+        table, turnover = self.table, self.turnover
         current = turnover.current
         if current is None:
             return
         while step := next_step(
-            crew,
+            table,
             target=self.target,
-            surge=self.changes.surge,
+            surge=self.sizing.surge,
             current=current.number,
             can_fork=turnover.can_fork,
             load=self._load,
             now=self._now,
         ):
-            if isinstance(step, Fork):
-                crew.fork(current, step.slot)
-            elif isinstance(step, Kill):
-                self.changes.dismiss(step.worker)
-                crew.kill(step.worker, "scaled down", ExitReason.SCALE)
-            elif isinstance(step, Drain):
+            if isinstance(step, ForkStep):
+                table.fork(current, step.slot)
+            elif isinstance(step, KillStep):
+                self.sizing.let_go(step.worker)
+                table.kill(step.worker, "scaled down", ExitReason.SCALE)
+            elif isinstance(step, DrainStep):
                 self._drain(step)
                 self._probe()  # before anything else takes the place
             else:
-                crew.slots[step.slot].release()
+                table.slots[step.slot].release()
 
-    def _drain(self, step: Drain) -> None:
+    def _drain(self, step: DrainStep) -> None:
         worker, turnover = step.worker, self.turnover
         seconds = self._silent(worker.slot)
         if seconds is not None and worker.reason is ExitReason.RESTART:
             what = f"has not responded for {seconds:.0f} s; its successor is ready, so it is killed"
-            self.crew.log("warning", f"{worker.name} {what}")
-            self.crew.kill(worker, worker.leaving, ExitReason.RESTART, stacks=True)
+            self.table.log("warning", f"{worker.name} {what}")
+            self.table.kill(worker, worker.leaving, ExitReason.RESTART, stacks=True)
             return
         if step.surplus:
-            self.changes.dismiss(worker)
+            self.sizing.let_go(worker)
         worker.surplus = step.surplus
         wave = turnover.wave if turnover.rolling and not step.surplus and worker.operation is None else None
-        self.crew.drain(worker, turnover.plan.graceful_timeout, "scaled down", wave)
+        self.table.drain(worker, turnover.plan.graceful_timeout, "scaled down", wave)
 
     def _lost(self, worker: Worker, error: str, traceback: str) -> None:
-        self.changes.worker_lost(worker, error, traceback)
+        self.sizing.worker_lost(worker, error, traceback)
         self.turnover.worker_lost(worker, error, traceback, self.target)
 
     def _conclude(self, operation: Operation, state: OperationState, error: str, traceback: str) -> None:
@@ -271,14 +271,14 @@ class Supervisor:
         name = f"{operation.kind.value} {operation.detail}".strip()
         if state is OperationState.SUCCEEDED:
             seconds = max(0.0, self._now - operation.asked_at)
-            self.crew.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {operation.who})")
+            self.table.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {operation.who})")
         elif state is OperationState.FAILED:
             # A launcher that does not boot is tried again and again: its traceback is logged once.
             if operation.kind is Kind.RECOVER:
                 traceback, self._traceback = "" if traceback == self._traceback else traceback, traceback
-            self.crew.log("error", f"{name} failed: {error} (operation {operation.id}, by {operation.who})", traceback)
-        self.crew.actions.append(Verdict(operation))
+            self.table.log("error", f"{name} failed: {error} (operation {operation.id}, by {operation.who})", traceback)
+        self.table.actions.append(Verdict(operation))
         if operation.kind is Kind.RECOVER and state is OperationState.FAILED:
-            self.changes.cannot_fork(f"no launcher boots: {error}")
+            self.sizing.cannot_fork(f"no launcher boots: {error}")
         elif operation.kind is Kind.START and self.turnover.current is None:
-            self.changes.abort(f"the first start failed: {error}")
+            self.sizing.abort(f"the first start failed: {error}")

@@ -16,14 +16,14 @@ from .actions import BootGeneration, CommitGeneration, DiscardGeneration, Exit, 
 from .events import Plan
 from .exits import ExitReason
 from .operations import Kind, Operation, OperationState
-from .workers import (
+from .worker_table import (
     STABLE_AFTER_SECONDS,
-    Crew,
     Deadline,
     Generation,
     GenerationState,
     Worker,
     WorkerState,
+    WorkerTable,
     backoff,
 )
 
@@ -36,8 +36,8 @@ Conclude = Callable[[Operation, OperationState, str, str], None]
 class Turnover:
     """The generation in force, the one that is to succeed it, and the operation that wants this."""
 
-    def __init__(self, crew: Crew, plan: Plan, conclude: Conclude) -> None:
-        self.crew = crew
+    def __init__(self, table: WorkerTable, plan: Plan, conclude: Conclude) -> None:
+        self.table = table
         self.plan = plan
         self.conclude = conclude
         self.current: Generation | None = None
@@ -67,10 +67,10 @@ class Turnover:
 
     def candidate_is_late(self) -> bool:
         deadline = self.candidate.deadline if self.candidate is not None else None
-        return deadline is not None and deadline <= self.crew.clock()
+        return deadline is not None and deadline <= self.table.clock()
 
     def recovery_is_due(self) -> bool:
-        return self.operation is None and self.recover_at is not None and self.recover_at <= self.crew.clock()
+        return self.operation is None and self.recover_at is not None and self.recover_at <= self.table.clock()
 
     def wakeup(self) -> float | None:
         """When time alone changes something."""
@@ -81,47 +81,47 @@ class Turnover:
     def begin(self, operation: Operation) -> None:
         """Start `operation` now. Nothing else runs."""
         assert self.operation is None, self
-        operation.start(self.crew.clock())
-        generation = self.crew.new_generation()
+        operation.start(self.table.clock())
+        generation = self.table.new_generation()
         generation.deadline = generation.born + self.plan.boot_timeout
         operation.generation = generation.number
         self.operation, self.candidate = operation, generation
         self.wave = Deadline(0.0)
         self.recover_at = None
-        self.crew.actions.append(PrepareGeneration(generation.number, reread=operation.kind is Kind.RELOAD))
+        self.table.actions.append(PrepareGeneration(generation.number, reread=operation.kind is Kind.RELOAD))
 
     def prepared(self, number: int, plan: Plan) -> None:
         candidate = self.candidate
         if candidate is None or candidate.number != number or candidate.state is not GenerationState.PREPARING:
             return  # given up meanwhile
         candidate.plan = plan
-        self.crew.become(candidate, GenerationState.BOOTING)
-        candidate.deadline = self.crew.clock() + plan.boot_timeout
-        self.crew.actions.append(BootGeneration(number))
+        self.table.become(candidate, GenerationState.BOOTING)
+        candidate.deadline = self.table.clock() + plan.boot_timeout
+        self.table.actions.append(BootGeneration(number))
 
     def launcher_ready(self, generation: Generation, preloaded: bool, note: str) -> None:
         if generation.state is not GenerationState.BOOTING:
             return
-        self.crew.become(generation, GenerationState.SERVING)
+        self.table.become(generation, GenerationState.SERVING)
         generation.preloaded, generation.note = preloaded, note
         if note:
-            self.crew.log("warning", f"each worker imports the application by itself: {note}")
+            self.table.log("warning", f"each worker imports the application by itself: {note}")
 
     def probe(self, room: bool) -> None:
         """Fork the candidate's first worker as soon as there is room for it."""
         candidate = self.candidate
-        if candidate is None or candidate.state is not GenerationState.SERVING or self.crew.of(candidate.number):
+        if candidate is None or candidate.state is not GenerationState.SERVING or self.table.of(candidate.number):
             return
-        again = self.crew.reserved() if self.current is None else []  # a first start's probe that was lost
-        if again and again[0].restart_at is not None and again[0].restart_at > self.crew.clock():
+        again = self.table.reserved() if self.current is None else []  # a first start's probe that was lost
+        if again and again[0].restart_at is not None and again[0].restart_at > self.table.clock():
             return
-        free = again[0].index if again else self.crew.free_slot()
+        free = again[0].index if again else self.table.free_slot()
         if room and free is not None:
-            self.crew.fork(candidate, free, probe=True)
+            self.table.fork(candidate, free, probe=True)
 
     def take_over(self, probe: Worker) -> None:
         """The probe is ready: its generation is in force from now on."""
-        crew, operation, candidate = self.crew, self.operation, self.candidate
+        table, operation, candidate = self.table, self.operation, self.candidate
         assert operation is not None, self
         assert candidate is not None, self
         assert candidate.plan is not None, self
@@ -129,13 +129,13 @@ class Turnover:
         self.plan = candidate.plan
         probe.probe = False
         reason = _superseded_by(candidate)
-        for worker in crew.workers():
+        for worker in table.workers():
             if worker.live and worker.generation != candidate.number:
                 worker.leave(reason, ExitReason.RELOAD)
-        for slot in crew.reserved():
+        for slot in table.reserved():
             slot.release()  # the new code starts with a clean record
         if operation.kind is Kind.START:
-            crew.actions.append(Serving())
+            table.actions.append(Serving())
 
     def settle(self, target: int) -> None:
         """End the operation if the new generation has its full set of ready workers."""
@@ -145,7 +145,7 @@ class Turnover:
         operation.total = target
         if not self.rolling or current is None:
             return
-        operation.done = min(target, self.crew.ready(current.number))
+        operation.done = min(target, self.table.ready(current.number))
         if operation.done >= target:
             self._commit(current)
             self._end(operation, OperationState.SUCCEEDED)
@@ -159,7 +159,7 @@ class Turnover:
             self._fail_waiting(f"the first start failed: {error}")
         self._discard(OperationState.FAILED, error, traceback)
         if first:
-            self.crew.actions.append(Exit(EXIT_NOT_BOOTED))
+            self.table.actions.append(Exit(EXIT_NOT_BOOTED))
 
     def probe_lost(self, worker: Worker, error: str, traceback: str) -> bool:
         """The candidate's first worker is lost. True: its slot is to be tried again, as any other of a first start."""
@@ -191,9 +191,9 @@ class Turnover:
             return
         if generation is not self.current:
             return
-        crew = self.crew
-        crew.log("error", f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots")
-        if crew.clock() - generation.born >= STABLE_AFTER_SECONDS:
+        table = self.table
+        table.log("error", f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots")
+        if table.clock() - generation.born >= STABLE_AFTER_SECONDS:
             self._recover_failures = 0
         if self.rolling:
             self._fail_roll(f"the launcher of {generation.name} {reason}", "")
@@ -201,16 +201,16 @@ class Turnover:
 
     def too_late(self) -> None:
         """The candidate's time is over. Called when its deadline has passed."""
-        crew, candidate = self.crew, self.candidate
+        table, candidate = self.table, self.candidate
         assert candidate is not None, self
-        workers = crew.of(candidate.number)
+        workers = table.of(candidate.number)
         if candidate.state is GenerationState.PREPARING:
             self.give_up("its configuration could not be read in time (timeouts.boot): a file or a name server hangs")
             return
         reason = f"{candidate.name} had no worker ready in time (timeouts.boot)"
-        crew.kill_launcher(candidate, reason, stacks=not workers)
+        table.kill_launcher(candidate, reason, stacks=not workers)
         for worker in workers:
-            crew.kill(worker, reason, ExitReason.BOOT, stacks=True)
+            table.kill(worker, reason, ExitReason.BOOT, stacks=True)
         self.give_up(f"{reason}; what it was doing is in the error log")
 
     # --- changes of mind ---
@@ -247,23 +247,23 @@ class Turnover:
 
     def _discard(self, state: OperationState, error: str, traceback: str = "") -> None:
         """Remove the candidate, which never came into force, and end its operation."""
-        crew, operation, candidate = self.crew, self.operation, self.candidate
+        table, operation, candidate = self.table, self.operation, self.candidate
         assert operation is not None, self
         assert candidate is not None, self
         self.candidate = None
-        for worker in crew.of(candidate.number):
-            crew.kill(worker, f"{candidate.name} is given up", ExitReason.RELOAD)
+        for worker in table.of(candidate.number):
+            table.kill(worker, f"{candidate.name} is given up", ExitReason.RELOAD)
         if candidate.state is GenerationState.PREPARING:
-            crew.become(candidate, GenerationState.DEAD)
+            table.become(candidate, GenerationState.DEAD)
         elif candidate.state is GenerationState.BOOTING:
-            crew.kill_launcher(candidate, f"{candidate.name} is given up")
-        crew.retire(candidate)
-        crew.actions.append(DiscardGeneration(candidate.number))
+            table.kill_launcher(candidate, f"{candidate.name} is given up")
+        table.retire(candidate)
+        table.actions.append(DiscardGeneration(candidate.number))
         self._end(operation, state, error, traceback)
 
     def _fail_roll(self, error: str, traceback: str) -> None:
         """The generation in force does not become complete: go back to the previous one if that can fork."""
-        crew, operation, failed, previous = self.crew, self.operation, self.current, self.previous
+        table, operation, failed, previous = self.table, self.operation, self.current, self.previous
         assert operation is not None, self
         assert failed is not None, self
         if self._starting:
@@ -275,24 +275,24 @@ class Turnover:
             return
         self.current, self.previous, self.plan = previous, None, previous.plan
         superseded = _superseded_by(failed)
-        for worker in crew.workers():
+        for worker in table.workers():
             if worker.generation == failed.number:
                 if worker.live and (previous.preloaded or worker.state is not WorkerState.READY):
                     worker.leave(f"{failed.name} failed", ExitReason.RELOAD)
             elif worker.live and worker.leaving == superseded:
                 worker.stay()
-        for slot in crew.reserved():
+        for slot in table.reserved():
             slot.release()
-        crew.retire(failed)
-        crew.actions.append(DiscardGeneration(failed.number))
+        table.retire(failed)
+        table.actions.append(DiscardGeneration(failed.number))
         self._end(operation, OperationState.FAILED, error, traceback)
 
     def _commit(self, generation: Generation) -> None:
         self.previous = None
-        self.crew.actions.append(CommitGeneration(generation.number))
-        for other in self.crew.generations.values():
+        self.table.actions.append(CommitGeneration(generation.number))
+        for other in self.table.generations.values():
             if other is not generation:
-                self.crew.retire(other)
+                self.table.retire(other)
 
     def _end(self, operation: Operation, state: OperationState, error: str = "", traceback: str = "") -> None:
         self.operation = None
@@ -308,7 +308,7 @@ class Turnover:
         if current is None or current.state is not GenerationState.DEAD:
             return
         if self.operation is None and self.recover_at is None:
-            self.recover_at = self.crew.clock() + backoff(self._recover_failures)
+            self.recover_at = self.table.clock() + backoff(self._recover_failures)
             self._recover_failures += 1
 
 

@@ -14,7 +14,7 @@ from miniwsgi.metrics.verdict import Condition
 
 from ..running.master import Master
 from ..supervising.operations import Kind
-from ..supervising.workers import WorkerState
+from ..supervising.worker_table import WorkerState
 
 
 def health_of(master: Master) -> Health:
@@ -25,8 +25,8 @@ def health_of(master: Master) -> Health:
     elif supervisor.turnover.current is None:
         phase = Phase.STARTING
     else:
-        phase = Phase.DRAINING if supervisor.changes.drained else Phase.SERVING
-    ages = [master.watch.silent_for(worker.slot) for worker in supervisor.crew.workers(WorkerState.READY)]
+        phase = Phase.DRAINING if supervisor.sizing.drained else Phase.SERVING
+    ages = [master.watch.silent_for(worker.slot) for worker in supervisor.table.workers(WorkerState.READY)]
     return Health(
         phase=phase,
         started=supervisor.turnover.current is not None,
@@ -49,8 +49,8 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
     health = health_of(master)
     queues = [accept_queue(listener.socket) for listener in master.configurations.in_force.listeners]
     known = [queue for queue in queues if queue is not None]
-    retries = [slot.restart_at - now for slot in supervisor.crew.reserved() if slot.restart_at is not None]
-    booting = supervisor.crew.workers(WorkerState.FORKING, WorkerState.BOOTING)
+    retries = [slot.restart_at - now for slot in supervisor.table.reserved() if slot.restart_at is not None]
+    booting = supervisor.table.workers(WorkerState.FORKING, WorkerState.BOOTING)
     return Condition(
         health=health,
         growing=bool(supervisor.ledger.open(Kind.START, Kind.SCALE, Kind.UNDRAIN)),

@@ -27,7 +27,7 @@ from ..sockets.listeners import BoundListener
 from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.operations import Kind, OperationState
-from ..supervising.workers import WorkerState
+from ..supervising.worker_table import WorkerState
 from .condition import capacity_of, health_of
 
 LOOK_SECONDS = 1.0
@@ -103,8 +103,8 @@ class Measuring:
         """Everything at this moment."""
         master, now = self._master, time.monotonic()
         config, supervisor = master.config, master.supervisor
-        turnover, crew = supervisor.turnover, supervisor.crew
-        workers = list(crew.workers())
+        turnover, table = supervisor.turnover, supervisor.table
+        workers = list(table.workers())
         return Facts(
             version=__version__,
             python_version=platform.python_version(),
@@ -115,13 +115,13 @@ class Measuring:
             not_responding=len(health_of(master).silent),
             boot_seconds=self._boots,
             usage=self._usage.by_slot({worker.slot: worker.pid for worker in workers}),
-            exits={reason.value: count for reason, count in crew.exits.items()},
+            exits={reason.value: count for reason, count in table.exits.items()},
             utilization=self.utilization,
             generation=turnover.current.number if turnover.current is not None else 0,
             reloads=self._reloads,
             reloaded_at=self._reloaded_at,
             reload_seconds=self._reload_seconds,
-            draining=supervisor.changes.drained or supervisor.stopping.asked,
+            draining=supervisor.sizing.drained or supervisor.stopping.asked,
             ready=self._ready(),
             listeners=[_listener(one) for one in master.configurations.in_force.listeners],
             slow_requests=self._slow_requests(),
@@ -144,8 +144,8 @@ class Measuring:
         self._lags.append(max(0.0, now - self._due))
         self._due = now + LOOK_SECONDS
         self._timer = loop.call_at(self._due, self._look)
-        crew, board = self._master.supervisor.crew, self._master.fleet.board
-        loads = [(worker.slot, load(board, worker.slot)) for worker in crew.workers(WorkerState.READY)]
+        table, board = self._master.supervisor.table, self._master.fleet.board
+        loads = [(worker.slot, load(board, worker.slot)) for worker in table.workers(WorkerState.READY)]
         self._saturation.look(loads, capacity_of(self._master))
         if self._sampled and (self._sampling is None or self._sampling.done()):
             self._start_sampling(loop)
@@ -153,7 +153,7 @@ class Measuring:
 
     def _start_sampling(self, loop: asyncio.AbstractEventLoop) -> None:
         """Every few seconds, and at once for new workers."""
-        pids = {worker.slot: worker.pid for worker in self._master.supervisor.crew.workers() if worker.pid}
+        pids = {worker.slot: worker.pid for worker in self._master.supervisor.table.workers() if worker.pid}
         new = self._usage.unknown(pids)
         if new or self._looks % SAMPLE_LOOKS == 0:
             pss = pids if self._looks % (SAMPLE_LOOKS * PSS_SAMPLES) == 0 else new
@@ -170,10 +170,10 @@ class Measuring:
 
     def _handled(self, event: ev.Event, actions: list[act.Action]) -> None:
         """Called by the master after each event."""
-        crew = self._master.supervisor.crew
-        if isinstance(event, ev.WorkerReady) and (worker := crew.worker(event.slot)) is not None:
+        table = self._master.supervisor.table
+        if isinstance(event, ev.WorkerReady) and (worker := table.worker(event.slot)) is not None:
             self._boots[event.slot] = max(0.0, worker.since - worker.forked_at)
-        elif isinstance(event, ev.WorkerDied) and self._sampled and (worker := crew.worker(event.slot)) is not None:
+        elif isinstance(event, ev.WorkerDied) and self._sampled and (worker := table.worker(event.slot)) is not None:
             seconds = cpu_of_ended(worker.pid)
             if seconds is not None:
                 self._usage.count_cpu(worker.slot, worker.pid, seconds)

@@ -15,7 +15,7 @@ import msgspec
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.auth import Caller
-from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.families import Family
 from miniwsgi.metrics.sampling import Sample, sample
@@ -27,7 +27,7 @@ from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.operations import Kind, Operation, OperationState
 from . import config_report
-from .history import Chronicle
+from .event_recorder import EventRecorder
 from .kept_scale import REMEDY, KeptScale
 from .overview import Overview
 
@@ -44,9 +44,9 @@ class ManagedMaster:
     """See `manager.managed.Managed`."""
 
     def __init__(self, master: Master, kept: KeptScale, threads: DaemonThreads) -> None:
-        self.journal = Journal()
+        self.event_log = EventLog()
         self.overview = Overview(master, kept)
-        self.chronicle = Chronicle(self.journal, master.supervisor)
+        self.recorder = EventRecorder(self.event_log, master.supervisor)
         self.families: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self._master = master
         self._kept = kept
@@ -116,7 +116,7 @@ class ManagedMaster:
 
     def config(self) -> ms.ConfigView:
         runtime: dict[str, Any] = {}
-        if (workers := self._master.supervisor.changes.override) is not None:
+        if (workers := self._master.supervisor.sizing.override) is not None:
             runtime["server.workers"] = workers
         if (level := self._master.fleet.log_level) is not None:
             runtime["log.level"] = level
@@ -157,8 +157,8 @@ class ManagedMaster:
             raise mg.ChangeRefused(f"there is nowhere to keep it: {REMEDY}")
         async with self._keeping:
             before = self._kept.value
-            to = change.to if not change.by else self._master.supervisor.changes.configured + change.by
-            if to is not None and (refusal := self._master.supervisor.changes.refusal(to)):
+            to = change.to if not change.by else self._master.supervisor.sizing.configured + change.by
+            if to is not None and (refusal := self._master.supervisor.sizing.refusal(to)):
                 raise mg.ChangeRefused(refusal, conflict=False)
             try:
                 await self._keep(to)
@@ -187,7 +187,7 @@ class ManagedMaster:
     # --- what happens ---
 
     def _handled(self, event: ev.Event, actions: list[act.Action]) -> None:
-        self.chronicle.note(event, actions)
+        self.recorder.note(event, actions)
         for action in actions:
             if isinstance(action, act.Verdict):
                 self._ended(action.operation)

@@ -1,4 +1,4 @@
-"""The crew: the one table of slots, workers and generations that the supervisor decides on.
+"""The table of workers: slots, workers and generations that the supervisor decides on.
 
 Slots are numbered from 0 and given out lowest first. A slot has one worker from the order to fork until the
 exit is reaped. The verbs (fork, drain, kill …) change the table and record the order in `actions` in one
@@ -123,7 +123,7 @@ class Worker:
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class WorkerSlot:
     """A place for one worker. While `restart_at` is set it is reserved for the successor of a lost one."""
 
     index: int
@@ -135,7 +135,7 @@ class Slot:
 
     def __repr__(self) -> str:
         waits = f" restart_at={self.restart_at:.3f}" if self.restart_at is not None else ""
-        return f"<Slot {self.index} {self.worker}{waits} failures={self.failures}>"
+        return f"<WorkerSlot {self.index} {self.worker}{waits} failures={self.failures}>"
 
     def reserve(self, now: float, lived: float) -> float:
         """Reserve the slot after a loss; returns the seconds until the next attempt."""
@@ -181,20 +181,20 @@ class Generation:
         return self.state not in {GenerationState.PREPARING, GenerationState.DEAD}
 
 
-class Crew:
+class WorkerTable:
     """The table, and the orders that came of changing it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.slots: list[Slot] = []  # grows as slots come into use
+        self.slots: list[WorkerSlot] = []  # grows as slots come into use
         self.generations: dict[int, Generation] = {}
         self.actions: list[Action] = []
         self.exits = dict.fromkeys(ExitReason, 0)
         self._number = 0
-        self._bereaved: deque[str] = deque()  # why workers were lost whose successors get another slot
+        self._losses: deque[str] = deque()  # why workers were lost whose successors get another slot
 
     def __repr__(self) -> str:
-        return f"<Crew {list(self.workers())} {list(self.generations.values())}>"
+        return f"<WorkerTable {list(self.workers())} {list(self.generations.values())}>"
 
     # --- what there is ---
 
@@ -212,7 +212,7 @@ class Crew:
         """The generation's workers, whatever their state."""
         return [worker for worker in self.workers() if worker.generation == generation]
 
-    def reserved(self) -> list[Slot]:
+    def reserved(self) -> list[WorkerSlot]:
         """Slots that wait for a successor."""
         return [slot for slot in self.slots if slot.restart_at is not None]
 
@@ -260,12 +260,12 @@ class Crew:
     def fork(self, generation: Generation, index: int, *, probe: bool = False) -> Worker:
         """Order a worker for slot `index`, which is free."""
         while len(self.slots) <= index:
-            self.slots.append(Slot(len(self.slots)))
+            self.slots.append(WorkerSlot(len(self.slots)))
         slot, now = self.slots[index], self.clock()
         assert slot.worker is None, slot
-        if slot.restart_at is None and not probe and self._bereaved:
+        if slot.restart_at is None and not probe and self._losses:
             slot.restarts += 1
-            slot.last_exit = self._bereaved.popleft()
+            slot.last_exit = self._losses.popleft()
         slot.restart_at = None
         slot.worker = worker = Worker(index, generation.number, now, since=now, probe=probe)
         self.actions.append(ForkWorker(generation.number, index))
@@ -285,16 +285,16 @@ class Crew:
     def dump_stacks(self, worker: Worker, reason: str) -> None:
         self.actions.append(DumpStacks(worker.slot, reason))
 
-    def condemn(self, worker: Worker, seconds: float, reason: str) -> None:
+    def mark_stuck(self, worker: Worker, seconds: float, reason: str) -> None:
         """A ready worker accepts nothing more by its own account: it has `seconds` to finish what it can."""
         worker.deadline = Deadline(self.clock() + seconds)
         worker.leave(reason, ExitReason.TIMEOUT)
         self.enter(worker, WorkerState.STUCK)
         self.actions.append(DrainWorker(worker.slot, seconds, reason))
 
-    def bereave(self, why: str) -> None:
+    def note_loss(self, why: str) -> None:
         """A wanted worker is lost whose slot is not free yet: the restart counts where its successor will be."""
-        self._bereaved.append(why)
+        self._losses.append(why)
 
     def finish(self, worker: Worker, seconds: float) -> None:
         """Have a ready worker empty the accept queues, finish and exit."""

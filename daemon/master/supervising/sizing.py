@@ -1,4 +1,4 @@
-"""Changes: what people ask of a running daemon other than a new generation: scale, restart, drain, undrain.
+"""Sizing: what people ask of a running daemon other than a new generation: scale, restart, drain, undrain.
 
 Each is an operation. Of scales the last one wins; a second restart or drain is refused or joined while one
 runs. One that has workers leave is done when their exits are reaped. Here is also what they change: the target.
@@ -16,20 +16,20 @@ from .exits import ExitReason
 from .operations import Kind, Ledger, Operation, OperationState
 from .rolling import surge_of
 from .turnover import Turnover, too_many
-from .workers import Crew, Worker, WorkerState
+from .worker_table import Worker, WorkerState, WorkerTable
 
 
-class Changes:
+class Sizing:
     """The target, and the operations that move it or have workers replaced."""
 
     def __init__(
         self,
-        crew: Crew,
+        table: WorkerTable,
         ledger: Ledger,
         turnover: Turnover,
         conclude: Callable[[Operation, OperationState, str, str], None],
     ) -> None:
-        self.crew = crew
+        self.table = table
         self.ledger = ledger
         self.turnover = turnover
         self.override: int | None = None  # the target that was asked for; outlives reloads
@@ -59,14 +59,14 @@ class Changes:
         else:
             wanted = override = self.configured + event.by if event.to is None else event.to
         if refusal := self.refusal(wanted):
-            self.crew.actions.append(Refused(refusal))
+            self.table.actions.append(Refused(refusal))
             return
         running, before = self.ledger.open(Kind.SCALE), self.configured
         operation = self._accept(Kind.SCALE, event.who, f"to {wanted} workers")
         for older in running:
             self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")
         if wanted <= before:  # it waits for those that leave already, too
-            for worker in self.crew.workers():
+            for worker in self.table.workers():
                 if any(worker.operation == older.id for older in running):
                     worker.operation = operation.id
         if not running:
@@ -81,15 +81,15 @@ class Changes:
         ]
         if running:
             reason = f"operation {running[0].id} ({running[0].kind.value}) is replacing workers"
-            self.crew.actions.append(Refused(reason, running[0]))
+            self.table.actions.append(Refused(reason, running[0]))
             return
         workers = [
             worker
-            for worker in self.crew.workers()
+            for worker in self.table.workers()
             if worker.fresh and (event.slot is None or worker.slot == event.slot)
         ]
         if event.slot is not None and not workers:
-            self.crew.actions.append(Refused(f"slot {event.slot} has no worker that runs"))
+            self.table.actions.append(Refused(f"slot {event.slot} has no worker that runs"))
             return
         operation = self._accept(Kind.RESTART, event.who, "" if event.slot is None else f"of slot {event.slot}")
         operation.total = len(workers)
@@ -111,21 +111,21 @@ class Changes:
 
     def settle(self) -> None:
         """End what is complete. Called after every event."""
-        crew, target = self.crew, self.target
+        table, target = self.table, self.target
         for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):
             left = len(self._leaving(operation))
             if operation.kind is Kind.RESTART:
                 operation.done = operation.total - left
-                complete = not left and crew.ready() >= target
+                complete = not left and table.ready() >= target
             elif operation.kind is Kind.DRAIN:
-                complete = not any(crew.workers())
+                complete = not any(table.workers())
             else:
-                operation.done, operation.total = min(crew.ready(), target), target
-                complete = not left and crew.ready() >= target and crew.fresh() <= target
+                operation.done, operation.total = min(table.ready(), target), target
+                complete = not left and table.ready() >= target and table.fresh() <= target
             if complete:
                 self._conclude(operation, OperationState.SUCCEEDED, "", "")
 
-    def dismiss(self, worker: Worker) -> None:
+    def let_go(self, worker: Worker) -> None:
         """A worker is about to be told to leave that nobody replaces: a scale that runs is done when it has."""
         if not worker.leaving and worker.operation is None:
             worker.operation = next((operation.id for operation in self.ledger.open(Kind.SCALE)), None)
@@ -156,7 +156,7 @@ class Changes:
         """The workers that run stay: what the operation wanted beyond them is given up."""
         if operation.kind is Kind.SCALE:
             before = self.turnover.plan.workers if self._before is None else self._before
-            running = sum(worker.fresh for worker in self.crew.workers(WorkerState.READY))
+            running = sum(worker.fresh for worker in self.table.workers(WorkerState.READY))
             # A scale down cannot fail for want of workers, so the target is only ever lowered again here.
             if before < self.configured:
                 self.override = self._before if running <= before else min(running, self.configured)
@@ -172,7 +172,7 @@ class Changes:
 
     def _leaving(self, operation: Operation) -> list[Worker]:
         """Those whose end the operation waits for."""
-        return [worker for worker in self.crew.workers() if worker.operation == operation.id]
+        return [worker for worker in self.table.workers() if worker.operation == operation.id]
 
     def refusal(self, wanted: int) -> str:
         """Why there cannot be so many workers; "" if there can."""
@@ -183,16 +183,16 @@ class Changes:
         return ""
 
     def _accept(self, kind: Kind, who: str, detail: str = "") -> Operation:
-        now = self.crew.clock()
+        now = self.table.clock()
         operation = self.ledger.enter(kind, who, now, detail)
         operation.start(now)
-        self.crew.actions.append(Accepted(operation))
+        self.table.actions.append(Accepted(operation))
         return operation
 
     def _join(self, kind: Kind) -> bool:
         running = self.ledger.open(kind)
         if running:
-            self.crew.actions.append(Accepted(running[0], joined=True))
+            self.table.actions.append(Accepted(running[0], joined=True))
         return bool(running)
 
     def _supersede(self, kind: Kind, operation: Operation) -> None:

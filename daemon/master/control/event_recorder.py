@@ -1,6 +1,6 @@
-"""The chronicle: what the supervisor heard and ordered, as events for people who follow the daemon.
+"""The event recorder: what the supervisor heard and ordered, as events for people who follow the daemon.
 
-It is called after each event with the orders that came of it, and only writes to the journal. What it says about a
+It is called after each event with the orders that came of it, and only writes to the event log. What it says about a
 worker that is gone it remembers from its fork.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from miniwsgi.manager.control.event_log import Journal
+from miniwsgi.manager.control.event_log import EventLog
 
 from ..supervising import actions as act
 from ..supervising import events as ev
@@ -20,11 +20,11 @@ from ..supervising.supervisor import Supervisor
 Note = Callable[[Any], None]
 
 
-class Chronicle:
-    """Writes to `journal` what `supervisor` is about."""
+class EventRecorder:
+    """Writes to `event_log` what `supervisor` is about."""
 
-    def __init__(self, journal: Journal, supervisor: Supervisor) -> None:
-        self.journal = journal
+    def __init__(self, event_log: EventLog, supervisor: Supervisor) -> None:
+        self.event_log = event_log
         self._supervisor = supervisor
         self._workers: dict[int, dict[str, Any]] = {}  # by slot: the fields that all its events share
         self._on_event: dict[type[ev.Event], Note] = {
@@ -60,8 +60,8 @@ class Chronicle:
             act.DumpStacks: lambda order: self._of_slot(
                 "worker.stacks", order.slot, f"its stacks are logged: {order.reason}"
             ),
-            act.Serving: lambda _order: self.journal.add("daemon.serving", "the first worker is ready"),
-            act.AnnounceStop: lambda order: self.journal.add(
+            act.Serving: lambda _order: self.event_log.add("daemon.serving", "the first worker is ready"),
+            act.AnnounceStop: lambda order: self.event_log.add(
                 "daemon.stopping", f"the daemon stops: {order.delay:g} s of delay, {order.graceful:g} s to finish"
             ),
             act.Accepted: self._accepted,
@@ -69,7 +69,7 @@ class Chronicle:
         }
 
     def __repr__(self) -> str:
-        return f"<Chronicle {self.journal}>"
+        return f"<EventRecorder {self.event_log}>"
 
     def note(self, event: ev.Event, actions: list[act.Action]) -> None:
         """Called by the master after each event."""
@@ -84,26 +84,26 @@ class Chronicle:
     def _of_slot(self, kind: Any, slot: int, message: str, **fields: Any) -> None:
         known = self._workers.get(slot, {"slot": slot})
         pid = f" (pid {known['pid']})" if "pid" in known else ""
-        self.journal.add(kind, f"worker {slot}{pid} {message}", **known, **fields)
+        self.event_log.add(kind, f"worker {slot}{pid} {message}", **known, **fields)
 
     def _forked(self, event: ev.WorkerForked) -> None:
-        worker = self._supervisor.crew.worker(event.slot)
+        worker = self._supervisor.table.worker(event.slot)
         generation = worker.generation if worker is not None else None
         self._workers[event.slot] = {"slot": event.slot, "pid": event.pid, "generation": generation}
         self._of_slot("worker.started", event.slot, f"of generation {generation} boots")
 
     def _ready(self, event: ev.WorkerReady) -> None:
-        worker = self._supervisor.crew.worker(event.slot)
+        worker = self._supervisor.table.worker(event.slot)
         seconds = worker.since - worker.forked_at if worker is not None else None
         self._of_slot("worker.ready", event.slot, "is ready", seconds=seconds)
 
     def _draining(self, order: act.DrainWorker) -> None:
-        worker = self._supervisor.crew.worker(order.slot)
+        worker = self._supervisor.table.worker(order.slot)
         why = worker.leaving if worker is not None else order.reason
         self._of_slot("worker.draining", order.slot, f"drains: {why}")
 
     def _exited(self, event: ev.WorkerExited) -> None:
-        slots = self._supervisor.crew.slots
+        slots = self._supervisor.table.slots
         why = slots[event.slot].last_exit if event.slot < len(slots) else ""
         self._of_slot("worker.exited", event.slot, f"has ended: {why}")
         self._workers.pop(event.slot, None)
@@ -133,7 +133,7 @@ class Chronicle:
 
     def _of_generation(self, what: str, generation: int, message: str) -> None:
         kind: Any = f"generation.{what}"
-        self.journal.add(kind, f"generation {generation}: {message}", generation=generation)
+        self.event_log.add(kind, f"generation {generation}: {message}", generation=generation)
 
     def _launcher_ready(self, event: ev.LauncherReady) -> None:
         how = "the application is imported" if event.preloaded else "each worker imports the application"
@@ -145,14 +145,14 @@ class Chronicle:
         operation = order.operation
         if not order.joined:
             name = f"{operation.kind.value} {operation.detail}".strip()
-            self.journal.add("operation.started", f"{name} is asked for by {operation.who}", operation=operation.id)
+            self.event_log.add("operation.started", f"{name} is asked for by {operation.who}", operation=operation.id)
 
     def _verdict(self, order: act.Verdict) -> None:
         operation = order.operation
         name = f"{operation.kind.value} {operation.detail}".strip()
         seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
         how = f": {operation.error}" if operation.state is not OperationState.SUCCEEDED else f" after {seconds:.2f} s"
-        self.journal.add(
+        self.event_log.add(
             "operation.ended",
             f"{name} {operation.state.value}{how}",
             operation=operation.id,
