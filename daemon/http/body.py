@@ -12,6 +12,7 @@ import tempfile
 from enum import Enum, auto
 from typing import IO
 
+from . import errors
 from .errors import ProtocolError
 
 # chunk-size [ chunk-ext ] (RFC 9112 section 7.1): no sign, no "0x", no space before the extension. Sixteen digits
@@ -158,7 +159,7 @@ class Chunked:
                 if data[at : at + 2] != b"\r\n":
                     if b"\r\n".startswith(data[at : at + 2]):
                         break
-                    raise ProtocolError(400, "chunk data is not followed by CRLF")
+                    raise ProtocolError(400, "chunk data is not followed by CRLF", "RFC 9112 section 7.1")
                 at += 2
                 self._part = _Part.SIZE
             line_end = data.find(b"\r\n", at, at + MAX_CHUNK_LINE_BYTES + 2)
@@ -204,26 +205,35 @@ class Chunked:
     def _size(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
-            raise ProtocolError(400, "malformed chunk size")
+            section = self._section_of(line)
+            raise ProtocolError(400, "malformed chunk size, or what is behind it", section)
         self._extension_bytes += len(match[2])
         if self._extension_bytes > MAX_EXTENSION_BYTES:
-            raise ProtocolError(400, "too many chunk extensions")
+            raise ProtocolError(400, "too many chunk extensions", "RFC 9112 section 7.1.1")
         self._left = int(match[1], 16)
         if self._left + self._spool.size > self._max_bytes:
-            detail = f"a chunked body of more than {self._max_bytes} bytes"
-            raise ProtocolError(413, detail, "body_max_bytes")
+            raise errors.body_too_large(f"a chunked body of more than {self._max_bytes} bytes")
         self._part = _Part.DATA if self._left else _Part.TRAILERS
 
     def _trailer(self, line: bytes) -> None:
         self._trailer_bytes += len(line)
         if self._trailer_bytes > MAX_TRAILER_BYTES:
-            raise ProtocolError(431, "trailers too large")
+            raise ProtocolError(431, "trailers too large", "RFC 6585 section 5")
         if not _TRAILER_LINE.fullmatch(line):
-            raise ProtocolError(400, "malformed trailer")
+            raise ProtocolError(400, "malformed trailer", "RFC 9112 section 7.1.2")
 
     def _refuse_early(self, rest: bytes) -> None:
         """A line that will never be right need not be waited for."""
         if len(rest) > MAX_CHUNK_LINE_BYTES + 1:  # one more: the line's CR may be here
-            raise ProtocolError(400, "chunk line too long")
+            raise ProtocolError(400, "chunk line too long", self._section_of(rest))
         if b"\n" in rest or b"\r" in rest[:-1]:
-            raise ProtocolError(400, "bare CR or LF in chunk framing")
+            raise ProtocolError(400, "bare CR or LF in chunk framing", self._section_of(rest))
+
+    def _section_of(self, line: bytes) -> str:
+        """Which rule a line breaks that is not right: the size's, the extensions' or the trailers'."""
+        if self._part is _Part.TRAILERS:
+            return "RFC 9112 section 7.1.2"
+        size, extension, _ = line.partition(b";")
+        if extension and _CHUNK_LINE.fullmatch(size.rstrip(b" \t")):
+            return "RFC 9112 section 7.1.1"
+        return "RFC 9112 section 7.1"

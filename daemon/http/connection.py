@@ -15,9 +15,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any
 
+from . import errors
 from .body import Chunked, Sized, Spool
-from .errors import ProtocolError, other_protocol
-from .head import Head, Limits, RequestLine, known_line, parse_fields, parse_request_line
+from .errors import ProtocolError
+from .head import Head, Limits, RequestLine, known_line, parse_fields, parse_request_line, refuse_first_byte
 
 
 class State(Enum):
@@ -62,7 +63,6 @@ STATES: dict[tuple[State, Event], State] = {
 
 _IDLE, _HEAD, _BODY, _ANSWERING, _CLOSED = State
 _LEADING_EMPTY_LINES = 2
-_FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 
 
 class Connection:
@@ -148,7 +148,7 @@ class Connection:
         if self.state in {_HEAD, _BODY}:
             self.asked_head = self.pending.startswith(b"HEAD ")
             self._fail()
-            raise ProtocolError(400, "the request ends before its end")
+            raise ProtocolError(400, "the request ends before its end", "RFC 9112 section 8")
 
     def forget(self) -> None:
         """Drop what was kept to parse the next request faster; for connections that have long been idle."""
@@ -180,11 +180,11 @@ class Connection:
             line_end = data.find(b"\r\n", 0, end + 2)
             limits = self.limits
             if line_end > limits.request_line_bytes:
-                raise ProtocolError(414, f"a request line of {line_end} bytes", "request_line_bytes")
+                raise errors.line_too_long(line_end)
             self.line = line = parse_request_line(data[:line_end])
             self._empty_lines = 0
             if end - line_end > limits.fields_bytes:
-                raise ProtocolError(431, f"fields of {end - line_end} bytes", "fields_bytes")
+                raise errors.fields_too_large(end - line_end)
             raw = data[line_end : end + 4]
             head = self.head
             if head is None or head.raw != raw or head.http11 is not line.http11:
@@ -205,10 +205,10 @@ class Connection:
             self.wants_continue = head.expects_continue
         except ProtocolError as error:
             self.asked_head = data.startswith(b"HEAD ")
-            other = other_protocol(data, self._empty_lines)
+            other = errors.other_protocol(data, self._empty_lines)
             self._fail()
             if other:
-                raise ProtocolError(error.status, other) from None
+                raise ProtocolError(error.status, other, "RFC 9112 section 3") from None
             raise
         return self._parse_body(rest) if rest else False
 
@@ -217,12 +217,10 @@ class Connection:
         if not data:  # nothing but empty lines: still between requests
             self.state = _IDLE
             return False
-        if data[0] not in _FIRST_BYTES:
-            raise ProtocolError(400, "not HTTP: the first byte cannot begin a request")
+        refuse_first_byte(data)
         line_end = data.find(b"\r\n", 0, limits.request_line_bytes + 2)
         if line_end < 0 and len(data) > limits.request_line_bytes + 1:
-            detail = f"a request line of more than {limits.request_line_bytes} bytes"
-            raise ProtocolError(414, detail, "request_line_bytes")
+            raise errors.line_too_long(f"more than {limits.request_line_bytes}")
         if self.state is not _HEAD:
             self._looked_at = 0
         if line_end >= 0:
@@ -230,14 +228,14 @@ class Connection:
                 self.line = parse_request_line(data[:line_end])  # an error need not wait for the rest
                 self._looked_at = line_end + 2
             if len(data) - line_end > limits.fields_bytes + 4:
-                raise ProtocolError(431, f"fields of more than {limits.fields_bytes} bytes", "fields_bytes")
+                raise errors.fields_too_large(f"more than {limits.fields_bytes}")
         lines = data[self._looked_at :].removesuffix(b"\r").split(b"\r\n")
         if line_end >= 0:
             if len(max(lines, key=len)) > limits.field_bytes:
-                raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes", "field_bytes")
+                raise errors.field_too_large(limits.field_bytes)
             self._looked_at = data.rfind(b"\r\n") + 2
         if b"\n" in (bare := b"".join(lines)) or b"\r" in bare:
-            raise ProtocolError(400, "bare CR or bare LF in the head")
+            raise errors.bare_line_end()
         self.pending = data
         self.state = _HEAD
         return False

@@ -1,7 +1,7 @@
 """What can be wrong with a request, and the answer that the server gives by itself.
 
-Every error says its status, and in `detail` what was wrong: for the log, never for the client, because nothing of a
-request is echoed back.
+Every error says its status, and in `detail` and `section` what was wrong and by which rule: for the log, never for the
+client, because nothing of a request is echoed back.
 """
 
 from __future__ import annotations
@@ -26,12 +26,47 @@ REASONS = {
 class ProtocolError(Exception):
     """The bytes of a client are not a request that this server takes; the connection closes after the answer."""
 
-    def __init__(self, status: int, detail: str, limit: str = "") -> None:
-        """`limit` names what the request exceeds, as the server's settings do; "" if it breaks a rule instead."""
-        super().__init__(f"{status} {REASONS[status]}: {detail}")
+    def __init__(self, status: int, detail: str, section: str, limit: str = "") -> None:
+        """`section` has the rule that the request breaks, or the status for what exceeds a limit of this server.
+
+        `limit` names that limit, as the server's settings do; "" if there is none.
+        """
+        super().__init__(f"{status} {REASONS[status]}: {detail} ({section})")
         self.status = status
         self.detail = detail
+        self.section = section
         self.limit = limit
+
+
+# Refusals that several places decide on.
+
+
+def bare_line_end() -> ProtocolError:
+    return ProtocolError(400, "bare CR or bare LF in the head", "RFC 9112 section 2.2")
+
+
+def line_too_long(size: int | str) -> ProtocolError:
+    return ProtocolError(414, f"a request line of {size} bytes", "RFC 9110 section 15.5.15", "request_line_bytes")
+
+
+def field_too_large(limit_bytes: int) -> ProtocolError:
+    return ProtocolError(431, f"a field of more than {limit_bytes} bytes", "RFC 6585 section 5", "field_bytes")
+
+
+def fields_too_large(size: int | str) -> ProtocolError:
+    return ProtocolError(431, f"fields of {size} bytes", "RFC 6585 section 5", "fields_bytes")
+
+
+def body_too_large(detail: str) -> ProtocolError:
+    return ProtocolError(413, detail, "RFC 9110 section 15.5.14", "body_max_bytes")
+
+
+def head_too_late() -> ProtocolError:
+    return ProtocolError(408, "the head did not come in time", "RFC 9110 section 15.5.9", "head_timeout")
+
+
+def body_too_slow() -> ProtocolError:
+    return ProtocolError(408, "the body comes too slowly", "RFC 9110 section 15.5.9", "minimum_rate")
 
 
 # What else is sent to an HTTP port, by its first bytes: the record header of a TLS handshake (RFC 8446 section 5.1) and

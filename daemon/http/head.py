@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from . import errors
 from .errors import ProtocolError
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 section 5.6.2
@@ -23,6 +24,11 @@ _REQUEST_LINE = re.compile(
     rf"({_TOKEN}) ([^\x00-\x20\x7f#]+) HTTP/([0-9])\.([0-9])".encode(),
 )
 _NAME = re.compile(_TOKEN)
+_METHOD = re.compile(_TOKEN.encode())
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_LINE_PARTS = 3
+_WHITE_SPACE = (" ", "\t")
+_LF = ord("\n")
 
 # absolute-form = absolute-URI (RFC 9112 section 3.2.2), of which the authority may not carry userinfo; an empty host is
 # not one (RFC 9110 section 4.2.1)
@@ -35,6 +41,9 @@ _HOST = re.compile(
 
 # What a field line may hold: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5). All else but CR LF is an error.
 _FIELD_BYTES: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+# What may begin a request, or the empty lines in front of it.
+_FIRST_BYTES: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 
 _KEPT_LINES = 1024
 _KEPT_LINE_BYTES = 512
@@ -108,28 +117,52 @@ known_line = _lines.get  # the hot path's look-up: a line that has been parsed b
 def _parse_request_line(line: bytes) -> RequestLine:
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise ProtocolError(400, "malformed request line")
+        raise _malformed_line(line)
     method, target, major, minor = match[1].decode(), match[2].decode("latin-1"), match[3], match[4]
     if major != b"1":
-        raise ProtocolError(505, f"HTTP major version {major.decode()}")
+        raise ProtocolError(505, f"HTTP major version {major.decode()}", "RFC 9112 section 2.3")
     if method == "CONNECT":
-        raise ProtocolError(501, "CONNECT: this is not a proxy")
+        raise ProtocolError(501, "CONNECT: this is not a proxy", "RFC 9110 section 9.3.6")
     authority = None
     if target[0] == "/":
         path, _, query = target.partition("?")
     elif target == "*":
         if method != "OPTIONS":
-            raise ProtocolError(400, "request target * with a method other than OPTIONS")
+            raise ProtocolError(400, "request target * with a method other than OPTIONS", "RFC 9112 section 3.2.4")
         path, query = "/", ""  # RFC 9112 section 3.2.4: what an empty path stands for in absolute-form
     elif absolute := _ABSOLUTE.fullmatch(target):
         authority, path, query = absolute[1], absolute[2] or "/", absolute[3] or ""
         if not _valid_host(authority):
-            raise ProtocolError(400, "invalid authority in an absolute-form request target")
+            raise ProtocolError(400, "invalid authority in an absolute-form request target", "RFC 9112 section 3.2.2")
     else:
-        raise ProtocolError(400, "a request target that does not begin with /")
+        raise ProtocolError(400, "a request target that does not begin with /", "RFC 9112 section 3.2")
     if "%" in path:
         path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
     return RequestLine(line, method, target, path, query, minor != b"0", authority)
+
+
+def refuse_first_byte(data: bytes) -> None:
+    """Raise ProtocolError (400) where a request line should begin and cannot, before the rest of it is here."""
+    if data[0] not in _FIRST_BYTES:
+        raise _malformed_line(data)
+
+
+def _malformed_line(line: bytes) -> ProtocolError:
+    """What is wrong with it, for the log: refusals alone pay for this closer look."""
+    if not line:
+        return ProtocolError(400, "malformed request line: too many empty lines in front of it", "RFC 9112 section 2.2")
+    if line[0] not in _FIRST_BYTES and line[0] != _LF:
+        return ProtocolError(400, "not HTTP: the first byte cannot begin a request", "RFC 9112 section 3")
+    if b"\r" in line or b"\n" in line:
+        return errors.bare_line_end()
+    parts = line.split(b" ")
+    if len(parts) != _LINE_PARTS:
+        return ProtocolError(400, "malformed request line: not three parts and a space between", "RFC 9112 section 3")
+    if not _METHOD.fullmatch(parts[0]):
+        return ProtocolError(400, "malformed request line: the method is no token", "RFC 9112 section 3.1")
+    if not _VERSION.fullmatch(parts[2]):
+        return ProtocolError(400, "malformed request line: no HTTP version", "RFC 9112 section 2.3")
+    return ProtocolError(400, "malformed request line: a byte that no request target has", "RFC 9112 section 3.2")
 
 
 class _Names(dict[str, str]):
@@ -155,7 +188,11 @@ def _meta_variable(name: str) -> str | None:
 
 
 _names = _Names()
-_ONLY_ONCE = {"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_HOST"}  # of two, parsers take different ones
+_ONLY_ONCE = {  # of two, parsers take different ones
+    "CONTENT_LENGTH": ("repeated Content-Length", "RFC 9112 section 6.3"),
+    "CONTENT_TYPE": ("repeated Content-Type", "RFC 9110 section 8.3"),
+    "HTTP_HOST": ("repeated Host", "RFC 9112 section 3.2"),
+}
 
 
 def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = None) -> dict[str, str]:
@@ -171,11 +208,11 @@ def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = Non
     text = block.decode("latin-1")
     lines = text.split("\r\n")
     if block.translate(None, _FIELD_BYTES) != b"\r\n" * (len(lines) - 1):
-        raise ProtocolError(400, "control character, bare CR or bare LF in the head")
+        raise _control_character(lines)
     if len(lines) > limits.fields:
-        raise ProtocolError(431, f"more than {limits.fields} fields", "fields")
+        raise ProtocolError(431, f"more than {limits.fields} fields", "RFC 6585 section 5", "fields")
     if len(block) > limits.field_bytes and len(max(lines, key=len)) > limits.field_bytes:
-        raise ProtocolError(431, f"a field of more than {limits.field_bytes} bytes", "field_bytes")
+        raise errors.field_too_large(limits.field_bytes)
     # The usual case in one sweep: "Name: value", no tab to trim, each name once.
     if "\t" not in text:
         fields = base.copy()
@@ -191,21 +228,41 @@ def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = Non
     return _parse_fields_closely(lines, base)
 
 
+def _control_character(lines: list[str]) -> ProtocolError:
+    """Where the one is that no field line may have, for the log."""
+    if any("\r" in line or "\n" in line for line in lines):
+        return errors.bare_line_end()
+    _parse_fields_closely(lines, {})  # it may be in a name
+    return ProtocolError(400, "control character in a field value", "RFC 9110 section 5.5")
+
+
+def _malformed_field(line: str, *, is_first: bool) -> ProtocolError:
+    """What is wrong with its name, for the log."""
+    name, colon, _ = line.partition(":")
+    if line.startswith(_WHITE_SPACE):
+        if is_first:
+            return ProtocolError(400, "white space in front of the first field", "RFC 9112 section 2.2")
+        return ProtocolError(400, "a folded field line", "RFC 9112 section 5.2")
+    if not colon:
+        return ProtocolError(400, "a field line without a colon", "RFC 9112 section 5")
+    if _NAME.fullmatch(name.rstrip(" \t")):
+        return ProtocolError(400, "white space between a field's name and its colon", "RFC 9112 section 5.1")
+    return ProtocolError(400, "invalid field name", "RFC 9110 section 5.1")
+
+
 def _parse_fields_closely(lines: list[str], base: dict[str, Any]) -> dict[str, str]:
     fields = base.copy()
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon:
-            raise ProtocolError(400, "a field line without a colon (or a folded one)")
-        if not _NAME.fullmatch(name):
-            raise ProtocolError(400, "invalid field name")
+        if not colon or not _NAME.fullmatch(name):
+            raise _malformed_field(line, is_first=line is lines[0])
         key = _meta_variable(name)
         if key is None:
             continue
         value = value.strip(" \t")
         if key in fields:
             if key in _ONLY_ONCE:
-                raise ProtocolError(400, f"repeated {key.removeprefix('HTTP_').replace('_', '-').title()}")
+                raise ProtocolError(400, *_ONLY_ONCE[key])
             value = fields[key] + ("; " if key == "HTTP_COOKIE" else ", ") + value
         fields[key] = value
     return fields
@@ -238,13 +295,13 @@ class Head:
         host = fields.get("HTTP_HOST")
         if host is None:
             if http11:
-                raise ProtocolError(400, "HTTP/1.1 without Host")
+                raise ProtocolError(400, "HTTP/1.1 without Host", "RFC 9112 section 3.2")
         elif (
             host not in _hosts
             and not _valid_host(host)
             and not (limits.host_is_path and _valid_host(host.replace("/", "")))
         ):
-            raise ProtocolError(400, "invalid Host")
+            raise ProtocolError(400, "invalid Host", "RFC 9112 section 3.2")
         self.length, self.chunked = _framing(fields, http11, limits)
         connection = fields.get("HTTP_CONNECTION")
         if connection is None:
@@ -257,7 +314,7 @@ class Head:
         if expect is not None and http11:  # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored
             expectations = {member.strip(" \t").lower() for member in expect.split(",")} - {""}
             if expectations - {"100-continue"}:
-                raise ProtocolError(417, "an expectation other than 100-continue")
+                raise ProtocolError(417, "an expectation other than 100-continue", "RFC 9110 section 10.1.1")
             self.expects_continue = bool(expectations)
 
     def __repr__(self) -> str:
@@ -271,26 +328,28 @@ def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int,
     coding = fields.get("HTTP_TRANSFER_ENCODING")
     if coding is not None:
         if length is not None:
-            raise ProtocolError(400, "Content-Length together with Transfer-Encoding")
+            raise ProtocolError(400, "Content-Length together with Transfer-Encoding", "RFC 9112 section 6.3")
         if not http11:
-            raise ProtocolError(400, "Transfer-Encoding in HTTP/1.0")
+            raise ProtocolError(400, "Transfer-Encoding in HTTP/1.0", "RFC 9112 section 6.1")
         if coding.lower() == "chunked":
             return 0, True
         codings = [name.strip(" \t").lower() for name in coding.split(",")]
-        if "chunked" in codings[:-1] or not all(_NAME.fullmatch(name) for name in codings):
-            raise ProtocolError(400, "malformed Transfer-Encoding")
-        raise ProtocolError(501, "a transfer coding other than chunked")
+        if not all(_NAME.fullmatch(name) for name in codings):
+            raise ProtocolError(400, "malformed Transfer-Encoding", "RFC 9112 section 6.1")
+        if "chunked" in codings[:-1]:
+            raise ProtocolError(400, "chunked is not once, or not last, in Transfer-Encoding", "RFC 9112 section 6.3")
+        raise ProtocolError(501, "a transfer coding other than chunked", "RFC 9112 section 6.1")
     if length is None:
         return 0, False
     # Content-Length = 1*DIGIT (RFC 9110 section 8.6); str.isdigit alone would let other digits through
     if not (length.isascii() and length.isdigit()):
-        raise ProtocolError(400, "invalid Content-Length")
+        raise ProtocolError(400, "invalid Content-Length", "RFC 9112 section 6.3")
     if len(length) > _MAX_LENGTH_DIGITS:
         length = length.lstrip("0") or "0"
         if len(length) > _MAX_LENGTH_DIGITS:
-            raise ProtocolError(413, "Content-Length out of bounds", "body_max_bytes")
+            raise errors.body_too_large("Content-Length out of bounds")
     if int(length) > limits.body_max_bytes:
-        raise ProtocolError(413, f"a body of {length} bytes", "body_max_bytes")
+        raise errors.body_too_large(f"a body of {length} bytes")
     return int(length), False
 
 

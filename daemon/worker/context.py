@@ -249,7 +249,7 @@ class Context:
         if isinstance(error, ProtocolError):
             key = _LIMIT_KEYS.get(error.limit)
             detail = f"{error.detail}; the limit is {key}" if key else error.detail
-            return self.refuse(connection, base, error.status, detail)
+            return self.refuse(connection, base, error.status, f"{detail} ({error.section})")
         what = f"a request body could not be kept: {error}; see server.spool_directory and limits.body_memory"
         self.log.limited(f"spool-{getattr(error, 'errno', 0)}", "error", what)
         return self.refuse(connection, base, 503, "its body could not be kept")

@@ -38,17 +38,17 @@ MISTAKES: dict[str, tuple[bytes, str]] = {
     "wsgi.errors": (get(b"/errors", CLOSE), r"conformance: a line for the error log"),
     "wsgi.errors in parts": (get(b"/errors", CLOSE), r"conformance: two parts"),
 }
-# What is sent, and what is said of it behind the peer's address.
+# What is sent, and what the log says of it: the rule that it breaks too, and the limit that it exceeds.
 REFUSALS: dict[str, tuple[bytes, str]] = {
-    "malformed line": (request(b"GET /a b HTTP/1.1", b"Host: a"), "400 .*request line"),
-    "Content-Length": (get(b"/", b"Content-Length: nonsense"), "400 .*Content-Length"),
-    "chunk": (chunked(b"x\r\n"), "400 .*chunk"),
-    "expectation": (get(b"/", b"Expect: x"), "417 .*expectation"),
-    "version": (request(b"GET / HTTP/2.0", b"Host: a"), "505 .*version"),
-    "long line": (get(b"/" + b"p" * 9000), "414 .*request line.*limits.request_line"),
-    "many fields": (get(b"/", *(b"X: y",) * 150), "431 .*fields.*limits.fields"),
-    "coding": (get(b"/", b"Transfer-Encoding: gzip", body=b"0\r\n\r\n"), "501 .*coding"),
-    "large body": (get(b"/", b"Content-Length: 200000000"), "413 .*body.*limits.body_max"),
+    "malformed line": (request(b"GET /a b HTTP/1.1", b"Host: a"), r"400 .*request line.*\(RFC 9112 section 3\)"),
+    "Content-Length": (get(b"/", b"Content-Length: nonsense"), r"400 .*Content-Length \(RFC 9112 section 6\.3\)"),
+    "chunk": (chunked(b"x\r\n"), r"400 .*chunk.*\(RFC 9112 section 7\.1\)"),
+    "expectation": (get(b"/", b"Expect: x"), r"417 .*expectation.*\(RFC 9110 section 10\.1\.1\)"),
+    "version": (request(b"GET / HTTP/2.0", b"Host: a"), r"505 .*version.*\(RFC 9112 section 2\.3\)"),
+    "long line": (get(b"/" + b"p" * 9000), r"414 .*request line.*limits\.request_line \(RFC 9110 section 15\.5\.15\)"),
+    "many fields": (get(b"/", *(b"X: y",) * 150), r"431 .*fields.*limits\.fields \(RFC 6585 section 5\)"),
+    "coding": (get(b"/", b"Transfer-Encoding: gzip", body=b"0\r\n\r\n"), r"501 .*coding.*\(RFC 9112 section 6\.1\)"),
+    "large body": (get(b"/", b"Content-Length: 200000000"), r"413 .*limits\.body_max \(RFC 9110 section 15\.5\.14\)"),
 }
 
 

@@ -16,7 +16,7 @@ from ...engine import request_ids
 from ...engine.call import Disconnected, Exchange, Phase
 from ...engine.environ import request_environ
 from ...http.connection import Connection, State
-from ...http.errors import ProtocolError
+from ...http.errors import ProtocolError, body_too_slow, head_too_late
 from ...http.response import CONTINUE
 from ...settings import Listener
 from ...unpatched import os, socket, time
@@ -189,14 +189,14 @@ class Caller(Connection):
         elif self.state is State.HEAD:
             if waited < settings.head_timeout or self._has_spoken():
                 return False
-            return not self._refuse(ProtocolError(408, "the head did not come in time", "head_timeout"))
+            return not self._refuse(head_too_late())
         else:
             if waited < settings.body_timeout or self._has_spoken():
                 return False
             if self.received - self._seen >= settings.minimum_rate * waited:
                 self.since, self._seen = now, self.received
                 return False
-            return not self._refuse(ProtocolError(408, "the body comes too slowly", "minimum_rate"))
+            return not self._refuse(body_too_slow())
         return True
 
     def _reason_of_silence(self) -> Closed:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from miniwsgi.metrics.scoreboard import Closed
 
 from ...http.connection import State
-from ...http.errors import ProtocolError
+from ...http.errors import body_too_slow, head_too_late
 from ..context import NANOSECONDS, Context
 from ..recycling import Recycling
 from .peer import Hold, Peer
@@ -80,11 +80,10 @@ class Sweep:
                 peer.forget()
         elif state is State.HEAD:
             if waited > self._head_ns and not input_waits(peer.sock):
-                late = ProtocolError(408, "the head did not come in time", "head_timeout")
-                self._clients.refuse(peer, late, now)
+                self._clients.refuse(peer, head_too_late(), now)
         elif state is State.BODY and waited > self._body_ns and not input_waits(peer.sock):
             if peer.received - peer.progress < self._context.settings.minimum_rate * waited / NANOSECONDS:
-                self._clients.refuse(peer, ProtocolError(408, "the body comes too slowly", "minimum_rate"), now)
+                self._clients.refuse(peer, body_too_slow(), now)
             else:
                 peer.since_ns = now
                 peer.progress = peer.received
