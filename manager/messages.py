@@ -45,18 +45,18 @@ EventKind = Literal[
 ]  # fmt: skip
 
 
-class Response(Struct):
+class ResponseBody(Struct):
     """What the daemon sends. Every field is always there."""
 
 
-class Request(Struct, forbid_unknown_fields=True):
+class RequestBody(Struct, forbid_unknown_fields=True):
     """What a client sends. Every field has a default; an unknown one is refused (422)."""
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
-class Problem(Response):
+class Problem(ResponseBody):
     """An error, as RFC 9457 has it (application/problem+json)."""
 
     status: int
@@ -71,14 +71,14 @@ class Problem(Response):
 # --- status --------------------------------------------------------------------------------------------------------
 
 
-class Verdict(Response):
+class Verdict(ResponseBody):
     """How the daemon does, by `metrics.verdict`."""
 
     level: VerdictLevel
     reasons: list[str]  # phrases, the weightiest first; a healthy daemon has one, too
 
 
-class WorkerCounts(Response):
+class WorkerCounts(ResponseBody):
     """How many workers there are and should be."""
 
     target: int  # how many there should be now: 0 while drained
@@ -93,7 +93,7 @@ class WorkerCounts(Response):
     not_responding: int  # ready ones whose loop does not turn
 
 
-class ListenerStatus(Response):
+class ListenerStatus(ResponseBody):
     """A listening socket."""
 
     address: str  # as configured
@@ -103,7 +103,7 @@ class ListenerStatus(Response):
     queue_limit: int | None
 
 
-class Rates(Response):
+class Rates(ResponseBody):
     """Requests a second over the last seconds; null until the daemon is so old."""
 
     last_1s: float | None
@@ -111,7 +111,7 @@ class Rates(Response):
     last_60s: float | None
 
 
-class LastMinute(Response):
+class LastMinute(ResponseBody):
     """Answers of about the last minute, and which share of them was an error, 0 to 1; null without any."""
 
     answers: int
@@ -119,7 +119,7 @@ class LastMinute(Response):
     server_errors: float | None = field(name="5xx")
 
 
-class RequestCounts(Response):
+class RequestCounts(ResponseBody):
     """Requests since the start of the daemon, and now."""
 
     total: int  # answered by the application
@@ -135,7 +135,7 @@ class RequestCounts(Response):
     timed_out: int
 
 
-class Percentiles(Response):
+class Percentiles(ResponseBody):
     """Percentiles of a histogram in words, as far as it knows them: "≤ 5 s", "> 10 s" beyond its last bound, "–"."""
 
     p50: str
@@ -143,7 +143,7 @@ class Percentiles(Response):
     p99: str
 
 
-class Latency(Response):
+class Latency(ResponseBody):
     """Percentiles of a histogram of seconds: the bounds that so many do not exceed; null beyond the last one."""
 
     window_seconds: float  # how far back it looks
@@ -154,7 +154,7 @@ class Latency(Response):
     shown: Percentiles  # the same in words
 
 
-class GenerationCounts(Response):
+class GenerationCounts(ResponseBody):
     """What the workers of one generation have answered since it began."""
 
     generation: int
@@ -165,7 +165,7 @@ class GenerationCounts(Response):
     last_60s: LastMinute
 
 
-class LastReload(Response):
+class LastReload(ResponseBody):
     """The last reload that has ended."""
 
     operation: int
@@ -177,7 +177,7 @@ class LastReload(Response):
     who: str
 
 
-class Status(Response):
+class Status(ResponseBody):
     """The daemon at a glance."""
 
     version: str
@@ -211,7 +211,7 @@ class Status(Response):
 # --- workers -------------------------------------------------------------------------------------------------------
 
 
-class RunningRequest(Response):
+class RunningRequest(ResponseBody):
     """A request that a thread of a worker is inside."""
 
     thread: int
@@ -220,7 +220,7 @@ class RunningRequest(Response):
     age_seconds: float
 
 
-class Worker(Response):
+class Worker(ResponseBody):
     """A worker and its slot."""
 
     slot: int
@@ -250,13 +250,13 @@ class Worker(Response):
     last_exit: str  # why the last one of them, or of this slot, ended
 
 
-class WorkerList(Response):
+class WorkerList(ResponseBody):
     """GET /v1/workers: by slot."""
 
     workers: list[Worker]
 
 
-class Stack(Response):
+class Stack(ResponseBody):
     """What every thread of a worker is doing, also in C code."""
 
     slot: int
@@ -270,7 +270,7 @@ class Stack(Response):
 # --- changes -------------------------------------------------------------------------------------------------------
 
 
-class Operation(Response):
+class Operation(ResponseBody):
     """A change that someone asked for, from the asking to the verdict."""
 
     id: int
@@ -296,13 +296,13 @@ class Operation(Response):
         return self.state in {"succeeded", "failed", "superseded"}
 
 
-class OperationList(Response):
+class OperationList(ResponseBody):
     """GET /v1/operations: the latest first; those that have ended are kept for a while."""
 
     operations: list[Operation]
 
 
-class ScaleRequest(Request):
+class ScaleRequest(RequestBody):
     """POST /v1/scale: either `workers` or `reset`."""
 
     workers: (
@@ -316,32 +316,32 @@ class ScaleRequest(Request):
     reset: bool = False  # as configured again
 
 
-class ReloadRequest(Request):
+class ReloadRequest(RequestBody):
     """POST /v1/reload: nothing to say. No body says the same."""
 
 
-class RestartRequest(Request):
+class RestartRequest(RequestBody):
     """POST /v1/restart and /v1/workers/{slot}/restart: nothing to say."""
 
 
-class DrainRequest(Request):
+class DrainRequest(RequestBody):
     """POST /v1/drain and /v1/undrain: nothing to say."""
 
 
-class StopRequest(Request):
+class StopRequest(RequestBody):
     """POST /v1/stop."""
 
     mode: StopMode = "graceful"
 
 
-class LogLevelRequest(Request):
+class LogLevelRequest(RequestBody):
     """PUT /v1/log-level: either `level` or `reset`."""
 
     level: LogLevelName | None = None
     reset: bool = False  # as configured again
 
 
-class LogLevel(Response):
+class LogLevel(ResponseBody):
     """GET and PUT /v1/log-level."""
 
     level: LogLevelName  # in force, in the master and its workers
@@ -353,7 +353,7 @@ class LogLevel(Response):
 # --- configuration -------------------------------------------------------------------------------------------------
 
 
-class ConfigValue(Response):
+class ConfigValue(ResponseBody):
     """One key of the configuration."""
 
     key: str  # "server.workers"
@@ -363,7 +363,7 @@ class ConfigValue(Response):
     configured: Any = None  # where origin is "runtime": the value that `reset` goes back to
 
 
-class ConfigView(Response):
+class ConfigView(ResponseBody):
     """GET /v1/config: what is in force, and where each value comes from."""
 
     path: str | None
@@ -372,7 +372,7 @@ class ConfigView(Response):
     notes: list[str]
 
 
-class ConfigProblem(Response):
+class ConfigProblem(ResponseBody):
     """One mistake in a configuration."""
 
     key: str
@@ -382,7 +382,7 @@ class ConfigProblem(Response):
     message: str  # all of it in one line
 
 
-class ConfigChange(Response):
+class ConfigChange(ResponseBody):
     """A key whose value would be another one."""
 
     key: str
@@ -390,13 +390,13 @@ class ConfigChange(Response):
     new: str
 
 
-class ConfigCheckRequest(Request):
+class ConfigCheckRequest(RequestBody):
     """POST /v1/config/check."""
 
     toml: str | None = None  # a whole configuration file; null: the one on disk
 
 
-class ConfigReport(Response):
+class ConfigReport(ResponseBody):
     """What a configuration is worth: validated, compared with the one in force, and nothing of it executed."""
 
     valid: bool
@@ -409,7 +409,7 @@ class ConfigReport(Response):
 # --- events --------------------------------------------------------------------------------------------------------
 
 
-class Event(Response):
+class Event(ResponseBody):
     """Something that happened. In a stream, one a line."""
 
     id: int  # counted from 1 since the start of the daemon
@@ -425,7 +425,7 @@ class Event(Response):
     lost: int = 0  # events.lost: so many were dropped before this one, because the reader was too slow
 
 
-class EventList(Response):
+class EventList(ResponseBody):
     """GET /v1/events without `follow`: the oldest first."""
 
     events: list[Event]
@@ -436,7 +436,7 @@ class EventList(Response):
 # --- metrics -------------------------------------------------------------------------------------------------------
 
 
-class MetricHistogram(Response):
+class MetricHistogram(ResponseBody):
     """Observations by size. `counts` are not cumulative: one for each of `bounds`, and one beyond the last."""
 
     bounds: list[float]  # ascending, inclusive
@@ -445,14 +445,14 @@ class MetricHistogram(Response):
     percentiles: Percentiles
 
 
-class MetricSample(Response):
+class MetricSample(ResponseBody):
     """One time series, now."""
 
     labels: dict[str, str]
     value: MetricHistogram | float | None
 
 
-class MetricFamily(Response):
+class MetricFamily(ResponseBody):
     """A metric with all its series."""
 
     name: str
@@ -462,7 +462,7 @@ class MetricFamily(Response):
     samples: list[MetricSample]
 
 
-class MetricList(Response):
+class MetricList(ResponseBody):
     """GET /v1/metrics: the families that are meant."""
 
     families: list[MetricFamily]

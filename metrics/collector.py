@@ -13,7 +13,7 @@ from operator import add
 
 from . import declared as d
 from . import scoreboard as sb
-from .facts import WORKER_STATES, Facts, WorkerFacts
+from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
 from .families import Family, Histogram, Sample
 from .scoreboard import Board, Running, Slot
 
@@ -39,7 +39,7 @@ class Collector:
     def __repr__(self) -> str:
         return f"<Collector {self._board}>"
 
-    def collect(self, facts: Facts, *, fine: bool = False) -> list[Family]:
+    def collect(self, facts: DaemonFacts, *, fine: bool = False) -> list[Family]:
         """All families. `fine`: duration buckets below 5 ms, too."""
         slots = list(self._board.used())
         cells = [0] * sb.COUNTERS.stop
@@ -138,7 +138,7 @@ def _sizes(cells: Sequence[int], at: int, total: int) -> Histogram:
     return Histogram(SIZES, tuple(cells[at : at + sb.SIZE_BUCKETS]), cells[total])
 
 
-def _requests(cells: Sequence[int], running: RunningBySlot, facts: Facts) -> Iterator[Family]:
+def _requests(cells: Sequence[int], running: RunningBySlot, facts: DaemonFacts) -> Iterator[Family]:
     now = time.monotonic_ns()
     oldest = min((one.started_ns for one in chain.from_iterable(running.values())), default=now)
     yield d.OLDEST_REQUEST.single(max(0, now - oldest) / NANOSECONDS)
@@ -160,7 +160,7 @@ def _requests(cells: Sequence[int], running: RunningBySlot, facts: Facts) -> Ite
     yield d.OVERFLOW.single(cells[sb.SERIES_LOST])
 
 
-def _connections(cells: Sequence[int], facts: Facts, reused: int) -> Iterator[Family]:
+def _connections(cells: Sequence[int], facts: DaemonFacts, reused: int) -> Iterator[Family]:
     yield d.CONNECTIONS.single(cells[sb.CONNECTIONS])
     yield d.ACCEPTED.single(cells[sb.ACCEPTED])
     yield d.CLOSED.by((reason.name.lower(), cells[sb.CLOSED_BY + reason]) for reason in sb.Closed)
@@ -171,7 +171,7 @@ def _connections(cells: Sequence[int], facts: Facts, reused: int) -> Iterator[Fa
     yield d.LISTEN_DROPPED.by((one.name, one.dropped) for one in listeners if one.dropped is not None)
 
 
-def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: Facts) -> Iterator[Family]:
+def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: DaemonFacts) -> Iterator[Family]:
     now = time.monotonic_ns()
     held: dict[str, WorkerFacts] = {str(worker.slot): worker for worker in facts.workers}
     states = [worker.state for worker in facts.workers]
@@ -204,7 +204,7 @@ def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: Facts) -> Ite
         yield d.UTILIZATION.single(facts.utilization)
 
 
-def _daemon(cells: Sequence[int], facts: Facts) -> Iterator[Family]:
+def _daemon(cells: Sequence[int], facts: DaemonFacts) -> Iterator[Family]:
     yield d.GENERATION.single(facts.generation)
     yield d.RELOADS.by(facts.reloads.items())
     if facts.reloaded_at is not None:

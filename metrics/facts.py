@@ -50,7 +50,7 @@ class MasterUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DaemonFacts:
     """The daemon at a moment. Times in seconds."""
 
     version: str

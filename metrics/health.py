@@ -28,7 +28,7 @@ def silent_for(heartbeat_age_seconds: float | None) -> float | None:
     return heartbeat_age_seconds
 
 
-class Phase(Enum):
+class ServicePhase(Enum):
     """What the daemon is at. Reloading is serving."""
 
     STARTING = "starting"  # no worker was ready yet
@@ -41,7 +41,7 @@ class Phase(Enum):
 class Health:
     """The daemon's state, as far as its health depends on it."""
 
-    phase: Phase
+    phase: ServicePhase
     started: bool  # a worker was ready once
     ready_workers: int
     target_workers: int
@@ -56,7 +56,7 @@ class Health:
     @property
     def reason(self) -> str:
         """Why it is not ready; "" if it is."""
-        if self.phase is not Phase.SERVING:
+        if self.phase is not ServicePhase.SERVING:
             return str(self.phase.value)
         if self.ready_workers < self.ready_min:
             verb = "is" if self.ready_workers == 1 else "are"

@@ -89,7 +89,7 @@ def _sum(found: Sequence[int], cells: memoryview[int], at: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CounterSnapshot:
     """The counters at a moment. Histograms only in some."""
 
     at: float
@@ -113,7 +113,7 @@ class History:
     def __init__(self, board: Board, now: float) -> None:
         self._board = board
         self._taken = 0
-        self._snapshots: deque[Snapshot] = deque()
+        self._snapshots: deque[CounterSnapshot] = deque()
         self.take(now)
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class History:
         whole = self._taken % HISTOGRAM_EVERY == 0
         self._taken += 1
         self._snapshots.append(
-            Snapshot(
+            CounterSnapshot(
                 now,
                 tuple([slot.cells[sb.REQUESTS] for slot in slots]),
                 durations(slots) if whole else None,

@@ -35,7 +35,7 @@ HEADER_CELLS = 512  # a page
 ) = range(7)
 
 
-class State(IntEnum):
+class SlotState(IntEnum):
     """A slot's state. Written by the worker that holds it, by the master only while it is vacant."""
 
     VACANT = 0
@@ -188,11 +188,11 @@ class Slot:
         return f"<Slot {self.index} {self.state.name} pid={self.cells[PID]} requests={self.cells[REQUESTS]}>"
 
     @property
-    def state(self) -> State:
-        return State(self.cells[STATE])
+    def state(self) -> SlotState:
+        return SlotState(self.cells[STATE])
 
     @state.setter
-    def state(self, state: State) -> None:
+    def state(self, state: SlotState) -> None:
         self.cells[STATE] = state
 
     def vacate(self) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping
 LOOKS = 10
 
 
-class Saturation:
+class Utilisation:
     """Call `look` about once a second."""
 
     def __init__(self) -> None:
         self._shares: dict[int, deque[float]] = {}  # by slot: how much of its threads was busy
 
     def __repr__(self) -> str:
-        return f"<Saturation {self._shares}>"
+        return f"<Utilisation {self._shares}>"
 
     def look(self, loads: Iterable[tuple[int, int]], threads: int) -> None:
         """`loads`: each ready worker's slot, and how many requests it runs or has waiting."""

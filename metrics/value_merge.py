@@ -64,7 +64,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Family:
+class _MergedFamily:
     name: str
     kind: str
     help: str
@@ -164,9 +164,9 @@ def _mode(kind: str) -> tuple[str, str]:
     return "gauge", kind.removeprefix("gauge_").removeprefix("live")
 
 
-def _families(values: dict[tuple[str, bytes, str], _Value], report: Report) -> dict[str, _Family]:
+def _families(values: dict[tuple[str, bytes, str], _Value], report: Report) -> dict[str, _MergedFamily]:
     """By name. What was another kind of metric in code that is gone by now is left out."""
-    families: dict[str, _Family] = {}
+    families: dict[str, _MergedFamily] = {}
     known_keys: dict[bytes, _Key | None] = {}
     for (kind, key, whose), found in values.items():
         if key not in known_keys:
@@ -178,7 +178,7 @@ def _families(values: dict[tuple[str, bytes, str], _Value], report: Report) -> d
         metric, sample, labels, text = parsed
         if whose:
             labels = {**labels, "pid": whose.removeprefix("slot")}
-        family = families.setdefault(metric, _Family(metric, kind, text))
+        family = families.setdefault(metric, _MergedFamily(metric, kind, text))
         if family.kind != kind:
             report.dropped.append(f"{metric} ({kind})")
             continue
@@ -214,7 +214,7 @@ def _safe(name: str) -> str:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _lines(family: _Family, openmetrics: bool) -> Iterator[str]:
+def _lines(family: _MergedFamily, openmetrics: bool) -> Iterator[str]:
     name, kind = family.name, family.kind
     shown = f"{name}_total" if kind == "counter" and not openmetrics else name
     yield f"# HELP {shown} {escaped(family.help) if openmetrics else escaped_help(family.help)}"
@@ -225,12 +225,12 @@ def _lines(family: _Family, openmetrics: bool) -> Iterator[str]:
         yield f"{sample}{{{pairs}}} {_number(value)}" if pairs else f"{sample} {_number(value)}"
 
 
-def _sorted(family: _Family) -> list[tuple[tuple[str, Labels], _Value]]:
+def _sorted(family: _MergedFamily) -> list[tuple[tuple[str, Labels], _Value]]:
     """All samples of one label set together, as OpenMetrics wants them."""
     return sorted(family.samples.items(), key=lambda item: (item[0][1], item[0][0]))
 
 
-def _accumulated(family: _Family) -> Iterator[tuple[str, Labels, float]]:
+def _accumulated(family: _MergedFamily) -> Iterator[tuple[str, Labels, float]]:
     """A histogram's samples: files hold each bucket on its own, and no count."""
     buckets: dict[Labels, list[tuple[float, str, float]]] = {}
     sums: dict[Labels, float] = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from .answers import NONE, Answers
-from .health import Health, Phase
+from .health import Health, ServicePhase
 
 DOWN_SECONDS = 10.0  # when no worker responds for so long; before, it may be one slow call that holds the interpreter
 FAILING_SHARE = 0.05  # of the last minute's answers
@@ -29,7 +29,7 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ServiceCondition:
     """What the verdict depends on, at one moment."""
 
     health: Health
@@ -56,7 +56,7 @@ class Verdict:
         return f"{self.level.value}: {'; '.join(self.reasons)}"
 
 
-def verdict(condition: Condition) -> Verdict:
+def verdict(condition: ServiceCondition) -> Verdict:
     """The level and its reasons."""
     health = condition.health
     down = list(_down(condition))
@@ -68,13 +68,13 @@ def verdict(condition: Condition) -> Verdict:
     return Verdict(Level.DOWN if down else Level.DEGRADED, reasons)
 
 
-def _down(now: Condition) -> Iterator[str]:
+def _down(now: ServiceCondition) -> Iterator[str]:
     health = now.health
-    if health.phase is Phase.STARTING:
+    if health.phase is ServicePhase.STARTING:
         yield "starting, no worker was ready yet"
-    elif health.phase is Phase.STOPPING:
+    elif health.phase is ServicePhase.STOPPING:
         yield "stopping"
-    elif health.phase is Phase.DRAINING:
+    elif health.phase is ServicePhase.DRAINING:
         yield "drained, as was asked for"
     elif not health.ready_workers:
         yield f"none of {health.target_workers} workers is ready{_coming(now)}{_queue(now)}"
@@ -82,7 +82,7 @@ def _down(now: Condition) -> Iterator[str]:
         yield _not_responding(now)
 
 
-def _degraded(now: Condition, *, missing: bool) -> Iterator[str]:
+def _degraded(now: ServiceCondition, *, missing: bool) -> Iterator[str]:
     """`missing`: whether to tell of workers that are missing or do not respond."""
     health = now.health
     if missing and health.silent:
@@ -105,19 +105,19 @@ def _degraded(now: Condition, *, missing: bool) -> Iterator[str]:
         yield f"saturated{waiting}{_queue(now)}"
 
 
-def _not_responding(now: Condition) -> str:
+def _not_responding(now: ServiceCondition) -> str:
     silent = now.health.silent
     seconds = f"{min(silent):.0f}"
     return f"{len(silent)} of {now.health.ready_workers} workers not responding for {seconds} s{_queue(now)}"
 
 
-def _coming(now: Condition) -> str:
+def _coming(now: ServiceCondition) -> str:
     if now.booting:
         return f", {now.booting} booting"
     return f", the next one is tried in {now.retry_seconds:.0f} s" if now.retry_seconds is not None else ""
 
 
-def _queue(now: Condition) -> str:
+def _queue(now: ServiceCondition) -> str:
     return f", {_count(now.queued, 'connection')} queued" if now.queued else ""
 
 

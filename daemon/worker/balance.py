@@ -20,7 +20,7 @@ from miniwsgi.metrics.scoreboard import (
     T_STATE,
     THREAD_CELLS,
     THREADS_AT,
-    State,
+    SlotState,
 )
 
 from ..log.error_log import ErrorLog
@@ -68,7 +68,7 @@ class Balance:
         if mine < UNEVEN:
             return 0.0
         for cells in self._all():
-            if cells[CONNECTIONS] + UNEVEN <= mine and cells[STATE] == State.READY and self._accepts(cells):
+            if cells[CONNECTIONS] + UNEVEN <= mine and cells[STATE] == SlotState.READY and self._accepts(cells):
                 return LOOK_AGAIN_SECONDS
         return 0.0
 
@@ -76,7 +76,7 @@ class Balance:
         """How many of `mine` connections should go to other workers, at this look; some ten are made a second."""
         if mine <= UNEVEN:
             return 0
-        others = [cells for cells in self._all() if cells is not self._mine and cells[STATE] == State.READY]
+        others = [cells for cells in self._all() if cells is not self._mine and cells[STATE] == SlotState.READY]
         return surplus(mine, [cells[CONNECTIONS] for cells in others if self._accepts(cells)])
 
     def _all(self) -> list[memoryview[int]]:

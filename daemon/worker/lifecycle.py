@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Board, State
+from miniwsgi.metrics.scoreboard import Board, SlotState
 
 from ..channel import Channel
 from ..engine.after_fork import process
@@ -81,7 +81,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     cells[scoreboard.PID] = os.getpid()
     cells[scoreboard.GENERATION] = settings.generation
     cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
-    cells[scoreboard.STATE] = State.BOOTING
+    cells[scoreboard.STATE] = SlotState.BOOTING
     log, ring = _open_log(settings, slot, control)
     access = None
     _detach_standard_streams(log, settings.application_level)
@@ -106,11 +106,11 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
         return EXIT_BOOT
     sys.setswitchinterval(settings.switch_interval)
     cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
-    cells[scoreboard.STATE] = State.READY
+    cells[scoreboard.STATE] = SlotState.READY
     orders.await_serve()
     start(context, orders)
     finish_jobs(context, orders)
-    cells[scoreboard.STATE] = State.STOPPED
+    cells[scoreboard.STATE] = SlotState.STOPPED
     _leave(log, access)
     return EXIT_STOPPED
 
@@ -144,14 +144,14 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         log.error(f"{error.error}\n{error.traceback}".rstrip())
         _leave(log, access)
         return EXIT_BOOT
-    slot.state = State.READY
+    slot.state = SlotState.READY
     for listener in settings.listeners:
         shown = listener.name if listener.unix else f"http://{listener.name}"
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
     orders = Orders(context, None, signals)
     start(context, orders)
     finished = finish_jobs(context, orders)
-    slot.state = State.STOPPED
+    slot.state = SlotState.STOPPED
     _leave(log, access, exit_functions=not finished)
     if not finished:
         clean_up()

@@ -10,7 +10,7 @@ import faulthandler
 from collections.abc import Iterable
 from typing import Any
 
-from miniwsgi.metrics.scoreboard import HEARTBEAT, State
+from miniwsgi.metrics.scoreboard import HEARTBEAT, SlotState
 
 from ..channel import Channel
 from ..permission import why_not_written
@@ -158,7 +158,7 @@ class Orders:
         """Have an end within `seconds`, once the queues of the listeners `emptying` are empty."""
         self.emptying = frozenset(emptying)
         self._context.duty = Duty.EMPTY if self.emptying else Duty.DRAIN
-        self._context.slot.state = State.DRAINING
+        self._context.slot.state = SlotState.DRAINING
         self.deadline_ns = time.monotonic_ns() + int(seconds * NANOSECONDS)
 
     def _leave_all_answered(self) -> None:

@@ -66,5 +66,5 @@ def expire(
         return
     if context.duty in {Duty.SERVE, Duty.CLOSING}:
         context.duty = Duty.DRAIN
-        context.slot.state = scoreboard.State.DRAINING
+        context.slot.state = scoreboard.SlotState.DRAINING
     orders.tell("timeout", thread=thread, seconds=took / 1e9, request=request)

@@ -16,7 +16,7 @@ from .exit_statuses import EXIT_STATUSES
 from .options import common_options, write_options
 
 
-class Commands(click.Group):
+class ControlCommands(click.Group):
     """The group. Commands stand in the order in which they are declared."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -44,7 +44,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 @click.group(
-    cls=Commands,
+    cls=ControlCommands,
     params=[
         *common_options(),
         click.Option(

@@ -1,7 +1,7 @@
 """The control API from the client's side: one method a route, answers as the types of `messages`.
 
 A `Client` talks to one socket over one kept connection. Nothing here decides what to show or what an error means to an
-operator: `TransportError` says why there is no answer, `Refused` carries the daemon's problem document.
+operator: `TransportError` says why there is no answer, `RequestRefused` carries the daemon's problem document.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import msgspec
 
 from .. import messages
 from ..messages import API, PROBLEM_TYPE
-from .unix_http import Answer, Connection, TransportError, Trouble
+from .unix_http import HttpResponse, TransportError, Trouble, UnixConnection
 
-__all__ = ["ANSWER_SECONDS", "Client", "Refused", "Reply", "TransportError", "Trouble", "messages"]
+__all__ = ["ANSWER_SECONDS", "Client", "Reply", "RequestRefused", "TransportError", "Trouble", "messages"]
 
 ANSWER_SECONDS = 10.0  # for an answer that waits for nothing: the daemon promises 0.1
 
 T = TypeVar("T")
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The daemon has answered, and the answer is no."""
 
     def __init__(self, problem: messages.Problem) -> None:
@@ -47,7 +47,7 @@ class Client:
         self.path = path
         self._answer_seconds = answer_seconds
         self._end = end
-        self._connection = Connection(path)
+        self._connection = UnixConnection(path)
 
     def __repr__(self) -> str:
         return f"<Client {self.path}>"
@@ -137,7 +137,7 @@ class Client:
         path = f"{API}/events?follow=1" + (f"&since={since}" if since is not None else "")
         answer, pieces = self._connection.stream(path, deadline=self._deadline(), end=self._end)
         if answer.status != 200:
-            raise Refused(_problem(answer))
+            raise RequestRefused(_problem(answer))
         return self._lines(pieces)
 
     def _lines(self, pieces: Iterator[bytes]) -> Iterator[Reply[messages.Event]]:
@@ -156,7 +156,7 @@ class Client:
     def _get(self, path: str, kind: type[T]) -> Reply[T]:
         return self._call("GET", path, kind)
 
-    def _change(self, path: str, request: messages.Request | None = None) -> Reply[messages.Operation]:
+    def _change(self, path: str, request: messages.RequestBody | None = None) -> Reply[messages.Operation]:
         return self._call("POST", path, messages.Operation, request)
 
     def _call(
@@ -164,15 +164,15 @@ class Client:
         method: str,
         path: str,
         kind: type[T],
-        request: messages.Request | None = None,
+        request: messages.RequestBody | None = None,
         *,
         extra_seconds: float = 0.0,
     ) -> Reply[T]:
-        """Raises TransportError, Refused."""
+        """Raises TransportError, RequestRefused."""
         body = None if request is None else msgspec.json.encode(request)
         answer = self._connection.request(method, API + path, body, deadline=self._deadline(extra_seconds))
         if answer.status >= 300 or answer.fields.get("content-type", "").startswith(PROBLEM_TYPE):
-            raise Refused(_problem(answer))
+            raise RequestRefused(_problem(answer))
         return _decode(answer.body, kind)
 
 
@@ -185,7 +185,7 @@ def _decode(body: bytes, kind: type[T]) -> Reply[T]:
         raise TransportError(Trouble.FOREIGN, "its answer is no JSON") from None
 
 
-def _problem(answer: Answer) -> messages.Problem:
+def _problem(answer: HttpResponse) -> messages.Problem:
     try:
         return msgspec.json.decode(answer.body, type=messages.Problem)
     except msgspec.DecodeError:

@@ -12,12 +12,11 @@ from typing import IO, Any
 
 import click
 
-from . import sockets, unit_state
-from .client import Refused, TransportError, Trouble, messages
-from .views import text
+from . import socket_paths, text, unit_state
+from .client import RequestRefused, TransportError, Trouble, messages
 
 
-class Exit(IntEnum):
+class ExitStatus(IntEnum):
     """The contract with scripts."""
 
     DONE = 0
@@ -70,40 +69,40 @@ def styled_name() -> str:
 # --- from what went wrong to a complaint --------------------------------------------------------------------------
 
 
-def complaint(error: TransportError | Refused, path: str, waited: str = "") -> Complaint:
+def complaint(error: TransportError | RequestRefused, path: str, waited: str = "") -> Complaint:
     """What to say about an error. `waited`: how long an answer was waited for, "10.0 s"."""
-    if isinstance(error, Refused):
+    if isinstance(error, RequestRefused):
         return _refused(error.problem)
     unit = unit_of(path)
     unknown = "; what it was asked for may be done all the same: miniwsgictl status shows it" if error.asked else ""
     match error.trouble:
         case Trouble.MISSING | Trouble.SILENT:
-            return Complaint(Exit.UNREACHABLE, _nobody(path, error.trouble, unit))
+            return Complaint(ExitStatus.UNREACHABLE, _nobody(path, error.trouble, unit))
         case Trouble.FORBIDDEN:
-            return Complaint(Exit.DENIED, _forbidden(path))
+            return Complaint(ExitStatus.DENIED, _forbidden(path))
         case Trouble.UNUSABLE:
-            return Complaint(Exit.UNREACHABLE, f"{path} cannot be used as a socket: {error.detail}")
+            return Complaint(ExitStatus.UNREACHABLE, f"{path} cannot be used as a socket: {error.detail}")
         case Trouble.LATE:
             return Complaint(
-                Exit.TIMED_OUT,
+                ExitStatus.TIMED_OUT,
                 f"the daemon on {path} did not answer{f' within {waited}' if waited else ' in time'}: "
                 f"look at systemctl status {unit} and its log, or allow more with --timeout{unknown}",
             )
         case Trouble.LOST:
             return Complaint(
-                Exit.UNREACHABLE,
+                ExitStatus.UNREACHABLE,
                 f"the daemon on {path} closed the connection before its answer: it stopped or died; "
                 f"journalctl -u {unit} says why{unknown}",
             )
         case Trouble.VERSION:
             return Complaint(
-                Exit.UNREACHABLE,
+                ExitStatus.UNREACHABLE,
                 f"the daemon on {path} is of a version that this miniwsgictl does not understand "
                 f"({error.detail}): use the one that was installed with it, or restart it",
             )
         case Trouble.FOREIGN:
             return Complaint(
-                Exit.UNREACHABLE,
+                ExitStatus.UNREACHABLE,
                 f"what listens on {path} is no miniwsgi daemon ({error.detail}): name its control socket with --socket",
             )
 
@@ -115,19 +114,19 @@ def _refused(problem: messages.Problem) -> Complaint:
     if problem.operation is not None and str(problem.operation) not in said:
         said += f" (operation {problem.operation} is in the way)"
     if problem.status in {401, 403}:
-        return Complaint(Exit.DENIED, f"denied: {said}")
+        return Complaint(ExitStatus.DENIED, f"denied: {said}")
     if problem.status in {400, 422}:
-        return Complaint(Exit.USAGE, said)
-    return Complaint(Exit.TIMED_OUT if problem.status in {408, 504} else Exit.FAILED, said)
+        return Complaint(ExitStatus.USAGE, said)
+    return Complaint(ExitStatus.TIMED_OUT if problem.status in {408, 504} else ExitStatus.FAILED, said)
 
 
 def unit_of(path: str) -> str:
     """The systemd unit whose control socket this would be."""
     directory = os.path.dirname(path)
-    if path.endswith(sockets.SYSTEMD_SUFFIX):  # of a socket unit's: beside the runtime directory
-        directory = path.removesuffix(sockets.SYSTEMD_SUFFIX)
+    if path.endswith(socket_paths.SYSTEMD_SUFFIX):  # of a socket unit's: beside the runtime directory
+        directory = path.removesuffix(socket_paths.SYSTEMD_SUFFIX)
     parent, instance = os.path.split(directory)
-    named = os.path.basename(parent) == "miniwsgi" and instance != sockets.MAIN_INSTANCE
+    named = os.path.basename(parent) == "miniwsgi" and instance != socket_paths.MAIN_INSTANCE
     return f"miniwsgi@{instance}" if named else "miniwsgi"
 
 
@@ -142,7 +141,7 @@ def _nobody(path: str, trouble: Trouble, unit: str) -> str:
         f"no daemon listens on {path}: is it running? "
         f"systemctl status {unit}, or name another with --socket or --instance"
     )
-    names = [name for name, other in sockets.all_sockets(os.environ, os.geteuid()) if name and other != path]
+    names = [name for name, other in socket_paths.all_sockets(os.environ, os.geteuid()) if name and other != path]
     return said + (f" (there is {', '.join(names)})" if names else "")
 
 

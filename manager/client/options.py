@@ -17,10 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 import click
 
-from . import sockets
-from .client import ANSWER_SECONDS, Client, Refused, TransportError
-from .exit_statuses import EXIT_STATUSES, Complaint, Exit, colourful, complaint
-from .views import text
+from . import socket_paths, text
+from .client import ANSWER_SECONDS, Client, RequestRefused, TransportError
+from .exit_statuses import EXIT_STATUSES, Complaint, ExitStatus, colourful, complaint
 
 COMMON_HEADING = "Common options, also before the command"
 OWN = "Options"
@@ -85,13 +84,13 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
 
 
 def _instance(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not sockets.INSTANCE.fullmatch(value):
+    if value is not None and not socket_paths.INSTANCE.fullmatch(value):
         raise click.BadParameter(f"{value!r}: letters, digits and :_.\\@- are what an instance may consist of")
     return value
 
 
 def _complete_instance(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    found = sockets.all_sockets(os.environ, os.geteuid())
+    found = socket_paths.all_sockets(os.environ, os.geteuid())
     return sorted({name for name, _ in found if name and name.startswith(incomplete)})
 
 
@@ -150,7 +149,7 @@ def session_from(given: dict[str, Any]) -> Session:
     if not path and not instance:
         path = os.environ.get("MINIWSGI_CONTROL")
     if not path:
-        path = sockets.find(os.environ, os.geteuid(), instance)
+        path = socket_paths.find(os.environ, os.geteuid(), instance)
     timeout = given.get("timeout")
     return Session(
         path=path,
@@ -189,10 +188,10 @@ class ControlCommand(click.Command):
             return super().invoke(ctx)
         except Complaint as error:
             found = error
-        except (TransportError, Refused) as error:
+        except (TransportError, RequestRefused) as error:
             found = complaint(error, session.path, text.seconds(session.timeout_seconds or ANSWER_SECONDS))
         except KeyboardInterrupt:
-            found = Complaint(Exit.INTERRUPTED, "interrupted")
+            found = Complaint(ExitStatus.INTERRUPTED, "interrupted")
         found.show()
         return ctx.exit(found.status)
 
@@ -232,7 +231,7 @@ def _ask(ctx: click.Context, ask: Callable[[Client], Iterable[str]]) -> list[str
     try:
         with Client(session_from(given).path, answer_seconds=0.5) as client:
             return list(ask(client))
-    except (TransportError, Refused, click.UsageError):
+    except (TransportError, RequestRefused, click.UsageError):
         return []
 
 

@@ -45,7 +45,7 @@ class TransportError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A response. Field names are lower case."""
 
     status: int
@@ -53,30 +53,30 @@ class Answer:
     body: bytes = field(repr=False, default=b"")
 
 
-class _State(Enum):
+class _UnixConnectionState(Enum):
     CLOSED = "closed"
     IDLE = "idle"
     STREAMING = "streaming"
 
 
-class Connection:
+class UnixConnection:
     """To one socket; connects when needed, and again when the daemon has closed a kept connection."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._socket: socket.socket | None = None
         self._buffer = b""
-        self._state = _State.CLOSED
+        self._state = _UnixConnectionState.CLOSED
 
     def __repr__(self) -> str:
-        return f"<Connection {self.path} {self._state.value}>"
+        return f"<UnixConnection {self.path} {self._state.value}>"
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         self._buffer = b""
-        self._state = _State.CLOSED
+        self._state = _UnixConnectionState.CLOSED
 
     def fileno(self) -> int:
         """For select(2). Raises TransportError when not connected."""
@@ -92,9 +92,9 @@ class Connection:
 
     def request(
         self, method: str, target: str, body: bytes | None = None, *, kind: str = "application/json", deadline: float
-    ) -> Answer:
+    ) -> HttpResponse:
         """The whole answer. `deadline` is of time.monotonic(). Raises TransportError; the connection is then closed."""
-        kept = self._state is _State.IDLE
+        kept = self._state is _UnixConnectionState.IDLE
         try:
             return self._request(method, target, body, kind, deadline)
         except TransportError as error:
@@ -104,7 +104,7 @@ class Connection:
         # The daemon closes connections that were silent for a while: as good as none.
         return self._request(method, target, body, kind, deadline)
 
-    def _request(self, method: str, target: str, body: bytes | None, kind: str, deadline: float) -> Answer:
+    def _request(self, method: str, target: str, body: bytes | None, kind: str, deadline: float) -> HttpResponse:
         sent = False
         try:
             self._send(method, target, body, kind, deadline)
@@ -118,9 +118,9 @@ class Connection:
             raise
         if fields.get("connection", "").lower() == "close":
             self.close()
-        return Answer(status, fields, content)
+        return HttpResponse(status, fields, content)
 
-    def stream(self, target: str, *, deadline: float, end: float | None = None) -> tuple[Answer, Iterator[bytes]]:
+    def stream(self, target: str, *, deadline: float, end: float | None = None) -> tuple[HttpResponse, Iterator[bytes]]:
         """GET: the head by `deadline`, then the body's pieces as they come until `end`, or for as long as it takes.
 
         Not a 200: the whole answer, and no pieces. Raises TransportError, also while iterating.
@@ -129,14 +129,14 @@ class Connection:
         self._send("GET", target, None, "", deadline)
         status, fields = self._head(deadline)
         if status != 200:
-            return Answer(status, fields, b"".join(self._pieces(fields, deadline))), iter(())
-        self._state = _State.STREAMING
-        return Answer(status, fields), self._pieces(fields, end, limit=None)
+            return HttpResponse(status, fields, b"".join(self._pieces(fields, deadline))), iter(())
+        self._state = _UnixConnectionState.STREAMING
+        return HttpResponse(status, fields), self._pieces(fields, end, limit=None)
 
     # --- sending ---
 
     def _send(self, method: str, target: str, body: bytes | None, kind: str, deadline: float) -> None:
-        if self._state is not _State.IDLE:
+        if self._state is not _UnixConnectionState.IDLE:
             self.close()
             self._connect(deadline)
         head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n"
@@ -171,7 +171,7 @@ class Connection:
             if isinstance(error, OSError | ValueError):
                 raise _why(error) from None
             raise
-        self._socket, self._state = sock, _State.IDLE
+        self._socket, self._state = sock, _UnixConnectionState.IDLE
 
     # --- receiving ---
 

@@ -15,9 +15,9 @@ from .. import messages as ms
 from ..http.exchange import Answer, Refusal, Request, Stream, encoded, reason
 from ..http.routing import Router, check_accept, parse_query
 from . import change_requests as ops
-from .auth import Access, Caller
-from .family_list import as_message, find
+from .auth import Access, Principal
 from .managed import Change, Drain, Managed, Reload, Restart, Stop, Undrain
+from .metric_families import as_message, find
 from .openapi import describe
 from .routes import Call, Entry, Handler, routes
 
@@ -44,9 +44,9 @@ class Api:
     async def admit(self, request: Request) -> None:
         """Whether the request's body is worth receiving. Raises Refusal."""
         try:
-            caller = await self._authorise(request)
+            principal = await self._authorise(request)
             route, _ = self._find(request)
-            await self._check_role(request, caller, route)
+            await self._check_role(request, principal, route)
         except Refusal as refusal:
             self.calls[NO_ENDPOINT, str(refusal.status)] += 1
             raise
@@ -55,10 +55,10 @@ class Api:
         """The answer to a request. Raises Refusal."""
         endpoint, status = NO_ENDPOINT, 500
         try:
-            caller = await self._authorise(request)
+            principal = await self._authorise(request)
             route, numbers = self._find(request)
             endpoint = route.path
-            answer = await self._respond(request, caller, route, numbers)
+            answer = await self._respond(request, principal, route, numbers)
             status = answer.status
             return answer
         except Refusal as refusal:
@@ -68,23 +68,23 @@ class Api:
             self.calls[endpoint, str(status)] += 1
 
     async def _respond(
-        self, request: Request, caller: Caller, route: Entry, numbers: dict[str, int]
+        self, request: Request, principal: Principal, route: Entry, numbers: dict[str, int]
     ) -> Answer | Stream:
-        await self._check_role(request, caller, route)
+        await self._check_role(request, principal, route)
         query = parse_query(request.query, route.query)
         check_accept(request.fields.get("HTTP_ACCEPT"), *filter(None, (route.produces, route.also_produces)))
         body = _decode(request, route.body) if route.body is not None else None
-        return await route.handler(Call(caller, numbers, query, body))
+        return await route.handler(Call(principal, numbers, query, body))
 
     def _find(self, request: Request) -> tuple[Entry, dict[str, int]]:
         route, numbers = self.router.find(request.method, request.path)
         assert isinstance(route, Entry)
         return route, numbers
 
-    async def _check_role(self, request: Request, caller: Caller, route: Entry) -> None:
-        if not caller.may(route.role):
-            who = (await self._access.named(caller)).who
-            raise self._denied(who, _name(request), f"this takes the role {route.role}, yours is {caller.role}")
+    async def _check_role(self, request: Request, principal: Principal, route: Entry) -> None:
+        if not principal.may(route.role):
+            who = (await self._access.named(principal)).who
+            raise self._denied(who, _name(request), f"this takes the role {route.role}, yours is {principal.role}")
 
     def refuse(self, refusal: Refusal, path: str) -> Answer:
         """A problem document (RFC 9457)."""
@@ -97,9 +97,9 @@ class Api:
         )
         return Answer(refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403)
 
-    async def _authorise(self, request: Request) -> Caller:
+    async def _authorise(self, request: Request) -> Principal:
         try:
-            return await self._access.caller(request.peer)
+            return await self._access.principal(request.peer)
         except Refusal as refusal:
             if refusal.status != 403:
                 raise
@@ -115,7 +115,7 @@ class Api:
     # --- what there is to know ---
 
     async def status(self, call: Call) -> Answer:
-        return _json(self._managed.status(call.caller.role))
+        return _json(self._managed.status(call.principal.role))
 
     async def workers(self, _call: Call) -> Answer:
         return _json(ms.WorkerList(workers=await self._managed.workers()))
@@ -195,15 +195,15 @@ class Api:
         return await self._change(call, Stop(now=call.body.mode == "now"))
 
     async def set_log_level(self, call: Call) -> Answer:
-        caller = await self._access.named(call.caller)
-        operation = await ops.carry_out(self._managed, ops.log_level(call.body), caller, 0)
+        principal = await self._access.named(call.principal)
+        operation = await ops.carry_out(self._managed, ops.log_level(call.body), principal, 0)
         return _json(msgspec.structs.replace(self._managed.log_level(), operation=operation.id))
 
     async def check_config(self, call: Call) -> Answer:
         toml = call.body.toml
-        if toml is not None and not call.caller.may("admin"):
-            who = (await self._access.named(call.caller)).who
-            why = f"a configuration in the body takes the role admin, yours is {call.caller.role}"
+        if toml is not None and not call.principal.may("admin"):
+            who = (await self._access.named(call.principal)).who
+            why = f"a configuration in the body takes the role admin, yours is {call.principal.role}"
             raise self._denied(who, f"POST {ms.API}/config/check", why)
         try:
             return _json(await self._managed.check_config(toml))
@@ -211,11 +211,11 @@ class Api:
             raise Refusal(503, "the configuration could not be read in time; see what it names") from None
 
     async def _change(self, call: Call, change: Change) -> Answer:
-        caller = await self._access.named(call.caller)
-        return ops.answer(await ops.carry_out(self._managed, change, caller, call.query.get("wait", 0)))
+        principal = await self._access.named(call.principal)
+        return ops.answer(await ops.carry_out(self._managed, change, principal, call.query.get("wait", 0)))
 
 
-def _json(body: ms.Response) -> Answer:
+def _json(body: ms.ResponseBody) -> Answer:
     return Answer(200, encoded(body), ms.JSON_TYPE)
 
 
@@ -227,7 +227,7 @@ def _no_slot(slot: int) -> Refusal:
     return Refusal(404, f"slot {slot} has no worker")
 
 
-def _decode(request: Request, type_: type[ms.Request]) -> ms.Request:
+def _decode(request: Request, type_: type[ms.RequestBody]) -> ms.RequestBody:
     """The body of a request; none stands for one without any field. Raises Refusal (400, 415, 422)."""
     if not request.body:
         return type_()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from ..http.exchange import Peer, Refusal
+from ..http.exchange import PeerCredentials, Refusal
 from ..messages import Role
 from ..threads import DaemonThreads
 from .unit_peer import is_of_unit, service_manager
@@ -31,7 +31,7 @@ WHOLE_RANGE = ["0", "0", "4294967295"]  # of /proc/self/uid_map and gid_map wher
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Principal:
     """Somebody who may use the API."""
 
     uid: int
@@ -92,22 +92,22 @@ class Access:
     def __repr__(self) -> str:
         return f"<Access {self._granted}>"
 
-    async def caller(self, peer: Peer | None) -> Caller:
+    async def principal(self, peer: PeerCredentials | None) -> Principal:
         """Who asks. Raises Refusal: 403 for strangers, 503 while their right cannot be looked up."""
         if peer is None:
             raise Refusal(403, "who you are cannot be told")
         role = await self._role(peer)
         if role is None:
             raise Refusal(403, self._why_not(peer))
-        return Caller(peer.uid, peer.pid, "", role)
+        return Principal(peer.uid, peer.pid, "", role)
 
-    async def named(self, caller: Caller) -> Caller:
+    async def named(self, principal: Principal) -> Principal:
         """The same with who that is: for what is logged. Only then it is worth a look-up."""
         try:
-            of_unit = await self._threads.run(lambda: is_of_unit(caller.pid, self._manager), LOOKUP_SECONDS)
+            of_unit = await self._threads.run(lambda: is_of_unit(principal.pid, self._manager), LOOKUP_SECONDS)
         except (TimeoutError, OSError):
             of_unit = False
-        return replace(caller, user="" if of_unit else await self.name(caller.uid), of_unit=of_unit)
+        return replace(principal, user="" if of_unit else await self.name(principal.uid), of_unit=of_unit)
 
     async def name(self, uid: int) -> str:
         """A user's name; "" if there is none, or it cannot be looked up in time."""
@@ -121,7 +121,7 @@ class Access:
         _remember(self._names, uid, (name, self._clock()))
         return name
 
-    async def _role(self, peer: Peer) -> Role | None:
+    async def _role(self, peer: PeerCredentials) -> Role | None:
         if peer.uid == self._unmapped_uid:  # whoever that is, even if the daemon's own user is shown so
             return None
         if peer.uid in {0, self._own_uid}:
@@ -156,7 +156,7 @@ class Access:
                     self._on_unknown(name)
         return self._grants
 
-    async def _groups_of(self, peer: Peer) -> tuple[int, ...]:
+    async def _groups_of(self, peer: PeerCredentials) -> tuple[int, ...]:
         """A peer's supplementary groups: those of its connection, or those of its user where the kernel is silent."""
         if peer.groups is not None:
             return peer.groups
@@ -170,7 +170,7 @@ class Access:
         _remember(self._groups, peer.uid, (groups, self._clock()))
         return groups
 
-    def _why_not(self, peer: Peer) -> str:
+    def _why_not(self, peer: PeerCredentials) -> str:
         if peer.uid == self._unmapped_uid:
             why = (
                 f"your uid is shown as {peer.uid}: it is not mapped into the daemon's user namespace "

@@ -10,7 +10,7 @@ import msgspec
 
 from .. import messages as ms
 from ..http.exchange import Answer, Refusal, encoded
-from .auth import Caller
+from .auth import Principal
 from .managed import Change, ChangeRefused, Managed, Scale, SetLogLevel
 
 
@@ -22,10 +22,10 @@ class Conflict(Refusal):
         self.operation = operation
 
 
-async def carry_out(managed: Managed, change: Change, caller: Caller, wait: float) -> ms.Operation:
+async def carry_out(managed: Managed, change: Change, principal: Principal, wait: float) -> ms.Operation:
     """Ask for a change and wait for its end, up to `wait` seconds. Raises Refusal (409, 422)."""
     try:
-        asked = await managed.ask(change, caller)
+        asked = await managed.ask(change, principal)
     except ChangeRefused as refused:
         if refused.conflict:
             raise Conflict(refused.reason, refused.operation) from None

@@ -10,7 +10,7 @@ from typing import Protocol
 from miniwsgi.metrics.families import Family
 
 from .. import messages as ms
-from .auth import Caller
+from .auth import Principal
 from .event_log import EventLog
 
 
@@ -88,7 +88,7 @@ class Managed(Protocol):
     async def stack(self, slot: int) -> ms.Stack | None:
         """None: the slot has no process."""
 
-    async def ask(self, change: Change, caller: Caller) -> ms.Operation:
+    async def ask(self, change: Change, principal: Principal) -> ms.Operation:
         """The operation that the change has become, or has joined. Raises ChangeRefused."""
 
     def operations(self) -> list[ms.Operation]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .. import messages as ms
 from ..http.exchange import Answer, Stream
 from ..http.routing import Parameter, Route, switch, whole_number
-from .auth import Caller
-from .family_list import NAME as NAME_PATTERN
-from .family_list import metric_name
+from .auth import Principal
+from .metric_families import NAME as NAME_PATTERN
+from .metric_families import metric_name
 
 if TYPE_CHECKING:
     from .api import Api
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Call:
     """A request that is in order."""
 
-    caller: Caller
+    principal: Principal
     numbers: dict[str, int]  # of the path
     query: dict[str, Any]
     body: Any
@@ -40,8 +40,8 @@ class Entry(Route[Handler]):
     role: ms.Role = "read"
     name: str = ""  # operationId
     summary: str = ""
-    body: type[ms.Request] | None = None
-    response: type[ms.Response] | None = None
+    body: type[ms.RequestBody] | None = None
+    response: type[ms.ResponseBody] | None = None
     statuses: tuple[int, ...] = (200,)
     refusals: tuple[int, ...] = ()
 
@@ -134,12 +134,12 @@ def routes(api: Api) -> list[Entry]:
 
 
 def _get(
-    path: str, handler: Handler, name: str, response: type[ms.Response] | None, summary: str, **more: Any
+    path: str, handler: Handler, name: str, response: type[ms.ResponseBody] | None, summary: str, **more: Any
 ) -> Entry:
     return Entry("GET", ms.API + path, handler, ms.JSON_TYPE, name=name, response=response, summary=summary, **more)
 
 
-def _change(path: str, handler: Handler, name: str, body: type[ms.Request], summary: str, **more: Any) -> Entry:
+def _change(path: str, handler: Handler, name: str, body: type[ms.RequestBody], summary: str, **more: Any) -> Entry:
     return Entry(
         "POST",
         ms.API + path,

@@ -17,7 +17,7 @@ RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}  # by RFC 911
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class PeerCredentials:
     """Who is at the other end of a Unix socket, by the kernel's word (SO_PEERCRED, SO_PEERGROUPS: unix(7), socket(7)).
 
     As it was when the peer called connect(2). `groups` is None where the kernel does not tell.
@@ -46,7 +46,7 @@ class Request:
     query: str  # as it came
     fields: Mapping[str, str]
     body: bytes = field(repr=False)
-    peer: Peer | None = None  # None on TCP
+    peer: PeerCredentials | None = None  # None on TCP
     ends: Ends | None = None  # None on a Unix socket
 
 

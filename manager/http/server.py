@@ -16,7 +16,7 @@ from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.http.response import ServerFields
 
 from .exchange import Served
-from .protocol import ServerConnection, State
+from .server_connection import ConnectionState, ServerConnection
 
 SWEEP_SECONDS = 1.0
 ACCEPTS_A_TURN = 16
@@ -43,7 +43,7 @@ class ServerLimits:
     pipelined_bytes: int = 65536  # that are read ahead while a request is answered
 
 
-class Server:
+class HttpServer:
     """Serves `served` on the sockets given to `start`, until `stop`. `on_error` gets what went wrong inside, a line."""
 
     def __init__(
@@ -64,12 +64,12 @@ class Server:
         self._empty = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Server connections={len(self.connections)} streams={self.streams}>"
+        return f"<HttpServer connections={len(self.connections)} streams={self.streams}>"
 
     @property
     def streams(self) -> int:
         """How many connections carry a stream."""
-        return sum(connection.state is State.STREAMING for connection in self.connections)
+        return sum(connection.state is ConnectionState.STREAMING for connection in self.connections)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve on listening sockets, which then belong to the server; no more on earlier ones. Raises OSError."""

@@ -17,10 +17,10 @@ from msgspec import field
 from .. import messages as ms
 
 HOST = os.uname().nodename  # uname(2)
-R = TypeVar("R", bound=ms.Response)
+R = TypeVar("R", bound=ms.ResponseBody)
 
 
-class PublicWorker(ms.Response):
+class PublicWorker(ms.ResponseBody):
     """A worker and its slot; see `messages.Worker`."""
 
     slot: int
@@ -43,7 +43,7 @@ class PublicWorker(ms.Response):
     restarts: int
 
 
-class PublicStatus(ms.Response):
+class PublicStatus(ms.ResponseBody):
     """GET /status.json; see `messages.Status`."""
 
     name: str  # "shop.wsgi:application on web1": which of many this is
@@ -97,7 +97,7 @@ def _public_worker(worker: ms.Worker) -> PublicWorker:
     )
 
 
-def _taken(kind: type[R], source: ms.Response, **own: object) -> R:
+def _taken(kind: type[R], source: ms.ResponseBody, **own: object) -> R:
     """A message of `kind`: its fields from the `source`, but for its own ones."""
     values = {name: getattr(source, name) for name in kind.__struct_fields__ if name not in own}
     return kind(**values, **own)

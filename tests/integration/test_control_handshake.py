@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from miniwsgi.metrics.scoreboard import ACCEPTED, HEARTBEAT, State
+from miniwsgi.metrics.scoreboard import ACCEPTED, HEARTBEAT, SlotState
 
 from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
 
@@ -21,7 +21,7 @@ def test_a_worker_that_is_ready_accepts_only_when_it_is_told(site: Site, pool: s
     worker.message("ready")
     client = site.connect().get("/x")
     time.sleep(0.2)  # the subject of the test
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
     assert worker.cells[ACCEPTED] == 0
     worker.tell("serve")
     assert client.answer().body == b"/x"

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from miniwsgi.metrics.scoreboard import State
+from miniwsgi.metrics.scoreboard import SlotState
 
 from .conftest import ALONE, Service, get
 from .worker_harness import FixedPace, Site, made_site, pools, wait_for
@@ -65,7 +65,7 @@ def test_a_job_in_a_thread_is_waited_for_before_exit_functions(site: Site, pool:
     assert site.get("/").body == b"ok"
     record.wait(1)
     worker.tell("drain", deadline=20)
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     assert worker.alive()
     gate.open()
     assert worker.wait() == 0
@@ -84,7 +84,7 @@ def test_what_was_given_to_an_executor_is_run(site: Site, pool: str) -> None:
     worker = site.fork(starts(job, executor), pool, prepare=hand_over)
     assert site.get("/").body == b"ok"
     worker.tell("drain", deadline=20)
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     gate.open(2)
     assert worker.wait() == 0
     assert record.lines() == ["done", "done"]

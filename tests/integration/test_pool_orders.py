@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.channel import Channel
-from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, State
+from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, SlotState
 
 from .worker_harness import Client, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
@@ -38,7 +38,7 @@ def gated(site: Site):
 @pools()
 def test_a_worker_says_that_it_is_ready_and_shows_it(site, pool):
     worker = site.fork(hello, pool)
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
     assert worker.cells[PID] == worker.pid
     assert site.get("/x").body == b"/x"
 
@@ -86,13 +86,13 @@ def test_drain_finishes_the_running_request_and_exits(site, pool):
     site.record.wait(1)
     worker.tell("drain", deadline=20)
     if pool not in {"epoll-1", "prefork"}:  # these read orders between requests
-        wait_for(lambda: worker.slot.state is State.DRAINING)
+        wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     gate.open()
     answer = running.answer()
     assert answer.body == b"/wait"
     running.end()
     assert worker.wait() == 0
-    assert worker.slot.state is State.STOPPED
+    assert worker.slot.state is SlotState.STOPPED
     if pool not in {"epoll-1", "prefork"}:
         assert worker.cells[CONNECTIONS] == 0
 
@@ -105,7 +105,7 @@ def test_a_response_that_is_begun_while_draining_says_that_it_is_the_last(site, 
     for client in kept:
         assert client.get("/1").answer().all("connection") == []
     worker.tell("drain", deadline=20)
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     for client in kept[:2]:
         answer = client.get("/2").answer()
         assert answer.body == b"/2"
@@ -121,7 +121,7 @@ def test_the_last_request_of_a_lone_connection_is_told_so_while_draining(site, p
     client = site.connect()
     assert client.get("/1").answer().all("connection") == []
     worker.tell("drain", deadline=20)
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     assert client.get("/2").answer().all("connection") == ["close"]
     assert client.end() == []
     assert worker.wait() == 0
@@ -133,7 +133,7 @@ def test_a_draining_worker_accepts_nothing_more(site, pool):
     client = site.connect()
     client.get("/1").answer()
     worker.tell("drain", deadline=20)
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     late = site.connect().get("/late")
     client.end()
     assert worker.wait() == 0
@@ -166,7 +166,7 @@ def test_finish_without_listeners_to_empty_is_a_drain(site, pool):
     client = site.connect()
     client.get("/1").answer()
     worker.tell("finish", deadline=20, accept=[])
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     late = site.connect().get("/late")
     client.end()
     assert worker.wait() == 0
@@ -291,7 +291,7 @@ def test_a_worker_that_is_sent_sigterm_serves_until_its_successor_is_there(site,
     assert worker.message("recycle")["reason"] == "signal"
     assert client.get("/2").answer().all("connection") != ["close"]
     worker.tell("drain", deadline=20)
-    wait_for(lambda: worker.slot.state is State.DRAINING)
+    wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     assert client.get("/3").answer().all("connection") == ["close"]
     client.end()
     assert worker.wait() == 0
@@ -366,7 +366,7 @@ def test_what_a_terminal_sends_to_all_is_the_masters_business(site, pool, number
     worker.signal(number)
     for _ in range(3):
         assert client.get("/2").answer().all("connection") == []
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
 
 
 @pools()

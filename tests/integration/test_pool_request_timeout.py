@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OUT, State
+from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OUT, SlotState
 
 from .worker_harness import PATIENCE, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
 
@@ -65,7 +65,7 @@ def test_a_request_that_hangs_is_answered_504(site, pool, limit):
     wait_for(lambda: "a request exceeded timeouts.request: GET /hang" in worker.log())
     if pool != "fork":
         assert worker.message("timeout")["request"] == "GET /hang"
-        wait_for(lambda: worker.slot.state is State.DRAINING)
+        wait_for(lambda: worker.slot.state is SlotState.DRAINING)
         gate.open()
         assert worker.wait() == 0
         assert "hung" in site.record.lines()
@@ -138,7 +138,7 @@ def test_in_a_pool_of_processes_the_one_that_hangs_goes_and_the_worker_stays(sit
     assert site.connect().get("/hang").answer().status == 504
     wait_for(lambda: not worker.process.children())
     assert site.get("/next").body == b"/next"
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
     assert not worker.heard("timeout")
 
 
@@ -154,7 +154,7 @@ def test_requests_within_their_time_are_left_alone(site, pool, limit):
     client = site.connect()
     for _ in range(4):  # together they last longer than the limit
         assert client.get("/").answer().status == 200
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
 
 
 @pools("epoll-1", "epoll-8")
@@ -175,7 +175,7 @@ def test_the_time_in_which_a_client_does_not_read_is_not_the_applications(site, 
     assert not client.silent(PATIENCE)
     time.sleep(1.2 * limit)  # the subject of the test: it is paused meanwhile
     assert len(client.answer().body) == 100 * 65536
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
 
 
 @pools()

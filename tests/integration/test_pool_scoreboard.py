@@ -18,7 +18,7 @@ from miniwsgi.metrics.scoreboard import (
     HEARTBEAT,
     REQUESTS,
     S_BUCKETS,
-    State,
+    SlotState,
 )
 
 from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
@@ -185,7 +185,7 @@ def test_after_max_requests_a_successor_is_asked_for_once(site, pool):
     assert not worker.heard("recycle")
     site.get("/")
     assert worker.message("recycle")["reason"] == "requests"
-    assert worker.slot.state is State.READY
+    assert worker.slot.state is SlotState.READY
     for _ in range(5):
         assert site.get("/").status == 200  # until it is told
     time.sleep(0.15)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.manager.client.views.text import clean, clean_json
+from miniwsgi.manager.client.text import clean, clean_json
 
 from tests.integration.conftest import Service
 from tests.integration.daemon import PATIENCE_SECONDS, Daemon

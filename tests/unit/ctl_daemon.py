@@ -179,7 +179,7 @@ class Raw:
     hold: bool = False
 
 
-Said = ms.Response | Raw | list[ms.Event]
+Said = ms.ResponseBody | Raw | list[ms.Event]
 Answerer = Callable[[Asked], Said]
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
-from miniwsgi.manager.control.auth import Caller
+from miniwsgi.manager.control.auth import Principal
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
-from miniwsgi.manager.http.server import Server, ServerLimits
+from miniwsgi.manager.http.server import HttpServer, ServerLimits
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
 PATIENCE_SECONDS = 60.0  # only what hangs takes so long
@@ -145,7 +145,7 @@ class Served:
 class World:
     """A server that runs."""
 
-    def __init__(self, server: Server, path: Path, errors: list[str]) -> None:
+    def __init__(self, server: HttpServer, path: Path, errors: list[str]) -> None:
         self.server = server
         self.path = path
         self.errors = errors
@@ -168,7 +168,7 @@ class World:
 async def serving(served: Any, directory: Path, **limits: Any) -> AsyncIterator[World]:
     """Serve on a Unix socket in `directory`; nothing may have gone wrong inside by the end."""
     errors: list[str] = []
-    server = Server(served, lambda message, error: errors.append(f"{message}: {error!r}"), ServerLimits(**limits))
+    server = HttpServer(served, lambda message, error: errors.append(f"{message}: {error!r}"), ServerLimits(**limits))
     path = directory / "control.sock"
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
@@ -223,7 +223,7 @@ class FakeDaemon:
 
     def __init__(self) -> None:
         self.event_log = EventLog(now=lambda: T0)
-        self.asked: list[tuple[mg.Change, Caller]] = []
+        self.asked: list[tuple[mg.Change, Principal]] = []
         self.refusal: mg.ChangeRefused | None = None
         self.ends_at_once = False
         self.table: dict[int, ms.Operation] = {}
@@ -258,10 +258,10 @@ class FakeDaemon:
     async def stack(self, slot: int) -> ms.Stack | None:
         return ms.Stack(slot, 100 + slot, T0, True, "Thread …", []) if slot in {0, 2} else None
 
-    async def ask(self, change: mg.Change, caller: Caller) -> ms.Operation:
+    async def ask(self, change: mg.Change, principal: Principal) -> ms.Operation:
         if self.refusal is not None:
             raise self.refusal
-        self.asked.append((change, caller))
+        self.asked.append((change, principal))
         kinds: dict[type[mg.Change], ms.OperationKind] = {
             mg.Scale: "scale", mg.Reload: "reload", mg.Restart: "restart", mg.Drain: "drain", mg.Undrain: "undrain",
             mg.Stop: "stop", mg.SetLogLevel: "log-level",
@@ -270,7 +270,7 @@ class FakeDaemon:
         if isinstance(change, mg.SetLogLevel):
             self.level = change.level or "info"
         state: ms.OperationState = "succeeded" if self.ends_at_once else "running"
-        self.table[number] = operation(number, kinds[type(change)], state, caller.who)
+        self.table[number] = operation(number, kinds[type(change)], state, principal.who)
         return self.table[number]
 
     def end(self, number: int, state: ms.OperationState = "succeeded", error: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.worker.balance import SILENT_NS, UNEVEN, Balance, surplus
-from miniwsgi.metrics.scoreboard import CONNECTIONS, HEARTBEAT, STATE, Board, State
+from miniwsgi.metrics.scoreboard import CONNECTIONS, HEARTBEAT, STATE, Board, SlotState
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_no_connection_is_sent_to_and_fro_by_any_number_of_workers(seed: int) ->
 def test_only_those_count_that_would_take_it() -> None:
     board = Board.create()
     now = time.monotonic_ns()
-    beats = ((State.READY, now), (State.DRAINING, now), (State.READY, now - 2 * SILENT_NS))
+    beats = ((SlotState.READY, now), (SlotState.DRAINING, now), (SlotState.READY, now - 2 * SILENT_NS))
     for index, (state, beat) in enumerate(beats):
         cells = board.claim(index).cells
         cells[STATE], cells[HEARTBEAT], cells[CONNECTIONS] = state, beat, 0

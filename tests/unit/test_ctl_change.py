@@ -20,7 +20,7 @@ FAILED = operation(
 )
 
 
-def reloading(*steps: ms.Response | Raw) -> dict[str, Any]:
+def reloading(*steps: ms.ResponseBody | Raw) -> dict[str, Any]:
     """A reload that goes through these steps."""
     return {"POST /reload": operation(), "GET /operations/7": [*steps]}
 
@@ -172,7 +172,7 @@ def test_another_change_in_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_time_is_up_while_it_goes_on(output: str, tmp_path: Path) -> None:
-    def slow(asked: Asked) -> ms.Response:
+    def slow(asked: Asked) -> ms.ResponseBody:
         time.sleep(0.1)
         return operation(done=1)
 

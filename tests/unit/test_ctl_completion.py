@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.client import sockets
+from miniwsgi.manager.client import socket_paths
 
 from tests.unit.ctl_daemon import FakeDaemon, run, worker
 
@@ -60,7 +60,7 @@ def test_slots_and_instances_are_asked_for(tmp_path: Path, monkeypatch: pytest.M
         assert completed("restart", "1") == ["1", "12"]
     assert completed("stack", "") == []
     (tmp_path / "miniwsgi" / "shop").mkdir(parents=True)
-    (tmp_path / "miniwsgi" / "shop" / sockets.NAME).touch()
+    (tmp_path / "miniwsgi" / "shop" / socket_paths.NAME).touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert completed("-i", "sh") == ["shop"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client import unit_state
-from miniwsgi.manager.client.client import Refused, TransportError, Trouble
-from miniwsgi.manager.client.exit_statuses import Exit, complaint, unit_of
+from miniwsgi.manager.client.client import RequestRefused, TransportError, Trouble
+from miniwsgi.manager.client.exit_statuses import ExitStatus, complaint, unit_of
 
 from tests.unit.ctl_daemon import FakeDaemon, Raw, problem, run
 
@@ -105,14 +105,14 @@ def test_what_a_refusal_is_worth(status: int, exit_status: int, tmp_path: Path) 
 
 def test_mistakes_in_a_configuration_are_all_told() -> None:
     mistakes = [ms.ConfigProblem("a.b", "1", "2", "file x", f"a.b = {number}") for number in (1, 2)]
-    found = complaint(Refused(problem(422, "not valid", problems=mistakes)), "/x")
+    found = complaint(RequestRefused(problem(422, "not valid", problems=mistakes)), "/x")
     assert str(found).splitlines() == ["not valid", "  a.b = 1", "  a.b = 2"]
 
 
 @pytest.mark.parametrize("trouble", Trouble)
 def test_every_trouble_has_words_and_a_status(trouble: Trouble) -> None:
     found = complaint(TransportError(trouble, "so it is"), "/run/miniwsgi/shop/control.sock")
-    assert found.status in {Exit.UNREACHABLE, Exit.TIMED_OUT, Exit.DENIED}
+    assert found.status in {ExitStatus.UNREACHABLE, ExitStatus.TIMED_OUT, ExitStatus.DENIED}
     assert "/run/miniwsgi/shop/control.sock" in str(found)
 
 

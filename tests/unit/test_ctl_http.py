@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from miniwsgi.manager.client.unix_http import Connection, TransportError, Trouble
+from miniwsgi.manager.client.unix_http import TransportError, Trouble, UnixConnection
 
 OK = b"HTTP/1.1 200 OK\r\n"
 ANSWERS = {
@@ -77,7 +77,7 @@ def test_an_answer_is_understood_however_it_is_framed_and_cut(name: str, pieces:
             connection.sendall(piece)
 
     with listener(tmp_path / "s", serve) as path:
-        answer = Connection(str(path)).request("GET", "/", deadline=soon())
+        answer = UnixConnection(str(path)).request("GET", "/", deadline=soon())
     assert (answer.status, answer.body) == (200, body)
 
 
@@ -89,7 +89,7 @@ def test_a_body_is_sent_with_its_length_and_type(tmp_path: Path) -> None:
         connection.sendall(OK + b"Content-Length: 0\r\n\r\n")
 
     with listener(tmp_path / "s", serve) as path:
-        Connection(str(path)).request("POST", "/v1/scale", b'{"workers":8}', deadline=soon())
+        UnixConnection(str(path)).request("POST", "/v1/scale", b'{"workers":8}', deadline=soon())
     assert seen[0].startswith(b"POST /v1/scale HTTP/1.1\r\nHost: localhost\r\n")
     assert b"Content-Type: application/json\r\nContent-Length: 13\r\n" in seen[0]
     assert seen[0].endswith(b'\r\n\r\n{"workers":8}')
@@ -119,7 +119,7 @@ def test_what_is_no_answer_is_named_for_what_it_is(name: str, tmp_path: Path) ->
         connection.sendall(data)
 
     with listener(tmp_path / "s", serve) as path, pytest.raises(TransportError) as caught:
-        Connection(str(path)).request("GET", "/", deadline=soon())
+        UnixConnection(str(path)).request("GET", "/", deadline=soon())
     assert caught.value.trouble is trouble
 
 
@@ -135,7 +135,7 @@ def test_silence_and_half_answers_end_at_the_deadline(sent: bytes, tmp_path: Pat
     with listener(tmp_path / "s", serve) as path:
         started = time.monotonic()
         with pytest.raises(TransportError) as caught:
-            Connection(str(path)).request("GET", "/", deadline=soon(0.2))
+            UnixConnection(str(path)).request("GET", "/", deadline=soon(0.2))
         over.set()
     assert caught.value.trouble is Trouble.LATE
     assert time.monotonic() - started < 20
@@ -150,7 +150,7 @@ def test_a_drop_at_a_time_does_not_put_the_deadline_off(tmp_path: Path) -> None:
             time.sleep(0.02)
 
     with listener(tmp_path / "s", serve) as path, pytest.raises(TransportError) as caught:
-        Connection(str(path)).request("GET", "/", deadline=soon(0.3))
+        UnixConnection(str(path)).request("GET", "/", deadline=soon(0.3))
     assert caught.value.trouble is Trouble.LATE
 
 
@@ -169,7 +169,7 @@ def test_a_full_accept_queue_is_waited_for_and_then_given_up(tmp_path: Path) -> 
         except BlockingIOError:
             pass
         with pytest.raises(TransportError) as caught:
-            Connection(str(path)).request("GET", "/", deadline=soon(0.2))
+            UnixConnection(str(path)).request("GET", "/", deadline=soon(0.2))
         for client in waiting:
             client.close()
     assert caught.value.trouble is Trouble.LATE
@@ -178,7 +178,7 @@ def test_a_full_accept_queue_is_waited_for_and_then_given_up(tmp_path: Path) -> 
 def test_why_there_is_nobody(tmp_path: Path) -> None:
     def trouble(path: Path) -> Trouble:
         with pytest.raises(TransportError) as caught:
-            Connection(str(path)).request("GET", "/", deadline=soon())
+            UnixConnection(str(path)).request("GET", "/", deadline=soon())
         return caught.value.trouble
 
     assert trouble(tmp_path / "nothing") is Trouble.MISSING
@@ -198,7 +198,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_opened_again_for_a_look(
         connection.sendall(OK + b"Content-Length: 2\r\n\r\nok")
 
     with listener(tmp_path / "s", serve) as path:
-        connection = Connection(str(path))
+        connection = UnixConnection(str(path))
         for _ in range(3):
             assert connection.request("GET", "/", deadline=soon()).body == b"ok"
         with pytest.raises(TransportError) as caught:  # whether it was done is not known: never twice
@@ -218,7 +218,7 @@ def test_what_was_said_before_the_connection_was_closed_is_heard(tmp_path: Path)
             pass
 
     with listener(tmp_path / "s", serve) as path:
-        answer = Connection(str(path)).request("POST", "/", b"x" * 10_000_000, deadline=soon())
+        answer = UnixConnection(str(path)).request("POST", "/", b"x" * 10_000_000, deadline=soon())
     assert (answer.status, answer.body) == (413, b"no")
 
 
@@ -233,7 +233,7 @@ def test_a_stream_gives_its_pieces_as_they_come_and_ends_in_time(tmp_path: Path)
         over.wait(60)
 
     with listener(tmp_path / "s", serve) as path:
-        connection = Connection(str(path))
+        connection = UnixConnection(str(path))
         _, pieces = connection.stream("/", deadline=soon(), end=soon(3))
         assert next(pieces) == b"one"
         with pytest.raises(TransportError) as caught:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from miniwsgi.manager.client.views.live import frame
+from miniwsgi.manager.client.views.turnover_view import frame
 
 from tests.unit.ctl_daemon import operation, worker
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.control.family_list import as_message, find, metric_name
+from miniwsgi.manager.control.metric_families import as_message, find, metric_name
 from miniwsgi.manager.http.exchange import Refusal
 from miniwsgi.metrics.families import Family, Histogram, Sample
 

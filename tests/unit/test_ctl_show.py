@@ -370,7 +370,7 @@ def test_the_configuration_in_force_and_where_it_comes_from(tmp_path: Path) -> N
 
 
 def test_checking_what_is_on_disk(tmp_path: Path) -> None:
-    reports: list[ms.Response] = [report(), report(changes=[CHANGE], restart=[RESTART], notes=["n"]), report()]
+    reports: list[ms.ResponseBody] = [report(), report(changes=[CHANGE], restart=[RESTART], notes=["n"]), report()]
     answers = {"POST /config/check": reports, "GET /config": VIEW}
     with FakeDaemon(tmp_path / "s", answers) as daemon:
         same, other = daemon.run("config", "check"), daemon.run("config", "check")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from miniwsgi.manager.client import sockets
+from miniwsgi.manager.client import socket_paths
 
 from tests.unit.ctl_daemon import FakeDaemon, run
 
@@ -14,7 +14,7 @@ from tests.unit.ctl_daemon import FakeDaemon, run
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MINIWSGI_CONTROL", "RUNTIME_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sockets, "SYSTEM_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setattr(socket_paths, "SYSTEM_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "user"))
     (tmp_path / "run" / "shop").mkdir(parents=True)
     (tmp_path / "user" / "miniwsgi").mkdir(parents=True)
@@ -22,21 +22,21 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_likeliest_directory_comes_first() -> None:
     environ = {"RUNTIME_DIRECTORY": "/run/miniwsgi/shop:/run/other", "XDG_RUNTIME_DIR": "/run/user/1000"}
-    system = sockets.SYSTEM_DIRECTORY
-    assert sockets.directories(environ, 0) == ["/run/miniwsgi/shop", system, "/run/user/1000/miniwsgi"]
-    assert sockets.directories(environ, 1000) == ["/run/miniwsgi/shop", "/run/user/1000/miniwsgi", system]
-    assert sockets.directories({"XDG_RUNTIME_DIR": "relative"}, 1000) == [system]
+    system = socket_paths.SYSTEM_DIRECTORY
+    assert socket_paths.directories(environ, 0) == ["/run/miniwsgi/shop", system, "/run/user/1000/miniwsgi"]
+    assert socket_paths.directories(environ, 1000) == ["/run/miniwsgi/shop", "/run/user/1000/miniwsgi", system]
+    assert socket_paths.directories({"XDG_RUNTIME_DIR": "relative"}, 1000) == [system]
 
 
 def test_the_first_that_is_there_is_taken(tmp_path: Path) -> None:
     environ = {"XDG_RUNTIME_DIR": str(tmp_path / "user")}
-    assert sockets.find(environ, 0) == f"{tmp_path}/run/control.sock"
+    assert socket_paths.find(environ, 0) == f"{tmp_path}/run/control.sock"
     (tmp_path / "user" / "miniwsgi" / "control.sock").touch()
-    assert sockets.find(environ, 0) == f"{tmp_path}/user/miniwsgi/control.sock"
+    assert socket_paths.find(environ, 0) == f"{tmp_path}/user/miniwsgi/control.sock"
     (tmp_path / "run" / "control.sock").touch()
-    assert sockets.find(environ, 0) == f"{tmp_path}/run/control.sock"
-    assert sockets.find(environ, 1000) == f"{tmp_path}/user/miniwsgi/control.sock"
-    assert sockets.find(environ, 0, "shop") == f"{tmp_path}/run/shop/control.sock"
+    assert socket_paths.find(environ, 0) == f"{tmp_path}/run/control.sock"
+    assert socket_paths.find(environ, 1000) == f"{tmp_path}/user/miniwsgi/control.sock"
+    assert socket_paths.find(environ, 0, "shop") == f"{tmp_path}/run/shop/control.sock"
 
 
 def test_a_command_finds_the_instance(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from miniwsgi.manager.client.views import text
+from miniwsgi.manager.client import text
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import dataclasses
 import json
 
 import pytest
-from miniwsgi.metrics.health import Health, Phase, livez, readyz, silent_for, startupz
+from miniwsgi.metrics.health import Health, ServicePhase, livez, readyz, silent_for, startupz
 
-SERVING = Health(phase=Phase.SERVING, started=True, ready_workers=4, target_workers=4, ready_min=1)
+SERVING = Health(phase=ServicePhase.SERVING, started=True, ready_workers=4, target_workers=4, ready_min=1)
 
 
 def health(**changed: object) -> Health:
@@ -16,8 +16,8 @@ def health(**changed: object) -> Health:
 
 
 STATES = [
-    (health(phase=Phase.STARTING, started=False, ready_workers=0), 503, 503, "starting"),
-    (health(phase=Phase.STOPPING, started=False, ready_workers=0), 503, 503, "stopping"),
+    (health(phase=ServicePhase.STARTING, started=False, ready_workers=0), 503, 503, "starting"),
+    (health(phase=ServicePhase.STOPPING, started=False, ready_workers=0), 503, 503, "stopping"),
     (health(), 200, 200, ""),
     (health(ready_workers=1), 200, 200, ""),
     (health(ready_workers=0), 200, 503, "0 of 4 workers are ready, 1 needed"),
@@ -27,9 +27,9 @@ STATES = [
     (health(silent=(4.0, 3.0, 3.5), ready_min=2), 200, 503, "1 of 4 ready workers responds, 2 needed"),
     (health(silent=(4.0, 3.0, 3.5, 9.0)), 200, 503, "0 of 4 ready workers respond, 1 needed"),
     (health(ready_workers=1, silent=(4.0,)), 200, 503, "0 of 1 ready workers respond, 1 needed"),
-    (health(phase=Phase.DRAINING), 200, 503, "draining"),
-    (health(phase=Phase.DRAINING, ready_workers=0, target_workers=0), 200, 503, "draining"),
-    (health(phase=Phase.STOPPING), 200, 503, "stopping"),
+    (health(phase=ServicePhase.DRAINING), 200, 503, "draining"),
+    (health(phase=ServicePhase.DRAINING, ready_workers=0, target_workers=0), 200, 503, "draining"),
+    (health(phase=ServicePhase.STOPPING), 200, 503, "stopping"),
 ]
 
 

@@ -6,11 +6,11 @@ import base64
 from ipaddress import ip_address, ip_network
 
 import pytest
-from miniwsgi.manager.http.exchange import Ends, Peer, Refusal, Request
+from miniwsgi.manager.http.exchange import Ends, PeerCredentials, Refusal, Request
 from miniwsgi.manager.port.gate import Gate, Rules
 
 TOKEN = "a-token"
-UNIX = Peer(1, 1, 1)
+UNIX = PeerCredentials(1, 1, 1)
 
 
 def request(client: str = "127.0.0.1", server: str = "127.0.0.1", **fields: str) -> Request:

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from miniwsgi.manager.http.exchange import Answer, Request
-from miniwsgi.manager.http.server import Server, ServerLimits
+from miniwsgi.manager.http.server import HttpServer, ServerLimits
 from miniwsgi.manager.port import metrics_api
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Shared, Sources, accepts_gzip
 from miniwsgi.manager.port.public_status import PublicStatus, public_status
 from miniwsgi.metrics.exposition import Format
-from miniwsgi.metrics.health import Health, Phase
+from miniwsgi.metrics.health import Health, ServicePhase
 
 from tests.unit.ctl_daemon import status, worker
 from tests.unit.manager_world import Response, run
@@ -36,12 +36,12 @@ class World:
     """A port that is open, what it was asked to make, and what it logged."""
 
     rules: Rules = field(default_factory=Rules)
-    health: Health = field(default_factory=lambda: Health(Phase.SERVING, True, 2, 2, 1))
+    health: Health = field(default_factory=lambda: Health(ServicePhase.SERVING, True, 2, 2, 1))
     body: bytes = b"miniwsgi_ready 1\n"
     scrapes: list[Format] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    server: Server = field(init=False)
+    server: HttpServer = field(init=False)
     port: int = 0
 
     async def metrics(self, format_: Format) -> bytes:
@@ -55,7 +55,7 @@ class World:
     async def open(self, limits: ServerLimits = LIMITS, *, without: bool = False) -> AsyncIterator[World]:
         sources = Sources(lambda: self.health, self.status, None if without else self.metrics)
         api = MetricsApi(sources, Gate(self.rules, self.denied.append))
-        self.server = Server(api, lambda message, error: self.errors.append(f"{message}: {error!r}"), limits)
+        self.server = HttpServer(api, lambda message, error: self.errors.append(f"{message}: {error!r}"), limits)
         sock = socket.create_server(("127.0.0.1", 0))
         sock.setblocking(False)
         self.port = sock.getsockname()[1]
@@ -181,7 +181,7 @@ def test_health_is_asked_anew_each_time() -> None:
     @scenario()
     async def _(world: World) -> None:
         assert (await world.get("/readyz")).status == 200
-        world.health = replace(world.health, phase=Phase.DRAINING)
+        world.health = replace(world.health, phase=ServicePhase.DRAINING)
         answer = await world.get("/readyz")
         assert (answer.status, answer.json["reason"]) == (503, "draining")
         assert [(await world.get(path)).status for path in ("/livez", "/startupz")] == [200, 200]

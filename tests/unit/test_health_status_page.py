@@ -14,11 +14,11 @@ import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.port.public_status import as_data, public_status
 from miniwsgi.metrics import status_page
-from miniwsgi.metrics.health import Health, Phase
+from miniwsgi.metrics.health import Health, ServicePhase
 
 from tests.unit.ctl_daemon import counts, operation, running, status, worker
 
-HEALTH = Health(phase=Phase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
+HEALTH = Health(phase=ServicePhase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
 PAGE = status_page.load()
 
 
@@ -138,7 +138,7 @@ def test_the_page_can_be_read_without_a_script() -> None:
 
 def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
     assert read().hidden == {"reason", "not_responding_seconds"}
-    draining = Health(phase=Phase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
+    draining = Health(phase=ServicePhase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
     page = read(health=draining, workers=[], generation=None, utilization=None)
     assert page.hidden == set()
     assert page.values["utilization"] == "–"

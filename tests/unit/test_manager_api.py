@@ -14,8 +14,8 @@ import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.api import Api
-from miniwsgi.manager.control.auth import Access, Caller
-from miniwsgi.manager.http.exchange import Answer, Peer, Refusal, Request, Stream
+from miniwsgi.manager.control.auth import Access, Principal
+from miniwsgi.manager.http.exchange import Answer, PeerCredentials, Refusal, Request, Stream
 from miniwsgi.manager.threads import DaemonThreads
 
 from tests.unit.manager_world import Client, FakeDaemon, World, run, serving
@@ -36,7 +36,7 @@ class Bare:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if data and "CONTENT_TYPE" not in fields:
             fields["CONTENT_TYPE"] = ms.JSON_TYPE
-        request = Request(method, path, query, fields, data, Peer(7, 1000, 1000, ()))
+        request = Request(method, path, query, fields, data, PeerCredentials(7, 1000, 1000, ()))
         try:
             answer = await self.api.respond(request)
         except Refusal as refusal:
@@ -52,12 +52,12 @@ class _Fixed(Access):
         super().__init__({}, DaemonThreads())
         self.fixed = role
 
-    async def caller(self, peer: Peer | None) -> Caller:
+    async def principal(self, peer: PeerCredentials | None) -> Principal:
         assert peer is not None
-        return Caller(peer.uid, peer.pid, "", self.fixed)
+        return Principal(peer.uid, peer.pid, "", self.fixed)
 
-    async def named(self, caller: Caller) -> Caller:
-        return Caller(caller.uid, caller.pid, "alice", caller.role)
+    async def named(self, principal: Principal) -> Principal:
+        return Principal(principal.uid, principal.pid, "alice", principal.role)
 
 
 def scenario(function: Callable[[Bare], Awaitable[None]]) -> None:
@@ -326,7 +326,7 @@ def test_strangers_learn_nothing_and_are_logged(tmp_path: Path) -> None:
         access = Access({}, DaemonThreads())
         access._own_uid = -1
         api = Api(FakeDaemon(), access, denied.append)
-        request = Request("GET", "/v1/nothing", "x=1", {}, b"", Peer(7, 64_999, 64_999, ()))
+        request = Request("GET", "/v1/nothing", "x=1", {}, b"", PeerCredentials(7, 64_999, 64_999, ()))
         with pytest.raises(Refusal) as raised:
             await api.respond(request)
         assert raised.value.status == 403  # not 404, not 400
@@ -342,7 +342,7 @@ def test_following_is_a_stream_of_lines() -> None:
     async def body() -> None:
         world = Bare()
         world.daemon.event_log.add("daemon.serving", "one")
-        request = Request("GET", "/v1/events", "follow=1&since=0", {}, b"", Peer(7, ME, 0, ()))
+        request = Request("GET", "/v1/events", "follow=1&since=0", {}, b"", PeerCredentials(7, ME, 0, ()))
         answer = await world.api.respond(request)
         assert isinstance(answer, Stream)
         assert answer.content_type == "application/x-ndjson"

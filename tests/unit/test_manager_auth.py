@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from miniwsgi.manager.control import auth
-from miniwsgi.manager.control.auth import Access, Caller, look_up
-from miniwsgi.manager.http.exchange import Peer, Refusal
+from miniwsgi.manager.control.auth import Access, Principal, look_up
+from miniwsgi.manager.http.exchange import PeerCredentials, Refusal
 from miniwsgi.manager.messages import Role
 from miniwsgi.manager.threads import DaemonThreads
 
@@ -49,8 +49,8 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return calls
 
 
-def peer(uid: int, gid: int = 1, groups: tuple[int, ...] | None = ()) -> Peer:
-    return Peer(pid=77, uid=uid, gid=gid, groups=groups)
+def peer(uid: int, gid: int = 1, groups: tuple[int, ...] | None = ()) -> PeerCredentials:
+    return PeerCredentials(pid=77, uid=uid, gid=gid, groups=groups)
 
 
 GRANTED: dict[Role, Sequence[str]] = {
@@ -60,9 +60,9 @@ GRANTED: dict[Role, Sequence[str]] = {
 }
 
 
-async def role(access: Access, who: Peer | None) -> str:
+async def role(access: Access, who: PeerCredentials | None) -> str:
     try:
-        return (await access.caller(who)).role
+        return (await access.principal(who)).role
     except Refusal as refusal:
         return str(refusal.status)
 
@@ -85,7 +85,7 @@ async def role(access: Access, who: Peer | None) -> str:
         (None, "403"),
     ],
 )
-def test_roles(who: Peer | None, expected: str) -> None:
+def test_roles(who: PeerCredentials | None, expected: str) -> None:
     async def body() -> None:
         assert await role(Access(GRANTED, DaemonThreads()), who) == expected
 
@@ -105,7 +105,7 @@ def test_roles(who: Peer | None, expected: str) -> None:
     ],
 )
 def test_a_role_includes_those_below_it(mine: Role, needed: Role, may: bool) -> None:
-    assert Caller(1, 1, "", mine).may(needed) is may
+    assert Principal(1, 1, "", mine).may(needed) is may
 
 
 def test_without_grants_nothing_is_looked_up(accounts: dict[str, int]) -> None:
@@ -136,7 +136,7 @@ def test_root_and_the_daemons_user_need_no_directory_service(monkeypatch: pytest
         assert await role(access, peer(4000)) == "admin"
         assert not asked
         assert await role(access, peer(5001)) == "503"
-        assert (await access.named(await access.caller(peer(0)))).who == "unknown user (uid 0, pid 77)"
+        assert (await access.named(await access.principal(peer(0)))).who == "unknown user (uid 0, pid 77)"
 
     try:
         asyncio.run(body())
@@ -221,7 +221,7 @@ def test_a_uid_from_outside_the_user_namespace_is_nobodys(monkeypatch: pytest.Mo
     async def body() -> None:
         access = Access({"admin": ("65534", "@65534")}, DaemonThreads())
         with pytest.raises(Refusal, match="user namespace"):
-            await access.caller(peer(65534))
+            await access.principal(peer(65534))
         assert await role(access, peer(STRANGER, gid=65534, groups=(65534,))) == "403"
         assert await role(access, peer(0)) == "admin"
 
@@ -237,7 +237,7 @@ def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_num
     async def body() -> None:
         access = Access({"admin": ("65534",)}, DaemonThreads())
         with pytest.raises(Refusal, match=r"cannot be told apart there: run the daemon as another user"):
-            await access.caller(peer(65534))
+            await access.principal(peer(65534))
         assert await role(access, peer(0)) == "admin"
 
     asyncio.run(body())
@@ -246,7 +246,7 @@ def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_num
 def test_a_stranger_is_told_what_to_configure() -> None:
     async def body() -> None:
         with pytest.raises(Refusal, match=r"uid 64999 is granted nothing; name the user .* control\.read"):
-            await Access({}, DaemonThreads()).caller(peer(STRANGER))
+            await Access({}, DaemonThreads()).principal(peer(STRANGER))
 
     asyncio.run(body())
 
@@ -254,7 +254,7 @@ def test_a_stranger_is_told_what_to_configure() -> None:
 def test_the_callers_name_is_for_people() -> None:
     async def body() -> None:
         access = Access(GRANTED, DaemonThreads())
-        assert (await access.named(await access.caller(peer(5002)))).who == "bob (uid 5002, pid 77)"
+        assert (await access.named(await access.principal(peer(5002)))).who == "bob (uid 5002, pid 77)"
 
     asyncio.run(body())
 

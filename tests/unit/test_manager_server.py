@@ -13,8 +13,8 @@ import pytest
 from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
-from miniwsgi.manager.http.protocol import ServerConnection, State
-from miniwsgi.manager.http.server import Server
+from miniwsgi.manager.http.server import HttpServer
+from miniwsgi.manager.http.server_connection import ConnectionState, ServerConnection
 
 from tests.unit.manager_world import PATIENCE_SECONDS, Served, World, run, serving
 
@@ -130,7 +130,7 @@ def test_the_peer_is_known_by_the_kernels_word(tmp_path: Path) -> None:
 def test_on_tcp_there_is_no_peer_to_trust() -> None:
     async def body() -> None:
         served = Served()
-        server = Server(served, lambda message, error: None)
+        server = HttpServer(served, lambda message, error: None)
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         address = listener.getsockname()
@@ -283,7 +283,9 @@ def test_a_client_that_leaves_ends_the_work_for_it(tmp_path: Path) -> None:
     async def _(world: World) -> None:
         client = await world.client()
         await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-        await world.until(lambda: any(one.state is State.ANSWERING for one in world.server.connections), "it runs")
+        await world.until(
+            lambda: any(one.state is ConnectionState.ANSWERING for one in world.server.connections), "it runs"
+        )
         client.close()
         await world.until(lambda: ended, "it is cancelled")
 
@@ -317,7 +319,9 @@ def test_when_all_are_at_work_a_new_client_is_told_to_come_back(tmp_path: Path) 
         clients = [await world.client() for _ in range(2)]
         for client in clients:
             await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-        await world.until(lambda: all(one.state is State.ANSWERING for one in world.server.connections), "both run")
+        await world.until(
+            lambda: all(one.state is ConnectionState.ANSWERING for one in world.server.connections), "both run"
+        )
         late = await world.client()
         answer = await run(late.response)
         assert (answer.status, answer.fields["retry-after"]) == (503, "1")
@@ -468,7 +472,7 @@ def test_a_stream_that_nobody_reads_is_ended(tmp_path: Path) -> None:
         client = await world.client()
         await run(client.get, "/s")
         (connection,) = world.server.connections
-        await world.until(lambda: connection.state is State.CLOSED, "the stream is ended")
+        await world.until(lambda: connection.state is ConnectionState.CLOSED, "the stream is ended")
 
 
 def test_streams_are_fewer_than_connections(tmp_path: Path) -> None:
@@ -580,7 +584,9 @@ def test_the_end_does_not_wait_longer_than_it_is_told(tmp_path: Path) -> None:
     async def _(world: World) -> None:
         client = await world.client()
         await run(client.send, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
-        await world.until(lambda: any(one.state is State.ANSWERING for one in world.server.connections), "it runs")
+        await world.until(
+            lambda: any(one.state is ConnectionState.ANSWERING for one in world.server.connections), "it runs"
+        )
         async with asyncio.timeout(PATIENCE_SECONDS):
             await world.server.stop(0.2)
         assert not world.server.connections

@@ -10,14 +10,14 @@ import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.collector import Collector
 from miniwsgi.metrics.declared import DECLARED
-from miniwsgi.metrics.facts import Facts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
+from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
 from miniwsgi.metrics.families import Family, Histogram
 from miniwsgi.metrics.scoreboard import Board, Closed
 from miniwsgi.metrics.usage import ProcessSample, Usage
-from miniwsgi.metrics.utilisation import Saturation
+from miniwsgi.metrics.utilisation import Utilisation
 
 MILLISECOND = 1_000_000
-FACTS = Facts(
+FACTS = DaemonFacts(
     version="1.2.3",
     python_version="3.11.7",
     pool="epoll",
@@ -49,7 +49,7 @@ FACTS = Facts(
 )
 
 
-def collected(board: Board, facts: Facts = FACTS, *, fine: bool = False) -> dict[str, Family]:
+def collected(board: Board, facts: DaemonFacts = FACTS, *, fine: bool = False) -> dict[str, Family]:
     return {family.name: family for family in Collector(board).collect(facts, fine=fine)}
 
 
@@ -270,7 +270,7 @@ def test_memory_is_shown_only_of_the_process_that_holds_the_slot() -> None:
 
 
 def test_saturation_is_the_busier_of_threads_and_cpu_averaged_over_workers() -> None:
-    saturation = Saturation()
+    saturation = Utilisation()
     assert saturation.ratio({}) is None
     for load in (8, 0, 8, 0):
         saturation.look([(0, load), (1, 0)], threads=8)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from miniwsgi.metrics import verdict as module
 from miniwsgi.metrics.answers import Answers
-from miniwsgi.metrics.health import NOT_RESPONDING_SECONDS, Health, Phase
-from miniwsgi.metrics.verdict import Condition, Level, verdict
+from miniwsgi.metrics.health import NOT_RESPONDING_SECONDS, Health, ServicePhase
+from miniwsgi.metrics.verdict import Level, ServiceCondition, verdict
 
-SERVING = Health(phase=Phase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
-WELL = Condition(SERVING, capacity=16, last_minute=Answers(1000, 500, 4))
+SERVING = Health(phase=ServicePhase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
+WELL = ServiceCondition(SERVING, capacity=16, last_minute=Answers(1000, 500, 4))
 
 
 def said(**changed: Any) -> str:
@@ -31,11 +31,11 @@ def said(**changed: Any) -> str:
         ({"ready_workers": 3}, "healthy: 3 of 2 workers ready"),  # while a reload rolls
         # --- nobody is served
         (
-            {"phase": Phase.STARTING, "ready_workers": 0, "booting": 2},
+            {"phase": ServicePhase.STARTING, "ready_workers": 0, "booting": 2},
             "down: starting, no worker was ready yet",
         ),
-        ({"phase": Phase.STOPPING}, "down: stopping"),
-        ({"phase": Phase.DRAINING, "ready_workers": 0, "target_workers": 0}, "down: drained, as was asked for"),
+        ({"phase": ServicePhase.STOPPING}, "down: stopping"),
+        ({"phase": ServicePhase.DRAINING, "ready_workers": 0, "target_workers": 0}, "down: drained, as was asked for"),
         ({"ready_workers": 0, "queued": 3}, "down: none of 2 workers is ready, 3 connections queued"),
         ({"ready_workers": 0, "booting": 2}, "down: none of 2 workers is ready, 2 booting"),
         (
@@ -103,7 +103,7 @@ def test_each_state_has_its_verdict_and_its_reason(changed: dict[str, Any], expe
 
 def test_what_is_healthy_is_ready() -> None:
     """Never healthy where /readyz says 503."""
-    for phase in Phase:
+    for phase in ServicePhase:
         for ready in range(3):
             for silent in range(ready + 1):
                 health = dataclasses.replace(SERVING, phase=phase, ready_workers=ready, silent=(5.0,) * silent)

@@ -22,7 +22,7 @@ from functools import partial
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
-from miniwsgi.manager.http.server import Server
+from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.reading import SNAPSHOT_SECONDS
 
@@ -147,7 +147,7 @@ class Control:
         }
         access = Access(granted, self._threads, self._unknown)
         self.api = Api(self.managed, access, self._denied)
-        self._server = Server(self.api, self._failed)
+        self._server = HttpServer(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._told = ""  # why it cannot be made anew

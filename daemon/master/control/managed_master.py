@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
-from miniwsgi.manager.control.auth import Caller
+from miniwsgi.manager.control.auth import Principal
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.families import Family
@@ -37,7 +37,7 @@ SAMPLE_SECONDS = 1.0  # how old a sample of memory and CPU may be
 SAMPLING_SECONDS = 1.0  # how long taking one may last: else the former one is shown
 CHECK_SECONDS = 15.0
 DISK_SECONDS = 10.0
-CALLERS = 500  # that are remembered, of the latest operations
+PRINCIPALS = 500  # that are remembered, of the latest operations
 
 
 class ManagedMaster:
@@ -51,7 +51,7 @@ class ManagedMaster:
         self._master = master
         self._kept = kept
         self._threads = threads
-        self._callers: dict[int, Caller] = {}  # by operation
+        self._principals: dict[int, Principal] = {}  # by operation
         self._persisted: dict[int, int | None] = {}  # by operation that is under way: what was kept before it
         self._keeping = asyncio.Lock()
         self._samples: dict[int, Sample] = {}
@@ -128,30 +128,30 @@ class ManagedMaster:
 
     # --- changes ---
 
-    async def ask(self, change: mg.Change, caller: Caller) -> ms.Operation:
+    async def ask(self, change: mg.Change, principal: Principal) -> ms.Operation:
         if isinstance(change, mg.Scale) and (change.persist or self._drops_kept(change)):
             # A client that leaves must not leave it half done.
-            return await asyncio.shield(self._task(self._scale_and_keep(change, caller)))
-        return self._ask(change, caller)
+            return await asyncio.shield(self._task(self._scale_and_keep(change, principal)))
+        return self._ask(change, principal)
 
-    def _ask(self, change: mg.Change, caller: Caller) -> ms.Operation:
+    def _ask(self, change: mg.Change, principal: Principal) -> ms.Operation:
         supervisor = self._master.supervisor
         if isinstance(change, mg.Stop) and not change.now and supervisor.stopping.operation is not None:
             # For the supervisor a second stop means at once; a client says that when it means it.
             return msgspec.structs.replace(self._operation(supervisor.stopping.operation), joined=True)
-        answer = self._master.ask(_event(change, caller.who))
+        answer = self._master.ask(_event(change, principal.who))
         if isinstance(answer, act.Refused):
             operation = answer.operation.id if answer.operation is not None else None
             conflict = operation is not None or not isinstance(change, mg.Scale)
             raise mg.ChangeRefused(answer.reason, operation, conflict=conflict)
         if not answer.joined:
-            self._remember(answer.operation, caller)
+            self._remember(answer.operation, principal)
         return msgspec.structs.replace(self._operation(answer.operation), joined=answer.joined)
 
     def _drops_kept(self, change: mg.Scale) -> bool:
         return change.to is None and not change.by and self._kept.value is not None
 
-    async def _scale_and_keep(self, change: mg.Scale, caller: Caller) -> ms.Operation:
+    async def _scale_and_keep(self, change: mg.Scale, principal: Principal) -> ms.Operation:
         """Keep the number first: what cannot be kept is not promised."""
         if not self._kept.path:
             raise mg.ChangeRefused(f"there is nowhere to keep it: {REMEDY}")
@@ -165,7 +165,7 @@ class ManagedMaster:
             except (OSError, TimeoutError):
                 raise mg.ChangeRefused(f"it cannot be kept: {self._kept.error or 'the disk does not answer'}") from None
             try:
-                operation = self._ask(mg.Scale(to=to), caller)
+                operation = self._ask(mg.Scale(to=to), principal)
             except mg.ChangeRefused:
                 await self._keep(before)
                 raise
@@ -203,13 +203,13 @@ class ManagedMaster:
     # --- inside ---
 
     def _operation(self, operation: Operation) -> ms.Operation:
-        caller = self._callers.get(operation.id)
-        return self.overview.operation(operation, caller.uid if caller else None, caller.pid if caller else None)
+        asker = self._principals.get(operation.id)
+        return self.overview.operation(operation, asker.uid if asker else None, asker.pid if asker else None)
 
-    def _remember(self, operation: Operation, caller: Caller) -> None:
-        self._callers[operation.id] = caller
-        while len(self._callers) > CALLERS:
-            del self._callers[next(iter(self._callers))]
+    def _remember(self, operation: Operation, principal: Principal) -> None:
+        self._principals[operation.id] = principal
+        while len(self._principals) > PRINCIPALS:
+            del self._principals[next(iter(self._principals))]
 
     async def _refresh_samples(self) -> None:
         """One reading at a time serves all who ask meanwhile."""

@@ -9,8 +9,8 @@ import time
 from miniwsgi.metrics import reading
 from miniwsgi.metrics.accept_queues import accept_queue
 from miniwsgi.metrics.answers import Answers
-from miniwsgi.metrics.health import Health, Phase
-from miniwsgi.metrics.verdict import Condition
+from miniwsgi.metrics.health import Health, ServicePhase
+from miniwsgi.metrics.verdict import ServiceCondition
 
 from ..running.master import Master
 from ..supervising.operations import Kind
@@ -21,11 +21,11 @@ def health_of(master: Master) -> Health:
     """The daemon's health, now."""
     supervisor = master.supervisor
     if supervisor.stopping.asked:
-        phase = Phase.STOPPING
+        phase = ServicePhase.STOPPING
     elif supervisor.turnover.current is None:
-        phase = Phase.STARTING
+        phase = ServicePhase.STARTING
     else:
-        phase = Phase.DRAINING if supervisor.sizing.drained else Phase.SERVING
+        phase = ServicePhase.DRAINING if supervisor.sizing.drained else ServicePhase.SERVING
     ages = [master.watch.silent_for(worker.slot) for worker in supervisor.table.workers(WorkerState.READY)]
     return Health(
         phase=phase,
@@ -43,7 +43,7 @@ def capacity_of(master: Master) -> int:
     return server.threads if server.pool in {"epoll", "fork"} else 1
 
 
-def condition_of(master: Master, last_minute: Answers, utilization: float | None, new_code: str) -> Condition:
+def condition_of(master: Master, last_minute: Answers, utilization: float | None, new_code: str) -> ServiceCondition:
     """All that the verdict depends on, now. `utilization`: 0 to 1, over seconds; `new_code`: see FirstAnswers."""
     supervisor, now = master.supervisor, time.monotonic()
     health = health_of(master)
@@ -51,7 +51,7 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
     known = [queue for queue in queues if queue is not None]
     retries = [slot.restart_at - now for slot in supervisor.table.reserved() if slot.restart_at is not None]
     booting = supervisor.table.workers(WorkerState.FORKING, WorkerState.BOOTING)
-    return Condition(
+    return ServiceCondition(
         health=health,
         growing=bool(supervisor.ledger.open(Kind.START, Kind.SCALE, Kind.UNDRAIN)),
         booting=sum(1 for _worker in booting),

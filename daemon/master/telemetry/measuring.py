@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection
 from miniwsgi.daemon import __version__
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.accept_queues import accept_queue, dropped
-from miniwsgi.metrics.facts import Facts, ListenerFacts, WorkerFacts
+from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, WorkerFacts
 from miniwsgi.metrics.sampling import Sample
 from miniwsgi.metrics.usage import Usage, cpu_of_ended, master_usage, sample_all
-from miniwsgi.metrics.utilisation import Saturation
+from miniwsgi.metrics.utilisation import Utilisation
 
 from ...config.machine import memory_limit
 from ..running.master import Master
@@ -64,7 +64,7 @@ class Measuring:
         self._ready = ready
         self._sampled = sampled
         self._usage = Usage()
-        self._saturation = Saturation()
+        self._utilisation = Utilisation()
         self._boots: dict[int, float] = {}
         self._reloads = {"success": 0, "failure": 0}
         self._reloaded_at: float | None = None
@@ -93,19 +93,19 @@ class Measuring:
     @property
     def utilization(self) -> float | None:
         """0 to 1, over the last 10 s; None while nobody is ready."""
-        return self._saturation.ratio(self._usage.shares)
+        return self._utilisation.ratio(self._usage.shares)
 
     def samples(self) -> dict[int, Sample]:
         """The latest ones of workers, by pid."""
         return self._usage.samples()
 
-    def facts(self) -> Facts:
+    def facts(self) -> DaemonFacts:
         """Everything at this moment."""
         master, now = self._master, time.monotonic()
         config, supervisor = master.config, master.supervisor
         turnover, table = supervisor.turnover, supervisor.table
         workers = list(table.workers())
-        return Facts(
+        return DaemonFacts(
             version=__version__,
             python_version=platform.python_version(),
             pool=config.server.pool,
@@ -146,7 +146,7 @@ class Measuring:
         self._timer = loop.call_at(self._due, self._look)
         table, board = self._master.supervisor.table, self._master.fleet.board
         loads = [(worker.slot, load(board, worker.slot)) for worker in table.workers(WorkerState.READY)]
-        self._saturation.look(loads, capacity_of(self._master))
+        self._utilisation.look(loads, capacity_of(self._master))
         if self._sampled and (self._sampling is None or self._sampling.done()):
             self._start_sampling(loop)
         self._looks += 1

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 
-from miniwsgi.manager.http.server import Server
+from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sources
 from miniwsgi.manager.port.public_status import PublicStatus, public_status
@@ -74,7 +74,7 @@ class MetricsPort:
         self._samples = samples
         self._gate = Gate(rules_of(master.config), self._denied)
         sources = Sources(lambda: health_of(master), self._status, metrics)
-        self._server = Server(MetricsApi(sources, self._gate), self._failed, LIMITS)
+        self._server = HttpServer(MetricsApi(sources, self._gate), self._failed, LIMITS)
         master.on_commit.append(self._committed)
 
     async def start(self) -> None:

@@ -15,10 +15,10 @@ from typing import Protocol
 
 import click
 
+from .. import text
 from ..client import Client, Reply, TransportError, Trouble, messages
-from ..exit_statuses import Complaint, Exit, colourful
+from ..exit_statuses import Complaint, ExitStatus, colourful
 from ..options import Session
-from ..views import text
 
 Ask = Callable[[Client], Reply[messages.Operation]]
 
@@ -77,12 +77,12 @@ def failure(operation: messages.Operation) -> Complaint:
     """An operation that did not succeed: the application's traceback, then the line that sums it up."""
     if operation.state == "superseded":
         later = f": {operation.error}" if operation.error else ": a later change took its place"
-        return Complaint(Exit.FAILED, f"{name(operation)} is not in force{later} (operation {operation.id})")
+        return Complaint(ExitStatus.FAILED, f"{name(operation)} is not in force{later} (operation {operation.id})")
     traceback = operation.traceback.rstrip("\n")
     said = f"{name(operation)} failed after {text.seconds(operation.seconds)}: {operation.error.rstrip('.')}"
     aftermath = AFTERMATH.get(operation.kind, "")
     said += f"; {aftermath}" if aftermath else ""
-    return Complaint(Exit.FAILED, f"{said} (operation {operation.id})", detail=traceback)
+    return Complaint(ExitStatus.FAILED, f"{said} (operation {operation.id})", detail=traceback)
 
 
 # --- waiting ---------------------------------------------------------------------------------------------
@@ -95,13 +95,13 @@ def _held(operation: messages.Operation) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Complaint(Exit.INTERRUPTED, f"interrupted; {goes_on}") from None
+        raise Complaint(ExitStatus.INTERRUPTED, f"interrupted; {goes_on}") from None
     except TransportError as error:
         if error.trouble is Trouble.LATE:
-            raise Complaint(Exit.TIMED_OUT, f"timed out; {goes_on}") from None
+            raise Complaint(ExitStatus.TIMED_OUT, f"timed out; {goes_on}") from None
         if error.trouble in {Trouble.LOST, Trouble.SILENT, Trouble.MISSING}:
             raise Complaint(
-                Exit.UNREACHABLE,
+                ExitStatus.UNREACHABLE,
                 f"the daemon went away during {name(operation)} (operation {operation.id}): it stopped or died; "
                 "its log says why",
             ) from None
@@ -152,9 +152,9 @@ def _display(
     elif quick:
         yield Nothing()
     else:
-        from ..views.live import live_turnover
+        from ..views.turnover_view import turnover_display
 
-        with live_turnover(client, before, colour=session.colour and colourful(sys.stderr)) as display:
+        with turnover_display(client, before, colour=session.colour and colourful(sys.stderr)) as display:
             yield display
 
 

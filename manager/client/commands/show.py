@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ..client import Refused, TransportError, messages
-from ..exit_statuses import EXIT_STATUSES, Complaint, Exit
+from .. import text
+from ..client import RequestRefused, TransportError, messages
+from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus
 from ..options import ControlCommand, Session, complete_metric, slot_argument
-from ..views import text
 
 LIST_ANSWER_SECONDS = 2.0
 FOLLOWED_LINES = 10  # that `events -f` shows of the past, as tail(1) does
@@ -76,7 +76,7 @@ def stack(session: Session, slot: int) -> None:
     else:
         click.echo("\n".join(stack_view.lines(found, every=session.wide)))
     if not found.answered:
-        raise Complaint(Exit.FAILED, f"worker {slot} (pid {found.pid}) gave no stacks")
+        raise Complaint(ExitStatus.FAILED, f"worker {slot} (pid {found.pid}) gave no stacks")
 
 
 @click.command(
@@ -106,10 +106,10 @@ def metrics(session: Session, name: str | None) -> None:
     try:
         with session.client() as client:
             reply = client.metrics(name or "")
-    except Refused as error:
+    except RequestRefused as error:
         if error.problem.status != 404:
             raise
-        raise Complaint(Exit.USAGE, error.problem.detail) from None
+        raise Complaint(ExitStatus.USAGE, error.problem.detail) from None
     if session.json:
         session.echo_json(reply.raw)
         return
@@ -161,7 +161,7 @@ def config(session: Session, action: str, file: str | None) -> None:
     if session.json:
         session.echo_json(reply.raw)
     if not report.valid:
-        raise Complaint(Exit.FAILED, config_view.mistakes(report.problems, where))
+        raise Complaint(ExitStatus.FAILED, config_view.mistakes(report.problems, where))
     if not session.json:
         for line in (
             config_view.verdict(report, where, session)
@@ -312,10 +312,10 @@ def list_(session: Session) -> None:
 
     import msgspec
 
-    from .. import sockets
+    from .. import socket_paths
 
     found: list[dict[str, Any]] = []
-    every = sockets.all_sockets(os.environ, os.geteuid())
+    every = socket_paths.all_sockets(os.environ, os.geteuid())
     names = {path: name for name, path in every}
     wanted = [(names.get(session.path, ""), session.path)] if session.named else every
     for name, path in wanted:
@@ -326,7 +326,7 @@ def list_(session: Session) -> None:
         session.echo_json(msgspec.json.encode(found))
         return
     if not found:
-        places = [session.path] if session.named else sockets.directories(os.environ, os.geteuid())
+        places = [session.path] if session.named else socket_paths.directories(os.environ, os.geteuid())
         session.note("no daemon runs; looked in " + ", ".join(places))
         return
     header = ("INSTANCE", "PID", "STATE", "WORKERS", "UP", "VERSION", "APPLICATION", "SOCKET")
@@ -356,7 +356,7 @@ def _entry(name: str, path: str) -> dict[str, Any] | None:
     try:
         with Client(path, answer_seconds=LIST_ANSWER_SECONDS) as client:
             found = client.status().value
-    except Refused:
+    except RequestRefused:
         return {**entry, "state": "denied", **unknown}
     except TransportError as error:
         if error.trouble in {Trouble.FORBIDDEN, Trouble.LATE, Trouble.VERSION}:

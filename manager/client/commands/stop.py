@@ -8,10 +8,10 @@ import time
 
 import click
 
+from .. import text
 from ..client import Client, TransportError, Trouble, messages
-from ..exit_statuses import Complaint, Exit
+from ..exit_statuses import Complaint, ExitStatus
 from ..options import Session
-from ..views import text
 from .carrying_out import QUICK_SECONDS, failure, name, tell
 
 GONE = frozenset((Trouble.LOST, Trouble.SILENT, Trouble.MISSING))
@@ -61,11 +61,11 @@ def _until_gone(client: Client, process: _Process, operation: messages.Operation
                 process.ended(client.left(LINGER_SECONDS))
                 return operation
     except KeyboardInterrupt:
-        raise Complaint(Exit.INTERRUPTED, f"interrupted; {goes_on}") from None
+        raise Complaint(ExitStatus.INTERRUPTED, f"interrupted; {goes_on}") from None
     except TransportError as error:
         if error.trouble is not Trouble.LATE:
             raise
-        raise Complaint(Exit.TIMED_OUT, f"timed out; {goes_on}: miniwsgictl stop --now cuts it short") from None
+        raise Complaint(ExitStatus.TIMED_OUT, f"timed out; {goes_on}: miniwsgictl stop --now cuts it short") from None
     return operation
 
 

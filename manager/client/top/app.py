@@ -19,7 +19,7 @@ from rich.control import Control
 from rich.live import Live
 
 from ..client import Client, messages
-from ..exit_statuses import Complaint, Exit
+from ..exit_statuses import Complaint, ExitStatus
 from ..options import Session
 from . import keyboard as keys
 from .feed import Feed, Lost, Order, Said, Shown, Update
@@ -32,11 +32,11 @@ LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(session: Session, interval_seconds: float) -> None:
-    """Until the user leaves. Raises TransportError or Refused if there is no daemon to begin with."""
+    """Until the user leaves. Raises TransportError or RequestRefused if there is no daemon to begin with."""
     console = Console(no_color=not session.colour or None, highlight=False)
     if console.is_dumb_terminal:
         term = os.environ.get("TERM")
-        raise Complaint(Exit.USAGE, f"top needs a terminal whose cursor can be moved; TERM is {term}")
+        raise Complaint(ExitStatus.USAGE, f"top needs a terminal whose cursor can be moved; TERM is {term}")
     with session.client() as client:
         first = Snapshot(client.status().value, client.workers().value.workers)
     screen = Screen(console, session, interval_seconds)
@@ -109,7 +109,7 @@ class Screen:
             if sys.stdin in ready and not self._take_keys():
                 return
             if self._end is not None and time.monotonic() >= self._end:
-                raise Complaint(Exit.TIMED_OUT, "top ended after --timeout")
+                raise Complaint(ExitStatus.TIMED_OUT, "top ended after --timeout")
 
     def _draw(self, live: Live) -> None:
         if self.model.message.said and time.monotonic() > self._message_until:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from ..client import Client, Refused, Reply, TransportError, messages
+from ..client import Client, Reply, RequestRefused, TransportError, messages
 from ..commands.carrying_out import done, failure, name
 from ..exit_statuses import complaint
 from ..views import stack_view
@@ -88,7 +88,7 @@ class Feed(threading.Thread):
             for number in list(self._tracked):
                 self._follow(client.operation(number).value)
             self._publish(Snapshot(client.status().value, client.workers().value.workers, sampled))
-        except (TransportError, Refused) as error:
+        except (TransportError, RequestRefused) as error:
             self._tracked.clear()
             client.close()
             self._publish(Lost(str(complaint(error, self._path))))
@@ -96,7 +96,7 @@ class Feed(threading.Thread):
     def _carry_out(self, client: Client, order: Order) -> None:
         try:
             found = order(client).value
-        except (TransportError, Refused) as error:
+        except (TransportError, RequestRefused) as error:
             self._publish(Said(str(complaint(error, self._path)), bad=True))
             return
         if isinstance(found, messages.Stack):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
+from .. import text
 from ..client import messages
-from ..views import text
 from ..views.status_view import VERDICT_COLOURS, percentiles, progress, verdict
 from ..views.workers_view import COLOURS as WORKER_COLOURS
 from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .. import text
 from ..client import messages
 from ..options import Session
-from . import text
 
 
 def lines(view: messages.ConfigView, session: Session) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .. import text
 from ..client import messages
 from ..options import Session
-from . import text
 
 KIND_COLUMN = 21
 BAD = frozenset(("worker.failed", "worker.killed", "worker.wedged", "request.timeout", "generation.failed"))

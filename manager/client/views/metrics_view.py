@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from .. import text
 from ..client import messages
 from ..options import Session
-from . import text
 
 MOMENTS = ("_timestamp_seconds", "_start_time_seconds")  # seconds since 1970
 

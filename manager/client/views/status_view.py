@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from .. import text
 from ..client import messages
 from ..options import Session
-from . import text
 
 COLOURS = {
     "running": "green",

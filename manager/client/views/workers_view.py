@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from .. import text
 from ..client import messages
 from ..options import Session
-from . import text
 from .status_view import errors
 
 NOT_RESPONDING = "not responding"

@@ -22,10 +22,10 @@ from miniwsgi.daemon.http.connection import State as HttpState
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import CONTINUE, LAST_CHUNK, Encoded, frame
 
-from .exchange import Answer, Ends, Peer, Refusal, Request, Stream, reason
+from .exchange import Answer, Ends, PeerCredentials, Refusal, Request, Stream, reason
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .server import HttpServer
 
 SO_PEERGROUPS = 59  # socket(7); not in Python's socket module
 MAX_GROUPS = 256  # getsockopt takes 1 KiB at most; who is in more groups is looked up
@@ -34,7 +34,7 @@ STREAM_BUFFER_BYTES = 16384  # unsent: more, and the stream is not pulled
 UNKNOWN_ID = 0xFFFFFFFF
 
 
-class State(Enum):
+class ConnectionState(Enum):
     IDLE = "idle"  # nothing of a request is here
     RECEIVING = "receiving"
     ANSWERING = "answering"
@@ -43,20 +43,21 @@ class State(Enum):
     CLOSED = "closed"
 
 
-UNENGAGED = frozenset((State.IDLE, State.RECEIVING, State.LINGERING))  # no answer is under way
+# No answer is under way.
+UNENGAGED = frozenset((ConnectionState.IDLE, ConnectionState.RECEIVING, ConnectionState.LINGERING))
 MAX_LINGERING_BYTES = 16 * 1024 * 1024  # more, and it is not somebody who only finishes sending
 
 
 class ServerConnection(asyncio.Protocol):
     """See the module."""
 
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         self.server = server
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
         self._loop = loop
         self._http = Connection(server.limits.http, server.limits.http.body_max_bytes)
         self._transport: asyncio.Transport
-        self._peer: Peer | None = None
+        self._peer: PeerCredentials | None = None
         self._ends: Ends | None = None
         self._task: asyncio.Task[None] | None = None
         self._admission: asyncio.Task[None] | None = None  # while it is asked whether the request's body may come
@@ -73,7 +74,7 @@ class ServerConnection(asyncio.Protocol):
     @property
     def expendable(self) -> bool:
         """Whether it may be closed to make room: it waits for its client."""
-        return self.state in UNENGAGED or (self.state is State.ANSWERING and self._stuck_since is not None)
+        return self.state in UNENGAGED or (self.state is ConnectionState.ANSWERING and self._stuck_since is not None)
 
     # --- asyncio's calls, in the order of a connection's life ---
 
@@ -86,18 +87,18 @@ class ServerConnection(asyncio.Protocol):
         elif sock.family in {socket.AF_INET, socket.AF_INET6}:
             self._ends = ends_of(sock)
         admitted = self.server.admit(self)
-        self._become(State.IDLE)
+        self._become(ConnectionState.IDLE)
         if not admitted:
             self._refuse(Refusal(503, "too many connections; try again", fields=(("Retry-After", "1"),)))
             self._linger()
             self._loop.call_later(self.server.limits.linger_seconds, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        if self.state is State.LINGERING:
+        if self.state is ConnectionState.LINGERING:
             self._dropped += len(data)
             if self._dropped > MAX_LINGERING_BYTES:
                 self.abort()
-        if self.state in {State.LINGERING, State.CLOSED}:
+        if self.state in {ConnectionState.LINGERING, ConnectionState.CLOSED}:
             return
         self.server.note(self)
         try:
@@ -106,11 +107,11 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(Refusal(error.status, error.detail))
             self._linger()
             return
-        if self.state in {State.ANSWERING, State.STREAMING}:
+        if self.state in {ConnectionState.ANSWERING, ConnectionState.STREAMING}:
             if len(self._http.pending) > self.server.limits.pipelined_bytes:
                 self._transport.pause_reading()
         elif complete:
-            self._become(State.ANSWERING)
+            self._become(ConnectionState.ANSWERING)
             self._task = self._loop.create_task(self._answer_all())
         else:
             self._wait_for_more()
@@ -128,9 +129,9 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ended = True
-        if self.state is State.ANSWERING and not self._hung_up():
+        if self.state is ConnectionState.ANSWERING and not self._hung_up():
             return True  # it only sends no more: it is answered
-        if self.state is State.RECEIVING:
+        if self.state is ConnectionState.RECEIVING:
             self._refuse(Refusal(400, "the request ends before its end"))
         return False
 
@@ -147,7 +148,7 @@ class ServerConnection(asyncio.Protocol):
         self.server.note(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._become(State.CLOSED)
+        self._become(ConnectionState.CLOSED)
         self._http.close()
         if self._room is not None:
             self._room.cancel()
@@ -161,29 +162,29 @@ class ServerConnection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Called each second: enforce times."""
         limits = self.server.limits
-        if self.state is State.RECEIVING and now - self._since > limits.receive_seconds:
+        if self.state is ConnectionState.RECEIVING and now - self._since > limits.receive_seconds:
             self._refuse(Refusal(408, f"the request was not complete within {limits.receive_seconds:g} s"))
             self._linger()
-        elif self.state is State.ANSWERING:
+        elif self.state is ConnectionState.ANSWERING:
             if self._stuck_since is not None and now - self._stuck_since > limits.send_seconds:
                 self.abort()
-        elif self.state is State.STREAMING:
+        elif self.state is ConnectionState.STREAMING:
             if self._stuck_since is not None and now - self._stuck_since > limits.unread_seconds:
                 self.abort()
-        elif self.state in {State.IDLE, State.LINGERING}:
+        elif self.state in {ConnectionState.IDLE, ConnectionState.LINGERING}:
             unsent = self._transport.get_write_buffer_size()
-            allowed = limits.idle_seconds if self.state is State.IDLE else limits.linger_seconds
+            allowed = limits.idle_seconds if self.state is ConnectionState.IDLE else limits.linger_seconds
             if now - self._since > (limits.send_seconds if unsent else allowed):
                 self.abort()
 
     def go_away(self) -> None:
         """The server stops: close if nothing is under way."""
-        if self.state in UNENGAGED and self.state is not State.LINGERING:
+        if self.state in UNENGAGED and self.state is not ConnectionState.LINGERING:
             self._transport.close()
 
     def end_stream(self) -> None:
         """The server stops: end a stream that has not ended by itself."""
-        if self.state is State.STREAMING and self._task is not None:
+        if self.state is ConnectionState.STREAMING and self._task is not None:
             self._task.cancel()
 
     def abort(self) -> None:
@@ -212,7 +213,7 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(Refusal(error.status, error.detail))
             self._linger()
         except asyncio.CancelledError:
-            if self.state is not State.CLOSED:
+            if self.state is not ConnectionState.CLOSED:
                 self._transport.close()  # the server stops
         except Exception as error:
             self.server.on_error("a connection failed", error)
@@ -260,7 +261,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport.write(head)
         if method == "HEAD":
             return persistent
-        self._become(State.STREAMING)
+        self._become(ConnectionState.STREAMING)
         self._transport.set_write_buffer_limits(high=STREAM_BUFFER_BYTES)
         chunks = stream.chunks()
         try:
@@ -269,7 +270,7 @@ class ServerConnection(asyncio.Protocol):
                 if self._room is not None:
                     await self._room
         except asyncio.CancelledError:
-            if self.state is State.CLOSED:
+            if self.state is ConnectionState.CLOSED:
                 raise
         finally:
             await _close(chunks)
@@ -279,7 +280,7 @@ class ServerConnection(asyncio.Protocol):
 
     # --- inside ---
 
-    def _become(self, state: State) -> None:
+    def _become(self, state: ConnectionState) -> None:
         self.state = state
         self._since = self._loop.time()
         self.server.note(self)
@@ -287,12 +288,12 @@ class ServerConnection(asyncio.Protocol):
     def _wait_for_more(self) -> None:
         """Idle, or part of a request is here; its time runs from its first byte."""
         if self._http.state is HttpState.IDLE:
-            self._become(State.IDLE)
+            self._become(ConnectionState.IDLE)
             if self._ended or self.server.stopping:
                 self._transport.close()
             return
-        if self.state is not State.RECEIVING:
-            self._become(State.RECEIVING)
+        if self.state is not ConnectionState.RECEIVING:
+            self._become(ConnectionState.RECEIVING)
         if self._http.state is HttpState.BODY and not self._admitted:
             self._transport.pause_reading()
             self._admission = self._loop.create_task(self._admit())
@@ -318,7 +319,7 @@ class ServerConnection(asyncio.Protocol):
             self.server.on_error(f"{line.method} {line.path} failed", error)
             refusal = Refusal(500, "see the daemon's error log")
         self._admission = None
-        if self.state is not State.RECEIVING:
+        if self.state is not ConnectionState.RECEIVING:
             return  # its time was over
         if refusal is not None:
             self._refuse(refusal)
@@ -336,7 +337,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Send no more; drop what comes until the client has gone, or for a while."""
-        self._become(State.LINGERING)
+        self._become(ConnectionState.LINGERING)
         if self._ended:
             self._transport.close()
             return
@@ -351,13 +352,13 @@ class ServerConnection(asyncio.Protocol):
         return bool(poller.poll(0))
 
 
-def peer_of(sock: socket.socket) -> Peer | None:
+def peer_of(sock: socket.socket) -> PeerCredentials | None:
     """Who connected to a Unix socket; None if the kernel does not tell."""
     try:
         pid, uid, gid = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
     except OSError:
         return None
-    return Peer(pid, uid & UNKNOWN_ID, gid & UNKNOWN_ID, _groups_of(sock))
+    return PeerCredentials(pid, uid & UNKNOWN_ID, gid & UNKNOWN_ID, _groups_of(sock))
 
 
 def ends_of(sock: socket.socket) -> Ends | None:

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from .. import text
 from ..client import Client, messages
 from ..commands.carrying_out import name
-from . import text
 
 BAR_COLUMNS = 24
 # what a slot looks like: mark, style, word
@@ -53,7 +53,7 @@ def frame(
     return found
 
 
-class Turnover:
+class TurnoverDisplay:
     """Slots turning over."""
 
     def __init__(self, live: Live, client: Client, before: list[messages.Worker]) -> None:
@@ -67,8 +67,8 @@ class Turnover:
 
 
 @contextmanager
-def live_turnover(client: Client, before: list[messages.Worker], *, colour: bool) -> Iterator[Turnover]:
+def turnover_display(client: Client, before: list[messages.Worker], *, colour: bool) -> Iterator[TurnoverDisplay]:
     """On standard error; the terminal is as it was afterwards."""
     console = Console(stderr=True, no_color=not colour, highlight=False)
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        yield Turnover(live, client, before)
+        yield TurnoverDisplay(live, client, before)
