@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from tests.effort import FULL
+from tests.support.effort import FULL
 
 try:
     from hypothesis import HealthCheck, settings

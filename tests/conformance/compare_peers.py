@@ -25,7 +25,7 @@ import miniwsgi.daemon
 import psutil
 
 from bench.peers import inspect
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 from .case import Case, get
 from .demands import NOT_DEMANDED, exemption

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tests.effort import effort
-from tests.ports import free_port
+from tests.support.effort import effort
+from tests.support.ports import free_port
 
 from .case import Case, get
 from .exchange import Exchange, Send, run

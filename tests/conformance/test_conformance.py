@@ -18,7 +18,7 @@ from tests.conformance.conftest import Servers
 from tests.conformance.runner import Target, Verdict, check, reachable
 from tests.conformance.server import Pool
 from tests.conformance.tables import CASES
-from tests.effort import effort
+from tests.support.effort import effort
 
 BATCH = 25
 pytestmark = pytest.mark.timeout(effort(300, 3600))

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon, is_alive
+from tests.support.daemon import Daemon, is_alive
+from tests.support.waiting import PATIENCE_SECONDS
 
 SLACK = 4  # descriptors a process may have more than at rest: a connection that idles, a log that was opened
 CHILD = "child of a worker"  # the role: of pool fork for a connection, or of the application

@@ -6,8 +6,8 @@ import contextlib
 import socket
 from pathlib import Path
 
-from tests.effort import effort
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.effort import effort
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .stage import THREADS, WORKERS, Do, Expected, Fault, Stage
 

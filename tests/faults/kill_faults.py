@@ -7,9 +7,9 @@ import random
 import signal
 import time
 
-from tests.effort import effort
-from tests.integration.daemon import PATIENCE_SECONDS
-from tests.integration.load import Failure
+from tests.support.effort import effort
+from tests.support.load import Failure
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .stage import CONNECTIONS, KILLED, Do, Expected, Fault, Outcome, Stage
 

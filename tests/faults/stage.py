@@ -24,9 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from unittest import mock
 
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
-from tests.integration.load import Failure, Load, Report
-from tests.ports import free_port
+from tests.support.daemon import Daemon
+from tests.support.load import Failure, Load, Report
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .aftermath import Aftermath
 

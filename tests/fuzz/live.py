@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tests.conformance.case import get
 from tests.conformance.exchange import End, Exchange, Send, run
-from tests.integration.control import Control
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .inputs import CONFIGURATION, Ending, Input, faults, make
 from .minimise import minimised

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.integration.control import Control
-from tests.integration.daemon import Daemon
+from tests.support.control import Control
+from tests.support.daemon import Daemon
 
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 
-from tests.effort import effort
+from tests.support.effort import effort
 from tests.unit.http_tables import seen
 
 from .mutations import PIECES, RIGHT, SEEDS

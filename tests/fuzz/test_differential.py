@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.effort import effort
+from tests.support.effort import effort
 
 from .differences import DIFFERENCES, Difference, Kind, listed
 from .differential import LIBRARIES, difference, installed, smaller, streams, survey

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.client import Response
 from tests.conformance.exchange import End, Outcome
-from tests.effort import FULL, effort
+from tests.support.effort import FULL, effort
 
 from .inputs import Ending, Input, faults, make
 from .live import POOLS, Pool, fuzz, serving

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.effort import effort
+from tests.support.effort import effort
 
 from . import atheris
 from .mutations import Random, mutated

@@ -26,9 +26,10 @@ from typing import Any
 
 import psutil
 
-from .control import Control
-from .daemon import PATIENCE_SECONDS, Daemon
-from .load import Load, Report
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.load import Load, Report
+from tests.support.waiting import PATIENCE_SECONDS
 
 APP = """\
 import os

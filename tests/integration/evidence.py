@@ -12,7 +12,9 @@ import time
 import traceback
 from pathlib import Path
 
-from .scenarios import SCENARIOS, SHOPS, Site, describe
+from tests.support.shops import SHOPS, Site
+
+from .scenarios import SCENARIOS, describe
 
 
 def main() -> int:

@@ -6,10 +6,9 @@ import http.client
 import re
 from pathlib import Path
 
-from .control import Answer, UnixConnection
-from .daemon import Daemon
-
-PATIENCE_SECONDS = 60.0
+from tests.support.control import Answer, UnixConnection
+from tests.support.daemon import Daemon
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class Port:

@@ -22,11 +22,10 @@ from typing import Any
 
 import yaml
 
-from tests.unit.promql import PROMETHEUS
+from tests.support.ports import free_port
+from tests.support.promql import PROMETHEUS
+from tests.support.waiting import PATIENCE_SECONDS
 
-from .daemon import free_port
-
-PATIENCE_SECONDS = 60.0
 SCRAPE = "2s"  # as long as the application's metrics may take on a machine that has other things to do
 ATTEMPTS = 3  # to start: somebody else may take the port that was free
 COUNTERS = '{__name__=~".+(_total|_bucket|_count|_sum)",job="miniwsgi"}'

@@ -22,12 +22,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.unit.promql import Expression, in_dashboards, in_rules, without_conditions
+from tests.support.control import Control, control_of
+from tests.support.daemon import Daemon
+from tests.support.load import Load, Report
+from tests.support.ports import free_port
+from tests.support.promql import Expression, in_dashboards, in_rules, without_conditions
+from tests.support.service import Service
 
-from .conftest import Service
-from .control import Control, control_of
-from .daemon import Daemon, free_port
-from .load import Load, Report
 from .prometheus_server import Prometheus, filled_in
 
 APPLICATION = """

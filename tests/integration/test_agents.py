@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, get
+from tests.support.service import Service, get
 
 # What agents do: threads, a function that is wrapped, themselves taken out of the path.
 AGENT = """

@@ -14,10 +14,9 @@ import pytest
 from miniwsgi.metrics import value_files, value_merge
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.effort import effort
-
-from .conftest import Service
-from .daemon import Daemon
+from tests.support.daemon import Daemon
+from tests.support.effort import effort
+from tests.support.service import Service
 
 APP = """
 import os, signal, threading

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import HELD_IMPORT, HELLO, Service, get
-from .control import Control, following
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.control import Control, following
+from tests.support.daemon import Daemon
+from tests.support.service import HELD_IMPORT, HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 Start = Callable[..., tuple[Daemon, Control]]
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from miniwsgi.metrics.scoreboard import ACCEPTED, HEARTBEAT, SlotState
 
-from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import Site, pools
 
 
 def hello(environ: Any, start_response: Any) -> list[bytes]:

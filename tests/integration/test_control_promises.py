@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, get
-from .control import Control
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.load import Load
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
+
 from .control_storm import APP, SPARE_FDS, Turmoil, Watch, followers, garbage, serving, storm
-from .daemon import PATIENCE_SECONDS, Daemon
-from .load import Load
 
 SLOW_MACHINE = 100  # how much slower than promised a machine may be that runs other tests, too
 

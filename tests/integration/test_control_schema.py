@@ -22,11 +22,11 @@ from miniwsgi.manager.control.auth import Access
 from miniwsgi.manager.threads import DaemonThreads
 from schemathesis import Case, GenerationMode
 
-from tests.unit.manager_world import FakeDaemon
+from tests.support.control import Control
+from tests.support.manager_world import FakeDaemon
+from tests.support.waiting import PATIENCE_SECONDS
 
-from .control import Control
 from .control_storm import serving
-from .daemon import PATIENCE_SECONDS
 
 EXAMPLES = 15
 

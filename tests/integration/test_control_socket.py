@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, get
-from .control import Control
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 NOBODY = 65_533  # no account: what is granted to it is granted by number
@@ -103,7 +104,7 @@ def test_the_default_is_in_the_runtime_directory(
 ) -> None:
     if variable == "XDG_RUNTIME_DIR" and os.geteuid() == 0:
         pytest.skip("root's is /run/miniwsgi")
-    monkeypatch.setattr("tests.integration.daemon.ALONE", {"MINIWSGI_METRICS_BIND": "off"})
+    monkeypatch.setattr("tests.support.daemon.ALONE", {"MINIWSGI_METRICS_BIND": "off"})
     directory = tmp_path / "run"
     if variable == "XDG_RUNTIME_DIR":
         directory.mkdir()

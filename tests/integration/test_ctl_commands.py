@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HELD_IMPORT, HELLO, Service, get
-from .ctl import Tool
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.ctl import Tool
+from tests.support.daemon import Daemon
+from tests.support.service import HELD_IMPORT, HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
+
 from .relay import Relay
 
 ESCAPE = "\x1b["

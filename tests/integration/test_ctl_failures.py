@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HELD_IMPORT, HELLO, Service, get
-from .ctl import COMMAND, Tool
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.ctl import COMMAND, Tool
+from tests.support.daemon import Daemon
+from tests.support.service import HELD_IMPORT, HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
+
 from .relay import Relay
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from .conftest import Service, get
-from .ctl import Terminal, Tool
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.ctl import Terminal, Tool
+from tests.support.daemon import Daemon
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 DOWN = "\x1b[B"
 

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service
-from .daemon import ALONE, PATIENCE_SECONDS, Daemon
-from .load import Load
-from .scrapes import Metrics, requests
+from tests.support.daemon import ALONE, Daemon
+from tests.support.load import Load
+from tests.support.scrapes import Metrics, requests
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
+
 from .test_metrics_live import LOADED
 
 EXEC = """

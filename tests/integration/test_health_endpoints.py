@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, get
-from .control import Control
-from .daemon import ALONE, PATIENCE_SECONDS, Daemon
+from tests.support.control import Control
+from tests.support.daemon import ALONE, Daemon
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
+
 from .health import Port, port_of
 
 TCP = "127.0.0.1:0"

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from miniwsgi.metrics import status_page
 
+from tests.support.daemon import Daemon
+from tests.support.service import Service, get
+
 from .browser import CHROMIUM, Browser
-from .conftest import Service, get
-from .daemon import Daemon
 from .health import port_of
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")

@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 
-from tests.ports import free_port
+from tests.support.daemon import Daemon
+from tests.support.ports import free_port
+from tests.support.service import Service
 
-from .conftest import Service
-from .daemon import Daemon
 from .test_master_start import get
 
 HOLDS = """

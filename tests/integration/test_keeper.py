@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import HELLO, Service, get
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.daemon import Daemon
+from tests.support.service import HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
+
 from .test_pid1 import unshare
 
 NOBODY = 60001  # a uid that has no name

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
-
-from .daemon import ALONE, PATIENCE_SECONDS
+from tests.support.daemon import ALONE
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 APPLICATION = """\
 import ctypes, logging, os, signal, sys, time

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.ports import free_port
-
-from .load import Failure, Load
+from tests.support.load import Failure, Load
+from tests.support.ports import free_port
 
 Behave = Callable[[socket.socket, bytes, int], bool]
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import HELLO, Service, get
-from .daemon import ALONE, PATIENCE_SECONDS, Daemon, free_port, is_alive
+from tests.support.daemon import ALONE, Daemon, is_alive
+from tests.support.ports import free_port
+from tests.support.service import HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def in_background(daemon: Daemon, path: str) -> tuple[threading.Thread, list[str]]:

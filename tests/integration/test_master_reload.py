@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HELD_IMPORT, HELLO, Service, get
-from .daemon import PATIENCE_SECONDS, Daemon, free_port
+from tests.support.daemon import Daemon
+from tests.support.ports import free_port
+from tests.support.service import HELD_IMPORT, HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def wait_for_version(daemon: Daemon, version: str) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, get
-from .daemon import ALONE, PATIENCE_SECONDS, free_port
+from tests.support.daemon import ALONE
+from tests.support.ports import free_port
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else, or mount")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Service, get
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.daemon import Daemon
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 REQUEST = b"GET /sleep?%s HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from .conftest import HELLO, Service, get
-from .control import Control
-from .daemon import Daemon
-from .load import Failure, Load
-from .scrapes import OPENMETRICS, Metrics, Series, requests
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.load import Failure, Load
+from tests.support.scrapes import OPENMETRICS, Metrics, Series, requests
+from tests.support.service import HELLO, Service, get
 
 LOADED = """
 import os, time

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from .conftest import Service, get
-from .control import Control
-from .ctl import Tool
-from .daemon import Daemon
+from tests.support.control import Control
+from tests.support.ctl import Tool
+from tests.support.daemon import Daemon
+from tests.support.service import Service, get
+
 from .health import Port
 
 WEDGING = r"""

@@ -11,9 +11,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.effort import effort
-
-from .conftest import Service, get
+from tests.support.effort import effort
+from tests.support.service import Service, get
 
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all()",

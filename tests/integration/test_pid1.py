@@ -21,8 +21,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Service, get
-from .daemon import ALONE, PATIENCE_SECONDS, Daemon, is_alive
+from tests.support.daemon import ALONE, Daemon, is_alive
+from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 NAMESPACE = ["--pid", "--fork", "--mount-proc", "--kill-child"]
 

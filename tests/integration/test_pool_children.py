@@ -12,8 +12,10 @@ import threading
 import pytest
 from miniwsgi.metrics.scoreboard import CONNECTIONS, REQUESTS
 
-from .conftest import Service, get
-from .worker_harness import Site, made_site, pools, wait_for  # noqa: F401
+from tests.support.service import Service, get
+from tests.support.waiting import wait_for
+
+from .worker_harness import Site, pools
 
 OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -14,7 +14,9 @@ from contextvars import ContextVar
 import pytest
 from miniwsgi.metrics.scoreboard import ABORTED, ACCEPTED, CLIENTS_LEFT, CLOSED, CONNECTIONS, REQUESTS, WAITING
 
-from .worker_harness import PATIENCE, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .worker_harness import Site, at_any_pace, hurry, pools
 
 BLOCK = b"x" * 65536
 
@@ -103,7 +105,7 @@ def test_a_client_that_never_stops_asking_does_not_keep_a_worker_from_its_orders
     with asking_without_end(site) as thread:
         wait_for(lambda: worker.cells[REQUESTS] > 400)
         worker.tell("drain", deadline=20)
-        thread.join(PATIENCE)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive(), "its connection has not been closed"
     assert worker.wait() == 0
 
@@ -233,7 +235,7 @@ def test_a_half_closed_client_that_reads_slowly_gets_everything(site, pool):
     site.fork(application, pool)
     client = site.connect(receive_bytes=4096).get("/")
     client.half_close()
-    assert not client.silent(PATIENCE)
+    assert not client.silent(PATIENCE_SECONDS)
     assert len(client.answer().body) == 160 * len(BLOCK)
     assert client.end() == []
 
@@ -289,7 +291,7 @@ def test_a_file_that_changes_while_it_is_sent(site, pool, what):
     site.get("/alive")
     before = worker.at_rest()
     client = site.connect(receive_bytes=4096).get("/")
-    assert not client.silent(PATIENCE)
+    assert not client.silent(PATIENCE_SECONDS)
     if what == "shrinks":
         os.truncate(path, 10 * len(BLOCK))
         [cut] = client.end()

@@ -10,7 +10,9 @@ import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.scoreboard import Closed
 
-from .worker_harness import Client, Site, Worker, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import Client, Site, Worker, at_any_pace, hurry, pools
 
 LIMIT = 0.25
 BIG_BYTES = 12 * 1024 * 1024

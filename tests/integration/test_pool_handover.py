@@ -16,7 +16,9 @@ from miniwsgi.metrics.scoreboard import (
     WAITING,
 )
 
-from .worker_harness import PATIENCE, FixedPace, Site, at_any_pace, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .worker_harness import FixedPace, Site, at_any_pace, pools
 
 BLOCK = b"x" * 65536
 
@@ -84,7 +86,7 @@ def test_a_sleeping_application_gets_all_threads_and_not_one_more(site):
             now[0] += 1
             most[0] = max(most[0], now[0])
             lock.notify_all()
-            lock.wait_for(lambda: most[0] >= 4, PATIENCE)  # so that all come, however slow the machine is
+            lock.wait_for(lambda: most[0] >= 4, PATIENCE_SECONDS)  # so that all come, however slow the machine is
         time.sleep(0.05)
         with lock:
             now[0] -= 1
@@ -140,7 +142,7 @@ def test_time_is_looked_at_although_each_turn_costs_its_thread_the_loop(site, li
     busy = [site.connect() for _ in range(6)]
     for client in busy:
         client.get("/")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (slow.silent(0) or worker.cells[TAKEN_OVER] <= 50) and time.monotonic() < deadline:
         for client in busy:
             client.answer()

@@ -14,8 +14,11 @@ import threading
 import pytest
 from miniwsgi.metrics.scoreboard import SlotState
 
-from .conftest import ALONE, Service, get
-from .worker_harness import FixedPace, Site, made_site, pools, wait_for
+from tests.support.daemon import ALONE
+from tests.support.service import Service, get
+from tests.support.waiting import wait_for
+
+from .worker_harness import FixedPace, Site, made_site, pools
 
 __all__ = ["made_site"]
 

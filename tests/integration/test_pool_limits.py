@@ -6,7 +6,9 @@ import os
 
 from miniwsgi.metrics.scoreboard import CONNECTIONS, REJECTED, REQUESTS, WAITING
 
-from .worker_harness import PATIENCE, Site, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .worker_harness import Site, pools
 
 MINE = "X-Worker"
 
@@ -72,7 +74,9 @@ def test_a_limit_of_one_connection_is_a_limit(site, pool):
 @pools("fork")
 def test_who_waits_gets_the_place_of_a_silent_connection_and_no_request_is_lost(site, pool):
     application, gate = holding(site)
-    worker = site.fork(application, pool, threads=3, drain_idle=0.2, keep_alive_timeout=PATIENCE, head_timeout=PATIENCE)
+    worker = site.fork(
+        application, pool, threads=3, drain_idle=0.2, keep_alive_timeout=PATIENCE_SECONDS, head_timeout=PATIENCE_SECONDS
+    )
     silent, idle, busy = site.connect(), site.connect(), site.connect()
     assert idle.get("/1").answer().all("connection") == []
     busy.get("/hold")
@@ -91,7 +95,7 @@ def test_who_waits_gets_the_place_of_a_silent_connection_and_no_request_is_lost(
 @pools("fork")
 def test_while_nobody_waits_a_silent_connection_keeps_its_place(site, pool):
     application, _gate = holding(site)
-    worker = site.fork(application, pool, threads=1, drain_idle=0.2, keep_alive_timeout=PATIENCE)
+    worker = site.fork(application, pool, threads=1, drain_idle=0.2, keep_alive_timeout=PATIENCE_SECONDS)
     idle = site.connect()
     idle.get("/1").answer()
     wait_for(lambda: worker.cells[CONNECTIONS] == 1)
@@ -147,10 +151,10 @@ def test_workers_share_their_connections_evenly(site, pool):
 @pools("prefork", "epoll-1")
 def test_a_busy_worker_with_few_connections_does_not_keep_others_from_accepting(site, pool):
     application, gate = holding(site)
-    busy = site.fork(application, pool, slot=0, drain_idle=PATIENCE)
+    busy = site.fork(application, pool, slot=0, drain_idle=PATIENCE_SECONDS)
     held = site.connect().get("/hold")
     site.record.wait(1)
-    site.fork(application, pool, slot=1, drain_idle=PATIENCE)
+    site.fork(application, pool, slot=1, drain_idle=PATIENCE_SECONDS)
     kept = [site.connect() for _ in range(6)]
     for client in kept:
         answer = client.get("/1").answer()

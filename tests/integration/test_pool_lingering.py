@@ -6,7 +6,9 @@ import socket
 
 from miniwsgi.metrics.scoreboard import CONNECTIONS
 
-from .worker_harness import made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import pools
 
 BODY = b"x" * 400_000  # more than the client's buffer holds, and no more than the server's
 LAST = {

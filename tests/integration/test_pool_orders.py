@@ -11,7 +11,9 @@ import pytest
 from miniwsgi.daemon.channel import Channel
 from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, SlotState
 
-from .worker_harness import Client, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import Client, Site, at_any_pace, hurry, pools
 
 DRAIN_IDLE = 0.2
 LONG = 600  # of which nothing waits for the end

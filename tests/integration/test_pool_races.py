@@ -32,7 +32,9 @@ from miniwsgi.metrics.scoreboard import (
     WAITING,
 )
 
-from .worker_harness import PATIENCE, Client, FixedPace, Site, Worker, made_site, wait_for  # noqa: F401
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .worker_harness import Client, FixedPace, Site, Worker
 
 
 def sleeping(environ, start_response):
@@ -168,7 +170,7 @@ def test_a_connection_that_is_given_back_slowly_is_not_overslept(site):
             pool.returned = Slow()
 
         epoll.EpollPool.__init__ = with_slow_return
-        epoll.IDLE_WAIT_SECONDS = 10 * PATIENCE  # nothing else wakes the loop
+        epoll.IDLE_WAIT_SECONDS = 10 * PATIENCE_SECONDS  # nothing else wakes the loop
         FixedPace.install()
         FixedPace.slow = True
 

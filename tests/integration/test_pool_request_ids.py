@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import Site, hurry, pools
 
 
 def application(environ, start_response):

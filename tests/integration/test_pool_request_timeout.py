@@ -7,7 +7,9 @@ import time
 import pytest
 from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OUT, SlotState
 
-from .worker_harness import PATIENCE, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .worker_harness import Site, at_any_pace, hurry, pools
 
 ACCESS = {"access_log_format": "%(r)s %(s)s"}
 
@@ -172,7 +174,7 @@ def test_the_time_in_which_a_client_does_not_read_is_not_the_applications(site, 
 
     worker = site.fork(application, pool, prepare=hurry, request_timeout=limit)
     client = site.connect(receive_bytes=4096).get("/")
-    assert not client.silent(PATIENCE)
+    assert not client.silent(PATIENCE_SECONDS)
     time.sleep(1.2 * limit)  # the subject of the test: it is paused meanwhile
     assert len(client.answer().body) == 100 * 65536
     assert worker.slot.state is SlotState.READY

@@ -12,7 +12,9 @@ import time
 import pytest
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, ERRORS, REJECTED, REQUESTS
 
-from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import hurry, pools
 
 BODY = b"b" * 400_000
 

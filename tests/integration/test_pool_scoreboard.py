@@ -21,7 +21,9 @@ from miniwsgi.metrics.scoreboard import (
     SlotState,
 )
 
-from .worker_harness import Site, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import Site, hurry, pools
 
 
 def holding(site: Site):

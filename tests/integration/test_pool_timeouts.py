@@ -7,7 +7,9 @@ import time
 
 from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS
 
-from .worker_harness import Client, Site, at_any_pace, hurry, made_site, pools, wait_for  # noqa: F401
+from tests.support.waiting import wait_for
+
+from .worker_harness import Client, Site, at_any_pace, hurry, pools
 
 BLOCK = b"x" * 65536
 BIG_BYTES = 12 * 1024 * 1024  # more than all socket buffers

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from .conftest import Service
+from tests.support.service import Service
+
 from .prometheus_server import is_installed
 from .prometheus_story import compare, evaluate, live, watched
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_port
-
-from .conftest import Service
-from .control import Control
-from .daemon import PATIENCE_SECONDS, Daemon
-from .load import Load
-from .proxies import PROXIES, SOCKET, HAProxy, Nginx, Proxy, in_place
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.load import Load
+from tests.support.ports import free_port
+from tests.support.proxies import PROXIES, SOCKET, HAProxy, Nginx, Proxy, in_place
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
 

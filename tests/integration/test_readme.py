@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from .daemon import ALONE, PATIENCE_SECONDS, free_port
+from tests.support.daemon import ALONE
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -18,13 +18,14 @@ from typing import Any
 
 import pytest
 
-from tests.effort import effort
-from tests.ports import free_port
+from tests.support.daemon import Daemon
+from tests.support.effort import effort
+from tests.support.ports import free_port
+from tests.support.proxies import HAProxy, Nginx, Proxy
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .browser import CHROMIUM, Browser
-from .conftest import Service
-from .daemon import PATIENCE_SECONDS, Daemon
-from .proxies import HAProxy, Nginx, Proxy
 
 MEBIBYTE = 1 << 20
 BODY = bytes(range(256)) * 4096

@@ -10,8 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from .conftest import HELLO, Service, get
-from .daemon import ALONE, PATIENCE_SECONDS, free_port
+from tests.support.daemon import ALONE
+from tests.support.ports import free_port
+from tests.support.service import HELLO, Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 HANDLERS = """
 import signal, sys

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.effort import effort
+from tests.support.effort import effort
+from tests.support.shops import SHOPS, Shop, Site
 
-from .scenarios import SCENARIOS, SHOPS, Shop, Site, describe
+from .scenarios import SCENARIOS, describe
 
 pytest.importorskip("flask")
 pytest.importorskip("django")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.daemon import Daemon
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 CHECKED = """
 import warnings

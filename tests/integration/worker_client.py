@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable
 
 from tests.conformance.client import Reader, Response
-
-PATIENCE = 60.0  # seconds for what takes milliseconds on an idle machine
-SOON = 0.01  # between two looks
+from tests.support.waiting import PATIENCE_SECONDS, SOON_SECONDS
 
 
 class Client:
@@ -24,7 +22,7 @@ class Client:
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(PATIENCE_SECONDS)
         self.socket.connect(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = Reader()
@@ -39,7 +37,7 @@ class Client:
         """Send a GET; the client, so that an answer can be asked for at once."""
         return self.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: test", *fields, "", ""]).encode())
 
-    def answer(self, seconds: float = PATIENCE) -> Response:
+    def answer(self, seconds: float = PATIENCE_SECONDS) -> Response:
         """The next complete final response. Raises AssertionError if there is none."""
         while True:
             finals = [response for response in self.reader.responses if response.status >= 200]
@@ -48,7 +46,7 @@ class Client:
                 return finals[self._read - 1]
             assert self.take(seconds), f"closed without an answer: {self.reader.responses} {self.reader.violation}"
 
-    def take(self, seconds: float = PATIENCE, size: int = 65536) -> int:
+    def take(self, seconds: float = PATIENCE_SECONDS, size: int = 65536) -> int:
         """Receive once; how many bytes, 0 at the end. Raises TimeoutError, ConnectionError."""
         self.socket.settimeout(seconds)
         data = self.socket.recv(size)
@@ -60,15 +58,15 @@ class Client:
         assert not self.reader.violation, self.reader.violation
         return len(data)
 
-    def take_until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    def take_until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Receive what comes until the condition is true. Raises AssertionError at the deadline."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-            if not self.silent(SOON):
+            if not self.silent(SOON_SECONDS):
                 self.take()
 
-    def end(self, seconds: float = PATIENCE) -> list[Response]:
+    def end(self, seconds: float = PATIENCE_SECONDS) -> list[Response]:
         """Read until the server closes, and close; the responses that no `answer` has taken, complete or not."""
         try:
             while self.take(seconds):

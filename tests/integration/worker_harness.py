@@ -31,8 +31,9 @@ from miniwsgi.daemon.worker.lifecycle import run_worker
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Board, Slot
 
 from tests.conformance.client import Response
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_client import PATIENCE, SOON, Client
+from .worker_client import Client
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -47,15 +48,6 @@ POOLS: dict[str, dict[str, Any]] = {
 def pools(*names: str) -> pytest.MarkDecorator:
     """Run the test in these pools, or in each; its argument `pool` goes to `Site.fork`."""
     return pytest.mark.parametrize("pool", names or tuple(POOLS))
-
-
-def wait_for(condition: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> Any:
-    """The condition's first true value. Raises AssertionError at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(SOON)
-    return value
 
 
 def hurry() -> None:
@@ -143,7 +135,7 @@ class Gate:
     def __init__(self) -> None:
         self.fds = os.pipe2(os.O_NONBLOCK)
 
-    def wait(self, seconds: float = PATIENCE) -> None:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             select.select([self.fds[0]], [], [], seconds)
@@ -187,7 +179,7 @@ class Worker:
     def tell(self, kind: str, **fields: Any) -> None:
         self.control.send(kind, **fields)
 
-    def message(self, kind: str, seconds: float = PATIENCE) -> Message:
+    def message(self, kind: str, seconds: float = PATIENCE_SECONDS) -> Message:
         """The next message of this kind. Raises AssertionError if there is none."""
         deadline = time.monotonic() + seconds
         while True:
@@ -211,7 +203,7 @@ class Worker:
             self._heard.append(received[0])
         return any(message["kind"] == kind for message in self._heard)
 
-    def wait(self, seconds: float = PATIENCE) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Its exit status (negative: a signal). Raises AssertionError if it does not end."""
         if self._status is None:
             ended = select.select([self._pidfd], [], [], seconds)[0]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import service
+from tests.support.service import service
 
 __all__ = ["service"]

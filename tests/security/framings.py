@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.effort import FULL
+from tests.support.effort import FULL
 
 FORGED_ID = "forged-by-the-client"
 FORGED_ADDRESS = "203.0.113.66"

@@ -16,8 +16,8 @@ from miniwsgi.daemon.http import head
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 
-from tests.integration.conftest import Service
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 MEBIBYTE = 1 << 20
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"

@@ -19,7 +19,7 @@ import pytest
 from miniwsgi.daemon.log.writer import Writer
 from miniwsgi.daemon.master.sockets.unix_sockets import BindError, bind_path
 
-from tests.integration.conftest import Service, get
+from tests.support.service import Service, get
 
 NOBODY = 60001  # uids that have no name
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from miniwsgi.manager.client.text import clean, clean_json
 
-from tests.integration.conftest import Service
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
+from tests.support.daemon import Daemon
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 APP = """
 import os, time

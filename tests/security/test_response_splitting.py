@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.conftest import Service
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 APP = """
 import json

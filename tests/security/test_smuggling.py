@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from tests.effort import effort
-from tests.integration.conftest import Service
-from tests.integration.daemon import PATIENCE_SECONDS
-from tests.integration.proxies import HAProxy, Nginx, Proxy
-from tests.ports import free_port
+from tests.support.effort import effort
+from tests.support.ports import free_port
+from tests.support.proxies import HAProxy, Nginx, Proxy
+from tests.support.service import Service
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .framings import FRAMINGS, Framing
 

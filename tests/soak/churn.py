@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.integration.control import Control
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
-from tests.integration.scenarios import Site
-from tests.integration.scrapes import Metrics, Series
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.scrapes import Metrics, Series
+from tests.support.shops import Site
+from tests.support.waiting import PATIENCE_SECONDS
 
 LOOKS = ("/status", "/workers", "/operations", "/events?limit=50", "/config", "/metrics", "/openapi.json")
 

@@ -1,7 +1,7 @@
 """A connection to the daemon that believes nothing: each answer is read by its own framing, byte by byte accounted for.
 
 It never retries. What the server may do by RFC 9112 is no failure: to close between requests, or after an answer that
-says `Connection: close`. Everything else is, with the kinds of `tests.integration.load`.
+says `Connection: close`. Everything else is, with the kinds of `tests.support.load`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tests.integration.load import ANSWER_SECONDS, Failure
+from tests.support.load import ANSWER_SECONDS, Failure
 
 T = TypeVar("T")
 

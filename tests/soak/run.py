@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.integration.control import Control
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
-from tests.integration.scenarios import Shop, Site
-from tests.integration.scrapes import Metrics, Series
+from tests.support.control import Control
+from tests.support.daemon import Daemon
+from tests.support.scrapes import Metrics, Series
+from tests.support.shops import Shop, Site
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .churn import Churn, Deeds
 from .sampling import Role, Sample, Sampler

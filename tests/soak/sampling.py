@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.integration.daemon import Daemon
+from tests.support.daemon import Daemon
 
 MEBIBYTE = 1024.0  # in the kilobytes of /proc
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.effort import effort
+from tests.support.effort import effort
 
 from .churn import Deeds
 from .run import ANSWERED, CHANGES, Result, Settings, judge, soak

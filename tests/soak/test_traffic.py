@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.load import Failure
+from tests.support.load import Failure
 
 from .traffic import KINDS, Traffic
 

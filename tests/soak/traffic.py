@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.integration.load import ANSWER_SECONDS, Failure
+from tests.support.load import ANSWER_SECONDS, Failure
 
 from .connection import Connection, Wrong
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from . import lab
+from tests.support import lab
+
 from .installation import CannotInstallError, install
 from .machine import Machine
 

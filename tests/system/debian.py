@@ -12,9 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.integration.daemon import PATIENCE_SECONDS
-
-from .lab import Lab
+from tests.support.lab import Lab
+from tests.support.waiting import PATIENCE_SECONDS
 
 PACKAGE = "/root/miniwsgi.deb"
 NEWER = "/root/newer.deb"

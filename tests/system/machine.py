@@ -13,10 +13,10 @@ import subprocess
 import threading
 from pathlib import Path
 
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.lab import Lab
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .installation import PLACE, install_units
-from .lab import Lab
 
 PROBE = Path(__file__).with_name("probe_app.py")
 MAIN = "miniwsgi"

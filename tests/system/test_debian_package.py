@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import deb, lab
+from tests.support import lab
+from tests.system import deb
 from tests.system.debian import NEWER, PACKAGE, PYTHON, Clients, Debian
 
 ROOT = Path(__file__).parents[2]

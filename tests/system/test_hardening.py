@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.integration.scenarios import APPS, SHOPS, Shop
+from tests.support.shops import APPS, SHOPS, Shop
 
 from .machine import Machine, ask
 

@@ -12,27 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support import cgroups, lab
+from tests.support.lab import Lab
+from tests.support.waiting import PATIENCE_SECONDS
 
-from . import lab
 from .installation import REPOSITORY
-from .lab import Lab
 
 pytestmark = pytest.mark.skipif(bool(lab.missing()), reason=lab.missing())
 
 KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
-from tests.system.lab import Lab
+from tests.support.lab import Lab
 machine = Lab(Path(sys.argv[1])).__enter__()
 print(machine.pid1, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def cgroups(run: int) -> list[Path]:
+def cgroups_of(run: int) -> list[Path]:
     """The cgroups of a test run's labs."""
-    return [path for _controllers, parent in lab._hierarchies() for path in parent.glob(f"{lab.PREFIX}{run}.*")]
+    return [path for _controllers, parent in cgroups.hierarchies() for path in parent.glob(f"{cgroups.PREFIX}{run}.*")]
 
 
 def has_ended(pid: int) -> bool:
@@ -53,10 +53,10 @@ def test_it_is_another_machine(tmp_path: Path) -> None:
         assert f"{os.getpid()}" not in machine.do("ps", "-A", "-o", "pid=").split()[:1]
         machine.do("sh", "-c", "echo changed >/etc/passwd; touch /usr/bin/of-the-lab /run/of-the-lab")
         assert [name for _index, name in socket.if_nameindex() if name in machine.do("cat", "/proc/net/dev")] == ["lo"]
-        assert cgroups(os.getpid())
+        assert cgroups_of(os.getpid())
         pid1 = machine.pid1
     assert not os.path.exists(f"/proc/{pid1}")
-    assert not cgroups(os.getpid())
+    assert not cgroups_of(os.getpid())
     assert Path("/proc/mounts").read_text("utf-8") == before
     assert not any(os.path.exists(place) for place in ("/etc/seeded", "/usr/bin/of-the-lab", "/run/of-the-lab"))
     assert Path("/etc/passwd").read_text("utf-8") != "changed\n"
@@ -69,7 +69,7 @@ def test_a_killed_test_run_leaves_no_process_and_what_it_leaves_is_swept(tmp_pat
     out, _nothing = run.communicate(timeout=2 * PATIENCE_SECONDS)
     assert run.returncode == -signal.SIGKILL
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not has_ended(int(out)) or cgroups(run.pid):
+    while not has_ended(int(out)) or cgroups_of(run.pid):
         assert time.monotonic() < deadline, "it is still there"
         lab.sweep()
         time.sleep(0.02)

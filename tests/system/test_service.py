@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.integration.daemon import PATIENCE_SECONDS
-from tests.integration.load import Load
+from tests.support.load import Load
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .installation import UNITS
 from .machine import MAIN, Client, Machine

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from tests.integration.daemon import PATIENCE_SECONDS
-from tests.integration.load import Load
+from tests.support.load import Load
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .machine import MAIN, OWN_SOCKET, SYSTEMD_SOCKET, Client, Machine
 

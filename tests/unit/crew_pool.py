@@ -11,14 +11,7 @@ from dataclasses import dataclass, field
 from miniwsgi.daemon.worker.pools.crew import Crew, Member
 from miniwsgi.metrics.scoreboard import T_START, Board
 
-PATIENCE = 60.0
-
-
-def wait_for(condition: Callable[[], object], what: str = "") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what or condition
-        time.sleep(0.001)
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @dataclass(eq=False)
@@ -65,7 +58,7 @@ class Pool:
     def __exit__(self, kind: object, *_error: object) -> None:
         self._ending = True
         self._wake()
-        self._thread.join(PATIENCE)
+        self._thread.join(PATIENCE_SECONDS)
         if kind is None:
             assert not self._thread.is_alive(), f"{self.crew} does not end"
             assert self.most_leading == 1

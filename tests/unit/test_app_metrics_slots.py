@@ -15,7 +15,7 @@ import pytest
 from miniwsgi.metrics import value_files
 from miniwsgi.metrics.value_merge import merge
 
-from tests.effort import effort
+from tests.support.effort import effort
 
 PRELUDE = """
 import os, sys, threading

@@ -16,9 +16,9 @@ from bench.idle import IdleConnections
 from bench.load import run_wrk
 from bench.openloop import Plan
 from bench.slow import HEAD, SlowClients
+from tests.support.waiting import PATIENCE_SECONDS
 
 RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world!\n"
-PATIENCE_SECONDS = 60.0
 
 
 class Fake:

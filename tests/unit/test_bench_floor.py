@@ -17,9 +17,9 @@ from bench import floor
 from bench.apps import bench_app
 from bench.floor import compile_floor, stdlib_http
 from bench.floor.echo_load import load
-from tests.ports import free_port
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 60.0
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 Start = Callable[[list[str]], int]

@@ -12,7 +12,9 @@ import pytest
 from miniwsgi.daemon.worker.pools import crew as crew_module
 from miniwsgi.daemon.worker.pools.crew import Crew, Member
 
-from .crew_pool import PATIENCE, Pool, Task, wait_for
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .crew_pool import Pool, Task
 
 
 def nothing() -> None:
@@ -29,7 +31,7 @@ class Held:
 
     def __call__(self) -> None:
         self.begun.set()
-        assert self.free.wait(PATIENCE)
+        assert self.free.wait(PATIENCE_SECONDS)
         self.over.set()
 
     def let_go(self) -> None:
@@ -51,7 +53,7 @@ def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
         pool.crew.long_call_ns = 0 if calm else time.monotonic_ns() + 10**12
         held = Held()
         slow = pool.do(held)
-        assert held.begun.wait(PATIENCE)
+        assert held.begun.wait(PATIENCE_SECONDS)
         other = pool.do(nothing)
         wait_for(lambda: other.done)
         assert not slow.done
@@ -76,8 +78,8 @@ def test_a_leader_that_is_faster_than_the_watcher_keeps_the_loop(monkeypatch):
     monkeypatch.setattr(Crew, "_take_over", late)
     with Pool(4) as pool:
         slow = pool.do(held)
-        assert decided.wait(PATIENCE)
-        assert through.wait(PATIENCE)
+        assert decided.wait(PATIENCE_SECONDS)
+        assert through.wait(PATIENCE_SECONDS)
         wait_for(lambda: slow.done)
         monkeypatch.setattr(crew_module, "_WATCH_NS", 10**10)  # the next call may last on a busy machine
         after = pool.do(nothing)
@@ -93,7 +95,7 @@ def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypa
 
     def let_it_end(crew):
         held.let_go()
-        assert held.over.wait(PATIENCE)
+        assert held.over.wait(PATIENCE_SECONDS)
         # Its thread has looked everywhere and parked, or, if the seat is free, leads again.
         wait_for(lambda: crew._parked or not crew._seat)
 
@@ -220,7 +222,7 @@ def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeyp
     monkeypatch.setattr(Crew, "_park", late)
     with pool:
         pool.do(nothing, give=True)
-        assert held.begun.wait(PATIENCE)
+        assert held.begun.wait(PATIENCE_SECONDS)
         other = pool.do(nothing)
         wait_for(lambda: other.done)
         assert not held.over.is_set()
@@ -242,7 +244,7 @@ def test_a_leader_with_results_of_its_own_goes_on_with_them_once_a_thread_is_fre
         wait_for(lambda: pool.crew._reserved)
         assert not again.begun.is_set()
         calls[0].let_go()
-        assert again.begun.wait(PATIENCE)
+        assert again.begun.wait(PATIENCE_SECONDS)
         wait_for(lambda: pool.losses)
         other = pool.do(nothing, give=True)  # somebody leads beside it
         wait_for(lambda: pool.leading and pool.leading != mine.threads[:1])
@@ -260,7 +262,7 @@ def test_the_watcher_sleeps_when_nothing_is_called_and_wakes_with_the_next_call(
             wait_for(lambda: not pool.crew.watching)
             held = Held()
             task = pool.do(held)
-            assert held.begun.wait(PATIENCE)
+            assert held.begun.wait(PATIENCE_SECONDS)
             other = pool.do(nothing)
             wait_for(lambda other=other: other.done)
             assert not task.done
@@ -327,7 +329,7 @@ def test_work_waits_while_no_thread_can_be_started(monkeypatch):
         failing.set()
         held = Held()
         slow = pool.do(held)  # nobody watches, nobody takes the loop
-        assert held.begun.wait(PATIENCE)
+        assert held.begun.wait(PATIENCE_SECONDS)
         given = pool.do(nothing, give=True)
         held.let_go()
         wait_for(lambda: slow.done and pool.refusals)
@@ -338,7 +340,7 @@ def test_work_waits_while_no_thread_can_be_started(monkeypatch):
         wait_for(lambda: later.done and given.done)
         held = Held()
         slow = pool.do(held)
-        assert held.begun.wait(PATIENCE)
+        assert held.begun.wait(PATIENCE_SECONDS)
         other = pool.do(nothing)
         wait_for(lambda: other.done)
         held.let_go()

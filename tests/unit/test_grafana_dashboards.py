@@ -13,7 +13,7 @@ import pytest
 import yaml
 from miniwsgi.metrics.declared import DECLARED
 
-from tests.unit.promql import DASHBOARDS, GRAFANA, ROOT, dashboard, in_dashboards, metrics_in, panels
+from tests.support.promql import DASHBOARDS, GRAFANA, ROOT, dashboard, in_dashboards, metrics_in, panels
 
 KINDS = {declared.name: declared.kind for declared in DECLARED}
 PANELS = [

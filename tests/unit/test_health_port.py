@@ -23,12 +23,12 @@ from miniwsgi.manager.port.public_status import PublicStatus, public_status
 from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, ServicePhase
 
+from tests.support.manager_world import Response, run
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.ctl_daemon import status, worker
-from tests.unit.manager_world import Response, run
 
 PATHS = ("/", "/livez", "/metrics", "/readyz", "/startupz", "/status.json")
 HEALTH = ("/livez", "/readyz", "/startupz")
-PATIENCE_SECONDS = 60.0
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 from miniwsgi.daemon.master.sockets.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
 from miniwsgi.daemon.master.sockets.unix_sockets import SocketFile
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 OPTIONS = SocketOptions(backlog=16)
 

@@ -16,7 +16,7 @@ from miniwsgi.daemon.log import writer as log_writer
 from miniwsgi.daemon.log.error_log import Writer
 from miniwsgi.daemon.log.ring import HEADER_BYTES, private_ring
 
-PATIENCE = 20.0  # for what takes milliseconds on an idle machine
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def pipe():
         os.close(reading)
     for writer in list(log_writer._objects):
         if isinstance(writer, Writer) and writer.fd == writing:
-            assert writer.stop(PATIENCE)
+            assert writer.stop(PATIENCE_SECONDS)
     os.close(writing)
 
 
@@ -48,15 +48,8 @@ class Reader:
                 self.data += data
 
     def until(self, condition):
-        eventually(lambda: condition(self.data))
+        wait_for(lambda: condition(self.data))
         return self.data.splitlines(keepends=True)
-
-
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
 
 
 def in_a_child(action):
@@ -65,7 +58,7 @@ def in_a_child(action):
     if pid == 0:
         status = 2
         try:
-            signal.alarm(int(PATIENCE))
+            signal.alarm(int(PATIENCE_SECONDS))
             status = 0 if action() else 1
         finally:
             os._exit(status)
@@ -88,7 +81,7 @@ def test_lines_arrive_in_order(pipe):
     lines = [b"line %d\n" % number for number in range(3000)]
     for line in lines:
         writer.put(line)
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert reader.until(lambda data: data.count(b"\n") == 3000) == lines
     assert writer.lost == 0
 
@@ -103,7 +96,7 @@ def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe, at_once)
     lost = writer.lost
     assert 5000 - 64 - 95 - 64 <= lost <= 5000 - 95  # the ring, what was taken from it, and a page of pipe survive
     reader = Reader(reading)
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     notice = b"%d log lines were lost: nobody read them\n" % lost
     lines = reader.until(lambda data: data.count(b"\n") > 5000 - lost)
     assert lines.count(notice) == 1
@@ -118,13 +111,13 @@ def test_the_loss_is_told_where_the_lines_are_missing(pipe):
     writer = Writer(writing, ring=small(4096 + 20 * 8))
     block = b"b" * 4095 + b"\n"
     writer.put(block)
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     writer.put(block)
     for number in range(30):
         writer.put(b"%07d\n" % number)
     assert writer.lost == 10
     reader = Reader(reading)
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     writer.put(b"new\n")
     lines = reader.until(lambda data: data.endswith(b"new\n"))
     kept = [b"%07d\n" % number for number in range(20)]
@@ -143,7 +136,7 @@ def test_a_line_larger_than_the_ring_is_written_at_once_or_lost(pipe, tmp_path):
     assert stalled.lost == 1
     writer = Writer(str(tmp_path / "log"), ring=small(4096))
     writer.put(line)
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_bytes() == line
 
 
@@ -153,10 +146,10 @@ def test_nothing_exists_before_the_first_line(tmp_path):
     assert len(threads()) == before
     writer.put(b"a\n")
     assert len(threads()) == before + 1
-    assert writer.stop(PATIENCE)
+    assert writer.stop(PATIENCE_SECONDS)
     assert len(threads()) == before
     writer.put(b"b\n")
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_bytes() == b"a\nb\n"
 
 
@@ -164,9 +157,9 @@ def test_flush_waits_for_what_was_put_and_stop_ends_the_thread_of_a_lingering_wr
     writer = Writer(str(tmp_path / "log"), linger_seconds=3600)
     for _ in range(10):
         writer.put(b"a\n")
-        assert writer.flush(PATIENCE)
+        assert writer.flush(PATIENCE_SECONDS)
     writer.put(b"b\n")
-    assert writer.stop(PATIENCE)
+    assert writer.stop(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_bytes() == b"a\n" * 10 + b"b\n"
 
 
@@ -174,8 +167,8 @@ def test_a_writer_that_was_stopped_in_its_sleep_starts_again(tmp_path):
     writer = Writer(str(tmp_path / "log"))
     for _ in range(3):
         writer.put(b"line\n")
-        eventually(lambda: writer._idle)
-        assert writer.stop(PATIENCE)
+        wait_for(lambda: writer._idle)
+        assert writer.stop(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_bytes() == b"line\n" * 3
 
 
@@ -193,7 +186,7 @@ def test_stop_gives_up_on_a_stalled_reader(pipe):
         writer.put(b"z" * 100 + b"\n")
     assert writer.stop(0.05) is False
     Reader(reading)
-    assert writer.stop(PATIENCE)
+    assert writer.stop(PATIENCE_SECONDS)
 
 
 def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
@@ -204,10 +197,10 @@ def test_a_lingering_writer_writes_in_batches(tmp_path, monkeypatch):
     for _ in range(50):
         writer.put(b"line\n")
         time.sleep(0.0005)  # lets the thread run
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert len(writes) < 25
     assert (tmp_path / "log").read_bytes() == b"line\n" * 50
-    writer.close(PATIENCE)
+    writer.close(PATIENCE_SECONDS)
 
 
 def test_a_lingering_writer_does_not_wait_for_its_queue_to_overflow(tmp_path):
@@ -215,8 +208,8 @@ def test_a_lingering_writer_does_not_wait_for_its_queue_to_overflow(tmp_path):
     for _ in range(40):  # beyond the quarter and the look after it, wherever the thread's first look came
         writer.put(b"line\n")
     # What came while it wrote may linger again.
-    eventually((tmp_path / "log").read_bytes)
-    assert writer.close(PATIENCE)
+    wait_for((tmp_path / "log").read_bytes)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_bytes() == b"line\n" * 40
 
 
@@ -235,7 +228,7 @@ def test_threads_lose_nothing_and_keep_their_order(tmp_path):
             thread.join()
     finally:
         sys.setswitchinterval(interval)
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     lines = [tuple(map(int, line.split())) for line in (tmp_path / "log").read_bytes().splitlines()]
     assert len(lines) == 8000
     for me in range(4):
@@ -256,7 +249,7 @@ def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path):
         while len(fired) < 50:
             writer.put(b"line\n")
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        return writer.flush(PATIENCE)
+        return writer.flush(PATIENCE_SECONDS)
 
     assert in_a_child(busy) == 0
     assert (tmp_path / "log").read_bytes().count(b"signal\n") >= 50
@@ -274,10 +267,10 @@ def test_a_child_writes_its_own_lines_and_not_its_parents(pipe):
     pid = os.fork()
     if pid == 0:
         writer.put(b"child\n")
-        os._exit(0 if writer.flush(PATIENCE) and writer.lost == 0 else 1)
+        os._exit(0 if writer.flush(PATIENCE_SECONDS) and writer.lost == 0 else 1)
     reader = Reader(reading)
     assert os.waitpid(pid, 0)[1] == 0
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     lines = reader.until(lambda data: data.count(b"\n") >= 501)
     assert lines.count(b"child\n") == 1
     assert [line for line in lines if line != b"child\n"] == [
@@ -288,11 +281,11 @@ def test_a_child_writes_its_own_lines_and_not_its_parents(pipe):
 def test_a_child_counts_its_own_losses():
     writer = Writer("/dev/full")
     writer.put(b"parent\n")
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert writer.lost == 1
     assert in_a_child(lambda: writer.lost == 0) == 0
-    assert in_a_child(lambda: writer.put(b"child\n") or (writer.flush(PATIENCE) and writer.lost == 1)) == 0
-    writer.close(PATIENCE)
+    assert in_a_child(lambda: writer.put(b"child\n") or (writer.flush(PATIENCE_SECONDS) and writer.lost == 1)) == 0
+    writer.close(PATIENCE_SECONDS)
 
 
 def test_a_lock_held_at_the_fork_does_not_stay_locked_in_the_child(tmp_path):
@@ -308,7 +301,7 @@ def test_a_lock_held_at_the_fork_does_not_stay_locked_in_the_child(tmp_path):
     holder.start()
     held.wait()
     try:
-        assert in_a_child(lambda: writer.put(b"child\n") or writer.flush(PATIENCE)) == 0
+        assert in_a_child(lambda: writer.put(b"child\n") or writer.flush(PATIENCE_SECONDS)) == 0
     finally:
         done.set()
         holder.join()
@@ -325,7 +318,7 @@ def test_lines_of_several_processes_do_not_mix(pipe):
             writer = Writer(writing)
             for number in range(300):
                 writer.put(bytes([letter]) * (1 + number * 7) + b"\n")
-            os._exit(0 if writer.flush(PATIENCE) else 1)
+            os._exit(0 if writer.flush(PATIENCE_SECONDS) else 1)
         children.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
     lines = reader.until(lambda data: data.count(b"\n") >= 1200)
@@ -341,7 +334,7 @@ def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(pipe, monkeypatch):
     Reader(reading)
     writer = Writer(writing)
     writer.put(b"".join(b"frame %d\n" % number for number in range(2000)))
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert len(pieces) > 2
     assert all(piece.endswith(b"\n") and len(piece) <= 4096 for piece in pieces)
 
@@ -355,7 +348,7 @@ def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe):
     os.close(reading)
     for _ in range(10):
         writer.put(b"nobody\n")
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert writer.lost == 10
 
 
@@ -365,7 +358,7 @@ def test_a_closed_descriptor_costs_lines_and_nothing_else():
     os.close(writing)
     writer = Writer(writing)
     writer.put(b"nowhere\n")
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert writer.lost == 1
 
 
@@ -376,10 +369,10 @@ def test_a_full_disk_is_not_retried_in_a_loop(monkeypatch):
     writer = Writer("/dev/full")
     for _ in range(20):
         writer.put(b"line\n")
-        assert writer.flush(PATIENCE)
+        assert writer.flush(PATIENCE_SECONDS)
     assert writer.lost == 20
     assert len(writes) == 20
-    writer.close(PATIENCE)
+    writer.close(PATIENCE_SECONDS)
 
 
 def test_after_a_full_disk_the_torn_line_is_ended_and_the_reason_is_told(tmp_path, monkeypatch):
@@ -397,15 +390,15 @@ def test_after_a_full_disk_the_torn_line_is_ended_and_the_reason_is_told(tmp_pat
     writer = Writer(str(tmp_path / "log"), linger_seconds=0.05)
     for number in range(5):
         writer.put(b"full%d\n" % number)
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert writer.lost == 3
     space[0] = 10_000
     writer.put(b"again\n")
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_text() == (
         "full0\nfull1\nfu\nagain\n3 log lines were lost: No space left on device\n"
     )
-    writer.close(PATIENCE)
+    writer.close(PATIENCE_SECONDS)
 
 
 def test_a_pipe_that_others_made_non_blocking_loses_nothing(pipe):
@@ -416,7 +409,7 @@ def test_a_pipe_that_others_made_non_blocking_loses_nothing(pipe):
         writer.put(b"%04d %s\n" % (number, b"n" * 60))
     assert writer.flush(0.05) is False
     reader = Reader(reading)
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     lines = reader.until(lambda data: data.count(b"\n") == 1000)
     assert [int(line[:4]) for line in lines] == list(range(1000))
     assert writer.lost == 0
@@ -433,7 +426,7 @@ def test_a_thread_that_cannot_start_is_tried_again_with_the_next_line(tmp_path, 
         writer.put(b"a\n")
         assert writer.flush(0) is False
     writer.put(b"b\n")
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "log").read_bytes() == b"a\nb\n"
 
 
@@ -451,7 +444,7 @@ def test_a_file_is_appended_to_and_is_not_for_others(tmp_path):
     assert not os.get_inheritable(writer.fd)
     path.write_bytes(b"by another\n")
     writer.put(b"ours\n")
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert path.read_bytes() == b"by another\nours\n"
 
 
@@ -459,14 +452,14 @@ def test_reopen_goes_on_in_a_new_file(tmp_path):
     path = tmp_path / "log"
     writer = Writer(str(path))
     writer.put(b"old\n")
-    assert writer.flush(PATIENCE)
+    assert writer.flush(PATIENCE_SECONDS)
     path.rename(tmp_path / "log.1")
     fd = writer.fd
     writer.reopen()
     assert writer.fd == fd
     assert not os.get_inheritable(fd)
     writer.put(b"new\n")
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "log.1").read_bytes() == b"old\n"
     assert path.read_bytes() == b"new\n"
 
@@ -479,7 +472,7 @@ def test_reopen_means_the_same_file_in_another_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "b")
     writer.reopen()
     writer.put(b"line\n")
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "a" / "log").read_bytes() == b"line\n"
 
 
@@ -498,7 +491,7 @@ def test_a_reopen_that_fails_says_so_and_keeps_the_old_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="logs/log"):
         writer.reopen()
     writer.put(b"still\n")
-    assert writer.close(PATIENCE)
+    assert writer.close(PATIENCE_SECONDS)
     assert (tmp_path / "moved" / "log").read_bytes() == b"still\n"
 
 
@@ -520,7 +513,7 @@ def test_a_fifo_without_a_reader_is_an_error_and_not_a_hang(tmp_path):
         writer = Writer(str(path))
         assert os.get_blocking(writer.fd)
         writer.put(b"line\n")
-        assert writer.close(PATIENCE)
+        assert writer.close(PATIENCE_SECONDS)
         assert os.read(reading, 100) == b"line\n"
     finally:
         os.close(reading)

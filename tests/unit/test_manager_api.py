@@ -18,7 +18,7 @@ from miniwsgi.manager.control.auth import Access, Principal
 from miniwsgi.manager.http.exchange import Answer, PeerCredentials, Refusal, Request, Stream
 from miniwsgi.manager.threads import DaemonThreads
 
-from tests.unit.manager_world import Client, FakeDaemon, World, run, serving
+from tests.support.manager_world import Client, FakeDaemon, World, run, serving
 
 ME = os.geteuid()
 

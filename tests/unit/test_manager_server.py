@@ -16,7 +16,8 @@ from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.http.server_connection import ConnectionState, ServerConnection
 
-from tests.unit.manager_world import PATIENCE_SECONDS, Served, World, run, serving
+from tests.support.manager_world import Served, World, run, serving
+from tests.support.waiting import PATIENCE_SECONDS
 
 GET = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.master.system.keeper import Keeper, KeptFile, LogFiles, start
 
-PATIENCE_SECONDS = 30.0
+from tests.support.waiting import PATIENCE_SECONDS
+
 SOMEBODY = 60001
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it keeps what only root has")
 

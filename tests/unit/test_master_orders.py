@@ -20,10 +20,10 @@ from miniwsgi.daemon.master.supervising import lifetimes, stopping
 from miniwsgi.daemon.master.supervising.operations import Operation, OperationState
 from miniwsgi.daemon.master.system.systemd import Notifier
 
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.test_app_metrics_master import Log
 
 EVERY_ORDER = [kind for kind in vars(act).values() if isinstance(kind, type) and issubclass(kind, act.Action)]
-PATIENCE_SECONDS = 60
 
 
 class Broken(Master):

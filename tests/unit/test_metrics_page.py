@@ -10,7 +10,7 @@ import pytest
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 from miniwsgi.metrics.declared import DECLARED
 
-from tests.unit.promql import rules
+from tests.support.promql import rules
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "docs" / "metrics.md", ROOT / "docs" / "alerts.md"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from miniwsgi.metrics.declared import DECLARED
 
-from tests.unit.promql import PROMETHEUS, ROOT, in_rules, metrics_in, rules, without_conditions
+from tests.support.promql import PROMETHEUS, ROOT, in_rules, metrics_in, rules, without_conditions
 
 ALERTS = rules("alerts")
 RECORDED = {rule["record"] for rule in rules("rules")}

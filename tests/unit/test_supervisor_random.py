@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from miniwsgi.daemon.master.supervising import events as ev
 
-from tests.effort import effort
+from tests.support.effort import effort
 from tests.unit.supervisor_history import History, Steps
 
 pytestmark = pytest.mark.timeout(effort(300, 3000))

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.daemon import PATIENCE_SECONDS
-from tests.system.lab import PREFIX, _hierarchies, _make_cgroup, _remove_cgroup, sweep
+from tests.support.cgroups import PREFIX, hierarchies, make_cgroup, remove_cgroup, sweep
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .stage import Impossible, need_root
 
@@ -19,22 +19,22 @@ def cgroup(controller: str) -> Iterator[Path]:
     """A new one that has this controller, gone afterwards. Raises Impossible."""
     need_root()
     sweep()
-    parents = [path for controllers, path in _hierarchies() if controller in controllers.split(",")]
-    for controllers, path in _hierarchies():
+    parents = [path for controllers, path in hierarchies() if controller in controllers.split(",")]
+    for controllers, path in hierarchies():
         enabled = path / "cgroup.subtree_control"
         if not controllers and enabled.exists() and controller in enabled.read_text("ascii").split():
             parents.append(path)
     if not parents:
         raise Impossible(f"needs a cgroup with the controller {controller}")
     try:
-        made = _make_cgroup(parents[0] / f"{PREFIX}{os.getpid()}.{time.monotonic_ns()}")
+        made = make_cgroup(parents[0] / f"{PREFIX}{os.getpid()}.{time.monotonic_ns()}")
     except OSError as error:
         raise Impossible(f"cannot make a cgroup: {error.strerror}") from None
     try:
         yield made
     finally:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not _remove_cgroup(made) and time.monotonic() < deadline:
+        while not remove_cgroup(made) and time.monotonic() < deadline:
             time.sleep(0.01)  # its processes are being killed
 
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
+from tests.support.daemon import Daemon
+from tests.support.waiting import PATIENCE_SECONDS
 
 AT_ONCE = 256  # handshakes under way: a listener's queue is bounded
 KEPT_BYTES = 4096  # of what each is told

@@ -14,7 +14,7 @@ import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .clients import get
 from .stage import Impossible, Outcome, Stage

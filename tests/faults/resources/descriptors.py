@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 
-from tests.integration.daemon import Daemon
+from tests.support.daemon import Daemon
 
 from .clients import get
 from .limits import few_descriptors, unlimited

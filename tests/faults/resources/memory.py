@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.integration.load import Failure, Report
+from tests.support.load import Failure, Report
 
 from .cgroups import cgroup, entering
 from .clients import Crowd, get, post_length

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .stage import PYTHON, Outcome, Stage, need_root
 

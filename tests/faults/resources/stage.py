@@ -19,10 +19,11 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.faults.aftermath import SLACK, Aftermath
-from tests.integration.control import Control
-from tests.integration.ctl import Tool
-from tests.integration.daemon import PATIENCE_SECONDS, Daemon
-from tests.integration.load import Load, Report
+from tests.support.control import Control
+from tests.support.ctl import Tool
+from tests.support.daemon import Daemon
+from tests.support.load import Load, Report
+from tests.support.waiting import PATIENCE_SECONDS
 
 POOLS = {
     "epoll-1": 'pool = "epoll"\nthreads = 1\n',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 from .stage import Outcome, Stage
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.effort import FULL
+from tests.support.effort import FULL
 
 from .catalogue import FAULTS, Fault, name_of
 from .stage import Impossible, Stage

@@ -19,9 +19,8 @@ from types import TracebackType
 
 import psutil
 
-from tests.ports import free_port
-
-from .daemon import PATIENCE_SECONDS
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 PROXIES = Path(__file__).resolve().parents[2] / "packaging" / "proxies"
 SOCKET, METRICS_PORT = "/run/miniwsgi/miniwsgi.sock", "9464"  # as the files name them

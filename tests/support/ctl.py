@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from .daemon import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 COMMAND = (sys.executable, "-m", "miniwsgi.manager.client")
 NOBODY = 65534

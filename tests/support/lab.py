@@ -7,7 +7,6 @@ processes, network, mounts and journal are not seen in it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -15,17 +14,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.integration.daemon import PATIENCE_SECONDS
+from tests.support.cgroups import PREFIX, hierarchies, make_cgroup, remove_cgroup, sweep, unified
+from tests.support.waiting import PATIENCE_SECONDS
 
 SYSTEMD = "/lib/systemd/systemd"
 COMMANDS = ("unshare", "nsenter", "setpriv", "pivot_root", "dbus-daemon", "systemd-sysusers", "journalctl")
 NAMESPACES = ("--pid", "--mount", "--net", "--ipc", "--uts")
-PREFIX = "miniwsgi-lab."
 CHECK = """
 mount -t tmpfs lab /tmp
 mkdir /tmp/upper /tmp/work /tmp/root
@@ -48,11 +47,11 @@ def missing() -> str:
     for kind in ("overlay", "cgroup2"):
         if kind not in known:
             return f"a systemd lab needs {kind} in the kernel"
-    if not _unified():
+    if not unified():
         return "a systemd lab needs a cgroup2 mount"
     try:
-        for _controllers, parent in _hierarchies():
-            _remove_cgroup(_make_cgroup(parent / f"{PREFIX}{os.getpid()}.check"))
+        for _controllers, parent in hierarchies():
+            remove_cgroup(make_cgroup(parent / f"{PREFIX}{os.getpid()}.check"))
     except OSError as error:
         return f"a systemd lab needs to make cgroups: {error}"
     tried = ["unshare", *NAMESPACES, "--cgroup", "--fork", "--kill-child", "sh", "-ec", CHECK]
@@ -93,12 +92,12 @@ class Lab:
         self._end()
 
     def _boot(self) -> None:
-        hierarchies = _hierarchies()
+        found = hierarchies()
         name = f"{PREFIX}{os.getpid()}.{time.monotonic_ns()}"
-        self._cgroups = [_make_cgroup(parent / name) for _controllers, parent in hierarchies]
+        self._cgroups = [make_cgroup(parent / name) for _controllers, parent in found]
         arguments = [
             *(str(self._directory), " ".join(map(str, self._cgroups))),
-            " ".join(controllers for controllers, _parent in hierarchies if controllers),
+            " ".join(controllers for controllers, _parent in found if controllers),
             *(f"{source}:{place}" for place, source in self._binds.items()),
         ]
         # It dies with us, and everything in it with it, however we end.
@@ -131,7 +130,7 @@ class Lab:
             self._process.wait(PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         for cgroup in self._cgroups:
-            while not _remove_cgroup(cgroup) and time.monotonic() < deadline:
+            while not remove_cgroup(cgroup) and time.monotonic() < deadline:
                 time.sleep(0.01)
         left = [str(cgroup) for cgroup in self._cgroups if cgroup.exists()]
         assert not left, f"cgroups are left: {left}"
@@ -227,57 +226,3 @@ class Lab:
     def messages(self, unit: str) -> str:
         """What the journal holds about a unit, as text."""
         return self.do("journalctl", "--no-pager", "--output=cat", "--unit", unit)
-
-
-def sweep() -> None:
-    """Remove the cgroups of test runs that were killed; their names carry the run's process id."""
-    for _controllers, parent in _hierarchies():
-        for cgroup in parent.glob(f"{PREFIX}*.*"):
-            if not os.path.exists(f"/proc/{cgroup.name.removeprefix(PREFIX).partition('.')[0]}"):
-                _remove_cgroup(cgroup)
-
-
-# --- cgroups ----------------------------------------------------------------------------------------------------
-
-
-def _mounts(kind: str) -> list[tuple[str, Sequence[str]]]:
-    """The cgroup mounts of one kind: (place, options)."""
-    fields = [line.split() for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
-    return [(place, options.split(",")) for _device, place, found, options, *_ in fields if found == kind]
-
-
-def _unified() -> str:
-    return next((place for place, _options in _mounts("cgroup2")), "")
-
-
-def _hierarchies() -> list[tuple[str, Path]]:
-    """Each hierarchy of this machine: (its v1 controllers, "" for v2; our own cgroup in it)."""
-    own: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
-        _number, controllers, path = line.split(":", 2)
-        own[controllers] = path.strip("/")
-    found = [("", Path(_unified()) / own.get("", ""))]
-    for place, options in _mounts("cgroup"):
-        for controllers, path in own.items():
-            if controllers and controllers.split(",")[0] in options:
-                found.append((controllers, Path(place) / path))
-    return found
-
-
-def _make_cgroup(path: Path) -> Path:
-    path.mkdir()
-    for name in ("cpuset.cpus", "cpuset.mems"):  # a v1 cpuset takes no process without
-        if (path / "cpuset.sched_load_balance").exists() and (path / name).exists():
-            (path / name).write_text((path.parent / name).read_text("ascii"), "ascii")
-    clone = path / "cgroup.clone_children"
-    if clone.exists():
-        clone.write_text("1", "ascii")
-    return path
-
-
-def _remove_cgroup(path: Path) -> bool:
-    """Remove it and those below; whether it is gone."""
-    for directory, _names, _files in os.walk(path, topdown=False):
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
-    return not path.exists()

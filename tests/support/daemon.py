@@ -20,10 +20,10 @@ from types import TracebackType
 
 import psutil
 
-from tests.ports import free_port
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 STAT_BYTES = 1024  # more than /proc/PID/stat has
-PATIENCE_SECONDS = 60.0  # only what hangs takes so long, also on a slow machine that is busy
 ALONE = {"MINIWSGI_CONTROL_SOCKET": "off", "MINIWSGI_METRICS_BIND": "off"}  # several run at once
 
 

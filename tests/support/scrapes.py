@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from .control import Answer, UnixConnection
+from tests.support.control import Answer, UnixConnection
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 Series = dict[str, float]  # 'name{label="value",…}', labels in order, to its value

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .daemon import PATIENCE_SECONDS, Daemon
+from tests.support.daemon import Daemon
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -26,7 +26,8 @@ from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
 from miniwsgi.manager.http.server import HttpServer, ServerLimits
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
-PATIENCE_SECONDS = 60.0  # only what hangs takes so long
+from tests.support.waiting import PATIENCE_SECONDS
+
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
