@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Awaitable
 
+from miniwsgi.manager import changes as ch
 from miniwsgi.manager.threads import DaemonThreads
 
 from .. import __version__
@@ -27,7 +28,6 @@ from .running.changes_on_disk import REMEDY, ChangeWatch
 from .running.master import Master
 from .running.reaper import become_subreaper, end_children
 from .sockets.listeners import BindError
-from .supervising import events as ev
 from .system.keeper import LogFiles
 from .system.process import (
     StartError,
@@ -194,16 +194,16 @@ async def _within(seconds: float, log: ErrorLog, name: str, work: Awaitable[obje
 
 def _handle_signals(master: Master) -> None:
     loop = asyncio.get_running_loop()
-    events: dict[signal.Signals, ev.Ask] = {
-        signal.SIGTERM: ev.StopAsked(who="SIGTERM"),
-        signal.SIGINT: ev.StopAsked(who="SIGINT"),
-        signal.SIGQUIT: ev.StopAsked(who="SIGQUIT", now=True),
-        signal.SIGHUP: ev.ReloadAsked(who="SIGHUP"),
-        signal.SIGTTIN: ev.ScaleAsked(who="SIGTTIN", by=1),
-        signal.SIGTTOU: ev.ScaleAsked(who="SIGTTOU", by=-1),
+    changes: dict[signal.Signals, ch.Change] = {
+        signal.SIGTERM: ch.Stop(who="SIGTERM"),
+        signal.SIGINT: ch.Stop(who="SIGINT"),
+        signal.SIGQUIT: ch.Stop(who="SIGQUIT", now=True),
+        signal.SIGHUP: ch.Reload(who="SIGHUP"),
+        signal.SIGTTIN: ch.Scale(who="SIGTTIN", by=1),
+        signal.SIGTTOU: ch.Scale(who="SIGTTOU", by=-1),
     }
-    for number, event in events.items():
-        loop.add_signal_handler(number, master.feed, event)
+    for number, change in changes.items():
+        loop.add_signal_handler(number, master.feed, change)
     loop.add_signal_handler(signal.SIGUSR1, master.reopen_logs)
     loop.add_signal_handler(signal.SIGCHLD, master.fleet.reap)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -241,7 +241,7 @@ class _Changes:
     def _changed(self, what: str) -> None:
         """In the watch's thread."""
         try:
-            self._loop.call_soon_threadsafe(self._master.feed, ev.ReloadAsked(who=what))
+            self._loop.call_soon_threadsafe(self._master.feed, ch.Reload(who=what))
         except RuntimeError:
             pass  # the loop has ended
 

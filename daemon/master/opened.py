@@ -86,7 +86,7 @@ class Opened:
         def keep(_config: Config) -> None:
             self.store.keep(self.configurations.in_force.listeners, board)
 
-        def note(_event: ev.Event, _actions: list[act.Action]) -> None:
+        def note(_event: ev.Input, _actions: list[act.Action]) -> None:
             board.header[H_WORKERS] = sizing.override or 0
 
         keep(self.configurations.in_force.config)

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import msgspec
 
 from .. import messages as ms
+from ..changes import Change, Drain, Reload, Restart, Stop, Undrain
 from ..http.exchange import Answer, Refusal, Request, Stream, encoded, reason
 from ..http.routing import Router, check_accept, parse_query
 from . import change_requests as ops
 from .auth import Access, Principal
-from .managed import Change, Drain, Managed, Reload, Restart, Stop, Undrain
+from .managed import Managed
 from .metric_families import as_message, find
 from .openapi import describe
 from .routes import Call, Entry, Handler, routes

@@ -6,12 +6,15 @@ when it has ended, whatever its verdict, or after N seconds with what there is t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from .. import messages as ms
+from ..changes import Change, Scale, SetLogLevel
 from ..http.exchange import Answer, Refusal, encoded
 from .auth import Principal
-from .managed import Change, ChangeRefused, Managed, Scale, SetLogLevel
+from .managed import ChangeRefused, Managed
 
 
 class Conflict(Refusal):
@@ -23,9 +26,9 @@ class Conflict(Refusal):
 
 
 async def carry_out(managed: Managed, change: Change, principal: Principal, wait: float) -> ms.Operation:
-    """Ask for a change and wait for its end, up to `wait` seconds. Raises Refusal (409, 422)."""
+    """Ask for a change in the principal's name, wait for its end up to `wait` seconds. Raises Refusal (409, 422)."""
     try:
-        asked = await managed.ask(change, principal)
+        asked = await managed.ask(replace(change, who=principal.who, uid=principal.uid, pid=principal.pid))
     except ChangeRefused as refused:
         if refused.conflict:
             raise Conflict(refused.reason, refused.operation) from None

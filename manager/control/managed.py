@@ -4,64 +4,13 @@ implements `Managed`; the API knows nothing else of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from miniwsgi.metrics.families import Family
 
 from .. import messages as ms
-from .auth import Principal
+from ..changes import Change
 from .event_log import EventLog
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something that is asked for and becomes an operation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale(Change):
-    """So many workers: `to` absolutely or `by` more or fewer; neither: as configured again, also after a restart."""
-
-    to: int | None = None
-    by: int = 0
-    persist: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reload(Change):
-    """New configuration, new environment, new code."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restart(Change):
-    """New processes for one slot, or for all."""
-
-    slot: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Drain(Change):
-    """Accept nothing more, finish, stay up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undrain(Change):
-    """The end of a drain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop(Change):
-    """The end of the daemon. Asked for again it changes nothing, unless now it is to be `now`."""
-
-    now: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SetLogLevel(Change):
-    """None: as configured again."""
-
-    level: ms.LogLevelName | None
 
 
 class ChangeRefused(Exception):
@@ -88,7 +37,7 @@ class Managed(Protocol):
     async def stack(self, slot: int) -> ms.Stack | None:
         """None: the slot has no process."""
 
-    async def ask(self, change: Change, principal: Principal) -> ms.Operation:
+    async def ask(self, change: Change) -> ms.Operation:
         """The operation that the change has become, or has joined. Raises ChangeRefused."""
 
     def operations(self) -> list[ms.Operation]:

@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
-from miniwsgi.manager.control.auth import Principal
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
 from miniwsgi.manager.http.server import HttpServer, ServerLimits
@@ -224,7 +224,7 @@ class FakeDaemon:
 
     def __init__(self) -> None:
         self.event_log = EventLog(now=lambda: T0)
-        self.asked: list[tuple[mg.Change, Principal]] = []
+        self.asked: list[ch.Change] = []
         self.refusal: mg.ChangeRefused | None = None
         self.ends_at_once = False
         self.table: dict[int, ms.Operation] = {}
@@ -259,19 +259,15 @@ class FakeDaemon:
     async def stack(self, slot: int) -> ms.Stack | None:
         return ms.Stack(slot, 100 + slot, T0, True, "Thread …", []) if slot in {0, 2} else None
 
-    async def ask(self, change: mg.Change, principal: Principal) -> ms.Operation:
+    async def ask(self, change: ch.Change) -> ms.Operation:
         if self.refusal is not None:
             raise self.refusal
-        self.asked.append((change, principal))
-        kinds: dict[type[mg.Change], ms.OperationKind] = {
-            mg.Scale: "scale", mg.Reload: "reload", mg.Restart: "restart", mg.Drain: "drain", mg.Undrain: "undrain",
-            mg.Stop: "stop", mg.SetLogLevel: "log-level",
-        }  # fmt: skip
+        self.asked.append(change)
         number = len(self.table) + 1
-        if isinstance(change, mg.SetLogLevel):
+        if isinstance(change, ch.SetLogLevel):
             self.level = change.level or "info"
         state: ms.OperationState = "succeeded" if self.ends_at_once else "running"
-        self.table[number] = operation(number, kinds[type(change)], state, principal.who)
+        self.table[number] = operation(number, cast("ms.OperationKind", change.name), state, change.who)
         return self.table[number]
 
     def end(self, number: int, state: ms.OperationState = "succeeded", error: str = "") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
+from miniwsgi.manager import changes as ch
 
 from tests.unit.supervisor_world import EXITED_1, World
 
@@ -19,7 +20,7 @@ class History:
 
     def __init__(self, workers: int = 4, surge: int = 0, preloaded: bool = True) -> None:
         self.world = World(plan=ev.Plan(workers=workers, surge=surge), preloaded=preloaded)
-        self.world.do(ev.StartAsked(who="test"))
+        self.world.do(ch.Start(who="test"))
 
     def live_through(self, steps: Steps) -> None:
         for (what, value), follow in steps:
@@ -105,17 +106,17 @@ class History:
         elif what == "reload":
             surge, seconds = number % 3, (30.0, 0.0, 5.0)[number // 3 % 3]
             world.next_plan = ev.Plan(workers=number, surge=surge, graceful_timeout=seconds) if number else None
-            world.do(ev.ReloadAsked(who="r"))
+            world.do(ch.Reload(who="r"))
         elif what == "scale":
-            world.do(ev.ScaleAsked(who="s", to=number) if number > 0 else ev.ScaleAsked(who="s", by=number))
+            world.do(ch.Scale(who="s", to=number) if number > 0 else ch.Scale(who="s", by=number))
         elif what == "restart":
-            world.do(ev.RestartAsked(who="t", slot=None if number % 2 else slot))
+            world.do(ch.Restart(who="t", slot=None if number % 2 else slot))
         elif what == "log level":
-            assert world.ask(ev.LogLevelAsked(who="l", level="debug")).succeeded
+            assert world.ask(ch.SetLogLevel(who="l", level="debug")).succeeded
         elif what == "drain":
-            world.do(ev.DrainAsked(who="d"))
+            world.do(ch.Drain(who="d"))
         elif what == "undrain":
-            world.do(ev.UndrainAsked(who="u"))
+            world.do(ch.Undrain(who="u"))
 
     def calm_down(self) -> None:
         """Nothing goes wrong any more, and time passes."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
-from miniwsgi.daemon.master.supervising.operations import Kind, Operation, OperationState
+from miniwsgi.daemon.master.supervising.operations import Operation, OperationState
 from miniwsgi.daemon.master.supervising.supervisor import Supervisor
 from miniwsgi.daemon.master.supervising.worker_table import GenerationState, WorkerState
+from miniwsgi.manager import changes as ch
 
 # After these a worker that was ready is lost, whatever the supervisor does.
 LOSSES = (ev.WorkerExited, ev.WorkerFailed, ev.Wedged, ev.RequestTimedOut)
@@ -31,7 +32,7 @@ class Promises:
         self._open: dict[int, Operation] = {}
         self._ended: set[int] = set()
 
-    def before(self, event: ev.Event, ready: set[int]) -> None:
+    def before(self, event: ev.Input, ready: set[int]) -> None:
         """`ready`: the slots of workers that are ready, or were until what `event` tells of."""
         supervisor = self._supervisor
         self._ready, self._live, self._rolled = len(ready), self._live_now(), self._rolled_now()
@@ -40,7 +41,7 @@ class Promises:
 
     def after(
         self,
-        event: ev.Event,
+        event: ev.Input,
         actions: list[act.Action],
         processes: dict[int, tuple[int, int, str]],
         *,
@@ -69,7 +70,7 @@ class Promises:
                 del self._floors[number]
             else:
                 self._floors[number] = min(self._floors[number] - self._lost, target)
-        if operation is not None and operation.kind is Kind.RELOAD:
+        if operation is not None and operation.kind is ch.Reload:
             floor = self._floors.setdefault(operation.id, min(ready, target))
             assert ready >= floor, f"{ready} are ready, {floor} were when the reload began"
 
@@ -110,7 +111,7 @@ class Promises:
         for waiting in table.reserved():
             assert waiting.worker is None or waiting.worker.state is WorkerState.KILLED, waiting
 
-    def _counters(self, event: ev.Event) -> None:
+    def _counters(self, event: ev.Input) -> None:
         """They never go back; an exit is counted once."""
         table = self._supervisor.table
         for slot in table.slots:
@@ -122,9 +123,9 @@ class Promises:
 
     # --- operations ---
 
-    def _answered_first(self, event: ev.Event, actions: list[act.Action]) -> None:
-        if isinstance(event, ev.Ask):
-            assert isinstance(actions[0], act.Accepted | act.Refused), actions
+    def _answered_first(self, event: ev.Input, actions: list[act.Action]) -> None:
+        if isinstance(event, ch.Change):
+            assert isinstance(actions[0], act.Accepted | act.Declined), actions
 
     def _verdicts(self, actions: list[act.Action]) -> None:
         """Each operation ends once, with a verdict; those that are open say so."""

@@ -15,6 +15,7 @@ from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import Operation
 from miniwsgi.daemon.master.supervising.supervisor import Supervisor
 from miniwsgi.daemon.master.supervising.worker_table import WorkerTable
+from miniwsgi.manager import changes as ch
 
 from tests.unit.supervisor_promises import Promises
 
@@ -59,7 +60,7 @@ class World:
 
     # --- events in ---
 
-    def do(self, event: ev.Event) -> list[act.Action]:
+    def do(self, event: ev.Input) -> list[act.Action]:
         """Hand over one event; carry out what it leads to as far as orders go."""
         processes = self.processes
         self._promises.before(event, {slot for slot in processes if processes[slot].state == "ready"} | self._gone)
@@ -77,9 +78,9 @@ class World:
         )
         return actions
 
-    def ask(self, event: ev.Ask) -> Operation:
-        """Hand over an ask that is accepted; its operation."""
-        first = self.do(event)[0]
+    def ask(self, change: ch.Change) -> Operation:
+        """Hand over a change that is accepted; its operation."""
+        first = self.do(change)[0]
         assert isinstance(first, act.Accepted), first
         return first.operation
 
@@ -138,7 +139,7 @@ class World:
 
     def start(self) -> None:
         """Start, with everything going well."""
-        self.do(ev.StartAsked(who="test"))
+        self.do(ch.Start(who="test"))
         self.settle()
 
     # --- what is there ---

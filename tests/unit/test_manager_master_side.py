@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from miniwsgi.daemon.config import Config, load
@@ -14,8 +14,10 @@ from miniwsgi.daemon.master.control.event_recorder import EventRecorder
 from miniwsgi.daemon.master.control.kept_scale import KeptScale
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
-from miniwsgi.daemon.master.supervising.operations import Kind, OperationState
+from miniwsgi.daemon.master.supervising.operations import OperationState
+from miniwsgi.manager import changes as ch
 from miniwsgi.manager.control.event_log import EventLog
+from miniwsgi.manager.messages import EventKind, OperationKind
 
 from tests.unit.supervisor_world import World
 
@@ -93,13 +95,13 @@ class Told:
         self.recorder = EventRecorder(self.event_log, self.world.supervisor)
         handle = self.world.supervisor.handle
 
-        def noted(event: ev.Event) -> list[act.Action]:
+        def noted(event: ev.Input) -> list[act.Action]:
             actions = handle(event)
             self.recorder.note(event, actions)
             return actions
 
         self.world.supervisor.handle = noted  # type: ignore[method-assign]
-        self.world.do(ev.StartAsked(who="the start"))
+        self.world.do(ch.Start(who="the start"))
         self.world.settle()
 
     def kinds(self, since: int = 0) -> list[str]:
@@ -126,7 +128,7 @@ def test_a_start_is_told_from_the_beginning() -> None:
 def test_a_reload_tells_who_leaves_and_why() -> None:
     told = Told()
     before = told.event_log.last_id
-    told.world.do(ev.ReloadAsked(who="alice (uid 1000, pid 712)"))
+    told.world.do(ch.Reload(who="alice (uid 1000, pid 712)"))
     told.world.settle()
     assert "reload is asked for by alice (uid 1000, pid 712)" in told.messages("operation.started", before)
     assert all("generation 2 takes over" in message for message in told.messages("worker.draining", before))
@@ -151,7 +153,7 @@ def test_an_exit_carries_pid_and_reason_of_the_worker_that_was() -> None:
 def test_a_joined_reload_is_one_operation() -> None:
     told = Told()
     for _ in range(4):
-        told.world.do(ev.ReloadAsked(who="x"))
+        told.world.do(ch.Reload(who="x"))
     told.world.settle()
     assert len(told.messages("operation.started")) == 3  # the start, the reload, and one more for all the others
 
@@ -160,19 +162,19 @@ def test_a_joined_reload_is_one_operation() -> None:
 def test_the_log_level_is_an_operation_that_ends_at_once(level: str | None) -> None:
     told = Told()
     before = told.event_log.last_id
-    actions = told.world.supervisor.handle(ev.LogLevelAsked(who="x", level=level))
+    actions = told.world.supervisor.handle(ch.SetLogLevel(who="x", level=level))
     assert isinstance(actions[0], act.Accepted)
     assert actions[0].operation.state is OperationState.SUCCEEDED
-    assert act.SetLogLevel(level) in actions
+    assert act.OverrideLogLevel(level) in actions
     assert told.kinds(before) == ["operation.started", "operation.ended"]
-    assert told.world.supervisor.ledger.open(Kind.LOG_LEVEL) == []
+    assert told.world.supervisor.ledger.open(ch.SetLogLevel) == []
 
 
-def test_every_kind_of_the_chronicle_is_one_of_the_api() -> None:
-    from typing import get_args
+def test_every_change_is_a_kind_of_operation_of_the_api() -> None:
+    assert {change.name for change in ch.Change.__subclasses__()} == set(get_args(OperationKind))
 
-    from miniwsgi.manager.messages import EventKind
 
+def test_every_kind_of_the_event_recorder_is_one_of_the_api() -> None:
     source = Path(EventRecorder.note.__code__.co_filename).read_text("utf-8")
     named = {kind for kind in get_args(EventKind) if f'"{kind}"' in source}
     for what in ("failed", "failing", "exited", "preparing", "booting", "serving", "retired", "ready"):

@@ -10,6 +10,7 @@ from miniwsgi.daemon.master.running.watch import ROUND_SECONDS, Watch
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.system.systemd import Notifier
+from miniwsgi.manager import changes as ch
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.scoreboard import Board
 
@@ -44,7 +45,7 @@ class Told(World):
         self.watch = Watch(Board.create())
         self.announcer = Announcer(self.manager, self.supervisor, self.watch)
 
-    def do(self, event: ev.Event) -> list[act.Action]:
+    def do(self, event: ev.Input) -> list[act.Action]:
         actions = super().do(event)
         for action in actions:
             if isinstance(action, act.AnnounceStop):
@@ -66,7 +67,7 @@ def world() -> Told:
 
 
 def test_ready_is_said_once_with_the_verdict_of_the_first_start(world: Told) -> None:
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.settle(but="ready")
     world.happen("ready 0")
     world.settle(but="ready")
@@ -81,7 +82,7 @@ def test_ready_is_said_once_with_the_verdict_of_the_first_start(world: Told) -> 
 def test_each_step_of_a_start_and_of_a_reload_asks_for_as_much_time_as_it_may_take(world: Told) -> None:
     world.start()
     assert min(world.patience()) == 75
-    world.do(ev.ReloadAsked(who="test"))
+    world.do(ch.Reload(who="test"))
     world.settle(but="fork")
     assert world.patience()
     world.happen("fork")
@@ -101,7 +102,7 @@ def test_a_service_that_just_runs_asks_for_nothing(world: Told) -> None:
 def test_a_reload_is_announced_and_ends_with_ready(world: Told) -> None:
     world.start()
     world.manager.said.clear()
-    world.do(ev.ReloadAsked(who="test"))
+    world.do(ch.Reload(who="test"))
     assert [line.partition("=")[0] for line in world.manager.said[:2]] == ["RELOADING", "MONOTONIC_USEC"]
     assert not world.manager.take("READY=1")
     world.settle()
@@ -110,7 +111,7 @@ def test_a_reload_is_announced_and_ends_with_ready(world: Told) -> None:
 
 def test_a_reload_that_fails_is_over_too_and_stays_in_the_status(world: Told) -> None:
     world.start()
-    world.do(ev.ReloadAsked(who="test"))
+    world.do(ch.Reload(who="test"))
     world.manager.said.clear()
     world.happen("prepare")
     world.pending.clear()
@@ -119,13 +120,13 @@ def test_a_reload_that_fails_is_over_too_and_stays_in_the_status(world: Told) ->
     status = world.manager.take("STATUS=")[-1]
     assert status.endswith("the last reload failed: app.py does not compile at all")
     world.settle()
-    world.do(ev.ReloadAsked(who="test"))
+    world.do(ch.Reload(who="test"))
     world.settle()
     assert "failed" not in world.manager.take("STATUS=")[-1]
 
 
 def test_a_start_that_fails_says_why(world: Told) -> None:
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare")
     world.do(ev.LauncherFailed(1, "no module named shop", ""))
     assert world.manager.take("STATUS=") == ["failed: no module named shop"]
@@ -133,7 +134,7 @@ def test_a_start_that_fails_says_why(world: Told) -> None:
 
 
 def test_a_start_that_fails_when_some_serve_already_is_never_ready_and_stops(world: Told) -> None:
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.settle(but="ready")
     world.happen("ready 0", "fork 1")
     world.patience()
@@ -152,7 +153,7 @@ def test_a_start_that_fails_when_some_serve_already_is_never_ready_and_stops(wor
 def test_a_stop_is_announced_with_its_time(world: Told) -> None:
     world.start()
     world.manager.said.clear()
-    world.do(ev.StopAsked(who="test"))
+    world.do(ch.Stop(who="test"))
     assert world.manager.take("STOPPING=1")
     assert max(world.patience()) >= 30
     world.settle()
@@ -172,7 +173,7 @@ def test_load_is_shown_and_renewed_now_and_then(world: Told) -> None:
 
 def test_draining_workers_are_in_the_status(world: Told) -> None:
     world.start()
-    world.do(ev.ScaleAsked(who="test", to=1))
+    world.do(ch.Scale(who="test", to=1))
     assert world.manager.take("STATUS=")[-1] == "running: 1 of 1 workers ready, 1 draining, generation 1"
 
 

@@ -19,6 +19,7 @@ from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising import lifetimes, stopping
 from miniwsgi.daemon.master.supervising.operations import Operation, OperationState
 from miniwsgi.daemon.master.system.systemd import Notifier
+from miniwsgi.manager import changes as ch
 
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.test_app_metrics_master import Log
@@ -66,7 +67,7 @@ class Broken(Master):
         self.feed(ev.WorkerForked(order.slot, self._pid))
         self.feed(ev.WorkerReady(order.slot))
 
-    async def verdict(self, event: ev.Ask) -> Operation:
+    async def verdict(self, event: ch.Change) -> Operation:
         """Of an operation that is asked for now."""
         answer = self.ask(event)
         assert isinstance(answer, act.Accepted), answer
@@ -107,15 +108,15 @@ def test_a_first_start_that_cannot_be_ordered_has_failed(kind: type[act.Action],
 @pytest.mark.parametrize(
     ("kind", "ask"),
     [
-        (act.PrepareGeneration, ev.ReloadAsked(who="test")),
-        (act.BootGeneration, ev.ReloadAsked(who="test")),
-        (act.ForkWorker, ev.ReloadAsked(who="test")),
-        (act.ForkWorker, ev.ScaleAsked(who="test", by=1)),
-        (act.CommitGeneration, ev.ReloadAsked(who="test")),
-        (act.SetLogLevel, ev.LogLevelAsked(who="test", level="debug")),
+        (act.PrepareGeneration, ch.Reload(who="test")),
+        (act.BootGeneration, ch.Reload(who="test")),
+        (act.ForkWorker, ch.Reload(who="test")),
+        (act.ForkWorker, ch.Scale(who="test", by=1)),
+        (act.CommitGeneration, ch.Reload(who="test")),
+        (act.OverrideLogLevel, ch.SetLogLevel(who="test", level="debug")),
     ],
 )
-def test_the_operation_fails_and_the_daemon_serves_on(kind: type[act.Action], ask: ev.Ask, tmp_path: Path) -> None:
+def test_the_operation_fails_and_the_daemon_serves_on(kind: type[act.Action], ask: ch.Change, tmp_path: Path) -> None:
     async def story() -> None:
         master = Broken(tmp_path, workers=2)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -127,7 +128,7 @@ def test_the_operation_fails_and_the_daemon_serves_on(kind: type[act.Action], as
             assert master.supervisor.table.ready() == 2
             master.broken = None
             assert (await master.verdict(ask)).succeeded
-            master.feed(ev.StopAsked(who="test"))
+            master.feed(ch.Stop(who="test"))
             assert await running == 0
 
     asyncio.run(story())
@@ -140,8 +141,8 @@ def test_a_stop_ends_whatever_cannot_be_ordered(kind: type[act.Action], tmp_path
         async with asyncio.timeout(PATIENCE_SECONDS):
             running = await started(master)
             master.broken = kind
-            master.feed(ev.ReloadAsked(who="test"))  # and whatever is under way
-            master.feed(ev.StopAsked(who="test"))
+            master.feed(ch.Reload(who="test"))  # and whatever is under way
+            master.feed(ch.Stop(who="test"))
             assert await running == 0
 
     asyncio.run(story())
@@ -159,7 +160,7 @@ def test_an_observer_that_raises_silences_nobody(tmp_path: Path) -> None:
         master.on_handled = [observe, lambda event, _actions: heard.append(event)]
         async with asyncio.timeout(PATIENCE_SECONDS):
             running = await started(master)
-            master.feed(ev.StopAsked(who="test"))
+            master.feed(ch.Stop(who="test"))
             assert await running == 0
         assert ev.WorkerReady(0) in heard
         assert len(committed) == 1

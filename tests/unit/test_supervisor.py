@@ -8,9 +8,10 @@ import pytest
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason
-from miniwsgi.daemon.master.supervising.operations import Kind, OperationState
+from miniwsgi.daemon.master.supervising.operations import OperationState
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
 from miniwsgi.daemon.master.supervising.worker_table import WorkerState
+from miniwsgi.manager import changes as ch
 
 from tests.unit.supervisor_world import EXITED_1, World
 
@@ -30,7 +31,7 @@ def world() -> World:
 
 def test_the_first_worker_is_ready_before_the_others_are_forked() -> None:
     world = World()
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0")
     assert world.states() == {0: "booting 1"}
     assert world.supervisor.state is SupervisorState.STARTING
@@ -40,13 +41,13 @@ def test_the_first_worker_is_ready_before_the_others_are_forked() -> None:
     assert world.states() == {0: "ready 1", 1: "forking 1", 2: "forking 1", 3: "forking 1"}
     world.settle()
     assert world.ready() == 4
-    assert [(o.kind, o.state) for o in world.verdicts] == [(Kind.START, OperationState.SUCCEEDED)]
+    assert [(o.kind, o.state) for o in world.verdicts] == [(ch.Start, OperationState.SUCCEEDED)]
     assert world.supervisor.state is SupervisorState.RUNNING
 
 
 def test_an_application_that_does_not_import_ends_the_first_start_with_status_3() -> None:
     world = World()
-    operation = world.ask(ev.StartAsked(who="test"))
+    operation = world.ask(ch.Start(who="test"))
     world.happen("prepare")
     world.do(ev.LauncherFailed(1, "no module named 'shop'", "Traceback …"))
     assert world.exit == 3
@@ -57,7 +58,7 @@ def test_an_application_that_does_not_import_ends_the_first_start_with_status_3(
 
 def test_a_launcher_that_vanishes_while_importing_ends_the_first_start_with_status_3() -> None:
     world = World()
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare")
     world.crash_launcher(1)
     assert world.exit == 3
@@ -67,7 +68,7 @@ def test_a_launcher_that_vanishes_while_importing_ends_the_first_start_with_stat
 @pytest.mark.parametrize("how", ["fails", "exits", "is late"])
 def test_a_first_worker_that_does_not_boot_ends_the_first_start_with_status_3(how: str) -> None:
     world = World()
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0")
     if how == "fails":
         lose_three_times(world, lambda: world.do(ev.WorkerFailed(0, "boot_check /health was answered 500")))
@@ -91,7 +92,7 @@ def lose_three_times(world: World, lose: Callable[[], object]) -> None:
 
 def test_a_first_worker_that_boots_at_the_second_attempt_starts_the_daemon() -> None:
     world = World()
-    operation = world.ask(ev.StartAsked(who="test"))
+    operation = world.ask(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0")
     world.do(ev.WorkerFailed(0, "the database is starting up"))
     assert world.supervisor.state is SupervisorState.STARTING
@@ -105,9 +106,9 @@ def test_a_first_worker_that_boots_at_the_second_attempt_starts_the_daemon() -> 
 @pytest.mark.parametrize("how", ["fails", "is late", "launcher"])
 def test_a_first_start_in_which_a_later_worker_does_not_boot_has_failed_and_those_that_serve_drain(how: str) -> None:
     world = World(ev.Plan(workers=2), preloaded=False)
-    start = world.ask(ev.StartAsked(who="test"))
-    reload = world.ask(ev.ReloadAsked(who="SIGHUP"))
-    scale = world.ask(ev.ScaleAsked(who="a", to=3))
+    start = world.ask(ch.Start(who="test"))
+    reload = world.ask(ch.Reload(who="SIGHUP"))
+    scale = world.ask(ch.Scale(who="a", to=3))
     world.happen("prepare", "boot", "fork 0", "ready 0")
     if how == "fails":  # it finds the lock taken that worker 0 holds
         for _ in range(3):
@@ -135,9 +136,9 @@ def test_a_first_start_in_which_a_later_worker_does_not_boot_has_failed_and_thos
 
 def test_a_stop_while_a_first_start_rolls_is_a_clean_one() -> None:
     world = World()
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0", "ready 0")
-    world.do(ev.StopAsked(who="SIGTERM"))
+    world.do(ch.Stop(who="SIGTERM"))
     world.settle()
     world.advance(1)
     world.settle()
@@ -146,7 +147,7 @@ def test_a_stop_while_a_first_start_rolls_is_a_clean_one() -> None:
 
 def test_a_launcher_that_imports_too_long_is_killed_with_its_stacks() -> None:
     world = World()
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare")
     world.advance(59)
     assert world.exit is None
@@ -158,9 +159,9 @@ def test_a_launcher_that_imports_too_long_is_killed_with_its_stacks() -> None:
 
 def test_a_stop_during_the_start_is_a_clean_one() -> None:
     world = World()
-    world.do(ev.StartAsked(who="test"))
+    world.do(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0")
-    world.do(ev.StopAsked(who="SIGTERM"))
+    world.do(ch.Stop(who="SIGTERM"))
     world.settle()
     assert world.exit == 0
 
@@ -169,7 +170,7 @@ def test_a_stop_during_the_start_is_a_clean_one() -> None:
 
 
 def test_a_reload_touches_nothing_before_the_first_new_worker_is_ready(world: World) -> None:
-    world.ask(ev.ReloadAsked(who="SIGHUP"))
+    world.ask(ch.Reload(who="SIGHUP"))
     assert world.supervisor.state is SupervisorState.RELOADING
     world.happen("prepare", "boot", "fork 4")
     assert world.ready(1) == 4
@@ -179,7 +180,7 @@ def test_a_reload_touches_nothing_before_the_first_new_worker_is_ready(world: Wo
 
 
 def test_a_reload_goes_slot_by_slot_and_ends_with_the_full_set_ready(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    operation = world.ask(ch.Reload(who="SIGHUP"))
     world.settle(but="drained")
     assert operation.state is OperationState.SUCCEEDED
     assert world.ready(2) == 4
@@ -198,7 +199,7 @@ def test_the_surge_is_a_quarter_of_the_target_or_as_configured() -> None:
     for workers, configured, surge in [(1, 0, 1), (4, 0, 1), (8, 0, 2), (8, 5, 5)]:
         world = World(plan=ev.Plan(workers=workers, surge=configured))
         world.start()
-        world.do(ev.ReloadAsked(who="test"))
+        world.do(ch.Reload(who="test"))
         world.happen("prepare", "boot")
         most = 0
         while world.pending:
@@ -209,7 +210,7 @@ def test_the_surge_is_a_quarter_of_the_target_or_as_configured() -> None:
 
 def test_a_reload_with_code_that_does_not_import_leaves_everything_as_it_was(world: World) -> None:
     before = world.states()
-    operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    operation = world.ask(ch.Reload(who="SIGHUP"))
     world.happen("prepare")
     world.do(ev.LauncherFailed(2, "SyntaxError in shop/wsgi.py, line 3", "Traceback"))
     assert operation.state is OperationState.FAILED
@@ -222,7 +223,7 @@ def test_a_reload_with_code_that_does_not_import_leaves_everything_as_it_was(wor
 
 
 def test_a_reload_with_a_wrong_configuration_never_boots(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    operation = world.ask(ch.Reload(who="SIGHUP"))
     world.do(ev.PrepareFailed(2, "server.workers: a number expected"))
     assert operation.state is OperationState.FAILED
     assert not world.ordered(act.BootGeneration)
@@ -231,7 +232,7 @@ def test_a_reload_with_a_wrong_configuration_never_boots(world: World) -> None:
 
 
 def test_a_configuration_that_cannot_be_read_in_time_fails_the_reload(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    operation = world.ask(ch.Reload(who="SIGHUP"))
     world.advance(61)
     assert operation.state is OperationState.FAILED
     assert "could not be read in time" in operation.error
@@ -249,7 +250,7 @@ def test_a_worker_that_breaks_while_it_serves_is_replaced_and_its_traceback_logg
 
 
 def test_a_reload_whose_first_worker_is_late_fails_and_removes_it(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="SIGHUP"))
+    operation = world.ask(ch.Reload(who="SIGHUP"))
     world.happen("prepare", "boot", "fork 4")
     world.advance(60)
     assert operation.state is OperationState.FAILED
@@ -261,11 +262,11 @@ def test_a_reload_whose_first_worker_is_late_fails_and_removes_it(world: World) 
 
 
 def test_reloads_that_come_meanwhile_become_one_more(world: World) -> None:
-    first = world.ask(ev.ReloadAsked(who="a"))
+    first = world.ask(ch.Reload(who="a"))
     world.happen("prepare")
-    second = world.ask(ev.ReloadAsked(who="b"))
+    second = world.ask(ch.Reload(who="b"))
     for _ in range(100):
-        assert world.ask(ev.ReloadAsked(who="c")) is second
+        assert world.ask(ch.Reload(who="c")) is second
     assert second is not first
     assert second.state is OperationState.WAITING
     world.settle()
@@ -274,8 +275,8 @@ def test_reloads_that_come_meanwhile_become_one_more(world: World) -> None:
 
 
 def test_a_waiting_reload_starts_when_the_one_before_it_failed(world: World) -> None:
-    world.ask(ev.ReloadAsked(who="a"))
-    second = world.ask(ev.ReloadAsked(who="b"))
+    world.ask(ch.Reload(who="a"))
+    second = world.ask(ch.Reload(who="b"))
     world.do(ev.PrepareFailed(2, "broken"))
     assert second.state is OperationState.RUNNING
     world.settle()
@@ -283,9 +284,9 @@ def test_a_waiting_reload_starts_when_the_one_before_it_failed(world: World) -> 
 
 
 def test_at_most_the_target_drains_and_the_reload_waits_for_the_rest(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.settle(but="drained")
-    second = world.ask(ev.ReloadAsked(who="b"))
+    second = world.ask(ch.Reload(who="b"))
     world.settle(but="drained")
     draining = list(world.table.workers(WorkerState.DRAINING))
     assert len(draining) == 4
@@ -296,11 +297,11 @@ def test_at_most_the_target_drains_and_the_reload_waits_for_the_rest(world: Worl
 
 
 def test_a_reload_does_not_wait_for_workers_that_have_only_jobs_left(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.settle(but="drained")
     for worker in world.table.workers(WorkerState.DRAINING):
         world.do(ev.OnlyJobsLeft(worker.slot))
-    second = world.ask(ev.ReloadAsked(who="b"))
+    second = world.ask(ch.Reload(who="b"))
     world.settle(but="drained")
     assert len(list(world.table.workers(WorkerState.DRAINING))) == 8
     assert second.succeeded
@@ -310,7 +311,7 @@ def test_a_reload_does_not_wait_for_workers_that_have_only_jobs_left(world: Worl
 
 
 def test_drains_of_a_reload_end_together_and_are_enforced(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4", "fork 5")
     world.advance(20)
     world.settle(but="drained")
@@ -327,7 +328,7 @@ def test_drains_of_a_reload_end_together_and_are_enforced(world: World) -> None:
 
 
 def test_an_old_worker_that_crashes_before_the_new_code_proved_itself_is_replaced_by_old_code(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.happen("prepare")
     world.crash(2)
     world.advance(0.1)
@@ -336,7 +337,7 @@ def test_an_old_worker_that_crashes_before_the_new_code_proved_itself_is_replace
 
 
 def test_an_old_worker_that_crashes_while_the_new_code_rolls_is_replaced_by_new_code(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4")
     world.crash(2)
     world.settle()
@@ -346,7 +347,7 @@ def test_an_old_worker_that_crashes_while_the_new_code_rolls_is_replaced_by_new_
 
 
 def test_a_boot_of_the_old_generation_is_dropped_when_the_new_one_takes_over(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.happen("prepare", "boot")
     world.crash(2)
     world.advance(0.1)
@@ -356,7 +357,7 @@ def test_a_boot_of_the_old_generation_is_dropped_when_the_new_one_takes_over(wor
 
 def test_a_later_worker_that_never_boots_fails_the_reload_and_preloaded_code_goes_back(world: World) -> None:
     survivors = {world.processes[slot].pid for slot in (1, 2, 3)}
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4", "drained 0")
     for _ in range(3):
         world.happen("fork 5")
@@ -376,7 +377,7 @@ def test_a_later_worker_that_never_boots_fails_the_reload_and_preloaded_code_goe
 def test_without_preload_the_workers_that_run_stay_when_a_later_one_does_not_boot() -> None:
     world = World(preloaded=False)
     world.start()
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4", "drained 0")
     for _ in range(3):
         world.happen("fork 5")
@@ -387,14 +388,14 @@ def test_without_preload_the_workers_that_run_stay_when_a_later_one_does_not_boo
     world.settle()
     assert (world.ready(1), world.ready(2)) == (3, 1)
     assert world.supervisor.turnover.current is world.table.generations[1]
-    third = world.ask(ev.ReloadAsked(who="b"))
+    third = world.ask(ch.Reload(who="b"))
     world.settle()
     assert third.succeeded
     assert world.ready(3) == world.ready() == 4
 
 
 def test_new_code_that_crashes_soon_after_it_is_ready_fails_the_reload(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4")
     for _ in range(20):
         if operation.ended:
@@ -410,7 +411,7 @@ def test_new_code_that_crashes_soon_after_it_is_ready_fails_the_reload(world: Wo
 
 
 def test_the_new_launcher_dying_in_the_middle_fails_the_reload_and_goes_back(world: World) -> None:
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4", "drained 0")
     world.crash_launcher(2)
     assert operation.state is OperationState.FAILED
@@ -422,7 +423,7 @@ def test_the_new_launcher_dying_in_the_middle_fails_the_reload_and_goes_back(wor
 def test_a_reload_that_changes_the_number_of_workers(world: World) -> None:
     for workers in (8, 2):
         world.next_plan = ev.Plan(workers=workers)
-        operation = world.ask(ev.ReloadAsked(who="a"))
+        operation = world.ask(ch.Reload(who="a"))
         world.settle()
         assert operation.succeeded
         assert world.ready() == workers
@@ -432,7 +433,7 @@ def test_a_reload_that_changes_the_number_of_workers(world: World) -> None:
 
 
 def test_scaling_up_forks_into_the_lowest_free_slots(world: World) -> None:
-    operation = world.ask(ev.ScaleAsked(who="test", to=6))
+    operation = world.ask(ch.Scale(who="test", to=6))
     world.settle()
     assert operation.succeeded
     assert sorted(world.processes) == [0, 1, 2, 3, 4, 5]
@@ -440,7 +441,7 @@ def test_scaling_up_forks_into_the_lowest_free_slots(world: World) -> None:
 
 def test_scaling_down_takes_the_idle_first_then_the_highest(world: World) -> None:
     world.busy = {3, 1}
-    operation = world.ask(ev.ScaleAsked(who="test", to=1))
+    operation = world.ask(ch.Scale(who="test", to=1))
     assert [action.slot for action in world.ordered(act.DrainWorker)] == [2, 0, 3]
     world.happen("drained 2", "drained 0")
     assert operation.state is OperationState.RUNNING, "one has not left"
@@ -449,7 +450,7 @@ def test_scaling_down_takes_the_idle_first_then_the_highest(world: World) -> Non
 
 
 def test_a_scale_down_is_done_when_what_does_not_finish_in_time_is_killed_and_reaped(world: World) -> None:
-    operation = world.ask(ev.ScaleAsked(who="test", to=3))
+    operation = world.ask(ch.Scale(who="test", to=3))
     world.advance(30)
     assert [action.slot for action in world.ordered(act.KillWorker)] == [3]
     assert operation.state is OperationState.RUNNING
@@ -458,55 +459,55 @@ def test_a_scale_down_is_done_when_what_does_not_finish_in_time_is_killed_and_re
 
 
 def test_a_second_scale_down_waits_for_those_of_the_first_and_a_scale_up_does_not(world: World) -> None:
-    first = world.ask(ev.ScaleAsked(who="a", to=2))
-    again = world.ask(ev.ScaleAsked(who="b", to=2))
+    first = world.ask(ch.Scale(who="a", to=2))
+    again = world.ask(ch.Scale(who="b", to=2))
     assert first.state is OperationState.SUPERSEDED
     assert again.state is OperationState.RUNNING
     world.happen("drained 3")
     assert again.state is OperationState.RUNNING
-    up = world.ask(ev.ScaleAsked(who="c", to=3))
+    up = world.ask(ch.Scale(who="c", to=3))
     world.settle(but="drained")
     assert up.succeeded
     assert world.states() == {0: "ready 1", 1: "ready 1", 2: "draining 1", 3: "ready 1"}
 
 
 def test_a_scale_down_waits_for_a_worker_that_was_still_to_boot(world: World) -> None:
-    world.ask(ev.ScaleAsked(who="a", to=5))
+    world.ask(ch.Scale(who="a", to=5))
     world.happen("fork 4")
-    down = world.ask(ev.ScaleAsked(who="b", to=4))
+    down = world.ask(ch.Scale(who="b", to=4))
     assert down.state is OperationState.RUNNING
     world.happen("killed 4")
     assert down.succeeded
 
 
 def test_a_reload_does_not_have_a_scale_up_wait_for_the_old_workers(world: World) -> None:
-    world.ask(ev.ReloadAsked(who="a"))
-    scale = world.ask(ev.ScaleAsked(who="b", to=5))
+    world.ask(ch.Reload(who="a"))
+    scale = world.ask(ch.Scale(who="b", to=5))
     world.settle(but="drained")
     assert scale.succeeded
     assert world.ready(2) == 5
 
 
 def test_ttin_and_ttou_during_a_reload_outlive_it(world: World) -> None:
-    reload = world.ask(ev.ReloadAsked(who="a"))
+    reload = world.ask(ch.Reload(who="a"))
     world.happen("prepare", "boot", "fork 4", "ready 4")
-    world.do(ev.ScaleAsked(who="SIGTTIN", by=1))
-    world.do(ev.ScaleAsked(who="SIGTTIN", by=1))
-    world.do(ev.ScaleAsked(who="SIGTTOU", by=-1))
+    world.do(ch.Scale(who="SIGTTIN", by=1))
+    world.do(ch.Scale(who="SIGTTIN", by=1))
+    world.do(ch.Scale(who="SIGTTOU", by=-1))
     world.settle()
     assert reload.succeeded
     assert world.ready(2) == world.ready() == 5
-    world.do(ev.ReloadAsked(who="b"))
+    world.do(ch.Reload(who="b"))
     world.settle()
     assert world.ready(3) == world.ready() == 5
-    world.do(ev.ScaleAsked(who="test"))
+    world.do(ch.Scale(who="test"))
     world.settle()
     assert world.ready() == 4, "reset to what is configured"
 
 
 def test_the_last_of_two_scales_wins(world: World) -> None:
-    first = world.ask(ev.ScaleAsked(who="a", to=9))
-    second = world.ask(ev.ScaleAsked(who="b", to=2))
+    first = world.ask(ch.Scale(who="a", to=9))
+    second = world.ask(ch.Scale(who="b", to=2))
     assert first.state is OperationState.SUPERSEDED
     world.settle()
     assert second.succeeded
@@ -515,15 +516,15 @@ def test_the_last_of_two_scales_wins(world: World) -> None:
 
 @pytest.mark.parametrize("to", [0, -1, 512, 500])
 def test_a_scale_out_of_range_is_refused(world: World, to: int) -> None:
-    (refused,) = world.do(ev.ScaleAsked(who="a", to=to))
-    assert isinstance(refused, act.Refused)
+    (refused,) = world.do(ch.Scale(who="a", to=to))
+    assert isinstance(refused, act.Declined)
     assert world.supervisor.target == 4
 
 
 def test_a_scale_that_does_not_boot_fails_after_two_retries_and_harms_nobody() -> None:
     world = World(preloaded=False)
     world.start()
-    operation = world.ask(ev.ScaleAsked(who="a", by=1))
+    operation = world.ask(ch.Scale(who="a", by=1))
     for _ in range(3):
         assert operation.state is OperationState.RUNNING
         world.happen("fork 4")
@@ -540,7 +541,7 @@ def test_a_scale_that_does_not_boot_fails_after_two_retries_and_harms_nobody() -
 def test_a_partly_successful_scale_keeps_the_workers_that_run() -> None:
     world = World(preloaded=False)
     world.start()
-    operation = world.ask(ev.ScaleAsked(who="a", to=7))
+    operation = world.ask(ch.Scale(who="a", to=7))
     world.happen("fork 4", "ready 4", "fork 5", "fork 6")
     for _ in range(3):
         world.do(ev.WorkerFailed(5, "ImportError"))
@@ -609,7 +610,7 @@ def test_the_traceback_of_a_crash_loop_is_logged_once() -> None:
 
 
 def test_a_fork_that_fails_is_tried_again(world: World) -> None:
-    world.do(ev.ScaleAsked(who="a", by=1))
+    world.do(ch.Scale(who="a", by=1))
     del world.processes[4], world.pending[0]
     world.do(ev.ForkFailed(4, "[Errno 12] Cannot allocate memory"))
     assert world.logged("could not be forked: [Errno 12] Cannot allocate memory")
@@ -637,7 +638,7 @@ def test_a_slot_is_not_given_out_before_its_worker_is_reaped(world: World) -> No
     world.settle(but="killed")
     assert world.states() == {0: "ready 1", 1: "ready 1", 2: "killed 1", 3: "ready 1", 4: "ready 1"}
     world.settle()
-    world.do(ev.ScaleAsked(who="a", by=1))
+    world.do(ch.Scale(who="a", by=1))
     world.settle()
     assert sorted(world.processes) == [0, 1, 2, 3, 4]
 
@@ -654,7 +655,7 @@ def test_the_workers_of_a_dead_launcher_serve_on_until_a_new_one_replaces_them(w
     assert world.ordered(act.PrepareGeneration) == [act.PrepareGeneration(2, reread=False)]
     world.settle()
     assert world.ready(2) == world.ready() == 4
-    assert [(o.kind, o.state) for o in world.verdicts] == [(Kind.RECOVER, OperationState.SUCCEEDED)]
+    assert [(o.kind, o.state) for o in world.verdicts] == [(ch.Recover, OperationState.SUCCEEDED)]
 
 
 def test_a_launcher_that_does_not_boot_again_is_tried_with_back_off_and_logged_once_in_full(world: World) -> None:
@@ -678,7 +679,7 @@ def test_a_launcher_that_does_not_boot_again_is_tried_with_back_off_and_logged_o
 
 def test_a_scale_while_no_launcher_boots_fails(world: World) -> None:
     world.crash_launcher(1)
-    scale = world.ask(ev.ScaleAsked(who="a", by=1))
+    scale = world.ask(ch.Scale(who="a", by=1))
     world.advance(0.1)
     world.happen("prepare")
     world.do(ev.LauncherFailed(2, "SyntaxError"))
@@ -691,7 +692,7 @@ def test_a_reload_takes_the_place_of_a_recovery(world: World) -> None:
     world.crash_launcher(1)
     world.advance(0.1)
     world.happen("prepare")
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.settle()
     assert operation.succeeded
     assert world.verdicts[0].state is OperationState.SUPERSEDED
@@ -700,7 +701,7 @@ def test_a_reload_takes_the_place_of_a_recovery(world: World) -> None:
 
 def test_a_failed_reload_over_a_dead_launcher_goes_on_recovering(world: World) -> None:
     world.crash_launcher(1)
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.do(ev.PrepareFailed(2, "broken"))
     assert operation.state is OperationState.FAILED
     world.advance(1)
@@ -709,7 +710,7 @@ def test_a_failed_reload_over_a_dead_launcher_goes_on_recovering(world: World) -
 
 
 def test_a_launcher_that_does_not_answer_an_order_to_fork_is_killed(world: World) -> None:
-    world.do(ev.ScaleAsked(who="a", by=1))
+    world.do(ch.Scale(who="a", by=1))
     world.advance(10)
     assert [action.generation for action in world.ordered(act.KillLauncher)] == [1]
     world.happen("launcher killed")
@@ -727,7 +728,7 @@ def test_a_launcher_that_does_not_reap_its_worker_is_killed(world: World) -> Non
 
 
 def test_a_retired_launcher_that_does_not_exit_is_killed(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.settle(but="launcher exits")
     world.advance(5)
     assert [action.generation for action in world.ordered(act.KillLauncher)] == [1]
@@ -797,14 +798,14 @@ def test_a_restart_counts_where_the_successor_is(world: World) -> None:
         1: (1, "timeouts.request"),
         3: (1, "was killed by SIGKILL (out of memory?)"),
     }
-    world.do(ev.ScaleAsked(who="a", to=8))
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Scale(who="a", to=8))
+    world.do(ch.Reload(who="a"))
     world.settle()
     assert sum(slot.restarts for slot in world.table.slots) == 3, "nothing else is a restart"
 
 
 def test_a_wedged_worker_that_drains_is_killed_before_its_time(world: World) -> None:
-    world.do(ev.ScaleAsked(who="a", to=3))
+    world.do(ch.Scale(who="a", to=3))
     world.do(ev.Wedged(3, 30.5))
     assert [action.slot for action in world.ordered(act.KillWorker)] == [3]
 
@@ -813,7 +814,7 @@ def test_a_wedged_worker_that_drains_is_killed_before_its_time(world: World) -> 
 
 
 def test_restarting_a_slot_replaces_its_worker_by_the_same_generation(world: World) -> None:
-    operation = world.ask(ev.RestartAsked(who="a", slot=2))
+    operation = world.ask(ch.Restart(who="a", slot=2))
     world.happen("fork 4")
     assert operation.state is OperationState.RUNNING
     world.happen("ready 4")
@@ -828,7 +829,7 @@ def test_restarting_a_slot_replaces_its_worker_by_the_same_generation(world: Wor
 
 def test_a_worker_that_does_not_respond_is_killed_by_its_restart_once_its_successor_is_ready(world: World) -> None:
     world.silent.update({2: 7.0})
-    operation = world.ask(ev.RestartAsked(who="a", slot=2))
+    operation = world.ask(ch.Restart(who="a", slot=2))
     world.happen("fork 4")
     assert not world.ordered(act.KillWorker)
     world.happen("ready 4")
@@ -845,7 +846,7 @@ def test_a_worker_that_does_not_respond_is_killed_by_its_restart_once_its_succes
 
 def test_a_restart_of_all_kills_those_that_do_not_respond_and_drains_the_others(world: World) -> None:
     world.silent.update({1: 7.0, 3: 7.0})
-    operation = world.ask(ev.RestartAsked(who="a"))
+    operation = world.ask(ch.Restart(who="a"))
     world.settle()
     assert operation.succeeded
     assert sorted(action.slot for action in world.ordered(act.KillWorker)) == [1, 3]
@@ -854,15 +855,15 @@ def test_a_restart_of_all_kills_those_that_do_not_respond_and_drains_the_others(
 
 def test_a_worker_that_does_not_respond_is_not_killed_by_a_reload(world: World) -> None:
     world.silent.update({2: 7.0})
-    world.ask(ev.ReloadAsked(who="a"))
+    world.ask(ch.Reload(who="a"))
     world.settle()
     assert not world.ordered(act.KillWorker), "timeouts.wedge ends it"
 
 
 def test_another_slot_can_be_restarted_while_the_old_worker_of_one_drains(world: World) -> None:
-    first = world.ask(ev.RestartAsked(who="a", slot=2))
+    first = world.ask(ch.Restart(who="a", slot=2))
     world.happen("fork 4", "ready 4")
-    second = world.ask(ev.RestartAsked(who="a", slot=1))
+    second = world.ask(ch.Restart(who="a", slot=1))
     world.settle(but="drained 2")
     assert second.succeeded
     assert first.state is OperationState.RUNNING
@@ -872,9 +873,9 @@ def test_another_slot_can_be_restarted_while_the_old_worker_of_one_drains(world:
 
 def test_a_rolling_restart_replaces_all_and_a_second_one_is_refused(world: World) -> None:
     pids = {process.pid for process in world.processes.values()}
-    operation = world.ask(ev.RestartAsked(who="a"))
-    (refused,) = world.do(ev.RestartAsked(who="b"))
-    assert isinstance(refused, act.Refused)
+    operation = world.ask(ch.Restart(who="a"))
+    (refused,) = world.do(ch.Restart(who="b"))
+    assert isinstance(refused, act.Declined)
     assert refused.operation is operation
     world.settle()
     assert operation.succeeded
@@ -883,34 +884,34 @@ def test_a_rolling_restart_replaces_all_and_a_second_one_is_refused(world: World
 
 
 def test_restarting_an_empty_slot_is_refused(world: World) -> None:
-    (refused,) = world.do(ev.RestartAsked(who="a", slot=7))
-    assert isinstance(refused, act.Refused)
+    (refused,) = world.do(ch.Restart(who="a", slot=7))
+    assert isinstance(refused, act.Declined)
     assert "slot 7 has no worker" in refused.reason
 
 
 def test_drain_empties_the_daemon_and_undrain_fills_it_again(world: World) -> None:
-    drain = world.ask(ev.DrainAsked(who="a"))
+    drain = world.ask(ch.Drain(who="a"))
     assert world.supervisor.state is SupervisorState.DRAINING
     assert len(world.ordered(act.DrainWorker)) == 4
-    assert world.ask(ev.DrainAsked(who="b")) is drain
+    assert world.ask(ch.Drain(who="b")) is drain
     world.settle()
     assert drain.succeeded
     assert not world.processes
     assert world.exit is None
-    undrain = world.ask(ev.UndrainAsked(who="a"))
+    undrain = world.ask(ch.Undrain(who="a"))
     world.settle()
     assert undrain.succeeded
     assert world.ready() == 4
 
 
 def test_a_reload_while_drained_checks_the_new_code_and_stays_drained(world: World) -> None:
-    world.do(ev.DrainAsked(who="a"))
+    world.do(ch.Drain(who="a"))
     world.settle()
-    operation = world.ask(ev.ReloadAsked(who="a"))
+    operation = world.ask(ch.Reload(who="a"))
     world.settle()
     assert operation.succeeded
     assert not world.processes
-    world.do(ev.UndrainAsked(who="a"))
+    world.do(ch.Undrain(who="a"))
     world.settle()
     assert world.ready(2) == 4
 
@@ -919,7 +920,7 @@ def test_a_reload_while_drained_checks_the_new_code_and_stays_drained(world: Wor
 
 
 def test_a_stop_lets_workers_finish_what_waits_and_what_runs(world: World) -> None:
-    operation = world.ask(ev.StopAsked(who="SIGTERM"))
+    operation = world.ask(ch.Stop(who="SIGTERM"))
     assert world.supervisor.state is SupervisorState.STOPPING
     kinds = [type(action) for action in world.actions if not isinstance(action, act.Log)]
     assert kinds[:7] == [act.Accepted, act.AnnounceStop, act.ShrinkBacklogs, *[act.FinishWorker] * 4]
@@ -933,7 +934,7 @@ def test_a_stop_lets_workers_finish_what_waits_and_what_runs(world: World) -> No
 def test_a_stop_goes_on_accepting_for_its_delay() -> None:
     world = World(plan=ev.Plan(workers=2, stop_delay=5))
     world.start()
-    world.do(ev.StopAsked(who="SIGTERM"))
+    world.do(ch.Stop(who="SIGTERM"))
     world.advance(4.9)
     assert not world.ordered(act.FinishWorker)
     assert world.ready() == 2
@@ -942,7 +943,7 @@ def test_a_stop_goes_on_accepting_for_its_delay() -> None:
 
 
 def test_what_does_not_finish_in_time_is_killed(world: World) -> None:
-    world.do(ev.StopAsked(who="SIGTERM"))
+    world.do(ch.Stop(who="SIGTERM"))
     world.advance(29)
     assert not world.ordered(act.KillWorker)
     world.advance(1.1)
@@ -953,15 +954,15 @@ def test_what_does_not_finish_in_time_is_killed(world: World) -> None:
 
 
 def test_a_second_stop_is_at_once(world: World) -> None:
-    operation = world.ask(ev.StopAsked(who="SIGTERM"))
-    assert world.ask(ev.StopAsked(who="SIGTERM")) is operation
+    operation = world.ask(ch.Stop(who="SIGTERM"))
+    assert world.ask(ch.Stop(who="SIGTERM")) is operation
     assert len(world.ordered(act.KillWorker)) == 4
     world.settle()
     assert world.exit == 0
 
 
 def test_quit_is_at_once(world: World) -> None:
-    world.do(ev.StopAsked(who="SIGQUIT", now=True))
+    world.do(ch.Stop(who="SIGQUIT", now=True))
     assert len(world.ordered(act.KillWorker)) == 4
     world.settle()
     assert world.exit == 0
@@ -969,12 +970,12 @@ def test_quit_is_at_once(world: World) -> None:
 
 @pytest.mark.parametrize("steps", range(12))
 def test_a_stop_at_any_point_of_a_reload_ends_it_and_the_daemon(world: World, steps: int) -> None:
-    reload = world.ask(ev.ReloadAsked(who="a"))
-    waiting = world.ask(ev.ReloadAsked(who="b"))
+    reload = world.ask(ch.Reload(who="a"))
+    waiting = world.ask(ch.Reload(who="b"))
     for _ in range(steps):
         if world.pending:
             world.happen(world.pending[0][0])
-    world.do(ev.StopAsked(who="SIGTERM"))
+    world.do(ch.Stop(who="SIGTERM"))
     world.settle()
     assert world.exit == 0
     assert reload.ended
@@ -984,7 +985,7 @@ def test_a_stop_at_any_point_of_a_reload_ends_it_and_the_daemon(world: World, st
 
 
 def test_a_crash_during_a_stop_is_not_replaced(world: World) -> None:
-    world.do(ev.StopAsked(who="SIGTERM"))
+    world.do(ch.Stop(who="SIGTERM"))
     world.crash(1)
     world.settle()
     assert world.exit == 0
@@ -992,15 +993,15 @@ def test_a_crash_during_a_stop_is_not_replaced(world: World) -> None:
 
 
 def test_asks_during_a_stop_are_refused(world: World) -> None:
-    world.do(ev.StopAsked(who="SIGTERM"))
-    for ask in (ev.ReloadAsked(who="a"), ev.ScaleAsked(who="a", by=1), ev.DrainAsked(who="a")):
+    world.do(ch.Stop(who="SIGTERM"))
+    for ask in (ch.Reload(who="a"), ch.Scale(who="a", by=1), ch.Drain(who="a")):
         (refused, *_rest) = world.do(ask)
-        assert isinstance(refused, act.Refused)
+        assert isinstance(refused, act.Declined)
         assert refused.reason == "the daemon is stopping"
 
 
 def test_a_launcher_that_survives_the_stop_is_killed_and_nothing_is_waited_for_twice(world: World) -> None:
-    world.do(ev.StopAsked(who="SIGQUIT", now=True))
+    world.do(ch.Stop(who="SIGQUIT", now=True))
     world.settle(but="launcher exits")
     assert world.exit is None
     world.advance(5)
@@ -1016,4 +1017,4 @@ def test_every_repr_says_its_state(world: World) -> None:
     assert "running" in text
     assert "<Worker 0 ready leaving (recycled (requests)) pid=" in text
     assert "<Generation 1 serving preloaded>" in text
-    assert repr(world.ask(ev.ReloadAsked(who="a"))).startswith("<Operation 2 reload running")
+    assert repr(world.ask(ch.Reload(who="a"))).startswith("<Operation 2 reload running")

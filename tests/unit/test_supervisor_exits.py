@@ -6,6 +6,7 @@ import pytest
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason
 from miniwsgi.daemon.master.supervising.worker_table import WorkerState
+from miniwsgi.manager import changes as ch
 
 from .supervisor_world import World
 
@@ -49,7 +50,7 @@ def test_nothing_is_counted_before_anything_has_left() -> None:
 
 def test_a_worker_that_ends_while_it_boots() -> None:
     world = started(1)
-    world.ask(ev.ScaleAsked(who="test", to=2))
+    world.ask(ch.Scale(who="test", to=2))
     world.happen("fork 1")
     world.crash(1)
     assert exits(world) == {"boot": 1}
@@ -57,35 +58,35 @@ def test_a_worker_that_ends_while_it_boots() -> None:
 
 def test_scaling_down() -> None:
     world = started(4)
-    world.ask(ev.ScaleAsked(who="test", to=1))
+    world.ask(ch.Scale(who="test", to=1))
     world.settle()
     assert exits(world) == {"scale": 3}
 
 
 def test_a_reload() -> None:
     world = started(3)
-    world.ask(ev.ReloadAsked(who="test"))
+    world.ask(ch.Reload(who="test"))
     world.settle()
     assert exits(world) == {"reload": 3}
 
 
 def test_a_restart() -> None:
     world = started(3)
-    world.ask(ev.RestartAsked(who="test"))
+    world.ask(ch.Restart(who="test"))
     world.settle()
     assert exits(world) == {"restart": 3}
 
 
 def test_a_stop() -> None:
     world = started(3)
-    world.ask(ev.StopAsked(who="test"))
+    world.ask(ch.Stop(who="test"))
     world.settle()
     assert exits(world) == {"stop": 3}
 
 
 def test_stopping_at_once() -> None:
     world = started(3)
-    world.ask(ev.StopAsked(who="test", now=True))
+    world.ask(ch.Stop(who="test", now=True))
     world.settle()
     assert exits(world) == {"stop": 3}
 
@@ -107,7 +108,7 @@ def test_a_worker_that_crashes_while_it_waits_for_its_successor_has_crashed() ->
 
 def test_a_worker_that_crashes_while_it_drains_has_crashed() -> None:
     world = started()
-    world.ask(ev.ScaleAsked(who="test", to=1))
+    world.ask(ch.Scale(who="test", to=1))
     [draining] = world.table.workers(WorkerState.DRAINING)
     world.pending.clear()
     world.crash(draining.slot, SEGFAULT)
@@ -116,7 +117,7 @@ def test_a_worker_that_crashes_while_it_drains_has_crashed() -> None:
 
 def test_a_worker_that_is_killed_after_its_graceful_timeout_counts_as_what_it_left_for() -> None:
     world = started()
-    world.ask(ev.ScaleAsked(who="test", to=1))
+    world.ask(ch.Scale(who="test", to=1))
     world.pending.clear()  # it does not finish
     world.advance(world.plan.graceful_timeout + 1)
     world.settle()

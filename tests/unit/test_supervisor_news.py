@@ -8,6 +8,7 @@ from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import describe_exit
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
 from miniwsgi.daemon.master.supervising.worker_table import GenerationState, WorkerState
+from miniwsgi.manager import changes as ch
 
 from tests.unit.supervisor_world import EXITED_1, World
 
@@ -57,14 +58,14 @@ def test_stale_news_change_nothing(world: World, event: ev.Event) -> None:
 
 @pytest.mark.parametrize("event", [ev.WorkerExited(4, EXITED_1), ev.WorkerReady(4), ev.Wedged(4, 31)], ids=str)
 def test_a_worker_that_is_not_forked_yet_cannot_have_done_anything(world: World, event: ev.Event) -> None:
-    world.do(ev.ScaleAsked(who="a", by=1))
+    world.do(ch.Scale(who="a", by=1))
     assert not world.do(event)
     world.settle()
     assert world.ready() == 5
 
 
 def test_a_configuration_that_comes_after_its_reload_was_given_up_boots_nothing(world: World) -> None:
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     world.advance(61)
     world.actions.clear()
     world.do(ev.Prepared(2, world.plan))
@@ -80,7 +81,7 @@ def test_a_worker_recycles_once(world: World) -> None:
 
 
 def test_a_draining_worker_that_breaks_says_so_and_nobody_takes_its_place(world: World) -> None:
-    world.do(ev.ScaleAsked(who="a", to=3))
+    world.do(ch.Scale(who="a", to=3))
     world.do(ev.WorkerFailed(3, "the worker itself failed", "Traceback"))
     (line,) = world.logged("has failed: the worker itself failed", "error")
     assert line.traceback == "Traceback"
@@ -97,7 +98,7 @@ def test_a_worker_that_leaves_anyway_and_exceeds_its_time_is_not_replaced_twice(
 
 
 def test_a_request_that_exceeds_its_time_on_a_draining_worker_has_its_stacks_logged_once_more(world: World) -> None:
-    world.do(ev.ScaleAsked(who="a", to=3))
+    world.do(ch.Scale(who="a", to=3))
     world.do(ev.RequestTimedOut(3, 31, "GET /report"))
     assert [action.slot for action in world.ordered(act.DumpStacks)] == [3]
     assert world.table.worker(3).state is WorkerState.DRAINING  # type: ignore[union-attr]
@@ -130,12 +131,12 @@ def test_signals_without_a_name_are_numbers() -> None:
 
 def test_every_part_says_its_state(world: World) -> None:
     world.crash(1)
-    world.do(ev.ReloadAsked(who="a"))
+    world.do(ch.Reload(who="a"))
     supervisor = world.supervisor
     assert repr(world.table.slots[1]).startswith("<WorkerSlot 1 None restart_at=1000.1")
     assert repr(supervisor.turnover).startswith("<Turnover <Generation 1 serving preloaded> candidate=<Generation 2")
     assert repr(supervisor.stopping) == "<Stopping not asked>"
-    world.do(ev.ScaleAsked(who="a", to=2))
+    world.do(ch.Scale(who="a", to=2))
     draining = next(world.table.workers(WorkerState.DRAINING))
     assert repr(draining.deadline) == "<Deadline 1030.000>"
     assert world.table.generations[2].state is GenerationState.PREPARING

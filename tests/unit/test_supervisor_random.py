@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.manager import changes as ch
 
 from tests.support.effort import effort
 from tests.unit.supervisor_history import History, Steps
@@ -51,7 +51,7 @@ def test_a_stop_after_any_history_leaves_nothing(workers: int, surge: int, prelo
     history = History(workers, surge, preloaded)
     history.world.settle()
     history.live_through(steps)
-    history.world.do(ev.StopAsked(who="SIGTERM"))
+    history.world.do(ch.Stop(who="SIGTERM"))
     history.check_stopped()
 
 
@@ -63,7 +63,7 @@ def test_a_start_and_a_stop_at_any_point_end(steps: Steps, stops: int, now: bool
     history.live_through(steps)
     for _ in range(stops):
         if world.exit is None:
-            world.do(ev.StopAsked(who="x", now=now))
+            world.do(ch.Stop(who="x", now=now))
     if world.exit == 3:  # the first start has failed before
         assert not world.supervisor.ledger.open()
     else:
@@ -104,7 +104,7 @@ class Daemon(RuleBasedStateMachine):
         history.calm_down()
         if not self.over:  # the first start may have failed of what happened before
             history.check_complete()
-            history.world.do(ev.StopAsked(who="SIGTERM"))
+            history.world.do(ch.Stop(who="SIGTERM"))
             history.check_stopped()
 
 

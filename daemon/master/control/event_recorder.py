@@ -27,7 +27,7 @@ class EventRecorder:
         self.event_log = event_log
         self._supervisor = supervisor
         self._workers: dict[int, dict[str, Any]] = {}  # by slot: the fields that all its events share
-        self._on_event: dict[type[ev.Event], Note] = {
+        self._on_event: dict[type[ev.Input], Note] = {
             ev.WorkerForked: self._forked,
             ev.ForkFailed: lambda event: self._of_slot("worker.failed", event.slot, f"not forked: {event.error}"),
             ev.WorkerReady: self._ready,
@@ -71,7 +71,7 @@ class EventRecorder:
     def __repr__(self) -> str:
         return f"<EventRecorder {self.event_log}>"
 
-    def note(self, event: ev.Event, actions: list[act.Action]) -> None:
+    def note(self, event: ev.Input, actions: list[act.Action]) -> None:
         """Called by the master after each event."""
         if (heard := self._on_event.get(type(event))) is not None:
             heard(event)
@@ -144,17 +144,16 @@ class EventRecorder:
     def _accepted(self, order: act.Accepted) -> None:
         operation = order.operation
         if not order.joined:
-            name = f"{operation.kind.value} {operation.detail}".strip()
-            self.event_log.add("operation.started", f"{name} is asked for by {operation.who}", operation=operation.id)
+            message = f"{operation.name} is asked for by {operation.change.who}"
+            self.event_log.add("operation.started", message, operation=operation.id)
 
     def _verdict(self, order: act.Verdict) -> None:
         operation = order.operation
-        name = f"{operation.kind.value} {operation.detail}".strip()
         seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
         how = f": {operation.error}" if operation.state is not OperationState.SUCCEEDED else f" after {seconds:.2f} s"
         self.event_log.add(
             "operation.ended",
-            f"{name} {operation.state.value}{how}",
+            f"{operation.name} {operation.state.value}{how}",
             operation=operation.id,
             state=operation.state.value,
             generation=operation.generation,

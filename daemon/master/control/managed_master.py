@@ -1,4 +1,4 @@
-"""The master as the control API wants it: asks become events for the supervisor, and what it knows becomes messages.
+"""The master as the control API wants it: changes go to the supervisor, and what it knows becomes messages.
 
 What takes time (memory of processes, stacks, files) is done beside the loop and shared by all who ask for it at once.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-import msgspec
+from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
-from miniwsgi.manager.control.auth import Principal
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.families import Family
@@ -25,7 +25,7 @@ from ..running.stacks import NO_STACKS
 from ..running.worker_handle import WorkerHandle
 from ..supervising import actions as act
 from ..supervising import events as ev
-from ..supervising.operations import Kind, Operation, OperationState
+from ..supervising.operations import Operation, OperationState
 from . import config_report
 from .event_recorder import EventRecorder
 from .kept_scale import REMEDY, KeptScale
@@ -37,7 +37,6 @@ SAMPLE_SECONDS = 1.0  # how old a sample of memory and CPU may be
 SAMPLING_SECONDS = 1.0  # how long taking one may last: else the former one is shown
 CHECK_SECONDS = 15.0
 DISK_SECONDS = 10.0
-PRINCIPALS = 500  # that are remembered, of the latest operations
 
 
 class ManagedMaster:
@@ -51,7 +50,6 @@ class ManagedMaster:
         self._master = master
         self._kept = kept
         self._threads = threads
-        self._principals: dict[int, Principal] = {}  # by operation
         self._persisted: dict[int, int | None] = {}  # by operation that is under way: what was kept before it
         self._keeping = asyncio.Lock()
         self._samples: dict[int, Sample] = {}
@@ -67,7 +65,7 @@ class ManagedMaster:
     # --- what there is to know ---
 
     def status(self, role: ms.Role) -> ms.Status:
-        running = [self._operation(operation) for operation in self._master.supervisor.ledger.open()]
+        running = [self.overview.operation(operation) for operation in self._master.supervisor.ledger.open()]
         return self.overview.status(running, role)
 
     async def workers(self) -> list[ms.Worker]:
@@ -90,11 +88,11 @@ class ManagedMaster:
         return ms.Stack(worker.slot, worker.pid, datetime.now(UTC), not text.startswith(NO_STACKS), text, running)
 
     def operations(self) -> list[ms.Operation]:
-        return [self._operation(operation) for operation in self._master.supervisor.ledger]
+        return [self.overview.operation(operation) for operation in self._master.supervisor.ledger]
 
     def operation(self, number: int) -> ms.Operation | None:
         found = self._master.supervisor.ledger.get(number)
-        return self._operation(found) if found is not None else None
+        return self.overview.operation(found) if found is not None else None
 
     async def wait(self, number: int, seconds: float) -> None:
         found = self._master.supervisor.ledger.get(number)
@@ -128,30 +126,28 @@ class ManagedMaster:
 
     # --- changes ---
 
-    async def ask(self, change: mg.Change, principal: Principal) -> ms.Operation:
-        if isinstance(change, mg.Scale) and (change.persist or self._drops_kept(change)):
+    async def ask(self, change: ch.Change) -> ms.Operation:
+        if isinstance(change, ch.Scale) and (change.persist or self._drops_kept(change)):
             # A client that leaves must not leave it half done.
-            return await asyncio.shield(self._task(self._scale_and_keep(change, principal)))
-        return self._ask(change, principal)
+            return await asyncio.shield(self._task(self._scale_and_keep(change)))
+        return self._ask(change)
 
-    def _ask(self, change: mg.Change, principal: Principal) -> ms.Operation:
+    def _ask(self, change: ch.Change) -> ms.Operation:
         supervisor = self._master.supervisor
-        if isinstance(change, mg.Stop) and not change.now and supervisor.stopping.operation is not None:
+        if isinstance(change, ch.Stop) and not change.now and supervisor.stopping.operation is not None:
             # For the supervisor a second stop means at once; a client says that when it means it.
-            return msgspec.structs.replace(self._operation(supervisor.stopping.operation), joined=True)
-        answer = self._master.ask(_event(change, principal.who))
-        if isinstance(answer, act.Refused):
+            return self.overview.operation(supervisor.stopping.operation, joined=True)
+        answer = self._master.ask(change)
+        if isinstance(answer, act.Declined):
             operation = answer.operation.id if answer.operation is not None else None
-            conflict = operation is not None or not isinstance(change, mg.Scale)
+            conflict = operation is not None or not isinstance(change, ch.Scale)
             raise mg.ChangeRefused(answer.reason, operation, conflict=conflict)
-        if not answer.joined:
-            self._remember(answer.operation, principal)
-        return msgspec.structs.replace(self._operation(answer.operation), joined=answer.joined)
+        return self.overview.operation(answer.operation, joined=answer.joined)
 
-    def _drops_kept(self, change: mg.Scale) -> bool:
+    def _drops_kept(self, change: ch.Scale) -> bool:
         return change.to is None and not change.by and self._kept.value is not None
 
-    async def _scale_and_keep(self, change: mg.Scale, principal: Principal) -> ms.Operation:
+    async def _scale_and_keep(self, change: ch.Scale) -> ms.Operation:
         """Keep the number first: what cannot be kept is not promised."""
         if not self._kept.path:
             raise mg.ChangeRefused(f"there is nowhere to keep it: {REMEDY}")
@@ -165,7 +161,7 @@ class ManagedMaster:
             except (OSError, TimeoutError):
                 raise mg.ChangeRefused(f"it cannot be kept: {self._kept.error or 'the disk does not answer'}") from None
             try:
-                operation = self._ask(mg.Scale(to=to), principal)
+                operation = self._ask(replace(change, to=to, by=0))
             except mg.ChangeRefused:
                 await self._keep(before)
                 raise
@@ -186,14 +182,14 @@ class ManagedMaster:
 
     # --- what happens ---
 
-    def _handled(self, event: ev.Event, actions: list[act.Action]) -> None:
+    def _handled(self, event: ev.Input, actions: list[act.Action]) -> None:
         self.recorder.note(event, actions)
         for action in actions:
             if isinstance(action, act.Verdict):
                 self._ended(action.operation)
 
     def _ended(self, operation: Operation) -> None:
-        if operation.kind is Kind.RELOAD:
+        if operation.kind is ch.Reload:
             self.overview.note_reload(operation)
         if operation.id in self._persisted:
             before = self._persisted.pop(operation.id)
@@ -201,15 +197,6 @@ class ManagedMaster:
                 self._task(self._keep_again(before))
 
     # --- inside ---
-
-    def _operation(self, operation: Operation) -> ms.Operation:
-        asker = self._principals.get(operation.id)
-        return self.overview.operation(operation, asker.uid if asker else None, asker.pid if asker else None)
-
-    def _remember(self, operation: Operation, principal: Principal) -> None:
-        self._principals[operation.id] = principal
-        while len(self._principals) > PRINCIPALS:
-            del self._principals[next(iter(self._principals))]
 
     async def _refresh_samples(self) -> None:
         """One reading at a time serves all who ask meanwhile."""
@@ -234,22 +221,3 @@ class ManagedMaster:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _event(change: mg.Change, who: str) -> ev.Ask:
-    match change:
-        case mg.Scale():
-            return ev.ScaleAsked(who=who, to=change.to, by=change.by)
-        case mg.Reload():
-            return ev.ReloadAsked(who=who)
-        case mg.Restart():
-            return ev.RestartAsked(who=who, slot=change.slot)
-        case mg.Drain():
-            return ev.DrainAsked(who=who)
-        case mg.Undrain():
-            return ev.UndrainAsked(who=who)
-        case mg.Stop():
-            return ev.StopAsked(who=who, now=change.now)
-        case mg.SetLogLevel():
-            return ev.LogLevelAsked(who=who, level=change.level)
-    raise AssertionError(change)

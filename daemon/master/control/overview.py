@@ -215,18 +215,18 @@ class Overview:
 
     # --- operations ---
 
-    def operation(self, operation: Operation, uid: int | None, pid: int | None) -> ms.Operation:
-        """As the API has it; `uid` and `pid` are of the client that asked, if it was one."""
-        ended = operation.ended_at
+    def operation(self, operation: Operation, *, joined: bool = False) -> ms.Operation:
+        """As the API has it; `joined` for who asked for the same as somebody before."""
+        change, ended = operation.change, operation.ended_at
         seconds = (time.monotonic() if ended is None else ended) - operation.asked_at
         return ms.Operation(
             id=operation.id,
-            kind=operation.kind.value,
+            kind=cast("ms.OperationKind", change.name),
             detail=operation.detail,
             state=operation.state.value,
-            who=operation.who,
-            uid=uid,
-            pid=pid,
+            who=change.who,
+            uid=change.uid,
+            pid=change.pid,
             asked_at=self.date(operation.asked_at),
             started_at=self.date(operation.started_at) if operation.started_at is not None else None,
             ended_at=self.date(ended) if ended is not None else None,
@@ -236,6 +236,7 @@ class Overview:
             generation=operation.generation,
             error=operation.error,
             traceback=operation.traceback,
+            joined=joined,
         )
 
     def note_reload(self, operation: Operation) -> None:
@@ -248,7 +249,7 @@ class Overview:
             result=operation.state.value,
             error=operation.error,
             generation=operation.generation,
-            who=operation.who,
+            who=operation.change.who,
         )
 
 

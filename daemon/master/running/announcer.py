@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from miniwsgi.manager import changes as ch
+
 from ..supervising import actions as act
 from ..supervising import events as ev
-from ..supervising.operations import Kind, Operation, OperationState
+from ..supervising.operations import Operation, OperationState
 from ..supervising.supervisor import Supervisor, SupervisorState
 from ..supervising.worker_table import WorkerState
 from ..system.systemd import Notifier
@@ -60,28 +62,28 @@ class Announcer:
 
     def accepted(self, operation: Operation) -> None:
         """Someone asked for something, and it is done."""
-        if operation.kind is Kind.RELOAD:
+        if operation.kind is ch.Reload:
             self._notifier.reloading()
 
     def concluded(self, operation: Operation) -> None:
         """An operation has its verdict."""
         supervisor = self._supervisor
-        if operation.kind is Kind.START and operation.state is OperationState.FAILED:
+        if operation.kind is ch.Start and operation.state is OperationState.FAILED:
             self._notifier.failed(operation.error)
-        elif operation.kind is Kind.START:
+        elif operation.kind is ch.Start:
             self._notifier.ready(self._status())
-        if operation.kind is not Kind.RELOAD:
+        if operation.kind is not ch.Reload:
             return
         self._failure = operation.error if operation.state is OperationState.FAILED else ""
         if not supervisor.stopping.asked:
             self._notifier.ready(self._status())
-            if supervisor.ledger.open(Kind.RELOAD):
+            if supervisor.ledger.open(ch.Reload):
                 self._notifier.reloading()
 
-    def handled(self, _event: ev.Event, actions: list[act.Action]) -> None:
+    def handled(self, _event: ev.Input, actions: list[act.Action]) -> None:
         """To be called after each event."""
         supervisor = self._supervisor
-        bounded = supervisor.ledger.open(Kind.START) or supervisor.ledger.open(Kind.RELOAD) or supervisor.stopping.asked
+        bounded = supervisor.ledger.open(ch.Start) or supervisor.ledger.open(ch.Reload) or supervisor.stopping.asked
         if bounded and any(isinstance(action, STEPS) for action in actions):
             plan = supervisor.turnover.plan
             self._notifier.extend_timeout(max(plan.boot_timeout, plan.graceful_timeout) + MARGIN_SECONDS)

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from miniwsgi.manager import changes as ch
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import Board
 
@@ -27,7 +28,7 @@ from ...log.writer import Writer
 from ...permission import why_not_written
 from ..supervising import actions as act
 from ..supervising import events as ev
-from ..supervising.operations import Kind, Operation
+from ..supervising.operations import Operation
 from ..supervising.supervisor import Supervisor
 from ..supervising.worker_table import WorkerState
 from ..system.systemd import Notifier
@@ -57,13 +58,13 @@ class Master:
         self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force, board)
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load, self._silent)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
-        self.on_handled: list[Callable[[ev.Event, list[act.Action]], None]] = []  # called after each event
+        self.on_handled: list[Callable[[ev.Input, list[act.Action]], None]] = []  # called after each event
         self.make_logs: Callable[[], None] | None = None  # where only root can, after a rotation
         self.watch = Watch(self.fleet.board)
         self.announcer = Announcer(notifier, self.supervisor, self.watch)
         self.on_handled.append(self.announcer.handled)
         self._threads = DaemonThreads()
-        self._events: deque[ev.Event] = deque()
+        self._events: deque[ev.Input] = deque()
         self._handling = False
         self._reading: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -83,13 +84,13 @@ class Master:
             act.KillWorker: self.fleet.kill_worker,
             act.DumpStacks: self.fleet.dump_stacks,
             act.Serving: self._serving,
-            act.SetLogLevel: self._set_log_level,
+            act.OverrideLogLevel: self._set_log_level,
             act.AnnounceStop: self._announce_stop,
             act.ShrinkBacklogs: self._shrink_backlogs,
             act.Exit: self._exit,
             act.Log: self._log,
             act.Accepted: self._accepted,
-            act.Refused: lambda order: self.log.warning(f"refused: {order.reason}"),
+            act.Declined: lambda order: self.log.warning(f"refused: {order.reason}"),
             act.Verdict: self._verdict,
         }
 
@@ -109,7 +110,7 @@ class Master:
         if self.notifier.watchdog_seconds:
             self._every(self.notifier.watchdog_seconds / 3, self.announcer.alive)
         self.announcer.starting(self.config.timeouts.boot)
-        self.feed(ev.StartAsked(who="the start"))
+        self.feed(ch.Start(who="the start"))
         try:
             status = await self._over
             await self.fleet.last_words()
@@ -119,11 +120,11 @@ class Master:
                 task.cancel()
             self.fleet.kill_all()
 
-    def ask(self, event: ev.Ask) -> act.Accepted | act.Refused:
+    def ask(self, change: ch.Change) -> act.Accepted | act.Declined:
         """Ask for a change. Not to be called from inside an order."""
-        answer = self._handle(event)[0]
+        answer = self._handle(change)[0]
         self._handle_waiting()
-        assert isinstance(answer, (act.Accepted, act.Refused)), answer
+        assert isinstance(answer, (act.Accepted, act.Declined)), answer
         return answer
 
     def wait(self, operation: Operation) -> asyncio.Future[Operation]:
@@ -170,7 +171,7 @@ class Master:
 
     # --- events ---
 
-    def feed(self, event: ev.Event) -> None:
+    def feed(self, event: ev.Input) -> None:
         """Hand an event to the supervisor and carry out its orders; in turn, if that is under way."""
         self._events.append(event)
         if not self._handling:
@@ -180,7 +181,7 @@ class Master:
         while self._events:
             self._handle(self._events.popleft())
 
-    def _handle(self, event: ev.Event) -> list[act.Action]:
+    def _handle(self, event: ev.Input) -> list[act.Action]:
         assert not self._handling, event
         self._handling = True
         try:
@@ -208,9 +209,9 @@ class Master:
 
     def _revoke(self, operation: Operation, error: str) -> None:
         """Its success stands beside an order that failed. A first start has one outcome: its workers serve."""
-        if operation.succeeded and operation.kind is not Kind.START:
+        if operation.succeeded and operation.kind is not ch.Start:
             operation.revoke(error)
-            self.log.error(f"{operation.kind.value} failed after all: {error}")
+            self.log.error(f"{operation.change.name} failed after all: {error}")
 
     def _tell(self, observer: Callable[..., None], *what: object) -> None:
         """One that fails keeps nothing from the others."""
@@ -335,7 +336,7 @@ class Master:
             how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"
             self.log.info(f"listening on {listener.url} ({how})")
 
-    def _set_log_level(self, order: act.SetLogLevel) -> None:
+    def _set_log_level(self, order: act.OverrideLogLevel) -> None:
         configured = self.config.log.level
         self.log.level = order.level or configured
         self.fleet.override_log_level(order.level, configured)
@@ -366,10 +367,9 @@ class Master:
 
     def _accepted(self, order: act.Accepted) -> None:
         operation = order.operation
-        if operation.kind is not Kind.START:
+        if operation.kind is not ch.Start:
             joined = f"joins operation {operation.id}" if order.joined else f"operation {operation.id}"
-            name = f"{operation.kind.value} {operation.detail}".strip()
-            self.log.info(f"{name} is asked for by {operation.who} ({joined})")
+            self.log.info(f"{operation.name} is asked for by {operation.change.who} ({joined})")
         if not order.joined:
             self.announcer.accepted(operation)
 

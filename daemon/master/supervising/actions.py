@@ -118,7 +118,7 @@ class Serving(Action):
 
 
 @dataclass(frozen=True, slots=True)
-class SetLogLevel(Action):
+class OverrideLogLevel(Action):
     """Of master and workers, whatever is configured; None: as configured again."""
 
     level: str | None
@@ -158,15 +158,15 @@ class Log(Action):
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Action):
-    """An ask became `operation`, or joined it if it was there before. The first action of an ask."""
+    """A change became `operation`, or joined it if it was there before. The first action of each change."""
 
     operation: Operation
     joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Action):
-    """An ask cannot be granted now, because of `operation` if there is one. The first action of an ask."""
+class Declined(Action):
+    """A change cannot be granted now, because of `operation` if there is one. Then the first and only action of it."""
 
     reason: str
     operation: Operation | None = None

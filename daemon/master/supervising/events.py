@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from miniwsgi.manager.changes import Change
+
 from .actions import Action
 
 
@@ -163,65 +165,10 @@ class OrderFailed(Event):
     error: str
 
 
-# --- what people ask for ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask(Event):
-    """A change that becomes an operation. `who` is for people: "SIGHUP", "alice (uid 1000, pid 712)"."""
-
-    who: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartAsked(Ask):
-    """The first generation, with the configuration that the master was started with."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadAsked(Ask):
-    """New configuration, new environment, new code."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleAsked(Ask):
-    """So many workers: `to` absolutely, or `by` more or fewer; neither: as configured again."""
-
-    to: int | None = None
-    by: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartAsked(Ask):
-    """The same generation in new processes, replacements first: one slot, or all of them."""
-
-    slot: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainAsked(Ask):
-    """Accept no more, finish, stay up without workers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndrainAsked(Ask):
-    """The end of a drain."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLevelAsked(Ask):
-    """The error log of master and workers holds this level; None: as configured again."""
-
-    level: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopAsked(Ask):
-    """The end: gracefully, or with `now` at once. A second graceful one means at once, too."""
-
-    now: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Tick(Event):
     """Time has passed; see `Supervisor.next_wakeup`."""
+
+
+Input = Event | Change
+"""Something that happened, or is asked for."""

@@ -11,19 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from miniwsgi.manager.changes import Change
+
 KEPT = 200  # operations that have ended
-
-
-class Kind(Enum):
-    START = "start"
-    RELOAD = "reload"
-    RECOVER = "recover"  # a launcher died: another one, by the supervisor's own decision
-    RESTART = "restart"
-    SCALE = "scale"
-    DRAIN = "drain"
-    UNDRAIN = "undrain"
-    LOG_LEVEL = "log-level"
-    STOP = "stop"
 
 
 class OperationState(Enum):
@@ -41,11 +31,10 @@ ENDED = frozenset((OperationState.SUCCEEDED, OperationState.FAILED, OperationSta
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One change. Times are of the supervisor's clock."""
+    """One change on its way. Times are of the supervisor's clock."""
 
     id: int
-    kind: Kind
-    who: str
+    change: Change
     asked_at: float
     detail: str = ""  # "8 workers", "slot 3"
     state: OperationState = OperationState.WAITING
@@ -59,10 +48,17 @@ class Operation:
     failures: dict[int, int] = field(default_factory=dict)  # workers lost meanwhile, by slot
 
     def __repr__(self) -> str:
-        detail = f" {self.detail}" if self.detail else ""
         end = f": {self.error}" if self.error else ""
-        name = f"{self.kind.value}{detail}"
-        return f"<Operation {self.id} {name} {self.state.value} {self.done}/{self.total}{end}>"
+        return f"<Operation {self.id} {self.name} {self.state.value} {self.done}/{self.total}{end}>"
+
+    @property
+    def kind(self) -> type[Change]:
+        return type(self.change)
+
+    @property
+    def name(self) -> str:
+        """For log lines: "scale to 8 workers"."""
+        return f"{self.change.name} {self.detail}".strip()
 
     @property
     def ended(self) -> bool:
@@ -105,10 +101,10 @@ class Ledger:
         """The latest first."""
         return iter(sorted((*self._ended, *self._open.values()), key=lambda operation: -operation.id))
 
-    def enter(self, kind: Kind, who: str, now: float, detail: str = "") -> Operation:
+    def enter(self, change: Change, now: float, detail: str = "") -> Operation:
         """A new operation, waiting."""
         self._number += 1
-        operation = self._open[self._number] = Operation(self._number, kind, who, now, detail)
+        operation = self._open[self._number] = Operation(self._number, change, now, detail)
         return operation
 
     def close(self, operation: Operation) -> None:
@@ -119,6 +115,6 @@ class Ledger:
         """By its number; None if there was none or it is forgotten."""
         return next((operation for operation in self if operation.id == number), None)
 
-    def open(self, *kinds: Kind) -> list[Operation]:
+    def open(self, *kinds: type[Change]) -> list[Operation]:
         """Those that wait or run, the oldest first."""
         return [operation for operation in self._open.values() if not kinds or operation.kind in kinds]

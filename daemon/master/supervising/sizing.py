@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from miniwsgi.manager import changes as ch
 from miniwsgi.metrics.scoreboard import MAX_SLOTS
 
-from . import events as ev
-from .actions import Accepted, Refused
+from .actions import Accepted, Declined
 from .exits import ExitReason
-from .operations import Kind, Ledger, Operation, OperationState
+from .operations import Ledger, Operation, OperationState
 from .rolling import surge_of
 from .turnover import Turnover, too_many
 from .worker_table import Worker, WorkerState, WorkerTable
@@ -53,16 +53,16 @@ class Sizing:
 
     # --- asking ---
 
-    def scale(self, event: ev.ScaleAsked) -> None:
-        if event.to is None and not event.by:
+    def scale(self, change: ch.Scale) -> None:
+        if change.to is None and not change.by:
             wanted, override = self.turnover.plan.workers, None
         else:
-            wanted = override = self.configured + event.by if event.to is None else event.to
+            wanted = override = self.configured + change.by if change.to is None else change.to
         if refusal := self.refusal(wanted):
-            self.table.actions.append(Refused(refusal))
+            self.table.actions.append(Declined(refusal))
             return
-        running, before = self.ledger.open(Kind.SCALE), self.configured
-        operation = self._accept(Kind.SCALE, event.who, f"to {wanted} workers")
+        running, before = self.ledger.open(ch.Scale), self.configured
+        operation = self._accept(change, f"to {wanted} workers")
         for older in running:
             self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")
         if wanted <= before:  # it waits for those that leave already, too
@@ -73,51 +73,51 @@ class Sizing:
             self._before = self.override
         self.override, operation.total = override, wanted
 
-    def restart(self, event: ev.RestartAsked) -> None:
+    def restart(self, change: ch.Restart) -> None:
         running = [
             operation
-            for operation in self.ledger.open(Kind.RESTART, Kind.RELOAD)
-            if operation.kind is Kind.RELOAD or any(worker.live for worker in self._leaving(operation))
+            for operation in self.ledger.open(ch.Restart, ch.Reload)
+            if operation.kind is ch.Reload or any(worker.live for worker in self._leaving(operation))
         ]
         if running:
-            reason = f"operation {running[0].id} ({running[0].kind.value}) is replacing workers"
-            self.table.actions.append(Refused(reason, running[0]))
+            reason = f"operation {running[0].id} ({running[0].change.name}) is replacing workers"
+            self.table.actions.append(Declined(reason, running[0]))
             return
         workers = [
             worker
             for worker in self.table.workers()
-            if worker.fresh and (event.slot is None or worker.slot == event.slot)
+            if worker.fresh and (change.slot is None or worker.slot == change.slot)
         ]
-        if event.slot is not None and not workers:
-            self.table.actions.append(Refused(f"slot {event.slot} has no worker that runs"))
+        if change.slot is not None and not workers:
+            self.table.actions.append(Declined(f"slot {change.slot} has no worker that runs"))
             return
-        operation = self._accept(Kind.RESTART, event.who, "" if event.slot is None else f"of slot {event.slot}")
+        operation = self._accept(change, "" if change.slot is None else f"of slot {change.slot}")
         operation.total = len(workers)
         for worker in workers:
             worker.leave("restart", ExitReason.RESTART)
             worker.operation = operation.id
 
-    def drain(self, event: ev.DrainAsked) -> None:
-        if not self._join(Kind.DRAIN):
-            self._supersede(Kind.UNDRAIN, self._accept(Kind.DRAIN, event.who))
+    def drain(self, change: ch.Drain) -> None:
+        if not self._join(ch.Drain):
+            self._supersede(ch.Undrain, self._accept(change))
             self.drained = True
 
-    def undrain(self, event: ev.UndrainAsked) -> None:
-        if not self._join(Kind.UNDRAIN):
-            self._supersede(Kind.DRAIN, self._accept(Kind.UNDRAIN, event.who))
+    def undrain(self, change: ch.Undrain) -> None:
+        if not self._join(ch.Undrain):
+            self._supersede(ch.Drain, self._accept(change))
             self.drained = False
 
     # --- how they end ---
 
     def settle(self) -> None:
-        """End what is complete. Called after every event."""
+        """End what is complete. Called after every change."""
         table, target = self.table, self.target
-        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):
+        for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Drain, ch.Undrain):
             left = len(self._leaving(operation))
-            if operation.kind is Kind.RESTART:
+            if operation.kind is ch.Restart:
                 operation.done = operation.total - left
                 complete = not left and table.ready() >= target
-            elif operation.kind is Kind.DRAIN:
+            elif operation.kind is ch.Drain:
                 complete = not any(table.workers())
             else:
                 operation.done, operation.total = min(table.ready(), target), target
@@ -128,33 +128,33 @@ class Sizing:
     def let_go(self, worker: Worker) -> None:
         """A worker is about to be told to leave that nobody replaces: a scale that runs is done when it has."""
         if not worker.leaving and worker.operation is None:
-            worker.operation = next((operation.id for operation in self.ledger.open(Kind.SCALE)), None)
+            worker.operation = next((operation.id for operation in self.ledger.open(ch.Scale)), None)
 
     def worker_lost(self, worker: Worker, error: str, traceback: str) -> None:
         """Count the loss against those that wait for workers."""
-        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.UNDRAIN):
+        for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Undrain):
             if too_many(operation, worker.slot, self.target):
                 self._fail(operation, f"{worker.name} {error}", traceback)
 
     def cannot_fork(self, error: str) -> None:
         """No launcher boots: those that wait for workers wait in vain."""
-        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.UNDRAIN):
+        for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Undrain):
             self._fail(operation, error, "")
 
     def cannot_end(self, worker: Worker, error: str) -> None:
         """A worker cannot be killed: those that wait for its end wait in vain."""
-        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN):
-            if operation.kind is Kind.DRAIN or worker in self._leaving(operation):
+        for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Drain):
+            if operation.kind is ch.Drain or worker in self._leaving(operation):
                 self._fail(operation, f"{worker.name} cannot be killed: {error}", "")
 
     def abort(self, error: str) -> None:
         """The daemon stops."""
-        for operation in self.ledger.open(Kind.SCALE, Kind.RESTART, Kind.DRAIN, Kind.UNDRAIN):
+        for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Drain, ch.Undrain):
             self._conclude(operation, OperationState.FAILED, error, "")
 
     def _fail(self, operation: Operation, error: str, traceback: str) -> None:
         """The workers that run stay: what the operation wanted beyond them is given up."""
-        if operation.kind is Kind.SCALE:
+        if operation.kind is ch.Scale:
             before = self.turnover.plan.workers if self._before is None else self._before
             running = sum(worker.fresh for worker in self.table.workers(WorkerState.READY))
             # A scale down cannot fail for want of workers, so the target is only ever lowered again here.
@@ -182,19 +182,19 @@ class Sizing:
             return f"{wanted} workers and those that a reload adds do not fit into {MAX_SLOTS} slots"
         return ""
 
-    def _accept(self, kind: Kind, who: str, detail: str = "") -> Operation:
+    def _accept(self, change: ch.Change, detail: str = "") -> Operation:
         now = self.table.clock()
-        operation = self.ledger.enter(kind, who, now, detail)
+        operation = self.ledger.enter(change, now, detail)
         operation.start(now)
         self.table.actions.append(Accepted(operation))
         return operation
 
-    def _join(self, kind: Kind) -> bool:
+    def _join(self, kind: type[ch.Change]) -> bool:
         running = self.ledger.open(kind)
         if running:
             self.table.actions.append(Accepted(running[0], joined=True))
         return bool(running)
 
-    def _supersede(self, kind: Kind, operation: Operation) -> None:
+    def _supersede(self, kind: type[ch.Change], operation: Operation) -> None:
         for older in self.ledger.open(kind):
             self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")

@@ -12,21 +12,23 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from miniwsgi.manager import changes as ch
+
 from . import events as ev
 from .actions import (
     Accepted,
     Action,
     BootGeneration,
+    Declined,
     ForkWorker,
     KillWorker,
+    OverrideLogLevel,
     PrepareGeneration,
-    Refused,
-    SetLogLevel,
     Verdict,
 )
 from .exits import ExitReason
 from .lifetimes import Lifetimes
-from .operations import Kind, Ledger, Operation, OperationState
+from .operations import Ledger, Operation, OperationState
 from .rolling import DrainStep, ForkStep, KillStep, next_step
 from .sizing import Sizing
 from .stopping import Stopping
@@ -64,7 +66,7 @@ class Supervisor:
         self._now = clock()
         self._traceback = ""  # of the last recovery that failed
         lives = self._lives = Lifetimes(self.table, self.turnover, self._lost, lambda: self.stopping.asked)
-        self._handlers: dict[type[ev.Event], Callable[[Any], None]] = {
+        self._handlers: dict[type[ev.Input], Callable[[Any], None]] = {
             ev.Prepared: lives.prepared,
             ev.PrepareFailed: lives.prepare_failed,
             ev.LauncherReady: lives.launcher_ready,
@@ -81,14 +83,14 @@ class Supervisor:
             ev.RequestTimedOut: lives.timed_out,
             ev.Wedged: lives.wedged,
             ev.OrderFailed: self._order_failed,
-            ev.StartAsked: self._start,
-            ev.ReloadAsked: self._reload,
-            ev.ScaleAsked: self.sizing.scale,
-            ev.RestartAsked: self.sizing.restart,
-            ev.DrainAsked: self.sizing.drain,
-            ev.UndrainAsked: self.sizing.undrain,
-            ev.LogLevelAsked: self._set_log_level,
-            ev.StopAsked: self._stop,
+            ch.Start: self._start,
+            ch.Reload: self._reload,
+            ch.Scale: self.sizing.scale,
+            ch.Restart: self.sizing.restart,
+            ch.Drain: self.sizing.drain,
+            ch.Undrain: self.sizing.undrain,
+            ch.SetLogLevel: self._set_log_level,
+            ch.Stop: self._stop,
             ev.Tick: lambda _event: None,
         }
 
@@ -103,7 +105,7 @@ class Supervisor:
             return SupervisorState.STOPPED if self.stopping.over else SupervisorState.STOPPING
         if self.turnover.current is None:
             return SupervisorState.STARTING
-        if self.ledger.open(Kind.RELOAD):
+        if self.ledger.open(ch.Reload):
             return SupervisorState.RELOADING
         return SupervisorState.DRAINING if self.sizing.drained else SupervisorState.RUNNING
 
@@ -121,11 +123,11 @@ class Supervisor:
 
     # --- the one way in ---
 
-    def handle(self, event: ev.Event) -> list[Action]:
+    def handle(self, event: ev.Input) -> list[Action]:
         """What to do about `event`, and about the time that has passed."""
         self._now = self.table.clock()
-        if isinstance(event, ev.Ask) and self.stopping.asked and not isinstance(event, ev.StopAsked):
-            self.table.actions.append(Refused("the daemon is stopping", self.stopping.operation))
+        if isinstance(event, ch.Change) and self.stopping.asked and not isinstance(event, ch.Stop):
+            self.table.actions.append(Declined("the daemon is stopping", self.stopping.operation))
         else:
             self._handlers[type(event)](event)
         self._lives.check()
@@ -142,53 +144,53 @@ class Supervisor:
         actions, self.table.actions = self.table.actions, []
         return actions
 
-    # --- asks that are not changes of the target ---
+    # --- changes that are not of size ---
 
-    def _start(self, event: ev.StartAsked) -> None:
-        operation = self._enter(Kind.START, event.who)
+    def _start(self, change: ch.Start) -> None:
+        operation = self._enter(change)
         self.turnover.begin(operation)
 
-    def _reload(self, event: ev.ReloadAsked) -> None:
+    def _reload(self, change: ch.Reload) -> None:
         turnover = self.turnover
         if turnover.waiting:
             self.table.actions.append(Accepted(turnover.waiting[0], joined=True))
             return
-        operation = self._enter(Kind.RELOAD, event.who)
+        operation = self._enter(change)
         if turnover.operation is None:
             turnover.begin(operation)
-        elif turnover.operation.kind is Kind.RECOVER:
+        elif turnover.operation.kind is ch.Recover:
             turnover.supersede_recovery(operation)
         else:
             turnover.waiting.append(operation)
 
-    def _set_log_level(self, event: ev.LogLevelAsked) -> None:
-        operation = self._enter(Kind.LOG_LEVEL, event.who, event.level or "as configured")
+    def _set_log_level(self, change: ch.SetLogLevel) -> None:
+        operation = self._enter(change, change.level or "as configured")
         operation.start(self._now)
-        self.table.actions.append(SetLogLevel(event.level))
+        self.table.actions.append(OverrideLogLevel(change.level))
         self._conclude(operation, OperationState.SUCCEEDED, "", "")
 
-    def _stop(self, event: ev.StopAsked) -> None:
+    def _stop(self, change: ch.Stop) -> None:
         stopping = self.stopping
         if stopping.asked:
             assert stopping.operation is not None
             self.table.actions.append(Accepted(stopping.operation, joined=True))
-            stopping.at_once(f"a second stop ({event.who})")
+            stopping.at_once(f"a second stop ({change.who})")
             return
-        operation = self._enter(Kind.STOP, event.who, "at once" if event.now else "")
+        operation = self._enter(change, "at once" if change.now else "")
         self.turnover.abort("the daemon is stopping")
         self.sizing.abort("the daemon is stopping")
-        stopping.begin(operation, self.turnover.plan, at_once=event.now)
+        stopping.begin(operation, self.turnover.plan, at_once=change.now)
 
     def _end_failed_start(self) -> None:
         """A first start has one outcome: it has failed, so those that serve already drain."""
         self.table.log("error", f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}")
-        operation = self._enter(Kind.STOP, "the start that failed")
+        operation = self._enter(ch.Stop(who="the start that failed"))
         self.turnover.abort("the first start failed")
         self.sizing.abort("the first start failed")
         self.stopping.begin(operation, self.turnover.plan, at_once=False, status=EXIT_NOT_BOOTED)
 
-    def _enter(self, kind: Kind, who: str, detail: str = "") -> Operation:
-        operation = self.ledger.enter(kind, who, self._now, detail)
+    def _enter(self, change: ch.Change, detail: str = "") -> Operation:
+        operation = self.ledger.enter(change, self._now, detail)
         self.table.actions.append(Accepted(operation))
         return operation
 
@@ -213,7 +215,7 @@ class Supervisor:
         if turnover.candidate_is_late():
             turnover.too_late()
         if turnover.recovery_is_due():
-            turnover.begin(self.ledger.enter(Kind.RECOVER, "the supervisor", self._now))
+            turnover.begin(self.ledger.enter(ch.Recover(who="the supervisor"), self._now))
         self._probe()
 
     def _probe(self) -> None:
@@ -268,17 +270,17 @@ class Supervisor:
         """The one place where operations end."""
         operation.end(self._now, state, error, traceback)
         self.ledger.close(operation)
-        name = f"{operation.kind.value} {operation.detail}".strip()
+        name, who = operation.name, operation.change.who
         if state is OperationState.SUCCEEDED:
             seconds = max(0.0, self._now - operation.asked_at)
-            self.table.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {operation.who})")
+            self.table.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {who})")
         elif state is OperationState.FAILED:
             # A launcher that does not boot is tried again and again: its traceback is logged once.
-            if operation.kind is Kind.RECOVER:
+            if operation.kind is ch.Recover:
                 traceback, self._traceback = "" if traceback == self._traceback else traceback, traceback
-            self.table.log("error", f"{name} failed: {error} (operation {operation.id}, by {operation.who})", traceback)
+            self.table.log("error", f"{name} failed: {error} (operation {operation.id}, by {who})", traceback)
         self.table.actions.append(Verdict(operation))
-        if operation.kind is Kind.RECOVER and state is OperationState.FAILED:
+        if operation.kind is ch.Recover and state is OperationState.FAILED:
             self.sizing.cannot_fork(f"no launcher boots: {error}")
-        elif operation.kind is Kind.START and self.turnover.current is None:
+        elif operation.kind is ch.Start and self.turnover.current is None:
             self.sizing.abort(f"the first start failed: {error}")

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from miniwsgi.manager import changes as ch
+
 from .actions import BootGeneration, CommitGeneration, DiscardGeneration, Exit, PrepareGeneration, Serving
 from .events import Plan
 from .exits import ExitReason
-from .operations import Kind, Operation, OperationState
+from .operations import Operation, OperationState
 from .worker_table import (
     STABLE_AFTER_SECONDS,
     Deadline,
@@ -88,7 +90,7 @@ class Turnover:
         self.operation, self.candidate = operation, generation
         self.wave = Deadline(0.0)
         self.recover_at = None
-        self.table.actions.append(PrepareGeneration(generation.number, reread=operation.kind is Kind.RELOAD))
+        self.table.actions.append(PrepareGeneration(generation.number, reread=operation.kind is ch.Reload))
 
     def prepared(self, number: int, plan: Plan) -> None:
         candidate = self.candidate
@@ -134,7 +136,7 @@ class Turnover:
                 worker.leave(reason, ExitReason.RELOAD)
         for slot in table.reserved():
             slot.release()  # the new code starts with a clean record
-        if operation.kind is Kind.START:
+        if operation.kind is ch.Start:
             table.actions.append(Serving())
 
     def settle(self, target: int) -> None:
@@ -179,7 +181,7 @@ class Turnover:
         operation, current = self.operation, self.current
         if operation is None or current is None or not self.rolling or worker.generation != current.number:
             return
-        if operation.kind is Kind.RECOVER:
+        if operation.kind is ch.Recover:
             return  # there is nothing to go back to: it goes on trying
         if too_many(operation, worker.slot, target):
             self._fail_roll(f"{worker.name} {error}", traceback)
@@ -239,7 +241,7 @@ class Turnover:
 
     @property
     def _starting(self) -> bool:
-        return self.operation is not None and self.operation.kind is Kind.START
+        return self.operation is not None and self.operation.kind is ch.Start
 
     def _fail_waiting(self, error: str) -> None:
         while self.waiting:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 
+from miniwsgi.manager import changes as ch
 from miniwsgi.metrics import reading
 from miniwsgi.metrics.accept_queues import accept_queue
 from miniwsgi.metrics.answers import Answers
@@ -13,7 +14,6 @@ from miniwsgi.metrics.health import Health, ServicePhase
 from miniwsgi.metrics.verdict import ServiceCondition
 
 from ..running.master import Master
-from ..supervising.operations import Kind
 from ..supervising.worker_table import WorkerState
 
 
@@ -53,7 +53,7 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
     booting = supervisor.table.workers(WorkerState.FORKING, WorkerState.BOOTING)
     return ServiceCondition(
         health=health,
-        growing=bool(supervisor.ledger.open(Kind.START, Kind.SCALE, Kind.UNDRAIN)),
+        growing=bool(supervisor.ledger.open(ch.Start, ch.Scale, ch.Undrain)),
         booting=sum(1 for _worker in booting),
         retry_seconds=max(0.0, min(retries)) if retries else None,
         queued=sum(queued for queued, _limit in known),

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 
 from miniwsgi.daemon import __version__
+from miniwsgi.manager import changes as ch
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.accept_queues import accept_queue, dropped
 from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, WorkerFacts
@@ -26,7 +27,7 @@ from ..running.watch import load
 from ..sockets.listeners import BoundListener
 from ..supervising import actions as act
 from ..supervising import events as ev
-from ..supervising.operations import Kind, OperationState
+from ..supervising.operations import OperationState
 from ..supervising.worker_table import WorkerState
 from .condition import capacity_of, health_of
 
@@ -168,7 +169,7 @@ class Measuring:
 
     # --- what happens ---
 
-    def _handled(self, event: ev.Event, actions: list[act.Action]) -> None:
+    def _handled(self, event: ev.Input, actions: list[act.Action]) -> None:
         """Called by the master after each event."""
         table = self._master.supervisor.table
         if isinstance(event, ev.WorkerReady) and (worker := table.worker(event.slot)) is not None:
@@ -178,7 +179,7 @@ class Measuring:
             if seconds is not None:
                 self._usage.count_cpu(worker.slot, worker.pid, seconds)
         for action in actions:
-            if isinstance(action, act.Verdict) and action.operation.kind in {Kind.RELOAD, Kind.START}:
+            if isinstance(action, act.Verdict) and action.operation.kind in {ch.Reload, ch.Start}:
                 self._concluded(action)
 
     def _concluded(self, order: act.Verdict) -> None:
@@ -186,7 +187,7 @@ class Measuring:
         succeeded = operation.state is OperationState.SUCCEEDED
         if succeeded:
             self._reloaded_at = time.time()
-        if operation.kind is Kind.RELOAD:
+        if operation.kind is ch.Reload:
             if operation.state is not OperationState.SUPERSEDED:
                 self._reloads["success" if succeeded else "failure"] += 1
             self._reload_seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
