@@ -10,28 +10,21 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.connection import State as HttpState
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import CONTINUE, LAST_CHUNK, Encoded, frame
 
+from .connection_table import ConnectionTable
 from .exchange import Answer, Ends, PeerCredentials, Refusal, Request, Stream, reason
+from .socket_ends import ends_of, peer_of
 
-if TYPE_CHECKING:
-    from .server import HttpServer
-
-SO_PEERGROUPS = 59  # socket(7); not in Python's socket module
-MAX_GROUPS = 256  # getsockopt takes 1 KiB at most; who is in more groups is looked up
-CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 STREAM_BUFFER_BYTES = 16384  # unsent: more, and the stream is not pulled
-UNKNOWN_ID = 0xFFFFFFFF
 
 
 class ConnectionState(Enum):
@@ -51,11 +44,11 @@ MAX_LINGERING_BYTES = 16 * 1024 * 1024  # more, and it is not somebody who only 
 class ServerConnection(asyncio.Protocol):
     """See the module."""
 
-    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
-        self.server = server
+    def __init__(self, table: ConnectionTable, loop: asyncio.AbstractEventLoop) -> None:
+        self._table = table
         self.state = ConnectionState.CLOSED
         self._loop = loop
-        self._http = Connection(server.limits.http, server.limits.http.body_max_bytes)
+        self._http = Connection(table.limits.http, table.limits.http.body_max_bytes)
         self._transport: asyncio.Transport
         self._peer: PeerCredentials | None = None
         self._ends: Ends | None = None
@@ -76,6 +69,11 @@ class ServerConnection(asyncio.Protocol):
         """Whether it may be closed to make room: it waits for its client."""
         return self.state in UNENGAGED or (self.state is ConnectionState.ANSWERING and self._stuck_since is not None)
 
+    @property
+    def streaming(self) -> bool:
+        """Whether it carries an answer without an end."""
+        return self.state is ConnectionState.STREAMING
+
     # --- asyncio's calls, in the order of a connection's life ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,12 +84,12 @@ class ServerConnection(asyncio.Protocol):
             self._http.limits = replace(self._http.limits, host_is_path=True)
         elif sock.family in {socket.AF_INET, socket.AF_INET6}:
             self._ends = ends_of(sock)
-        admitted = self.server.admit(self)
+        admitted = self._table.admit(self)
         self._become(ConnectionState.IDLE)
         if not admitted:
             self._refuse(Refusal(503, "too many connections; try again", fields=(("Retry-After", "1"),)))
             self._linger()
-            self._loop.call_later(self.server.limits.linger_seconds, self._transport.abort)
+            self._loop.call_later(self._table.limits.linger_seconds, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self.state is ConnectionState.LINGERING:
@@ -100,7 +98,7 @@ class ServerConnection(asyncio.Protocol):
                 self.abort()
         if self.state in {ConnectionState.LINGERING, ConnectionState.CLOSED}:
             return
-        self.server.note(self)
+        self._table.note(self)
         try:
             complete = self._http.receive(data)
         except ProtocolError as error:
@@ -108,7 +106,7 @@ class ServerConnection(asyncio.Protocol):
             self._linger()
             return
         if self.state in {ConnectionState.ANSWERING, ConnectionState.STREAMING}:
-            if len(self._http.pending) > self.server.limits.pipelined_bytes:
+            if len(self._http.pending) > self._table.limits.pipelined_bytes:
                 self._transport.pause_reading()
         elif complete:
             self._become(ConnectionState.ANSWERING)
@@ -138,14 +136,14 @@ class ServerConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._room = self._loop.create_future()
         self._stuck_since = self._loop.time()
-        self.server.note(self)
+        self._table.note(self)
 
     def resume_writing(self) -> None:
         self._stuck_since = None
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
-        self.server.note(self)
+        self._table.note(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._become(ConnectionState.CLOSED)
@@ -155,13 +153,13 @@ class ServerConnection(asyncio.Protocol):
         for task in (self._task, self._admission):
             if task is not None:
                 task.cancel()
-        self.server.leave(self)
+        self._table.leave(self)
 
     # --- the server's calls ---
 
     def check(self, now: float) -> None:
         """Called each second: enforce times."""
-        limits = self.server.limits
+        limits = self._table.limits
         if self.state is ConnectionState.RECEIVING and now - self._since > limits.receive_seconds:
             self._refuse(Refusal(408, f"the request was not complete within {limits.receive_seconds:g} s"))
             self._linger()
@@ -216,7 +214,7 @@ class ServerConnection(asyncio.Protocol):
             if self.state is not ConnectionState.CLOSED:
                 self._transport.close()  # the server stops
         except Exception as error:
-            self.server.on_error("a connection failed", error)
+            self._table.on_error("a connection failed", error)
             self.abort()
         finally:
             self._task = None
@@ -229,25 +227,25 @@ class ServerConnection(asyncio.Protocol):
         body = self._http.body
         received = body.file().read() if body is not None else b""
         request = Request(line.method, line.path, line.query, head.fields, received, self._peer, self._ends)
-        served = self.server.served
+        served = self._table.served
         try:
             answer = await served.respond(request)
         except Refusal as refusal:
             answer = served.refuse(refusal, line.path)
         except Exception as error:
-            self.server.on_error(f"{line.method} {line.path} failed", error)
+            self._table.on_error(f"{line.method} {line.path} failed", error)
             answer = served.refuse(Refusal(500, "see the daemon's error log"), line.path)
         if isinstance(answer, Stream):
-            if self.server.streams < self.server.limits.streams and not self.server.stopping:
+            if self._table.streams < self._table.limits.streams and not self._table.stopping:
                 return await self._send_stream(answer, line.method, line.http11)
             answer = served.refuse(Refusal(503, "too many streams; try again", fields=(("Retry-After", "1"),)), "")
-        persistent = head.persistent and not answer.close and not self.server.stopping and not self._ended
+        persistent = head.persistent and not answer.close and not self._table.stopping and not self._ended
         return self._send(answer, line.method, line.http11, persistent)
 
     def _send(self, answer: Answer, method: str, http11: bool, persistent: bool) -> bool:
         encoded = Encoded(f"{answer.status} {reason(answer.status)}", _fields(answer))
         sent_head, _, _, persistent = frame(
-            encoded, method, http11, persistent, len(answer.body), self.server.server_fields
+            encoded, method, http11, persistent, len(answer.body), self._table.server_fields
         )
         bare = method == "HEAD" or answer.status in {204, 304}
         self._transport.write(sent_head if bare else sent_head + answer.body)
@@ -257,7 +255,7 @@ class ServerConnection(asyncio.Protocol):
         encoded = Encoded(f"{stream.status} {reason(stream.status)}", _fields(stream))
         if method == "HEAD":
             encoded.length = None
-        head, _, _, persistent = frame(encoded, method, http11, http11, None, self.server.server_fields)
+        head, _, _, persistent = frame(encoded, method, http11, http11, None, self._table.server_fields)
         self._transport.write(head)
         if method == "HEAD":
             return persistent
@@ -283,13 +281,13 @@ class ServerConnection(asyncio.Protocol):
     def _become(self, state: ConnectionState) -> None:
         self.state = state
         self._since = self._loop.time()
-        self.server.note(self)
+        self._table.note(self)
 
     def _wait_for_more(self) -> None:
         """Idle, or part of a request is here; its time runs from its first byte."""
         if self._http.state is HttpState.IDLE:
             self._become(ConnectionState.IDLE)
-            if self._ended or self.server.stopping:
+            if self._ended or self._table.stopping:
                 self._transport.close()
             return
         if self.state is not ConnectionState.RECEIVING:
@@ -310,13 +308,13 @@ class ServerConnection(asyncio.Protocol):
         assert head is not None
         refusal = None
         try:
-            await self.server.served.admit(
+            await self._table.served.admit(
                 Request(line.method, line.path, line.query, head.fields, b"", self._peer, self._ends)
             )
         except Refusal as error:
             refusal = error
         except Exception as error:
-            self.server.on_error(f"{line.method} {line.path} failed", error)
+            self._table.on_error(f"{line.method} {line.path} failed", error)
             refusal = Refusal(500, "see the daemon's error log")
         self._admission = None
         if self.state is not ConnectionState.RECEIVING:
@@ -333,7 +331,7 @@ class ServerConnection(asyncio.Protocol):
         """An answer to what is no request."""
         line = self._http.line
         method = line.method if line is not None else "GET"
-        self._send(self.server.served.refuse(refusal, line.path if line is not None else ""), method, True, False)
+        self._send(self._table.served.refuse(refusal, line.path if line is not None else ""), method, True, False)
 
     def _linger(self) -> None:
         """Send no more; drop what comes until the client has gone, or for a while."""
@@ -350,37 +348,6 @@ class ServerConnection(asyncio.Protocol):
         poller = select.poll()
         poller.register(self._transport.get_extra_info("socket").fileno(), 0)
         return bool(poller.poll(0))
-
-
-def peer_of(sock: socket.socket) -> PeerCredentials | None:
-    """Who connected to a Unix socket; None if the kernel does not tell."""
-    try:
-        pid, uid, gid = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-    except OSError:
-        return None
-    return PeerCredentials(pid, uid & UNKNOWN_ID, gid & UNKNOWN_ID, _groups_of(sock))
-
-
-def ends_of(sock: socket.socket) -> Ends | None:
-    """The addresses of a TCP connection; None if it has ended already."""
-    try:
-        client, server = sock.getpeername()[0], sock.getsockname()[0]
-    except OSError:
-        return None
-    return Ends(_address(client), _address(server))
-
-
-def _address(text: str) -> IPv4Address | IPv6Address:
-    address = ip_address(text)
-    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
-
-
-def _groups_of(sock: socket.socket) -> tuple[int, ...] | None:
-    try:
-        data = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MAX_GROUPS)
-    except OSError:
-        return None
-    return struct.unpack(f"{len(data) // 4}I", data)
 
 
 def _fields(answer: Answer | Stream) -> list[tuple[str, str]]:

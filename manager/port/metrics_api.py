@@ -17,9 +17,9 @@ from miniwsgi.metrics import status_page
 from miniwsgi.metrics.exposition import Format, negotiate
 from miniwsgi.metrics.health import Health, livez, readyz, startupz
 
+from ..http.connection_table import ServerLimits
 from ..http.exchange import Answer, Refusal, Request, encoded, reason
 from ..http.routing import Route, Router
-from ..http.server import ServerLimits
 from .gate import Gate
 from .public_status import PublicStatus, as_data
 

@@ -22,8 +22,9 @@ from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.event_log import EventLog
+from miniwsgi.manager.http.connection_table import ServerLimits
 from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
-from miniwsgi.manager.http.server import HttpServer, ServerLimits
+from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
 from tests.support.waiting import PATIENCE_SECONDS

@@ -14,8 +14,9 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from miniwsgi.manager.http.connection_table import ServerLimits
 from miniwsgi.manager.http.exchange import Answer, Request
-from miniwsgi.manager.http.server import HttpServer, ServerLimits
+from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port import metrics_api
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Shared, Sources, accepts_gzip
