@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from miniwsgi.daemon import __version__
 
 from .. import messages as ms
 from ..http.exchange import reason
-
-if TYPE_CHECKING:
-    from .routes import Entry
+from .endpoint import Endpoint
 
 REFERENCE = "#/components/schemas/{name}"
 ALWAYS = (400, 403, 405, 406, 408, 500, 503)  # any request may be answered so
@@ -35,7 +33,7 @@ EITHER: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def describe(operations: Sequence[Entry]) -> dict[str, Any]:
+def describe(operations: Sequence[Endpoint]) -> dict[str, Any]:
     """The whole document."""
     _, schemas = msgspec.json.schema_components((*ms.REQUESTS, *ms.RESPONSES), ref_template=REFERENCE)
     for name, ways in EITHER.items():
@@ -59,7 +57,7 @@ def describe(operations: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Entry) -> dict[str, Any]:
+def _operation(operation: Endpoint) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -83,14 +81,14 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _query_parameters(operation: Entry) -> list[dict[str, Any]]:
+def _query_parameters(operation: Endpoint) -> list[dict[str, Any]]:
     return [
         {"name": query.name, "in": "query", "required": False, "description": query.doc, "schema": dict(query.schema)}
         for query in operation.query
     ]
 
 
-def _responses(operation: Entry) -> dict[str, Any]:
+def _responses(operation: Endpoint) -> dict[str, Any]:
     schema = _reference(operation.response) if operation.response is not None else {"type": "object"}
     found: dict[str, Any] = {}
     for status in operation.statuses:

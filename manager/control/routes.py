@@ -5,46 +5,14 @@ Authorisation, checking and openapi.json all read it; there is no other list of 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import messages as ms
-from ..http.exchange import Answer, Stream
-from ..http.routing import Parameter, Route, switch, whole_number
-from .auth import Principal
+from ..http.routing import Parameter, switch, whole_number
+from .endpoint import Endpoint, Handler
+from .handlers import Handlers
 from .metric_families import NAME as NAME_PATTERN
 from .metric_families import metric_name
-
-if TYPE_CHECKING:
-    from .api import Api
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request that is in order."""
-
-    principal: Principal
-    numbers: dict[str, int]  # of the path
-    query: dict[str, Any]
-    body: Any
-
-
-Handler = Callable[[Call], Awaitable[Answer | Stream]]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry(Route[Handler]):
-    """A route of this API, with what authorisation and openapi.json need."""
-
-    role: ms.Role = "read"
-    name: str = ""  # operationId
-    summary: str = ""
-    body: type[ms.RequestBody] | None = None
-    response: type[ms.ResponseBody] | None = None
-    statuses: tuple[int, ...] = (200,)
-    refusals: tuple[int, ...] = ()
-
 
 WAIT = Parameter(
     "wait",
@@ -84,63 +52,63 @@ NAME = Parameter(
 BODY_REFUSALS = (413, 415, 422)
 
 
-def routes(api: Api) -> list[Entry]:
-    """The table."""
+def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
+    """The table. `openapi` is the handler that describes it."""
     return [
-        _get("/status", api.status, "status", ms.Status, "The daemon at a glance"),
-        _get("/workers", api.workers, "workers", ms.WorkerList, "Every worker"),
-        _get("/workers/{slot}", api.worker, "worker", ms.Worker, "One worker", refusals=(404,)),
+        _get("/status", handlers.status, "status", ms.Status, "The daemon at a glance"),
+        _get("/workers", handlers.workers, "workers", ms.WorkerList, "Every worker"),
+        _get("/workers/{slot}", handlers.worker, "worker", ms.Worker, "One worker", refusals=(404,)),
         _get(
-            "/workers/{slot}/stack", api.stack, "stack", ms.Stack, "What every thread of a worker is doing",
+            "/workers/{slot}/stack", handlers.stack, "stack", ms.Stack, "What every thread of a worker is doing",
             role="operate", refusals=(404,),
         ),
         _change(
-            "/workers/{slot}/restart", api.restart_one, "restartWorker", ms.RestartRequest,
+            "/workers/{slot}/restart", handlers.restart_one, "restartWorker", ms.RestartRequest,
             "Replace one worker, its successor first", refusals=(404, 409, *BODY_REFUSALS),
         ),
-        _change("/scale", api.scale, "scale", ms.ScaleRequest, "Change the number of workers"),
-        _change("/reload", api.reload, "reload", ms.ReloadRequest, "Bring new code and configuration into force"),
-        _change("/restart", api.restart, "restart", ms.RestartRequest, "Replace all workers one by one"),
-        _change("/drain", api.drain, "drain", ms.DrainRequest, "Accept nothing more, finish, stay up"),
-        _change("/undrain", api.undrain, "undrain", ms.DrainRequest, "Serve again"),
-        _change("/stop", api.stop, "stop", ms.StopRequest, "End the daemon", role="admin"),
-        _get("/operations", api.operations, "operations", ms.OperationList, "Changes, the latest first"),
+        _change("/scale", handlers.scale, "scale", ms.ScaleRequest, "Change the number of workers"),
+        _change("/reload", handlers.reload, "reload", ms.ReloadRequest, "Bring new code and configuration into force"),
+        _change("/restart", handlers.restart, "restart", ms.RestartRequest, "Replace all workers one by one"),
+        _change("/drain", handlers.drain, "drain", ms.DrainRequest, "Accept nothing more, finish, stay up"),
+        _change("/undrain", handlers.undrain, "undrain", ms.DrainRequest, "Serve again"),
+        _change("/stop", handlers.stop, "stop", ms.StopRequest, "End the daemon", role="admin"),
+        _get("/operations", handlers.operations, "operations", ms.OperationList, "Changes, the latest first"),
         _get(
-            "/operations/{id}", api.operation, "operation", ms.Operation, "One change",
+            "/operations/{id}", handlers.operation, "operation", ms.Operation, "One change",
             query=(WAIT,), refusals=(404,),
         ),
         _get(
-            "/events", api.events, "events", ms.EventList, "What has happened, and happens",
+            "/events", handlers.events, "events", ms.EventList, "What has happened, and happens",
             query=(FOLLOW, SINCE, LIMIT), also_produces=ms.EVENTS_TYPE,
         ),
         _get(
-            "/metrics", api.metrics, "metrics", ms.MetricList, "What is measured, by family",
+            "/metrics", handlers.metrics, "metrics", ms.MetricList, "What is measured, by family",
             query=(NAME,), refusals=(404,),
         ),
-        _get("/config", api.config, "config", ms.ConfigView, "The configuration in force", role="operate"),
-        Entry(
-            "POST", f"{ms.API}/config/check", api.check_config, ms.JSON_TYPE,
+        _get("/config", handlers.config, "config", ms.ConfigView, "The configuration in force", role="operate"),
+        Endpoint(
+            "POST", f"{ms.API}/config/check", handlers.check_config, ms.JSON_TYPE,
             role="operate", name="checkConfig", summary="What a configuration is worth; nothing is executed",
             body=ms.ConfigCheckRequest, response=ms.ConfigReport, refusals=BODY_REFUSALS,
         ),
-        _get("/log-level", api.log_level, "logLevel", ms.LogLevel, "The error log's level"),
-        Entry(
-            "PUT", f"{ms.API}/log-level", api.set_log_level, ms.JSON_TYPE,
+        _get("/log-level", handlers.log_level, "logLevel", ms.LogLevel, "The error log's level"),
+        Endpoint(
+            "PUT", f"{ms.API}/log-level", handlers.set_log_level, ms.JSON_TYPE,
             role="admin", name="setLogLevel", summary="Change the error log's level while the daemon runs",
             body=ms.LogLevelRequest, response=ms.LogLevel, refusals=(409, *BODY_REFUSALS),
         ),
-        _get("/openapi.json", api.openapi, "openapi", None, "This description"),
+        _get("/openapi.json", openapi, "openapi", None, "This description"),
     ]  # fmt: skip
 
 
 def _get(
     path: str, handler: Handler, name: str, response: type[ms.ResponseBody] | None, summary: str, **more: Any
-) -> Entry:
-    return Entry("GET", ms.API + path, handler, ms.JSON_TYPE, name=name, response=response, summary=summary, **more)
+) -> Endpoint:
+    return Endpoint("GET", ms.API + path, handler, ms.JSON_TYPE, name=name, response=response, summary=summary, **more)
 
 
-def _change(path: str, handler: Handler, name: str, body: type[ms.RequestBody], summary: str, **more: Any) -> Entry:
-    return Entry(
+def _change(path: str, handler: Handler, name: str, body: type[ms.RequestBody], summary: str, **more: Any) -> Endpoint:
+    return Endpoint(
         "POST",
         ms.API + path,
         handler,
