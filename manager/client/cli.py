@@ -11,7 +11,17 @@ from typing import Any, NoReturn
 
 import click
 
-from .commands import change, show, status
+from .commands import (
+    change,
+    completion,
+    show_config,
+    show_daemons,
+    show_events,
+    show_metrics,
+    show_top,
+    show_workers,
+    status,
+)
 from .exit_statuses import EXIT_STATUSES
 from .options import common_options, write_options
 
@@ -74,22 +84,22 @@ def commands(**_: Any) -> None:
 
 for _command in (
     status.status,
-    show.workers,
+    show_workers.workers,
     change.scale,
     change.reload,
     change.restart,
-    show.stack,
-    show.metrics,
+    show_workers.stack,
+    show_metrics.metrics,
     change.drain,
     change.undrain,
     change.stop,
-    show.config,
+    show_config.config,
     change.log_level,
-    show.events,
-    show.top,
-    show.ping,
-    show.list_,
-    show.completion,
+    show_events.events,
+    show_top.top,
+    show_daemons.ping,
+    show_daemons.list_,
+    completion.completion,
 ):
     commands.add_command(_command)
 

@@ -19,6 +19,7 @@ from .. import text
 from ..client import Client, Reply, TransportError, Trouble, messages
 from ..exit_statuses import Complaint, ExitStatus, colourful
 from ..options import Session
+from ..views.operation_view import done, failure, name
 
 Ask = Callable[[Client], Reply[messages.Operation]]
 
@@ -28,7 +29,6 @@ MANY = 8  # workers: above it they are counted instead of named
 USUAL = ("worker.started", "worker.ready", "worker.draining", "worker.exited")
 BETWEEN_SECONDS = 1.0  # two counts
 SHOWN = ("worker.", "generation.")
-AFTERMATH = {"reload": "what ran before goes on", "scale": "", "restart": "what ran before goes on"}
 
 
 class Display(Protocol):
@@ -61,28 +61,6 @@ def tell(session: Session, reply: Reply[messages.Operation], *, wait: bool = Tru
         raise failure(operation)
     elif not session.json and not wait:
         click.echo(f"{name(operation)}: asked for as operation {operation.id}; miniwsgictl status shows how it goes on")
-
-
-def name(operation: messages.Operation) -> str:
-    """ "scale to 8 workers" """
-    return text.clean(f"{operation.kind} {operation.detail}".strip())
-
-
-def done(operation: messages.Operation) -> str:
-    generation = f"generation {operation.generation}, " if operation.kind == "reload" and operation.generation else ""
-    return f"{name(operation)}: done in {text.seconds(operation.seconds)} ({generation}operation {operation.id})"
-
-
-def failure(operation: messages.Operation) -> Complaint:
-    """An operation that did not succeed: the application's traceback, then the line that sums it up."""
-    if operation.state == "superseded":
-        later = f": {operation.error}" if operation.error else ": a later change took its place"
-        return Complaint(ExitStatus.FAILED, f"{name(operation)} is not in force{later} (operation {operation.id})")
-    traceback = operation.traceback.rstrip("\n")
-    said = f"{name(operation)} failed after {text.seconds(operation.seconds)}: {operation.error.rstrip('.')}"
-    aftermath = AFTERMATH.get(operation.kind, "")
-    said += f"; {aftermath}" if aftermath else ""
-    return Complaint(ExitStatus.FAILED, f"{said} (operation {operation.id})", detail=traceback)
 
 
 # --- waiting ---------------------------------------------------------------------------------------------

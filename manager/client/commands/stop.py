@@ -7,12 +7,14 @@ import select
 import time
 
 import click
+import msgspec
 
 from .. import text
 from ..client import Client, TransportError, Trouble, messages
 from ..exit_statuses import Complaint, ExitStatus
 from ..options import Session
-from .carrying_out import QUICK_SECONDS, failure, name, tell
+from ..views.operation_view import failure, name
+from .carrying_out import QUICK_SECONDS, tell
 
 GONE = frozenset((Trouble.LOST, Trouble.SILENT, Trouble.MISSING))
 LINGER_SECONDS = 5.0  # for the process to end after its socket is gone
@@ -39,8 +41,6 @@ def stop_daemon(session: Session, mode: messages.StopMode, *, wait: bool) -> Non
         raise failure(last)
     seconds = time.monotonic() - started
     if session.json:
-        import msgspec
-
         session.echo_json(msgspec.json.encode({"pid": status.pid, "state": "stopped", "seconds": round(seconds, 3)}))
     else:
         click.echo(f"stopped after {text.seconds(seconds)} (pid {status.pid})")

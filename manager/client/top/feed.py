@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from ..client import Client, Reply, RequestRefused, TransportError, messages
-from ..commands.carrying_out import done, failure, name
 from ..exit_statuses import complaint
 from ..views import stack_view
+from ..views.operation_view import done, failure, name
 from .model import Snapshot
 
 ANSWER_SECONDS = 3.0

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from .. import text
 from ..client import messages
-from ..views.status_view import VERDICT_COLOURS, percentiles, progress, verdict
+from ..views.operation_view import progress
+from ..views.status_view import VERDICT_COLOURS, percentiles, verdict
 from ..views.workers_view import COLOURS as WORKER_COLOURS
 from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
 from .model import SORTS, Model, Page
@@ -206,7 +207,7 @@ def _under_way(model: Model, status: messages.Status, width: int) -> Text:
     if model.trouble:
         return Text(text.cut(f" {text.clean(model.trouble)}", width), "bold red")
     if status.operations:
-        return Text(text.cut(f" {text.clean(progress(status.operations[0]))}", width), "bold cyan")
+        return Text(text.cut(f" {progress(status.operations[0])}", width), "bold cyan")
     last = status.last_reload
     if last is None:
         return Text("")

@@ -8,6 +8,7 @@ from typing import Protocol
 from .. import text
 from ..client import messages
 from ..options import Session
+from .operation_view import progress
 
 COLOURS = {
     "running": "green",
@@ -73,7 +74,7 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
         yield "log level", status.log_level
         yield "you", f"may {'do everything' if status.role == 'admin' else status.role}"
     for operation in status.operations:
-        yield "under way", session.styled(text.clean(progress(operation)), fg="cyan")
+        yield "under way", session.styled(progress(operation), fg="cyan")
     if status.last_reload is not None:
         yield "last reload", _last_reload(status.last_reload, session)
 
@@ -173,15 +174,6 @@ def _latency(latency: messages.Latency, since_start: bool = False) -> str:
 
 def percentiles(known: messages.Percentiles) -> str:
     return text.clean(f"p50 {known.p50}  p95 {known.p95}  p99 {known.p99}")
-
-
-def progress(operation: messages.Operation) -> str:
-    """An operation that is under way, in a line."""
-    name = f"{operation.kind} {operation.detail}".strip()
-    if operation.state == "waiting":
-        return f"{name} waits its turn (operation {operation.id}, by {operation.who})"
-    counted = f", {operation.done} of {operation.total}" if operation.total else ""
-    return f"{name}{counted}, for {text.seconds(operation.seconds)} (operation {operation.id}, by {operation.who})"
 
 
 def _last_reload(last: messages.LastReload, session: Session) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .. import text
 from ..client import Client, messages
-from ..commands.carrying_out import name
+from .operation_view import name
 
 BAR_COLUMNS = 24
 # what a slot looks like: mark, style, word
