@@ -25,7 +25,7 @@ from .running.bootstrap import execute
 from .running.launcher_handle import version_mismatch
 from .running.link import close_all
 from .running.stacks import crash_stacks, dump_stacks_blocking
-from .supervising.exits import describe_exit
+from .system.process_ends import from_returncode
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -163,7 +163,7 @@ def _exit_of(process: subprocess.Popen[bytes]) -> str:
         status = process.wait(1.0)
     except subprocess.TimeoutExpired:
         return "closed its channel"
-    return describe_exit(-status if status < 0 else status << 8)
+    return from_returncode(status).told()
 
 
 def _stacks(process: subprocess.Popen[bytes], stack_fd: int) -> str:

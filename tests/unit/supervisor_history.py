@@ -10,7 +10,7 @@ from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
 from miniwsgi.manager import changes as ch
 
-from tests.unit.supervisor_world import EXITED_1, World
+from tests.unit.supervisor_world import EXITED_0, EXITED_1, World
 
 Steps = list[tuple[tuple[str, float], list[int]]]  # each trouble, and which pending things happen after it
 
@@ -72,7 +72,7 @@ class History:
         turnover = world.supervisor.turnover
         events: list[ev.Event] = []
         if process is None:
-            events += [ev.WorkerExited(slot, 0), ev.WorkerFailed(slot, "broken"), ev.Wedged(slot, 31)]
+            events += [ev.WorkerExited(slot, EXITED_0), ev.WorkerFailed(slot, "broken"), ev.Wedged(slot, 31)]
         if process is None or process.state != "forking":
             events += [ev.WorkerForked(slot, 1), ev.ForkFailed(slot, "no memory")]
         if process is None or process.state != "booting":

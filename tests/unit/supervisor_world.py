@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.exits import ProcessEnd
 from miniwsgi.daemon.master.supervising.operations import Operation
 from miniwsgi.daemon.master.supervising.supervisor import Supervisor
 from miniwsgi.daemon.master.supervising.worker_table import WorkerTable
 from miniwsgi.manager import changes as ch
+from miniwsgi.metrics.scoreboard import MAX_SLOTS
 
 from tests.unit.supervisor_promises import Promises
 
-KILLED_BY_KILL = 9
-EXITED_1 = 1 << 8
+KILLED_BY_KILL = ProcessEnd(signal="SIGKILL")
+EXITED_0, EXITED_1 = ProcessEnd(0), ProcessEnd(1)
 
 
 @dataclass
@@ -43,7 +45,9 @@ class World:
     silent: dict[int, float] = field(default_factory=dict)  # slots whose workers do not respond: for how many seconds
 
     def __post_init__(self) -> None:
-        self.supervisor = Supervisor(self.plan, lambda: self.now, lambda slot: int(slot in self.busy), self.silent.get)
+        self.supervisor = Supervisor(
+            self.plan, lambda: self.now, MAX_SLOTS, lambda slot: int(slot in self.busy), self.silent.get
+        )
         self.actions: list[act.Action] = []
         self.processes: dict[int, Process] = {}
         self.launchers: dict[int, str] = {}
@@ -118,12 +122,12 @@ class World:
                 return
         raise AssertionError("it never settles")
 
-    def crash(self, slot: int, status: int = KILLED_BY_KILL) -> None:
+    def crash(self, slot: int, end: ProcessEnd = KILLED_BY_KILL) -> None:
         """A worker ends by itself and is reaped."""
         if self.processes.pop(slot).state == "ready":
             self._gone.add(slot)
         self._forget(slot)
-        self.do(ev.WorkerExited(slot, status))
+        self.do(ev.WorkerExited(slot, end))
         self._exit_idle_launchers()
 
     def crash_launcher(self, generation: int) -> None:
@@ -190,7 +194,9 @@ class World:
             process = self.processes[action.slot]
             assert process.state == "ready", process
             process.state = "draining"
-            self._later(f"drained {action.slot} of generation {process.generation} ", lambda: self._exit(process, 0))
+            self._later(
+                f"drained {action.slot} of generation {process.generation} ", lambda: self._exit(process, EXITED_0)
+            )
         elif isinstance(action, act.KillWorker):
             process = self.processes[action.slot]
             assert process.state != "forking", process
@@ -231,10 +237,10 @@ class World:
 
         self._later(f"fork {slot} of generation {number}", forked)
 
-    def _exit(self, process: Process, status: int) -> None:
+    def _exit(self, process: Process, end: ProcessEnd) -> None:
         del self.processes[process.slot]
         self._forget(process.slot)
-        self.do(ev.WorkerExited(process.slot, status))
+        self.do(ev.WorkerExited(process.slot, end))
         self._exit_idle_launchers()
 
     def _exit_idle_launchers(self) -> None:

@@ -141,7 +141,7 @@ def test_an_exit_carries_pid_and_reason_of_the_worker_that_was() -> None:
     worker = told.world.table.worker(0)
     assert worker is not None
     pid = worker.pid
-    told.world.crash(0, 9)
+    told.world.crash(0)
     (event,) = [event for event in told.event_log.since(0).events if event.kind == "worker.exited"]
     assert (event.slot, event.pid, event.generation) == (0, pid, 1)
     assert event.message == f"worker 0 (pid {pid}) has ended: was killed by SIGKILL (out of memory?)"

@@ -17,6 +17,7 @@ from miniwsgi.daemon.master.running.master import Master
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising import lifetimes, stopping
+from miniwsgi.daemon.master.supervising.exits import ProcessEnd
 from miniwsgi.daemon.master.supervising.operations import Operation, OperationState
 from miniwsgi.daemon.master.system.systemd import Notifier
 from miniwsgi.manager import changes as ch
@@ -48,9 +49,9 @@ class Broken(Master):
             act.RetireGeneration: lambda order: self.feed(ev.LauncherExited(order.generation, "exited")),
             act.KillLauncher: lambda order: self.feed(ev.LauncherExited(order.generation, "was killed")),
             act.ForkWorker: self._fork,
-            act.DrainWorker: lambda order: self.feed(ev.WorkerExited(order.slot, 0)),
-            act.FinishWorker: lambda order: self.feed(ev.WorkerExited(order.slot, 0)),
-            act.KillWorker: lambda order: self.feed(ev.WorkerExited(order.slot, 9)),
+            act.DrainWorker: lambda order: self.feed(ev.WorkerExited(order.slot, ProcessEnd())),
+            act.FinishWorker: lambda order: self.feed(ev.WorkerExited(order.slot, ProcessEnd())),
+            act.KillWorker: lambda order: self.feed(ev.WorkerExited(order.slot, ProcessEnd(signal="SIGKILL"))),
         }
         self._orders = {kind: self._unless_broken(kind, do) for kind, do in (self._orders | does).items()}
 

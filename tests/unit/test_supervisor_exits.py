@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 from miniwsgi.daemon.master.supervising import events as ev
-from miniwsgi.daemon.master.supervising.exits import ExitReason
+from miniwsgi.daemon.master.supervising.exits import ExitReason, ProcessEnd
 from miniwsgi.daemon.master.supervising.worker_table import WorkerState
 from miniwsgi.manager import changes as ch
 
 from .supervisor_world import World
 
-KILLED, SEGFAULT, EXIT_3 = 9, 11, 3 << 8
+KILLED, SEGFAULT, EXIT_0, EXIT_3 = (
+    ProcessEnd(signal="SIGKILL"),
+    ProcessEnd(signal="SIGSEGV"),
+    ProcessEnd(0),
+    ProcessEnd(3),
+)
 
 
 def exits(world: World) -> dict[str, int]:
@@ -24,21 +29,20 @@ def started(workers: int = 2) -> World:
 
 
 @pytest.mark.parametrize(
-    ("status", "oom", "reason"),
+    ("end", "oom", "reason"),
     [
         (SEGFAULT, False, "crash"),
         (EXIT_3, False, "crash"),
-        (0, False, "crash"),
+        (EXIT_0, False, "crash"),
         (KILLED, False, "crash"),
         (KILLED, True, "oom"),
         (EXIT_3, True, "crash"),
-        (None, True, "crash"),
     ],
 )
-def test_a_ready_worker_that_is_lost(status: int | None, oom: bool, reason: str) -> None:
+def test_a_ready_worker_that_is_lost(end: ProcessEnd, oom: bool, reason: str) -> None:
     world = started()
     del world.processes[0]
-    world.do(ev.WorkerExited(0, status, oom))
+    world.do(ev.WorkerExited(0, end, oom))
     assert exits(world) == {reason: 1}
 
 

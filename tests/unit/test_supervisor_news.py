@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
-from miniwsgi.daemon.master.supervising.exits import describe_exit
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
 from miniwsgi.daemon.master.supervising.worker_table import GenerationState, WorkerState
+from miniwsgi.daemon.master.system.process_ends import from_returncode, from_wait_status
 from miniwsgi.manager import changes as ch
 
-from tests.unit.supervisor_world import EXITED_1, World
+from tests.unit.supervisor_world import EXITED_0, EXITED_1, World
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ STALE = [
     ev.WorkerReady(7),
     ev.WorkerFailed(7, "broken"),
     ev.WorkerDied(7),
-    ev.WorkerExited(7, 0),
+    ev.WorkerExited(7, EXITED_0),
     ev.RecycleAsked(7, "requests"),
     ev.OnlyJobsLeft(7),
     ev.RequestTimedOut(7, 31, "GET /"),
@@ -121,12 +121,13 @@ def test_a_worker_that_has_died_twice_is_waited_for_from_the_first_time(world: W
 
 
 def test_signals_without_a_name_are_numbers() -> None:
-    assert describe_exit(40) == "was killed by signal 40"
-    assert describe_exit(9) == "was killed by SIGKILL (out of memory?)"
-    assert describe_exit(9, oom=True) == "was killed by SIGKILL (out of memory)"
-    assert describe_exit(9, ours=True) == "was killed by SIGKILL"
-    assert describe_exit(11 | 0x80) == "was killed by SIGSEGV and dumped core"
-    assert describe_exit(None) == "is gone (its exit status is unknown)"
+    assert from_wait_status(40).told() == "was killed by signal 40"
+    assert from_wait_status(9).told() == "was killed by SIGKILL (out of memory?)"
+    assert from_wait_status(9).told(oom=True) == "was killed by SIGKILL (out of memory)"
+    assert from_wait_status(9).told(ours=True) == "was killed by SIGKILL"
+    assert from_wait_status(11 | 0x80).told() == "was killed by SIGSEGV and dumped core"
+    assert from_wait_status(3 << 8).told() == from_returncode(3).told() == "exited with status 3"
+    assert from_returncode(-9) == from_wait_status(9)
 
 
 def test_every_part_says_its_state(world: World) -> None:

@@ -8,8 +8,6 @@ gone, by the master itself. An order for one that is gone is void: its exit is o
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -26,6 +24,8 @@ from ...settings import Settings
 from ..sockets.listeners import Origin
 from ..supervising import actions as act
 from ..supervising import events as ev
+from ..supervising.exits import ProcessEnd
+from ..system.process_ends import from_wait_status
 from ..telemetry.merging import AppMetrics
 from .configurations import Configurations, Prepared
 from .last_words import LastWords, in_hand
@@ -206,15 +206,16 @@ class Fleet:
         del self.workers[slot]
         running = self.board.slot(slot).running()
         self.last_words_of_workers.write(worker, running)
-        crash = worker.take_crash() if os.WIFSIGNALED(status) else ""
+        end = from_wait_status(status)
+        crash = worker.take_crash() if end.signal else ""
         worker.close()
         self.tally.end(slot)
         self.board.slot(slot).vacate()
-        self._feed(ev.WorkerExited(slot, status, self._killed_for_memory(status), in_hand(running), crash))
+        self._feed(ev.WorkerExited(slot, end, self._killed_for_memory(end), in_hand(running), crash))
 
-    def _killed_for_memory(self, status: int) -> bool:
+    def _killed_for_memory(self, end: ProcessEnd) -> bool:
         """Whether the kernel has killed something of ours for want of memory since this was last asked."""
-        if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+        if end.signal != "SIGKILL":
             return False
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before

@@ -22,7 +22,7 @@ from ...permission import why_not_executed
 from ...settings import Settings
 from ..sockets.listeners import BoundListener
 from ..supervising import events as ev
-from ..supervising.exits import describe_exit
+from ..system.process_ends import from_returncode
 from .bootstrap import execute
 from .link import Link, close_all
 from .stacks import crash_stacks, dump_stacks
@@ -176,7 +176,7 @@ class LauncherHandle:
                 self._on_log("error", f"the launcher has crashed\n{crash}")
             os.close(self._stack_fd)
             self._stack_fd = -1
-        reason = describe_exit(-status if status < 0 else status << 8, ours=self._killed)
+        reason = from_returncode(status).told(ours=self._killed)
         if not self._greeted and status:
             reason += f" before it said hello (is {self.config.app.python} Python 3.11 or newer?)"
         self._emit(ev.LauncherExited(self.number, reason))

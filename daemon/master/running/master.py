@@ -19,7 +19,7 @@ from typing import Any
 
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.threads import DaemonThreads
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.scoreboard import MAX_SLOTS, Board
 
 from ...config import Config
 from ...log.error_log import ErrorLog, detect_journal
@@ -56,7 +56,7 @@ class Master:
         self.log = log
         self.notifier = notifier
         self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force, board)
-        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, self._load, self._silent)
+        self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, MAX_SLOTS, self._load, self._silent)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Input, list[act.Action]], None]] = []  # called after each event
         self.make_logs: Callable[[], None] | None = None  # where only root can, after a rotation

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from miniwsgi.manager.changes import Change
 
 from .actions import Action
+from .exits import ProcessEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,14 @@ class WorkerDied(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited(Event):
-    """The worker is reaped: its slot is free. `status` is a wait status; None: nobody could tell.
+    """The worker is reaped: its slot is free.
 
     `oom`: the kernel has killed something in our cgroup for want of memory since the last exit. `running`: the
     requests that it had in hand, in words; `crash`: its stacks if it crashed in C code.
     """
 
     slot: int
-    status: int | None
+    end: ProcessEnd
     oom: bool = False
     running: str = ""
     crash: str = ""

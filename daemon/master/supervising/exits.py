@@ -1,9 +1,11 @@
-"""How and why a process ended: in words for a log line, and as one of the reasons that are counted."""
+"""How and why a process ended: in words for a log line, and as one of the reasons that are counted.
+
+What wait(2) says is read elsewhere: see `system.process_ends`.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -38,21 +40,26 @@ def describe_recycling(reason: str) -> str:
     return "was sent SIGTERM" if reason == "signal" else f"has reached recycle.max_{reason}"
 
 
-def describe_exit(status: int | None, *, oom: bool = False, ours: bool = False) -> str:
-    """A wait status (wait(2)) as the end of a sentence: "exited with status 1", "was killed by SIGSEGV".
+@dataclass(frozen=True, slots=True)
+class ProcessEnd:
+    """How a process ended: with an exit status of its own, or killed by a signal ("SIGKILL")."""
 
-    `oom`: the kernel has killed for want of memory; `ours`: it was us.
-    """
-    if status is None:
-        return "is gone (its exit status is unknown)"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"  # a real-time one
+    status: int = 0
+    signal: str = ""
+    dumped_core: bool = False
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.status and not self.signal
+
+    def told(self, *, oom: bool = False, ours: bool = False) -> str:
+        """As the end of a sentence: "exited with status 1", "was killed by SIGSEGV".
+
+        `oom`: the kernel has killed for want of memory; `ours`: it was us.
+        """
+        if not self.signal:
+            return f"exited with status {self.status}"
         hint = ""
-        if number == signal.SIGKILL and not ours:
+        if self.signal == "SIGKILL" and not ours:
             hint = " (out of memory)" if oom else " (out of memory?)"
-        return f"was killed by {name}{' and dumped core' if os.WCOREDUMP(status) else ''}{hint}"
-    return f"exited with status {os.waitstatus_to_exitcode(status)}"
+        return f"was killed by {self.signal}{' and dumped core' if self.dumped_core else ''}{hint}"

@@ -6,11 +6,10 @@ counted by the operations that wait for workers. One that was to leave is merely
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 from . import events as ev
-from .exits import RECYCLED, ExitReason, describe_exit, describe_recycling
+from .exits import RECYCLED, ExitReason, describe_recycling
 from .turnover import Turnover
 from .worker_table import Generation, GenerationState, Worker, WorkerState, WorkerTable
 
@@ -98,7 +97,7 @@ class Lifetimes:
         worker = self.table.worker(event.slot)
         if worker is None or worker.state is WorkerState.FORKING:
             return
-        how = describe_exit(event.status, oom=event.oom)
+        how = event.end.told(oom=event.oom)
         if event.running:
             how += f" while it ran {event.running}"
         slot = self.table.slots[event.slot]
@@ -109,7 +108,7 @@ class Lifetimes:
             self._lose(worker, how + booting, event.crash, reaped=True)
             return
         slot.last_exit = worker.leaving
-        if worker.state is WorkerState.DRAINING and event.status != 0:
+        if worker.state is WorkerState.DRAINING and not event.end.is_clean:
             self.table.log("warning", f"{worker.name} {how} while it drained ({worker.leaving})", event.crash)
         else:
             self.table.log("info", f"{worker.name} has left: {worker.leaving}")
@@ -238,10 +237,10 @@ class Lifetimes:
 
 def _reason(worker: Worker, event: ev.WorkerExited) -> ExitReason:
     """Under what an exit counts. One that was to leave may still have gone before, by itself."""
-    as_told = worker.state is WorkerState.KILLED or (not worker.live and event.status in {0, None})
+    as_told = worker.state is WorkerState.KILLED or (not worker.live and event.end.is_clean)
     if as_told and worker.reason is not None:
         return worker.reason
-    if event.oom and event.status is not None and os.WIFSIGNALED(event.status):
+    if event.oom and event.end.signal:
         return ExitReason.OOM
     return ExitReason.BOOT if worker.state is WorkerState.BOOTING else ExitReason.CRASH
 

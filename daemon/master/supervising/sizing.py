@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from miniwsgi.manager import changes as ch
-from miniwsgi.metrics.scoreboard import MAX_SLOTS
 
 from .actions import Accepted, Declined
 from .exits import ExitReason
@@ -178,8 +177,9 @@ class Sizing:
         """Why there cannot be so many workers; "" if there can."""
         if wanted < 1:
             return "at least 1 worker is needed; to stop accepting, drain"
-        if wanted + surge_of(wanted, self.turnover.plan.surge) > MAX_SLOTS:
-            return f"{wanted} workers and those that a reload adds do not fit into {MAX_SLOTS} slots"
+        most = self.table.max_slots
+        if wanted + surge_of(wanted, self.turnover.plan.surge) > most:
+            return f"{wanted} workers and those that a reload adds do not fit into {most} slots"
         return ""
 
     def _accept(self, change: ch.Change, detail: str = "") -> Operation:

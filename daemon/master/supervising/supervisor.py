@@ -46,19 +46,20 @@ class SupervisorState(Enum):
 
 
 class Supervisor:
-    """See the module. `clock`: monotonic seconds; of a slot, `load`: how many requests it has in flight, `silent`: for
-    how many seconds its worker has not responded (None: it does).
+    """See the module. `clock`: monotonic seconds; `max_slots`: how many workers fit at all; of a slot, `load`: how many
+    requests it has in flight, `silent`: for how many seconds its worker has not responded (None: it does).
     """
 
     def __init__(
         self,
         plan: ev.Plan,
         clock: Callable[[], float],
+        max_slots: int,
         load: Callable[[int], int] = lambda _slot: 0,
         silent: Callable[[int], float | None] = lambda _slot: None,
     ) -> None:
         self.ledger = Ledger()
-        self.table = WorkerTable(clock)
+        self.table = WorkerTable(clock, max_slots)
         self.turnover = Turnover(self.table, plan, self._conclude)
         self.sizing = Sizing(self.table, self.ledger, self.turnover, self._conclude)
         self.stopping = Stopping(self.table, self._conclude)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from miniwsgi.metrics.scoreboard import MAX_SLOTS
-
 from .actions import (
     Action,
     DrainWorker,
@@ -184,8 +182,9 @@ class Generation:
 class WorkerTable:
     """The table, and the orders that came of changing it."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], max_slots: int) -> None:
         self.clock = clock
+        self.max_slots = max_slots
         self.slots: list[WorkerSlot] = []  # grows as slots come into use
         self.generations: dict[int, Generation] = {}
         self.actions: list[Action] = []
@@ -226,11 +225,11 @@ class WorkerTable:
         return sum(worker.fresh for worker in self.workers())
 
     def free_slot(self) -> int | None:
-        """The lowest slot without a worker that is not reserved; None when the scoreboard is full."""
+        """The lowest slot without a worker that is not reserved; None when there is none."""
         for slot in self.slots:
             if slot.worker is None and slot.restart_at is None:
                 return slot.index
-        return len(self.slots) if len(self.slots) < MAX_SLOTS else None
+        return len(self.slots) if len(self.slots) < self.max_slots else None
 
     # --- generations ---
 
