@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from .config.declaration import Key
 from .config.keys import KEYS
 from .config.kinds import Boolean, Choice, Path
+from .engine import choice
 
 OTHER = "Other"  # the heading of what belongs to one command; it comes last
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +38,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("server.workers", "-w", "N"),
             ("server.threads", "-t", "N"),
             ("server.pool", "", "epoll|prefork|fork|single"),
+            ("server.engine", "", "|".join((choice.AUTO, *choice.names()))),
             ("server.reload_on_change", "", ""),
         ),
     ),

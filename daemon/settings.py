@@ -41,6 +41,7 @@ class Settings:
     # how it is served
     pool: str = "epoll"
     threads: int = 8
+    engine: str = "auto"  # or the name of one: see engine.choice
     script_name: str = ""
     server_header: str = "miniwsgi"
     request_id_header: str = ""  # a response field's name; "" none

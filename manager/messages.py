@@ -191,6 +191,8 @@ class Status(ResponseBody):
     application: str
     pool: str
     threads: int  # a worker
+    engine: str | None  # what the workers of this generation run, as they say themselves; null until one was ready
+    engine_note: str  # why it is not one that server.engine = "auto" would rather take; "" if it is
     log_level: LogLevelName
     workers: WorkerCounts
     listeners: list[ListenerStatus]

@@ -203,7 +203,15 @@ RELOAD_SECONDS = _declare(
 )
 DRAINING = _declare("miniwsgi_draining", "gauge", "1 while the daemon is drained or stops.")
 READY = _declare("miniwsgi_ready", "gauge", "1 while /readyz says so.")
-BUILD_INFO = _declare("miniwsgi_build_info", "gauge", "1.", "version", "python_version", "pool")
+BUILD_INFO = _declare(
+    "miniwsgi_build_info",
+    "gauge",
+    "1. engine is what the workers of the generation in force say that they run; empty until one was ready.",
+    "version",
+    "python_version",
+    "pool",
+    "engine",
+)
 LOGGED = _declare(
     "miniwsgi_log_messages_total", "counter", "Entries of the error log.", "level", series=str(len(sb.LOG_LEVELS))
 )

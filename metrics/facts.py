@@ -56,6 +56,7 @@ class DaemonFacts:
     version: str
     python_version: str
     pool: str
+    engine: str  # what the workers of the generation in force run; "" until one was ready
     threads: int
     workers: Sequence[WorkerFacts]
     target: int

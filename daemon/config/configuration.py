@@ -347,6 +347,7 @@ def worker_settings(
         boot_check=app.boot_check,
         pool=server.pool,
         threads=server.threads,
+        engine=server.engine,
         script_name=server.script_name,
         server_header=server.server_header,
         request_id_header=server.request_id_header,

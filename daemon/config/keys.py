@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ..engine import choice
 from . import machine
 from .addresses import Account, Bind, Grantee, Network, Peer
 from .declaration import Key, key
@@ -127,6 +128,13 @@ class Server:
         "(one request at a time), fork (a process for each connection), single (one foreground process, "
         "without a master: for debuggers).",
         flag="--pool",
+    )
+    engine: str = key(
+        Choice(choice.AUTO, *choice.names()),
+        choice.AUTO,
+        "What runs requests: plain, in Python. auto: the fastest that the application's interpreter can run; "
+        "`miniwsgictl status` says which that is.",
+        flag="--engine",
     )
     workers: int = key(
         Integer(1, MAX_WORKERS),

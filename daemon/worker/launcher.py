@@ -28,6 +28,7 @@ from ..unpatched import os, select, signal, time
 from . import children, inherited, prometheus_slots
 from .application import Application, BootError, load
 from .crashes import show_crashes
+from .interpreter import engine_for
 from .leftovers import before_import, child_processes, leftovers
 from .lifecycle import run_worker
 from .relay import Relay, relay_streams
@@ -71,6 +72,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     prometheus_slots.install(settings.app_metrics_directory)
     process.serve(None)
     try:
+        engine_for(settings)  # what cannot run is told before the import
         application = _import(channel, settings, note)
     except BootError as error:
         channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)

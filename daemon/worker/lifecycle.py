@@ -32,6 +32,7 @@ from .application import BootError, load
 from .boot_check import boot_check
 from .context import Context
 from .crashes import show_crashes
+from .interpreter import engine_for
 from .last_jobs import finish_jobs
 from .leftovers import open_descriptors
 from .orders import Orders
@@ -88,6 +89,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     try:
         access = _open_access_log(settings, ring=ring)
         process.serve(log)
+        engine = engine_for(settings)
         if application is None:
             application = load(settings)
         context = Context(settings, board, slot, log, access, application)
@@ -107,7 +109,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     sys.setswitchinterval(settings.switch_interval)
     cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = SlotState.READY
-    orders.await_serve()
+    orders.await_serve(engine)
     start(context, orders)
     finish_jobs(context, orders)
     cells[scoreboard.STATE] = SlotState.STOPPED
@@ -135,6 +137,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     try:
         access = _open_access_log(settings, at_once=True)  # nobody is there to write what would be left
         process.serve(log)
+        engine = engine_for(settings)
         application = load(settings)
         context = Context(settings, board, 0, log, access, application)
         _take_signals(signals, log)
@@ -148,6 +151,8 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     for listener in settings.listeners:
         shown = listener.name if listener.unix else f"http://{listener.name}"
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
+    if engine.why:
+        log.info(f"engine {engine.name}: {engine.why}")
     orders = Orders(context, None, signals)
     start(context, orders)
     finished = finish_jobs(context, orders)

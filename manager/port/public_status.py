@@ -57,6 +57,7 @@ class PublicStatus(ms.ResponseBody):
     generation: int | None
     pool: str
     threads: int
+    engine: str | None
     counts: ms.WorkerCounts
     utilization: float | None  # 0 to 1, over the last 10 s; null: not known
     connections: int

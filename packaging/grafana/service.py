@@ -89,9 +89,9 @@ def now() -> list[AnyPanel]:
                Query(summed(of("http_server_active_requests"))), width=3),
         number("Waiting", "Complete requests that wait for a thread now.", "short",
                Query(summed(of("miniwsgi_requests_waiting"))), limits=(1, 10), width=3),
-        number("Version", "What runs: miniwsgi, Python, pool.", "none",
-               Query(f"count by (version, python_version, pool) ({of('miniwsgi_build_info')})",
-                     "{{version}}, Python {{python_version}}, {{pool}}"), is_text=True, width=3),
+        number("Version", "What runs: miniwsgi, Python, pool, engine.", "none",
+               Query(f"count by (version, python_version, pool, engine) ({of('miniwsgi_build_info')})",
+                     "{{version}}, Python {{python_version}}, {{pool}}, {{engine}}"), is_text=True, width=3),
     ]  # fmt: skip
 
 

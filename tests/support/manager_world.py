@@ -238,7 +238,7 @@ class FakeDaemon:
         return ms.Status(
             version="1", pid=1, started_at=T0, uptime_seconds=1.0,
             verdict=ms.Verdict("healthy", ["1 of 1 workers ready"]), state="running", generation=1, preloaded=True,
-            application="app", pool="epoll", threads=8, log_level=self.level,
+            application="app", pool="epoll", threads=8, engine="plain", engine_note="", log_level=self.level,
             workers=ms.WorkerCounts(
                 target=1, configured=1, override=None, persisted=False, booting=0, ready=1, busy=0, draining=0, stuck=0,
                 not_responding=0,

@@ -101,6 +101,8 @@ def status(**changed: Any) -> ms.Status:
         preloaded=True,
         application="shop.wsgi:application",
         pool="epoll",
+        engine="plain",
+        engine_note="",
         threads=8,
         log_level="info",
         workers=counts(),

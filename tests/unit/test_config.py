@@ -79,6 +79,18 @@ def test_flag_wins_over_environment_over_file_over_default(write: Write) -> None
     assert origins == ["flag", "environment", "file", "default"]
 
 
+@pytest.mark.parametrize(("value", "engine"), [("auto", "auto"), ("Plain", "plain")])
+def test_the_engine_reaches_the_workers(value: str, engine: str) -> None:
+    config = load(None, {**NAMED, "server.engine": value}, {})
+    assert worker_settings(config, generation=1, listeners=(), scoreboard_fd=3).engine == engine
+
+
+def test_an_unknown_engine_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {**NAMED, "server.engine": "turbo"}, {})
+    assert 'server.engine = "turbo": expected "auto" | "plain" (--engine)' in str(caught.value)
+
+
 def test_flags_are_texts_and_lists() -> None:
     flags = {"server.bind": (":1", ":2"), "timeouts.request": "5m", "server.reload_on_change": True}
     config = load(None, {**NAMED, **flags}, {})
@@ -480,6 +492,7 @@ def test_every_setting_can_be_configured() -> None:
         "app.preload": "false",
         "app.boot_check": "/x",
         "server.pool": "fork",
+        "server.engine": "plain",
         "server.script_name": "/x",
         "server.server_header": "x",
         "server.request_id_header": "X-Id",

@@ -38,6 +38,7 @@ def test_status_tells_the_daemon_at_a_glance(tmp_path: Path) -> None:
     ]
     said = subjects(found.out)
     assert said["daemon"] == ["miniwsgi 0.1.0, pid 4711, pool epoll, 8 threads a worker"]
+    assert said["engine"] == ["plain"]
     assert said["workers"] == ["2 of 2 ready, 1 busy"]
     assert said["listeners"] == ["http://127.0.0.1:8000  0 of 2048 queued"]
     assert said["requests"] == ["123456; 812/s over 1 s, 790/s over 10 s", "3 running, 1 waiting for a thread"]

@@ -21,6 +21,7 @@ FACTS = DaemonFacts(
     version="1.2.3",
     python_version="3.11.7",
     pool="epoll",
+    engine="plain",
     threads=8,
     workers=[WorkerFacts(0, "ready", 12.5), WorkerFacts(2, "draining", 3.0)],
     target=2,

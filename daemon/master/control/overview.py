@@ -64,6 +64,7 @@ class Overview:
         waited = reading.queue_times(master.fleet.board.used())
         answered = master.fleet.tally.look(now)
         judged = self._verdict(answered)
+        engine = master.fleet.engine
         uptime = now - self._started
         return ms.Status(
             version=__version__,
@@ -77,6 +78,8 @@ class Overview:
             application=config.app.target,
             pool=config.server.pool,
             threads=config.server.threads,
+            engine=engine.name if engine is not None else None,
+            engine_note=engine.why if engine is not None else "",
             log_level=cast("ms.LogLevelName", master.log.level),
             workers=self._counts(),
             listeners=[_listener(listener) for listener in master.configurations.in_force.listeners],

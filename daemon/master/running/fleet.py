@@ -19,6 +19,7 @@ from miniwsgi.metrics.scoreboard import REQUESTS, Board
 from ...channel import Message
 from ...config import application_environment, worker_settings
 from ...config.machine import oom_kills
+from ...engine.choice import Chosen
 from ...log.error_log import ErrorLog
 from ...settings import Settings
 from ..sockets.listeners import Origin
@@ -57,6 +58,7 @@ class Fleet:
         )
         self.launchers: dict[int, LauncherHandle] = {}
         self.workers: dict[int, WorkerHandle] = {}
+        self.engines: dict[int, Chosen] = {}  # by generation: what its latest ready worker says that it runs
         self.log_level: str | None = None  # whatever is configured
         self._configurations = configurations
         self._log = log
@@ -71,6 +73,11 @@ class Fleet:
         return f"<Fleet {list(self.launchers.values())} {list(self.workers.values())}>"
 
     # --- from outside ---
+
+    @property
+    def engine(self) -> Chosen | None:
+        """What the workers of the generation in force run; None until one was ready."""
+        return self.engines.get(self._in_force())
 
     def reap(self) -> None:
         """Take note of orphans that have ended. Called at each SIGCHLD."""
@@ -180,6 +187,7 @@ class Fleet:
         slot = worker.slot
         match message["kind"]:
             case "ready":
+                self._note_engine(worker.settings.generation, Chosen(message["engine"], message["why"]))
                 self._feed(ev.WorkerReady(slot))
                 worker.send("serve")
             case "failed":
@@ -194,6 +202,16 @@ class Fleet:
             case "child-crashed":
                 if stacks := worker.take_crash():
                     self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
+
+    def _note_engine(self, generation: int, engine: Chosen) -> None:
+        """What a worker says that it runs; logged once a generation if it is not what `auto` would rather take."""
+        if self.engines.get(generation) == engine:
+            return
+        alive = {*self.launchers, *(worker.settings.generation for worker in self.workers.values())}
+        self.engines = {number: known for number, known in self.engines.items() if number in alive}
+        self.engines[generation] = engine
+        if engine.why:
+            self._log.info(f"generation {generation} runs the engine {engine.name}: {engine.why}")
 
     def _died(self, worker: WorkerHandle) -> None:
         self._feed(ev.WorkerDied(worker.slot))

@@ -110,6 +110,7 @@ class Measuring:
             version=__version__,
             python_version=platform.python_version(),
             pool=config.server.pool,
+            engine=engine.name if (engine := master.fleet.engine) is not None else "",
             threads=capacity_of(self._master),
             workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
             target=supervisor.target,

@@ -1,0 +1,34 @@
+"""What the interpreter of a launcher or worker can run: looked at before the import. Standard library only."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+from ..engine import choice
+from ..settings import Settings
+from .application import BootError
+
+
+def engine_for(settings: Settings) -> choice.Chosen:
+    """The engine that runs here. Raises BootError if this interpreter cannot run what the settings ask for."""
+    if why := _why_unfit(settings):
+        raise BootError("interpreter", why)
+    try:
+        return choice.choose(settings.engine)
+    except choice.EngineError as error:
+        raise BootError("engine", str(error)) from None
+
+
+def _why_unfit(settings: Settings) -> str:
+    """What a worker's threads tell each other rests on the global interpreter lock: on list.append and list.pop, and
+    on cells that have one writer. Other pools run the application on one thread.
+    """
+    has_gil = getattr(sys, "_is_gil_enabled", None)  # CPython 3.13 and newer
+    if has_gil is None or has_gil() or settings.pool != "epoll" or settings.threads == 1:
+        return ""
+    return (
+        f"{sys.executable} (Python {platform.python_version()}) runs without the global interpreter lock, which "
+        f"server.threads = {settings.threads} needs: set server.threads = 1 (and more server.workers), or "
+        'PYTHON_GIL = "1" in app.env, or another interpreter in app.python'
+    )

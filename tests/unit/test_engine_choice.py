@@ -1,0 +1,44 @@
+"""Which engine runs: by name, by itself, and what is said if it is not the best one."""
+
+from __future__ import annotations
+
+import pytest
+from miniwsgi.daemon.engine import choice
+from miniwsgi.daemon.engine.choice import Chosen, Engine, EngineError
+
+
+def add(monkeypatch: pytest.MonkeyPatch, why_not: str) -> None:
+    """A faster engine than those that there are, and what keeps it from running."""
+    monkeypatch.setattr(choice, "ENGINES", [Engine("fast", lambda: why_not), *choice.ENGINES])
+
+
+def test_there_is_one_and_it_needs_no_reason() -> None:
+    assert choice.names() == choice.available() == ["plain"]
+    assert choice.choose("auto") == choice.choose("plain") == Chosen("plain")
+
+
+def test_auto_takes_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    add(monkeypatch, "")
+    assert choice.choose("auto") == Chosen("fast")
+    assert choice.choose("plain") == Chosen("plain")
+    assert choice.available() == ["fast", "plain"]
+
+
+def test_auto_does_with_the_next_one_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    add(monkeypatch, "no build for CPython 3.99")
+    assert choice.choose("auto") == Chosen("plain", "no fast engine: no build for CPython 3.99")
+
+
+def test_one_that_is_named_and_does_not_run_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    add(monkeypatch, "no build for CPython 3.99")
+    assert (choice.names(), choice.available()) == (["fast", "plain"], ["plain"])
+    with pytest.raises(EngineError) as caught:
+        choice.choose("fast")
+    assert str(caught.value) == (
+        'server.engine = "fast" does not run here: no build for CPython 3.99; "auto" or "plain" does'
+    )
+
+
+def test_one_that_nobody_knows_is_an_error_that_names_those_that_there_are() -> None:
+    with pytest.raises(EngineError, match=r'server\.engine = "slow" is not known here, but plain'):
+        choice.choose("slow")
