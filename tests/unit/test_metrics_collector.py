@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,6 @@ from miniwsgi.metrics.declared import DECLARED
 from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
 from miniwsgi.metrics.families import Family, Histogram
 from miniwsgi.metrics.scoreboard import Board, Closed
-from miniwsgi.metrics.usage import ProcessSample, Usage
 from miniwsgi.metrics.utilisation import Utilisation
 
 MILLISECOND = 1_000_000
@@ -229,56 +227,18 @@ def test_workers_and_slots() -> None:
     assert values(families["miniwsgi_log_messages_total"]) == {"debug": 0, "info": 0, "warning": 0, "error": 5}
 
 
-# --- CPU time and saturation ---------------------------------------------------------------------------------------
+# --- utilization ---------------------------------------------------------------------------------------------------
 
 
-def samples(**cpu: tuple[int, float]) -> dict[int, ProcessSample]:
-    return {int(slot[1:]): ProcessSample(pid, seconds, 1, 1, 1) for slot, (pid, seconds) in cpu.items()}
-
-
-def cpu(usage: Usage, pids: Iterable[int] = ()) -> dict[int, float]:
-    return {slot: taken.cpu_seconds for slot, taken in usage.by_slot(dict(enumerate(pids))).items()}
-
-
-def test_a_slots_cpu_time_goes_on_with_its_next_worker() -> None:
-    usage = Usage()
-    usage.take(samples(s0=(10, 1.0)), 1.0)
-    usage.take(samples(s0=(10, 3.0)), 2.0)
-    usage.count_cpu(0, 10, 3.5)  # its last
-    usage.take(samples(s0=(11, 0.25)), 3.0)
-    assert cpu(usage, [11]) == {0: 3.75}
-    usage.take({}, 4.0)
-    assert cpu(usage) == {0: 3.75}
-
-
-def test_a_share_of_a_cpu_is_of_one_process() -> None:
-    usage = Usage()
-    usage.take(samples(s0=(10, 1.0)), 1.0)
-    assert usage.shares == {}
-    usage.take(samples(s0=(10, 2.0)), 3.0)
-    assert usage.shares == {0: 0.5}
-    usage.take(samples(s0=(11, 9.0)), 4.0)
-    assert usage.shares == {}
-
-
-def test_memory_is_shown_only_of_the_process_that_holds_the_slot() -> None:
-    usage = Usage()
-    usage.take(samples(s0=(10, 1.0)), 1.0)
-    assert usage.by_slot({0: 10})[0].rss == 1
-    assert usage.by_slot({0: 11})[0].rss is None
-    assert usage.unknown({0: 11, 1: 12}) == [0, 1]
-    assert usage.unknown({0: 10}) == []
-
-
-def test_saturation_is_the_busier_of_threads_and_cpu_averaged_over_workers() -> None:
-    saturation = Utilisation()
-    assert saturation.ratio({}) is None
+def test_utilization_is_the_busier_of_threads_and_cpu_averaged_over_workers() -> None:
+    utilisation = Utilisation()
+    assert utilisation.ratio({}) is None
     for load in (8, 0, 8, 0):
-        saturation.look([(0, load), (1, 0)], threads=8)
-    assert saturation.ratio({}) == 0.25
-    assert saturation.ratio({0: 0.2, 1: 0.9}) == 0.7
-    saturation.look([(1, 80)], threads=8)
-    assert saturation.ratio({}) == 0.2
+        utilisation.look([(0, load), (1, 0)], threads=8)
+    assert utilisation.ratio({}) == 0.25
+    assert utilisation.ratio({0: 0.2, 1: 0.9}) == 0.7
+    utilisation.look([(1, 80)], threads=8)
+    assert utilisation.ratio({}) == 0.2
     for _ in range(10):
-        saturation.look([(1, 80)], threads=8)
-    assert saturation.ratio({1: 0.5}) == 1.0
+        utilisation.look([(1, 80)], threads=8)
+    assert utilisation.ratio({1: 0.5}) == 1.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,7 +11,6 @@ from miniwsgi.metrics import reading
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.accept_queues import accept_queue
 from miniwsgi.metrics.reading import History, durations, queue_times, running, totals
-from miniwsgi.metrics.sampling import Sample, sample
 from miniwsgi.metrics.scoreboard import Board
 
 MILLISECOND = 1_000_000
@@ -129,37 +126,6 @@ def test_reading_a_large_board_is_quick() -> None:
     for second in range(5):
         history.take(float(second))
     assert (time.process_time() - started) / 5 < 0.5  # of a slow machine; a tenth of it is what is meant
-
-
-# --- processes -----------------------------------------------------------------------------------------------------
-
-
-def test_a_process_is_sampled() -> None:
-    first = sample([os.getpid()], {})[os.getpid()]
-    assert first.rss > 1_000_000
-    assert first.pss is not None
-    assert 0 < first.pss <= first.rss
-    assert first.uss is not None
-    assert first.cpu_percent is not None
-    end = time.process_time() + 0.4
-    while time.process_time() < end:
-        pass
-    second = sample([os.getpid()], {os.getpid(): first})[os.getpid()]
-    assert second.cpu_percent is not None
-    assert second.cpu_percent > 0
-
-
-def test_two_samples_close_together_keep_the_earlier_cpu_figure() -> None:
-    pid = os.getpid()
-    before = Sample(pid, time.monotonic(), 1, 1, 1, 0.0, 12.5)
-    again = sample([pid], {pid: before})[pid]
-    assert (again.cpu_percent, again.at) == (12.5, before.at)
-
-
-def test_a_process_that_is_gone_has_no_sample() -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    assert sample([gone.pid, os.getpid()], {}).keys() == {os.getpid()}
 
 
 # --- accept queues -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.families import Family
-from miniwsgi.metrics.sampling import Sample, sample
+from miniwsgi.metrics.sampler import Sampler, sample
 
 from ..running.master import Master
 from ..running.stacks import NO_STACKS
@@ -52,7 +52,7 @@ class ManagedMaster:
         self._threads = threads
         self._persisted: dict[int, int | None] = {}  # by operation that is under way: what was kept before it
         self._keeping = asyncio.Lock()
-        self._samples: dict[int, Sample] = {}
+        self._sampler = Sampler()
         self._sampled_at = 0.0
         self._sampling: asyncio.Task[None] | None = None
         self._stacks: dict[int, asyncio.Task[ms.Stack]] = {}
@@ -70,7 +70,7 @@ class ManagedMaster:
 
     async def workers(self) -> list[ms.Worker]:
         await self._refresh_samples()
-        return self.overview.workers(self._samples)
+        return self.overview.workers(self._sampler.samples())
 
     async def stack(self, slot: int) -> ms.Stack | None:
         worker = self._master.fleet.workers.get(slot)
@@ -207,9 +207,9 @@ class ManagedMaster:
         await asyncio.shield(self._sampling)
 
     async def _take_samples(self) -> None:
-        pids, before = self.overview.pids(), self._samples
+        pids = self.overview.pids()
         try:
-            self._samples = await self._threads.run(lambda: sample(pids, before), SAMPLING_SECONDS)
+            self._sampler.take(await self._threads.run(lambda: sample(pids, pids), SAMPLING_SECONDS))
         except TimeoutError:
             pass
         finally:

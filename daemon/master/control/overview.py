@@ -18,7 +18,7 @@ from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.accept_queues import accept_queue
 from miniwsgi.metrics.answers import Answers, Looked
 from miniwsgi.metrics.percentiles import SHARES, percentile
-from miniwsgi.metrics.sampling import Sample
+from miniwsgi.metrics.sampler import ProcessSample
 from miniwsgi.metrics.verdict import Level, Verdict, verdict
 
 from ..running.master import WATCHED, Master
@@ -163,14 +163,15 @@ class Overview:
 
     # --- workers ---
 
-    def workers(self, samples: Mapping[int, Sample]) -> list[ms.Worker]:
+    def workers(self, samples: Mapping[int, ProcessSample]) -> list[ms.Worker]:
         """By slot: those with a worker, and those that wait for the next one."""
         slots = [slot for slot in self._master.supervisor.table.slots if slot.worker or slot.restart_at is not None]
         answered = self._master.fleet.tally.look(time.monotonic())
         return [self._worker(slot, answered, samples) for slot in slots]
 
-    def pids(self) -> list[int]:
-        return [worker.pid for worker in self._master.supervisor.table.workers() if worker.pid]
+    def pids(self) -> dict[int, int]:
+        """By slot."""
+        return {worker.slot: worker.pid for worker in self._master.supervisor.table.workers() if worker.pid}
 
     def running(self, slot: int) -> list[ms.RunningRequest]:
         """The requests that a slot's threads are inside."""
@@ -180,7 +181,7 @@ class Overview:
             for one in self._master.fleet.board.slot(slot).running()
         ]
 
-    def _worker(self, slot: WorkerSlot, answered: Looked, samples: Mapping[int, Sample]) -> ms.Worker:
+    def _worker(self, slot: WorkerSlot, answered: Looked, samples: Mapping[int, ProcessSample]) -> ms.Worker:
         now, worker = time.monotonic(), slot.worker
         cells = self._master.fleet.board.slot(slot.index).cells
         handle = self._master.fleet.workers.get(slot.index)

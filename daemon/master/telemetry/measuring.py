@@ -17,8 +17,7 @@ from miniwsgi.manager import changes as ch
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.accept_queues import accept_queue, dropped
 from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, WorkerFacts
-from miniwsgi.metrics.sampling import Sample
-from miniwsgi.metrics.usage import Usage, cpu_of_ended, master_usage, sample_all
+from miniwsgi.metrics.sampler import ProcessSample, Sampler, cpu_of_ended, master_usage, sample
 from miniwsgi.metrics.utilisation import Utilisation
 
 from ...config.machine import memory_limit
@@ -33,7 +32,7 @@ from .condition import capacity_of, health_of
 
 LOOK_SECONDS = 1.0
 SAMPLE_LOOKS = 5  # between two samples of the processes
-PSS_SAMPLES = 6  # between two looks at their memory maps
+MAPS_SAMPLES = 6  # between two looks at their memory maps
 SAMPLING_SECONDS = 30.0
 STATES = {
     WorkerState.FORKING: "booting",
@@ -64,7 +63,7 @@ class Measuring:
         self._control_calls = control_calls
         self._ready = ready
         self._sampled = sampled
-        self._usage = Usage()
+        self._sampler = Sampler()
         self._utilisation = Utilisation()
         self._boots: dict[int, float] = {}
         self._reloads = {"success": 0, "failure": 0}
@@ -78,7 +77,7 @@ class Measuring:
         master.on_handled.append(self._handled)
 
     def __repr__(self) -> str:
-        return f"<Measuring {self._usage}>"
+        return f"<Measuring {self._sampler}>"
 
     def start(self) -> None:
         """To be called in the loop."""
@@ -94,11 +93,11 @@ class Measuring:
     @property
     def utilization(self) -> float | None:
         """0 to 1, over the last 10 s; None while nobody is ready."""
-        return self._utilisation.ratio(self._usage.shares)
+        return self._utilisation.ratio(self._sampler.shares)
 
-    def samples(self) -> dict[int, Sample]:
+    def samples(self) -> dict[int, ProcessSample]:
         """The latest ones of workers, by pid."""
-        return self._usage.samples()
+        return self._sampler.samples()
 
     def facts(self) -> DaemonFacts:
         """Everything at this moment."""
@@ -116,7 +115,7 @@ class Measuring:
             target=supervisor.target,
             not_responding=len(health_of(master).silent),
             boot_seconds=self._boots,
-            usage=self._usage.by_slot({worker.slot: worker.pid for worker in workers}),
+            usage=self._sampler.by_slot({worker.slot: worker.pid for worker in workers}),
             exits={reason.value: count for reason, count in table.exits.items()},
             utilization=self.utilization,
             generation=turnover.current.number if turnover.current is not None else 0,
@@ -156,17 +155,17 @@ class Measuring:
     def _start_sampling(self, loop: asyncio.AbstractEventLoop) -> None:
         """Every few seconds, and at once for new workers."""
         pids = {worker.slot: worker.pid for worker in self._master.supervisor.table.workers() if worker.pid}
-        new = self._usage.unknown(pids)
+        new = self._sampler.unknown(pids)
         if new or self._looks % SAMPLE_LOOKS == 0:
-            pss = pids if self._looks % (SAMPLE_LOOKS * PSS_SAMPLES) == 0 else new
-            self._sampling = loop.create_task(self._sample(pids, pss))
+            maps = pids if self._looks % (SAMPLE_LOOKS * MAPS_SAMPLES) == 0 else new
+            self._sampling = loop.create_task(self._sample(pids, maps))
 
-    async def _sample(self, pids: dict[int, int], pss: Collection[int]) -> None:
+    async def _sample(self, pids: dict[int, int], maps: Collection[int]) -> None:
         try:
-            samples = await self._threads.run(lambda: sample_all(pids, pss), SAMPLING_SECONDS)
+            samples = await self._threads.run(lambda: sample(pids, maps), SAMPLING_SECONDS)
         except TimeoutError:
             return
-        self._usage.take(samples, time.monotonic())
+        self._sampler.take(samples)
 
     # --- what happens ---
 
@@ -178,7 +177,7 @@ class Measuring:
         elif isinstance(event, ev.WorkerDied) and self._sampled and (worker := table.worker(event.slot)) is not None:
             seconds = cpu_of_ended(worker.pid)
             if seconds is not None:
-                self._usage.count_cpu(worker.slot, worker.pid, seconds)
+                self._sampler.count_cpu(worker.slot, worker.pid, seconds)
         for action in actions:
             if isinstance(action, act.Verdict) and action.operation.kind in {ch.Reload, ch.Start}:
                 self._concluded(action)

@@ -16,7 +16,7 @@ from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sources
 from miniwsgi.manager.port.public_status import PublicStatus, public_status
-from miniwsgi.metrics.sampling import Sample
+from miniwsgi.metrics.sampler import ProcessSample
 
 from ...config import Config
 from ...log.error_log import ErrorLog
@@ -64,7 +64,7 @@ class MetricsPort:
         log: ErrorLog,
         metrics: Metrics | None,
         utilization: Callable[[], float | None],
-        samples: Callable[[], Mapping[int, Sample]],
+        samples: Callable[[], Mapping[int, ProcessSample]],
     ) -> None:
         self._master = master
         self._listeners = listeners

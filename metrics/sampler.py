@@ -1,0 +1,163 @@
+"""What processes take, by psutil and slot by slot: memory, descriptors, and CPU time that only grows, whoever holds a
+slot.
+
+`sample` blocks: reading the memory maps of a large process takes milliseconds, and can hang on one that is stuck in
+the kernel. Call it in a thread. The rest is for the loop.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import psutil
+
+from .facts import MasterUsage, SlotUsage
+
+FRESH_SECONDS = 60.0  # an older sample says nothing about the CPU's use now
+SHORTEST_SECONDS = 0.2  # between two samples: CPU times come in hundredths of a second
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSample:
+    """One process. Sizes are bytes; None: it was not asked for, or the kernel does not tell."""
+
+    pid: int
+    at: float  # monotonic seconds
+    cpu_seconds: float
+    life_share: float  # of one CPU, over the life of the process
+    rss: int
+    pss: int | None = None  # its share of what it has in common with others
+    uss: int | None = None  # its own
+    fds: int | None = None
+    share: float | None = None  # of one CPU, since the sample before; None: there is none, or it is too old
+
+    @property
+    def cpu_percent(self) -> float:
+        """Of one CPU: lately, or over the life of the process until that is known."""
+        return round(100 * (self.life_share if self.share is None else self.share), 1)
+
+
+def sample(pids: Mapping[int, int], maps: Collection[int]) -> dict[int, ProcessSample]:
+    """A sample by slot of each process that is alive; `pids` by slot. Blocks.
+
+    PSS and USS only for the slots in `maps`: they are dear.
+    """
+    found = {}
+    for slot, pid in pids.items():
+        try:
+            found[slot] = _sample(psutil.Process(pid), slot in maps)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _sample(process: psutil.Process, maps: bool) -> ProcessSample:
+    with process.oneshot():
+        now = time.monotonic()
+        times, rss = process.cpu_times(), process.memory_info().rss
+        cpu = times.user + times.system
+        share = cpu / max(SHORTEST_SECONDS, time.time() - process.create_time())
+        pss: int | None = None
+        uss: int | None = None
+        fds: int | None = None
+        try:
+            if maps:
+                memory = process.memory_full_info()
+                pss, uss = memory.pss, memory.uss
+            fds = process.num_fds()
+        except psutil.AccessDenied:
+            pass
+    return ProcessSample(process.pid, now, cpu, share, rss, pss, uss, fds)
+
+
+def master_usage() -> MasterUsage:
+    """This process's own. Cheap."""
+    process = psutil.Process()
+    times = process.cpu_times()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MasterUsage(
+        times.user + times.system, process.memory_info().rss, process.num_fds(), limit, process.create_time()
+    )
+
+
+def cpu_of_ended(pid: int) -> float | None:
+    """CPU time of a process that may have ended, as long as nobody has reaped it (proc(5), /proc/pid/stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
+class Sampler:
+    """The latest samples, and CPU time summed up over all processes that a slot had."""
+
+    def __init__(self) -> None:
+        self._latest: dict[int, ProcessSample] = {}  # by slot
+        self._before: dict[int, float] = {}  # by slot: CPU time of the processes that are gone
+        self._pids: dict[int, int] = {}  # by slot: whose CPU time is counted now
+        self._cpu: dict[int, float] = {}  # and how much that is
+
+    def __repr__(self) -> str:
+        return f"<Sampler {self._latest}>"
+
+    def unknown(self, pids: Mapping[int, int]) -> list[int]:
+        """The slots of which there is no sample of the process that they have now."""
+        return [slot for slot, pid in pids.items() if self._sample_of(slot, pid) is None]
+
+    def take(self, samples: Mapping[int, ProcessSample]) -> None:
+        """A round's samples."""
+        latest = {}
+        for slot, found in samples.items():
+            self.count_cpu(slot, found.pid, found.cpu_seconds)
+            before = self._sample_of(slot, found.pid)
+            latest[slot] = found if before is None else _continued(found, before)
+        self._latest = latest
+
+    def count_cpu(self, slot: int, pid: int, seconds: float) -> None:
+        """So much CPU time the slot's process has had until now."""
+        if self._pids.get(slot) != pid:
+            self._before[slot] = self._before.get(slot, 0.0) + self._cpu.get(slot, 0.0)
+            self._pids[slot], self._cpu[slot] = pid, 0.0
+        self._cpu[slot] = max(self._cpu[slot], seconds)
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """By slot: of one CPU, between the last two samples of one process."""
+        return {slot: found.share for slot, found in self._latest.items() if found.share is not None}
+
+    def samples(self) -> dict[int, ProcessSample]:
+        """The latest ones, by pid."""
+        return {found.pid: found for found in self._latest.values()}
+
+    def by_slot(self, pids: Mapping[int, int]) -> dict[int, SlotUsage]:
+        """Every slot that ever had a process; memory and descriptors only of those that have one now."""
+        found = {}
+        for slot in sorted(self._cpu):
+            cpu = self._before.get(slot, 0.0) + self._cpu[slot]
+            known = self._sample_of(slot, pids.get(slot))
+            found[slot] = SlotUsage(cpu) if known is None else SlotUsage(cpu, known.rss, known.pss, known.fds)
+        return found
+
+    def _sample_of(self, slot: int, pid: int | None) -> ProcessSample | None:
+        """The slot's sample, if it is of that process."""
+        known = self._latest.get(slot)
+        return known if known is not None and known.pid == pid else None
+
+
+def _continued(found: ProcessSample, before: ProcessSample) -> ProcessSample:
+    """A sample with what an earlier one of the same process adds: maps that were not read again, its share of a CPU."""
+    if found.pss is None:
+        found = replace(found, pss=before.pss, uss=before.uss)
+    seconds = found.at - before.at
+    if seconds < SHORTEST_SECONDS:
+        return replace(found, at=before.at, cpu_seconds=before.cpu_seconds, share=before.share)
+    if seconds < FRESH_SECONDS:
+        return replace(found, share=max(0.0, found.cpu_seconds - before.cpu_seconds) / seconds)
+    return found
