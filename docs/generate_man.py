@@ -28,7 +28,7 @@ FILES = {
 
 def pages() -> dict[str, str]:
     """Every page by its file's name."""
-    from miniwsgi.daemon.cli import commands as daemon
+    from miniwsgi.daemon.cli.commands import commands as daemon
     from miniwsgi.manager.client.cli import commands as control
 
     found = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from .declaration import Key
@@ -10,11 +9,18 @@ from .keys import KEYS, SECTIONS
 from .problems import Mistake
 
 
+def _close_matches(name: str, known: Iterable[str], cutoff: float) -> list[str]:
+    """The known name that is nearest; none that is near: []."""
+    from difflib import get_close_matches  # rare; the standard library is the same after an upgrade of miniwsgi
+
+    return get_close_matches(name, list(known), 1, cutoff)
+
+
 def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
     """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
     section, dot, name = key_path.partition(".")
     if mistake is Mistake.UNKNOWN_SECTION:
-        near = difflib.get_close_matches(section, SECTIONS, 1, 0.6)
+        near = _close_matches(section, SECTIONS, 0.6)
         return f"did you mean [{near[0]}]?" if near else "the sections are " + ", ".join(SECTIONS)
     last = name if dot else section
     same_name = [key for key in KEYS.values() if _words(key.name) == _words(last)]
@@ -30,7 +36,7 @@ def _words(name: str) -> list[str]:
 
 def _closest(name: str, keys: Iterable[Key]) -> list[Key]:
     by_name = {key.name: key for key in keys}
-    return [by_name[near] for near in difflib.get_close_matches(name.lower(), by_name, 1, 0.7)]
+    return [by_name[near] for near in _close_matches(name.lower(), by_name, 0.7)]
 
 
 def near_variable(name: str) -> str:
@@ -42,5 +48,5 @@ def near_variable(name: str) -> str:
     if last == "PORT" or last.startswith(("PORT_", "SERVICE_")):
         return ""
     last_parts = {key.name.upper(): key.variable for key in KEYS.values() if key.section.upper() == section}
-    near = difflib.get_close_matches(last, last_parts, 1, 0.8)
+    near = _close_matches(last, last_parts, 0.8)
     return last_parts[near[0]] if near else ""

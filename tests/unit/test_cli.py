@@ -15,7 +15,8 @@ import click
 import pytest
 import tomli
 from click.testing import CliRunner, Result
-from miniwsgi.daemon import __version__, cli, cli_options, config
+from miniwsgi.daemon import __version__, cli
+from miniwsgi.daemon.cli import commands, flags, reading, terminal
 from miniwsgi.daemon.config import Config
 from miniwsgi.daemon.config.keys import KEYS
 
@@ -47,16 +48,19 @@ def master(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Master:
     monkeypatch.setitem(sys.modules, "miniwsgi.daemon.master.main", SimpleNamespace(run=fake.run))
     trial = SimpleNamespace(check_application=fake.check_application)
     monkeypatch.setitem(sys.modules, "miniwsgi.daemon.master.trial", trial)
-    monkeypatch.setattr(config, "DEFAULT_PATH", str(tmp_path / "default.toml"))
+    monkeypatch.setattr(reading, "DEFAULT_PATH", str(tmp_path / "default.toml"))
     for name in [name for name in os.environ if name.startswith("MINIWSGI_")]:
         monkeypatch.delenv(name)
     return fake
 
 
 def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli.commands, arguments, prog_name="miniwsgi")
+    serving: list[commands.ToServe] = []
+    result = CliRunner().invoke(commands.commands, arguments, prog_name="miniwsgi", obj=serving)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
+    for configuration in serving:
+        result.exit_code = cli.supervise(*configuration)
     return result
 
 
@@ -105,7 +109,7 @@ def test_every_flag_reaches_its_key(master: Master, arguments: str, key: str, va
 
 
 def test_every_key_with_a_flag_has_an_option() -> None:
-    offered = {path for _, rows in cli_options.GROUPS for path, _, _ in rows}
+    offered = {path for _, rows in flags.GROUPS for path, _, _ in rows}
     assert offered == {path for path, key in KEYS.items() if key.flag.startswith("--")}
 
 
@@ -143,7 +147,7 @@ def test_reload_reads_the_file_again_and_keeps_the_flags(
 def test_the_default_file_is_read_only_when_nothing_else_names_an_application(
     master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    default = Path(config.DEFAULT_PATH)
+    default = Path(reading.DEFAULT_PATH)
     default.write_text("[app]\nmodule = 'default'\n[server]\nbacklog = 7\n")
     for arguments, environ, module, path in (
         ((), {}, "default", str(default)),
@@ -167,7 +171,7 @@ def test_nothing_to_serve_is_told_with_what_to_type(master: Master, command: str
     assert f"Usage: miniwsgi {command}" in result.output
     assert "nothing to serve: name an application, as in" in result.output
     assert f"miniwsgi {command} shop.wsgi:application" in result.output
-    assert f"(there is no {config.DEFAULT_PATH})" in result.output
+    assert f"(there is no {reading.DEFAULT_PATH})" in result.output
     assert master.config is None
 
 
@@ -224,7 +228,7 @@ def test_notes_are_told(master: Master) -> None:
 def test_reload_on_change_needs_watchfiles(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("serve", "shop", "--reload-on-change").exit_code == 0
     master.config = None
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(reading, "find_spec", lambda name: None)
     result = run("serve", "shop", "--reload-on-change")
     assert result.exit_code == 2
     assert "needs the package watchfiles: pip install 'miniwsgi[dev]'" in result.stderr
@@ -300,14 +304,14 @@ def test_wrong_usage_is_told(master: Master, arguments: list[str], said: str) ->
 @pytest.mark.parametrize("command", ["", "serve", "check", "config", "version"])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_fits_eighty_columns(command: str, flag: str) -> None:
-    result = CliRunner().invoke(cli.commands, [*command.split(), flag], prog_name="miniwsgi", terminal_width=80)
+    result = CliRunner().invoke(commands.commands, [*command.split(), flag], prog_name="miniwsgi", terminal_width=80)
     assert result.exit_code == 0
     assert max(map(len, result.output.splitlines())) <= 80
     assert "Other:\n  [MODULE" not in result.output
 
 
 def test_help_teaches_the_command() -> None:
-    text = CliRunner().invoke(cli.commands, ["serve", "-h"], prog_name="miniwsgi").output
+    text = CliRunner().invoke(commands.commands, ["serve", "-h"], prog_name="miniwsgi").output
     for needed in (
         "\nApplication:\n",
         "\nServing:\n",
@@ -320,7 +324,7 @@ def test_help_teaches_the_command() -> None:
         "[default: the CPUs this process",
     ):
         assert needed in text
-    main = CliRunner().invoke(cli.commands, ["-h"], prog_name="miniwsgi").output
+    main = CliRunner().invoke(commands.commands, ["-h"], prog_name="miniwsgi").output
     assert "_MINIWSGI_COMPLETE=bash_source" in main
     assert main.index("  serve ") < main.index("  check ")
     assert "..." not in main.partition("Commands:")[2]  # no summary is cut
@@ -328,12 +332,12 @@ def test_help_teaches_the_command() -> None:
 
 @pytest.mark.parametrize("command", ["serve", "check", "config"])
 def test_every_example_in_the_help_can_be_parsed(command: str) -> None:
-    epilog = cli.commands.commands[command].epilog or ""
+    epilog = commands.commands.commands[command].epilog or ""
     examples = [line.split()[1:] for line in epilog.splitlines() if line.startswith("  miniwsgi ")]
     assert examples
     for example in examples:
         assert example[0] == command
-        cli.commands.commands[command].make_context(command, example[1:], resilient_parsing=False)
+        commands.commands.commands[command].make_context(command, example[1:], resilient_parsing=False)
 
 
 # --- as a process ------------------------------------------------------------------------------------
@@ -371,7 +375,7 @@ def test_the_command_runs_as_a_module() -> None:
 )
 def test_the_shell_completes(typed: str, offered: str) -> None:
     words = typed.split()
-    script = "from miniwsgi.daemon.cli import commands; commands.main(prog_name='miniwsgi')"
+    script = "from miniwsgi.daemon.cli.commands import commands; commands.main(prog_name='miniwsgi')"
     found = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -395,11 +399,11 @@ def test_errors_are_coloured_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
-    assert cli.styled("x", fg="red") == "x"
+    assert terminal.styled("x", fg="red") == "x"
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert cli.styled("x", fg="red") == click.style("x", fg="red")
+    assert terminal.styled("x", fg="red") == click.style("x", fg="red")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert cli.styled("x", fg="red") == "x"
+    assert terminal.styled("x", fg="red") == "x"
 
 
 def test_what_a_command_does_not_need_is_not_imported() -> None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.cli import commands as daemon
+from miniwsgi.daemon.cli.commands import commands as daemon
 from miniwsgi.manager.client.cli import commands as control
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,5 @@
-"""The `miniwsgi` command, and the place where all parts are put together.
+"""What can be said to `miniwsgi`: serve | check | config | install-service | version.
 
-    miniwsgi serve | check | config | install-service | version
-
-Exit status: 0 a clean stop, 1 a failure while running, 2 usage or configuration, 3 the application did not boot.
 What a command needs is imported when it runs: `--help` and completion stay quick.
 """
 
@@ -10,27 +7,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 
-from . import __version__
-from .cli_options import GroupedCommand, configuration_options, flags_from
+from .. import __version__
+from ..config import Config, ReadConfig
+from .flags import GroupedCommand, configuration_options
+from .reading import config_loader, load_or_exit, require_watchfiles
+from .terminal import EXIT_BOOT, EXIT_RUNTIME, EXIT_STATUSES, complain, report, tell
 
-if TYPE_CHECKING:
-    from .config import Config, ReadConfig
-    from .config.problems import Problem
+ToServe = tuple[Config, ReadConfig]
 
-EXIT_RUNTIME, EXIT_USAGE, EXIT_BOOT = 1, 2, 3
 
-EXIT_STATUSES = """\
-Exit status:
-  0  stopped cleanly
-  1  failed while starting or running, such as a port in use
-  2  wrong usage or configuration; nothing was started
-  3  the application did not boot
-"""
+def command_line() -> ToServe:
+    """What `serve` is to serve, and how its configuration is read anew. The other commands run, and exit."""
+    serving: list[ToServe] = []
+    try:
+        commands.main(prog_name="miniwsgi", obj=serving)
+    except SystemExit:
+        if not serving:
+            raise
+    return serving[0]
 
 
 class Commands(click.Group):
@@ -107,13 +105,14 @@ Signals to the master:
 {EXIT_STATUSES}""",
 )
 @configuration_options
-def serve(**options: Any) -> None:
+@click.pass_obj
+def serve(serving: list[ToServe], **options: Any) -> None:
     """Serve an application in the foreground until stopped.
 
     MODULE:CALLABLE names a module and the WSGI application in it; the current directory (or --chdir) is
     importable. It may be left out if the configuration file names the application.
     """
-    from .master.system.process import hold_signals, release_signals
+    from ..master.system.process import hold_signals, release_signals
 
     hold_signals()
     reload_config = config_loader(options)
@@ -123,10 +122,10 @@ def serve(**options: Any) -> None:
     if config.server.pool == "single":
         release_signals()
         tell(config.notes)
-        sys.exit(serve_single(config))
-    from .master.main import run
+        from .single import serve_single
 
-    sys.exit(run(config, reload_config))
+        sys.exit(serve_single(config))
+    serving.append((config, reload_config))
 
 
 @commands.command(
@@ -146,7 +145,7 @@ def check(**options: Any) -> None:
     environment that the configuration names, for root as server.user; app.boot_check is asked for. Nothing listens,
     and nothing that runs is disturbed.
     """
-    from .master.trial import check_application  # before the user changes, who may be barred from the library
+    from ..master.trial import check_application  # before the user changes, who may be barred from the library
 
     load = config_loader(options)
     config = load_or_exit(load)
@@ -185,11 +184,11 @@ def config(as_json: bool, reference: bool, **options: Any) -> None:
     app.env is masked.
     """
     if reference:
-        from .config.reference import reference as reference_page
+        from ..config.reference import reference as reference_page
 
         click.echo(reference_page(), nl=False)
         return
-    from .config.effective import as_data, as_toml
+    from ..config.effective import as_data, as_toml
 
     effective = load_or_exit(config_loader(options))
     if as_json:
@@ -224,7 +223,7 @@ def install_service(instance: str, config: str, root: str, dry_run: bool) -> Non
     For a miniwsgi that pip installed: the units of the Debian package, with the path of this installation's commands,
     and the service's user. An upgrade with pip calls for this command again, and for a restart of the service.
     """
-    from .install_service import ServiceError, commands_after, install, this_service
+    from ..install_service import ServiceError, commands_after, install, this_service
 
     try:
         service = this_service(instance, config)
@@ -254,7 +253,7 @@ def version() -> None:
 
 def go_on_as_user(config: Config) -> None:
     """Return in a child that is the service's user, as the daemon would be. Its exit status becomes ours."""
-    from .master.system.process import StartError, drop_privileges
+    from ..master.system.process import StartError, drop_privileges
 
     sys.stdout.flush()
     pid = os.fork()
@@ -267,149 +266,3 @@ def go_on_as_user(config: Config) -> None:
         complain(str(error))
         sys.exit(EXIT_RUNTIME)
     report("user", config.server.user or f"group {config.server.group}", "as whom the rest is looked at")
-
-
-# --- the configuration -----------------------------------------------------------------------------
-def config_loader(options: dict[str, Any]) -> ReadConfig:
-    """How to load the configuration, now and at each reload, from what was given on the command line.
-
-    Raises click.UsageError if nothing names an application.
-    """
-    from .config import DEFAULT_PATH, daemons_environment, load
-    from .config.machine import working_directory
-
-    flags = flags_from(options)
-    environ = daemons_environment()
-    directory, uid = working_directory(environ), os.geteuid()
-    path: str | None = options["config"]
-    named = {"app.module", "app.factory"} & flags.keys()
-    named |= {"MINIWSGI_APP_MODULE", "MINIWSGI_APP_FACTORY"} & environ.keys()
-    if path is None and not named:
-        if not os.path.lexists(DEFAULT_PATH):
-            raise click.UsageError(
-                "nothing to serve: name an application, as in\n\n"
-                f"  {click.get_current_context().command_path} shop.wsgi:application\n\n"
-                f"or a configuration file with -c FILE (there is no {DEFAULT_PATH})."
-            )
-        path = DEFAULT_PATH
-    if path is not None:
-        path = os.path.join(directory, path)
-
-    def read(text: str | None = None) -> Config:
-        return load(path, flags, environ, directory=directory, uid=uid, text=text)
-
-    return read
-
-
-def load_or_exit(load: Callable[[], Config], *, tell_notes: bool = True) -> Config:
-    """The configuration; or all its mistakes on standard error, and exit status 2. A master logs its notes itself."""
-    from .config.problems import ConfigError
-
-    try:
-        loaded = load()
-    except ConfigError as error:
-        exit_with_problems(error.problems)
-    if tell_notes:
-        tell(loaded.notes)
-    return loaded
-
-
-def tell(notes: Iterable[str]) -> None:
-    """What is no mistake but should be known."""
-    for note in notes:
-        click.echo(f"{styled('miniwsgi:', fg='yellow')} {note}", err=True)
-
-
-def exit_with_problems(problems: list[Problem]) -> NoReturn:
-    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    click.echo(f"{styled('miniwsgi:', fg='red', bold=True)} {count} in the configuration", err=True)
-    for problem in problems:
-        click.echo(f"  {problem}", err=True)
-    sys.exit(EXIT_USAGE)
-
-
-def require_watchfiles() -> None:
-    """Exit with status 2 if --reload-on-change cannot work."""
-    from importlib.util import find_spec
-
-    if find_spec("watchfiles") is None:
-        complain(
-            "--reload-on-change (server.reload_on_change) needs the package watchfiles: pip install 'miniwsgi[dev]'"
-        )
-        sys.exit(EXIT_USAGE)
-
-
-# --- what is said ----------------------------------------------------------------------------------
-def styled(text: str, **style: Any) -> str:
-    """Coloured for a terminal on standard error, unless $NO_COLOR is set (no-color.org)."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
-    return text if plain else click.style(text, **style)
-
-
-def complain(error: str, traceback: str = "") -> None:
-    """An error on standard error: what the application said first, then the line that sums it up."""
-    if traceback:
-        click.echo(traceback, err=True)
-    click.echo(f"{styled('miniwsgi:', fg='red', bold=True)} {error}", err=True)
-
-
-def report(what: str, which: str, result: str, failed: bool = False) -> None:
-    """A line of `check`."""
-    mark = click.style(result, fg="red" if failed else "green") if _colour_output() else result
-    click.echo(f"{what + ':':<18}{which}: {mark}")
-
-
-def _colour_output() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-# --- pool single -----------------------------------------------------------------------------------
-def serve_single(config: Config) -> int:
-    """Serve in this very process, without a master. Returns the exit status."""
-    from miniwsgi.metrics.scoreboard import Board
-
-    from .config import application_environment, worker_settings
-    from .log.error_log import detect_journal
-    from .master.running.configurations import socket_options
-    from .master.sockets.listeners import BindError, open_listeners
-    from .master.system.process import StartError, drop_privileges
-    from .master.system.systemd import listen_fds
-    from .worker.lifecycle import run_single
-
-    server = config.server
-    if server.umask is not None:
-        os.umask(server.umask)
-    try:
-        listeners = open_listeners(server.bind, socket_options(config), passed=listen_fds(os.environ))
-        drop_privileges(server.user, server.group)
-    except (BindError, StartError) as error:
-        complain(str(error))
-        return EXIT_RUNTIME
-    board = Board.create()
-    settings = worker_settings(
-        config,
-        generation=1,
-        listeners=[listener.for_workers() for listener in listeners],
-        scoreboard_fd=board.fd,
-        journal=config.log.file == "-" and detect_journal(),
-    )
-    for listener in listeners:
-        listener.socket.detach()  # the worker closes it when it stops; the path stays ours to remove
-    environment = application_environment(config, os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
-
-    def clean_up() -> None:
-        for listener in listeners:
-            listener.close()
-
-    try:
-        return run_single(settings, clean_up)
-    finally:
-        clean_up()
-
-
-def main() -> NoReturn:
-    """The entry point."""
-    commands.main(prog_name="miniwsgi")
-    raise AssertionError("click exits")

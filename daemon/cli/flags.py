@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from .config.declaration import Key
-from .config.keys import KEYS
-from .config.kinds import Boolean, Choice, Path
-from .engine import choice
+from ..config.declaration import Key
+from ..config.keys import KEYS
+from ..config.kinds import Boolean, Choice, Path
+from ..engine import choice
 
 OTHER = "Other"  # the heading of what belongs to one command; it comes last
 F = TypeVar("F", bound=Callable[..., Any])

@@ -1,0 +1,53 @@
+"""The `miniwsgi` command, and the place where all parts are put together.
+
+    miniwsgi serve | check | config | install-service | version
+
+Exit status: 0 a clean stop, 1 a failure while running, 2 usage or configuration, 3 the application did not boot.
+A master lives for months: what has read its command line is let go before its own modules come, which get that memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from importlib.util import find_spec
+from typing import NoReturn
+
+from ..absent import absent
+from ..config import Config, ReadConfig
+
+# OpenSSL is half a megabyte of a process's own. asyncio takes ssl where there is one, hashlib and hmac have digests of
+# their own unless Python was built without (--with-builtin-hashlib-hashes): the master has no TLS, and hashes names.
+OPENSSL = ("ssl", "_hashlib") if any(map(find_spec, ("_sha2", "_sha256"))) else ("ssl",)
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    config, reload_config = _command_line()
+    _let_go_of_the_command_line()
+    sys.exit(supervise(config, reload_config))
+
+
+def supervise(config: Config, reload_config: ReadConfig) -> int:
+    """Become the master. Returns the exit status."""
+    with absent(*OPENSSL):
+        from ..master.main import run
+
+    return run(config, reload_config)
+
+
+def _command_line() -> tuple[Config, ReadConfig]:
+    from .commands import command_line
+
+    return command_line()
+
+
+def _let_go_of_the_command_line() -> None:
+    """As at an interpreter's end: modules are emptied, for caches of `typing` still refer to classes in them."""
+    for name in list(sys.modules):
+        package, _, module = name.rpartition(".")
+        if package == __name__:
+            del globals()[module]
+        if package == __name__ or name.partition(".")[0] == "click":
+            vars(sys.modules.pop(name)).clear()
+    gc.collect()

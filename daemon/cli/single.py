@@ -1,0 +1,51 @@
+"""Pool single: this very process serves, in the foreground and without a master."""
+
+from __future__ import annotations
+
+import os
+
+from miniwsgi.metrics.scoreboard import Board
+
+from ..config import Config, application_environment, worker_settings
+from ..log.error_log import detect_journal
+from ..master.running.configurations import socket_options
+from ..master.sockets.listeners import BindError, open_listeners
+from ..master.system.process import StartError, drop_privileges
+from ..master.system.systemd import listen_fds
+from ..worker.lifecycle import run_single
+from .terminal import EXIT_RUNTIME, complain
+
+
+def serve_single(config: Config) -> int:
+    """Serve in this very process, without a master. Returns the exit status."""
+    server = config.server
+    if server.umask is not None:
+        os.umask(server.umask)
+    try:
+        listeners = open_listeners(server.bind, socket_options(config), passed=listen_fds(os.environ))
+        drop_privileges(server.user, server.group)
+    except (BindError, StartError) as error:
+        complain(str(error))
+        return EXIT_RUNTIME
+    board = Board.create()
+    settings = worker_settings(
+        config,
+        generation=1,
+        listeners=[listener.for_workers() for listener in listeners],
+        scoreboard_fd=board.fd,
+        journal=config.log.file == "-" and detect_journal(),
+    )
+    for listener in listeners:
+        listener.socket.detach()  # the worker closes it when it stops; the path stays ours to remove
+    environment = application_environment(config, os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+
+    def clean_up() -> None:
+        for listener in listeners:
+            listener.close()
+
+    try:
+        return run_single(settings, clean_up)
+    finally:
+        clean_up()
