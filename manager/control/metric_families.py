@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -37,8 +36,10 @@ def find(families: Sequence[Family], name: str) -> list[Family]:
 
 
 def _near(families: Sequence[Family], name: str) -> str:
+    from difflib import get_close_matches  # rare; the standard library is the same after an upgrade of miniwsgi
+
     known = [family.name for family in families]
-    close = difflib.get_close_matches(name, known, NEAR, 0.7)
+    close = get_close_matches(name, known, NEAR, 0.7)
     close += [other for other in known if name in other and other not in close][: NEAR - len(close)]
     return f"; did you mean {' or '.join(close)}?" if close else ""
 

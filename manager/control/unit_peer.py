@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 CONTROL = "/.control"  # the subgroup of such processes where the unit delegates its control group (systemd.exec(5))
 
@@ -22,23 +21,25 @@ def service_manager(environ: Mapping[str, str]) -> int | None:
     return os.getppid() if environ.get("SYSTEMD_EXEC_PID") == str(os.getpid()) else None
 
 
-def is_of_unit(pid: int, manager: int | None, proc: Path = Path("/proc")) -> bool:
+def is_of_unit(pid: int, manager: int | None, proc: str | os.PathLike[str] = "/proc") -> bool:
     """Whether `manager` has started the process for the unit that this one belongs to. Reads /proc."""
     if not manager or pid <= 0:
         return False
     try:
-        own, other = _control_group(proc / "self"), _control_group(proc / str(pid))
-        return bool(own) and other in {own, own + CONTROL} and _parent(proc / str(pid)) == manager
+        own, other = _control_group(f"{proc}/self"), _control_group(f"{proc}/{pid}")
+        return bool(own) and other in {own, own + CONTROL} and _parent(f"{proc}/{pid}") == manager
     except (OSError, ValueError, IndexError):
         return False  # it is gone, or hidden from us
 
 
-def _parent(process: Path) -> int:
+def _parent(process: str) -> int:
     """proc_pid_stat(5): the fourth field; the second may contain blanks and brackets."""
-    return int(process.joinpath("stat").read_bytes().rpartition(b")")[2].split()[1])
+    with open(f"{process}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
 
 
-def _control_group(process: Path) -> str:
+def _control_group(process: str) -> str:
     """cgroups(7): that of systemd's own hierarchy; "" where there is none."""
-    lines = [line.split(":", 2) for line in process.joinpath("cgroup").read_text("utf-8").splitlines()]
+    with open(f"{process}/cgroup", encoding="utf-8") as file:
+        lines = [line.rstrip("\n").split(":", 2) for line in file]
     return next((path for number, names, path in lines if names == "name=systemd" or number == "0"), "")
