@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Collection
 from importlib.util import find_spec
 from typing import NoReturn
 
 from ..absent import absent
 from ..config import Config, ReadConfig
 
-# OpenSSL is half a megabyte of a process's own. asyncio takes ssl where there is one, hashlib and hmac have digests of
+COMMAND_LINE = ("click", "difflib", "gettext")  # what nobody else imports; in Python, so that it could come again
+# OpenSSL is a megabyte of a process's own. asyncio takes ssl where there is one, hashlib and hmac have digests of
 # their own unless Python was built without (--with-builtin-hashlib-hashes): the master has no TLS, and hashes names.
 OPENSSL = ("ssl", "_hashlib") if any(map(find_spec, ("_sha2", "_sha256"))) else ("ssl",)
 
 
 def main() -> NoReturn:
     """The entry point."""
+    others = set(sys.modules)
     config, reload_config = _command_line()
-    _let_go_of_the_command_line()
+    _let_go_of_the_command_line(others)
     sys.exit(supervise(config, reload_config))
 
 
@@ -42,12 +45,15 @@ def _command_line() -> tuple[Config, ReadConfig]:
     return command_line()
 
 
-def _let_go_of_the_command_line() -> None:
-    """As at an interpreter's end: modules are emptied, for caches of `typing` still refer to classes in them."""
-    for name in list(sys.modules):
+def _let_go_of_the_command_line(others: Collection[str]) -> None:
+    """`others` had been imported before: somebody else has them.
+
+    Modules are emptied, as at an interpreter's end: caches of `typing` still refer to classes in them.
+    """
+    for name in sys.modules.keys() - others:
         package, _, module = name.rpartition(".")
         if package == __name__:
             del globals()[module]
-        if package == __name__ or name.partition(".")[0] == "click":
+        if package == __name__ or name.partition(".")[0] in COMMAND_LINE:
             vars(sys.modules.pop(name)).clear()
     gc.collect()

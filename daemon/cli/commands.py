@@ -106,7 +106,7 @@ Signals to the master:
 )
 @configuration_options
 @click.pass_obj
-def serve(serving: list[ToServe], **options: Any) -> None:
+def serve(serving: list[ToServe], /, **options: Any) -> None:
     """Serve an application in the foreground until stopped.
 
     MODULE:CALLABLE names a module and the WSGI application in it; the current directory (or --chdir) is

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .problems import Mistake
-
-
-def _close_matches(name: str, known: Iterable[str], cutoff: float) -> list[str]:
-    """The known name that is nearest; none that is near: []."""
-    from difflib import get_close_matches  # rare; the standard library is the same after an upgrade of miniwsgi
-
-    return get_close_matches(name, list(known), 1, cutoff)
 
 
 def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
@@ -37,6 +30,15 @@ def _words(name: str) -> list[str]:
 def _closest(name: str, keys: Iterable[Key]) -> list[Key]:
     by_name = {key.name: key for key in keys}
     return [by_name[near] for near in _close_matches(name.lower(), by_name, 0.7)]
+
+
+def _close_matches(name: str, known: Collection[str], cutoff: float) -> list[str]:
+    """The known name that is nearest; none that is near: []."""
+    if not known:
+        return []
+    from difflib import get_close_matches  # rare; the standard library is the same after an upgrade of miniwsgi
+
+    return get_close_matches(name, known, 1, cutoff)
 
 
 def near_variable(name: str) -> str:
