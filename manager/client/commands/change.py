@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -12,8 +12,8 @@ from ..exit_statuses import EXIT_STATUSES
 from ..options import ControlCommand, NumbersCommand, Session, slot_argument
 from .carrying_out import carry_out
 
-AMOUNT = re.compile(r"[0-9]{1,3}|[+-]0{0,2}[1-9][0-9]{0,2}")
-LEVELS = ("debug", "info", "warning", "error")
+AMOUNT = re.compile(r"[0-9]{1,3}|" + messages.DIFFERENCE)
+LEVELS = get_args(messages.LogLevelName)
 
 wait_option = click.option(
     "--wait/--no-wait",

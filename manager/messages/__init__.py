@@ -1,0 +1,75 @@
+"""What the control API says and understands: every body of a request or response, as a msgspec Struct.
+
+Shared by the daemon and `miniwsgictl`, and the source of openapi.json. Times are RFC 3339 in UTC (`*_at`), durations
+seconds, sizes bytes; null is "not known" or "there is none". Fields are only ever added within /v1: clients ignore
+those that they do not know, while a request with an unknown field is refused. Importing it costs msgspec alone.
+"""
+
+from __future__ import annotations
+
+from .base import API as API
+from .base import EVENTS_TYPE as EVENTS_TYPE
+from .base import JSON_TYPE as JSON_TYPE
+from .base import MAX_EVENTS as MAX_EVENTS
+from .base import MAX_WAIT_SECONDS as MAX_WAIT_SECONDS
+from .base import MAX_WORKERS as MAX_WORKERS
+from .base import PROBLEM_TYPE as PROBLEM_TYPE
+from .base import RequestBody as RequestBody
+from .base import ResponseBody as ResponseBody
+from .change_operations import DIFFERENCE as DIFFERENCE
+from .change_operations import DrainRequest as DrainRequest
+from .change_operations import LogLevel as LogLevel
+from .change_operations import LogLevelName as LogLevelName
+from .change_operations import LogLevelRequest as LogLevelRequest
+from .change_operations import Operation as Operation
+from .change_operations import OperationKind as OperationKind
+from .change_operations import OperationList as OperationList
+from .change_operations import OperationState as OperationState
+from .change_operations import ReloadRequest as ReloadRequest
+from .change_operations import RestartRequest as RestartRequest
+from .change_operations import ScaleRequest as ScaleRequest
+from .change_operations import StopMode as StopMode
+from .change_operations import StopRequest as StopRequest
+from .config_values import ConfigChange as ConfigChange
+from .config_values import ConfigCheckRequest as ConfigCheckRequest
+from .config_values import ConfigProblem as ConfigProblem
+from .config_values import ConfigReport as ConfigReport
+from .config_values import ConfigValue as ConfigValue
+from .config_values import ConfigView as ConfigView
+from .config_values import Origin as Origin
+from .daemon_status import DaemonState as DaemonState
+from .daemon_status import GenerationCounts as GenerationCounts
+from .daemon_status import LastReload as LastReload
+from .daemon_status import ListenerStatus as ListenerStatus
+from .daemon_status import RequestCounts as RequestCounts
+from .daemon_status import Role as Role
+from .daemon_status import Status as Status
+from .daemon_status import Verdict as Verdict
+from .daemon_status import VerdictLevel as VerdictLevel
+from .daemon_status import WorkerCounts as WorkerCounts
+from .event_list import Event as Event
+from .event_list import EventKind as EventKind
+from .event_list import EventList as EventList
+from .figures import LastMinute as LastMinute
+from .figures import Latency as Latency
+from .figures import Percentiles as Percentiles
+from .figures import Rates as Rates
+from .metric_list import MetricFamily as MetricFamily
+from .metric_list import MetricHistogram as MetricHistogram
+from .metric_list import MetricKind as MetricKind
+from .metric_list import MetricList as MetricList
+from .metric_list import MetricSample as MetricSample
+from .problem_document import Problem as Problem
+from .worker_status import RunningRequest as RunningRequest
+from .worker_status import Stack as Stack
+from .worker_status import Worker as Worker
+from .worker_status import WorkerList as WorkerList
+from .worker_status import WorkerState as WorkerState
+
+REQUESTS = (
+    ScaleRequest, ReloadRequest, RestartRequest, DrainRequest, StopRequest, LogLevelRequest, ConfigCheckRequest,
+)  # fmt: skip
+RESPONSES = (
+    Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
+    EventList, MetricList,
+)  # fmt: skip

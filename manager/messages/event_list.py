@@ -1,0 +1,43 @@
+"""What has happened."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from .base import ResponseBody
+
+EventKind = Literal[
+    "worker.started", "worker.ready", "worker.draining", "worker.killed", "worker.exited", "worker.failed",
+    "worker.recycled", "worker.silent", "worker.responds", "worker.wedged", "worker.stacks",
+    "request.slow", "request.timeout",
+    "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
+    "generation.failing", "generation.retired", "generation.exited",
+    "operation.started", "operation.ended",
+    "daemon.serving", "daemon.stopping",
+    "events.lost",
+]  # fmt: skip
+
+
+class Event(ResponseBody):
+    """Something that happened. In a stream, one a line."""
+
+    id: int  # counted from 1 since the start of the daemon
+    at: datetime
+    kind: EventKind
+    message: str  # one line for people
+    slot: int | None = None
+    pid: int | None = None
+    generation: int | None = None
+    operation: int | None = None
+    state: str | None = None  # of an operation that has ended
+    seconds: float | None = None  # how long it took, or has been going on
+    lost: int = 0  # events.lost: so many were dropped before this one, because the reader was too slow
+
+
+class EventList(ResponseBody):
+    """GET /v1/events without `follow`: the oldest first."""
+
+    events: list[Event]
+    last_id: int  # of the latest event ever; ask with `since` for what comes after
+    lost: int  # after `since`, but no longer kept
