@@ -37,10 +37,11 @@ RELEASE ?= oldest
 PROMETHEUS_CLIENT_oldest := prometheus-client==$(shell sed -n 's/.*"prometheus-client>=\(.*\)".*/\1/p' pyproject.toml).*
 PROMETHEUS_CLIENT_newest := prometheus-client
 METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/unit/test_leftovers.py
+ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/fuzz
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
-.PHONY: help serve test test-full test-system test-python test-debian test-metrics test-agents lint audit conformance \
-  fuzz faults soak man bench bench-quick deb clean FORCE
+.PHONY: help serve test test-full test-system test-python test-debian test-engines test-metrics test-agents lint audit \
+  conformance fuzz faults soak man bench bench-quick deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +71,12 @@ test-python: ## every test on another CPython, of PATH, pyenv or a newer Debian 
 
 test-debian: ## the system tests on another Debian, in a root made for it; as root (SUITE=trixie)
 	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip -- make test-system ARGS='$(ARGS)'
+
+test-engines: $(VENV)/.test compiled tools-test ## pools, faults and fuzz in their long forms, on each engine there is
+	@failed=; for engine in $$($(BIN)/python -m tests.support.engines); do echo "== engine $$engine"; \
+	  MINIWSGI_SERVER_ENGINE=$$engine MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ENGINE_TESTS) $(ARGS) || \
+	    failed="$$failed $$engine"; done; \
+	  [ -z "$$failed" ] || { echo "failed on:$$failed" >&2; exit 1; }
 
 test-metrics: ## what has to do with metrics, with a certain prometheus_client (RELEASE=oldest, newest)
 	$(MAKE) VENV=.venv-$(RELEASE) .venv-$(RELEASE)/.test

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from tests.support.effort import FULL
+from tests.support.engines import ENGINES
 
 try:
     from hypothesis import HealthCheck, settings
@@ -27,6 +28,13 @@ if threading.current_thread() is threading.main_thread():
     for number in signal.valid_signals() - PYTHON_IGNORES:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of each engine there is: for the byte tables and the conformance cases, and whatever decides bytes."""
+    name: str = request.param
+    return name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

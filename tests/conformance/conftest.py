@@ -1,4 +1,4 @@
-"""A daemon for each pool and profile, started when the first test wants it and stopped with the pool's last test."""
+"""A daemon for each engine, pool and profile, started when the first test wants it, stopped with the pool's last."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def pool(request: pytest.FixtureRequest) -> Pool:
 
 
 @pytest.fixture(scope="session")
-def servers(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """`servers(profile, workers)` is a running daemon of the pool, one of each kind."""
+def servers(engine: str, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """`servers(profile, workers)` is a running daemon of the engine and the pool, one of each kind."""
     running: dict[tuple[str, int], Server] = {}
     with ExitStack() as stack:
 
         def start(profile: str = "plain", workers: int = 1) -> Server:
             if (profile, workers) not in running:
                 directory = tmp_path_factory.mktemp(f"{pool.kind}-{profile}")
-                running[profile, workers] = stack.enter_context(Server(directory, pool, profile, workers))
+                running[profile, workers] = stack.enter_context(Server(directory, pool, profile, workers, engine))
             return running[profile, workers]
 
         yield start

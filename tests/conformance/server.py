@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.effort import effort
+from tests.support.engines import CHOSEN
 from tests.support.ports import free_port
 
 from .case import Case, get
@@ -108,11 +109,15 @@ POOLS = (
 class Server:
     """A context: the daemon is ready on entry and gone on exit; `target` says how to reach it."""
 
-    def __init__(self, directory: Path, pool: Pool, profile: str = "plain", workers: int = 1) -> None:
+    def __init__(
+        self, directory: Path, pool: Pool, profile: str = "plain", workers: int = 1, engine: str = CHOSEN
+    ) -> None:
         self.directory = directory
         self.pool = pool
         self.profile = profile
         self.log_path = directory / "daemon.log"
+        self.engine = engine
+        self.control_path = directory / "control.sock"
         self._workers = workers
         self._socket_path = str(directory / "http.sock")
         self.port = free_port()
@@ -138,11 +143,12 @@ env = {{ CONFORMANCE_RECORDS = "{self.directory / "records"}" }}
 [server]
 bind = {binds}
 pool = "{self.pool.kind}"
+engine = "{self.engine}"
 threads = {self.pool.threads}
 workers = {self._workers}
 script_name = "{SCRIPT_NAMES.get(self.profile, "")}"
 [control]
-socket = ""
+socket = "{self.control_path}"
 [metrics]
 bind = ""
 {PROFILES[self.profile]}"""

@@ -26,11 +26,13 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 from miniwsgi.daemon.channel import Channel, Message
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.lifecycle import run_worker
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Board, Slot
 
 from tests.conformance.client import Response
+from tests.support.engines import CHOSEN
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .worker_client import Client
@@ -306,6 +308,7 @@ class Site:
                 "scoreboard_fd": self.board.fd,
                 "module": "",
                 "directory": "",
+                "engine": CHOSEN,
                 **POOLS[pool],
                 **settings,
             }
@@ -326,7 +329,7 @@ class Site:
         worker = Worker(pid, claimed, masters_end, log)
         self.workers.append(worker)
         if ready:
-            worker.message("ready")
+            assert worker.message("ready")["engine"] == choose(chosen.engine).name
             worker.tell("serve")
         return worker
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 EXTENDED = Path(__file__).parents[2] / ".ci" / "extended"
-PARTS = ["test-full", "conformance-full", "fuzz", "faults", "soak"]  # others may come
+PARTS = ["test-full", "conformance-full", "engines", "fuzz", "faults", "soak"]  # others may come
 
 NOTING_MAKE = """#!/bin/sh
 echo "$1" >>"$NOTES"

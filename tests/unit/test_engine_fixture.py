@@ -1,0 +1,57 @@
+"""The tests' own apparatus: an engine that is added is tested without another word, and one that is asked for runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITH_ANOTHER = """
+import sys
+import pytest
+from miniwsgi.daemon.engine import choice
+
+choice.ENGINES.insert(0, choice.Engine("made-up", lambda: ""))
+choice.ENGINES.insert(0, choice.Engine("unavailable", lambda: "of no build"))
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+
+
+def output(*command: str, **environ: str) -> str:
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=120
+    ).stdout
+
+
+def collected(engine: str = "auto") -> list[str]:
+    """The ids of the conformance tests where there is another engine, each without its parameters' names."""
+    found = output("-c", WITH_ANOTHER, "tests/conformance/test_engine.py", MINIWSGI_SERVER_ENGINE=engine)
+    return sorted(line.partition("[")[2] for line in found.splitlines() if "::" in line)
+
+
+def test_each_engine_that_runs_here_is_tested() -> None:
+    names = [name.removesuffix("]").split("-", 1) for name in collected()]
+    pools = [rest for engine, rest in names if engine == "plain"]
+    assert pools
+    assert [rest.removeprefix("up-") for engine, rest in names if engine == "made"] == pools
+    assert len(names) == 2 * len(pools)
+
+
+def test_one_that_is_named_is_tested_alone() -> None:
+    assert {name.partition("-")[0] for name in collected("plain")} == {"plain"}
+
+
+def test_the_long_run_asks_for_those_that_run_here() -> None:
+    assert output("-m", "tests.support.engines").split() == ["plain"]
+
+
+@pytest.mark.parametrize("name", ["tests/integration/test_pool_children.py", "tests/faults", "tests/fuzz"])
+def test_the_long_run_has_pools_faults_and_fuzz(name: str) -> None:
+    printed = subprocess.run(
+        ["make", "--dry-run", "test-engines"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert name in printed
