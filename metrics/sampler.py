@@ -1,5 +1,4 @@
-"""What processes take, by psutil and slot by slot: memory, descriptors, and CPU time that only grows, whoever holds a
-slot.
+"""What processes take, slot by slot: memory, descriptors, and CPU time that only grows, whoever holds a slot.
 
 `sample` blocks: reading the memory maps of a large process takes milliseconds, and can hang on one that is stuck in
 the kernel. Call it in a thread. The rest is for the loop.
@@ -13,13 +12,11 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-import psutil
-
+from . import processes
 from .facts import MasterUsage, SlotUsage
 
 FRESH_SECONDS = 60.0  # an older sample says nothing about the CPU's use now
 SHORTEST_SECONDS = 0.2  # between two samples: CPU times come in hundredths of a second
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,49 +47,47 @@ def sample(pids: Mapping[int, int], maps: Collection[int]) -> dict[int, ProcessS
     found = {}
     for slot, pid in pids.items():
         try:
-            found[slot] = _sample(psutil.Process(pid), slot in maps)
-        except (psutil.Error, OSError):
+            found[slot] = _sample(pid, slot in maps)
+        except OSError:  # it is gone
             continue
     return found
 
 
-def _sample(process: psutil.Process, maps: bool) -> ProcessSample:
-    with process.oneshot():
-        now = time.monotonic()
-        times, rss = process.cpu_times(), process.memory_info().rss
-        cpu = times.user + times.system
-        share = cpu / max(SHORTEST_SECONDS, time.time() - process.create_time())
-        pss: int | None = None
-        uss: int | None = None
-        fds: int | None = None
-        try:
-            if maps:
-                memory = process.memory_full_info()
-                pss, uss = memory.pss, memory.uss
-            fds = process.num_fds()
-        except psutil.AccessDenied:
-            pass
-    return ProcessSample(process.pid, now, cpu, share, rss, pss, uss, fds)
+def _sample(pid: int, maps: bool) -> ProcessSample:
+    now = time.monotonic()
+    cpu, rss = processes.cpu_seconds(pid), processes.resident_bytes(pid)
+    share = cpu / max(SHORTEST_SECONDS, time.time() - processes.started_at(pid))
+    pss: int | None = None
+    uss: int | None = None
+    fds: int | None = None
+    try:
+        if maps:
+            pss, uss = processes.shares_of_memory(pid)
+        fds = processes.open_descriptors(pid)
+    except PermissionError:
+        pass
+    return ProcessSample(pid, now, cpu, share, rss, pss, uss, fds)
 
 
 def master_usage() -> MasterUsage:
     """This process's own. Cheap."""
-    process = psutil.Process()
-    times = process.cpu_times()
+    pid = os.getpid()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MasterUsage(
-        times.user + times.system, process.memory_info().rss, process.num_fds(), limit, process.create_time()
+        processes.cpu_seconds(pid),
+        processes.resident_bytes(pid),
+        processes.open_descriptors(pid),
+        limit,
+        processes.started_at(pid),
     )
 
 
 def cpu_of_ended(pid: int) -> float | None:
-    """CPU time of a process that may have ended, as long as nobody has reaped it (proc(5), /proc/pid/stat)."""
+    """CPU time of a process that may have ended, as long as nobody has reaped it; None afterwards."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        return processes.cpu_seconds(pid)
     except OSError:
         return None
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
 class Sampler:

@@ -1,0 +1,57 @@
+"""What the kernel tells of a process, whoever's it is: proc_pid_stat(5), proc_pid_statm(5), proc_pid_smaps(5).
+
+Everything here raises OSError where a process is gone or hidden from us.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that it has had, in user mode and in the kernel; also of one that has ended and is not yet reaped."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
+def started_at(pid: int) -> float:
+    """In seconds since 1970."""
+    return _boot_time() + int(_stat(pid)[19]) / CLOCK_TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that it has in RAM, with what it shares. 0 once it has ended."""
+    with open(f"/proc/{pid}/statm", "rb") as file:
+        return int(file.read().split()[1]) * PAGE_BYTES
+
+
+def shares_of_memory(pid: int) -> tuple[int, int]:
+    """PSS and USS in bytes: its share of what it has in common with others, and its own. Slow for a large one."""
+    sizes: dict[bytes, int] = {}
+    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        file.readline()  # the range of addresses
+        for line in file:
+            name, size, *_unit = line.split()
+            sizes[name] = int(size) << 10
+    return sizes.get(b"Pss:", 0), sum(size for name, size in sizes.items() if name.startswith(b"Private_"))
+
+
+def open_descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields from the third on: the second may contain blanks and brackets."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+
+
+@cache
+def _boot_time() -> int:
+    """proc_stat(5), btime: read once, so that a process' start does not move when the clock is set."""
+    with open("/proc/stat", "rb") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(b"btime "))
