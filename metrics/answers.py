@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from . import scoreboard as sb
-from .reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
 from .scoreboard import Board, Slot
+from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
 
 KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers
 EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
@@ -68,7 +68,7 @@ def _sum(found: Iterable[Answers]) -> Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class SlotHolder:
     """A worker that holds a slot, and what the slot had counted before it."""
 
     number: int  # of all holders: no two have the same
@@ -77,7 +77,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class AnswerCounts:
     """The counts at a moment."""
 
     at: float
@@ -92,9 +92,9 @@ class Tally:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._number = 0
-        self._holders: dict[int, Holder] = {}  # by slot
+        self._holders: dict[int, SlotHolder] = {}  # by slot
         self._ended: dict[int, Answers] = {}  # by generation: of workers that are gone
-        self._snapshots: deque[Counted] = deque()
+        self._snapshots: deque[AnswerCounts] = deque()
 
     def __repr__(self) -> str:
         return f"<Tally {self._holders}>"
@@ -102,7 +102,7 @@ class Tally:
     def begin(self, slot: int, generation: int) -> None:
         """A worker of `generation` has the slot from now on."""
         self._number += 1
-        self._holders[slot] = Holder(self._number, generation, answers(self._board.slot(slot)))
+        self._holders[slot] = SlotHolder(self._number, generation, answers(self._board.slot(slot)))
         self._ended.setdefault(generation, NONE)
 
     def end(self, slot: int) -> None:
@@ -124,29 +124,29 @@ class Tally:
         while len(self._snapshots) > 1 and now - self._snapshots[1].at >= LONGEST_SECONDS:
             self._snapshots.popleft()
 
-    def look(self, now: float) -> Looked:
+    def look(self, now: float) -> AnswerReport:
         """The counts now, and those of about a minute ago or of the beginning."""
         old = [snapshot for snapshot in self._snapshots if now - snapshot.at >= LONGEST_SECONDS]
-        before = old[-1] if old else self._snapshots[0] if self._snapshots else Counted(now, NONE, {}, {})
+        before = old[-1] if old else self._snapshots[0] if self._snapshots else AnswerCounts(now, NONE, {}, {})
         numbers = {slot: holder.number for slot, holder in self._holders.items()}
-        return Looked(self._count(now), before, numbers)
+        return AnswerReport(self._count(now), before, numbers)
 
-    def _count(self, now: float) -> Counted:
+    def _count(self, now: float) -> AnswerCounts:
         by_slot = {slot.index: answers(slot) for slot in self._board.used()}
         workers: dict[int, Answers] = {}
         generations = dict(self._ended)
         for slot, holder in self._holders.items():
             own = workers[holder.number] = by_slot.get(slot, NONE) - holder.before
             generations[holder.generation] += own
-        return Counted(now, _sum(by_slot.values()), workers, generations)
+        return AnswerCounts(now, _sum(by_slot.values()), workers, generations)
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class AnswerReport:
     """What was counted since the start, and in the last minute: pairs of both."""
 
-    now: Counted
-    before: Counted
+    now: AnswerCounts
+    before: AnswerCounts
     numbers: Mapping[int, int]  # of holders, by slot
 
     @property

@@ -78,10 +78,6 @@ class UnixConnection:
         self._buffer = b""
         self._state = _UnixConnectionState.CLOSED
 
-    def fileno(self) -> int:
-        """For select(2). Raises TransportError when not connected."""
-        return self._connected.fileno()
-
     @property
     def _connected(self) -> socket.socket:
         if self._socket is None:

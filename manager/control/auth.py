@@ -59,10 +59,6 @@ class Grants:
     groups: Mapping[int, Role]
     unknown: tuple[str, ...]  # names that nobody has
 
-    @property
-    def any(self) -> bool:
-        return bool(self.users or self.groups)
-
 
 class Access:
     """Roles of peers. `granted` maps each role to names or numbers of users, and of groups with "@" before them."""

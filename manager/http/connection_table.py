@@ -36,7 +36,7 @@ class ServerLimits:
     pipelined_bytes: int = 65536  # that are read ahead while a request is answered
 
 
-class Member(Protocol):
+class OpenConnection(Protocol):
     """A connection, as its server uses it."""
 
     @property
@@ -71,8 +71,8 @@ class ConnectionTable:
         self.limits = limits
         self.server_fields = ServerFields("miniwsgi")
         self.stopping = False
-        self._members: set[Member] = set()
-        self._expendable: dict[Member, None] = {}  # by how long nothing has happened, the longest first
+        self._members: set[OpenConnection] = set()
+        self._expendable: dict[OpenConnection, None] = {}  # by how long nothing has happened, the longest first
         self._empty = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class ConnectionTable:
     def __len__(self) -> int:
         return len(self._members)
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[OpenConnection]:
         """All there are now; they may end meanwhile."""
         return iter(list(self._members))
 
@@ -101,7 +101,7 @@ class ConnectionTable:
 
     # --- called by connections ---
 
-    def admit(self, connection: Member) -> bool:
+    def admit(self, connection: OpenConnection) -> bool:
         """Take a new connection in; False: all places are taken by connections at work."""
         if len(self._members) >= self.limits.connections:
             oldest = next(iter(self._expendable), None)
@@ -112,13 +112,13 @@ class ConnectionTable:
         self._empty.clear()
         return True
 
-    def note(self, connection: Member) -> None:
+    def note(self, connection: OpenConnection) -> None:
         """Something has happened on a connection."""
         self._expendable.pop(connection, None)
         if connection.expendable and connection in self._members:
             self._expendable[connection] = None
 
-    def leave(self, connection: Member) -> None:
+    def leave(self, connection: OpenConnection) -> None:
         """A connection has ended."""
         self._members.discard(connection)
         self._expendable.pop(connection, None)

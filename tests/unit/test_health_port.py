@@ -17,10 +17,11 @@ import pytest
 from miniwsgi.manager.http.connection_table import ServerLimits
 from miniwsgi.manager.http.exchange import Answer, Request
 from miniwsgi.manager.http.server import HttpServer
-from miniwsgi.manager.port import metrics_api
+from miniwsgi.manager.port import shared_answers
 from miniwsgi.manager.port.gate import Gate, Rules
-from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Shared, Sources, accepts_gzip
+from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Sources
 from miniwsgi.manager.port.public_status import PublicStatus, public_status
+from miniwsgi.manager.port.shared_answers import SharedAnswers, accepts_gzip
 from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, ServicePhase
 
@@ -362,7 +363,7 @@ async def _until(condition: Callable[[], object]) -> None:
 
 def test_who_asks_before_it_is_begun_shares_an_answer_and_who_asks_later_gets_the_next() -> None:
     async def body() -> None:
-        shared, made, gate = Shared(), 0, asyncio.Event()
+        shared, made, gate = SharedAnswers(), 0, asyncio.Event()
 
         async def make() -> Answer:
             nonlocal made
@@ -405,7 +406,7 @@ def test_scrapes_share_an_answer_however_they_word_what_they_accept() -> None:
 
 def test_compressed_or_not_an_answer_is_made_once() -> None:
     async def body() -> None:
-        shared, made = Shared(), 0
+        shared, made = SharedAnswers(), 0
 
         async def make() -> Answer:
             nonlocal made
@@ -441,11 +442,11 @@ def test_after_a_costly_answer_there_is_a_rest(monkeypatch: pytest.MonkeyPatch) 
         cpu += 0.015
         return Answer(200)
 
-    monkeypatch.setattr(metrics_api.time, "thread_time", lambda: cpu)
-    monkeypatch.setattr(metrics_api.asyncio, "sleep", sleep)
+    monkeypatch.setattr(shared_answers.time, "thread_time", lambda: cpu)
+    monkeypatch.setattr(shared_answers.asyncio, "sleep", sleep)
 
     async def body() -> None:
-        shared = Shared()
+        shared = SharedAnswers()
         for _ in range(3):
             await shared.answer("a", make)
         await asyncio.gather(*(shared.answer(str(number), make) for number in range(3)))
@@ -460,7 +461,7 @@ def test_after_a_costly_answer_there_is_a_rest(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_fails_is_said_to_all_who_share_it() -> None:
     async def body() -> None:
-        shared = Shared()
+        shared = SharedAnswers()
 
         async def make() -> Answer:
             raise ZeroDivisionError

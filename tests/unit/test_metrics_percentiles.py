@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.percentiles import SHARES, percentile
-from miniwsgi.metrics.reading import BOUNDS_SECONDS
+from miniwsgi.metrics.scoreboard_reading import BOUNDS_SECONDS
 
 
 def histogram(*milliseconds: float) -> list[int]:

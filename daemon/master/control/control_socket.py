@@ -24,7 +24,7 @@ from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.threads import DaemonThreads
-from miniwsgi.metrics.reading import SNAPSHOT_SECONDS
+from miniwsgi.metrics.scoreboard_reading import SNAPSHOT_SECONDS
 
 from ...config import Config
 from ...log.error_log import ErrorLog

@@ -13,10 +13,10 @@ from typing import cast
 
 from miniwsgi.daemon import __version__
 from miniwsgi.manager import messages as ms
-from miniwsgi.metrics import reading
 from miniwsgi.metrics import scoreboard as sb
+from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.accept_queues import accept_queue
-from miniwsgi.metrics.answers import Answers, Looked
+from miniwsgi.metrics.answers import AnswerReport, Answers
 from miniwsgi.metrics.percentiles import SHARES, percentile
 from miniwsgi.metrics.sampler import ProcessSample
 from miniwsgi.metrics.verdict import Level, Verdict, verdict
@@ -114,7 +114,7 @@ class Overview:
             not_responding=len(health_of(self._master).silent),
         )
 
-    def _generations(self, answered: Looked) -> list[ms.GenerationCounts]:
+    def _generations(self, answered: AnswerReport) -> list[ms.GenerationCounts]:
         table = self._master.supervisor.table
         return [
             ms.GenerationCounts(
@@ -128,7 +128,7 @@ class Overview:
             for generation, (total, lately) in answered.generations.items()
         ]
 
-    def _requests(self, total: reading.Totals, answered: Looked, now: float) -> ms.RequestCounts:
+    def _requests(self, total: reading.Totals, answered: AnswerReport, now: float) -> ms.RequestCounts:
         board, rate = self._master.fleet.board, self.history.rate
         every, lately = answered.all
         return ms.RequestCounts(
@@ -158,7 +158,7 @@ class Overview:
             parts.append(f"{rate:.0f} requests/s, {running} in flight")
         return ", ".join(parts)
 
-    def _verdict(self, answered: Looked) -> Verdict:
+    def _verdict(self, answered: AnswerReport) -> Verdict:
         return verdict(condition_of(self._master, answered.all[1], self.utilization(), self.new_code()))
 
     # --- workers ---
@@ -181,7 +181,7 @@ class Overview:
             for one in self._master.fleet.board.slot(slot).running()
         ]
 
-    def _worker(self, slot: WorkerSlot, answered: Looked, samples: Mapping[int, ProcessSample]) -> ms.Worker:
+    def _worker(self, slot: WorkerSlot, answered: AnswerReport, samples: Mapping[int, ProcessSample]) -> ms.Worker:
         now, worker = time.monotonic(), slot.worker
         cells = self._master.fleet.board.slot(slot.index).cells
         handle = self._master.fleet.workers.get(slot.index)

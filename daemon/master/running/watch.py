@@ -11,8 +11,8 @@ import time
 from collections.abc import Collection, Iterable
 
 from miniwsgi.metrics.health import silent_for
-from miniwsgi.metrics.reading import running
 from miniwsgi.metrics.scoreboard import HEARTBEAT, WAITING, Board, Running
+from miniwsgi.metrics.scoreboard_reading import running
 
 from ...log.access_log import AccessLog
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 
 from miniwsgi.manager import changes as ch
-from miniwsgi.metrics import reading
+from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.accept_queues import accept_queue
 from miniwsgi.metrics.answers import Answers
 from miniwsgi.metrics.health import Health, ServicePhase

@@ -24,7 +24,7 @@ def stop_daemon(session: Session, mode: messages.StopMode, *, wait: bool) -> Non
     """Ask, and wait until the process has ended. Raises Complaint."""
     with session.client() as client:
         status = client.status().value
-        process = _Process(status.pid)
+        process = _DaemonProcess(status.pid)
         try:
             started = time.monotonic()
             reply = client.stop(mode)
@@ -46,7 +46,7 @@ def stop_daemon(session: Session, mode: messages.StopMode, *, wait: bool) -> Non
         click.echo(f"stopped after {text.seconds(seconds)} (pid {status.pid})")
 
 
-def _until_gone(client: Client, process: _Process, operation: messages.Operation) -> messages.Operation:
+def _until_gone(client: Client, process: _DaemonProcess, operation: messages.Operation) -> messages.Operation:
     """The stop as it was last seen."""
     goes_on = f"{name(operation)} goes on in the daemon (operation {operation.id})"
     try:
@@ -69,7 +69,7 @@ def _until_gone(client: Client, process: _Process, operation: messages.Operation
     return operation
 
 
-class _Process:
+class _DaemonProcess:
     """Somebody else's process, by a pidfd; without one (another pid namespace), it never seems to end."""
 
     def __init__(self, pid: int) -> None:

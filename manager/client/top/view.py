@@ -18,7 +18,6 @@ from .model import SORTS, Model, Page
 SMALLEST = (40, 12)  # columns, lines
 HEAD_LINES = 9
 BLOCKS = "▁▂▃▄▅▆▇█"
-STATE_STYLES = {"running": "green", "stopped": "red", "stopping": "red"}
 
 HELP = """\
  q  Ctrl-C        quit

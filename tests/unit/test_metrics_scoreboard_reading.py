@@ -7,11 +7,11 @@ import socket
 import time
 
 import pytest
-from miniwsgi.metrics import reading
 from miniwsgi.metrics import scoreboard as sb
+from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.accept_queues import accept_queue
-from miniwsgi.metrics.reading import History, durations, queue_times, running, totals
 from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.scoreboard_reading import History, durations, queue_times, running, totals
 
 MILLISECOND = 1_000_000
 
