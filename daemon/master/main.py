@@ -38,9 +38,9 @@ from .system.process import (
     set_title,
 )
 from .system.systemd import Notifier
-from .telemetry.condition import health_of
 from .telemetry.exporter import Exporter
 from .telemetry.measuring import Measuring
+from .telemetry.merging import AppMetrics
 from .telemetry.metrics_port import MetricsPort
 
 EXIT_RUNTIME = 1
@@ -129,38 +129,35 @@ def _logs_of_another(config: Config) -> LogFiles:
 
 
 async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> int:
-    configurations, store = opened.configurations, opened.store
-    master = Master(configurations, log, store.notifier, environ, opened.board)
+    first = opened.configurations.in_force
+    master = Master(opened.configurations, log, opened.store.notifier, opened.board)
     if opened.keeper is not None:
         master.make_logs = opened.keeper.make_logs
     control = Control(master, opened.control, log)
+    fleet = master.fleet
+    app_metrics = AppMetrics(log, environ, lambda: opened.configurations.in_force, fleet.reaper.known, fleet.reap)
+    fleet.metrics_directory = app_metrics.directory_for
+    app_metrics.directory_for(first.config, first.environment)  # made before anybody waits for the loop
     measuring = Measuring(
         master,
         DaemonThreads(),
+        app_metrics,
         slow_requests=lambda: control.slow.count,
         control_calls=lambda: control.api.calls,
-        ready=lambda: health_of(master).ready,
         sampled=bool(opened.metrics),
     )
-    exporter = Exporter(master, measuring)
+    exporter = Exporter(master, measuring, app_metrics)
     control.managed.families = exporter.families
-    control.managed.overview.utilization = lambda: measuring.utilization
-    control.managed.overview.metrics_error = opened.metrics_error
-    port = MetricsPort(
-        master,
-        opened.metrics,
-        control.managed.overview,
-        log,
-        exporter.answer,
-        lambda: measuring.utilization,
-        measuring.samples,
-    )
-    master.announcer.detail = control.managed.overview.in_brief
+    overview = control.managed.overview
+    overview.utilization = lambda: measuring.utilization
+    overview.metrics_error = opened.metrics_error
+    port = MetricsPort(master, opened.metrics, log, exporter.answer, lambda: overview.public(measuring.samples()))
+    master.announcer.detail = overview.in_brief
     control.restore()
     opened.go_on_with(master)
     _handle_signals(master)
     changes = _Changes(master)
-    changes.watch(configurations.in_force.config)
+    changes.watch(first.config)
     master.on_commit.append(changes.watch)
     # It begins when the master waits for the first time.
     measuring.start()
@@ -172,7 +169,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         await _within(HELPERS_SECONDS, log, "what it serves beside requests", starting)
         await _within(HELPERS_SECONDS, log, "the control API", control.stop())
         await _within(HELPERS_SECONDS, log, "the metrics port", port.stop())
-        for end in (master.fleet.app_metrics.close, changes.stop):
+        for end in (app_metrics.close, changes.stop):
             try:
                 end()
             except Exception:

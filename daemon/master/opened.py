@@ -13,7 +13,7 @@ from miniwsgi.metrics.scoreboard import H_WORKERS, Board
 from ..config import Config, ReadConfig
 from ..log.error_log import ErrorLog
 from .control.control_socket import SYSTEMD_NAME, ControlSocket, open_control
-from .running.configurations import Configurations, Prepared, cannot_be_removed, socket_options
+from .running.configurations import Configurations, PreparedConfig, cannot_be_removed, socket_options
 from .running.master import Master
 from .sockets.fd_store import FdStore
 from .sockets.listeners import BoundListener, open_listeners
@@ -53,7 +53,9 @@ class Opened:
         self.board = self.store.board(log)
         kept = self.store.listeners(config.server.bind, options, log)
         listeners = open_listeners(config.server.bind, options, passed=passed, kept=kept)
-        self.configurations = Configurations(Prepared.of(config, listeners), reload_config, passed)
+        self.configurations = Configurations(
+            PreparedConfig.of(config, listeners, environ), reload_config, passed, environ
+        )
         _warn_of_unused(log, config, passed)
         self.control = open_control(config, passed, log)
         self._closers.append((self.control.name, self.control.close))

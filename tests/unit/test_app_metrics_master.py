@@ -75,7 +75,7 @@ class World:
         self.metrics = AppMetrics(
             self.log,
             {"RUNTIME_DIRECTORY": str(base)},
-            lambda: self.config,
+            lambda: SimpleNamespace(config=self.config, environment=self.config.app.env),  # type: ignore[arg-type,return-value]
             self.known,
             self.reap,
         )
@@ -93,10 +93,7 @@ class World:
 def make_config(*, bind: str = "127.0.0.1:9464", application: bool = True, **env: str) -> Any:
     return SimpleNamespace(
         metrics=SimpleNamespace(bind=bind, application=application),
-        server=SimpleNamespace(user=""),
-        app=SimpleNamespace(env=env, directory="/"),
-        file_variables={},
-        dropped=(),
+        app=SimpleNamespace(env=env),
     )
 
 

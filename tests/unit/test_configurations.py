@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.master.running.configurations import Configurations, Prepared, socket_options
+from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
 from miniwsgi.daemon.master.sockets.listeners import open_listeners
 
 
@@ -23,7 +23,7 @@ def test_names_are_looked_up_before_the_commit(tmp_path: Path, monkeypatch: pyte
     own = grp.getgrgid(os.getegid()).gr_name
     first, second = config(tmp_path), config(tmp_path, socket_group=own, socket_mode="0600")
     listeners = open_listeners(first.server.bind, socket_options(first))
-    configurations = Configurations(Prepared.of(first, listeners), lambda: second, {})
+    configurations = Configurations(PreparedConfig.of(first, listeners, {}), lambda: second, {}, {})
 
     def hang(name: str) -> NoReturn:
         raise AssertionError(f"{name} is looked up on the master's loop")

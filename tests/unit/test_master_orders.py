@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.config import Config, load
-from miniwsgi.daemon.master.running.configurations import Configurations, Prepared
+from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig
 from miniwsgi.daemon.master.running.master import Master
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
@@ -40,8 +40,8 @@ class Broken(Master):
         }
         config = load(None, {**flags, "timeouts.graceful": "200ms"}, {})
         self.kept = Log()
-        configurations = Configurations(Prepared.of(config, ()), lambda _text=None: config, {})
-        super().__init__(configurations, self.kept, Notifier({}), {})
+        configurations = Configurations(PreparedConfig.of(config, (), {}), lambda _text=None: config, {}, {})
+        super().__init__(configurations, self.kept, Notifier({}))
         self.broken: type[act.Action] | None = None
         self._pid = 0
         does: dict[type[act.Action], Callable[[Any], None]] = {

@@ -13,6 +13,7 @@ from typing import cast
 
 from miniwsgi.daemon import __version__
 from miniwsgi.manager import messages as ms
+from miniwsgi.manager.port.public_status import PublicStatus, public_status
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.accept_queues import accept_queue
@@ -160,6 +161,11 @@ class Overview:
 
     def _verdict(self, answered: AnswerReport) -> Verdict:
         return verdict(condition_of(self._master, answered.all[1], self.utilization(), self.new_code()))
+
+    def public(self, samples: Mapping[int, ProcessSample]) -> PublicStatus:
+        """For the status page, with the latest `samples` of workers by pid: nothing is measured for who looks."""
+        status, workers = self.status([], "read"), self.workers(samples)
+        return public_status(status, workers, health_of(self._master), self.utilization())
 
     # --- workers ---
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...config import Config, ConfigError, ReadConfig, reload_problems
+from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
 from ..sockets.listeners import BindError, BoundListener, SocketOptions, open_listeners
 from ..supervising import events as ev
 
@@ -21,23 +21,24 @@ class PrepareError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedConfig:
     """A configuration with its listeners."""
 
     config: Config
     listeners: tuple[BoundListener, ...]
     options: SocketOptions  # theirs, by number
+    environment: dict[str, str]  # the application's
 
     @classmethod
-    def of(cls, config: Config, listeners: Sequence[BoundListener]) -> Prepared:
-        """Looks names up: blocks. Raises BindError."""
+    def of(cls, config: Config, listeners: Sequence[BoundListener], environ: Mapping[str, str]) -> PreparedConfig:
+        """Looks names up: blocks. `environ` is the daemon's. Raises BindError."""
         options = socket_options(config)
         if any(listener.file is not None for listener in listeners):
             try:
                 options = options.by_number()
             except LookupError as error:
                 raise BindError(f"server.socket_owner, server.socket_group: {error.args[0]}") from None
-        return cls(config, tuple(listeners), options)
+        return cls(config, tuple(listeners), options, application_environment(config, environ))
 
     @property
     def plan(self) -> ev.Plan:
@@ -55,16 +56,23 @@ class Prepared:
 class Configurations:
     """See the module. `in_force` changes with `commit` alone."""
 
-    def __init__(self, first: Prepared, reload_config: ReadConfig, passed: Mapping[str, list[int]]) -> None:
+    def __init__(
+        self,
+        first: PreparedConfig,
+        reload_config: ReadConfig,
+        passed: Mapping[str, list[int]],
+        environ: Mapping[str, str],
+    ) -> None:
         self.in_force = first
         self.read_config = reload_config
         self._passed = passed
-        self._prepared: dict[int, Prepared] = {}
+        self._environ = environ
+        self._prepared: dict[int, PreparedConfig] = {}
 
     def __repr__(self) -> str:
         return f"<Configurations prepared={list(self._prepared)}>"
 
-    def read(self) -> Prepared:
+    def read(self) -> PreparedConfig:
         """Read the configuration again and open what is new. Blocks: call it in a thread. Raises PrepareError."""
         current = self.in_force
         try:
@@ -80,18 +88,18 @@ class Configurations:
                 config.server.bind, socket_options(config), passed=self._passed, kept=current.listeners
             )
             try:
-                return Prepared.of(config, listeners)
+                return PreparedConfig.of(config, listeners, self._environ)
             except BindError:
                 self._close(tuple(listeners), current.listeners)
                 raise
         except BindError as error:
             raise PrepareError(str(error)) from None
 
-    def hold(self, generation: int, prepared: Prepared) -> None:
+    def hold(self, generation: int, prepared: PreparedConfig) -> None:
         """Keep what was prepared until it is known what becomes of the generation."""
         self._prepared[generation] = prepared
 
-    def of(self, generation: int) -> Prepared:
+    def of(self, generation: int) -> PreparedConfig:
         """A generation's configuration: its own while it is not in force yet."""
         return self._prepared.get(generation, self.in_force)
 

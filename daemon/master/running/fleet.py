@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from miniwsgi.metrics.answers import Tally
 from miniwsgi.metrics.scoreboard import REQUESTS, Board
 
 from ...channel import Message
-from ...config import application_environment, worker_settings
+from ...config import Config, worker_settings
 from ...config.machine import oom_kills
 from ...engine.choice import Chosen
 from ...log.error_log import ErrorLog
@@ -27,8 +27,7 @@ from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.exits import ProcessEnd
 from ..system.process_ends import from_wait_status
-from ..telemetry.merging import AppMetrics
-from .configurations import Configurations, Prepared
+from .configurations import Configurations, PreparedConfig
 from .last_words import LastWords, in_hand
 from .launcher_handle import LauncherHandle
 from .reaper import Reaper
@@ -45,7 +44,6 @@ class Fleet:
         self,
         configurations: Configurations,
         log: ErrorLog,
-        environ: dict[str, str],
         feed: Callable[[ev.Event], None],
         in_force: Callable[[], int],
         board: Board | None = None,
@@ -53,16 +51,14 @@ class Fleet:
         self.board = board if board is not None else Board.create()
         self.tally = Tally(self.board)
         self.reaper = Reaper()
-        self.app_metrics = AppMetrics(
-            log, environ, lambda: configurations.in_force.config, self.reaper.known, self.reap
-        )
         self.launchers: dict[int, LauncherHandle] = {}
         self.workers: dict[int, WorkerHandle] = {}
         self.engines: dict[int, Chosen] = {}  # by generation: what its latest ready worker says that it runs
         self.log_level: str | None = None  # whatever is configured
+        # Where a generation of this configuration and environment keeps the application's metrics; "": nowhere.
+        self.metrics_directory: Callable[[Config, Mapping[str, str]], str] = lambda _config, _environment: ""
         self._configurations = configurations
         self._log = log
-        self._environ = environ
         self._feed = feed
         self._in_force = in_force
         self.last_words_of_workers = LastWords(log)
@@ -115,14 +111,13 @@ class Fleet:
     def boot(self, order: act.BootGeneration) -> None:
         prepared = self._configurations.of(order.generation)
         config, listeners = prepared.config, prepared.listeners
-        environment = application_environment(config, self._environ)
         settings = worker_settings(
             config,
             generation=order.generation,
             listeners=[listener.for_workers() for listener in listeners],
             scoreboard_fd=self.board.fd,
             journal=self._log.journal and config.log.file == "-",
-            app_metrics_directory=self.app_metrics.directory_for(config, environment),
+            app_metrics_directory=self.metrics_directory(config, prepared.environment),
         )
         settings = replace(settings, log_level=self.log_level or settings.log_level)
         queues = _queues(prepared)
@@ -136,7 +131,7 @@ class Fleet:
             on_exit=self._exited,
             on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
         )
-        launcher.boot(environment)
+        launcher.boot(prepared.environment)
         if launcher.pid:
             self.reaper.known.add(launcher.pid)
 
@@ -274,7 +269,7 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
 
-def _queues(prepared: Prepared) -> dict[int, str]:
+def _queues(prepared: PreparedConfig) -> dict[int, str]:
     """Names by descriptor of the listeners whose accept queues are ours."""
     return {
         listener.fd: listener.for_workers().name for listener in prepared.listeners if listener.origin is Origin.OURS

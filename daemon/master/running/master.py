@@ -33,7 +33,7 @@ from ..supervising.supervisor import Supervisor
 from ..supervising.worker_table import WorkerState
 from ..system.systemd import Notifier
 from .announcer import Announcer
-from .configurations import Configurations, PrepareError
+from .configurations import Configurations, PreparedConfig, PrepareError
 from .fleet import LAST_WORDS_SECONDS, Fleet
 from .watch import ROUND_SECONDS, Watch, load
 
@@ -49,13 +49,12 @@ class Master:
         configurations: Configurations,
         log: ErrorLog,
         notifier: Notifier,
-        environ: dict[str, str],
         board: Board | None = None,
     ) -> None:
         self.configurations = configurations
         self.log = log
         self.notifier = notifier
-        self.fleet = Fleet(configurations, log, environ, self.feed, self._in_force, board)
+        self.fleet = Fleet(configurations, log, self.feed, self._in_force, board)
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, MAX_SLOTS, self._load, self._silent)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Input, list[act.Action]], None]] = []  # called after each event
@@ -276,7 +275,7 @@ class Master:
 
     async def _read_configuration(self, generation: int) -> None:
         try:
-            prepared = await self._threads.run(self.configurations.read)
+            prepared = await self._threads.run(self._read)
         except PrepareError as error:
             self.feed(ev.PrepareFailed(generation, str(error)))
             return
@@ -294,6 +293,12 @@ class Master:
             self.feed(ev.Prepared(generation, prepared.plan))
         else:
             self._discard(act.DiscardGeneration(generation))
+
+    def _read(self) -> PreparedConfig:
+        """In a thread, with all else of a boot that may block."""
+        prepared = self.configurations.read()
+        self.fleet.metrics_directory(prepared.config, prepared.environment)
+        return prepared
 
     def _commit(self, order: act.CommitGeneration) -> None:
         old = self.config

@@ -8,14 +8,16 @@ from miniwsgi.metrics.families import Family
 
 from ..running.master import Master
 from .measuring import Measuring
+from .merging import AppMetrics
 
 
 class Exporter:
     """Answers scrapes. Reads memory, and touches no worker."""
 
-    def __init__(self, master: Master, measuring: Measuring) -> None:
+    def __init__(self, master: Master, measuring: Measuring, app_metrics: AppMetrics) -> None:
         self._master = master
         self._measuring = measuring
+        self._app_metrics = app_metrics
         self._collector = Collector(master.fleet.board)
 
     def __repr__(self) -> str:
@@ -27,5 +29,5 @@ class Exporter:
 
     async def answer(self, format_: Format) -> bytes:
         """What there is to scrape."""
-        more = await self._master.fleet.app_metrics.merged(format_ is Format.OPENMETRICS)
+        more = await self._app_metrics.merged(format_ is Format.OPENMETRICS)
         return render(self.families(), format_, more)

@@ -29,6 +29,7 @@ from ..supervising import events as ev
 from ..supervising.operations import OperationState
 from ..supervising.worker_table import WorkerState
 from .condition import capacity_of, health_of
+from .merging import AppMetrics
 
 LOOK_SECONDS = 1.0
 SAMPLE_LOOKS = 5  # between two samples of the processes
@@ -45,23 +46,23 @@ STATES = {
 
 
 class Measuring:
-    """Watches `master`. `slow_requests`, `control_calls` and `ready` are asked at each scrape."""
+    """Watches `master`. `slow_requests` and `control_calls` are asked at each scrape."""
 
     def __init__(
         self,
         master: Master,
         threads: DaemonThreads,
+        app_metrics: AppMetrics,
         *,
         slow_requests: Callable[[], int],
         control_calls: Callable[[], Counter[tuple[str, str]]],
-        ready: Callable[[], bool],
         sampled: bool,
     ) -> None:
         self._master = master
         self._threads = threads
         self._slow_requests = slow_requests
         self._control_calls = control_calls
-        self._ready = ready
+        self._app_metrics = app_metrics
         self._sampled = sampled
         self._sampler = Sampler()
         self._utilisation = Utilisation()
@@ -103,7 +104,7 @@ class Measuring:
         """Everything at this moment."""
         master, now = self._master, time.monotonic()
         config, supervisor = master.config, master.supervisor
-        turnover, table = supervisor.turnover, supervisor.table
+        turnover, table, health = supervisor.turnover, supervisor.table, health_of(master)
         workers = list(table.workers())
         return DaemonFacts(
             version=__version__,
@@ -113,7 +114,7 @@ class Measuring:
             threads=capacity_of(self._master),
             workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
             target=supervisor.target,
-            not_responding=len(health_of(master).silent),
+            not_responding=len(health.silent),
             boot_seconds=self._boots,
             usage=self._sampler.by_slot({worker.slot: worker.pid for worker in workers}),
             exits={reason.value: count for reason, count in table.exits.items()},
@@ -123,7 +124,7 @@ class Measuring:
             reloaded_at=self._reloaded_at,
             reload_seconds=self._reload_seconds,
             draining=supervisor.sizing.drained or supervisor.stopping.asked,
-            ready=self._ready(),
+            ready=health.ready,
             listeners=[_listener(one) for one in master.configurations.in_force.listeners],
             slow_requests=self._slow_requests(),
             logged=master.log.counts,
@@ -133,8 +134,8 @@ class Measuring:
             master=master_usage(),
             worker_memory_limit=config.recycle.max_rss or None,
             memory_limit=memory_limit(),
-            application_errors=master.fleet.app_metrics.errors,
-            application_seconds=master.fleet.app_metrics.merge_seconds,
+            application_errors=self._app_metrics.errors,
+            application_seconds=self._app_metrics.merge_seconds,
         )
 
     # --- as time goes by ---

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import miniwsgi.metrics
 from miniwsgi.metrics.value_merge import MAX_BODY_BYTES
 
-from ...config import application_environment
 from ...log.error_log import ErrorLog
+from ..running.configurations import PreparedConfig
 from ..system.private_directory import PrivateDirectory, runtime_directory
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class AppMetrics:
         self,
         log: ErrorLog,
         environ: Mapping[str, str],
-        in_force: Callable[[], Config],
+        in_force: Callable[[], PreparedConfig],
         known: set[int],
         reap: Callable[[], None],
     ) -> None:
@@ -70,7 +70,6 @@ class AppMetrics:
         self._known = known
         self._reap = reap
         self._directory: PrivateDirectory | None = None
-        self._judged: tuple[Config, bool] | None = None  # whether a configuration leaves its metrics to us
         self._merges: dict[bool, asyncio.Task[bytes]] = {}
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._told: set[str] = set()
@@ -86,7 +85,10 @@ class AppMetrics:
     # --- for launchers ---
 
     def directory_for(self, config: Config, environment: Mapping[str, str]) -> str:
-        """Where a generation with this configuration and environment keeps its values; "" if that is not our affair."""
+        """Where a generation with this configuration and environment keeps its values; "" if that is not our affair.
+
+        Makes the directory when it is first asked for: blocks.
+        """
         if not _wanted(config):
             return ""
         if taken := _taken(environment):
@@ -248,11 +250,9 @@ class AppMetrics:
             self._directory = None
 
     def _ours(self) -> bool:
-        config = self._in_force()
-        if self._judged is None or self._judged[0] is not config:
-            environment = application_environment(config, self._environ)
-            self._judged = config, _wanted(config) and not _taken(environment)
-        return self._judged[1]
+        """Whether the configuration in force leaves its metrics to us."""
+        prepared = self._in_force()
+        return _wanted(prepared.config) and not _taken(prepared.environment)
 
     def _tell_once(self, level: str, message: str) -> None:
         if message not in self._told:

@@ -15,12 +15,10 @@ from ipaddress import ip_network
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sources
-from miniwsgi.manager.port.public_status import PublicStatus, public_status
-from miniwsgi.metrics.sampler import ProcessSample
+from miniwsgi.manager.port.public_status import PublicStatus
 
 from ...config import Config
 from ...log.error_log import ErrorLog
-from ..control.overview import Overview
 from ..running.configurations import socket_options
 from ..running.master import Master
 from ..sockets.listeners import BindError, BoundListener, open_listeners
@@ -52,28 +50,22 @@ def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
 class MetricsPort:
     """Metrics, health and the status page, served from `start` to `stop` in the master's loop.
 
-    `metrics` makes what /metrics says in a format; None: there is no such path. `utilization` is 0 to 1,
-    `samples` has the latest ones of workers by pid: nothing is measured for who looks.
+    `metrics` makes what /metrics says in a format; None: there is no such path. `status` is for the page.
     """
 
     def __init__(
         self,
         master: Master,
         listeners: Sequence[BoundListener],
-        overview: Overview,
         log: ErrorLog,
         metrics: Metrics | None,
-        utilization: Callable[[], float | None],
-        samples: Callable[[], Mapping[int, ProcessSample]],
+        status: Callable[[], PublicStatus],
     ) -> None:
         self._master = master
         self._listeners = listeners
-        self._overview = overview
         self._log = log
-        self._utilization = utilization
-        self._samples = samples
         self._gate = Gate(rules_of(master.config), self._denied)
-        sources = Sources(lambda: health_of(master), self._status, metrics)
+        sources = Sources(lambda: health_of(master), status, metrics)
         self._server = HttpServer(MetricsApi(sources, self._gate), self._failed, LIMITS)
         master.on_commit.append(self._committed)
 
@@ -90,11 +82,6 @@ class MetricsPort:
 
     async def stop(self) -> None:
         await self._server.stop(LAST_ANSWERS_SECONDS)
-
-    def _status(self) -> PublicStatus:
-        workers = self._overview.workers(self._samples())
-        status = self._overview.status([], "read")
-        return public_status(status, workers, health_of(self._master), self._utilization())
 
     def _committed(self, config: Config) -> None:
         self._gate.rules = rules_of(config)
