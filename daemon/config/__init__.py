@@ -7,9 +7,9 @@ from .configuration import (
     differences,
     load,
     reload_problems,
-    worker_settings,
 )
-from .environment import application_environment, daemons_environment
+from .environment import daemons_environment
+from .launching import application_environment, worker_settings
 from .problems import ConfigError, Problem
 
 __all__ = [

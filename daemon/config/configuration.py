@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..settings import Listener, Settings
 from . import keys
 from .declaration import Key, Surroundings
 from .environment import about_dropped, dropped_variables, parse_environment
@@ -34,7 +33,6 @@ __all__ = [
     "differences",
     "load",
     "reload_problems",
-    "worker_settings",
 ]
 
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
@@ -322,65 +320,3 @@ def reload_problems(old: Config, new: Config) -> list[Problem]:
             now, wanted = show(old[path]), show(new[path]).strip('"')
             problems.append(Problem(path, wanted, now, new.origins[path], Mistake.RESTART))
     return problems
-
-
-def worker_settings(
-    config: Config,
-    *,
-    generation: int,
-    listeners: Sequence[Listener],
-    scoreboard_fd: int,
-    journal: bool = False,
-    app_metrics_directory: str = "",
-) -> Settings:
-    """What a launcher and its workers need to know of the configuration."""
-    app, server, limits, timeouts = config.app, config.server, config.limits, config.timeouts
-    return Settings(
-        generation=generation,
-        listeners=tuple(listeners),
-        scoreboard_fd=scoreboard_fd,
-        module=app.target,
-        factory=bool(app.factory),
-        directory=app.directory,
-        python_path_dropped="PYTHONPATH" in config.dropped,
-        preload=app.preload,
-        boot_check=app.boot_check,
-        pool=server.pool,
-        threads=server.threads,
-        engine=server.engine,
-        script_name=server.script_name,
-        server_header=server.server_header,
-        request_id_header=server.request_id_header,
-        switch_interval=server.switch_interval,
-        spool_directory=server.spool_directory,
-        request_line_bytes=limits.request_line,
-        field_bytes=limits.field_size,
-        fields=limits.fields,
-        fields_bytes=limits.fields_size,
-        body_max_bytes=limits.body_max,
-        body_memory_bytes=limits.body_memory,
-        connections=limits.connections,
-        in_flight=limits.in_flight,
-        head_timeout=timeouts.head,
-        body_timeout=timeouts.body,
-        send_timeout=timeouts.send,
-        minimum_rate=timeouts.minimum_rate,
-        keep_alive_timeout=timeouts.keep_alive,
-        request_timeout=timeouts.request,
-        graceful_timeout=timeouts.graceful,
-        drain_idle=timeouts.drain_idle,
-        max_requests=config.recycle.max_requests,
-        max_requests_jitter=config.recycle.max_requests_jitter,
-        max_lifetime=config.recycle.max_lifetime,
-        max_rss_bytes=config.recycle.max_rss,
-        app_metrics_directory=app_metrics_directory,
-        trusted=config.proxy.trusted,
-        forwarded=config.proxy.fields == "forwarded",
-        log_level=config.log.level,
-        log_format=config.log.format,
-        log_file=config.log.file,
-        application_level=config.log.application_level,
-        journal=journal,
-        access_log=config.log.access_log,
-        access_log_format=config.log.access_log_format,
-    )

@@ -7,16 +7,11 @@ comments, `export`, quotes. Nothing is expanded: a `$` is a `$`.
 from __future__ import annotations
 
 import os
-import pwd
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from ..executed import initial_environment
 from .machine import interpreter, prefix
-
-if TYPE_CHECKING:
-    from .configuration import Config
 
 # The daemon's alone: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3), its own virtual environment.
 DAEMONS_OWN = frozenset(
@@ -98,28 +93,6 @@ def daemons_environment() -> dict[str, str]:
     """
     initial = initial_environment()
     return {**os.environ, **{name: value for name, value in initial.items() if name.startswith("PYTHON")}}
-
-
-def application_environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for the application: the daemon's without what is its own, then env_files, then env.
-
-    With server.user, HOME, USER and LOGNAME are that user's, as systemd's User= does it.
-    """
-    not_for_it = DAEMONS_OWN.union(config.dropped)
-    result = {name: value for name, value in environ.items() if name not in not_for_it}
-    if "PWD" in result:
-        result["PWD"] = config.app.directory
-    if config.server.user:
-        try:
-            is_number = config.server.user.isdigit()
-            entry = pwd.getpwuid(int(config.server.user)) if is_number else pwd.getpwnam(config.server.user)
-            result.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
-        except KeyError:
-            for name in ("HOME", "USER", "LOGNAME"):
-                result.pop(name, None)
-    result.update(config.file_variables)
-    result.update(config.app.env)
-    return result
 
 
 def dropped_variables(python: str, names: Iterable[str]) -> tuple[str, ...]:

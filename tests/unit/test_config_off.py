@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.config.configuration import load, worker_settings
+from miniwsgi.daemon.config import load, worker_settings
 from miniwsgi.daemon.config.keys import KEYS
 from miniwsgi.daemon.config.kinds import MismatchError
 from miniwsgi.daemon.http.connection import Connection
