@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.daemon import Daemon, is_alive
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 SLACK = 4  # descriptors a process may have more than at rest: a connection that idles, a log that was opened
 CHILD = "child of a worker"  # the role: of pool fork for a connection, or of the application
@@ -136,11 +135,9 @@ class Aftermath:
         return left
 
     def _wait_for_none(self, amiss: Callable[[], list[str]], what: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while found := amiss():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds:g} s: the daemon {what}: {'; '.join(found)}")
-            time.sleep(0.05)
+        wait_for(
+            lambda: not amiss(), f"the daemon {what}", seconds, story=lambda: "; ".join(amiss()), every_seconds=0.05
+        )
 
     # --- what there is ------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from unittest import mock
 from tests.support.daemon import Daemon
 from tests.support.load import Failure, Load, Report
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .aftermath import Aftermath
 
@@ -209,12 +209,7 @@ class Stage:
 
     def wait_for(self, condition: Callable[[], object], what: str) -> None:
         """As Daemon.wait, for conditions that ask for the metrics: not as often."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, (
-                f"not within {PATIENCE_SECONDS:g} s: {what}; the log:\n{self.daemon.log()}"
-            )
-            time.sleep(POLL_SECONDS)
+        wait_for(condition, what, story=self.daemon.log, every_seconds=POLL_SECONDS)
 
     def whole(self) -> bool:
         """Whether there are as many ready workers as there should be, and no others."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -120,10 +120,7 @@ class Browser:
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Raises AssertionError that names `what`."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} s: {what}; errors: {self.errors}"
-            time.sleep(0.05)
+        wait_for(condition, what, story=lambda: f"errors: {self.errors}", every_seconds=0.05)
 
     # --- inside ---
 

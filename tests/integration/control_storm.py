@@ -29,7 +29,7 @@ import psutil
 from tests.support.control import Control
 from tests.support.daemon import Daemon
 from tests.support.load import Load, Report
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 APP = """\
 import os
@@ -237,9 +237,7 @@ class Watch:
         self._end.set()
         self._thread.join()
         self._settle()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._process.num_fds() > self.first_fds + SPARE_FDS and time.monotonic() < deadline:
-            time.sleep(0.05)  # the server has not seen yet that all its clients have left
+        wait_for(lambda: self._process.num_fds() <= self.first_fds + SPARE_FDS, "its clients have left")
         self.last_fds, self.last_rss = self._process.num_fds(), self._rss()
 
     def _settle(self) -> None:

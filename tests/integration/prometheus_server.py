@@ -24,7 +24,7 @@ import yaml
 
 from tests.support.ports import free_port
 from tests.support.promql import PROMETHEUS
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 SCRAPE = "2s"  # as long as the application's metrics may take on a machine that has other things to do
 ATTEMPTS = 3  # to start: somebody else may take the port that was free
@@ -95,14 +95,17 @@ class Prometheus:
         self._end()
 
     def _becomes_ready(self) -> bool:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._process.poll() is None and time.monotonic() < deadline:
+        """Whether it does; it has ended if another one has its port."""
+
+        def decided() -> bool:
             try:
                 with urllib.request.urlopen(f"{self.url}/-/ready", timeout=PATIENCE_SECONDS):
-                    return self._process.poll() is None  # or it was another one's answer
+                    return True
             except OSError:
-                time.sleep(0.05)
-        return False
+                return self._process.poll() is not None
+
+        wait_for(decided, "Prometheus is ready", every_seconds=0.05)
+        return self._process.poll() is None  # or it was another one's answer
 
     def _end(self) -> None:
         self._process.kill()  # its data is thrown away
@@ -147,10 +150,7 @@ class Prometheus:
 
     def wait(self, condition: Callable[[], object], what: Callable[[], object]) -> None:
         """Poll until the condition holds. Raises AssertionError with `what`."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, what()
-            time.sleep(0.1)
+        wait_for(condition, story=what, every_seconds=0.1)
 
     def wait_for_value(self, text: str, wanted: float) -> None:
         """Wait until an expression's sum is that, after some scrape."""

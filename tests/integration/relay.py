@@ -1,4 +1,4 @@
-"""A Unix socket that passes everything on to a daemon's control socket, and tells what a client has asked for.
+"""A socket that passes everything on to a daemon's control socket, and tells what a client has asked for.
 
 So a test knows how far a client has come that says nothing: it asks for its next thing only when it has read what
 the last one brought.
@@ -16,16 +16,21 @@ _REQUEST = re.compile(rb"^(?:GET|POST|PUT) \S+ HTTP/1\.1\r$", re.MULTILINE)
 
 
 class Relay:
-    """A context: it listens on `path`. When either side closes a connection, so does it on the other one."""
+    """A context: clients come to `listener`. When either side closes a connection, so does it on the other one."""
 
-    def __init__(self, path: Path, daemon_path: Path) -> None:
-        self.path = path
+    def __init__(self, listener: socket.socket, daemon_path: Path) -> None:
         self._daemon_path = daemon_path
         self._sent = b""
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(16)
+        self._listener = listener
         self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    @classmethod
+    def at(cls, path: Path, daemon_path: Path) -> Relay:
+        """One that listens on a Unix socket."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen(16)
+        return cls(listener, daemon_path)
 
     def __enter__(self) -> Relay:
         self._thread.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,41 +26,9 @@ from tests.support.manager_world import FakeDaemon
 from tests.support.waiting import PATIENCE_SECONDS
 
 from .control_storm import serving
+from .relay import Relay
 
 EXAMPLES = 15
-
-
-class Forwarder:
-    """A TCP port on 127.0.0.1 that is the control socket: the HTTP client of schemathesis knows no Unix sockets."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(str(self._path))
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=_pump, args=pair, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +41,13 @@ def control_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def api_schema(control_path: Path) -> Iterator[Any]:
-    forwarder = Forwarder(control_path)
-    schema = schemathesis.openapi.from_url(f"{forwarder.url}/v1/openapi.json")
-    schema.config.update(base_url=forwarder.url, request_timeout=PATIENCE_SECONDS)
-    yield schema
-    forwarder.close()
+    """Over a TCP port that is the control socket: the HTTP client of schemathesis knows no Unix sockets."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with Relay(listener, control_path):
+        schema = schemathesis.openapi.from_url(f"{url}/v1/openapi.json")
+        schema.config.update(base_url=url, request_timeout=PATIENCE_SECONDS)
+        yield schema
 
 
 def operations() -> list[tuple[str, str]]:

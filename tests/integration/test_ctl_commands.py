@@ -335,7 +335,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_change(arguments: list[str], servic
     daemon, ctl = start(service, "--preload", "false")
     service.hold_imports()
     relayed = Tool(service.directory / "relay.sock")
-    with Relay(relayed.socket, ctl.socket) as relay, relayed.on_terminal(*arguments) as terminal:
+    with Relay.at(relayed.socket, ctl.socket) as relay, relayed.on_terminal(*arguments) as terminal:
         daemon.wait(lambda: relay.asked("GET /v1/operations/2"), "it waits for the restart")
         terminal.type("\x03")
         assert terminal.end() == 130

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 from tests.support.ctl import COMMAND, Tool
 from tests.support.daemon import Daemon
 from tests.support.service import HELD_IMPORT, HELLO, Service, get
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .relay import Relay
 
@@ -142,7 +141,7 @@ def test_a_daemon_that_dies_in_the_middle(output: str, service: Service) -> None
     service.write(HELD_IMPORT + HELLO)
     service.hold_imports()
     relayed = Tool(service.directory / "relay.sock")
-    with Relay(relayed.socket, ctl.socket) as relay:
+    with Relay.at(relayed.socket, ctl.socket) as relay:
         tool = relayed.start("reload", "-o", output)
         try:
             daemon.wait(lambda: relay.asked("GET /v1/operations/2"), "it waits for the reload")
@@ -164,10 +163,12 @@ def test_a_reader_that_leaves(service: Service) -> None:
     try:
         assert tool.stdout.readline()
         tool.stdout.close()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while tool.poll() is None and time.monotonic() < deadline:
+
+        def has_ended() -> bool:
             ctl("log-level", "debug")  # something happens
-        assert tool.poll() is not None
+            return tool.poll() is not None
+
+        wait_for(has_ended, "its end")
         assert tool.stderr.read() == ""
     finally:
         tool.kill()

@@ -16,7 +16,7 @@ import pytest
 from tests.support.control import Control
 from tests.support.daemon import ALONE, Daemon
 from tests.support.service import Service, get
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .health import Port, port_of
 
@@ -62,7 +62,7 @@ def test_a_start_is_told_from_its_beginning_to_its_end(service: Service, path: P
     with ThreadPoolExecutor(1) as executor:
         starting = executor.submit(service.start, "--workers", "2", "--metrics-bind", f"unix:{path}")
         try:
-            wait_for(path)
+            wait_for(path.exists, "somebody listens")
             assert port.statuses() == (200, 503, 503)
             assert port.reason() == "starting"
             assert port.get("/startupz")["reason"] == "no worker was ready yet"
@@ -73,16 +73,6 @@ def test_a_start_is_told_from_its_beginning_to_its_end(service: Service, path: P
         daemon = starting.result()
     until(daemon, port, "")
     assert port.statuses() == (200, 200, 200)
-
-
-def wait_for(path: Path) -> None:
-    """Until somebody listens there."""
-    deadline = threading.Event()
-    for _ in range(3000):
-        if path.exists():
-            return
-        deadline.wait(0.01)
-    raise AssertionError(f"nobody listens on {path}")
 
 
 def test_a_drain_is_not_ready_and_its_end_is(service: Service, path: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 
 from tests.support.daemon import ALONE
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 APPLICATION = """\
 import ctypes, logging, os, signal, sys, time
@@ -127,13 +126,6 @@ class Place:
             self.process.wait()
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
-
 @contextmanager
 def standard_output(kind: str, directory: Path) -> Iterator[tuple[int, Reader | None, Callable[[], str]]]:
     """A descriptor to write to, who reads it, and what it has got."""
@@ -161,14 +153,14 @@ def test_what_was_said_and_answered_before_a_crash_is_out(tmp_path: Path, kind: 
         place = Place(tmp_path, output)
         try:
             for count, crash in enumerate(CRASHES, 1):
-                until(lambda: place.get("/"))
+                wait_for(lambda: place.get("/"))
                 for number in range(20):
                     assert place.get(f"/before-{crash}-{number}")
                 assert place.get(f"/crash/{crash}") == ""
                 wanted = [f'"GET /before-{crash}-{number} ' for number in range(20)]
                 wanted += [f"{said} before {crash}" for said in SAID]
-                until(lambda wanted=wanted: all(line in text() for line in wanted))
-                until(lambda count=count: text().count("; the next one in") == count)
+                wait_for(lambda wanted=wanted: all(line in text() for line in wanted))
+                wait_for(lambda count=count: text().count("; the next one in") == count)
             assert text().count('"GET /before-') == 20 * len(CRASHES)
         finally:
             place.close()
@@ -183,16 +175,16 @@ def test_what_waits_for_a_reader_outlives_its_process(tmp_path: Path) -> None:
         assert reader is not None
         place = Place(tmp_path, output)
         try:
-            until(lambda: place.get("/"))
+            wait_for(lambda: place.get("/"))
             assert place.get("/noise/100")  # more than the pipe holds
             for number in range(20):
                 assert place.get(f"/before-{number}")
             assert place.get("/crash/KILL") == ""
-            until(lambda: place.get("/"))  # the successor
+            wait_for(lambda: place.get("/"))  # the successor
             reader.start()
             wanted = [f"noise {number} x" for number in range(100)]
             wanted += [f'"GET /before-{number} ' for number in range(20)] + [f"{said} before KILL" for said in SAID]
-            until(lambda: all(line in text() for line in wanted))
+            wait_for(lambda: all(line in text() for line in wanted))
         finally:
             place.close()
     order = [int(number) for number in re.findall(r"noise (\d+) x", text())]
@@ -207,14 +199,14 @@ def test_without_a_ring_lines_are_out_at_once(tmp_path: Path, pool: str) -> None
         reader.start()
         place = Place(tmp_path, output, "--pool", pool)
         try:
-            until(lambda: place.get("/"))
+            wait_for(lambda: place.get("/"))
             assert place.get("/child")
-            until(lambda: "said by a child" in text())
+            wait_for(lambda: "said by a child" in text())
             for number in range(5):
                 assert place.get(f"/before-{number}")
             assert place.get("/crash/SEGV") == ""
             wanted = [f'"GET /before-{number} ' for number in range(5)] + [f"{said} before SEGV" for said in SAID]
             wanted += ["Fatal Python error", '/last.py", line']
-            until(lambda: all(line in text() for line in wanted))
+            wait_for(lambda: all(line in text() for line in wanted))
         finally:
             place.close()

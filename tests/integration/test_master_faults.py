@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -19,7 +18,7 @@ import pytest
 from tests.support.daemon import ALONE, Daemon, is_alive
 from tests.support.ports import free_port
 from tests.support.service import HELLO, Service, get
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 
 def in_background(daemon: Daemon, path: str) -> tuple[threading.Thread, list[str]]:
@@ -269,18 +268,12 @@ def test_a_log_that_nobody_reads_holds_nobody_up(service: Service, noisy_at: str
     os.close(writer)
     daemon = type("Addressed", (), {"address": ("127.0.0.1", port)})()
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while get_or_none(daemon) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: get_or_none(daemon), "it serves")
         for _ in range(3):
             assert get(daemon) == "v1"
         before = {child.pid for child in psutil.Process(process.pid).children()}
         process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while {child.pid for child in psutil.Process(process.pid).children()} <= before:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: {child.pid for child in psutil.Process(process.pid).children()} - before, "a new launcher")
         assert get(daemon) == "v1"
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0

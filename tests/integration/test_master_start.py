@@ -9,15 +9,14 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import ALONE
-from tests.support.ports import free_port
+from tests.support.ports import free_port, is_listened_on
 from tests.support.service import Service, get
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else, or mount")
 
@@ -274,11 +273,14 @@ def test_preload_imports_once_and_workers_do_not_share_random_numbers(service: S
     daemon = service.start("--workers", "2")
     daemon.wait(lambda: len(daemon.workers()) == 2, "two workers")
     answers: dict[str, str] = {}
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(answers) < 2 and time.monotonic() < deadline:
+
+    def both_answered() -> bool:
         launcher, worker, number = get(daemon).split()
         assert int(launcher) == daemon.launchers()[0]
         answers.setdefault(worker, number)
+        return len(answers) == 2
+
+    daemon.wait(both_answered, "answers of both workers")
     assert len(set(answers.values())) == 2
 
 
@@ -313,9 +315,7 @@ def test_a_daemon_that_was_started_without_standard_streams_serves(service: Serv
         env={**os.environ, **ALONE},
     )
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: is_listened_on(port), "it listens")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
         connection.request("GET", "/")
         assert connection.getresponse().read().startswith(b"v1 ")

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.service import Service, get
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 REQUEST = b"GET /sleep?%s HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -127,9 +126,7 @@ def test_a_stop_during_the_start(service: Service, tmp_path: Path) -> None:
 
     thread = threading.Thread(target=start)
     thread.start()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and not (service.daemons and hasattr(service.daemons[0], "process")):
-        time.sleep(0.01)
+    wait_for(lambda: service.daemons and hasattr(service.daemons[0], "process"), "it is started")
     daemon = service.daemons[0]
     daemon.wait(lambda: "boots app" in daemon.log() and daemon.launchers(), "the launcher imports")
     os.kill(daemon.process.pid, signal.SIGTERM)

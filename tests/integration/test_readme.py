@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from tests.support.daemon import ALONE
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -61,16 +60,18 @@ def environment(port: int) -> dict[str, str]:
 
 def get(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = PATIENCE_SECONDS) -> bytes:
     """What a URL answers, as soon as somebody listens."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def answer() -> bytes:
+        ended = process.poll() is not None
         try:
             with urllib.request.urlopen(url, timeout=seconds) as response:
-                found: bytes = response.read()
-                return found
-        except urllib.error.URLError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"{error}; its output:\n{log.read_text('utf-8', 'replace')}") from error
-            time.sleep(0.02)
+                return bytes(response.read())
+        except urllib.error.URLError:
+            if ended:
+                pytest.fail(f"{process.args!r} has ended: {log.read_text('utf-8', 'replace')}")
+            return b""
+
+    return wait_for(answer, url, seconds, story=lambda: log.read_text("utf-8", "replace"))
 
 
 def test_the_readme_begins_with_serving_and_testing() -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import select
 import socket
 import struct
-import time
 from collections.abc import Callable
 
 from tests.conformance.client import Reader, Response
-from tests.support.waiting import PATIENCE_SECONDS, SOON_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, SOON_SECONDS, wait_for
 
 
 class Client:
@@ -60,11 +59,15 @@ class Client:
 
     def take_until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Receive what comes until the condition is true. Raises AssertionError at the deadline."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+
+        def came() -> bool:
+            if condition():
+                return True
             if not self.silent(SOON_SECONDS):
                 self.take()
+            return False
+
+        wait_for(came, seconds=seconds, every_seconds=0)
 
     def end(self, seconds: float = PATIENCE_SECONDS) -> list[Response]:
         """Read until the server closes, and close; the responses that no `answer` has taken, complete or not."""

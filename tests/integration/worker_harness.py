@@ -128,7 +128,7 @@ class Record:
 
     def wait(self, count: int) -> list[str]:
         """All lines, once there are that many."""
-        return wait_for(lambda: len(lines := self.lines()) >= count and lines, f"{count} lines, not {self.lines()}")
+        return wait_for(lambda: len(lines := self.lines()) >= count and lines, f"{count} lines", story=self.lines)
 
 
 class Gate:
@@ -237,10 +237,7 @@ class Worker:
 
     def wait_for_descriptors(self, wanted: list[str]) -> None:
         """Raises AssertionError if it does not come back to these."""
-        try:
-            wait_for(lambda: self.descriptors() == wanted)
-        except AssertionError:
-            raise AssertionError(f"{self.descriptors()} are not {wanted}") from None
+        wait_for(lambda: self.descriptors() == wanted, f"only {wanted}", story=self.descriptors)
 
     def cpu_seconds(self) -> float:
         times = self.process.cpu_times()

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 COMMAND = (sys.executable, "-m", "miniwsgi.manager.client")
 NOBODY = 65534
@@ -154,11 +154,15 @@ class Terminal:
         return self.text.index(what, since) + len(what)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            if not self.read(0.05) and self.process.poll() is not None and not condition():
-                raise AssertionError(f"ended with {self.process.returncode} before {what}: {self.text!r}")
-            assert time.monotonic() < deadline, f"no {what}: {self.text!r}"
+
+        def holds() -> bool:
+            if condition():
+                return True
+            more = self.read(0.05) or self.process.poll() is None or condition()
+            assert more, f"ended with {self.process.returncode} before {what}: {self.text!r}"
+            return False
+
+        wait_for(holds, what, story=lambda: repr(self.text), every_seconds=0)
 
     def type_until(self, keys: str, what: str, since: int = 0) -> int:
         """Type keys until a text was written after position `since`: they may come while something else is shown."""

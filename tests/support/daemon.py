@@ -21,7 +21,7 @@ from types import TracebackType
 import psutil
 
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 STAT_BYTES = 1024  # more than /proc/PID/stat has
 ALONE = {"MINIWSGI_CONTROL_SOCKET": "off", "MINIWSGI_METRICS_BIND": "off"}  # several run at once
@@ -126,11 +126,7 @@ class Daemon:
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Poll until the condition holds. Raises AssertionError that names `what`, with the log."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds:g} s: {what}; its log:\n{self.log()}")
-            time.sleep(0.01)
+        wait_for(condition, what, seconds, story=lambda: f"its log:\n{self.log()}")
 
     # --- its processes ----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.support.cgroups import PREFIX, hierarchies, make_cgroup, remove_cgroup, sweep, unified
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 SYSTEMD = "/lib/systemd/systemd"
 COMMANDS = ("unshare", "nsenter", "setpriv", "pivot_root", "dbus-daemon", "systemd-sysusers", "journalctl")
@@ -128,12 +128,8 @@ class Lab:
             else:
                 self._process.kill()
             self._process.wait(PATIENCE_SECONDS)
-        deadline = time.monotonic() + PATIENCE_SECONDS
         for cgroup in self._cgroups:
-            while not remove_cgroup(cgroup) and time.monotonic() < deadline:
-                time.sleep(0.01)
-        left = [str(cgroup) for cgroup in self._cgroups if cgroup.exists()]
-        assert not left, f"cgroups are left: {left}"
+            wait_for(lambda: remove_cgroup(cgroup), f"{cgroup} is gone")  # noqa: B023
 
     @property
     def is_booted(self) -> bool:
@@ -152,15 +148,12 @@ class Lab:
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Poll until the condition holds. Raises AssertionError that names `what`, with the journal."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        pause = 0.01
-        while not condition():
-            ended = self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
-                why = "the lab has ended" if ended else f"not within {PATIENCE_SECONDS:g} s"
-                raise AssertionError(f"{why}: {what}\n{self._story()}")
-            time.sleep(pause)
-            pause = min(2 * pause, 0.1)  # most conditions ask a command in the lab
+
+        def holds() -> object:
+            assert self._process.poll() is None, f"the lab has ended: {what}\n{self._story()}"
+            return condition()
+
+        wait_for(holds, what, story=self._story, every_seconds=0.05)  # most conditions ask a command in the lab
 
     def _story(self) -> str:
         log = (self._directory / "log").read_text("utf-8", "replace")

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
 
+from tests.support.waiting import wait_for
+
 ANSWER_SECONDS = 60.0  # what takes so long is lost, on whatever machine
 RECONNECT_SECONDS = 0.01  # after a failed connection: a test must not measure its own busy loop
 PAUSE_SECONDS = 0.05  # at most, on connections that pause
@@ -196,13 +198,13 @@ class Load:
 
     def wait(self, condition: Callable[[Report], bool], what: str, seconds: float = ANSWER_SECONDS) -> Report:
         """Poll the report until the condition holds. Raises AssertionError that names `what`."""
-        deadline = time.monotonic() + seconds
-        while not condition(self.report):
+
+        def holds() -> bool:
             if self._error is not None:
                 raise self._error
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds:g} s: {what}: {self.report}")
-            time.sleep(0.005)
+            return condition(self.report)
+
+        wait_for(holds, what, seconds, story=lambda: self.report)
         return self.report
 
     def wait_for_version(self, version: str, seconds: float = ANSWER_SECONDS) -> None:

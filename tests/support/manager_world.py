@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -159,11 +158,7 @@ class World:
         return client
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not in time: {what}; {self.server} {self.server.connections}")
-            await asyncio.sleep(0.005)
+        await wait_in_loop(condition, what, lambda: f"{self.server} {self.server.connections}")
 
 
 @asynccontextmanager

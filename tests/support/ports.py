@@ -17,6 +17,12 @@ CHOSEN_BY_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _claims: list[socket.socket] = []
 
 
+def is_listened_on(port: int) -> bool:
+    """Whether somebody accepts connections there, on 127.0.0.1."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody has, and that no other caller in any process gets."""
     highest = int(CHOSEN_BY_KERNEL.read_text().split()[0]) - 1

@@ -9,18 +9,16 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import psutil
 
-from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.ports import free_port, is_listened_on
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 PROXIES = Path(__file__).resolve().parents[2] / "packaging" / "proxies"
 SOCKET, METRICS_PORT = "/run/miniwsgi/miniwsgi.sock", "9464"  # as the files name them
@@ -138,15 +136,11 @@ class Proxy:
             connection.close()
 
     def _wait_for(self, address: tuple[str, int]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                socket.create_connection(address, timeout=PATIENCE_SECONDS).close()
-                return
-            except OSError:
-                assert self.process.poll() is None, f"{self.name} has ended:\n{self.log()}"
-                assert time.monotonic() < deadline, f"{self.name} does not listen:\n{self.log()}"
-                time.sleep(0.02)
+        def listens() -> bool:
+            assert self.process.poll() is None, f"{self.name} has ended:\n{self.log()}"
+            return is_listened_on(address[1])
+
+        wait_for(listens, f"{self.name} listens", story=self.log)
 
     def _end(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,15 +18,23 @@ def wait_for(
     what: str = "",
     seconds: float = PATIENCE_SECONDS,
     *,
-    story: Callable[[], str] = str,
-    pause: Callable[[], object] = lambda: time.sleep(SOON_SECONDS),
+    story: Callable[[], object] = str,
+    every_seconds: float = SOON_SECONDS,
 ) -> T:
-    """The condition's first true value; `pause` is called between two looks.
+    """The condition's first true value. Raises AssertionError at the deadline: it names `what`, and tells the `story`.
 
-    Raises AssertionError at the deadline: it names `what` and tells the `story`, such as a log.
+    The story is a log, or what there is instead. `every_seconds` is the pause between two looks.
     """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}{story()}"
-        pause()
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}; {story()}"
+        time.sleep(every_seconds)
     return value
+
+
+async def wait_in_loop(condition: Callable[[], object], what: str = "", story: Callable[[], object] = str) -> None:
+    """The same in an event loop, which goes on meanwhile."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} s: {what or condition}; {story()}"
+        await asyncio.sleep(SOON_SECONDS / 10)

@@ -7,14 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support import cgroups, lab
 from tests.support.lab import Lab
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .installation import REPOSITORY
 
@@ -68,8 +67,9 @@ def test_a_killed_test_run_leaves_no_process_and_what_it_leaves_is_swept(tmp_pat
     run = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     out, _nothing = run.communicate(timeout=2 * PATIENCE_SECONDS)
     assert run.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not has_ended(int(out)) or cgroups_of(run.pid):
-        assert time.monotonic() < deadline, "it is still there"
-        lab.sweep()
-        time.sleep(0.02)
+
+    def nothing_is_left() -> bool:
+        cgroups.sweep()
+        return has_ended(int(out)) and not cgroups_of(run.pid)
+
+    wait_for(nothing_is_left, "the killed run's lab and its cgroups are gone")

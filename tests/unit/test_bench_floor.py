@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +16,8 @@ from bench import floor
 from bench.apps import bench_app
 from bench.floor import compile_floor, stdlib_http
 from bench.floor.echo_load import load
-from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.ports import free_port, is_listened_on
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -34,15 +33,9 @@ def start() -> Iterator[Start]:
         port = free_port()
         process = subprocess.Popen([*argv, str(port)])
         running.append(process)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            assert process.poll() is None, f"{argv} ended with {process.returncode}"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS).close()
-                return port
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+        wait_for(lambda: process.poll() is not None or is_listened_on(port), f"{argv} listens")
+        assert process.poll() is None, f"{argv} ended with {process.returncode}"
+        return port
 
     yield begin
     for process in running:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from bench.system_calls import counted
 from bench.trial import Bench, WrongAnswer
 from bench.workloads import WORKLOADS, Workload, quick_workloads
 from tests.support.effort import effort
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -346,8 +345,5 @@ def test_an_interrupted_run_keeps_what_it_has_and_leaves_nothing(tmp_path: Path,
     assert document["interrupted"]
     (operation,) = document["operations"]
     assert operation["values"]
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    wait_for(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()], "its processes are gone")
     assert not list((tmp_path / "tmp").iterdir())

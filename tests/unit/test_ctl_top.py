@@ -16,6 +16,7 @@ from miniwsgi.manager.client.top.feed import Feed, Lost, Said, Shown, Update
 from miniwsgi.manager.client.top.model import SORTS, Message, Model, Page, Snapshot
 from miniwsgi.manager.client.top.view import draw, sparkline, text_lines, wrapped
 
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.ctl_daemon import FakeDaemon, counts, latency, operation, problem, running, status, worker
 
 CROWD = [worker(slot, in_flight=[running(f"/{slot}", slot / 3 + 0.1)], rate=float(slot)) for slot in range(60)]
@@ -249,7 +250,7 @@ class Watcher:
 
     def wait(self, kind: type[Update]) -> Update:
         """The next update of a kind. Raises queue.Empty."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             update = self.updates.get(timeout=max(0.01, deadline - time.monotonic()))
             if isinstance(update, kind):

@@ -26,7 +26,7 @@ from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, ServicePhase
 
 from tests.support.manager_world import Response, run
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 from tests.unit.ctl_daemon import status, worker
 
 PATHS = ("/", "/livez", "/metrics", "/readyz", "/startupz", "/status.json")
@@ -341,21 +341,13 @@ def test_clients_that_do_not_read_hold_nobody_up() -> None:
         for _ in range(LIMITS.connections + 20):
             client = await run(world.connect)
             await run(client.socket.sendall, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await _until(lambda: len(world.scrapes) > len(slow))
+            await wait_in_loop(lambda: len(world.scrapes) > len(slow))
             slow.append(client)
         for path in HEALTH:
             assert (await world.get(path)).status == 200
         assert len(world.server.connections) <= LIMITS.connections
         for client in slow:
             client.close()
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    for _ in range(20_000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(condition)
 
 
 # --- sharing -------------------------------------------------------------------------------------------------------
@@ -373,7 +365,7 @@ def test_who_asks_before_it_is_begun_shares_an_answer_and_who_asks_later_gets_th
             return Answer(200, str(number).encode())
 
         first = [asyncio.create_task(shared.answer("a", make)) for _ in range(5)]
-        await _until(lambda: made == 1)
+        await wait_in_loop(lambda: made == 1)
         later = [asyncio.create_task(shared.answer("a", make)) for _ in range(5)]
         other = asyncio.create_task(shared.answer("b", make))
         first[0].cancel()  # a client that leaves takes it from nobody

@@ -5,11 +5,12 @@ import os
 import re
 import socket
 import threading
-import time
 
 import pytest
 from miniwsgi.daemon.log.error_log import ErrorLog, Writer, detect_journal, iso_timestamp
 from miniwsgi.daemon.log.ring import private_ring
+
+from tests.support.waiting import wait_for
 
 NOW = 1795163556.123456  # 2026-11-20T08:32:36.123Z
 HEAD = "2026-11-20T08:32:36.123Z"
@@ -365,13 +366,11 @@ def test_a_child_that_inherits_a_log_counts_from_zero_and_logs(tmp_path):
         clean = log.counts["error"] == 0
         log.limited("k", "error", "child")
         os._exit(0 if clean and log.flush(20) else 1)
-    deadline = time.monotonic() + 20
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(pid, 9)
-        time.sleep(0.005)
-    done.set()
-    holder.join()
+    try:
+        wait_for(lambda: os.waitpid(pid, os.WNOHANG) != (0, 0), "the child's end")
+    finally:
+        done.set()
+        holder.join()
     entries = [json.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
     assert [(entry["message"], entry["pid"]) for entry in entries] == [("parent", os.getpid()), ("child", pid)]
     log.writer.close(20)

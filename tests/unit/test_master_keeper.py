@@ -6,24 +6,15 @@ import fcntl
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.master.system.keeper import Keeper, KeptFile, LogFiles, start
 
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import wait_for
 
 SOMEBODY = 60001
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it keeps what only root has")
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.01)
 
 
 def kept(path: Path, *, for_the_next: bool = False) -> KeptFile:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.cgroups import PREFIX, hierarchies, make_cgroup, remove_cgroup, sweep
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import wait_for
 
 from .stage import Impossible, need_root
 
@@ -33,9 +33,7 @@ def cgroup(controller: str) -> Iterator[Path]:
     try:
         yield made
     finally:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not remove_cgroup(made) and time.monotonic() < deadline:
-            time.sleep(0.01)  # its processes are being killed
+        wait_for(lambda: remove_cgroup(made), f"{made} is gone")  # its processes are being killed
 
 
 def entering(group: Path) -> list[str]:

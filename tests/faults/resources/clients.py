@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.daemon import Daemon
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 AT_ONCE = 256  # handshakes under way: a listener's queue is bounded
 KEPT_BYTES = 4096  # of what each is told
@@ -126,9 +126,10 @@ class Crowd:
 
     def listen(self, until: Callable[[], bool], what: str, seconds: float = 2 * PATIENCE_SECONDS) -> None:
         """Take what comes until the condition holds. Raises AssertionError that names `what`."""
-        deadline = time.monotonic() + seconds
-        while not until():
-            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}; {self.open} open, {self.ended}"
+
+        def heard() -> bool:
+            if until():
+                return True
             for key, _events in self._selector.select(0.1):
                 sock = key.fileobj
                 assert isinstance(sock, socket.socket)
@@ -144,6 +145,9 @@ class Crowd:
                     self._heard[sock] = (self._heard[sock] + data)[:KEPT_BYTES]
                 else:
                     self._end(sock)
+            return False
+
+        wait_for(heard, what, seconds, story=lambda: f"{self.open} open, {self.ended}", every_seconds=0)
 
     def answers(self) -> list[tuple[int, bytes]]:
         """Of each connection that has a complete answer, open or not: status and body."""
