@@ -210,9 +210,7 @@ class Path(Kind[str]):
         return path
 
     def _program(self, value: str, path: str) -> str:
-        from shutil import which
-
-        found = which(path if "/" in value or value.startswith("~") else value)
+        found = _executable(path if "/" in value or value.startswith("~") else value)
         if not found:
             barred = closed(os.path.realpath(path)) if "/" in value else ""
             why = f"; {barred}" if barred else ""
@@ -221,6 +219,13 @@ class Path(Kind[str]):
 
     def show(self, value: str) -> str:
         return '"off"' if self._off and not value else quoted(value)
+
+
+def _executable(program: str) -> str:
+    """Its path, looked for on PATH unless it is one; "" where there is none that we may execute."""
+    directories = [""] if "/" in program else os.get_exec_path()
+    paths = (os.path.join(directory, program) for directory in directories)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
 
 def _resolved(value: str, path: str) -> str:

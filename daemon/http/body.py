@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-import tempfile
 from enum import Enum, auto
 from typing import IO
 
+from ..temporary import unnamed_file
 from . import errors
 from .errors import ProtocolError
 
@@ -60,7 +60,7 @@ class Spool:
         else:  # a body that comes two bytes at a time must not need thirty times its size
             parts.append(bytearray(data))
         if self.size > self._memory_bytes:
-            self._file = tempfile.TemporaryFile(dir=self._directory, prefix="miniwsgi-body-")
+            self._file = unnamed_file(self._directory)
             self._file.write(b"".join(parts))
             self._parts = []
 

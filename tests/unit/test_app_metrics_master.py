@@ -18,11 +18,13 @@ from miniwsgi.daemon.master.system import private_directory
 from miniwsgi.daemon.master.system.private_directory import PrivateDirectory, runtime_directory
 from miniwsgi.daemon.master.telemetry import merging
 from miniwsgi.daemon.master.telemetry.merging import AppMetrics
+from miniwsgi.daemon.temporary import make_directory, temporary_directory
 from miniwsgi.metrics.value_files import build
 
 HANG = "import time; time.sleep(600)"
 OWNER = """
 import sys, time
+from miniwsgi.daemon.temporary import make_directory, temporary_directory
 from miniwsgi.daemon.master.system.private_directory import PrivateDirectory
 print(PrivateDirectory(sys.argv[1], "mine-").path, flush=True)
 sys.stdin.read()
@@ -291,7 +293,7 @@ def test_without_any_writable_directory_that_is_said_once_too(world: World, monk
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(private_directory.tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(private_directory, "temporary_directory", nowhere)
     assert world.metrics.directory_for(world.config, {}) == ""
     assert world.metrics.directory_for(world.config, {}) == ""
     (line,) = world.log.lines
@@ -332,25 +334,20 @@ def test_what_a_killed_daemon_left_is_removed_by_the_next(tmp_path: Path) -> Non
 def test_a_directory_that_is_taken_for_abandoned_at_once_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tempfile
-
-    make = tempfile.mkdtemp
     made: list[str] = []
 
-    def make_and_lose(**arguments: Any) -> str:
-        made.append(make(**arguments))
+    def make_and_lose(base: str, prefix: str) -> str:
+        made.append(make_directory(base, prefix))
         if len(made) < 3:
             os.rmdir(made[-1])
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    monkeypatch.setattr(private_directory, "make_directory", make_and_lose)
     assert PrivateDirectory(str(tmp_path), "mine-").path == made[2]
 
 
 def test_the_runtime_directory_is_used_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tempfile
-
     assert runtime_directory({"RUNTIME_DIRECTORY": str(tmp_path)}) == str(tmp_path)
-    assert runtime_directory({"RUNTIME_DIRECTORY": f"{tmp_path}/missing"}) == tempfile.gettempdir()
+    assert runtime_directory({"RUNTIME_DIRECTORY": f"{tmp_path}/missing"}) == temporary_directory()
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert runtime_directory({"RUNTIME_DIRECTORY": str(tmp_path)}) == tempfile.gettempdir()
+    assert runtime_directory({"RUNTIME_DIRECTORY": str(tmp_path)}) == temporary_directory()

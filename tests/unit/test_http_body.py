@@ -229,7 +229,7 @@ class FullDisk(io.RawIOBase):
 def test_a_full_disk_is_known_before_the_application_runs(monkeypatch, room, sent):
     if room > len(sent):
         room = 5
-    monkeypatch.setattr(body_module.tempfile, "TemporaryFile", lambda **kind: io.BufferedRandom(FullDisk(room)))
+    monkeypatch.setattr(body_module, "unnamed_file", lambda _directory: io.BufferedRandom(FullDisk(room)))
     connection = Connection(Limits(), body_memory_bytes=10)
     with pytest.raises(OSError, match="No space left"):
         feed((sent[i : i + 1000] for i in range(0, len(sent), 1000)), connection)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 
 from ...config.machine import control_socket
+from ...temporary import make_directory, remove_directory, temporary_directory
 
 ATTEMPTS = 10
 
@@ -22,7 +21,7 @@ def runtime_directory(environ: Mapping[str, str]) -> str:
     directory = os.path.dirname(control_socket(environ, os.geteuid()))
     if directory and os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK):
         return directory
-    return tempfile.gettempdir()
+    return temporary_directory()
 
 
 class PrivateDirectory:
@@ -31,7 +30,7 @@ class PrivateDirectory:
     def __init__(self, base: str, prefix: str) -> None:
         _remove_abandoned(base, prefix)
         for _attempt in range(ATTEMPTS):
-            self.path = tempfile.mkdtemp(dir=base, prefix=prefix)
+            self.path = make_directory(base, prefix)
             fd = _lock(self.path)
             if fd >= 0:  # else somebody took it for abandoned, in between
                 self._fd = fd
@@ -82,4 +81,4 @@ def _remove(path: str) -> None:
         os.rename(path, gone)
     except OSError:
         gone = path
-    shutil.rmtree(gone, ignore_errors=True)
+    remove_directory(gone)
