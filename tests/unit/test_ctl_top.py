@@ -100,6 +100,45 @@ def test_what_is_not_well_is_on_the_screen() -> None:
     assert lines(model)[8] == " no daemon listens on /x"
 
 
+FIRST = "none of 4 workers is ready, the next one is tried in 12 s, 3 connections queued"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "width", "expected"),
+    [
+        (["stopping", "an accept queue is 60 % full"], 80, ["verdict    down: stopping; an accept queue is 60 % full"]),
+        (["stopping", "x" * 55], 80, ["verdict    down: stopping; …"]),
+        (["stopping", "y", "x" * 50], 80, ["verdict    down: stopping; y; …"]),
+        (["stopping", "x" * 50, "y" * 9], 80, ["verdict    down: stopping; …"]),
+        (
+            [FIRST, "y"],
+            80,
+            [
+                "verdict    down: none of 4 workers is ready, the next one is tried in 12 s, 3",
+                "           connections queued; …",
+            ],
+        ),
+    ],
+)
+def test_the_weightiest_reason_is_whole(reasons: list[str], width: int, expected: list[str]) -> None:
+    model = model_of(verdict=ms.Verdict("down", reasons))
+    found = lines(model, width)
+    assert [line[1:].rstrip() for line in found[1 : 1 + len(expected)]] == expected
+    assert found[1 + len(expected)].startswith(" workers")
+
+
+@pytest.mark.parametrize("height", [12, 13, 15, 24])
+def test_a_long_verdict_leaves_the_screen_its_size(height: int) -> None:
+    model = model_of(
+        *[worker(number, in_flight=[running("/report", 12.3)]) for number in range(9)],
+        verdict=ms.Verdict("down", [FIRST, FIRST]),
+    )
+    found = lines(model, 40, height)
+    assert len(found) == height
+    assert max(map(len, found)) <= 40
+    assert " ".join(line[12:].strip() for line in found[1:5]) == f"down: {FIRST}; …"
+
+
 def test_workers_that_do_not_respond_and_answers_that_are_errors_are_on_the_screen() -> None:
     failing = msgspec.structs.replace(
         status().requests, server_errors=100, last_60s=ms.LastMinute(800, 0.0, 0.125), client_errors=0

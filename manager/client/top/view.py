@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from rich.text import Text
@@ -16,7 +17,7 @@ from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, o
 from .model import SORTS, Model, Page
 
 SMALLEST = (40, 12)  # columns, lines
-HEAD_LINES = 9
+NAME_COLUMNS = 12  # before what a line of the head says
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 HELP = """\
@@ -83,7 +84,7 @@ def _main(model: Model, width: int, height: int, where: str, clock: str) -> list
     if model.snapshot is None:
         return [_bar("miniwsgictl top", clock, width), Text(text.cut(model.trouble or f"asking {where} …", width))]
     head = _head(model, width, clock)
-    room = height - len(head) - 1
+    room = max(1, height - len(head) - 1)
     workers, running = model.workers(), model.running()
     shares = _shares(room, len(workers), len(running))
     body = _workers(model, workers, shares[0], width)
@@ -118,10 +119,9 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
     state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
     title = f"{status.application}  {state}{generation}  pid {status.pid}"
     requests, counts = status.requests, status.workers
-    judged = status.verdict
-    lines = [
+    return [
         _bar(title, clock, width),
-        _line("verdict", Text(verdict(judged), f"bold {VERDICT_COLOURS[judged.level]}"), width),
+        *_verdict(status.verdict, width),
         _line("workers", _counts(counts), width),
         _spark("requests", _rates(requests), model.rates, width),
         _spark("duration", _latency(status.duration), model.slowest, width),
@@ -130,12 +130,26 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
         _line("answers", _answers(requests), width),
         _under_way(model, status, width),
     ]
-    assert len(lines) == HEAD_LINES
-    return lines
+
+
+def _verdict(judged: messages.Verdict, width: int) -> list[Text]:
+    """The weightiest reason whole, on as many lines as it needs; of the others those that one line has room for."""
+    room = width - NAME_COLUMNS
+    first, *others = judged.reasons or [""]
+    said = verdict(messages.Verdict(judged.level, [first]))
+    for number, reason in enumerate(map(text.clean, others), 1):
+        more = f"{said}; {reason}"
+        if len(more) + (3 if number < len(others) else 0) > room:
+            said += "; …"
+            break
+        said = more
+    lines = textwrap.wrap(said, room) or [""]
+    style = f"bold {VERDICT_COLOURS[judged.level]}"
+    return [_line("" if number else "verdict", Text(line, style), width) for number, line in enumerate(lines)]
 
 
 def _line(name: str, said: Text, width: int) -> Text:
-    line = Text.assemble((f" {name:<11}", "dim"), said)
+    line = Text.assemble((f" {name:<{NAME_COLUMNS - 1}}", "dim"), said)
     line.truncate(width, overflow="ellipsis")
     return line
 
