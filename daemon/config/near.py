@@ -8,6 +8,8 @@ from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .problems import Mistake
 
+PLACES = frozenset(("address", "bind", "file", "host", "listen", "path", "port", "socket"))  # a section has one at most
+
 
 def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
     """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
@@ -18,8 +20,15 @@ def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
     last = name if dot else section
     same_name = [key for key in KEYS.values() if _words(key.name) == _words(last)]
     in_section = _closest(last, (key for key in KEYS.values() if key.section == section))
-    found = same_name or in_section or _closest(last, KEYS.values())
+    found = _place(section, last) or same_name or in_section or _closest(last, KEYS.values())
     return "did you mean " + " or ".join(key.path for key in found) + "?" if found else ""
+
+
+def _place(section: str, name: str) -> list[Key]:
+    """The section's key for where something is, which people know by many names: control.path is control.socket."""
+    if name.lower() not in PLACES:
+        return []
+    return [key for key in KEYS.values() if key.section == section and key.name in PLACES]
 
 
 def _words(name: str) -> list[str]:
@@ -49,6 +58,8 @@ def near_variable(name: str) -> str:
     section, _, last = name.removeprefix("MINIWSGI_").partition("_")
     if last == "PORT" or last.startswith(("PORT_", "SERVICE_")):
         return ""
+    if place := _place(section.lower(), last):
+        return place[0].variable
     last_parts = {key.name.upper(): key.variable for key in KEYS.values() if key.section.upper() == section}
     near = _close_matches(last, last_parts, 0.8)
     return last_parts[near[0]] if near else ""

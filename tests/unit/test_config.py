@@ -120,6 +120,7 @@ def test_environment_variables_are_texts_and_lists() -> None:
 
 def test_a_mistyped_environment_variable_is_noted_but_not_those_of_kubernetes() -> None:
     environ = {
+        "MINIWSGI_CONTROL_PATH": "/run/x.sock",
         "MINIWSGI_SERVER_WORKRS": "3",
         "MINIWSGI_SERVER_PORT": "tcp://10.0.0.1:80",  # a Kubernetes service called miniwsgi-server
         "MINIWSGI_SERVER_SERVICE_HOST": "10.0.0.1",
@@ -127,6 +128,7 @@ def test_a_mistyped_environment_variable_is_noted_but_not_those_of_kubernetes() 
     }
     notes = load(None, NAMED, environ).notes
     assert notes == (
+        "the environment variable MINIWSGI_CONTROL_PATH is not used: did you mean MINIWSGI_CONTROL_SOCKET?",
         "the environment variable MINIWSGI_SERVER_WORKRS is not used: did you mean MINIWSGI_SERVER_WORKERS?",
     )
 
@@ -235,6 +237,12 @@ def test_pool_single_has_neither_control_socket_nor_metrics() -> None:
         ("[limits]\nmax_body = 1", "unknown key limits.max_body: did you mean limits.body_max?"),
         ("[server]\nsocket-mode = '0660'", "unknown key server.socket-mode: did you mean server.socket_mode?"),
         ("[timeouts]\nmax_requests = 4", "unknown key timeouts.max_requests: did you mean recycle.max_requests?"),
+        ("[control]\npath = '/run/x.sock'", "unknown key control.path: did you mean control.socket?"),
+        ("[server]\nlisten = ':80'", "unknown key server.listen: did you mean server.bind?"),
+        ("[server]\nsocket = '/run/x.sock'", "unknown key server.socket: did you mean server.bind?"),
+        ("[metrics]\nport = 9000", "unknown key metrics.port: did you mean metrics.bind?"),
+        ("[log]\npath = '/var/log/x'", "unknown key log.path: did you mean log.file?"),
+        ("[app]\npath = '/srv'", "unknown key app.path"),
         ("[server]\nfoo = 4", "unknown key server.foo"),
         ("[timeouts]\nkeepalive = 1", "unknown key timeouts.keepalive: did you mean timeouts.keep_alive?"),
         ("[server]\nqqq = 4", "unknown key server.qqq"),
