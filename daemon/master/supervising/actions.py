@@ -1,4 +1,4 @@
-"""What the supervisor orders: one frozen dataclass for each thing that its master can do.
+"""What the supervisor orders: one frozen struct for each thing that its master can do.
 
 The master carries orders out in the sequence in which they come. An order that cannot be carried out comes
 back as an event (a fork that fails, a launcher that dies), never as an exception.
@@ -6,57 +6,50 @@ back as an event (a fork that fails, a launcher that dies), never as an exceptio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .operations import Operation
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """Something to do."""
 
 
 # --- a generation -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareGeneration(Action):
+class PrepareGeneration(Action, frozen=True):
     """Find the configuration (`reread`: anew), open new listeners. → Prepared, PrepareFailed"""
 
     generation: int
     reread: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BootGeneration(Action):
+class BootGeneration(Action, frozen=True):
     """Execute the launcher. → LauncherReady, LauncherFailed, LauncherExited"""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class CommitGeneration(Action):
+class CommitGeneration(Action, frozen=True):
     """Its configuration is in force: listeners that it no longer has are closed."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardGeneration(Action):
+class DiscardGeneration(Action, frozen=True):
     """It never came into force: listeners that were opened for it alone are closed."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class RetireGeneration(Action):
+class RetireGeneration(Action, frozen=True):
     """The launcher forks no more and exits with its last worker. → LauncherExited"""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class KillLauncher(Action):
+class KillLauncher(Action, frozen=True):
     """SIGKILL, after its stacks are logged if `stacks`. → LauncherExited"""
 
     generation: int
@@ -67,16 +60,14 @@ class KillLauncher(Action):
 # --- workers ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ForkWorker(Action):
+class ForkWorker(Action, frozen=True):
     """→ WorkerForked, ForkFailed; then WorkerReady, WorkerFailed, WorkerExited"""
 
     generation: int
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class DrainWorker(Action):
+class DrainWorker(Action, frozen=True):
     """Accept no more, finish within `seconds`, exit."""
 
     slot: int
@@ -84,16 +75,14 @@ class DrainWorker(Action):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishWorker(Action):
+class FinishWorker(Action, frozen=True):
     """As DrainWorker, for a stop: what waits in the accept queues is answered first."""
 
     slot: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker(Action):
+class KillWorker(Action, frozen=True):
     """SIGKILL, after its stacks are logged if `stacks`. → WorkerExited"""
 
     slot: int
@@ -101,8 +90,7 @@ class KillWorker(Action):
     stacks: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DumpStacks(Action):
+class DumpStacks(Action, frozen=True):
     """Log what all threads of the worker are doing."""
 
     slot: int
@@ -112,40 +100,34 @@ class DumpStacks(Action):
 # --- the daemon ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Serving(Action):
+class Serving(Action, frozen=True):
     """The first worker ever is ready."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverrideLogLevel(Action):
+class OverrideLogLevel(Action, frozen=True):
     """Of master and workers, whatever is configured; None: as configured again."""
 
     level: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AnnounceStop(Action):
+class AnnounceStop(Action, frozen=True):
     """Not ready any more; workers accept for `delay` seconds more, then have `graceful` to finish."""
 
     delay: float
     graceful: float
 
 
-@dataclass(frozen=True, slots=True)
-class ShrinkBacklogs(Action):
+class ShrinkBacklogs(Action, frozen=True):
     """The listeners take no new connections from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exit(Action):
+class Exit(Action, frozen=True):
     """All is done: the daemon's exit status."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Log(Action):
+class Log(Action, frozen=True):
     """One line, and the application's traceback if there is one."""
 
     level: str
@@ -156,24 +138,21 @@ class Log(Action):
 # --- operations ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted(Action):
+class Accepted(Action, frozen=True):
     """A change became `operation`, or joined it if it was there before. The first action of each change."""
 
     operation: Operation
     joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Declined(Action):
+class Declined(Action, frozen=True):
     """A change cannot be granted now, because of `operation` if there is one. Then the first and only action of it."""
 
     reason: str
     operation: Operation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict(Action):
+class Verdict(Action, frozen=True):
     """The operation has ended; it carries state, error and traceback."""
 
     operation: Operation

@@ -1,4 +1,4 @@
-"""What the supervisor hears: one frozen dataclass for each thing that can happen.
+"""What the supervisor hears: one frozen struct for each thing that can happen.
 
 Events about a worker name its slot: a slot has one worker from the order to fork it until its exit is
 reaped, so the slot is enough. Reasons are words for an operator. Nothing here acts.
@@ -6,16 +6,14 @@ reaped, so the slot is enough. Reasons are words for an operator. Nothing here a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from miniwsgi.manager.changes import Change
+from msgspec import Struct
 
 from .actions import Action
 from .exits import ProcessEnd
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a configuration asks of the supervisor. Durations are seconds."""
 
     workers: int = 1
@@ -25,32 +23,28 @@ class Plan:
     stop_delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Something that happened."""
 
 
 # --- a generation and its launcher --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared(Event):
+class Prepared(Event, frozen=True):
     """The generation's configuration is valid and its new listeners are open."""
 
     generation: int
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareFailed(Event):
+class PrepareFailed(Event, frozen=True):
     """The generation's configuration is refused, or one of its listeners cannot be opened."""
 
     generation: int
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class LauncherReady(Event):
+class LauncherReady(Event, frozen=True):
     """The launcher can fork."""
 
     generation: int
@@ -58,8 +52,7 @@ class LauncherReady(Event):
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LauncherFailed(Event):
+class LauncherFailed(Event, frozen=True):
     """The launcher says that the application does not import, or it is of another version."""
 
     generation: int
@@ -67,8 +60,7 @@ class LauncherFailed(Event):
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LauncherExited(Event):
+class LauncherExited(Event, frozen=True):
     """The launcher is reaped, and all that it had to say has been heard."""
 
     generation: int
@@ -78,25 +70,21 @@ class LauncherExited(Event):
 # --- workers ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerForked(Event):
+class WorkerForked(Event, frozen=True):
     slot: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class ForkFailed(Event):
+class ForkFailed(Event, frozen=True):
     slot: int
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady(Event):
+class WorkerReady(Event, frozen=True):
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailed(Event):
+class WorkerFailed(Event, frozen=True):
     """The worker says that it cannot boot, or is broken. It is about to exit."""
 
     slot: int
@@ -104,15 +92,13 @@ class WorkerFailed(Event):
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied(Event):
+class WorkerDied(Event, frozen=True):
     """The process has ended and waits to be reaped by its parent."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited(Event):
+class WorkerExited(Event, frozen=True):
     """The worker is reaped: its slot is free.
 
     `oom`: the kernel has killed something in our cgroup for want of memory since the last exit. `running`: the
@@ -126,23 +112,20 @@ class WorkerExited(Event):
     crash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RecycleAsked(Event):
+class RecycleAsked(Event, frozen=True):
     """The worker has done its share and wants a successor."""
 
     slot: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OnlyJobsLeft(Event):
+class OnlyJobsLeft(Event, frozen=True):
     """A draining worker has answered its last request, and waits for threads of the application."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTimedOut(Event):
+class RequestTimedOut(Event, frozen=True):
     """A request exceeded request_timeout. The worker accepts nothing more."""
 
     slot: int
@@ -150,24 +133,21 @@ class RequestTimedOut(Event):
     request: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wedged(Event):
+class Wedged(Event, frozen=True):
     """The worker's loop has not turned for `seconds`."""
 
     slot: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFailed(Event):
+class OrderFailed(Event, frozen=True):
     """The master could not carry out an order: nothing will come of it."""
 
     order: Action
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick(Event):
+class Tick(Event, frozen=True):
     """Time has passed; see `Supervisor.next_wakeup`."""
 
 

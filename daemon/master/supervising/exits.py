@@ -5,8 +5,9 @@ What wait(2) says is read elsewhere: see `system.process_ends`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 
 class ExitReason(Enum):
@@ -40,8 +41,7 @@ def describe_recycling(reason: str) -> str:
     return "was sent SIGTERM" if reason == "signal" else f"has reached recycle.max_{reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessEnd:
+class ProcessEnd(Struct, frozen=True):
     """How a process ended: with an exit status of its own, or killed by a signal ("SIGKILL")."""
 
     status: int = 0

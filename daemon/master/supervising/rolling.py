@@ -10,31 +10,28 @@ last request and wait for threads of the application; a surplus one whenever the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from .worker_table import Worker, WorkerState, WorkerTable
 
 
-@dataclass(frozen=True, slots=True)
-class ForkStep:
+class ForkStep(Struct, frozen=True):
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class DrainStep:
+class DrainStep(Struct, frozen=True):
     worker: Worker
     surplus: bool  # nobody takes its place
 
 
-@dataclass(frozen=True, slots=True)
-class KillStep:
+class KillStep(Struct, frozen=True):
     """A worker that boots for nothing."""
 
     worker: Worker
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseStep:
+class ReleaseStep(Struct, frozen=True):
     """A slot that is reserved for nobody."""
 
     slot: int
