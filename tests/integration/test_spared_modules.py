@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -53,15 +55,23 @@ SPARED_BY_WORKERS = {
     "miniwsgi.daemon.config": "the master's",
     "miniwsgi.manager": "the master's",
 }
-# Imported by every process that starts: it writes at its end what is there. Launchers and workers do not come so far.
-AT_EXIT = """
+# Imported by every process that starts: it writes what is imported, and at its end what is there. Launchers and workers
+# do not come so far.
+WITNESS = """
 import atexit, gc, json, os, sys
+
+FD = os.open(os.environ["IMPORTS_FILE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+def heard(event, arguments):
+    if event == "import":
+        os.write(FD, f"{os.getpid()} {arguments[0]}\\n".encode())
 
 def tell():
     options = sum(type(one).__module__.startswith("click.core") for one in gc.get_objects())
     with open(os.environ["MODULES_FILE"], "w") as file:
         json.dump({"modules": sorted(sys.modules), "options": options}, file)
 
+sys.addaudithook(heard)
 atexit.register(tell)
 """
 APPLICATION = """
@@ -81,35 +91,51 @@ def get(port: int, path: str) -> bytes:
     return body
 
 
+class Found(NamedTuple):
+    """Of a daemon that has lived."""
+
+    master: set[str]  # its modules
+    workers: set[str]
+    late: set[str]  # what its processes have imported after it was ready
+    options: int  # objects of click's that the master still had
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str], int]:
-    """The modules of a master that has lived, those of its workers, and how many objects of click's it still had."""
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     directory = tmp_path_factory.mktemp("spared")
-    written, metrics = directory / "modules.json", free_port()
-    (directory / "sitecustomize.py").write_text(AT_EXIT)
+    written, imports, metrics = directory / "modules.json", directory / "imports", free_port()
+    (directory / "sitecustomize.py").write_text(WITNESS)
     (directory / "hello.py").write_text(APPLICATION)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(directory))
         patch.setenv("MODULES_FILE", str(written))
+        patch.setenv("IMPORTS_FILE", str(imports))
         flags = ("--metrics-bind", f"127.0.0.1:{metrics}", "--control", str(directory / "control.sock"))
         with Daemon(directory, "hello:application", "-w", "1", "--access-log", "access.log", *flags) as daemon:
+            before, first = len(imports.read_text()), {str(process.pid) for process in daemon.processes()}
             workers = set(get(daemon.port, "/").decode().splitlines())
             for path in ("/metrics", "/", "/status.json", "/readyz", "/nothing"):
                 get(metrics, path)
             assert daemon.reload()
             workers |= set(get(daemon.port, "/").decode().splitlines())
             daemon.stop()
+    late = {name for pid, name in map(str.split, imports.read_text()[before:].splitlines()) if pid in first}
     told = json.loads(written.read_text())
-    return set(told["modules"]), workers, told["options"]
+    return Found(set(told["modules"]), workers, late, told["options"])
 
 
-def test_the_master_does_without_what_it_has_no_use_for(found: tuple[set[str], set[str], int]) -> None:
-    assert sorted(found[0] & SPARED_BY_THE_MASTER.keys()) == []
+def test_the_master_does_without_what_it_has_no_use_for(found: Found) -> None:
+    assert sorted(found.master & SPARED_BY_THE_MASTER.keys()) == []
 
 
-def test_launcher_and_workers_do_without_what_they_have_no_use_for(found: tuple[set[str], set[str], int]) -> None:
-    assert sorted(found[1] & SPARED_BY_WORKERS.keys()) == []
+def test_launcher_and_workers_do_without_what_they_have_no_use_for(found: Found) -> None:
+    assert sorted(found.workers & SPARED_BY_WORKERS.keys()) == []
 
 
-def test_nothing_of_the_command_line_is_left_in_the_master(found: tuple[set[str], set[str], int]) -> None:
-    assert found[2] == 0
+def test_nothing_of_the_command_line_is_left_in_the_master(found: Found) -> None:
+    assert found.options == 0
+
+
+def test_a_package_that_is_replaced_underneath_is_not_imported_from(found: Found) -> None:
+    """An upgrade changes miniwsgi and what it needs under a daemon that runs; the standard library stays."""
+    assert {name for name in found.late if name.partition(".")[0] not in sys.stdlib_module_names} == set()
