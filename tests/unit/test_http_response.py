@@ -1,10 +1,9 @@
-"""Heads of responses: framing, what may go on the wire, what is remembered (RFC 9110 sections 5, 6 and 15)."""
+"""Heads of responses: their framing, Date and Server, what is remembered whole (RFC 9110 sections 6 and 15)."""
 
 from __future__ import annotations
 
 import calendar
 import email.utils
-import enum
 import locale
 import time
 
@@ -24,6 +23,8 @@ from miniwsgi.daemon.http.response import (
     http_date,
     refusal,
 )
+
+from tests.unit.test_http_response_fields import HOPS
 
 NONE, SIZED, CHUNKED, CLOSE = Body
 TE, CLOSES, KEEPS = b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive"
@@ -136,6 +137,12 @@ def test_a_client_can_always_tell_where_the_body_ends(status, method, http11, pe
         assert not goes_on
 
 
+@pytest.mark.parametrize("name", [*HOPS, "transfer-encoding", "CONNECTION"])
+def test_a_hop_by_hop_field_does_not_frame(name):
+    assert framed(headers=[(name, "close")])[:2] == ([TE], CHUNKED)
+    assert framed(headers=[(name, "close")])[3] is True
+
+
 # --- Date and Server ---
 
 
@@ -193,165 +200,6 @@ def test_http_date_knows_no_locale():
     locale.setlocale(locale.LC_TIME, before)
     now = time.time()
     assert abs(now - email.utils.mktime_tz(email.utils.parsedate_tz(http_date(now)))) < 2
-
-
-# --- what may be sent ---
-
-
-class Text(str):
-    """A str that shows itself as something else than it is."""
-
-    __slots__ = ()
-
-    def __format__(self, spec):
-        return "formatted\r\nX-Injected: yes"
-
-    __str__ = __repr__ = lambda self: "shown"
-
-
-class Kind(str, enum.Enum):  # noqa: UP042 - it shows itself as "Kind.PLAIN"
-    PLAIN = "text/plain"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("X-A", "b\r\nX-Injected: c")], [("X-A", "b\n")], [("X-A", "b\r")], [("X-A", "\n")], [("X-A", "b\0")],
-        [("X-A", "b\x7f")], [("X-A", "b\x1f")], [("X-A", "\u20ac")], [("X-A", "\ud800")], [("X-A", b"b")], [("X-A", 1)],
-        [("X-A", None)], [("X A", "b")], [("X:A", "b")], [("X-A\r\n", "b")], [("", "b")], [("X-\xe4", "b")],
-        [(b"X-A", "b")], [(1, "b")], [("X-A",)], [("X-A", "b", "c")], ["X-A: b"], [None], [1], [("X-A", ["b"])],
-        [(["X-A"], "b")], [["X-A", 1]], [("Content-Length", "x")], [("Content-Length", "")],
-        [("Content-Length", "-1")], [("Content-Length", "+1")],
-        [("Content-Length", "1 0")], [("Content-Length", "\u0661")], [("Content-Length", 5)],
-        [("Content-Length", "1_0")], [("Content-Length", "9" * 5000)],
-        [("Content-Length", "5"), ("content-length", "6")],
-    ],
-)  # fmt: skip
-def test_unfit_fields(headers):
-    for _ in range(2):
-        with pytest.raises(BadResponse):
-            Encoded("200 OK", [("X-Good", "a"), *headers])
-        if len(headers) == 1:
-            with pytest.raises(BadResponse):
-                early_hints(headers)
-
-
-@pytest.mark.parametrize(
-    "status",
-    ["", "OK", "20 OK", "2000 OK", "2000", "20", "200OK", "100",
-     "101 Switching Protocols", "103 Early Hints", "199 Odd", " 200 OK", "200\tOK", "200 OK\n", "200 OK\r\nX: y",
-     "200 \0", "099 A",
-     "200 \u20ac", "\u0662\u0660\u0660 OK", "200 \x7f", b"200 OK", 200, None, ["200 OK"], {}],
-)  # fmt: skip
-def test_unfit_statuses(status):
-    for _ in range(2):
-        with pytest.raises(BadResponse):
-            Encoded(status, [])
-
-
-@pytest.mark.parametrize("status", ["200 OK", "200 ", "299 Something Special", "999 \xe4\t!", "404 a" + "b" * 5000])
-def test_fit_statuses(status):
-    for _ in range(2):
-        encoded = Encoded(status, [])
-        assert encoded.code == int(status[:3])
-        assert encoded.parts == [b"HTTP/1.1 " + status.encode("latin-1") + b"\r\n"]
-
-
-@pytest.mark.parametrize(
-    ("item", "line"),
-    [
-        (("X-A", "b"), b"X-A: b\r\n"),
-        (["X-A", "b"], b"X-A: b\r\n"),
-        (("x-a", ""), b"x-a: \r\n"),
-        (("X-A", "caf\xe9\t!"), b"X-A: caf\xe9\t!\r\n"),
-        (("X-A", "b" * 9000), b"X-A: " + b"b" * 9000 + b"\r\n"),
-        (("Set-Cookie", "a=1"), b"Set-Cookie: a=1\r\n"),
-        ((Text("X-A"), Text("b")), b"X-A: b\r\n"),
-        (("Content-Type", Kind.PLAIN), b"Content-Type: text/plain\r\n"),
-    ],
-)
-def test_fit_fields(item, line):
-    for _ in range(2):
-        assert Encoded("200 OK", [item]).parts[1:] == [line]
-    plain = [str.__str__(item[0]), str.__str__(item[1])]
-    assert Encoded("200 OK", [tuple(plain)]).parts[1:] == [line]
-
-
-def test_a_status_that_shows_itself_as_something_else():
-    assert Encoded(Text("200 OK"), []).parts == Encoded("200 OK", []).parts == [b"HTTP/1.1 200 OK\r\n"]
-
-
-def test_fields_that_are_alike_are_not_mixed_up():
-    encoded = Encoded("200 OK", [("X-A", "1"), ("x-a", "1"), ("X-A", "1 "), ("X-B", "1")])
-    assert encoded.parts[1:] == [b"X-A: 1\r\n", b"x-a: 1\r\n", b"X-A: 1 \r\n", b"X-B: 1\r\n"]
-    for other in (1, True, 1.0, b"1"):
-        with pytest.raises(BadResponse):
-            Encoded("200 OK", [("X-A", other)])
-
-
-def test_set_cookie_stays_repeated():
-    cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Set-Cookie", "a=1")]
-    assert Encoded("200 OK", cookies).parts[1:] == [
-        b"Set-Cookie: a=1\r\n",
-        b"Set-Cookie: b=2\r\n",
-        b"Set-Cookie: a=1\r\n",
-    ]
-
-
-HOPS = [
-    "Connection",
-    "Keep-Alive",
-    "Proxy-Authenticate",
-    "Proxy-Connection",
-    "TE",
-    "Trailer",
-    "Transfer-Encoding",
-    "Upgrade",
-]
-
-
-@pytest.mark.parametrize("name", [*HOPS, "transfer-encoding", "CONNECTION"])
-def test_hop_by_hop_fields_are_left_out_and_named(name):
-    for _ in range(2):
-        encoded = Encoded("200 OK", [(name, "close"), ("X-A", "b")])
-        assert encoded.parts[1:] == [b"X-A: b\r\n"]
-        (mistake,) = encoded.mistakes
-        assert mistake.endswith(f"left out: {name}")
-    lines, body, _, goes_on = framed(headers=[(name, "close")])
-    assert (lines, body, goes_on) == ([TE], CHUNKED, True)
-
-
-def test_several_hop_by_hop_fields():
-    (mistake,) = Encoded("200 OK", [(name, "x") for name in HOPS]).mistakes
-    assert mistake.endswith(", ".join(HOPS))
-    assert Encoded("200 OK", [("X-A", "b")]).mistakes == ()
-
-
-def test_a_status_without_a_reason_is_sent_with_its_space_and_told():
-    for _ in range(2):
-        encoded = Encoded("200", [])
-        assert (encoded.code, encoded.parts) == (200, [b"HTTP/1.1 200 \r\n"])
-        assert 'the status "200" has no reason' in encoded.mistakes[0]
-    assert Encoded("200 ", []).mistakes == ()
-    assert len(Encoded("200", [("TE", "x")]).mistakes) == 2
-
-
-def test_what_is_remembered_is_bounded():
-    for n in range(3000):
-        Encoded(f"200 {n}", [("X-A", str(n)), (f"X-{n}", "v"), ("Set-Cookie", str(n))])
-        assert len(response._fields) <= response._KEPT
-        assert len(response._statuses) <= response._KEPT
-    Encoded("200 " + "a" * 9000, [("X-A", "b" * 9000), ("X" * 9000, "b")])
-    assert not any(name.lower() == "set-cookie" for name, _ in response._fields)
-    assert max(len(name) + len(value) for name, value in response._fields) <= response._KEPT_CHARS
-    assert max(map(len, response._statuses)) <= response._KEPT_CHARS
-    assert Encoded("200 0", [("X-A", "0")]).parts == [b"HTTP/1.1 200 0\r\n", b"X-A: 0\r\n"]
-
-
-def test_framing_does_not_leak_into_what_is_remembered():
-    first = framed(headers=[("X-A", "b")], length=3)
-    assert framed(headers=[("X-A", "b")], length=3) == first
-    assert framed(headers=[("X-A", "b")]) == ([b"X-A: b", TE], CHUNKED, 0, True)
 
 
 # --- answers that are remembered whole ---
@@ -427,6 +275,12 @@ def test_a_value_of_another_type_is_not_taken_for_a_remembered_one():
     for other in (1, True, b"1", ["1"]):
         with pytest.raises(BadResponse):
             encode("200 OK", [("X-A", other)])
+
+
+def test_framing_does_not_leak_into_what_is_remembered():
+    first = framed(headers=[("X-A", "b")], length=3)
+    assert framed(headers=[("X-A", "b")], length=3) == first
+    assert framed(headers=[("X-A", "b")]) == ([b"X-A: b", TE], CHUNKED, 0, True)
 
 
 # --- the server's own responses ---
