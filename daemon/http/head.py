@@ -262,7 +262,8 @@ def _parse_fields_closely(lines: list[str], base: dict[str, Any]) -> dict[str, s
         value = value.strip(" \t")
         if key in fields:
             if key in _ONLY_ONCE:
-                raise ProtocolError(400, *_ONLY_ONCE[key])
+                detail, section = _ONLY_ONCE[key]
+                raise ProtocolError(400, detail, section)
             value = fields[key] + ("; " if key == "HTTP_COOKIE" else ", ") + value
         fields[key] = value
     return fields

@@ -1,4 +1,4 @@
-"""`python -m tests.conformance`: a report by topic, on our own daemon in each pool or on any other WSGI server.
+"""`python -m tests.conformance`: a report by section, on our own daemon in each pool or on any other WSGI server.
 
 With `--port` it asks whatever listens there, which must serve `application:application` of this directory with its
 defaults; cases that need a configuration of ours are then left out unless `--profile` names it, and with `--lenient`
@@ -15,7 +15,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -25,6 +24,8 @@ from .demands import exemption
 from .runner import EVERY_WAY, QUICK, Effort, Target, Verdict, check
 from .server import POOLS, PROFILES, Pool, Server
 from .tables import CASES
+
+TOPIC_WIDTH = max(len(case.topic) for case in CASES)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -132,11 +133,13 @@ class Paint(Enum):
 def report(title: str, verdicts: list[Verdict], seconds: float, faults: int) -> None:
     """A table of topics, each with the cases that failed below it."""
     print(Paint.BOLD(title))
-    print(f"  {'topic':22} {'passed':>6} {'failed':>6}")
-    topics: dict[str, list[Verdict]] = defaultdict(list)
+    print(f"  {'section':{TOPIC_WIDTH}} {'passed':>6} {'failed':>6}")
+    topics: dict[str, list[Verdict]] = {case.topic: [] for case in CASES}
     for verdict in verdicts:
         topics[verdict.case.topic].append(verdict)
     for topic, members in topics.items():
+        if not members:
+            continue
         print(row(topic, members))
         for verdict in members:
             if not verdict.passed:
@@ -153,7 +156,7 @@ def row(topic: str, verdicts: Sequence[Verdict]) -> str:
     passed = sum(verdict.passed for verdict in verdicts)
     failed = len(verdicts) - passed
     failures = Paint.RED(f"{failed:6}") if failed else f"{'':6}"
-    return f"  {topic:22} {Paint.RED(f'{passed:6}') if failed else Paint.GREEN(f'{passed:6}')} {failures}"
+    return f"  {topic:{TOPIC_WIDTH}} {Paint.RED(f'{passed:6}') if failed else Paint.GREEN(f'{passed:6}')} {failures}"
 
 
 if __name__ == "__main__":

@@ -10,16 +10,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from .client import Framing
-from .exchange import Send, Step
+from .exchange import HalfClose, Send, Step
 
 Status = int | frozenset[int]
 # None: absent. A tuple: these values, in order. A pattern: the whole value. A callable: its verdict.
 Expected = None | str | tuple[str, ...] | re.Pattern[str] | Callable[[Any], bool] | Any
 
 TOKEN = b"@TOKEN@"
+RAW_TARGET = "RAW_URI or REQUEST_URI"  # in an environ expected: no specification names the key
+
+
+class Stage(Enum):
+    """Where a stream of requests ends."""
+
+    IDLE = "between requests"
+    HEAD = "within a head"
+    BODY = "within a body"
+    LAST = "after a request that was the last"
+    REFUSED = "at a fault"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +43,16 @@ class Case:
     statuses: tuple[Status, ...]
     closed: bool
     topic: str = ""
+    table: str = ""  # the module that it is in
+    section: str = ""  # of a refusal: what the log names; that of the topic unless given
     parsing: bool = False  # about how the message is read: worth splitting at every place
     script: tuple[Step, ...] = ()  # instead of `sent`, for a client that waits, pauses or leaves
     methods: tuple[str, ...] = ()  # of the requests; found in `sent` unless given
     environ: Mapping[str, Expected] = field(default_factory=dict)  # as the application saw it
     received: bytes | None = None  # the body that the application read
     paths: tuple[str, ...] = ()  # PATH_INFO of each response in order, for pipelines
+    each: tuple[Mapping[str, Expected], ...] = ()  # the environ of each; "body" is what the application read
+    stage: Stage | None = None  # where its bytes end, if they are not a whole number of requests
     fields: Mapping[str, Expected] = field(default_factory=dict)  # of the last response
     reason: str | None = None
     body: Expected = None  # of the last response; None: any
@@ -75,6 +91,19 @@ class Case:
         """The bytes decide: a parser without sockets and clocks must come to the same statuses."""
         return not self.script and self.seconds is None
 
+    def seen(self, number: int) -> Mapping[str, Expected]:
+        """The environ expected of the request of this number, and "body"."""
+        expected: dict[str, Expected] = {}
+        if number < len(self.paths):
+            expected["PATH_INFO"] = self.paths[number]
+        if number < len(self.each):
+            expected |= self.each[number]
+        if number == len(self.statuses) - 1:
+            expected |= self.environ
+            if self.received is not None:
+                expected["body"] = self.received
+        return expected
+
     @property
     def closes_by_default(self) -> bool:
         """Its last request is HTTP/1.0: a close need not be announced."""
@@ -85,6 +114,10 @@ class Case:
         if self.methods:
             return self.methods
         return ("HEAD",) if self.sent.lstrip(b"\r\n").startswith(b"HEAD ") else ()
+
+    def method(self, number: int) -> str:
+        """Of the request of this number; GET also stands for others that do not matter here."""
+        return self.request_methods[number] if number < len(self.request_methods) else "GET"
 
     def __str__(self) -> str:
         return f"{self.topic}: {self.name}"
@@ -164,6 +197,18 @@ def scripted(name: str, *script: Step, statuses: tuple[Status, ...], closed: boo
     """A client that waits, pauses, half-closes or leaves."""
     sent = b"".join(step.data for step in script if isinstance(step, Send))
     return Case(name=name, sent=sent, script=script, statuses=statuses, closed=closed, **{"alone": True, **checks})
+
+
+def unfinished(name: str, sent: bytes, stage: Stage, *statuses: Status, **checks: Any) -> Case:
+    """The client sends no more although a request has begun: a close without a word, or 400."""
+    steps = (Send(sent), HalfClose()) if sent else (HalfClose(),)
+    checks = {"announced": False, "otherwise": (*statuses, 400), **checks}
+    return scripted(name, *steps, statuses=statuses, closed=True, stage=stage, **checks)
+
+
+def at_once(name: str, sent: bytes, *statuses: Status, **checks: Any) -> Case:
+    """Refused (400 unless said) although no more of it ever comes."""
+    return scripted(name, Send(sent), statuses=statuses or (400,), closed=True, **checks)
 
 
 def one_of(*values: Any) -> Callable[[Any], bool]:

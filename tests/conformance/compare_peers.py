@@ -42,7 +42,8 @@ AT_ONCE = 10  # servers; most of the time they wait for each other's clients
 DEADLINE_SECONDS = 5.0  # what is not answered by then is asked once more
 AGAIN_SECONDS = 10.0
 EVENTS_SECONDS = 5.0  # for close() to be called
-FILE_WRAPPER = "wsgi.file_wrapper"  # optional (PEP 3333): asked where it exists
+FILE_WRAPPER = "wsgi.file_wrapper"  # optional (PEP 3333)
+FILES = "PEP 3333 Optional Platform-Specific File Handling"  # asked where it exists
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def ask(peer: Peer, python: str, version: str, cases: Sequence[Case]) -> Result:
                     topics[case.topic].append(case)
                 for topic, members in topics.items():
                     print(f"{peer.name}: {topic}", file=sys.stderr)
-                    if topic != FILE_WRAPPER or result.wrapper:
+                    if topic != FILES or result.wrapper:
                         ask_topic(server, members, result)
         except OSError as error:
             result.trouble = str(error)
@@ -237,13 +238,14 @@ def page(results: Sequence[Result], cases: Sequence[Case], python: str) -> str:
         f"Made by `python -m tests.conformance.compare_peers` on {datetime.datetime.now(datetime.UTC):%d %B %Y}, with",
         f"Python {python}. It is not written by hand: a new run replaces it.",
         "",
-        f"The tests hold {len(CASES)} cases of raw bytes, each with what must come back (`tests/conformance/tables`).",
-        "Our daemon must pass all of them in each pool, before every release. For other servers, only those count that",
-        f"the specifications decide: {len(cases)} cases, asked in the same ways of every server. Each goes out whole,",
+        f"The tests hold {len(CASES)} cases of raw bytes, each with what must come back (`tests/conformance/tables`),",
+        "in the order of the specifications. Our daemon must pass all of them in each pool, before every release, and",
+        "its log must name the section that a refusal rests on. For other servers, only those count that the",
+        f"specifications decide: {len(cases)} cases, asked in the same ways of every server. Each goes out whole,",
         "byte by byte, split in two at several places, and with a second request right behind it; a case is passed",
         "when all of these are.",
         "",
-        "| Topic | Cases | " + " | ".join(names) + " |",
+        "| Section | Cases | " + " | ".join(names) + " |",
         "|---|--:|" + "--:|" * len(names),
     ]
     for topic in topics:
@@ -378,7 +380,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--page", type=Path, default=PAGE, help="where the page goes; not written with --only")
     options = parser.parse_args(arguments)
-    assert set(NOT_DEMANDED) <= {case.topic for case in CASES}, "a topic that does not exist"
+    assert set(NOT_DEMANDED) <= {case.table for case in CASES}, "a table that does not exist"
     cases = [case for case in CASES if not exemption(case) and case.profile == "plain" and not (case.unix or case.ipv6)]
     there = inspect(options.python, [peer.package for peer in PEERS[1:]])
     chosen = []

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .case import Case, Status, matches
+from .case import RAW_TARGET, Case, Status, matches
 from .client import Framing, Response
 from .demands import alternatives, closes_early, is_optional
 from .exchange import End, Outcome
@@ -46,7 +46,7 @@ def judge(case: Case, outcome: Outcome, probe: str, *, strict: bool) -> list[str
         faults += attribution(finals[-1], probe)
     if own:
         faults += last_response(case, own[-1], strict=strict)
-        faults += as_seen(case, own)
+        faults += as_seen(case, own, strict=strict)
     if strict:
         for number, response in enumerate(own):
             faults += promises(case, response, is_last=number == len(own) - 1)
@@ -112,25 +112,24 @@ def last_response(case: Case, response: Response, *, strict: bool) -> Iterator[s
             yield f"field {name}: {values}, expected {described(expected)}"
 
 
-def as_seen(case: Case, own: list[Response]) -> Iterator[str]:
-    """What the application saw, by its JSON answers."""
-    if case.paths:
-        paths = [content(response).get("environ", {}).get("PATH_INFO") for response in own]
-        if paths != list(case.paths):
-            yield f"answers for {paths}, expected {list(case.paths)}"
-    if not case.environ and case.received is None:
-        return
-    seen = content(own[-1])
-    if not seen:
-        yield f"no environ in the answer: {abbreviated(bytes(own[-1].body))}"
-        return
-    environ = seen["environ"]
-    environ["RAW_URI or REQUEST_URI"] = environ.get("RAW_URI", environ.get("REQUEST_URI"))
-    for name, expected in case.environ.items():
-        if not matches(expected, environ.get(name)):
-            yield f"environ {name}: {environ.get(name)!r}, expected {described(expected)}"
-    if case.received is not None and seen["body"].encode("latin-1") != case.received:
-        yield f"the application read {abbreviated(seen['body'])}, expected {abbreviated(case.received)}"
+def as_seen(case: Case, own: list[Response], *, strict: bool) -> Iterator[str]:
+    """What the application saw, by its JSON answers; HEAD has none."""
+    for number, response in enumerate(own):
+        wanted = case.seen(number)
+        if not wanted or case.method(number) == "HEAD":
+            continue
+        seen = content(response)
+        if not seen:
+            yield f"no environ in the answer: {abbreviated(bytes(response.body))}"
+            return
+        found = {**seen["environ"], "body": seen["body"].encode("latin-1")}
+        found[RAW_TARGET] = found.get("RAW_URI", found.get("REQUEST_URI"))
+        where = f" of request {number + 1}" if len(own) > 1 else ""
+        for name, expected in wanted.items():
+            if not strict and name == RAW_TARGET:
+                continue
+            if not matches(expected, found.get(name)):
+                yield f"{name}{where}: {abbreviated(found.get(name))}, expected {abbreviated(expected)}"
 
 
 def promises(case: Case, response: Response, *, is_last: bool) -> Iterator[str]:

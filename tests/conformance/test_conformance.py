@@ -1,8 +1,9 @@
 """Every case of the tables, against a running daemon in each pool.
 
-Each is sent whole, byte by byte, split, and with a second request behind it, on connections of their own. Some cases of
-a topic are one test; `python -m tests.conformance --case NAME` asks one alone. The long run splits each at every place
-in every pool. The cases about time wait for seconds, so those of a pool run beside each other.
+Each is sent whole, byte by byte, split, and with a second request behind it, on connections of their own; cut at every
+place, without sockets, in tests/unit/test_http_tables.py. Some cases of a section are one test, `python -m
+tests.conformance --case NAME` asks one alone. The long run splits each at every place in every pool. The cases about
+time wait for seconds, so those of a pool run beside each other.
 """
 
 from __future__ import annotations
@@ -65,7 +66,3 @@ def test_slow_clients(pool: Pool, servers: Servers) -> None:
         suspects = [verdict.case for verdict in verdicts if not verdict.passed]
         verdicts = check(dataclasses.replace(target, concurrency=1), suspects)
     assert not complaint(verdicts)
-
-
-def test_there_are_enough_cases() -> None:
-    assert len(CASES) >= 300

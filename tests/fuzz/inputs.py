@@ -10,13 +10,14 @@ from enum import Enum
 
 from miniwsgi.daemon.http.head import Limits
 
+from tests.conformance.case import Stage
 from tests.conformance.client import Response
 from tests.conformance.exchange import End, Exchange, HalfClose, Leave, Outcome, Pause, Send, Step
-from tests.unit.http_tables import Request
+from tests.conformance.parser import Request
 
 from .application import Way, way_of
 from .mutations import PLACEHOLDER, RIGHT, SEEDS, identified, mutated, pieces
-from .reference import Reading, Stage, read
+from .reference import Reading, read
 
 LIMITS = Limits(request_line_bytes=1000, field_bytes=2000, fields=20, fields_bytes=5000, body_max_bytes=10_000)
 CONFIGURATION = """

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 
 from miniwsgi.daemon.http.head import Limits
 
+from tests.conformance.case import Stage
 from tests.conformance.tables import CASES
 
-from .reference import Stage, read
+from .reference import read
 
 MAX_SEED_BYTES = 2500  # what is longer is about limits, and mutates slowly
 MAX_STREAM_BYTES = 20_000

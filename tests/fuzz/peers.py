@@ -18,7 +18,7 @@ from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
-from tests.unit.http_tables import seen, to_the_end
+from tests.conformance.parser import seen, to_the_end
 
 LIMITS = Limits()
 

@@ -17,10 +17,11 @@ from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.http.response import BadResponse, Body, Encoded, ServerFields, early_hints, encode, frame
 
-from tests.unit.http_tables import Request, seen, to_the_end
+from tests.conformance.case import Stage
+from tests.conformance.parser import Request, seen, to_the_end
 
 from .mutations import SEEDS
-from .reference import Reading, Stage, read
+from .reference import Reading, read
 
 SMALL = Limits(request_line_bytes=120, field_bytes=150, fields=8, fields_bytes=400, body_max_bytes=300)
 LARGE = Limits(body_max_bytes=100_000)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import ipaddress
 import string
 from dataclasses import dataclass, field
-from enum import Enum
 from urllib.parse import unquote_to_bytes
 
 from miniwsgi.daemon.http.body import MAX_CHUNK_LINE_BYTES, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES
 from miniwsgi.daemon.http.head import Limits
 
-from tests.unit.http_tables import Request
+from tests.conformance.case import Stage
+from tests.conformance.parser import Request
 
 TOKEN_BYTES = frozenset((string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode())
 FIELD_BYTES = frozenset([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -25,16 +25,6 @@ HEX = frozenset(string.hexdigits.encode())
 DIGITS = frozenset(string.digits.encode())
 LEADING_EMPTY_LINES = 2
 LENGTH_DIGITS = 18  # more than any limit of a body has
-
-
-class Stage(Enum):
-    """Where the stream ends."""
-
-    IDLE = "between requests"
-    HEAD = "within a head"
-    BODY = "within a body"
-    LAST = "after a request that was the last"
-    REFUSED = "at a fault"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 
+from tests.conformance.case import Stage
+from tests.conformance.parser import seen
 from tests.support.effort import effort
-from tests.unit.http_tables import seen
 
 from .mutations import PIECES, RIGHT, SEEDS
 from .properties import CONTINUATIONS, SEEN_EARLY, STAGES
 from .properties import SMALL as LIMITS
-from .reference import Stage, read
+from .reference import read
 
 
 def short(seeds):

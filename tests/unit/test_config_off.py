@@ -20,7 +20,7 @@ from miniwsgi.daemon.worker.pools.progress import Progress
 from miniwsgi.daemon.worker.recycling import Recycling
 from miniwsgi.metrics.scoreboard import HEARTBEAT, Board
 
-from tests.unit.http_tables import chunked, get
+from tests.conformance.case import chunked, get
 
 SAID = ("off", "OFF", " off ", False, "false", 0, "0", "")
 

@@ -22,7 +22,8 @@ from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
-from tests.unit.http_tables import END_CHUNK, chunk, chunked, feed, post
+from tests.conformance.case import END_CHUNK, chunk, chunked, post
+from tests.conformance.parser import feed
 
 LONG = b"a" * (MAX_CHUNK_LINE_BYTES - 2)  # makes a line of the largest size behind "1;"
 
@@ -232,7 +233,7 @@ def test_a_full_disk_is_known_before_the_application_runs(monkeypatch, room, sen
     monkeypatch.setattr(body_module, "unnamed_file", lambda _directory: io.BufferedRandom(FullDisk(room)))
     connection = Connection(Limits(), body_memory_bytes=10)
     with pytest.raises(OSError, match="No space left"):
-        feed((sent[i : i + 1000] for i in range(0, len(sent), 1000)), connection)
+        feed(connection, (sent[i : i + 1000] for i in range(0, len(sent), 1000)))
     assert connection.state is State.CLOSED
     assert connection.body is None
     connection.close()

@@ -1,18 +1,16 @@
-"""The states of a connection against their table, what it says while a request comes, and what it keeps in memory."""
+"""The states of a connection against their table, and what it says while a request comes."""
 
 from __future__ import annotations
 
-import itertools
-import tracemalloc
-
 import pytest
-from miniwsgi.daemon.http import head as head_module
 from miniwsgi.daemon.http.connection import STATES, Connection, Event, State
 from miniwsgi.daemon.http.errors import ProtocolError
-from miniwsgi.daemon.http.head import Limits, parse_request_line
+from miniwsgi.daemon.http.head import parse_request_line
 
-from tests.unit.http_tables import END_CHUNK, LARGE, NEXT, SMALL, chunk, chunked, feed, get, get10, post, request
+from tests.conformance.case import END_CHUNK, chunk, chunked, get, get10, post, request
+from tests.conformance.parser import SMALL, feed, parse
 
+NEXT = get(b"/next")
 HEAD = post(b"abc")[:-3]
 WAITING = get(b"/", b"Expect: 100-continue", b"Content-Length: 3")
 
@@ -186,29 +184,29 @@ def test_a_repeated_head_is_parsed_once():
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "outcome"),
+    ("first", "second", "paths", "status"),
     [
-        (get(b"/", b"X-A: b"), get(b"/", b"X-A: c"), ["/"]),
-        (get(), b"junk\r\nHost: a\r\n\r\n", [400]),
-        (get(), b"\r\n\r\n\r\n" + get(), [400]),
-        (get(), b"\r\n" + get(b"/2"), ["/2"]),
-        (get(), get() + get(b"/2"), ["/", "/2"]),
-        (get(), b"GET / HTTP/1.1\r\nX-A: b\r\nHost: a\r\n\r\n", ["/"]),
-        (get(), b"GET / HTTP/1.1\r\nX-A: b\n\r\nHost: a\r\n\r\n", [400]),
-        (post(b"abc"), post(b"def"), ["/"]),
-        (chunked(END_CHUNK), chunked(chunk(b"a"), END_CHUNK), ["/"]),
-        (get10(b"/", b"Connection: keep-alive"), request(b"GET / HTTP/1.1", b"Connection: keep-alive"), [400]),
-        (get(b"/"), request(b"GET / HTTP/1.0", b"Host: a"), ["/"]),
+        (get(b"/", b"X-A: b"), get(b"/", b"X-A: c"), ["/"], 0),
+        (get(), b"junk\r\nHost: a\r\n\r\n", [], 400),
+        (get(), b"\r\n\r\n\r\n" + get(), [], 400),
+        (get(), b"\r\n" + get(b"/2"), ["/2"], 0),
+        (get(), get() + get(b"/2"), ["/", "/2"], 0),
+        (get(), b"GET / HTTP/1.1\r\nX-A: b\r\nHost: a\r\n\r\n", ["/"], 0),
+        (get(), b"GET / HTTP/1.1\r\nX-A: b\n\r\nHost: a\r\n\r\n", [], 400),
+        (post(b"abc"), post(b"def"), ["/"], 0),
+        (chunked(END_CHUNK), chunked(chunk(b"a"), END_CHUNK), ["/"], 0),
+        (get10(b"/", b"Connection: keep-alive"), request(b"GET / HTTP/1.1", b"Connection: keep-alive"), [], 400),
+        (get(b"/"), request(b"GET / HTTP/1.0", b"Host: a"), ["/"], 0),
     ],
 )
-def test_a_second_request_is_as_good_as_a_first(first, second, outcome):
+def test_a_second_request_is_as_good_as_a_first(first, second, paths, status):
     parse_request_line(b"GET / HTTP/1.1")  # known lines
     parse_request_line(b"GET / HTTP/1.0")
     connection = Connection(SMALL)
-    feed([first], connection)
-    seen = feed([second], connection)
-    assert seen == feed([second], Connection(SMALL))
-    assert [getattr(item, "path", item) for item in seen] == outcome
+    feed(connection, [first])
+    seen = feed(connection, [second])
+    assert seen == parse([second], SMALL)
+    assert ([request.path for request in seen.requests], seen.status) == (paths, status)
 
 
 @pytest.mark.parametrize("body", [b"abc", b"xyz", get(b"/forged")])
@@ -217,17 +215,17 @@ def test_a_repeated_head_whose_body_comes_later(body):
         head, _, rest = data.partition(b"\r\n\r\n")
         connection = Connection(SMALL)
         for pieces in ([data], [head + b"\r\n\r\n", rest], [data], [head + b"\r\n\r\n", rest]):
-            assert feed(pieces, connection) == feed([data], Connection(SMALL))
+            assert feed(connection, pieces) == parse([data], SMALL)
             assert connection.state is State.IDLE
 
 
 def test_an_empty_line_in_front_of_a_repeated_head_is_counted_once():
     connection = Connection(SMALL)
     for _ in range(5):
-        feed([b"\r\n\r\n", get()], connection)
+        feed(connection, [b"\r\n\r\n", get()])
         assert connection.state is State.IDLE
-    feed([b"\r\n", b"\r\n"], connection)
-    assert feed([b"\r\n" + get()], connection) == [400]
+    feed(connection, [b"\r\n", b"\r\n"])
+    assert feed(connection, [b"\r\n" + get()]).status == 400
 
 
 # --- 100-continue ---
@@ -274,182 +272,3 @@ def test_progress_of_a_body_is_counted_as_sent():
     connection.finish(True)
     connection.receive(HEAD)
     assert connection.received == 0
-
-
-# --- errors ---
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        request(b"HEAD / HTTP/1.1"),
-        get(b"/", b"bad", method=b"HEAD"),
-        get(b"/", b"Content-Length: 2000", method=b"HEAD"),
-        get(b"/", b"X: " + b"v" * 700, method=b"HEAD"),
-        get(b"/", b"X: a\nb", method=b"HEAD")[:-2],
-        get(b"/", b"X: " + b"v" * 300, method=b"HEAD")[:-4],
-        get(b"/", b"Transfer-Encoding: chunked", method=b"HEAD", body=b"x\r\n"),
-    ],
-)
-def test_the_method_of_a_refused_request_is_known(data):
-    """A refusal of HEAD has no body."""
-    connection = Connection(SMALL)
-    assert isinstance(feed([data], connection)[-1], int)
-    assert connection.line.method == "HEAD"
-    connection = Connection(SMALL)
-    assert isinstance(feed([data[i : i + 1] for i in range(len(data))], connection)[-1], int)
-    assert connection.line.method == "HEAD"
-
-
-def test_the_last_request_is_not_taken_for_the_refused_one():
-    connection = fed(get(b"/", method=b"HEAD"))
-    connection.finish(True)
-    with pytest.raises(ProtocolError):
-        connection.receive(b"GET /\r\n\r\n")
-    assert connection.line is None
-
-
-def test_an_error_says_what_but_not_to_the_client():
-    with pytest.raises(ProtocolError, match=r"400 Bad Request: HTTP/1\.1 without Host") as caught:
-        fed(request(b"GET / HTTP/1.1"))
-    assert (caught.value.status, caught.value.detail) == (400, "HTTP/1.1 without Host")
-
-
-# --- memory ---
-
-ENDLESS = {
-    "method": [b"A"],
-    "target": [b"GET /", b"a"],
-    "field": [get()[:-2] + b"X-A: ", b"v"],
-    "fields": [get()[:-2], b"X-A: v\r\n"],
-    "field name": [get()[:-2], b"X"],
-    "chunk size": [chunked(), b"0"],
-    "chunk extension": [chunked(b"5;"), b"a"],
-    "quoted extension": [chunked(b'5;a="'), b"a"],
-    "chunk extensions": [chunked(), b"1;" + b"a" * 500 + b"\r\nh\r\n"],
-    "chunks": [chunked(), chunk(b"h")],
-    "trailer": [chunked(b"0\r\nX: "), b"v"],
-    "trailers": [chunked(b"0\r\n"), b"X: v\r\n"],
-    "empty lines": [b"\r\n"],
-}
-
-
-@pytest.mark.parametrize("name", ENDLESS)
-def test_what_has_no_end_is_refused(name):
-    *start, endless = ENDLESS[name]
-    connection = Connection(SMALL)
-    tracemalloc.start()
-    try:
-        pending = 0
-        for piece in itertools.chain(start, itertools.repeat(endless, 20_000)):
-            try:
-                connection.receive(piece)
-            except ProtocolError:
-                break
-            pending = max(pending, len(connection.pending))
-        assert connection.state is State.CLOSED
-        assert pending <= SMALL.request_line_bytes + SMALL.fields_bytes + 6
-        assert tracemalloc.get_traced_memory()[1] < 50_000
-    finally:
-        tracemalloc.stop()
-
-
-def test_a_body_in_small_pieces_needs_little_more_than_its_size():
-    for data in (b"ab", b"a" * 100):
-        count = 32768 // len(data)
-        tracemalloc.start()
-        connection = fed(chunked(), limits=Limits())
-        for _ in range(count):
-            connection.receive(chunk(data))
-        used = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        connection.receive(END_CHUNK)
-        assert connection.body.file().read() == data * count
-        assert used < 3 * 32768
-
-
-def test_what_is_remembered_of_clients_is_bounded():
-    """And what one client fills, others can still use."""
-    bounds = {"lines": "LINES", "names": "NAMES", "hosts": "HOSTS", "wishes": "WISHES"}
-    caches = {name: getattr(head_module, f"_{name}") for name in bounds}
-    before = {name: cache.copy() for name, cache in caches.items()}
-    try:
-        for n in range(3000):
-            lines = [b"Host: h%d" % n, b"X-%d: v" % n, b"Connection: c%d" % n]
-            feed([request(b"GET /%d HTTP/1.1" % n, *lines)])
-            for name, bound in bounds.items():
-                assert 0 < len(caches[name]) <= getattr(head_module, f"_KEPT_{bound}")
-        lines = [b"Host: " + b"h" * 5000, b"X" * 5000 + b": v", b"Connection: " + b"c" * 5000]
-        feed([request(b"GET /" + b"p" * 5000 + b" HTTP/1.1", *lines)])
-        for cache in caches.values():
-            assert max(map(len, cache)) <= head_module._KEPT_LINE_BYTES
-        feed([request(b"GET /mine HTTP/1.1", b"Host: mine", b"X-Mine: v", b"Connection: mine")])
-        assert b"GET /mine HTTP/1.1" in head_module._lines
-        assert "X-Mine:" in head_module._names
-        assert "mine" in head_module._hosts
-        assert "mine" in head_module._wishes
-    finally:
-        for name, cache in caches.items():
-            cache.clear()
-            cache.update(before[name])
-
-
-# --- what a refusal says ---
-
-HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200))
-PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(range(12))
-
-
-def detail_of(*pieces, limits=LARGE):
-    connection = Connection(limits)
-    try:
-        for piece in pieces:
-            connection.receive(piece)
-    except ProtocolError as error:
-        return error
-    raise AssertionError("it was not refused")
-
-
-@pytest.mark.parametrize(
-    ("data", "what"),
-    [
-        (HELLO, "these bytes are TLS"),
-        (HELLO + b"\r\n\r\n", "these bytes are TLS"),
-        (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + get(), "PROXY protocol header (version 1)"),
-        (b"PROXY TCP6 ::1 ::1 1 2\r\n", "PROXY protocol header (version 1)"),
-        (b"PROXY UNKNOWN\r\n" + get(), "PROXY protocol header (version 1)"),
-        (PROXY_2 + get(), "PROXY protocol header (version 2)"),
-        (PROXY_2, "PROXY protocol header (version 2)"),
-    ],
-)
-def test_what_speaks_another_protocol_is_told_so(data, what):
-    assert what in detail_of(data).detail
-    assert what in detail_of(*(data[at : at + 1] for at in range(len(data)))).detail
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"\0\0\0", b"\r\n\0\r\nQUIT\n", get(b"/", b"x y", method=b"PROXY"), b"PROXY TCP5 a b c d\r\n", b"\x15\x03\x01"],
-)
-def test_what_is_nothing_known_is_not_told_to_be(data):
-    assert "these bytes are" not in detail_of(data).detail
-
-
-@pytest.mark.parametrize(
-    ("data", "limit"),
-    [
-        (get(b"/" + b"p" * 100), "request_line_bytes"),
-        (b"GET /" + b"p" * 200, "request_line_bytes"),
-        (get(b"/", b"A: " + b"b" * 200), "field_bytes"),
-        (b"GET / HTTP/1.1\r\nA: " + b"b" * 300, "field_bytes"),
-        (get(b"/", *(b"A: b",) * 10), "fields"),
-        (get(b"/", *(b"A: " + b"b" * 150,) * 5), "fields_bytes"),
-        (b"GET / HTTP/1.1\r\n" + (b"A: " + b"b" * 150 + b"\r\n") * 5, "fields_bytes"),
-        (get(b"/", b"Content-Length: 1001"), "body_max_bytes"),
-        (get(b"/", b"Content-Length: " + b"9" * 50), "body_max_bytes"),
-        (chunked(b"3e9\r\n"), "body_max_bytes"),
-        (get(b"/", b"A b"), ""),
-    ],
-)
-def test_a_refusal_names_the_limit(data, limit):
-    assert detail_of(data, limits=SMALL).limit == limit

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.head import Limits
 
-from tests.unit.http_tables import END_CHUNK, NEXT, Request, chunk, feed, request
+from tests.conformance.case import END_CHUNK, Stage, chunk, get, request
+from tests.conformance.parser import Outcome, feed, parse
 
 LIMITS = Limits(request_line_bytes=120, field_bytes=150, fields=8, fields_bytes=400, body_max_bytes=300)
 # Where a stream has several faults, the one that is reported depends on which is seen first.
@@ -77,29 +78,20 @@ def cut(data, seed):
     return pieces
 
 
-def verdict(outcome):
-    """The requests, and the status of the error if any."""
-    if outcome and isinstance(outcome[-1], int):
-        return outcome[:-1], outcome[-1]
-    return outcome, 0
-
-
 def compare(data, seed, limits=LIMITS):
     whole, end = Connection(limits), Connection(limits)
-    requests, status = verdict(feed([data], whole))
-    cut_requests, cut_status = verdict(feed(cut(data, seed), end))
-    late_requests, late_status = verdict(feed(cut(data, seed + 1), Connection(limits), pipelined=False))
-    assert cut_requests == late_requests == requests
-    for other in (cut_status, late_status):
-        assert other == status or {other, status} <= SEEN_EARLY
+    expected = feed(whole, [data])
+    for outcome in (feed(end, cut(data, seed)), parse(cut(data, seed + 1), limits, late=True)):
+        assert (outcome.requests, outcome.stage) == (expected.requests, expected.stage)
+        assert outcome.status == expected.status or {outcome.status, expected.status} <= SEEN_EARLY
     assert end.state is whole.state
     assert len(end.pending) <= limits.request_line_bytes + limits.fields_bytes + 6
-    assert all(len(item.body) <= limits.body_max_bytes for item in requests)
+    assert all(len(request.body) <= limits.body_max_bytes for request in expected.requests)
 
 
 @settings(max_examples=250, deadline=None)
 @given(stream(), st.integers(0, 2**32))
-@example(NEXT * 3, 0)
+@example(get(b"/next") * 3, 0)
 def test_requests_do_not_depend_on_how_they_are_cut(data, seed):
     compare(data, seed)
 
@@ -122,8 +114,8 @@ def test_a_connection_in_use_is_as_good_as_a_fresh_one(messages, order):
     for index in order:
         data = messages[index % len(messages)]
         at = data.find(b"\r\n\r\n") + 4
-        fresh = feed([data], Connection(LIMITS))
-        assert feed([data[:at], data[at:]] if index % 2 else [data], connection) == fresh
+        fresh = parse([data], LIMITS)
+        assert feed(connection, [data[:at], data[at:]] if index % 2 else [data]) == fresh
         if connection.state is not State.IDLE:
             connection = Connection(LIMITS)
 
@@ -131,13 +123,10 @@ def test_a_connection_in_use_is_as_good_as_a_fresh_one(messages, order):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(message(), min_size=1, max_size=5))
 def test_messages_in_a_row_are_the_messages(messages):
-    expected = []
+    expected = Outcome([], Stage.IDLE)
     for data in messages:
-        outcome = feed([data], Connection(LIMITS))
-        expected += outcome
-        last = outcome[-1] if outcome else 400
-        if not isinstance(last, Request) or not last.persistent:
+        outcome = parse([data], LIMITS)
+        expected = Outcome(expected.requests + outcome.requests, outcome.stage, outcome.status)
+        if outcome.stage is not Stage.IDLE:
             break
-    requests, status = verdict(feed([b"".join(messages)], Connection(LIMITS)))
-    assert requests == verdict(expected)[0]
-    assert status == verdict(expected)[1]
+    assert parse([b"".join(messages)], LIMITS) == expected

@@ -20,7 +20,7 @@ from miniwsgi.daemon.worker.pools.epoll import TURN_NS, EpollPool
 from miniwsgi.daemon.worker.pools.peer import Peer
 from miniwsgi.metrics.scoreboard import Board
 
-from tests.unit.http_tables import END_CHUNK, chunk, chunked, get
+from tests.conformance.case import END_CHUNK, chunk, chunked, get
 
 TINY = chunk(b"x") * 10_000
 FAST = get(b"/fast")
