@@ -131,8 +131,7 @@ def _logs_of_another(config: Config) -> LogFiles:
 async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> int:
     first = opened.configurations.in_force
     master = Master(opened.configurations, log, opened.store.notifier, opened.board)
-    if opened.keeper is not None:
-        master.make_logs = opened.keeper.make_logs
+    master.logs.keeper = opened.keeper
     control = Control(master, opened.control, log)
     fleet = master.fleet
     app_metrics = AppMetrics(log, environ, lambda: opened.configurations.in_force, fleet.reaper.known, fleet.reap)

@@ -31,7 +31,7 @@ def test_names_are_looked_up_before_the_commit(tmp_path: Path, monkeypatch: pyte
     try:
         configurations.hold(2, configurations.read())
         monkeypatch.setattr(grp, "getgrnam", hang)
-        assert configurations.commit(2) == []
+        assert configurations.commit(2)() == []
         assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
     finally:
         configurations.close()

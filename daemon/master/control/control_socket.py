@@ -39,6 +39,7 @@ from .slow_requests import SlowRequests
 SYSTEMD_NAME = "control"  # FileDescriptorName= of a socket unit
 BACKLOG = 1024
 LAST_ANSWERS_SECONDS = 1.0
+LOOK_SECONDS = 10.0  # for the disk to say whether the socket is there
 OFF = "the control API is off"
 
 
@@ -196,8 +197,16 @@ class Control:
         self._silence.look()
         self._first_answers.look(now)
         file = self._place.file
-        if file is not None and file.is_missing and (self._renewal is None or self._renewal.done()):
-            self._renewal = asyncio.get_running_loop().create_task(self._renew())
+        if file is not None and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.get_running_loop().create_task(self._look_after(file))
+
+    async def _look_after(self, file: SocketFile) -> None:
+        try:
+            is_missing = await self._threads.run(lambda: file.is_missing, LOOK_SECONDS)
+        except OSError:
+            return  # the disk does not answer, or there are no threads
+        if is_missing:
+            await self._renew()
 
     async def _renew(self) -> None:
         """Somebody has removed the socket, such as a cleaner of old files: nobody could manage the daemon."""

@@ -8,7 +8,7 @@ opened for it are).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
@@ -103,32 +103,30 @@ class Configurations:
         """A generation's configuration: its own while it is not in force yet."""
         return self._prepared.get(generation, self.in_force)
 
-    def commit(self, generation: int) -> list[str]:
-        """Bring the generation's configuration into force. What could not be changed, one line each."""
+    def commit(self, generation: int) -> Callable[[], list[str]]:
+        """Bring the generation's configuration into force. What is left to do blocks: what fails, one line each."""
         prepared = self._prepared.pop(generation, None)
         if prepared is None:
-            return []
+            return list
         old, self.in_force = self.in_force, prepared
-        failed = cannot_be_removed(self._close(old.listeners, prepared.listeners))
-        if prepared.options != old.options:
-            for listener in prepared.listeners:
-                try:
-                    listener.adjust(prepared.options)
-                except OSError as error:
-                    failed.append(f"{listener.name} keeps its backlog, mode and owner: {error}")
-        return failed
 
-    def discard(self, generation: int) -> list[str]:
-        """Close what was opened for the generation alone."""
-        prepared = self._prepared.pop(generation, None)
+        def settle() -> list[str]:
+            failed = cannot_be_removed(self._close(old.listeners, prepared.listeners))
+            return failed + (_adjust(prepared) if prepared.options != old.options else [])
+
+        return settle
+
+    def discard(self, generation: int) -> Callable[[], list[str]]:
+        """Give up what was opened for the generation alone. As with `commit`, closing it is left to do."""
+        prepared, kept = self._prepared.pop(generation, None), self.in_force.listeners
         if prepared is None:
-            return []
-        return cannot_be_removed(self._close(prepared.listeners, self.in_force.listeners))
+            return list
+        return lambda: cannot_be_removed(self._close(prepared.listeners, kept))
 
     def close(self) -> dict[str, str]:
         """Close everything. Why something could not be removed, by the listener's name."""
         for generation in list(self._prepared):
-            self.discard(generation)
+            self.discard(generation)()
         return self._close(self.in_force.listeners, (), last=True)
 
     def _close(
@@ -145,6 +143,16 @@ class Configurations:
                 except OSError as error:
                     failed[listener.name] = error.strerror or str(error)
         return failed
+
+
+def _adjust(prepared: PreparedConfig) -> list[str]:
+    failed = []
+    for listener in prepared.listeners:
+        try:
+            listener.adjust(prepared.options)
+        except OSError as error:
+            failed.append(f"{listener.name} keeps its backlog, mode and owner: {error}")
+    return failed
 
 
 def cannot_be_removed(failed: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
+from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.answers import Tally
 from miniwsgi.metrics.scoreboard import REQUESTS, Board
 
@@ -34,7 +35,7 @@ from .reaper import Reaper
 from .stacks import with_requests
 from .worker_handle import WorkerHandle
 
-LAST_WORDS_SECONDS = 3.0  # for stack dumps that are under way when the daemon ends
+FINISH_SECONDS = 3.0  # for stack dumps and last words that are under way when the daemon ends
 
 
 class Fleet:
@@ -44,6 +45,7 @@ class Fleet:
         self,
         configurations: Configurations,
         log: ErrorLog,
+        threads: DaemonThreads,
         feed: Callable[[ev.Event], None],
         in_force: Callable[[], int],
         board: Board | None = None,
@@ -61,7 +63,7 @@ class Fleet:
         self._log = log
         self._feed = feed
         self._in_force = in_force
-        self.last_words_of_workers = LastWords(log)
+        self.last_words = LastWords(log, threads)
         self._oom_kills = oom_kills()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,10 +94,10 @@ class Fleet:
         self.log_level = level
         self.tell_workers("log-level", level=level or configured)
 
-    async def last_words(self) -> None:
-        """Wait for stack dumps that are under way, but not long."""
+    async def finish(self) -> None:
+        """Wait for stack dumps and last words that are under way, but not long."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
         for task in self._tasks:
             task.cancel()
 
@@ -218,7 +220,8 @@ class Fleet:
         worker.hear_out()
         del self.workers[slot]
         running = self.board.slot(slot).running()
-        self.last_words_of_workers.write(worker, running)
+        if (work := self.last_words.write(worker, running)) is not None:
+            self._task(work)
         end = from_wait_status(status)
         crash = worker.take_crash() if end.signal else ""
         worker.close()
@@ -239,7 +242,7 @@ class Fleet:
             gone = [fd for fd, name in worker.queues.items() if kept.get(fd) != name]
             worker.send("drain", deadline=order.seconds, empty=gone)
 
-    def finish(self, order: act.FinishWorker) -> None:
+    def finish_worker(self, order: act.FinishWorker) -> None:
         if (worker := self.workers.get(order.slot)) is not None:
             worker.send("finish", deadline=order.seconds, accept=list(worker.queues))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import threading
 import time
 import traceback
 from collections import deque
@@ -22,10 +21,7 @@ from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import MAX_SLOTS, Board
 
 from ...config import Config
-from ...log.error_log import ErrorLog, detect_journal
-from ...log.journal import open_journal
-from ...log.writer import Writer
-from ...permission import why_not_written
+from ...log.error_log import ErrorLog
 from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.operations import Operation
@@ -34,9 +30,11 @@ from ..supervising.worker_table import WorkerState
 from ..system.systemd import Notifier
 from .announcer import Announcer
 from .configurations import Configurations, PreparedConfig, PrepareError
-from .fleet import LAST_WORDS_SECONDS, Fleet
+from .fleet import Fleet
+from .open_logs import OpenLogs
 from .watch import ROUND_SECONDS, Watch, load
 
+CLOSING_SECONDS = 2.0  # for old sockets, whose files may lie on a dead disk
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 WATCHED = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STUCK)
 
@@ -54,18 +52,20 @@ class Master:
         self.configurations = configurations
         self.log = log
         self.notifier = notifier
-        self.fleet = Fleet(configurations, log, self.feed, self._in_force, board)
+        self._threads = DaemonThreads()
+        self.fleet = Fleet(configurations, log, self._threads, self.feed, self._in_force, board)
         self.supervisor = Supervisor(configurations.in_force.plan, time.monotonic, MAX_SLOTS, self._load, self._silent)
         self.on_commit: list[Callable[[Config], None]] = []  # called when a configuration came into force
         self.on_handled: list[Callable[[ev.Input, list[act.Action]], None]] = []  # called after each event
-        self.make_logs: Callable[[], None] | None = None  # where only root can, after a rotation
+        self.logs = OpenLogs(log, self.fleet.last_words, self._threads)
         self.watch = Watch(self.fleet.board)
         self.announcer = Announcer(notifier, self.supervisor, self.watch)
         self.on_handled.append(self.announcer.handled)
-        self._threads = DaemonThreads()
         self._events: deque[ev.Input] = deque()
         self._handling = False
         self._reading: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()  # of those
+        self._sockets = asyncio.Lock()  # held while listeners are opened or closed
         self._timer: asyncio.TimerHandle | None = None
         self._verdicts: dict[int, list[asyncio.Future[Operation]]] = {}
         self._over: asyncio.Future[int]
@@ -79,7 +79,7 @@ class Master:
             act.KillLauncher: self.fleet.kill_launcher,
             act.ForkWorker: self.fleet.fork,
             act.DrainWorker: self.fleet.drain,
-            act.FinishWorker: self.fleet.finish,
+            act.FinishWorker: self.fleet.finish_worker,
             act.KillWorker: self.fleet.kill_worker,
             act.DumpStacks: self.fleet.dump_stacks,
             act.Serving: self._serving,
@@ -112,7 +112,9 @@ class Master:
         self.feed(ch.Start(who="the start"))
         try:
             status = await self._over
-            await self.fleet.last_words()
+            await self.fleet.finish()
+            if self._closing:
+                await asyncio.wait(self._closing, timeout=CLOSING_SECONDS)
             return status
         finally:
             for task in self._reading:
@@ -137,36 +139,21 @@ class Master:
         return future
 
     def reopen_logs(self) -> None:
-        """After a rotation: SIGUSR1. Files are opened by a thread, for a file system may hang."""
+        """After a rotation: SIGUSR1."""
         self._beside(self._reopen_logs())
 
     async def _reopen_logs(self) -> None:
-        failed = False
-        if self.make_logs is not None:
-            await self._try(self.make_logs)  # those that it left out are said to be missing here
-        for reopen in (self.log.writer.reopen, self.fleet.last_words_of_workers.reopen):
-            error = await self._try(reopen)
-            if error is not None:
-                failed, path = True, str(error.filename or "")
-                why = why_not_written(path, error) if path else error.strerror
-                self.log.error(f"log file {path} cannot be opened again: {why}; the old one stays in use")
+        reopened = await self.logs.reopen()
         self.fleet.tell_workers("reopen")  # they say themselves what they cannot open
-        if not failed:
+        if reopened:
             self.log.info("log files were opened again; workers open theirs, and say what they cannot")
 
-    async def _try(self, work: Callable[[], None]) -> OSError | None:
-        """Do what may hang in a thread; what went wrong."""
-        try:
-            await self._threads.run(work)
-        except OSError as error:
-            return error
-        return None
-
-    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Something that takes time, beside the events."""
         task = self._loop.create_task(work)
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
+        return task
 
     # --- events ---
 
@@ -275,7 +262,8 @@ class Master:
 
     async def _read_configuration(self, generation: int) -> None:
         try:
-            prepared = await self._threads.run(self._read)
+            async with self._sockets:
+                prepared = await self._threads.run(self._read)
         except PrepareError as error:
             self.feed(ev.PrepareFailed(generation, str(error)))
             return
@@ -302,33 +290,29 @@ class Master:
 
     def _commit(self, order: act.CommitGeneration) -> None:
         old = self.config
-        for problem in self.configurations.commit(order.generation):
-            self.log.warning(problem)
+        self._settle(self.configurations.commit(order.generation))
         new = self.config
-        self._change_log(old, new)
-        if new.log.access_log != old.log.access_log or new.log.access_log_format != old.log.access_log_format:
-            self.fleet.last_words_of_workers.forget()
+        self.log.level, self.log.format = self.fleet.log_level or new.log.level, new.log.format
+        self._beside(self.logs.change(old, new))
         for call in self.on_commit:
             self._tell(call, new)
 
-    def _change_log(self, old: Config, new: Config) -> None:
-        self.log.level, self.log.format = self.fleet.log_level or new.log.level, new.log.format
-        if new.log.file != old.log.file:
-            self._beside(self._change_log_file(new.log.file, old.log.file))
-
-    async def _change_log_file(self, file: str, old_file: str) -> None:
-        try:
-            writer = await self._threads.run(lambda: _writer(file))
-        except OSError as error:
-            self.log.error(f"log.file {file} cannot be opened: {why_not_written(file, error)}; it stays {old_file}")
-            return
-        before = self.log.writer
-        writer.notice = before.notice
-        self.log.writer, self.log.journal = writer, file == "-" and detect_journal()
-        threading.Thread(target=before.close, args=(LAST_WORDS_SECONDS,), daemon=True).start()
-
     def _discard(self, order: act.DiscardGeneration) -> None:
-        for problem in self.configurations.discard(order.generation):
+        self._settle(self.configurations.discard(order.generation))
+
+    def _settle(self, close: Callable[[], list[str]]) -> None:
+        """Close sockets that are not needed any more, and remove their files: a thread does it."""
+        task = self._beside(self._close(close))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, close: Callable[[], list[str]]) -> None:
+        async with self._sockets:
+            try:
+                problems = await self._threads.run(close)
+            except OSError as error:
+                problems = [f"sockets that are not needed any more stay open: {error.strerror}"]
+        for problem in problems:
             self.log.warning(problem)
 
     # --- orders about the daemon ---
@@ -379,15 +363,18 @@ class Master:
             self.announcer.accepted(operation)
 
     def _verdict(self, order: act.Verdict) -> None:
-        operation = order.operation
+        if self._closing:
+            self._beside(self._conclude_later(order.operation))
+        else:
+            self._conclude(order.operation)
+
+    async def _conclude_later(self, operation: Operation) -> None:
+        """Whoever waits for a reload finds the old sockets gone, unless that takes its time."""
+        await asyncio.wait(self._closing, timeout=CLOSING_SECONDS)
+        self._conclude(operation)
+
+    def _conclude(self, operation: Operation) -> None:
         for future in self._verdicts.pop(operation.id, ()):
             if not future.done():
                 future.set_result(operation)
         self.announcer.concluded(operation)
-
-
-def _writer(file: str) -> Writer:
-    """Of the error log. Raises OSError."""
-    if file != "-":
-        return Writer(file)
-    return open_journal() if detect_journal() else Writer(2)

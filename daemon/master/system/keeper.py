@@ -15,7 +15,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ...log.writer import FILE_MODE
@@ -36,11 +36,13 @@ class LogFiles:
     def __init__(self, paths: Sequence[str], uid: int, gid: int, groups: Collection[int]) -> None:
         self._owner = (uid, gid)
         self._places: list[tuple[int, str]] = []
+        self.paths: list[str] = []
         for path in paths:
             directory, name = os.path.split(path)
             fd = _open_roots_own(directory, groups)
             if fd is not None:
                 self._places.append((fd, name))
+                self.paths.append(path)
 
     def __repr__(self) -> str:
         return f"<LogFiles {[name for _, name in self._places]}>"
@@ -58,14 +60,14 @@ class LogFiles:
             except OSError:
                 continue
             try:
-                os.fchown(fd, *self._owner)
+                self.give(fd)
             except OSError:
                 pass
             finally:
                 os.close(fd)
 
     def give(self, fd: int) -> None:
-        """A log that root has just made elsewhere is the user's, who will have to write to it."""
+        """A log that root has just made is the user's, who will have to write to it. Raises OSError."""
         found = os.fstat(fd)
         if stat.S_ISREG(found.st_mode) and (found.st_uid, found.st_nlink, found.st_size) == (0, 1, 0):
             os.fchown(fd, *self._owner)
@@ -89,8 +91,9 @@ class KeptFile:
 class Keeper:
     """As the master asks it, from any thread. Its methods block for a moment, at most ANSWER_SECONDS each."""
 
-    def __init__(self, channel: socket.socket, pid: int) -> None:
+    def __init__(self, channel: socket.socket, pid: int, log_paths: Iterable[str] = ()) -> None:
         self.pid = pid
+        self.log_paths = frozenset(log_paths)  # those that it makes
         self._channel = channel
         self._lock = threading.Lock()
         self._asked = 0
@@ -145,7 +148,7 @@ def start(logs: LogFiles, files: Sequence[KeptFile]) -> Keeper:
     os.waitpid(pid, 0)
     try:
         if its_pid := ours.recv(_BUFFER):
-            return Keeper(ours, int(its_pid))
+            return Keeper(ours, int(its_pid), logs.paths)
         raise ChildProcessError(errno.ECHILD, "it has ended at once")
     except OSError:
         ours.close()
