@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from . import scoreboard as sb
-from .scoreboard import Board, Slot
+from .board import Board
+from .scoreboard import Slot
 from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
 
 KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers

@@ -13,9 +13,10 @@ from operator import add
 
 from . import declared as d
 from . import scoreboard as sb
+from .board import Board
 from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
 from .families import Family, Histogram, Sample
-from .scoreboard import Board, Running, Slot
+from .scoreboard import Running, Slot
 
 NANOSECONDS = 1e9
 OTHER = "_OTHER"

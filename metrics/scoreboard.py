@@ -10,29 +10,15 @@ cumulative over the workers that held the slot and are never set back. Times are
 
 from __future__ import annotations
 
-import mmap
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-MAGIC = int.from_bytes(b"miniwsgi", "little")
 LAYOUT = 4  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
 
 CELL = 8
-HEADER_CELLS = 512  # a page
-(
-    H_MAGIC,
-    H_LAYOUT,
-    H_SLOTS,
-    H_THREADS,
-    H_STRIDE,
-    H_USED,
-    H_WORKERS,  # how many were asked for at run time; 0: as many as are configured. For the next master, if any.
-) = range(7)
 
 
 class SlotState(IntEnum):
@@ -153,11 +139,6 @@ IDLE, RUNNING = 0, 1
 
 SLOT_CELLS = THREADS_AT + ((MAX_THREADS * THREAD_CELLS + 511) // 512) * 512
 SLOT_BYTES = SLOT_CELLS * CELL
-BOARD_BYTES = HEADER_CELLS * CELL + MAX_SLOTS * SLOT_BYTES
-
-
-class LayoutError(Exception):
-    """The shared memory was laid out by another version of miniwsgi."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,67 +313,6 @@ class Slot:
         data = request_id.encode("ascii", "replace").ljust(GIVEN_BYTES, b"\0")[:GIVEN_BYTES]
         self.memory[(at + T_GIVEN) * CELL : (at + T_GIVEN) * CELL + GIVEN_BYTES] = data
         self.cells[at + T_NUMBER] = 0
-
-
-class Board:
-    """The whole scoreboard. The master creates it; launchers and workers attach by descriptor."""
-
-    __slots__ = ("_map", "_slots", "_view", "fd", "header")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._map = mmap.mmap(fd, BOARD_BYTES)
-        self._view = memoryview(self._map)
-        self.header = self._view[: HEADER_CELLS * CELL].cast("Q")
-        self._slots: dict[int, Slot] = {}
-
-    @classmethod
-    def create(cls) -> Board:
-        """A new board: sparse, so that only slots in use take memory. Raises OSError."""
-        fd = os.memfd_create("miniwsgi-scoreboard", os.MFD_CLOEXEC)
-        os.ftruncate(fd, BOARD_BYTES)
-        board = cls(fd)
-        header = board.header
-        header[H_LAYOUT], header[H_SLOTS], header[H_THREADS] = LAYOUT, MAX_SLOTS, MAX_THREADS
-        header[H_STRIDE] = SLOT_BYTES
-        header[H_MAGIC] = MAGIC
-        return board
-
-    @classmethod
-    def attach(cls, fd: int) -> Board:
-        """Map a board that another process made. Raises LayoutError if it was laid out otherwise."""
-        if os.fstat(fd).st_size != BOARD_BYTES:
-            raise LayoutError(f"the scoreboard has {os.fstat(fd).st_size} bytes, {BOARD_BYTES} expected")
-        board = cls(fd)
-        found = tuple(board.header[cell] for cell in (H_MAGIC, H_LAYOUT, H_SLOTS, H_THREADS, H_STRIDE))
-        if found != (MAGIC, LAYOUT, MAX_SLOTS, MAX_THREADS, SLOT_BYTES):
-            raise LayoutError(f"the scoreboard's layout is {found[1]}, {LAYOUT} expected")
-        return board
-
-    def slot(self, index: int) -> Slot:
-        """Slot `index` of MAX_SLOTS. Raises IndexError."""
-        found = self._slots.get(index)
-        if found is None:
-            if not 0 <= index < MAX_SLOTS:
-                raise IndexError(f"slot {index}: there are {MAX_SLOTS}")
-            start = HEADER_CELLS * CELL + index * SLOT_BYTES
-            found = self._slots[index] = Slot(index, self._view[start : start + SLOT_BYTES])
-        return found
-
-    def claim(self, index: int) -> Slot:
-        """Slot `index`, counted among those in use from now on. Called by the master alone."""
-        if index >= self.header[H_USED]:
-            self.header[H_USED] = index + 1
-        return self.slot(index)
-
-    def take_over(self) -> None:
-        """Forget what was momentary about workers that died with their master. Called by the next master."""
-        for slot in self.used():
-            slot.vacate()
-
-    def used(self) -> Iterator[Slot]:
-        """Every slot that ever had a worker."""
-        return (self.slot(index) for index in range(self.header[H_USED]))
 
 
 def count_closed(cells: memoryview[int], reason: Closed) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from operator import add, sub
 
 from . import scoreboard as sb
-from .scoreboard import Board, Slot
+from .board import Board
+from .scoreboard import Slot
 
 SNAPSHOT_SECONDS = 1.0
 HISTOGRAM_EVERY = 5  # snapshots: the whole board is read for it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 from ..config import Config, application_environment, worker_settings
 from ..log.error_log import detect_journal

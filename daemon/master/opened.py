@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from miniwsgi.metrics.scoreboard import H_WORKERS, Board
+from miniwsgi.metrics.board import H_WORKERS, Board
 
 from ..config import Config, ReadConfig
 from ..log.error_log import ErrorLog

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 from ..channel import Channel
 from ..config import application_environment, daemons_environment, worker_settings

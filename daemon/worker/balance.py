@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection
 
+from miniwsgi.metrics.board import H_USED
 from miniwsgi.metrics.scoreboard import (
     CONNECTIONS,
-    H_USED,
     HEARTBEAT,
     RUNNING,
     STATE,

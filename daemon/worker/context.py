@@ -12,7 +12,8 @@ from enum import Enum
 from typing import Any, NoReturn, Protocol
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Board, Closed, Slot, bucket
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import Closed, Slot, bucket
 
 from .. import __version__
 from ..engine.call import Application, Exchange

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Board, SlotState
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import SlotState
 
 from ..channel import Channel
 from ..engine.after_fork import process

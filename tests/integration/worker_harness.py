@@ -29,7 +29,8 @@ from miniwsgi.daemon.channel import Channel, Message
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.lifecycle import run_worker
-from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Board, Slot
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Slot
 
 from tests.conformance.client import Response
 from tests.support.engines import CHOSEN

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from miniwsgi.daemon.worker.pools.crew import Crew, Member
-from miniwsgi.metrics.scoreboard import T_START, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import T_START
 
 from tests.support.waiting import PATIENCE_SECONDS
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.worker.balance import SILENT_NS, UNEVEN, Balance, surplus
-from miniwsgi.metrics.scoreboard import CONNECTIONS, HEARTBEAT, STATE, Board, SlotState
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import CONNECTIONS, HEARTBEAT, STATE, SlotState
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from miniwsgi.daemon.master.running.watch import Watch
 from miniwsgi.daemon.worker.context import Context, Duty
 from miniwsgi.daemon.worker.pools.progress import Progress
 from miniwsgi.daemon.worker.recycling import Recycling
-from miniwsgi.metrics.scoreboard import HEARTBEAT, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import HEARTBEAT
 
 from tests.conformance.case import chunked, get
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.worker.pools.crew import Crew, Member
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 from .schedules import Schedule, explore
 

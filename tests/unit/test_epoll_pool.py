@@ -15,7 +15,8 @@ from miniwsgi.daemon.worker.pools import requests
 from miniwsgi.daemon.worker.pools.crew import Member
 from miniwsgi.daemon.worker.pools.epoll import EpollPool
 from miniwsgi.daemon.worker.pools.peer import Peer
-from miniwsgi.metrics.scoreboard import BUSY_THREADS, HANDED_OVER, REJECTED, T_START, T_STATE, WAITING, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import BUSY_THREADS, HANDED_OVER, REJECTED, T_START, T_STATE, WAITING
 
 NOW = 10**12
 

@@ -11,7 +11,7 @@ from miniwsgi.daemon.master.control.event_recorder import EventRecorder
 from miniwsgi.daemon.master.control.first_answers import FirstAnswers, fails
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.metrics.answers import EVERY_SECONDS, LONGEST_SECONDS, Answers, Tally
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 from tests.unit.supervisor_world import World
 from tests.unit.test_app_metrics_master import Log

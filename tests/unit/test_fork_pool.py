@@ -15,7 +15,7 @@ from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker import children
 from miniwsgi.daemon.worker.context import Context
 from miniwsgi.daemon.worker.pools.fork import ForkPool
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 
 def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_ended(monkeypatch):

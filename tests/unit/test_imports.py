@@ -22,9 +22,11 @@ BEHIND_THE_FORK = (
     "daemon/demo.py",
     "daemon/log",
     "daemon/settings.py",
+    "metrics/board.py",
     "metrics/scoreboard.py",
     "metrics/value_files.py",
 )
+WORKERS_METRICS = ("miniwsgi.metrics.board", "miniwsgi.metrics.scoreboard", "miniwsgi.metrics.value_files")
 
 
 def sources(name: str) -> list[Path]:
@@ -55,7 +57,7 @@ def foreign(source: str) -> list[str]:
     found = []
     for line, name in imported(source):
         top = name.partition(".")[0]
-        ours = name.startswith(("miniwsgi.daemon", "miniwsgi.metrics.scoreboard", "miniwsgi.metrics.value_files"))
+        ours = name.startswith(("miniwsgi.daemon", *WORKERS_METRICS))
         if top not in sys.stdlib_module_names and not ours:
             found.append(f"line {line}: {name}")
     return found
@@ -71,7 +73,7 @@ def test_only_the_standard_library_is_imported_behind_the_fork(name: str) -> Non
     ("source", "count"),
     [
         ("import os, sys", 0),
-        ("from miniwsgi.metrics.scoreboard import Board", 0),
+        ("from miniwsgi.metrics.board import Board", 0),
         ("from miniwsgi.metrics import scoreboard", 0),
         ("from . import anything", 0),
         ("if TYPE_CHECKING:\n    import psutil", 0),

@@ -12,7 +12,7 @@ from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.system.systemd import Notifier
 from miniwsgi.manager import changes as ch
 from miniwsgi.metrics import scoreboard as sb
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 from .supervisor_world import World
 

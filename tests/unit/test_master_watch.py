@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.log.access_log import AccessLog
 from miniwsgi.daemon.master.running.watch import Watch, load, log_lost_requests
-from miniwsgi.metrics.scoreboard import HEARTBEAT, IDLE, RUNNING, T_START, T_STATE, T_TEXT, WAITING, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import HEARTBEAT, IDLE, RUNNING, T_START, T_STATE, T_TEXT, WAITING
 
 SECOND = 1_000_000_000
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.answers import KEPT_GENERATIONS, Answers, Tally, answers
-from miniwsgi.metrics.scoreboard import Board, Slot
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import Slot
 
 
 def answer(slot: Slot, *statuses: int) -> None:

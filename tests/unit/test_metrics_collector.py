@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 from miniwsgi.metrics import scoreboard as sb
+from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.collector import Collector
 from miniwsgi.metrics.declared import DECLARED
 from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
 from miniwsgi.metrics.families import Family, Histogram
-from miniwsgi.metrics.scoreboard import Board, Closed
+from miniwsgi.metrics.scoreboard import Closed
 from miniwsgi.metrics.utilisation import Utilisation
 
 MILLISECOND = 1_000_000

@@ -10,7 +10,7 @@ import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.accept_queues import accept_queue
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard_reading import History, durations, queue_times, running, totals
 
 MILLISECOND = 1_000_000

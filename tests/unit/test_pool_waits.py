@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from miniwsgi.daemon.worker.pools.requests import record_wait
-from miniwsgi.metrics.scoreboard import BUCKETS, QUEUE_BUCKETS, QUEUE_SUM, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import BUCKETS, QUEUE_BUCKETS, QUEUE_SUM
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from miniwsgi.daemon.worker.context import Context
 from miniwsgi.daemon.worker.pools import epoll, peer
 from miniwsgi.daemon.worker.pools.epoll import TURN_NS, EpollPool
 from miniwsgi.daemon.worker.pools.peer import Peer
-from miniwsgi.metrics.scoreboard import Board
+from miniwsgi.metrics.board import Board
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.answers import Tally
-from miniwsgi.metrics.scoreboard import REQUESTS, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import REQUESTS
 
 from ...channel import Message
 from ...config import Config, worker_settings

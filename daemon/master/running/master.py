@@ -18,7 +18,8 @@ from typing import Any
 
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.threads import DaemonThreads
-from miniwsgi.metrics.scoreboard import MAX_SLOTS, Board
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import MAX_SLOTS
 
 from ...config import Config
 from ...log.error_log import ErrorLog

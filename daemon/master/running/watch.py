@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
+from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.health import silent_for
-from miniwsgi.metrics.scoreboard import HEARTBEAT, WAITING, Board, Running
+from miniwsgi.metrics.scoreboard import HEARTBEAT, WAITING, Running
 from miniwsgi.metrics.scoreboard_reading import running
 
 from ...log.access_log import AccessLog

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from miniwsgi.metrics.accept_queues import socket_file_inode
-from miniwsgi.metrics.scoreboard import Board, LayoutError
+from miniwsgi.metrics.board import Board, LayoutError
 
 from ...log.error_log import ErrorLog
 from ..system.systemd import Notifier
