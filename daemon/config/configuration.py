@@ -101,10 +101,10 @@ def load(
     path: str | None,
     flags: Mapping[str, object],
     environ: Mapping[str, str],
+    text: str | None = None,
     *,
     directory: str | None = None,
     uid: int | None = None,
-    text: str | None = None,
 ) -> Config:
     """Read, merge and validate.
 
