@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
+from miniwsgi.manager.client.views import stack_view
 
 from tests.unit.ctl_daemon import FakeDaemon, Raw, counts, event, operation, problem, run, running, status, worker
 
@@ -273,13 +274,19 @@ LEADING_THREAD = f'''Thread 0x00007f02 (most recent call first):
 PARKED_THREAD = f'''Thread 0x00007f03 (most recent call first):
   File "{POOL}/crew.py", line 219 in _park
   File "{POOL}/crew.py", line 201 in _live'''
+WRITING_THREAD = """Thread 0x00007f05 (most recent call first):
+  File "/opt/lib/miniwsgi/daemon/log/writer.py", line 304 in _run
+  File "/usr/lib/python3.11/threading.py", line 982 in run
+  File "/usr/lib/python3.11/threading.py", line 1045 in _bootstrap_inner"""
 THREAD_OF_THE_APPLICATION = """Thread 0x00007f04 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 327 in wait
   File "/srv/shop/jobs.py", line 9 in run"""
 
 
 def test_the_request_stands_beside_its_thread_and_threads_that_wait_for_work_are_counted(tmp_path: Path) -> None:
-    dump = "\n\n".join([RUNNING_THREAD, *[PARKED_THREAD] * 7, LEADING_THREAD, THREAD_OF_THE_APPLICATION])
+    dump = "\n\n".join(
+        [RUNNING_THREAD, *[PARKED_THREAD] * 6, WRITING_THREAD, LEADING_THREAD, THREAD_OF_THE_APPLICATION]
+    )
     told = msgspec.structs.replace(STACK, text=dump)
     with FakeDaemon(tmp_path / "s", {"GET /workers/3/stack": [told, told]}) as daemon:
         found = daemon.run("stack", "3").out
@@ -289,6 +296,11 @@ def test_the_request_stands_beside_its_thread_and_threads_that_wait_for_work_are
         [RUNNING_THREAD, LEADING_THREAD, THREAD_OF_THE_APPLICATION, "# 7 threads wait for work (-o wide shows them)\n"]
     )
     assert wide.partition("\n")[2] == f"{dump}\n"
+
+
+def test_functions_in_which_threads_wait_for_work_are_there() -> None:
+    sources = "".join(path.read_text() for path in (Path(__file__).parents[2] / "daemon").rglob("*.py"))
+    assert not [name for name in stack_view.WAITING if f"def {name}(" not in sources]
 
 
 @pytest.mark.parametrize("slot", ["x", "-1", "1.5"])

@@ -9,7 +9,7 @@ from ..client import messages
 
 RUNS = "\n  # runs "  # as the daemon writes it below a heading
 FRAME = re.compile(r'^  File "([^"]*)", line \d+ in (\S+)', re.MULTILINE)
-OURS = re.compile(r".*/miniwsgi/daemon/(worker/|unpatched\.py|log_writer\.py|logs\.py).*|.*/threading\.py")
+OURS = re.compile(r".*/miniwsgi/daemon/.*|.*/threading\.py")
 WAITING = {"_park", "_watch", "_run", "wait"}  # in which a thread of ours that has nothing to do is found
 
 
