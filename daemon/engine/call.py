@@ -1,6 +1,6 @@
-"""One request's exchange with the application: the call, start_response, the body, the end (PEP 3333).
+"""One request's call of the application: start_response, the body, the end (PEP 3333).
 
-An exchange knows neither sockets nor threads: bytes go to a `Transport`, which may ask it to pause. It promises that
+A call knows neither sockets nor threads: bytes go to a `Transport`, which may ask it to pause. It promises that
 the head is framed once, that nothing is sent past Content-Length, that `close()` of a result is called once whatever
 happens, and that no exception of the application gets past it. A process that the application forked in it, and that
 comes back here, ends here.
@@ -9,7 +9,6 @@ comes back here, ends here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import Context
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol
@@ -26,6 +25,7 @@ from ..http.response import (
     refusal,
 )
 from .after_fork import process
+from .claim import Claim, Taken
 from .file_wrapper import FileWrapper
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -58,32 +58,37 @@ class Transport(Protocol):
         """Block until what is kept has gone down: for `write`, which cannot pause."""
 
 
-class Reporter(Protocol):
-    """Who is told of an application's mistakes."""
+class CallSite(Protocol):
+    """What a call shares with the others of its worker (`site.Site`), and who is told of an application's mistakes."""
 
-    def exception(self, exchange: Exchange, error: BaseException) -> None: ...
-    def mistake(self, exchange: Exchange, what: str) -> None: ...
+    server_fields: ServerFields
+    answers: Claim[Call]
+
+    def exception(self, call: Call, error: BaseException, /) -> None: ...
+    def mistake(self, call: Call, what: str, /) -> None: ...
 
 
 class Phase(Enum):
     OPEN = "open"  # nothing is on the wire
     STARTED = "started"  # the head is
-    DONE = "done"
-    EXPIRED = "expired"  # somebody else has answered, or closed, in the application's place
+    DONE = "done"  # all of it is sent, or kept for sending
+    BROKEN = "broken"  # its end is missing: the client is gone, or the application has failed
+    EXPIRED = "expired"  # somebody else has answered, or cut the connection, in the application's place
 
 
-_OPEN, _STARTED, _DONE, _EXPIRED = Phase
+_OPEN, _STARTED, _DONE, _BROKEN, _EXPIRED = Phase
+TIMED_OUT = "504 Gateway Timeout"
 
 
-class Exchange:
-    """Runs the application for one request. `run`, `resume` and `abandon` belong to one thread.
+class Call:
+    """Runs the application for one request. `run`, `resume`, `abandon` belong to one thread and one context (PEP 567).
 
-    Whatever of the application they call is called in `variables`, the request's own context (PEP 567).
+    While it is in `site.answers` the answer may be begun, or ended: whoever wants to do that takes it from there.
     """
 
     __slots__ = (
-        "_body", "_encoded", "_iterator", "_left", "_reporter", "_result", "_server", "_transport",
-        "_variables", "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent",
+        "_body", "_encoded", "_iterator", "_left", "_result", "_site", "_transport",
+        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent",
         "status",
     )  # fmt: skip
 
@@ -91,27 +96,25 @@ class Exchange:
     _iterator: Iterator[bytes] | None
 
     def __init__(
-        self, transport: Transport, method: str, http11: bool, persistent: bool, server: ServerFields,
-        reporter: Reporter, variables: Context, request_id: str = "",
-    ) -> None:  # fmt: skip
+        self, site: CallSite, transport: Transport, method: str, http11: bool, persistent: bool, request_id: str = ""
+    ) -> None:
+        self._site = site
         self._transport = transport
-        self._variables = variables
-        self._server = server
-        self._reporter = reporter
         self._encoded: Encoded | None = None
         self.method = method
         self.request_id = request_id
         self.http11 = http11
         self.persistent = persistent  # in the end: whether the connection goes on
-        self.phase = _OPEN
+        self.phase = _OPEN  # as the thread of the call knows it; also read by whoever has taken the answer
         self.status = ""
         self.headers: Headers = []
         self.sent = 0  # bytes of the body
         self.failed = False  # the application raised
         self.aborted = False  # the response is not complete
+        site.answers.offer(self)
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.method} {self.phase.value} {self.status!r} sent={self.sent}>"
+        return f"<Call {self.method} {self.phase.value} {self.status!r} sent={self.sent}>"
 
     # --- the application's side ---
 
@@ -119,7 +122,7 @@ class Exchange:
         """PEP 3333, "The start_response() Callable". Raises BadResponse for what cannot be sent."""
         if exc_info is not None:
             try:
-                if self.phase is not _OPEN:
+                if self.phase is not _OPEN or self not in self._site.answers:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None
@@ -132,7 +135,7 @@ class Exchange:
             self.status = status
             self.headers = headers
         for mistake in encoded.mistakes:
-            self._reporter.mistake(self, mistake)
+            self._site.mistake(self, mistake)
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -142,7 +145,7 @@ class Exchange:
         if self._emit(data):
             self._transport.wait_writable()
         elif not data:
-            self._check_wanted()
+            self._check_client()
 
     def early_hints(self, headers: Headers) -> None:
         """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored behind the head and in HTTP/1.0. Raises BadResponse."""
@@ -150,45 +153,20 @@ class Exchange:
             process.end()
         hints = early_hints(headers)
         if self.phase is _OPEN and self.http11:
-            self._transport.send(hints)
+            answers = self._site.answers
+            try:
+                answers.take(self)
+            except Taken:
+                return
+            try:
+                self._transport.send(hints)
+            finally:
+                answers.offer(self)
 
     # --- the server's side ---
 
     def run(self, application: Application, environ: dict[str, Any]) -> bool:
         """Call the application and send what it gives. False: paused, call `resume` when the client has read."""
-        return self._variables.run(self._call, application, environ)
-
-    def resume(self) -> bool:
-        """Go on pulling from the result, on the thread that called the application. As `run`."""
-        return self._variables.run(self._pull)
-
-    def abandon(self) -> None:
-        """The client is gone while the exchange was paused: no more is pulled."""
-        self.aborted = True
-        self.persistent = False
-        self._variables.run(self._close)
-
-    def expire(self) -> bytes | None:
-        """Take the exchange from an application that took too long. Called by another thread.
-
-        Returns the 504 to be sent in its place, b"" if a head is out already, None if the application was faster.
-        There is no call between the test and the mark, so that no thread switch comes between them.
-        """
-        phase = self.phase
-        if phase is _OPEN:
-            self.phase = _EXPIRED
-            self.status = "504 Gateway Timeout"
-        elif phase is _STARTED:
-            self.phase = _EXPIRED
-        else:
-            return None
-        self.aborted = True
-        self.persistent = False
-        return self._identified(refusal(504, self._server)) if phase is _OPEN else b""
-
-    # --- inside ---
-
-    def _call(self, application: Application, environ: dict[str, Any]) -> bool:
         try:
             result = application(environ, self.start_response)
             if process.forked:
@@ -215,9 +193,10 @@ class Exchange:
             self._fail(error)
             self._close()
             return True
-        return self._pull()
+        return self.resume()
 
-    def _pull(self) -> bool:
+    def resume(self) -> bool:
+        """Go on pulling from the result, on the thread that called the application. As `run`."""
         iterator = self._iterator
         assert iterator is not None
         try:
@@ -226,7 +205,7 @@ class Exchange:
                     process.end()
                 if not data:
                     _join((data,))
-                    self._check_wanted()
+                    self._check_client()
                     continue
                 pause = self._emit(data)
                 if self._body is _NONE or self._left < 0:
@@ -239,22 +218,61 @@ class Exchange:
         self._close()
         return True
 
+    def abandon(self) -> bool:
+        """The client has gone while the call was paused: no more is pulled."""
+        self._end()
+        self._break_off()
+        self._close()
+        return True
+
+    def expire(self) -> bytes | None:
+        """Take the answer from an application that takes too long. Called by another thread.
+
+        Returns the 504 to be sent in its place, b"" if a head is out already: then the connection is to be cut. None:
+        the application was faster, or is beginning its answer just now.
+        """
+        try:
+            self._site.answers.take(self)
+        except Taken:
+            return None
+        return self._identified(refusal(504, self._site.server_fields)) if self.phase is _OPEN else b""
+
+    # --- inside ---
+
+    def _take(self) -> None:
+        """Nobody else may answer from here on, unless it is offered again. Raises Disconnected: somebody has."""
+        try:
+            self._site.answers.take(self)
+        except Taken:
+            raise self._expired() from None
+
+    def _expired(self) -> Disconnected:
+        """Somebody else has answered, and has had that counted."""
+        self.phase = _EXPIRED
+        self.status = TIMED_OUT
+        return Disconnected()
+
+    def _check_wanted(self) -> None:
+        """Raises Disconnected if somebody else has answered meanwhile."""
+        if self not in self._site.answers:
+            raise self._expired()
+
     def _start(self, length: int | None) -> bytes:
         """The head; from here on the response is on its way."""
         encoded = self._encoded
         if encoded is None:
             raise BadResponse("the application did not call start_response before its result")
         head, self._body, self._left, self.persistent = frame(
-            encoded, self.method, self.http11, self.persistent, length, self._server
+            encoded, self.method, self.http11, self.persistent, length, self._site.server_fields
         )
-        if self.phase is not _OPEN:
-            raise Disconnected
+        self._take()
         self.phase = _STARTED
-        return head if self._server.request_id_header is None else self._identified(head)
+        self._site.answers.offer(self)  # who takes it now finds that a head is out
+        return head if self._site.server_fields.request_id_header is None else self._identified(head)
 
     def _identified(self, head: bytes) -> bytes:
         """The head with the request's id in it, if that is wanted and the application has not put one there."""
-        name = self._server.request_id_header
+        name = self._site.server_fields.request_id_header
         if name is None or any(key.lower() == name.lower() for key, _value in self.headers):
             return head
         field = f"{name}: {self.request_id}\r\n".encode("latin-1")
@@ -272,16 +290,19 @@ class Exchange:
             return
         length = len(data)
         encoded = self._encoded
-        if encoded is None or self._server.request_id_header is not None:
-            head = self._start(length)
-            body, announced = self._body, self._left
-        else:  # as `_start`, which would be one call more
-            head, body, announced, self.persistent = frame(
-                encoded, self.method, self.http11, self.persistent, length, self._server
-            )
-            if self.phase is not _OPEN:
-                raise Disconnected
-            self.phase = _STARTED
+        if encoded is None:
+            raise BadResponse("the application did not call start_response before its result")
+        server = self._site.server_fields
+        head, body, announced, self.persistent = frame(
+            encoded, self.method, self.http11, self.persistent, length, server
+        )
+        if server.request_id_header is not None:
+            head = self._identified(head)
+        try:
+            self._site.answers.take(self)
+        except Taken:
+            raise self._expired() from None
+        self.phase = _DONE
         if body is _SIZED:
             if announced != length:
                 data = self._mismatch(data, announced - length)
@@ -292,15 +313,12 @@ class Exchange:
             self._transport.send(head)
         else:  # HTTP/1.1 always knows a length here, and so does HTTP/1.0
             raise AssertionError(f"a whole body framed as {body!r}")
-        if self.phase is not _STARTED:  # expired while it was sent
-            raise Disconnected
-        self.phase = _DONE
 
     def _mismatch(self, data: bytes, left: int) -> bytes:
         if left < 0:
-            self._reporter.mistake(self, f"the body has {-left} bytes more than Content-Length says: cut")
+            self._site.mistake(self, f"the body has {-left} bytes more than Content-Length says: cut")
             return data[:left]
-        self._reporter.mistake(self, f"the body has {left} bytes fewer than Content-Length says: connection closed")
+        self._site.mistake(self, f"the body has {left} bytes fewer than Content-Length says: connection closed")
         self.persistent = False
         self.aborted = True
         return data
@@ -314,6 +332,7 @@ class Exchange:
                 return False
             head = self._start(None)
         elif self.phase is _STARTED:
+            self._check_wanted()
             head = b""
         else:
             raise Disconnected
@@ -324,7 +343,7 @@ class Exchange:
             left = self._left
             if len(data) > left:
                 if left >= 0:
-                    self._reporter.mistake(self, "the body has more bytes than Content-Length says: cut")
+                    self._site.mistake(self, "the body has more bytes than Content-Length says: cut")
                 data = data[: max(0, left)]
                 self._left = -1  # said once
             else:
@@ -342,14 +361,13 @@ class Exchange:
         fd, offset, size = extent
         if self.phase is _OPEN:
             self._transport.send(self._start(size))
-        if self.phase is not _STARTED:
-            raise Disconnected
+        self._check_wanted()
         if self._body is _CHUNKED or self._body is _CLOSE:  # write() came before, without a length
             return False
         if self._body is _SIZED:
             count = min(size, self._left)
             if size > self._left:
-                self._reporter.mistake(self, "the file has more bytes than Content-Length says: cut")
+                self._site.mistake(self, "the file has more bytes than Content-Length says: cut")
             self._transport.send_file(fd, offset, count)
             self.sent += count
             self._left -= count
@@ -362,47 +380,59 @@ class Exchange:
             process.end()
         if self.phase is _OPEN:
             self._transport.send(self._start(0))
-        if self.phase is not _STARTED:
-            raise Disconnected
+        self._take()
         if self._body is _CHUNKED:
             self._transport.send(LAST_CHUNK)
         elif self._body is _SIZED and self._left > 0:
             self._mismatch(b"", self._left)
-        if self.phase is not _STARTED:  # expired while its end was sent
-            raise Disconnected
         self.phase = _DONE
 
-    def _check_wanted(self) -> None:
+    def _check_client(self) -> None:
         """The application gives nothing, and may go on like that for ever: only if somebody waits for it."""
-        if self.phase is _EXPIRED:
-            raise Disconnected
+        self._check_wanted()
         self._transport.check_client()
 
     def _fail(self, error: BaseException) -> None:
         if process.forked:
             process.end(error)
+        may_answer = self._end()
         if isinstance(error, Disconnected):
-            self.aborted = True
-            self.persistent = False
+            self._break_off()
             return
         self.failed = True
         try:
-            self._reporter.exception(self, error)
-            if self.phase is _OPEN:
-                self.phase = _DONE
+            self._site.exception(self, error)
+            if may_answer:
                 self.status = "500 Internal Server Error"
                 self.headers = []
                 self.persistent = self.persistent and self.http11
                 head_only = self.method == "HEAD"
-                answer = refusal(500, self._server, persistent=self.persistent, head_only=head_only)
+                answer = refusal(500, self._site.server_fields, persistent=self.persistent, head_only=head_only)
                 self.sent = len(answer) - answer.index(b"\r\n\r\n") - 4
                 self._transport.send(self._identified(answer))
             else:  # too late for another answer: the missing end tells the client
-                self.aborted = True
-                self.persistent = False
+                self._break_off()
         except Disconnected:
-            self.aborted = True
-            self.persistent = False
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """What is sent has no end."""
+        if self.phase is not _EXPIRED:
+            self.phase = _BROKEN
+        self.aborted = True
+        self.persistent = False
+
+    def _end(self) -> bool:
+        """Nobody may answer any more; whether there is no answer yet."""
+        is_open = self.phase is _OPEN
+        if is_open or self.phase is _STARTED:
+            try:
+                self._site.answers.take(self)
+            except Taken:
+                self._expired()
+                return False
+            self.phase = _DONE
+        return is_open
 
     def _close(self) -> None:
         result, self._result, self._iterator = self._result, None, None
@@ -415,7 +445,7 @@ class Exchange:
         except BaseException as error:
             if process.forked:
                 process.end(error)
-            self._reporter.exception(self, error)  # the response is out: it can only be told
+            self._site.exception(self, error)  # the response is out: it can only be told
 
 
 def _join(blocks: Iterable[Any]) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import stat
 from collections.abc import Iterator
 from typing import Any
+
+from ..unpatched import os
 
 
 class FileWrapper:

@@ -5,11 +5,12 @@ New ones are a random start for each process and a number: unique, cheap, and in
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
+
+from ..unpatched import os
 
 VARIABLE = "miniwsgi.request_id"
 GIVEN = "HTTP_X_REQUEST_ID"

@@ -9,21 +9,25 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine import request_ids
-from ..engine.call import Exchange
+from ..engine.call import Call
+from ..engine.claim import Claim
 from ..engine.environ import request_environ
+from ..engine.site import application_traceback
 from ..http.connection import Connection
 from .application import BootError
-from .context import Context, application_traceback
+from .context import Context
 
 KEPT_CHARACTERS = 16384  # of what it writes to wsgi.errors: the end
 
 
 class _Witness:
-    """A Transport that drops the answer, and a Reporter that keeps the exception."""
+    """A Transport that drops the answer, and a CallSite that keeps the exception."""
 
     def __init__(self, context: Context) -> None:
         self.traceback = ""
-        self._context = context
+        self.server_fields = context.site.server_fields
+        self.answers: Claim[Call] = Claim()
+        self._site = context.site
 
     def send(self, data: bytes, /) -> bool:
         return False
@@ -40,11 +44,11 @@ class _Witness:
     def wait_writable(self) -> None:
         pass
 
-    def exception(self, exchange: Exchange, error: BaseException) -> None:
+    def exception(self, call: Call, error: BaseException, /) -> None:
         self.traceback = application_traceback(error)
 
-    def mistake(self, exchange: Exchange, what: str) -> None:
-        self._context.mistake(exchange, what)
+    def mistake(self, call: Call, what: str, /) -> None:
+        self._site.mistake(call, what)
 
 
 class _Errors:
@@ -68,17 +72,17 @@ class _Errors:
 
 def boot_check(context: Context, path: str) -> None:
     """Ask the application for `path`. Raises BootError."""
-    base = context.base_environ(context.settings.listeners[0], ("127.0.0.1", 0))
-    connection = Connection(context.limits, base=base)
+    site = context.site
+    base = site.connection_environ(context.settings.listeners[0], ("127.0.0.1", 0))
+    connection = Connection(site.limits, base=base)
     connection.receive(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: miniwsgi-boot-check\r\n\r\n".encode())
-    environ = request_environ(connection, context.settings.script_name, None)
+    environ = request_environ(connection, site.script_name, None)
     witness = _Witness(context)
     errors = environ["wsgi.errors"] = _Errors(environ["wsgi.errors"])
-    environ[request_ids.VARIABLE] = request_id = context.request_ids.new()
-    fields, variables = context.server_fields, context.request_variables()
-    exchange = Exchange(witness, "GET", True, False, fields, witness, variables, request_id)
-    environ["wsgi.early_hints"] = exchange.early_hints
-    exchange.run(context.application, environ)
-    if not exchange.status or int(exchange.status[:3]) >= 400:
-        error = f"app.boot_check: GET {path} was answered {exchange.status or 'without a status'}"
+    environ[request_ids.VARIABLE] = request_id = site.request_ids.new()
+    call = Call(witness, witness, "GET", True, False, request_id)
+    environ["wsgi.early_hints"] = call.early_hints
+    site.request_variables().run(call.run, site.application, environ)
+    if not call.status or int(call.status[:3]) >= 400:
+        error = f"app.boot_check: GET {path} was answered {call.status or 'without a status'}"
         raise BootError("boot-check", error, witness.traceback or errors.text.rstrip())

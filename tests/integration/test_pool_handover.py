@@ -236,10 +236,10 @@ def paused(site: Site):
     rest, record = site.gate(), site.record
 
     def prepare():
-        from miniwsgi.daemon.worker.pools import crew
+        from miniwsgi.daemon.worker.pools.epoll import threads
 
         FixedPace.install()
-        crew._WATCH_NS = 1_000_000_000  # on a busy machine also what is fast may last
+        threads._WATCH_NS = 1_000_000_000  # on a busy machine also what is fast may last
 
     def result():
         yield 10 * BLOCK

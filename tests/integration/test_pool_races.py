@@ -77,51 +77,52 @@ def settled(worker: Worker, requests: int, connections: int) -> None:
 
 def call_ends_first() -> None:
     """The watcher takes a token only after the call that it has found to last has ended."""
-    from miniwsgi.daemon.worker.pools.crew import Crew
+    from miniwsgi.daemon.worker.pools.epoll.threads import ThreadPool
 
-    original = Crew._take_over
+    original = ThreadPool._take_over
 
-    def late(crew, leader):
-        while leader.calls:
+    def late(threads, owner):
+        conversation = owner.conversation
+        while conversation in threads.calls:
             time.sleep(0.0001)
-        original(crew, SimpleNamespace(calls=[]))  # as it was then; by now the next call may have begun
+        original(threads, SimpleNamespace(conversation=None))  # as it was then; by now the next call may have begun
 
-    Crew._take_over = late
+    ThreadPool._take_over = late
 
 
 def watcher_first(stage: str):
     """The watcher has the token, and goes on only when the call's thread has given its connection back."""
 
     def prepare() -> None:
-        from miniwsgi.daemon.worker.pools.epoll import EpollPool
+        from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
 
         original = EpollPool.__init__
 
         def delayed(pool, *arguments):
             original(pool, *arguments)
-            crew = pool._crew
+            threads = pool._threads
 
             def until_the_call_is_over() -> None:
                 deadline = time.monotonic() + 0.1
-                while not pool.returned and crew.leader.peer is not None and time.monotonic() < deadline:
+                while not pool.returned and threads.owner.conversation is not None and time.monotonic() < deadline:
                     time.sleep(0.0001)
                 time.sleep(0.0002)  # its thread looks for work
 
-            lost, rouse = crew._lost, crew.rouse
+            taken_over, unpark = threads._taken_over, threads.unpark
 
-            def slow_lost(peer):
+            def slow_taken_over(conversation):
                 if stage == "before it is told":
                     until_the_call_is_over()
-                lost(peer)
-                if stage == "before the seat is free":
+                taken_over(conversation)
+                if stage == "before the loop is free":
                     until_the_call_is_over()
 
-            def slow_rouse():
+            def slow_unpark():
                 if threading.current_thread().name == "mw-watch" and stage == "before another is roused":
                     until_the_call_is_over()
-                rouse()
+                unpark()
 
-            crew._lost, crew.rouse = slow_lost, slow_rouse
+            threads._taken_over, threads.unpark = slow_taken_over, slow_unpark
 
         EpollPool.__init__ = delayed
         FixedPace.install()  # on a slow machine the pool would learn to hand each call over before it begins
@@ -156,21 +157,21 @@ def test_a_connection_that_is_given_back_slowly_is_not_overslept(site):
     """The loop may look, and go to sleep, while a thread is about to give a connection back."""
 
     def prepare() -> None:
-        from miniwsgi.daemon.worker.pools import epoll
+        from miniwsgi.daemon.worker.pools.epoll import loop
 
         class Slow(deque):
-            def append(self, peer):
+            def append(self, conversation):
                 time.sleep(0.002)
-                super().append(peer)
+                super().append(conversation)
 
-        original = epoll.EpollPool.__init__
+        original = loop.EpollPool.__init__
 
         def with_slow_return(pool, *arguments):
             original(pool, *arguments)
             pool.returned = Slow()
 
-        epoll.EpollPool.__init__ = with_slow_return
-        epoll.IDLE_WAIT_SECONDS = 10 * PATIENCE_SECONDS  # nothing else wakes the loop
+        loop.EpollPool.__init__ = with_slow_return
+        loop.IDLE_WAIT_SECONDS = 10 * PATIENCE_SECONDS  # nothing else wakes the loop
         FixedPace.install()
         FixedPace.slow = True
 
@@ -187,7 +188,7 @@ def test_a_call_that_ends_before_the_watcher_has_its_token_goes_on_inline(site):
     assert worker.cells[TAKEN_OVER] == 0
 
 
-@pytest.mark.parametrize("stage", ["before it is told", "before the seat is free", "before another is roused"])
+@pytest.mark.parametrize("stage", ["before it is told", "before the loop is free", "before another is roused"])
 def test_a_call_that_ends_while_the_watcher_takes_over_loses_nothing(site, stage):
     worker = site.fork(sleeping, prepare=watcher_first(stage))
     rounds = 0
@@ -208,8 +209,8 @@ def always_inline() -> None:
 
 def wide_windows() -> None:
     """0.2 ms in each window of the hand-over, in whichever thread."""
-    from miniwsgi.daemon.worker.pools.crew import Crew
-    from miniwsgi.daemon.worker.pools.epoll import EpollPool
+    from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
+    from miniwsgi.daemon.worker.pools.epoll.threads import ThreadPool
 
     def widen(owner, name, when):
         original = getattr(owner, name)
@@ -224,11 +225,11 @@ def wide_windows() -> None:
 
         setattr(owner, name, delayed)
 
-    widen(Crew, "_take_over", "before")
-    widen(EpollPool, "_lost", "before after")
-    widen(EpollPool, "_finish_elsewhere", "before after")
-    widen(Crew, "_park", "before")
-    widen(Crew, "rouse", "before after")
+    widen(ThreadPool, "_take_over", "before")
+    widen(EpollPool, "_taken_over", "before after")
+    widen(EpollPool, "_give_back", "before after")
+    widen(ThreadPool, "_park", "before")
+    widen(ThreadPool, "unpark", "before after")
     always_inline()
 
 

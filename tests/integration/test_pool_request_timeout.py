@@ -212,7 +212,7 @@ def test_a_failed_boot_check_is_told_and_ends_the_worker(site, pool, how):
     assert ("500" if how == "raises" else how) in failed["error"]
     if how == "raises":
         assert failed["traceback"].endswith("RuntimeError: no database")
-        assert "exchange.py" not in failed["traceback"], "our own frames are of no use to anybody"
+        assert "call.py" not in failed["traceback"], "our own frames are of no use to anybody"
     else:
         assert failed["traceback"] == "as a framework has caught it: no database"
     assert worker.wait() == 3

@@ -226,12 +226,12 @@ def test_an_application_that_closes_what_is_not_its_own_hangs_nobody(site, pool)
 @pools("epoll-8")
 def test_a_thread_that_breaks_in_the_servers_own_code_ends_the_worker(site, pool):
     def prepare() -> None:
-        from miniwsgi.daemon.worker.pools.epoll import EpollPool
+        from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
 
         def broken(*_arguments):
             raise OSError(errno.EIO, "in the server's own code")
 
-        EpollPool._finish_elsewhere = broken
+        EpollPool._give_back = broken
 
     def application(environ, start_response):
         time.sleep(0.01)

@@ -56,10 +56,11 @@ def pools(*names: str) -> pytest.MarkDecorator:
 def hurry() -> None:
     """For `Site.fork(prepare=…)`: what a worker looks at once a second or so, it looks at every 50 ms."""
     from miniwsgi.daemon.worker import monitor, recycling
-    from miniwsgi.daemon.worker.pools import epoll, fork, prefork
+    from miniwsgi.daemon.worker.pools import fork, prefork
+    from miniwsgi.daemon.worker.pools.epoll import loop
 
-    epoll.NANOSECONDS = epoll.CHECK_NS = recycling.LOOK_NS = 50_000_000
-    epoll.IDLE_WAIT_SECONDS = prefork.IDLE_WAIT_SECONDS = fork.WAIT_SECONDS = fork.CHILD_WAIT_SECONDS = 0.05
+    loop.NANOSECONDS = loop.CHECK_NS = recycling.LOOK_NS = 50_000_000
+    loop.IDLE_WAIT_SECONDS = prefork.IDLE_WAIT_SECONDS = fork.WAIT_SECONDS = fork.CHILD_WAIT_SECONDS = 0.05
     monitor.PERIOD_SECONDS = fork.TIDY_SECONDS = fork.FOLD_SECONDS = 0.05
 
 
@@ -106,10 +107,10 @@ class FixedPace:
 
     @classmethod
     def install(cls) -> None:
-        from miniwsgi.daemon.worker.pools import epoll
+        from miniwsgi.daemon.worker.pools.epoll import loop
 
         cls.slow = False
-        epoll.Pace = cls  # type: ignore[assignment, misc]
+        loop.Pace = cls  # type: ignore[assignment, misc]
 
 
 class Record:

@@ -10,13 +10,13 @@ import pytest
 from miniwsgi.daemon.config import load, worker_settings
 from miniwsgi.daemon.config.keys import KEYS
 from miniwsgi.daemon.config.kinds import MismatchError
+from miniwsgi.daemon.engine.progress import Progress
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import ServerFields, refusal
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.master.running.watch import Watch
 from miniwsgi.daemon.worker.context import Context, Duty
-from miniwsgi.daemon.worker.pools.progress import Progress
 from miniwsgi.daemon.worker.recycling import Recycling
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import HEARTBEAT
@@ -125,12 +125,12 @@ def context(**flags: str) -> Context:
 
 
 def test_a_body_without_a_limit() -> None:
-    limits = context(limits__body_max="off").limits
+    limits = context(limits__body_max="off").site.limits
     for start in (get(b"/", b"Content-Length: " + b"9" * 18, method=b"POST"), chunked(b"ffffffffffff\r\n")):
         connection = Connection(limits)
         assert not connection.receive(start)
         with pytest.raises(ProtocolError, match="413"):
-            Connection(context().limits).receive(start)
+            Connection(context().site.limits).receive(start)
 
 
 def test_a_rate_that_is_off_lets_a_client_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +168,6 @@ def test_a_worker_is_never_recycled() -> None:
 
 
 def test_fields_that_are_off() -> None:
-    answer = refusal(400, context(server__server_header="off", server__request_id_header="off").server_fields)
+    answer = refusal(400, context(server__server_header="off", server__request_id_header="off").site.server_fields)
     assert b"Server" not in answer
     assert b"Server: miniwsgi" in refusal(400, ServerFields("miniwsgi"))

@@ -9,8 +9,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from miniwsgi.daemon.worker.pools import crew as crew_module
-from miniwsgi.daemon.worker.pools.crew import Crew, Member
+from miniwsgi.daemon.worker.pools.epoll import threads as threads_module
+from miniwsgi.daemon.worker.pools.epoll.threads import Thread, ThreadPool
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
@@ -39,18 +39,18 @@ class Held:
 
 
 def test_what_is_fast_stays_with_the_leader(monkeypatch):
-    monkeypatch.setattr(crew_module, "_WATCH_NS", 10**9)
+    monkeypatch.setattr(threads_module, "_WATCH_NS", 10**9)
     with Pool(4) as pool:
         tasks = [pool.do(nothing) for _ in range(100)]
         wait_for(lambda: all(task.done for task in tasks))
         assert {tuple(task.threads) for task in tasks} == {(0,)}
-        assert len(pool.crew.members) == 1
+        assert len(pool.pool.threads) == 1
 
 
 @pytest.mark.parametrize("calm", [True, False])
 def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
     with Pool(4) as pool:
-        pool.crew.long_call_ns = 0 if calm else time.monotonic_ns() + 10**12
+        pool.pool.long_call_ns = 0 if calm else time.monotonic_ns() + 10**12
         held = Held()
         slow = pool.do(held)
         assert held.begun.wait(PATIENCE_SECONDS)
@@ -66,61 +66,61 @@ def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
 def test_a_leader_that_is_faster_than_the_watcher_keeps_the_loop(monkeypatch):
     """The watcher has found a call that lasts; before it takes the token the call ends."""
     held, decided, through = Held(), threading.Event(), threading.Event()
-    original = Crew._take_over
+    original = ThreadPool._take_over
 
-    def late(crew, leader):
+    def late(pool, owner):
         decided.set()
         held.let_go()
-        wait_for(lambda: not leader.calls)
-        original(crew, leader)
+        wait_for(lambda: owner.conversation not in pool.calls)
+        original(pool, owner)
         through.set()
 
-    monkeypatch.setattr(Crew, "_take_over", late)
+    monkeypatch.setattr(ThreadPool, "_take_over", late)
     with Pool(4) as pool:
         slow = pool.do(held)
         assert decided.wait(PATIENCE_SECONDS)
         assert through.wait(PATIENCE_SECONDS)
         wait_for(lambda: slow.done)
-        monkeypatch.setattr(crew_module, "_WATCH_NS", 10**10)  # the next call may last on a busy machine
+        monkeypatch.setattr(threads_module, "_WATCH_NS", 10**10)  # the next call may last on a busy machine
         after = pool.do(nothing)
         wait_for(lambda: after.done)
         assert pool.losses == 0
         assert after.threads == slow.threads
 
 
-@pytest.mark.parametrize("stage", ["before it is told", "before the seat is free", "before another is roused"])
+@pytest.mark.parametrize("stage", ["before it is told", "before the loop is free", "before another is unparked"])
 def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypatch, stage):
     """The watcher has the token; the call ends, and its thread looks for work, before the watcher is through."""
     held = Held()
 
-    def let_it_end(crew):
+    def let_it_end(threads):
         held.let_go()
         assert held.over.wait(PATIENCE_SECONDS)
         # Its thread has looked everywhere and parked, or, if the seat is free, leads again.
-        wait_for(lambda: crew._parked or not crew._seat)
+        wait_for(lambda: threads._parked or not threads._free)
 
     with Pool(4) as pool:
-        lost, rouse = pool.crew._lost, pool.crew.rouse
+        lost, unpark = pool.pool._taken_over, pool.pool.unpark
 
         def slow_lost(task):
             if stage == "before it is told":
-                let_it_end(pool.crew)
+                let_it_end(pool.pool)
             lost(task)
-            if stage == "before the seat is free":
-                let_it_end(pool.crew)
+            if stage == "before the loop is free":
+                let_it_end(pool.pool)
 
-        def slow_rouse():
-            if stage == "before another is roused" and not held.over.is_set():
+        def slow_unpark():
+            if stage == "before another is unparked" and not held.over.is_set():
                 held.let_go()
-                wait_for(lambda: pool.leading)
-            rouse()
+                wait_for(lambda: pool.owning)
+            unpark()
 
-        monkeypatch.setattr(pool.crew, "_lost", slow_lost)
-        monkeypatch.setattr(pool.crew, "rouse", slow_rouse)
+        monkeypatch.setattr(pool.pool, "_taken_over", slow_lost)
+        monkeypatch.setattr(pool.pool, "unpark", slow_unpark)
         slow = pool.do(held)
         wait_for(lambda: slow.done and pool.losses == 1)
         rest = [pool.do(nothing, give=bool(number % 2)) for number in range(10)]
-        wait_for(lambda: all(task.done for task in rest), f"{pool.crew}")
+        wait_for(lambda: all(task.done for task in rest), f"{pool.pool}")
         assert slow.runs == 1
 
 
@@ -128,24 +128,24 @@ def test_two_who_hire_at_once_do_not_hire_the_same(monkeypatch):
     """The leader gives work away while the watcher looks for its successor."""
     entered = threading.Barrier(2)
 
-    class SlowMember(Member):
+    class SlowThread(Thread):
         __slots__ = ()
 
-        def __init__(self, number, slot):
-            super().__init__(number, slot)
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             try:
                 entered.wait(0.2)
             except threading.BrokenBarrierError:
                 pass  # the other waits until this one is through
 
     pool = Pool(8)
-    monkeypatch.setattr(crew_module, "Member", SlowMember)
-    hiring = [threading.Thread(target=pool.crew.rouse) for _ in range(2)]
+    monkeypatch.setattr(threads_module, "Thread", SlowThread)
+    hiring = [threading.Thread(target=pool.pool.unpark) for _ in range(2)]
     for thread in hiring:
         thread.start()
     for thread in hiring:
         thread.join()
-    assert [member.number for member in pool.crew.members] == [0, 1, 2]
+    assert [member.number for member in pool.pool.threads] == [0, 1, 2]
     with pool:
         pass
 
@@ -163,7 +163,7 @@ def test_given_work_is_done_by_as_many_threads_as_there_are_and_no_more(size):
         wait_for(lambda: all(task.done for task in tasks))
         assert pool.most_running in {size, size + 1}  # the inline one beside them
         pool.most_running = size
-        assert len(pool.crew.members) == size + 1
+        assert len(pool.pool.threads) == size + 1
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -187,21 +187,21 @@ def test_posted_work_goes_to_the_thread_that_owns_it(busy):
 @pytest.mark.parametrize("what", ["posted", "given"])
 def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch, what):
     pool = Pool(1)
-    original = Crew._park
+    original = ThreadPool._park
     armed = threading.Event()
     tasks = []
 
-    def late(crew, me):
+    def late(threads, me):
         if armed.is_set() and me.number:
             armed.clear()  # it has looked everywhere, and is not yet seen as parked
             if what == "posted":
-                crew.post(tasks[0])
+                threads.post(tasks[0])
             else:
-                monkeypatch.setattr(crew, "rouse", nothing)  # as if all were busy
-                crew.give(tasks[1])
-        original(crew, me)
+                monkeypatch.setattr(threads, "unpark", nothing)  # as if all were busy
+                threads.submit(tasks[1])
+        original(threads, me)
 
-    monkeypatch.setattr(Crew, "_park", late)
+    monkeypatch.setattr(ThreadPool, "_park", late)
     with pool:
         tasks.append(pool.do(armed.set, give=True))
         tasks.append(Task(nothing))
@@ -210,16 +210,16 @@ def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch
 
 def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeypatch):
     pool, held = Pool(2), Held()
-    original = Crew._park
+    original = ThreadPool._park
 
-    def late(crew, me):
+    def late(threads, me):
         if me.number and not held.begun.is_set():
-            monkeypatch.setattr(crew, "rouse", nothing)  # as if this one could not be seen yet
+            monkeypatch.setattr(threads, "unpark", nothing)  # as if this one could not be seen yet
             pool.do(held)
-            wait_for(lambda: crew._seat)
-        original(crew, me)
+            wait_for(lambda: threads._free)
+        original(threads, me)
 
-    monkeypatch.setattr(Crew, "_park", late)
+    monkeypatch.setattr(ThreadPool, "_park", late)
     with pool:
         pool.do(nothing, give=True)
         assert held.begun.wait(PATIENCE_SECONDS)
@@ -237,17 +237,17 @@ def test_a_leader_with_results_of_its_own_goes_on_with_them_once_a_thread_is_fre
         for held in calls:
             pool.do(held, give=True)
         wait_for(lambda: pool.running == 2)
-        assert pool.leading == mine.threads
+        assert pool.owning == mine.threads
         again = Held()
         mine.call = again
         pool.post(mine)
-        wait_for(lambda: pool.crew._reserved)
+        wait_for(lambda: pool.pool._reserved)
         assert not again.begun.is_set()
         calls[0].let_go()
         assert again.begun.wait(PATIENCE_SECONDS)
         wait_for(lambda: pool.losses)
         other = pool.do(nothing, give=True)  # somebody leads beside it
-        wait_for(lambda: pool.leading and pool.leading != mine.threads[:1])
+        wait_for(lambda: pool.owning and pool.owning != mine.threads[:1])
         assert set(mine.threads) == {0}
         for held in (again, *calls):
             held.let_go()
@@ -255,11 +255,11 @@ def test_a_leader_with_results_of_its_own_goes_on_with_them_once_a_thread_is_fre
 
 
 def test_the_watcher_sleeps_when_nothing_is_called_and_wakes_with_the_next_call(monkeypatch):
-    monkeypatch.setattr(crew_module, "_IDLE_LOOKS", 2)
+    monkeypatch.setattr(threads_module, "_IDLE_LOOKS", 2)
     with Pool(4) as pool:
         for _ in range(5):
             pool.do(nothing)
-            wait_for(lambda: not pool.crew.watching)
+            wait_for(lambda: not pool.pool.watching)
             held = Held()
             task = pool.do(held)
             assert held.begun.wait(PATIENCE_SECONDS)
@@ -277,17 +277,17 @@ def test_the_watcher_looks_less_often_while_all_calls_are_short(monkeypatch):
         pauses.append(seconds)
         time.sleep(seconds)
 
-    monkeypatch.setattr(crew_module, "time", SimpleNamespace(sleep=sleep, monotonic_ns=time.monotonic_ns))
+    monkeypatch.setattr(threads_module, "time", SimpleNamespace(sleep=sleep, monotonic_ns=time.monotonic_ns))
     with Pool(4) as pool:
-        pool.crew.long_call_ns = 0
+        pool.pool.long_call_ns = 0
         for calm in (True, False, True):
             begun = len(pauses)
-            expected = crew_module.CALM_WATCH_SECONDS if calm else crew_module.WATCH_SECONDS
+            expected = threads_module.CALM_WATCH_SECONDS if calm else threads_module.WATCH_SECONDS
             while len(pauses) < begun + 4:
                 task = pool.do(nothing)
                 wait_for(lambda task=task: task.done)
             assert set(pauses[begun + 1 :]) == {expected}  # the first may have been decided before
-            pool.crew.long_call_ns = 10**30 if calm else 0
+            pool.pool.long_call_ns = 10**30 if calm else 0
 
 
 def test_all_threads_end_with_the_pool():
@@ -334,7 +334,7 @@ def test_work_waits_while_no_thread_can_be_started(monkeypatch):
         held.let_go()
         wait_for(lambda: slow.done and pool.refusals)
         assert not given.done
-        assert [member.number for member in pool.crew.members] == [0]
+        assert [member.number for member in pool.pool.threads] == [0]
         failing.clear()
         later = pool.do(nothing, give=True)
         wait_for(lambda: later.done and given.done)
@@ -362,9 +362,9 @@ def test_random_work_under_a_restless_scheduler(monkeypatch):
                     pool.post(tasks[number // 2])
                 if number % 50 == 0:
                     wait_for(lambda last=tasks[-1]: last.done)
-            wait_for(lambda: all(task.done for task in tasks), f"{pool.crew}")
+            wait_for(lambda: all(task.done for task in tasks), f"{pool.pool}")
             assert pool.losses > 0
             assert all(len(set(task.threads)) == 1 for task in tasks)
-            assert len(pool.crew.members) <= 5
+            assert len(pool.pool.threads) <= 5
     finally:
         sys.setswitchinterval(interval)

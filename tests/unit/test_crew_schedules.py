@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.worker.pools.crew import Crew, Member
+from miniwsgi.daemon.engine.claim import Taken
+from miniwsgi.daemon.worker.pools.epoll.threads import Thread, ThreadPool
 from miniwsgi.metrics.board import Board
 
 from .schedules import Schedule, explore
@@ -16,7 +17,7 @@ SLOT = Board.create().slot(0)
 
 
 class Steps:
-    """A list or deque whose every use is a step."""
+    """A list, a deque or a claim whose every use is a step."""
 
     def __init__(self, schedule: Schedule, kept: Any) -> None:
         self._schedule = schedule
@@ -56,15 +57,15 @@ class Request:
         self.name = name
         self.calls = list(calls)
         self.given = given
-        self.owner: Member | None = None
+        self.thread: Thread | None = None
         self.free = False
 
     def __repr__(self) -> str:
         return f"{self.name}{len(self.calls)}{self.free:d}"
 
 
-class Pool(Crew):
-    """A crew with the loop of the epoll pool around it, without sockets.
+class Pool(ThreadPool):
+    """The threads with the loop of the epoll pool around it, without sockets.
 
     When all is at rest, the next client asks; once all have asked, calls end and clients read.
     """
@@ -73,12 +74,13 @@ class Pool(Crew):
 
     def __init__(self, schedule: Schedule, size: int, asked: list[Request]) -> None:
         self.schedule = schedule
-        super().__init__(SLOT, size, self._loop, self._run, self._lose, self._ring, self._broke)  # type: ignore[arg-type]
-        self._seat: Any = Steps(schedule, self._seat)
+        super().__init__(SLOT, size, 0, self._own, self._run, self._lose, self._ring, self._broke)  # type: ignore[arg-type]
+        self._free: Any = Steps(schedule, self._free)
         self._parked: Any = Steps(schedule, self._parked)
         self.backlog: Any = Steps(schedule, self.backlog)
+        self.calls: Any = Steps(schedule, self.calls)
         self.returned: Any = Steps(schedule, deque())
-        self._instrument(self.members[0])
+        self._instrument(self.threads[0])
         self.asked = asked
         self.arrived: deque[Request] = deque()
         self.readable: deque[Request] = deque()
@@ -87,8 +89,8 @@ class Pool(Crew):
         self.outstanding = 0
         self.rung = False
         self.running: list[Request] = []
-        self.leaders: list[Member] = []
-        self.waiting: list[Member] = []  # in the poll
+        self.owners: list[Thread] = []
+        self.waiting: list[Thread] = []  # in the poll
         schedule.spawn(self.run)
         schedule.spawn(self._watcher)
 
@@ -105,23 +107,26 @@ class Pool(Crew):
     # --- the world ---
 
     def state(self) -> object:
-        shared = (self._seat, self._parked, self.backlog, self.returned)
-        members = tuple((tuple(map(repr, m.mailbox.kept)), len(m.calls.kept), m.gate.free) for m in self.members)  # type: ignore[attr-defined]
-        own = (self.asked, self.arrived, self.readable, self.paused, self.blocked, self.running, self.leaders)
+        shared = (self._free, self._parked, self.backlog, self.returned, self.calls)
+        members = tuple(
+            (tuple(map(repr, m.mailbox.kept)), m.conversation and m.conversation.name, m.gate.free)
+            for m in self.threads
+        )  # type: ignore[attr-defined]
+        own = (self.asked, self.arrived, self.readable, self.paused, self.blocked, self.running, self.owners)
         return (
             tuple(tuple(map(self.name, steps.kept)) for steps in shared),
             members,
             tuple(tuple(map(self.name, things)) for things in own),  # type: ignore[arg-type]
-            (self._reserve, self.rung, self.outstanding, self.leader.number),
+            (self._reserve, self.rung, self.outstanding, self.owner.number),
         )
 
     def name(self, thing: object) -> object:
-        if isinstance(thing, Member):
+        if isinstance(thing, Thread):
             return thing.number
         return repr(thing) if isinstance(thing, (Request, bool)) else None
 
     def check(self) -> None:
-        assert len(self.leaders) <= 1, "two lead"
+        assert len(self.owners) <= 1, "two lead"
         assert len(self.running) <= self._size, "one thread more than `threads` runs the application"
 
     def rest(self) -> list[Callable[[], None]]:
@@ -145,19 +150,18 @@ class Pool(Crew):
 
     # --- the pool ---
 
-    def _instrument(self, member: Member) -> None:
+    def _instrument(self, member: Thread) -> None:
         member.gate = Gate(self.schedule)  # type: ignore[assignment]
         member.mailbox = Steps(self.schedule, member.mailbox)  # type: ignore[assignment]
-        member.calls = Steps(self.schedule, member.calls)  # type: ignore[assignment]
 
-    def _start(self, work: Callable[..., None], arguments: tuple[Member, ...], name: str) -> None:
+    def _start(self, work: Callable[..., None], arguments: tuple[Thread, ...], name: str) -> None:
         self._instrument(*arguments)
         self.schedule.spawn(lambda: work(*arguments))
 
     def _watcher(self) -> None:
         while True:
-            self.schedule.step(lambda: self.leader.calls.kept)  # type: ignore[attr-defined]
-            self._take_over(self.leader)
+            self.schedule.step(lambda: self.calls.kept)
+            self._take_over(self.owner)
 
     def _broke(self, error: BaseException) -> None:
         raise error
@@ -168,10 +172,10 @@ class Pool(Crew):
 
     def _lose(self, request: Request) -> None:
         self.outstanding += 1
-        self.leaders.clear()
+        self.owners.clear()
 
-    def _loop(self, me: Member) -> bool:
-        self.leaders.append(me)
+    def _own(self, me: Thread) -> bool:
+        self.owners.append(me)
         while True:
             again = bool(me.mailbox) and self.may_resume(self.outstanding - len(me.mailbox))
             self.waiting.append(me)
@@ -198,29 +202,32 @@ class Pool(Crew):
                 request = self.arrived.popleft()
                 if request.given or self.outstanding >= self._size:
                     self.outstanding += 1
-                    self.give(request)  # type: ignore[arg-type]
+                    self.submit(request)  # type: ignore[arg-type]
                 elif not self._inline(me, request):
                     return False
 
-    def _inline(self, me: Member, request: Request) -> bool:
-        me.calls.append(request)  # type: ignore[arg-type]
+    def _inline(self, me: Thread, request: Request) -> bool:
+        me.conversation = request
+        self.calls.offer(request)
         self._call(me, request)
         try:
-            me.calls.pop()
-        except IndexError:
+            self.calls.take(request)
+        except Taken:
+            me.conversation = None
             self.returned.append(request)
             return False
+        me.conversation = None
         if request.calls:
             self.paused.append(request)
         return True
 
-    def _run(self, me: Member, request: Request) -> None:
+    def _run(self, me: Thread, request: Request) -> None:
         self._call(me, request)
         self.returned.append(request)
 
-    def _call(self, me: Member, request: Request) -> None:
-        assert request.owner in {None, me}, "a result goes on in another thread"
-        request.owner = me
+    def _call(self, me: Thread, request: Request) -> None:
+        assert request.thread in {None, me}, "a result goes on in another thread"
+        request.thread = me
         self.running.append(request)
         if request.calls.pop(0):
             self.blocked.append(request)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
-from miniwsgi.daemon.worker.pools import requests
-from miniwsgi.daemon.worker.pools.crew import Member
-from miniwsgi.daemon.worker.pools.epoll import EpollPool
-from miniwsgi.daemon.worker.pools.peer import Peer
+from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
+from miniwsgi.daemon.worker.pools.epoll.threads import Thread
+from miniwsgi.daemon.worker.timeouts import check_running
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import BUSY_THREADS, HANDED_OVER, REJECTED, T_START, T_STATE, WAITING
 
@@ -43,38 +46,72 @@ def pool() -> Iterator[EpollPool]:
         )
         log = ErrorLog("info", "text", False, "worker", slot=0)
         context = Context(settings, board, 0, log, None, application)
-        yield EpollPool(context, SimpleNamespace(fds=list, read=None, deaf=False))
+        yield EpollPool(context, SimpleNamespace(fds=list, read=None, deaf=False, has_master=False))
 
 
-def complete(pool: EpollPool) -> Peer:
+class Socket:
+    """A client that has sent a request and takes everything."""
+
+    send = staticmethod(len)
+
+    def __init__(self) -> None:
+        self.received = [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
+
+    def recv(self, _size: int) -> bytes:
+        if not self.received:
+            raise BlockingIOError
+        return self.received.pop()
+
+
+def complete(pool: EpollPool) -> Conversation:
     """A client whose request is here."""
-    base = pool.context.base_environ(pool.context.settings.listeners[0], ("127.0.0.1", 1))
-    peer = Peer(pool.context, SimpleNamespace(send=len), base, None, NOW)
-    assert peer.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    return peer
+    listener = pool.context.settings.listeners[0]
+    conversation = pool.context.converse(Socket(), listener, ("127.0.0.1", 1), NOW)  # type: ignore[arg-type]
+    assert conversation.receive(NOW) is Outcome.REQUEST
+    conversation.mask = select.EPOLLIN
+    return conversation
+
+
+def owned(pool: EpollPool, thread: Thread) -> Conversation:
+    """A client of whose result this thread has given a part; it reads again."""
+    stream = complete(pool)
+    stream.thread, stream.stage, stream._complete = thread, Stage.PAUSED, False
+    assert stream.flush() is Outcome.RESUME
+    pool._act(stream, Outcome.RESUME, NOW)
+    return stream
 
 
 def test_what_was_handed_over_to_nobody_known_and_is_gone_has_been_taken(pool, monkeypatch):
-    monkeypatch.setattr(pool._crew, "give", lambda peer: None)  # a thread that is being started has taken it at once
-    peer = complete(pool)
-    assert pool._crew.is_alone
-    assert pool._hand_over(peer, NOW)
+    # A thread that is being started has taken it at once.
+    monkeypatch.setattr(pool._threads, "submit", lambda conversation: None)
+    assert pool._threads.is_alone
+    assert pool._hand_over(complete(pool), NOW)
     assert (pool.outstanding, pool.slot.cells[HANDED_OVER]) == (1, 1)
 
 
-def test_a_request_is_not_seen_with_the_start_of_the_last_one(pool, monkeypatch):
-    me = pool._crew.members[0]
+def test_a_request_is_not_seen_with_the_start_of_the_last_one(pool):
+    """Whoever looks after those that take too long may do so between any two of its steps."""
+    me = pool._threads.threads[0]
     cells = pool.slot.cells
-    cells[me.cell + T_STATE], cells[me.cell + T_START] = 1, NOW - 10**10
-    expired = []
-    monkeypatch.setattr(requests, "expire", lambda *arguments: expired.append(arguments))
+    conversation = complete(pool)
+    cells[me.cell + T_STATE], cells[me.cell + T_START], conversation.called_ns = 1, NOW - 10**10, NOW - 10**10
+    me.conversation = conversation
+    seen = []
 
-    def look(slot, me, line):
-        requests.check_running(pool.context, pool.orders, [me], NOW)
+    def look(*_arguments):
+        if threading.get_ident() == main:
+            seen.append((check_running(pool.context, pool.orders, [me], NOW), pool.slot.running()[0].started_ns))
+        return look
 
-    monkeypatch.setattr(requests, "show_text", look)
-    requests.begin(pool.context, me, complete(pool), NOW)
-    assert expired == []
+    main = threading.get_ident()
+    sys.settrace(look)
+    try:
+        conversation.answer(me, NOW)
+    finally:
+        sys.settrace(None)
+    assert len(seen) > 50
+    assert {expired for expired, _started in seen} == {False}
+    assert conversation.settle() is Outcome.IDLE
 
 
 @pytest.mark.parametrize(
@@ -85,42 +122,41 @@ def test_a_request_is_not_seen_with_the_start_of_the_last_one(pool, monkeypatch)
 def test_a_connection_ends_with_an_answer_when_others_have_fewer(
     pool: EpollPool, requests_before: int, sent_ahead: bytes, partings: int, lasts: bool
 ) -> None:
-    peer = complete(pool)
+    conversation = complete(pool)
+    acceptor = pool._acceptor
+    acceptor._balance = SimpleNamespace(surplus=lambda _mine: partings)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(sent_ahead)
-        peer.sock, peer.requests = ours, requests_before
-        pool.context.partings[:] = [None] * partings
-        exchange, _ = requests.begin(pool.context, pool._crew.members[0], peer, NOW)
-    assert exchange.persistent is lasts
-    assert len(pool.context.partings) == (partings if lasts else 0)
+        conversation.sock, conversation.requests = ours, requests_before
+        acceptor.look()
+        conversation.answer(pool._threads.threads[0], NOW)
+        assert (b"Connection: close" not in theirs.recv(1000)) is lasts
+    assert conversation.settle() is (Outcome.IDLE if lasts else Outcome.LAST)
+    assert len(acceptor._surplus) == (partings if lasts else 0)
 
 
 @pytest.mark.parametrize("in_flight", [0, 4])
 def test_a_result_that_waits_for_its_busy_thread_takes_no_other(pool: EpollPool, in_flight: int) -> None:
     """Of four threads three are inside the application; to one of them belongs a stream that its client reads again."""
-    crew, cells = pool._crew, pool.slot.cells
-    crew.watching = True
+    threads, cells = pool._threads, pool.slot.cells
+    threads.watching = True
     pool._in_flight = in_flight
     for number in (1, 2, 3):
-        crew.members.append(Member(number, pool.slot))
-        crew.members[number].peer = complete(pool)
-        pool._lost(crew.members[number].peer)
-    stream = complete(pool)
-    stream.owner = crew.members[1]
-    pool.wake_owner(stream)
+        threads.threads.append(Thread(number, pool.slot, 0, threads.calls))
+        threads.threads[number].conversation = complete(pool)
+        pool._taken_over(threads.threads[number].conversation)
+    owned(pool, threads.threads[1])
     assert (cells[BUSY_THREADS], cells[WAITING], pool.outstanding) == (3, 1, 4)
-    assert pool._serve(crew.members[0], complete(pool), NOW)
-    assert (pool._inline, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)
-    crew.members[1].peer = None  # it is done, and takes the stream now
+    assert pool._go_on(threads.threads[0], complete(pool), Outcome.REQUEST, NOW)
+    assert (pool._served, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)
+    threads.threads[1].conversation = None  # it is done, and takes the stream now
     assert pool._in_hand() == 4
 
 
-def test_the_leaders_own_results_wait_for_no_other_thread(pool: EpollPool) -> None:
+def test_the_owners_own_results_wait_for_no_other_thread(pool: EpollPool) -> None:
     for _ in range(4):
-        stream = complete(pool)
-        stream.owner = pool._crew.leader
-        pool.wake_owner(stream)
+        owned(pool, pool._threads.owner)
     assert pool._in_hand() == 0
     assert pool._may_resume()
-    assert not pool._crew._reserved
+    assert not pool._threads._reserved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.worker.pools.requests import record_wait
+from miniwsgi.daemon.engine.account import Account
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import BUCKETS, QUEUE_BUCKETS, QUEUE_SUM
 
@@ -13,8 +13,9 @@ from miniwsgi.metrics.scoreboard import BUCKETS, QUEUE_BUCKETS, QUEUE_SUM
     [(0, 1, 0), (500_000, 4, 0), (500_001, 2, 1), (9_000_000, 3, 4), (60_000_000_000, 1, BUCKETS - 1)],
 )
 def test_a_wait_is_counted_for_each_request(waited_ns: int, requests: int, bucket: int) -> None:
-    cells = Board.create().claim(0).cells
-    record_wait(cells, waited_ns, requests)
+    slot = Board.create().claim(0)
+    cells = slot.cells
+    Account(slot, None, None).waited(waited_ns, requests)
     assert cells[QUEUE_SUM] == waited_ns * requests
     assert list(cells[QUEUE_BUCKETS : QUEUE_BUCKETS + BUCKETS]) == [
         requests if number == bucket else 0 for number in range(BUCKETS)

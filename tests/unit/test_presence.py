@@ -7,8 +7,8 @@ import socket
 import struct
 
 import pytest
-from miniwsgi.daemon.worker.pools import presence
-from miniwsgi.daemon.worker.pools.presence import has_left
+from miniwsgi.daemon.engine import presence
+from miniwsgi.daemon.engine.presence import has_left
 
 from .wsgi_world import Wire, World
 
@@ -98,7 +98,7 @@ def test_a_result_that_gives_nothing_ends_when_its_client_has_left():
         return result
 
     world.run(application)
-    assert (result.pulls, result.closed, world.exchange.aborted, world.wire.data) == (10, 1, True, b"")
+    assert (result.pulls, result.closed, world.call.aborted, world.wire.data) == (10, 1, True, b"")
 
 
 def test_writing_nothing_ends_too():
@@ -111,7 +111,7 @@ def test_writing_nothing_ends_too():
             write(next(result))
 
     world.run(application)
-    assert (result.pulls, world.exchange.aborted, world.reporter.errors) == (10, True, [])
+    assert (result.pulls, world.call.aborted, world.site.errors) == (10, True, [])
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -122,10 +122,10 @@ def test_and_when_somebody_has_answered_in_its_place(begun):
         start_response("200 OK", [])
         if begun:
             yield b"begun"
-        world.exchange.expire()
+        world.call.expire()
         for _ in range(100):
             yield b""
         raise AssertionError("it is pulled on")
 
     world.run(application)
-    assert (world.exchange.aborted, world.reporter.errors) == (True, [])
+    assert (world.call.aborted, world.site.errors) == (True, [])

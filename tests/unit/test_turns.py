@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from miniwsgi.daemon.engine import outgoing, plain
+from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
-from miniwsgi.daemon.worker.pools import epoll, peer
-from miniwsgi.daemon.worker.pools.epoll import TURN_NS, EpollPool
-from miniwsgi.daemon.worker.pools.peer import Peer
+from miniwsgi.daemon.worker.pools.epoll import loop
+from miniwsgi.daemon.worker.pools.epoll.loop import TURN_NS, EpollPool
 from miniwsgi.metrics.board import Board
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get
@@ -48,10 +49,12 @@ class World:
             Context(settings, board, 0, log, None, self.application),
             SimpleNamespace(fds=list, read=None, deaf=False, expired=None, keep_signals=lambda: None),
         )
+        self.me = self.pool._threads.owner
+        self.me.calls = None
         self.now = 10**12
         self.step_ns = 0  # how long each call of the application takes, and each block
         self.ends: list[socket.socket] = []
-        self.peers: list[Peer] = []
+        self.conversations: list[Conversation] = []
 
     def application(self, environ, start_response):
         self.answered.append(environ["PATH_INFO"])
@@ -65,17 +68,17 @@ class World:
             self.now += self.step_ns
             yield b"x"
 
-    def connect(self, data: bytes) -> Peer:
+    def connect(self, data: bytes) -> Conversation:
         near, far = socket.socketpair()
         for end in (near, far):
             end.setblocking(False)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        base = self.pool.context.base_environ(self.pool.context.settings.listeners[0], ("127.0.0.1", 1))
-        client = Peer(self.pool.context, near, base, None, self.now)
+        context = self.pool.context
+        client = context.converse(near, context.settings.listeners[0], ("127.0.0.1", 1), self.now)
         self.pool.clients.admit(client)
         assert far.send(data) == len(data)
         self.ends.append(far)
-        self.peers.append(client)
+        self.conversations.append(client)
         return client
 
     def turn(self, events: list[tuple[int, int]] | None = None) -> None:
@@ -90,7 +93,7 @@ class World:
 
         self.pool.epoll = SimpleNamespace(poll=poll)
         try:
-            self.pool._lead(self.pool._crew.members[0])
+            self.pool._loop(self.me)
         except Stopped:
             pass
         finally:
@@ -109,37 +112,38 @@ def world(monkeypatch) -> Iterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         made = World(listening)
         clock = SimpleNamespace(monotonic_ns=lambda: made.now, monotonic=lambda: made.now / 1e9)
-        monkeypatch.setattr(epoll, "time", clock)
-        monkeypatch.setattr(peer, "time", clock)
+        monkeypatch.setattr(loop, "time", clock)
+        monkeypatch.setattr(plain, "time", clock)
         made.pool._next_second_ns = made.pool._next_check_ns = 1 << 62
         yield made
-        for each in (*made.ends, *(client.sock for client in made.peers)):
+        for each in (*made.ends, *(client.sock for client in made.conversations)):
             each.close()
 
 
 def test_one_byte_chunks_of_many_clients_hold_nobody(world):
     heavy = [world.connect(chunked(TINY, END_CHUNK, target=b"/heavy")) for _ in range(20)]
     world.turn()
-    assert all(client.unparsed and client.body.size <= FEED_STEPS for client in heavy)
+    assert all(client.stage is Stage.UNPARSED and client._http.body.size <= FEED_STEPS for client in heavy)
     world.connect(FAST)
     world.turn()
     assert world.answered == ["/fast"]
-    assert all(client.state is State.BODY for client in heavy)
+    assert all(client._http.state is State.BODY for client in heavy)
     world.until(lambda: len(world.answered) == 21)
     assert set(world.answered[1:]) == {"/heavy"}
 
 
 def test_what_is_left_for_later_turns_takes_no_more_than_a_turn_together(world, monkeypatch):
     parsed = []
+    advance_one = Connection.advance
 
     def advance(client):
         parsed.append(client)
         world.now += TURN_NS // 4
-        return Connection.advance(client)
+        return advance_one(client)
 
     heavy = [world.connect(chunked(TINY, END_CHUNK, target=b"/heavy")) for _ in range(20)]
     world.turn()
-    monkeypatch.setattr(Peer, "advance", advance)
+    monkeypatch.setattr(Connection, "advance", advance)
     seen = []
     for _ in range(4):
         world.turn()
@@ -165,7 +169,7 @@ def test_a_request_sent_behind_a_body_of_tiny_chunks_is_answered(world):
 
 def test_what_is_wrong_in_a_later_turn_is_refused(world):
     client = world.connect(chunked(TINY, b"nonsense\r\n"))
-    world.until(lambda: client.state is State.CLOSED)
+    world.until(lambda: client.stage is Stage.CLOSED)
     assert world.ends[0].recv(100).startswith(b"HTTP/1.1 400 ")
 
 
@@ -194,19 +198,19 @@ def test_tiny_blocks_that_wait_for_their_reader_are_few(world):
     client = world.connect(b"")
     client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     sent = 0
-    while not client.out_bytes:
+    while not client.unsent:
         client.send(b"%08d" % sent)
         sent += 1
     for _ in range(20_000):
         client.send(b"%08d" % sent)
         sent += 1
-    assert len(client._out) <= client.out_bytes // peer.JOINED_BYTES + 2
+    assert len(client._kept._parts) <= client.unsent // outgoing.JOINED_BYTES + 2
     received = b""
     while len(received) < 8 * sent:
-        client.flush()
+        client.flush_kept()
         received += world.ends[0].recv(1 << 20)
     assert received == b"".join(b"%08d" % number for number in range(sent))
-    assert client.out_bytes == 0
+    assert client.unsent == 0
 
 
 def test_parts_of_a_body_are_the_same_as_the_whole():
@@ -227,8 +231,8 @@ def test_parts_of_a_body_are_the_same_as_the_whole():
 
 def test_a_new_connection_is_not_taken_for_one_whose_number_it_has(world):
     """It is accepted after the clients of a turn: an event of that turn may be of who had its number before."""
-    ending = world.connect(b"")
-    assert ending.receive(FAST)
+    ending = world.connect(FAST)
+    assert ending.receive(world.now) is Outcome.REQUEST
     number, listener = ending.sock.fileno(), world.pool.context.settings.listeners[0].fd
     below = []
     while (filler := os.dup(listener)) < number:
@@ -241,7 +245,7 @@ def test_a_new_connection_is_not_taken_for_one_whose_number_it_has(world):
     with socket.create_connection(world.listening.getsockname()) as client:
         client.sendall(FAST)
         world.turn([(listener, select.EPOLLIN), (number, select.EPOLLIN | select.EPOLLHUP)])
-        assert list(world.pool.peers) == [number]
+        assert list(world.pool.clients.conversations) == [number]
         world.until(lambda: world.answered)
     for fd in below:
         os.close(fd)

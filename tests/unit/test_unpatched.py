@@ -26,12 +26,11 @@ REPLACED = {
     "time": {"sleep"},
 }
 LOOKS_AT_THREADS = {"last_jobs.py", "leftovers.py"}  # of the application
-BEHIND_THE_IMPORT = ("daemon/worker", "daemon/channel.py", "daemon/log", "daemon/temporary.py")
+BEHIND_THE_IMPORT = ("daemon/worker", "daemon/engine", "daemon/channel.py", "daemon/log", "daemon/temporary.py")
 BEFORE_THE_IMPORT = {"launch.py"}  # it begins the launcher, whose modules it has to make importable first
 GROUND = (
     "daemon/executed.py",
     "daemon/http",
-    "daemon/engine",
     "daemon/settings.py",
     "metrics/board.py",
     "metrics/scoreboard.py",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import decimal
+import socket
 import threading
 from contextvars import Context, ContextVar
 
 import pytest
-from miniwsgi.daemon.engine.call import Exchange
+from miniwsgi.daemon.engine.account import ThreadAccount
+from miniwsgi.daemon.engine.contract import Outcome
 from miniwsgi.daemon.engine.file_wrapper import FileWrapper
-from miniwsgi.daemon.http.response import ServerFields
-from miniwsgi.daemon.worker.variables import variables_of_the_import
-
-from .wsgi_world import Reporter, Wire
+from miniwsgi.daemon.engine.plain import Conversation
+from miniwsgi.daemon.engine.site import Site
+from miniwsgi.daemon.engine.variables import variables_of_the_import
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.metrics.board import Board
 
 STEPS: ContextVar[tuple[str, ...]] = ContextVar("steps", default=())
 
@@ -66,8 +70,28 @@ def on_a_thread(call):
     return results[0]
 
 
-def exchange(variables, wire):
-    return Exchange(wire, "GET", True, True, ServerFields(""), Reporter(), variables)
+@pytest.fixture
+def converse():
+    """A conversation whose request is here, at a site with these variables; its answer pauses after each block."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    board = Board.create()
+    settings = Settings(generation=1, listeners=(), scoreboard_fd=board.fd, module="x", directory="/")
+    slot, log = board.claim(0), ErrorLog("info", "text", False, "worker", slot=0)
+    thread = ThreadAccount(0, slot, 0)
+    thread.turn_ends_ns = 1
+
+    def make(fresh, application):
+        site = Site(settings, slot, log, None, application, None)
+        site.request_variables = fresh
+        base = site.connection_environ(Listener(0, "x", False, "x", "80"), ("127.0.0.1", 1))
+        conversation = Conversation(site, near, base, 0)
+        far.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert conversation.receive(0) is Outcome.REQUEST
+        return conversation
+
+    with near, far:
+        yield make, thread
 
 
 @pytest.mark.parametrize(
@@ -77,32 +101,33 @@ def exchange(variables, wire):
         ("abandoned", ("import", "call", "next", "close")),
     ],
 )
-def test_call_iteration_and_close_share_one_context_on_whatever_thread(end, expected):
+def test_call_iteration_and_close_share_one_context_on_whatever_thread(converse, end, expected):
     def application(environ, start_response):
         step("call")
         start_response("200 OK", [])
         return Parts(found)
 
+    make, thread = converse
     fresh, found = imported(lambda: step("import")), []
     for _ in range(2):
-        of_one = exchange(fresh(), Wire(full=True))
-        assert not on_a_thread(lambda of_one=of_one: of_one.run(application, {}))
-        if end == "abandoned":
-            on_a_thread(of_one.abandon)
-        else:
-            while not on_a_thread(of_one.resume):
-                pass
+        conversation = make(fresh, application)
+        outcome = on_a_thread(lambda conversation=conversation: conversation.answer(thread, 0))
+        while outcome is Outcome.PAUSED:
+            conversation.settle()
+            assert (conversation.abandon() if end == "abandoned" else conversation.flush()) is Outcome.RESUME
+            outcome = on_a_thread(lambda conversation=conversation: conversation.resume(thread, 0))
     assert found == [expected, expected]
     assert STEPS.get() == ()
 
 
-def test_reading_and_closing_a_file_is_part_of_the_request():
+def test_reading_and_closing_a_file_is_part_of_the_request(converse):
     def application(environ, start_response):
         start_response("200 OK", [])
         return FileWrapper(Parts(found))
 
+    make, thread = converse
     found = []
-    assert exchange(imported()(), Wire()).run(application, {})
+    assert make(imported(), application).answer(thread, 0) is Outcome.DONE
     assert found == [("read", "close")]
 
 

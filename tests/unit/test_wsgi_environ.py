@@ -315,7 +315,7 @@ def test_the_validator_has_no_complaints(application, data, full, capsys):
         seen = client.environ(data)
         world = World(seen["REQUEST_METHOD"], client.connection.head.http11, wire=Wire(full=full))
         world.run(validator(application), seen)
-        assert world.reporter.errors == []
+        assert world.site.errors == []
         assert world.complete
         assert world.status[:3] == {"empty": "204", "failing": "500"}.get(application.__name__, "200")
         client.done()

@@ -54,8 +54,8 @@ def test_sized_results_go_out_in_one_piece(result, body):
     assert world.outcome == ("200", body, True, True)
     assert world.fields == {"Content-Type": "text/plain", "Content-Length": str(len(body))}
     assert len(world.wire.sends) == 1
-    assert world.exchange.phase is Phase.DONE
-    assert world.exchange.sent == len(body)
+    assert world.call.phase is Phase.DONE
+    assert world.call.sent == len(body)
     assert getattr(result, "closed", 1) == 1
     world.check()
 
@@ -87,7 +87,7 @@ def test_streamed_results_are_chunked(result, body, sends):
     assert world.outcome == ("200", body, True, True)
     assert world.fields == {"Content-Type": "text/plain", "Transfer-Encoding": "chunked"}
     assert len(world.wire.sends) == sends
-    assert world.exchange.sent == len(body)
+    assert world.call.sent == len(body)
     world.check()
 
 
@@ -103,7 +103,7 @@ def test_a_stream_with_its_length():
     world = World().run(app(Result(b"one", b"two"), headers=length(6)))
     assert world.outcome == ("200", b"onetwo", True, True)
     assert "Transfer-Encoding" not in world.fields
-    assert world.reporter.mistakes == []
+    assert world.site.mistakes == []
 
 
 @pytest.mark.parametrize(("http11", "headers", "goes_on"), [(False, [], False), (False, length(3), True)])
@@ -152,9 +152,9 @@ def test_start_response_in_the_first_block():
 def test_status_and_headers_are_known_to_whoever_logs():
     headers = [("X-A", "b")]
     world = World().run(app([b"x"], "404 Not Here", headers))
-    assert (world.exchange.status, world.exchange.headers) == ("404 Not Here", headers)
+    assert (world.call.status, world.call.headers) == ("404 Not Here", headers)
     assert world.status == "404 Not Here"
-    assert "404 Not Here" in repr(world.exchange)
+    assert "404 Not Here" in repr(world.call)
 
 
 def test_changing_the_headers_afterwards_changes_nothing():
@@ -190,7 +190,7 @@ def test_head_of_sized_results(result):
     world = World("HEAD").run(app(result))
     assert world.outcome == ("200", b"", True, True)
     assert world.fields.get("Content-Length", "0") == str(size)
-    assert world.exchange.sent == 0
+    assert world.call.sent == 0
     world.check()
 
 
@@ -212,7 +212,7 @@ def test_one_block_is_enough_where_there_is_no_body(method, status):
     assert len(world.wire.sends) == 1
     assert result.pulled == 2
     assert result.closed == 1
-    assert world.reporter.mistakes == []
+    assert world.site.mistakes == []
 
 
 @pytest.mark.parametrize("result", [[b"body"], Result(b"body"), Result(), [], InMemory(b"body")])
@@ -226,14 +226,14 @@ def test_no_body_for_statuses_without_one(status, result):
 def test_a_1xx_is_no_answer():
     world = World().run(app([b"x"], "199 Odd"))
     assert world.status == "500 Internal Server Error"
-    assert world.exchange.failed
-    assert world.exchange.persistent
+    assert world.call.failed
+    assert world.call.persistent
 
 
 def test_a_status_without_a_reason_is_told():
     world = World().run(app([b"x"], "200"))
     assert world.wire.data.startswith(b"HTTP/1.1 200 \r\n")
-    assert [mistake[:16] for mistake in world.reporter.mistakes] == ['the status "200"']
+    assert [mistake[:16] for mistake in world.site.mistakes] == ['the status "200"']
 
 
 class Bytes(bytes):
@@ -258,7 +258,7 @@ def test_what_is_like_bytes_is_judged_alike_alone_and_in_company(kind, shape, pa
     made = {"list": blocks, "tuple": tuple(blocks), "iterable": Result(*blocks), "in memory": InMemory(*blocks)}
     world = World().run(written if shape == "write" else app(made[shape]))
     assert world.outcome == ("200", b"".join(parts), True, True)
-    assert world.exchange.sent == sum(map(len, parts))
+    assert world.call.sent == sum(map(len, parts))
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "200 OK"])
@@ -298,13 +298,13 @@ def test_write_then_a_result(result, body):
     assert world.outcome == ("200", body, True, True)
     assert world.fields["Transfer-Encoding"] == "chunked"
     assert getattr(result, "closed", 1) == 1
-    assert world.exchange.sent == len(body)
+    assert world.call.sent == len(body)
 
 
 def test_write_with_its_length():
     world = World().run(written(b"one", b"two", headers=length(6)))
     assert world.outcome == ("200", b"onetwo", True, True)
-    assert world.reporter.mistakes == []
+    assert world.site.mistakes == []
 
 
 def test_writing_nothing_sends_nothing():
@@ -335,12 +335,12 @@ def test_a_result_is_not_pulled_while_it_pauses():
     result = Result(b"one", b"", b"two", b"three")
     world = World(wire=Wire(full=True))
     pulled = []
-    complete = world.exchange.run(app(result), {})
+    complete = world.call.run(app(result), {})
     while not complete:
         pulled.append(result.pulled)
         assert result.closed == 0
-        assert world.exchange.phase is Phase.STARTED
-        complete = world.exchange.resume()
+        assert world.call.phase is Phase.STARTED
+        complete = world.call.resume()
     assert pulled == [1, 3, 4]
     assert result.closed == 1
     assert world.outcome == ("200", b"onetwothree", True, True)
@@ -366,10 +366,10 @@ def test_sized_results_do_not_pause():
 def test_a_client_that_leaves_during_a_pause():
     result = Result(b"one", b"two")
     world = World(wire=Wire(full=True))
-    assert not world.exchange.run(app(result), {})
-    world.exchange.abandon()
+    assert not world.call.run(app(result), {})
+    world.call.abandon()
     assert (result.pulled, result.closed) == (1, 1)
-    assert world.exchange.aborted
+    assert world.call.aborted
     world.check()
 
 
@@ -383,16 +383,16 @@ def test_early_hints_come_first(method):
     world = World(method)
 
     def application(environ, start_response):
-        world.exchange.early_hints(LINK)
+        world.call.early_hints(LINK)
         start_response("200 OK", [])
-        world.exchange.early_hints(LINK)
+        world.call.early_hints(LINK)
         return [b"x"]
 
     world.run(application)
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
     assert world.wire.sends[:2] == [hints, hints]
     assert world.status == "200 OK"
-    assert world.exchange.persistent
+    assert world.call.persistent
 
 
 def test_early_hints_behind_the_head_are_ignored():
@@ -400,18 +400,18 @@ def test_early_hints_behind_the_head_are_ignored():
 
     def application(environ, start_response):
         start_response("200 OK", [])(b"one")
-        world.exchange.early_hints(LINK)
+        world.call.early_hints(LINK)
         return [b"two"]
 
     assert world.run(application).body == b"onetwo"
     assert b" 103 " not in world.wire.data
-    world.exchange.early_hints(LINK)
+    world.call.early_hints(LINK)
     assert b" 103 " not in world.wire.data
 
 
 def test_http10_gets_no_early_hints():
     world = World(http11=False)
-    world.exchange.early_hints(LINK)
+    world.call.early_hints(LINK)
     assert world.wire.data == b""
 
 
@@ -433,15 +433,15 @@ def test_every_body_arrives_or_is_known_to_be_short(blocks, writes, kind, announ
     world.run(written(*writes, result=kind(blocks), headers=[] if announced is None else length(announced)))
     whole = b"".join(writes + blocks)
     world.check()
-    assert world.reporter.errors == []
+    assert world.site.errors == []
     if method == "HEAD":
-        assert (world.body, world.exchange.persistent, world.exchange.aborted) == (b"", True, False)
+        assert (world.body, world.call.persistent, world.call.aborted) == (b"", True, False)
         return
     expected = whole if announced is None else whole[:announced]
     assert world.body == expected
-    assert world.exchange.sent == len(expected)
+    assert world.call.sent == len(expected)
     short = announced is not None and len(whole) < announced
     assert world.complete is (not short)
-    assert world.exchange.aborted is short
-    assert bool(world.reporter.mistakes) is (announced is not None and len(whole) != announced)
-    assert world.exchange.persistent is (not short and world.fields.get("Connection") != "close")
+    assert world.call.aborted is short
+    assert bool(world.site.mistakes) is (announced is not None and len(whole) != announced)
+    assert world.call.persistent is (not short and world.fields.get("Connection") != "close")

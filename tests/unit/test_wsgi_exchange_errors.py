@@ -109,13 +109,13 @@ def test_500_in_place_of_everything(make, method, http11, persistent):
     assert world.status == "500 Internal Server Error"
     assert world.body == (b"" if method == "HEAD" else b"500 Internal Server Error\n")
     assert b"leaked" not in world.wire.data
-    assert world.exchange.persistent is (http11 and persistent)
-    assert ("Connection" in world.fields) is not world.exchange.persistent
-    assert (world.exchange.status, world.exchange.headers) == ("500 Internal Server Error", [])
-    assert world.exchange.failed
-    assert not world.exchange.aborted
-    assert len(world.reporter.errors) == 1
-    assert world.exchange.phase is Phase.DONE
+    assert world.call.persistent is (http11 and persistent)
+    assert ("Connection" in world.fields) is not world.call.persistent
+    assert (world.call.status, world.call.headers) == ("500 Internal Server Error", [])
+    assert world.call.failed
+    assert not world.call.aborted
+    assert len(world.site.errors) == 1
+    assert world.call.phase is Phase.DONE
     assert len(world.wire.sends) == 1
     if results and isinstance(results[0], Result):
         assert results[0].closed == 1
@@ -131,10 +131,10 @@ def test_no_exception_gets_past(error):
 
     world = World().run(application)
     if isinstance(error, Disconnected):
-        assert world.exchange.aborted
+        assert world.call.aborted
     else:
         assert world.outcome == ("500", b"500 Internal Server Error\n", True, True)
-        assert world.reporter.errors == [error]
+        assert world.site.errors == [error]
 
 
 def test_the_traceback_is_the_applications():
@@ -143,7 +143,7 @@ def test_the_traceback_is_the_applications():
 
     world = World().run(handler)
     frames = []
-    trace = world.reporter.errors[0].__traceback__
+    trace = world.site.errors[0].__traceback__
     while trace is not None:
         frames.append(trace.tb_frame.f_code.co_name)
         trace = trace.tb_next
@@ -182,10 +182,10 @@ def test_cut_off_without_a_last_chunk(then, blocks, headers, http11):
     world = World(http11=http11).run(failing_late(then, result, headers))
     assert world.status == "200 OK"
     assert world.body == b"sent"
-    assert not world.exchange.persistent
-    assert world.exchange.aborted
-    assert world.exchange.failed
-    assert len(world.reporter.errors) == 1
+    assert not world.call.persistent
+    assert world.call.aborted
+    assert world.call.failed
+    assert len(world.site.errors) == 1
     assert not world.wire.data.endswith(b"0\r\n\r\n")
     assert not world.complete or not (http11 or headers)
     assert result.closed == (0 if then in {BOOM, "text"} else 1)
@@ -196,7 +196,7 @@ def test_cut_off_without_a_last_chunk(then, blocks, headers, http11):
 def test_a_result_that_is_no_body_behind_write(result):
     world = World().run(failing_late(b"", result, []))
     assert world.outcome == ("200", b"sent", False, False)
-    assert world.exchange.failed
+    assert world.call.failed
 
 
 # --- exc_info ---
@@ -214,8 +214,8 @@ def test_exc_info_replaces_what_was_not_sent():
     world = World().run(application)
     assert world.status == "503 Replaced"
     assert world.fields == {"X-New": "b", "Content-Length": "8"}
-    assert world.exchange.status == "503 Replaced"
-    assert world.reporter.errors == []
+    assert world.call.status == "503 Replaced"
+    assert world.site.errors == []
 
 
 def test_exc_info_in_the_only_call():
@@ -260,7 +260,7 @@ def test_exc_info_behind_the_head_is_raised_again(caught):
     assert seen == [BOOM]
     assert BOOM.__traceback__ is not None
     assert world.outcome == ("200", b"sentmore" if caught else b"sent", caught, caught)
-    assert world.exchange.status == "200 OK"
+    assert world.call.status == "200 OK"
 
 
 def test_started_again_behind_the_head():
@@ -272,7 +272,7 @@ def test_started_again_behind_the_head():
 
     world = World().run(application)
     assert world.outcome == ("200", b"sent", False, False)
-    assert isinstance(world.reporter.errors[0], BadResponse)
+    assert isinstance(world.site.errors[0], BadResponse)
 
 
 # --- Content-Length that lies ---
@@ -294,12 +294,12 @@ def test_too_few_or_too_many_bytes(result, size, body):
     world = World().run(app(result, headers=length(size)))
     assert world.body == body
     assert world.fields["Content-Length"] == str(size)
-    assert world.exchange.persistent is (not few)
-    assert world.exchange.aborted is few
-    assert world.exchange.sent == len(body)
-    assert not world.exchange.failed
-    assert len(world.reporter.mistakes) == 1
-    assert ("fewer" if few else "more") in world.reporter.mistakes[0]
+    assert world.call.persistent is (not few)
+    assert world.call.aborted is few
+    assert world.call.sent == len(body)
+    assert not world.call.failed
+    assert len(world.site.mistakes) == 1
+    assert ("fewer" if few else "more") in world.site.mistakes[0]
     assert getattr(result, "closed", 1) == 1
     world.check()
 
@@ -312,7 +312,7 @@ def test_a_result_that_gives_too_much_is_not_pulled_for_ever():
     assert (result.pulled, result.closed) == (2, 1)
     world = World().run(app(itertools.repeat(b"x"), headers=length(3)))
     assert world.outcome == ("200", b"xxx", True, True)
-    assert len(world.reporter.mistakes) == 1
+    assert len(world.site.mistakes) == 1
 
 
 def test_a_result_that_gives_just_enough_is_pulled_to_its_end():
@@ -336,14 +336,14 @@ def test_too_much_is_written():
 
     world = World().run(application)
     assert world.outcome == ("200", b"abca", True, True)
-    assert len(world.reporter.mistakes) == 1
+    assert len(world.site.mistakes) == 1
 
 
 def test_hop_by_hop_fields_are_reported():
     world = World().run(app([b"x"], headers=[("Connection", "close"), ("Upgrade", "h2c"), ("X-A", "b")]))
     assert world.outcome == ("200", b"x", True, True)
     assert world.fields == {"X-A": "b", "Content-Length": "1"}
-    assert "Connection, Upgrade" in world.reporter.mistakes[0]
+    assert "Connection, Upgrade" in world.site.mistakes[0]
 
 
 # --- close() ---
@@ -359,7 +359,7 @@ def test_an_error_in_close_is_told_and_nothing_more(result_class):
     result = Failing(b"fine")
     world = World().run(app(result))
     assert world.outcome == ("200", b"fine", True, True)
-    assert world.reporter.errors == [BOOM]
+    assert world.site.errors == [BOOM]
     assert result.closed == 1
 
 
@@ -387,7 +387,7 @@ def test_a_generator_is_closed():
 
     world = World(wire=Wire(breaks_at=2)).run(app(blocks()))
     assert closed == [True]
-    assert world.exchange.aborted
+    assert world.call.aborted
 
 
 def test_a_close_that_cannot_even_be_looked_up():
@@ -398,7 +398,7 @@ def test_a_close_that_cannot_even_be_looked_up():
 
     world = World().run(app(Hiding([b"fine"])))
     assert world.outcome == ("200", b"fine", True, True)
-    assert world.reporter.errors == [BOOM]
+    assert world.site.errors == [BOOM]
 
 
 def test_close_that_is_no_function():

@@ -92,9 +92,9 @@ def test_a_file_is_sent_from_its_current_offset(path, offset, read, buffering):
         assert world.outcome == ("200", CONTENT[begin:], True, True)
         assert world.fields["Content-Length"] == str(len(CONTENT) - begin)
         assert world.wire.files == [(offset + read, len(CONTENT) - begin)]
-        assert world.exchange.sent == len(CONTENT) - begin
+        assert world.call.sent == len(CONTENT) - begin
         assert file.closed
-        assert world.reporter.mistakes == []
+        assert world.site.mistakes == []
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_never_past_content_length(file, size, offset, body, mistake):
     file.seek(offset)
     world = World().run(app(FileWrapper(file), headers=length(size)))
     assert world.body == body
-    assert world.exchange.sent == len(body)
+    assert world.call.sent == len(body)
     assert world.wire.files == [(offset, len(body))]
-    assert world.exchange.persistent is (mistake != "fewer")
-    assert world.exchange.aborted is (mistake == "fewer")
-    assert [mistake in said for said in world.reporter.mistakes] == ([True] if mistake else [])
+    assert world.call.persistent is (mistake != "fewer")
+    assert world.call.aborted is (mistake == "fewer")
+    assert [mistake in said for said in world.site.mistakes] == ([True] if mistake else [])
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No"), ("GET", "304 Not Modified")])
@@ -159,16 +159,16 @@ def test_behind_write(file, headers, files, http11):
     assert world.body == b"before" + CONTENT
     assert world.complete
     assert world.wire.files == files
-    assert not world.reporter.mistakes
+    assert not world.site.mistakes
     assert file.closed
 
 
 @pytest.mark.parametrize("breaks_at", [1, 2])
 def test_a_client_that_leaves(file, breaks_at):
     world = World(wire=Wire(breaks_at=breaks_at)).run(app(FileWrapper(file)))
-    assert world.exchange.aborted
-    assert not world.exchange.persistent
-    assert world.reporter.errors == []
+    assert world.call.aborted
+    assert not world.call.persistent
+    assert world.site.errors == []
     assert file.closed
 
 
@@ -176,11 +176,11 @@ def test_a_client_that_leaves(file, breaks_at):
 def test_expired_while_it_is_sent(file, at, files):
     wire = Wire()
     world = World(wire=wire)
-    wire.meanwhile = lambda: world.exchange.expire() if len(wire.sends) == at else None
+    wire.meanwhile = lambda: world.call.expire() if len(wire.sends) == at else None
     world.run(app(FileWrapper(file)))
-    assert world.exchange.phase is Phase.EXPIRED
-    assert world.exchange.aborted
-    assert not world.exchange.persistent
+    assert world.call.phase is Phase.EXPIRED
+    assert world.call.aborted
+    assert not world.call.persistent
     assert wire.files == files
     assert file.closed
 
@@ -261,7 +261,7 @@ def test_text_is_an_error(path):
     with open(path) as file:
         world = World().run(app(FileWrapper(file)))
     assert world.status[:3] == "500"
-    assert isinstance(world.reporter.errors[0], TypeError)
+    assert isinstance(world.site.errors[0], TypeError)
     assert file.closed
 
 

@@ -1,13 +1,13 @@
-"""A world for an exchange: a transport that records and may pause or break, a reporter that remembers."""
+"""A world for a call: a transport that records and may pause or break, a reporter that remembers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextvars import copy_context
 from typing import Any
 
-from miniwsgi.daemon.engine.call import Application, Disconnected, Exchange, Phase
+from miniwsgi.daemon.engine.call import Application, Call, Disconnected, Phase
+from miniwsgi.daemon.engine.claim import Claim
 from miniwsgi.daemon.http.response import ServerFields
 
 TEXT = [("Content-Type", "text/plain")]
@@ -67,35 +67,39 @@ class Wire:
         self.breaks_at -= 1
 
 
-class Reporter:
-    def __init__(self) -> None:
+class Site:
+    """What a call needs of its site; it remembers what it is told."""
+
+    def __init__(self, server: str = "") -> None:
+        self.server_fields = ServerFields(server)
+        self.answers: Claim[Call] = Claim()
         self.errors: list[BaseException] = []
         self.mistakes: list[str] = []
 
-    def exception(self, exchange: Exchange, error: BaseException) -> None:
+    def exception(self, call: Call, error: BaseException, /) -> None:
         self.errors.append(error)
 
-    def mistake(self, exchange: Exchange, what: str) -> None:
+    def mistake(self, call: Call, what: str, /) -> None:
         self.mistakes.append(what)
 
 
 class World:
-    """One exchange, and what came of it."""
+    """One call, and what came of it."""
 
     def __init__(
         self, method: str = "GET", http11: bool = True, persistent: bool = True, wire: Wire | None = None
     ) -> None:
         self.wire = wire or Wire()
-        self.reporter = Reporter()
-        self.exchange = Exchange(self.wire, method, http11, persistent, ServerFields(""), self.reporter, copy_context())
+        self.site = Site()
+        self.call = Call(self.site, self.wire, method, http11, persistent)
         self.pauses = 0
 
     def run(self, application: Application, environ: dict[str, Any] | None = None) -> World:
         """To the end, however often it pauses."""
-        complete = self.exchange.run(application, environ or {})
+        complete = self.call.run(application, environ or {})
         while not complete:
             self.pauses += 1
-            complete = self.exchange.resume()
+            complete = self.call.resume()
         return self
 
     # --- what the client saw ---
@@ -128,12 +132,12 @@ class World:
         if "Transfer-Encoding" in self.fields:
             return self._chunks(raw)[1]
         length = self.fields.get("Content-Length")
-        return length is None or self.exchange.method == "HEAD" or len(raw) == int(length)
+        return length is None or self.call.method == "HEAD" or len(raw) == int(length)
 
     @property
     def outcome(self) -> tuple[str, bytes, bool, bool]:
         """Status, body, whether it is complete, whether the connection goes on."""
-        return self.status[:3], self.body, self.complete, self.exchange.persistent
+        return self.status[:3], self.body, self.complete, self.call.persistent
 
     def _heads(self) -> list[bytes]:
         heads, rest = [], self.wire.data
@@ -159,12 +163,13 @@ class World:
         return body, False
 
     def check(self) -> None:
-        """What must hold for every exchange that has ended."""
-        exchange = self.exchange
-        assert getattr(exchange, "_result", None) is None
-        assert getattr(exchange, "_iterator", None) is None
-        assert exchange.phase is not Phase.OPEN or exchange.aborted
-        assert not (exchange.aborted and exchange.persistent)
+        """What must hold for every call that has ended."""
+        call = self.call
+        assert not self.site.answers
+        assert getattr(call, "_result", None) is None
+        assert getattr(call, "_iterator", None) is None
+        assert call.phase is not Phase.OPEN or call.aborted
+        assert not (call.aborted and call.persistent)
         assert not self.wire.sends or self._heads()
 
 

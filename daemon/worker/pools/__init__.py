@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..context import Context
 from ..orders import Orders
-from .epoll import EpollPool
+from .epoll.loop import EpollPool
 from .fork import ForkPool
 from .prefork import PreforkPool
 

@@ -20,6 +20,8 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
 from ...engine import request_ids
+from ...engine.account import ThreadAccount
+from ...engine.contract import Conversation, Outcome
 from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
 from .. import children
@@ -31,7 +33,7 @@ from ..monitor import Monitor
 from ..orders import Orders
 from ..recycling import Recycling
 from ..signals import SignalPipe
-from .blocking import Caller
+from .blocking import EVENTS, STAYS, LoneThread, is_eager
 from .lingering import Lingering
 from .saturation import Saturation
 
@@ -261,16 +263,16 @@ class ForkPool:
             self._disown()
             signals = SignalPipe()
             children.withhold("signals", signals.fds)
-            children.withhold("connection", lambda: (caller.fileno(), self._lifeline))
+            children.withhold("connection", lambda: (sock.fileno(), self._lifeline))
             orders = Orders(context, None, signals)
             board_slot = context.slot
             context.count_in(counted)
-            caller = Caller(
-                context, orders, sock, listener, address, slot=board_slot, thread=number, crowded=self._crowded
-            )
-            self._converse(caller, orders)
+            sock.setblocking(False)
+            me = ThreadAccount(number, board_slot, context.site.request_ids.seed)
+            conversation = context.converse(sock, listener, address, time.monotonic_ns())
+            self._converse(conversation, LoneThread(context, orders, me, self._crowded), orders)
             status = 0
-            caller.send_end()
+            _send_end(sock)
             finish_jobs(context, orders)
         except BaseException as error:
             context.log.error("".join(traceback.format_exception(error)))
@@ -291,47 +293,51 @@ class ForkPool:
             child.sock.close()
         self._lingering.disown()
 
-    def _converse(self, caller: Caller, orders: Orders) -> None:
-        context, settings = self._context, self._context.settings
+    def _converse(self, conversation: Conversation, thread: LoneThread, orders: Orders) -> None:
+        """Serve one client to the end. Its socket stays open: the worker has it, too, and parts from the client."""
+        context, settings, fd = self._context, self._context.settings, conversation.sock.fileno()
         poller = select.poll()
-        for fd in (caller.fileno(), self._lifeline, *orders.fds()):
-            poller.register(fd, select.POLLIN)
+        poller.register(fd, EVENTS)
+        for other in (self._lifeline, *orders.fds()):
+            poller.register(other, select.POLLIN)
         if settings.request_timeout:
-            Monitor(context, orders, lambda now: self._expire(caller, now)).__enter__()
+            Monitor(context, orders, lambda now: self._expire(thread, now)).__enter__()
         draining_since = tidy_at = 0.0
-        while caller.converse():
-            orders.keep_signals()
-            while True:
-                if draining_since:
-                    patience = settings.drain_idle + max(0.0, draining_since - caller.since)
-                elif self._crowded():
-                    patience = settings.drain_idle
-                else:
-                    patience = settings.keep_alive_timeout if caller.requests else settings.head_timeout
-                now = time.monotonic()
-                if now >= tidy_at:
-                    tidy_at = now + TIDY_SECONDS
-                    context.tidy()
-                if caller.overdue(now, patience):
-                    return
-                ready = dict(poller.poll(0 if caller.eager else CHILD_WAIT_SECONDS * 1000))
-                if not ready.keys().isdisjoint(orders.fds()):
-                    orders.read()
-                if ready.get(self._lifeline, 0) & select.POLLHUP:
-                    poller.unregister(self._lifeline)
-                    context.duty = Duty.DRAIN
-                elif self._lifeline in ready:
-                    poller.modify(self._lifeline, 0)  # its end is told all the same
-                    context.duty = Duty.CLOSING
-                if context.duty in {Duty.EMPTY, Duty.DRAIN} and not draining_since:
-                    draining_since = time.monotonic()
-                if caller.eager or caller.fileno() in ready:
+        outcome: Outcome | None = None
+        while outcome is None:
+            ready = dict(poller.poll(0 if is_eager(conversation) else CHILD_WAIT_SECONDS * 1000))
+            if not ready.keys().isdisjoint(orders.fds()):
+                orders.read()
+            if ready.get(self._lifeline, 0) & select.POLLHUP:
+                poller.unregister(self._lifeline)
+                context.duty = Duty.DRAIN
+            elif self._lifeline in ready:
+                poller.modify(self._lifeline, 0)  # its end is told all the same
+                context.duty = Duty.CLOSING
+            if fd in ready or is_eager(conversation):
+                outcome = thread.converse(conversation, ready.get(fd, 0))
+                if outcome not in STAYS:
                     break
+            now = time.monotonic()
+            if now >= tidy_at:
+                tidy_at = now + TIDY_SECONDS
+                context.tidy()
+                orders.keep_signals()
+            if context.duty in {Duty.EMPTY, Duty.DRAIN} and not draining_since:
+                draining_since = now
+            if draining_since:
+                patience = settings.drain_idle + max(0.0, draining_since - conversation.since_ns / NANOSECONDS)
+            elif self._crowded():
+                patience = settings.drain_idle
+            else:
+                patience = settings.keep_alive_timeout if conversation.requests else settings.head_timeout
+            outcome = thread.overdue(conversation, patience, int(now * NANOSECONDS))
+        conversation.close()
 
-    def _expire(self, caller: Caller, now: int) -> None:
+    def _expire(self, thread: LoneThread, now: int) -> None:
         """The request is answered with 504; this process, with the application in it, has no other."""
         with self._ending:  # the application's thread may be at its end, too, and must not cut short what is told
-            if caller.check_timeout(now):
+            if thread.check_running(now):
                 self._context.leave_at_once(_TIMED_OUT)
 
     # --- the end ---
@@ -379,6 +385,14 @@ class ForkPool:
                 if fd not in left:
                     self._poller.unregister(fd)
             self._order_fds = left
+
+
+def _send_end(sock: socket.socket) -> None:
+    """For a process that ends: the client need not wait for that."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
 
 
 def _private_slot(index: int) -> Slot:

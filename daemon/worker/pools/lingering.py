@@ -14,11 +14,11 @@ import resource
 from dataclasses import dataclass
 from typing import Protocol
 
+from ...engine.progress import queued_bytes
 from ...settings import Settings
 from ...unpatched import socket
 from .. import children
 from ..context import NANOSECONDS
-from .progress import queued_bytes
 
 LINGER_NS = 2 * NANOSECONDS  # for the client's end, once it has everything
 MAX_BYTES = 256 * 1024 * 1024  # from one client: of an upload that was refused, before it reads why

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from miniwsgi.metrics import scoreboard
 
+from ...engine.account import ThreadAccount
+from ...engine.contract import Conversation, Outcome
+from ...engine.presence import has_left
 from ...unpatched import select, socket, time
 from .. import children
 from ..balance import Balance, accept_again_seconds
@@ -16,7 +19,7 @@ from ..context import NANOSECONDS, Context, Duty
 from ..monitor import Monitor
 from ..orders import Orders
 from ..recycling import Recycling
-from .blocking import Caller
+from .blocking import EVENTS, PARTS, STAYS, LoneThread, is_eager
 from .lingering import Lingering
 from .saturation import LoneSaturation
 
@@ -30,8 +33,9 @@ class PreforkPool:
     def __init__(self, context: Context, orders: Orders) -> None:
         self._context = context
         self._orders = orders
-        self._callers: dict[int, Caller] = {}
-        self._running: Caller | None = None
+        self._conversations: dict[int, Conversation] = {}
+        self._me = ThreadAccount(0, context.slot, context.site.request_ids.seed)
+        self._thread = LoneThread(context, orders, self._me, self._crowded)
         self._draining_since = 0.0
         self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
         self._listeners = {listener.fd: listener for listener in context.settings.listeners}
@@ -51,13 +55,14 @@ class PreforkPool:
         for fd in self._order_fds:
             self._poller.register(fd, select.POLLIN)
         children.withhold("listeners", lambda: self._sockets)
-        children.withhold("connections", lambda: self._callers)
+        children.withhold("connections", lambda: self._conversations)
 
     def __repr__(self) -> str:
-        return f"<PreforkPool {self._context.duty.value} callers={len(self._callers)}>"
+        return f"<PreforkPool {self._context.duty.value} clients={len(self._conversations)}>"
 
     def run(self) -> None:
         """Serve; returns when the duty is done or its time is over."""
+        self._me.enter()
         with Monitor(self._context, self._orders, self._check_running):
             while not self._turn():
                 pass
@@ -69,24 +74,33 @@ class PreforkPool:
         self._accept_if(now >= self._accept_again and self._context.duty is not Duty.DRAIN)
         if not self._accepting and self._sockets:
             wait = min(wait, max(0.001, self._accept_again - now))
-        eager = {fd for fd, caller in self._callers.items() if caller.eager}
-        ready = eager.union(fd for fd, _mask in self._poller.poll(0 if eager else wait * 1000))
-        for fd in ready:
-            if fd in self._callers:
-                self._converse(self._callers[fd])
+        ready = {fd: 0 for fd, conversation in self._conversations.items() if is_eager(conversation)}
+        ready.update(self._poller.poll(0 if ready else wait * 1000))
+        served = False
+        queues: list[int] = []  # last: a new connection may get the number of one that was closed in this turn
+        for fd, mask in ready.items():
+            if fd in self._conversations:
+                conversation = self._conversations[fd]
+                if served and has_left(conversation.sock):  # while another was served in this turn
+                    mask |= select.POLLHUP  # noqa: PLW2901 - what is known now
+                self._go_on(fd, self._thread.converse(conversation, mask))
+                served = True
             elif fd in self._sockets:
-                self._take(fd)
+                queues.append(fd)
             elif fd in self._lingering:
                 self._lingering.read(fd)
             else:
                 self._orders.read()
                 self._forget_deaf_orders()
+        for fd in queues:
+            self._take(fd)
         now = time.monotonic()
         self._look_at_time(now)
         self._recycling.look(self._orders, int(now * NANOSECONDS))
         if now >= self._tidy_at:
             self._tidy_at = now + 1.0
             self._context.tidy()
+            self._orders.keep_signals()
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
     def _accept_if(self, wanted: bool) -> None:
@@ -101,7 +115,7 @@ class PreforkPool:
 
     def _take(self, fd: int) -> None:
         """Another client."""
-        wait = self._balance.wait(len(self._callers))
+        wait = self._balance.wait(len(self._conversations))
         if not wait:
             try:
                 sock, address = self._sockets[fd].accept()
@@ -111,62 +125,52 @@ class PreforkPool:
         if wait:
             self._accept_again = time.monotonic() + wait
             return
-        caller = Caller(
-            self._context,
-            self._orders,
-            sock,
-            self._listeners[fd],
-            address,
-            slot=self._context.slot,
-            thread=0,
-            crowded=self._crowded,
-        )
-        self._callers[sock.fileno()] = caller
-        self._poller.register(sock.fileno(), select.POLLIN)
-        self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._callers)
+        sock.setblocking(False)
+        conversation = self._context.converse(sock, self._listeners[fd], address, time.monotonic_ns())
+        self._conversations[sock.fileno()] = conversation
+        self._poller.register(sock.fileno(), EVENTS)
+        self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._conversations)
 
-    def _converse(self, caller: Caller) -> None:
-        fd = caller.fileno()
-        self._running = caller
-        stays = caller.converse()
-        self._running = None
-        self._orders.keep_signals()
-        if not stays:
-            self._forget(fd)
-
-    def _forget(self, fd: int) -> None:
-        caller = self._callers.pop(fd)
-        if caller.owes_goodbye:
-            self._lingering.add(caller.sock, time.monotonic_ns())
+    def _go_on(self, fd: int, outcome: Outcome) -> None:
+        """What a conversation has come to."""
+        if outcome in STAYS:
+            return
+        conversation = self._conversations.pop(fd)
+        conversation.close()
+        if outcome in PARTS:
+            self._poller.modify(fd, select.POLLIN)
+            self._lingering.add(conversation.sock, time.monotonic_ns())
         else:
             self._poller.unregister(fd)
-            caller.sock.close()
-        self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._callers)
+            conversation.sock.close()
+        self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._conversations)
 
     def _crowded(self) -> bool:
         """Whether another client has a connection, or waits to be accepted."""
-        return len(self._callers) > 1 or bool(self._queues.poll(0))
+        return len(self._conversations) > 1 or bool(self._queues.poll(0))
 
     def _look_at_time(self, now: float) -> None:
         settings = self._context.settings
         serving = not self._draining_since
-        alone = len(self._callers) == 1 and serving
-        for fd, caller in list(self._callers.items()):
+        alone = len(self._conversations) == 1 and serving
+        now_ns = int(now * NANOSECONDS)
+        for fd, conversation in list(self._conversations.items()):
             patience = settings.keep_alive_timeout if alone else settings.drain_idle
-            if not caller.requests and serving:
+            if not conversation.requests and serving:
                 patience = settings.head_timeout
             if self._draining_since:  # from the beginning of the drain, or of its silence
-                patience += max(0.0, self._draining_since - caller.since)
-            if caller.overdue(now, patience):
-                self._forget(fd)
-        self._lingering.look(int(now * NANOSECONDS))
+                patience += max(0.0, self._draining_since - conversation.since_ns / NANOSECONDS)
+            outcome = self._thread.overdue(conversation, patience, now_ns)
+            if outcome is not None:
+                self._go_on(fd, outcome)
+        self._lingering.look(now_ns)
 
     def _check_running(self, now: int) -> None:
         """On the monitor's thread."""
-        caller = self._running
-        if caller is not None:
-            caller.check_timeout(now)
-        others = {fd: other.sock for fd, other in list(self._callers.items()) if other is not caller}
+        self._thread.check_running(now)
+        running = self._me.conversation
+        clients = list(self._conversations.items())
+        others = {fd: conversation.sock for fd, conversation in clients if conversation is not running}
         self._saturation.look_at(list(self._sockets), others, now)
 
     def _ended(self, now: float) -> bool:
@@ -178,7 +182,8 @@ class PreforkPool:
                 self._context.duty = Duty.DRAIN
         if self._context.duty is Duty.DRAIN:
             self._listen_only(frozenset())
-        return not (self._callers or self._sockets or self._lingering) or self._orders.expired(int(now * NANOSECONDS))
+        left = self._conversations or self._sockets or self._lingering
+        return not left or self._orders.expired(int(now * NANOSECONDS))
 
     def _listen_only(self, fds: frozenset[int]) -> None:
         """Close the listeners but these; other processes may go on with the same sockets."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ...engine.progress import input_waits
 from ...unpatched import select, socket
 from ..context import NANOSECONDS, Context
-from .progress import input_waits
 
 BUSY_NS = NANOSECONDS
 NAMED = 5  # requests in one line

@@ -12,9 +12,9 @@ import fcntl
 import sys
 import termios
 
-from ...engine.call import Disconnected
-from ...settings import Settings
-from ...unpatched import select, socket, time
+from ..settings import Settings
+from ..unpatched import select, socket, time
+from .call import Disconnected
 
 
 class NotRead(Disconnected):

@@ -7,7 +7,7 @@ because it waits for the interpreter that others keep busy, would not be helped 
 
 from __future__ import annotations
 
-from ...unpatched import time
+from ....unpatched import time
 
 LONG_NS = 500_000  # a call that may have blocked
 # Of the mean time that a request is blocked:
@@ -18,7 +18,7 @@ PATIENCE_NS = 2_000_000_000  # but only after this time: one request in fifty th
 
 
 class Pace:
-    """`slow`: hand over. Everything here belongs to whoever holds the loop."""
+    """`slow`: hand over. Everything here belongs to the owner of the loop."""
 
     __slots__ = ("_computed_ns", "_long_ns", "_looked_ns", "_mean_ns", "_requests", "_until_ns", "slow")
 

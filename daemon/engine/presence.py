@@ -8,7 +8,7 @@ tcp_fin_timeout in tcp(7)). A reset, and a Unix socket that is closed, show at o
 
 from __future__ import annotations
 
-from ...unpatched import select, socket
+from ..unpatched import select, socket
 
 LEFT = select.POLLHUP | select.POLLERR
 ENDED = select.POLLRDHUP  # it sends no more

@@ -7,22 +7,19 @@ while others are idle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ...unpatched import select, socket
-from .. import children
-from ..balance import Balance, accept_again_seconds
-from ..context import Context
-from .peer import Peer
-
-if TYPE_CHECKING:
-    from .clients import Clients
+from ....engine.contract import Conversation
+from ....engine.progress import input_waits
+from ....unpatched import select, socket
+from ... import children
+from ...balance import Balance, accept_again_seconds
+from ...context import Context
+from .clients import Clients
 
 MAX_EMPTYING = 65536  # connections accepted at most while a queue is emptied
 
 
 class Acceptor:
-    """The listening side of one pool; all methods belong to whoever has the loop."""
+    """The listening side of one pool; all methods belong to the owner of the loop."""
 
     def __init__(self, clients: Clients, context: Context) -> None:
         self._clients = clients
@@ -32,6 +29,7 @@ class Acceptor:
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
         self._balance = Balance(context)
+        self._surplus: list[None] = []  # one for each connection that is to end with an answer; threads pop them
         children.withhold("listeners", lambda: self._sockets)
 
     @property
@@ -60,7 +58,7 @@ class Acceptor:
             return 0.0
         if now < self._again_ns:
             return (self._again_ns - now) / 1e9
-        wait = self._balance.wait(len(self._clients.peers))
+        wait = self._balance.wait(len(self._clients.conversations))
         if wait:
             self._again_ns = now + int(wait * 1e9)
             return wait
@@ -71,13 +69,14 @@ class Acceptor:
 
     def look(self) -> None:
         """See whether connections should go to workers that have fewer. To be called some ten times a second."""
-        self._context.partings[:] = [None] * self._balance.surplus(len(self._clients.peers))
+        surplus = self._surplus = [None] * self._balance.surplus(len(self._clients.conversations))
+        self._context.site.parts = self._parts if surplus else None
 
     def accept(self, fd: int, now: int) -> None:
         """Take one connection from a readable listener."""
         if not self._watched or fd not in self._sockets:
             return  # an event of this very turn
-        wait = self._balance.wait(len(self._clients.peers))
+        wait = self._balance.wait(len(self._clients.conversations))
         if not wait:
             wait = self._take(fd, now)
         if wait:
@@ -88,8 +87,8 @@ class Acceptor:
         """Take all that the kernel has queued for these listeners: whoever was let in is answered."""
         for fd in fds & self._sockets.keys():
             for _ in range(MAX_EMPTYING):
-                before = len(self._clients.peers)
-                if self._take(fd, now) or len(self._clients.peers) == before:
+                before = len(self._clients.conversations)
+                if self._take(fd, now) or len(self._clients.conversations) == before:
                     break
 
     def _take(self, fd: int, now: int) -> float:
@@ -99,9 +98,21 @@ class Acceptor:
         except OSError as error:
             return accept_again_seconds(error, self._context.log)
         sock.setblocking(False)
-        base = self._context.base_environ(self._listeners[fd], address)
-        self._clients.admit(Peer(self._context, sock, base, self._context.proxy_for(base), now))
+        self._clients.admit(self._context.converse(sock, self._listeners[fd], address, now))
         return 0.0
+
+    def _parts(self, conversation: Conversation) -> bool:
+        """Whether this answer is the connection's last, for its client to find a worker that has fewer.
+
+        Not the first one, and none behind which the client has sent more: that would be lost. On any thread.
+        """
+        if not conversation.requests or conversation.ahead or input_waits(conversation.sock):
+            return False
+        try:
+            self._surplus.pop()
+        except IndexError:
+            return False  # another thread was faster
+        return True
 
     def _unwatch(self) -> None:
         for fd in self._sockets:

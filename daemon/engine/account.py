@@ -1,0 +1,187 @@
+"""What is counted, shown and logged of requests: the only file that knows the scoreboard's cells of a request.
+
+An `Account` is the worker's: its counters have one writer, the loop's owner. A `ThreadAccount` is one thread's: what it
+runs, for all who look, in cells of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import Closed, Slot, bucket
+
+from ..http.head import RequestLine
+from ..unpatched import get_ident, time
+from .claim import Claim
+
+Headers = list[tuple[str, str]]
+
+CLIENT_CLOSED = "499 Client Closed Request"  # nginx's code for a client that left before its response
+TIMED_OUT = "504 Gateway Timeout"
+
+_S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS
+_T_STATE, _T_START, _T_TEXT, _T_NUMBER = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT, scoreboard.T_NUMBER
+_RUNNING, _IDLE = scoreboard.RUNNING, scoreboard.IDLE
+_CELL = scoreboard.CELL
+_REQUESTS, _BYTES_OUT, _FIRSTS = scoreboard.REQUESTS, scoreboard.BYTES_OUT, scoreboard.FIRSTS
+_FIRST_BOUND_NS = scoreboard.BOUNDS_NS[0]
+_RESPONSE_SIZES = tuple(scoreboard.RESPONSE_SIZES + bucket for bucket in scoreboard.SIZE_BUCKET)
+_REQUEST_SIZES = tuple(scoreboard.REQUEST_SIZES + bucket for bucket in scoreboard.SIZE_BUCKET)
+_REJECTED = {status: scoreboard.REJECTED_BY + at for at, status in enumerate(scoreboard.REJECTED_STATUSES)}
+_REJECTED_OTHERWISE = scoreboard.REJECTED_BY + len(scoreboard.REJECTED_STATUSES)
+_KEPT_SERIES = 1024
+
+
+class Log(Protocol):
+    """The error log (`daemon.log`), as far as requests are told in it."""
+
+    def error(self, message: str, /, **fields: object) -> None: ...
+    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None: ...
+
+
+class AccessLog(Protocol):
+    """Where the line of each request goes (`daemon.log`)."""
+
+    def log(
+        self, environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int
+    ) -> None: ...
+
+
+class Account:
+    """Counts in one slot and writes the access log. All methods belong to the loop's owner."""
+
+    def __init__(self, slot: Slot, log: Log, access: AccessLog | None) -> None:
+        self.cells = slot.cells
+        self._slot = slot
+        self._log = log
+        self._access = access
+        self._series: dict[tuple[str, str, str | None], int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Account slot={self._slot.index} requests={self.cells[_REQUESTS]}>"
+
+    def accepted(self) -> None:
+        """A connection begins."""
+        self.cells[scoreboard.ACCEPTED] += 1
+
+    def closed(self, why: Closed) -> None:
+        """A connection ends."""
+        scoreboard.count_closed(self.cells, why)
+
+    def answered(
+        self, method: str, status: str, headers: Headers, sent: int, environ: dict[str, Any], received: int,
+        first: bool, duration_ns: int,
+    ) -> None:  # fmt: skip
+        """An answer of the application: `sent` bytes of its body and `received` of the request's (-1: it had none)."""
+        cells = self.cells
+        labels = method, status, environ.get("miniwsgi.route")
+        try:
+            at = self._series.get(labels) or self._series_of(*labels)
+        except TypeError:  # what cannot be hashed is no route
+            at = self._series_of(method, status, [])
+        cells[at + _S_SUM] += duration_ns
+        cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
+        cells[_REQUESTS] += 1
+        cells[_RESPONSE_SIZES[(sent - 1).bit_length()]] += 1
+        if sent:
+            cells[_BYTES_OUT] += sent
+        if first:
+            cells[_FIRSTS] += 1
+        if received >= 0:
+            cells[_REQUEST_SIZES[(received - 1).bit_length()]] += 1
+            cells[scoreboard.BYTES_IN] += received
+        if self._access is not None:
+            self._access.log(environ, status, headers, sent, duration_ns)
+
+    def failed(self) -> None:
+        """The application raised."""
+        self.cells[scoreboard.ERRORS] += 1
+
+    def aborted(self, why: Closed) -> None:
+        """An answer is not complete, and `why` its connection is closed."""
+        self.cells[scoreboard.ABORTED] += 1
+        self.cells[scoreboard.SEND_TIMEOUTS if why is Closed.TIMEOUT else scoreboard.CLIENTS_LEFT] += 1
+
+    def timed_out(self) -> None:
+        """Somebody has answered in the application's place."""
+        self.cells[scoreboard.TIMED_OUT] += 1
+
+    def refused(self, status: int, line: str, environ: dict[str, Any], sent: int) -> None:
+        """The server's own answer to a request that does not reach the application; `line` is its status line."""
+        self.cells[scoreboard.REJECTED] += 1
+        self.cells[_REJECTED.get(status, _REJECTED_OTHERWISE)] += 1
+        if self._access is not None:
+            self._access.log(environ, line, [], sent, 0)
+
+    def waited(self, waited_ns: int, requests: int = 1) -> None:
+        """So many complete requests have each waited for so long until the application was called."""
+        cells = self.cells
+        cells[scoreboard.QUEUE_SUM] += waited_ns * requests
+        cells[scoreboard.QUEUE_BUCKETS + bucket(waited_ns)] += requests
+
+    def served(self, waited_ns: int, requests: int) -> None:
+        """So many requests were run to their end by the owner of the loop, each after so long."""
+        self.cells[scoreboard.INLINE] += requests
+        self.waited(waited_ns, requests)
+
+    def _series_of(self, method: str, status: str, route: object) -> int:
+        """Remembers where a series lies; reasons and routes are the application's, so not all are kept."""
+        if route is not None and not isinstance(route, str):
+            self._log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
+            route = None
+        number = self._slot.route(route) if route else scoreboard.NO_ROUTE
+        at = self._slot.series(method, int(status[:3]) if status else 0, number)
+        if len(self._series) < _KEPT_SERIES:
+            self._series[method, status, route] = at
+        return at
+
+
+class ThreadAccount:
+    """What one thread runs. `cell` is where its cells begin in the scoreboard; written by this thread alone."""
+
+    __slots__ = ("_cells", "_slot", "_text", "calls", "cell", "conversation", "number", "turn_ends_ns")
+
+    def __init__(self, number: int, slot: Slot, seed: int, calls: Claim[Any] | None = None) -> None:
+        """`seed` is that of the request ids that it shows by their numbers."""
+        self.number = number
+        self.cell = slot.thread_cell(number)
+        self.calls = calls  # what `serve` offers while it is inside the application; None: nobody takes over
+        self.conversation: Any = None  # whose request it runs; None: it runs nothing
+        self.turn_ends_ns = 0  # for results that are pulled in parts; 0: never, nobody waits for this thread
+        self._slot = slot
+        self._cells = slot.cells
+        self._text = b""  # the beginning of a request line
+        self._cells[self.cell + scoreboard.T_PREFIX] = seed
+        self._cells[self.cell + _T_START] = time.monotonic_ns()  # not 0: who looks at the slot stops at the first 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} {self.conversation}>"
+
+    def enter(self) -> None:
+        """The calling thread is the one: that is how it is told in a dump of stacks."""
+        self._cells[self.cell + scoreboard.T_IDENT] = get_ident()
+
+    def begin(self, conversation: object, line: RequestLine, number: int, now: int) -> None:
+        """From now on the request is seen as running; the last one's start must not be seen with it.
+
+        `number` is that of its id, if it is one of this process's own; 0: `show_given_id` has been called.
+        """
+        cells, cell = self._cells, self.cell
+        cells[cell + _T_START] = now
+        cells[cell + _T_NUMBER] = number
+        if self._text is not line.text:
+            self._text = text = line.text
+            start = (cell + _T_TEXT) * _CELL
+            self._slot.memory[start : start + len(text)] = text
+        self.conversation = conversation
+        cells[cell + _T_STATE] = _RUNNING
+
+    def show_given_id(self, request_id: str) -> None:
+        """The id of the request that is to begin came with it."""
+        self._slot.show_given_id(self.cell, request_id)
+
+    def end(self) -> None:
+        """It runs nothing any more."""
+        self._cells[self.cell + _T_STATE] = _IDLE
+        self.conversation = None

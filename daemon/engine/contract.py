@@ -1,0 +1,199 @@
+"""The engine's contract: the page to read first. What a conversation is, and who may do what with it, and when.
+
+A *conversation* is one client's exchange with the application over one non-blocking descriptor. A *site* is what all
+conversations of a worker share. A pool waits for descriptors and knows conversations, descriptors, threads and time;
+bytes, heads and answers stay in here. `plain` is the reference; another engine gives the same bytes, environ, counters
+and log lines. Two seams are inside of it: where bytes come from and go to (`wire`: sockets), and the grammar of heads
+(`daemon.http.connection`: HTTP).
+
+Who: the *owner* is the thread that has the loop; in a pool without a loop of several threads it is the only one there
+is. The owner calls everything but what is said below, one conversation at a time. A *thread* of the pool is one that
+has been given a conversation in stage REQUEST or RESUMABLE: it calls `answer` or `resume`, on the thread that called
+the application first, and then gives it back to the owner, who alone calls `settle`. In between nobody else touches the
+conversation, but for `expire`, which any thread may call at any time, and `gone`, which the owner may set.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum, auto
+from typing import NamedTuple, Protocol
+
+from ..unpatched import socket
+from .account import ThreadAccount
+
+
+class Outcome(IntEnum):
+    """What a call has come to: what the owner does next."""
+
+    IDLE = 0  # all is said; wait for the next request
+    MORE = auto()  # part of a request is here; wait for the rest
+    AGAIN = auto()  # bytes are here that were not looked at: others want a turn, then `receive` again
+    REQUEST = auto()  # a whole request is here: `answer`
+    DONE = auto()  # of answer and resume: the application is through
+    PAUSED = auto()  # it has more, which waits for the client, or for the next turn: `flush` when writable
+    TAKEN = auto()  # of serve: the call lasted, and another thread owns the loop; give the conversation back to it
+    UNSENT = auto()  # bytes wait for the client to read: `flush` when the descriptor is writable
+    RESUME = auto()  # there is room for more of a result: `resume`, on its thread
+    LAST = auto()  # no further request, and all is sent: part from the client in stages
+    REFUSED = auto()  # the same after an answer of the server's own, of which `unsent` bytes may be left: `flush`
+    END = auto()  # the client has ended the connection between requests: close it
+    GONE = auto()  # the client is gone: close it
+
+
+class Stage(Enum):
+    """Where a conversation is."""
+
+    READING = "reading"  # the client's bytes are wanted: between requests or inside one
+    UNPARSED = "unparsed"  # bytes are here that have not been looked at
+    REQUEST = "request"  # a whole request is here, and nobody has it or a thread waits to be free for it
+    ANSWERING = "answering"  # a thread is inside the application
+    ANSWERED = "answered"  # it came out of it, with all of the result or a part; not yet settled
+    PAUSED = "paused"  # a part of a result is given, the client has to read before there is more
+    RESUMABLE = "resumable"  # the result's own thread is to go on with it, or to close it
+    UNSENT = "unsent"  # the whole result is given and counted, the client has to read the rest of it
+    OVER = "over"  # no further request; what is left of the last answer may have to be sent
+    CLOSED = "closed"  # nothing is kept any more; the descriptor is the pool's
+
+
+# What every call may come to, and the stage that it leaves behind. What is not here must not be called.
+_PARSED = {
+    Outcome.MORE: Stage.READING,
+    Outcome.AGAIN: Stage.UNPARSED,
+    Outcome.REQUEST: Stage.REQUEST,
+    Outcome.REFUSED: Stage.OVER,
+    Outcome.GONE: Stage.OVER,
+}
+_NEXT = {**_PARSED, Outcome.IDLE: Stage.READING, Outcome.LAST: Stage.OVER}
+_REFUSED = {Outcome.REFUSED: Stage.OVER, Outcome.GONE: Stage.OVER}
+_CALLED = {Outcome.DONE: Stage.ANSWERED, Outcome.PAUSED: Stage.ANSWERED}
+_SERVED = {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT, Outcome.TAKEN: Stage.ANSWERED}
+STAGES: dict[tuple[Stage, str], dict[Outcome, Stage]] = {
+    (Stage.READING, "receive"): {**_PARSED, Outcome.END: Stage.OVER},
+    (Stage.READING, "serve"): {**_SERVED, Outcome.END: Stage.OVER},
+    (Stage.READING, "refuse"): _REFUSED,  # what comes too slowly
+    (Stage.READING, "dismiss"): {Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},
+    (Stage.UNPARSED, "receive"): _PARSED,
+    (Stage.UNPARSED, "serve"): _SERVED,
+    (Stage.UNPARSED, "abandon"): {Outcome.GONE: Stage.OVER},
+    (Stage.REQUEST, "answer"): _CALLED,
+    (Stage.REQUEST, "serve"): _SERVED,
+    (Stage.REQUEST, "refuse"): _REFUSED,
+    (Stage.REQUEST, "abandon"): {Outcome.GONE: Stage.OVER},
+    (Stage.ANSWERED, "settle"): {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT},
+    # Pools whose threads wait for their clients themselves send all before they settle.
+    (Stage.ANSWERED, "flush"): {
+        Outcome.UNSENT: Stage.ANSWERED, Outcome.DONE: Stage.ANSWERED, Outcome.RESUME: Stage.RESUMABLE,
+    },
+    (Stage.ANSWERED, "abandon"): {Outcome.DONE: Stage.ANSWERED, Outcome.RESUME: Stage.RESUMABLE},
+    (Stage.PAUSED, "flush"): {Outcome.UNSENT: Stage.PAUSED, Outcome.RESUME: Stage.RESUMABLE},
+    (Stage.PAUSED, "abandon"): {Outcome.RESUME: Stage.RESUMABLE},
+    (Stage.RESUMABLE, "resume"): _CALLED,
+    (Stage.UNSENT, "flush"): {**_NEXT, Outcome.UNSENT: Stage.UNSENT},
+    (Stage.UNSENT, "abandon"): {Outcome.GONE: Stage.OVER},
+    (Stage.OVER, "flush"): {Outcome.UNSENT: Stage.OVER, Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},
+    (Stage.OVER, "abandon"): {Outcome.GONE: Stage.OVER},
+}  # fmt: skip
+
+
+class Awaited(Enum):
+    """What a conversation waits for from its client: each has a limit of its own, which is the pools' affair."""
+
+    REQUEST = "request"  # nothing of the next one is here
+    HEAD = "head"  # the rest of one
+    BODY = "body"  # the rest of one
+    READER = "reader"  # that the client reads
+    NOTHING = "nothing"
+
+
+class Refusal(Enum):
+    """Why a pool has a request refused."""
+
+    HEAD_LATE = "the head did not come in time"
+    BODY_SLOW = "the body comes too slowly"
+    TOO_MANY = "as many run or wait as limits.in_flight allows"
+
+
+class Expired(NamedTuple):
+    """A request that was answered, or whose connection was cut, in the application's place."""
+
+    request: str  # method and path
+    request_id: str
+    seconds: float  # since it was complete
+
+
+class Conversation(Protocol):
+    """One client's. Times are `time.monotonic_ns()`; `thread` is where the calling thread shows what it runs."""
+
+    # facts, for the owner to read
+    sock: socket.socket  # non-blocking; the pool watches and closes it
+    stage: Stage
+    since_ns: int  # when it began to wait for what it waits for, for the owner to begin anew …
+    since_bytes: int  # … with what was `delivered` then
+    requests: int  # answered so far
+    thread: ThreadAccount | None  # on which the application was called for the request
+    ready_ns: int  # when the request was complete; the owner sets it when it gives the request to a thread
+    called_ns: int  # when the application was last called, or a result resumed …
+    ended_ns: int  # … and when that was over
+    # for the owner to set
+    gone: bool  # the client is gone: nothing more is sent
+    mask: int  # what the pool watches the descriptor for; the engine does not look at it
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client to read."""
+
+    @property
+    def awaited(self) -> Awaited:
+        """What the client has to do next."""
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the client has sent more than its present request."""
+
+    @property
+    def can_wait(self) -> bool:
+        """In stage ANSWERED: the answer is whole, and out, and the client has nothing to do but to ask again."""
+
+    # in the order of the exchange; what is allowed when, and what comes of it, is in STAGES
+
+    def receive(self, now: int) -> Outcome:
+        """Take once what has come, and parse it, or go on with what was left unparsed. A refusal is sent."""
+
+    def answer(self, thread: ThreadAccount, now: int) -> Outcome:
+        """Call the application, send what it gives. On a thread of the pool; no exception gets past it."""
+
+    def settle(self) -> Outcome:
+        """Count and log an answer that is complete, and look for the client's next request."""
+
+    def serve(self, thread: ThreadAccount, now: int) -> Outcome:
+        """`receive`, `answer` and `settle` in a row, as far as it goes: what the owner calls for a usual request."""
+
+    def resume(self, thread: ThreadAccount, now: int) -> Outcome:
+        """Go on with a result, on the thread that called the application for it; close it if the client is gone."""
+
+    def flush(self) -> Outcome:
+        """The client reads again: send what waits for that. Beyond the last byte it goes on as `settle`."""
+
+    def refuse(self, why: Refusal) -> Outcome:
+        """Answer in the application's place, and end."""
+
+    def dismiss(self, *, draining: bool) -> Outcome:
+        """End because the client has kept silent between two requests."""
+
+    def abandon(self, *, slow: bool = False) -> Outcome:
+        """The client has left, or (`slow`) reads too slowly, before it had all of its answer."""
+
+    def expire(self, limit_ns: int, now: int) -> Expired | None:
+        """Answer 504, or cut the connection, if the application has had the request for longer than `limit_ns`.
+
+        By any thread. None: it has not, or it was faster. The conversation goes on to `settle`; it is counted already.
+        """
+
+    def delivered(self) -> int:
+        """Bytes that the client has sent of the present body, or got of its answer, by the kernel's account."""
+
+    def forget(self) -> None:
+        """Drop what is kept to parse the next request faster: it has been silent for long."""
+
+    def close(self) -> None:
+        """Keep nothing any more, and count the connection as closed. The descriptor is the pool's to close."""

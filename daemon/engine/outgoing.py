@@ -1,0 +1,98 @@
+"""What waits for a client to read: bytes and parts of files, in their order.
+
+Blocks that the application gives are kept as they are if they are large; small ones are put together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..unpatched import os, socket
+
+HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
+LOW_WATER_BYTES = 64 * 1024
+JOINED_BYTES = 16 * 1024  # smaller blocks are kept together
+SENDFILE_BYTES = 1024 * 1024  # a turn: one file must not keep the loop from others
+
+
+class _Extent:
+    """Part of a regular file that is still to be sent; its descriptor is our own."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = os.dup(fd)
+        self.offset = offset
+        self.count = count
+
+
+class Outgoing:
+    """One conversation's. `unsent` bytes are left; `sent` were sent from here."""
+
+    __slots__ = ("_parts", "_sock", "sent", "unsent")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._parts: deque[bytearray | memoryview | _Extent] = deque()
+        self.unsent = 0
+        self.sent = 0
+
+    def __repr__(self) -> str:
+        return f"<Outgoing {self.unsent} bytes in {len(self._parts)} parts>"
+
+    def keep(self, data: memoryview) -> None:
+        """Send these bytes behind all others."""
+        parts = self._parts
+        self.unsent += len(data)
+        # Blocks of a byte each cost one system call and one object, if they are not put together.
+        if parts and isinstance(last := parts[-1], bytearray) and len(last) < JOINED_BYTES:
+            last += data
+        else:
+            parts.append(bytearray(data) if len(data) < JOINED_BYTES else data)
+
+    def keep_file(self, fd: int, offset: int, count: int) -> None:
+        """The same for part of a file; the descriptor may be closed afterwards."""
+        self.unsent += count
+        self._parts.append(_Extent(fd, offset, count))
+
+    def flush(self) -> None:
+        """Send as far as the client takes it. Raises OSError if it never will."""
+        parts = self._parts
+        try:
+            while parts:
+                part = parts[0]
+                if isinstance(part, bytearray):
+                    sent = self._sock.send(part)
+                    left = len(part) - sent
+                    if left:
+                        del part[:sent]
+                elif isinstance(part, memoryview):
+                    sent = self._sock.send(part)
+                    left = len(part) - sent
+                    if left:
+                        parts[0] = part[sent:]
+                else:
+                    sent = os.sendfile(self._sock.fileno(), part.fd, part.offset, min(part.count, SENDFILE_BYTES))
+                    part.offset += sent
+                    part.count -= sent
+                    left = part.count
+                    if not sent:  # the file has shrunk: what was promised cannot be sent
+                        raise ConnectionAbortedError
+                self.unsent -= sent
+                self.sent += sent
+                if left:
+                    return
+                self._drop_first()
+        except BlockingIOError:
+            pass
+
+    def discard(self) -> None:
+        """Forget all of it."""
+        while self._parts:
+            self._drop_first()
+        self.unsent = 0
+
+    def _drop_first(self) -> None:
+        part = self._parts.popleft()
+        if isinstance(part, _Extent):
+            os.close(part.fd)

@@ -1,0 +1,375 @@
+"""The reference engine: one client's HTTP exchange with the application, in the order in which it happens.
+
+`contract` says who may call what, and when. Here each call is written plainly: receive, answer, settle; then what
+becomes of answers that the client does not take in one go; then the ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from miniwsgi.metrics.scoreboard import Closed
+
+from ..http.connection import Connection, State
+from ..http.errors import ProtocolError, body_too_slow, head_too_late
+from ..http.response import CONTINUE
+from ..unpatched import socket, time
+from . import request_ids
+from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount
+from .call import Call, Disconnected, Phase
+from .claim import Taken
+from .contract import Awaited, Expired, Outcome, Refusal, Stage
+from .environ import request_environ
+from .outgoing import LOW_WATER_BYTES
+from .progress import queued_bytes
+from .site import Site
+from .wire import Wire
+
+RECEIVE_BYTES = 65536
+
+(
+    _READING, _UNPARSED, _REQUEST, _ANSWERING, _ANSWERED, _PAUSED, _RESUMABLE, _UNSENT, _OVER, _CLOSED,
+) = Stage  # fmt: skip
+IDLE, MORE, AGAIN, REQUEST, DONE, PAUSED, TAKEN, UNSENT, RESUME, LAST, REFUSED, END, GONE = Outcome
+_REQUEST_ID = request_ids.VARIABLE
+_EXPIRED = Phase.EXPIRED
+_REFUSED_BY_POOL = {Refusal.HEAD_LATE: head_too_late, Refusal.BODY_SLOW: body_too_slow}
+_BETWEEN = State.IDLE
+_AWAITED = {State.IDLE: Awaited.REQUEST, State.HEAD: Awaited.HEAD, State.BODY: Awaited.BODY}
+
+
+class Conversation(Wire):
+    """One client's, over a socket. See `contract.Conversation`."""
+
+    __slots__ = (
+        "_call", "_complete", "_environ", "_http", "_part", "_proxy", "_variables", "base", "called_ns", "ended_ns",
+        "mask", "ready_ns", "requests", "since_bytes", "since_ns", "site", "stage", "thread",
+    )  # fmt: skip
+
+    def __init__(self, site: Site, sock: socket.socket, base: dict[str, Any], now: int) -> None:
+        """`base` is what all requests of the connection share: of `site.connection_environ`."""
+        super().__init__(sock, site.settings)
+        self.site = site
+        self.base = base
+        self._proxy = site.proxy_for(base)
+        self._http = Connection(site.limits_for(base), site.body_memory_bytes, site.spool_directory, base)
+        self.stage = _READING
+        self.requests = 0
+        self.since_ns = now
+        self.since_bytes = 0
+        self._part = _BETWEEN  # of a request: what `since_ns` belongs to
+        self.mask = 0
+        # the request that is answered
+        self._call: Call | None = None
+        self._environ = base
+        self._variables: Any = None  # its context (PEP 567), in which all of the application is called
+        self._complete = True  # the application has given all of its result
+        self.thread: ThreadAccount | None = None
+        self.ready_ns = self.called_ns = self.ended_ns = 0
+        site.account.accepted()
+
+    def __repr__(self) -> str:
+        client = f"{self.base['REMOTE_ADDR']}:{self.base['REMOTE_PORT']}"
+        return f"<Conversation {client} {self.stage.value}{' gone' * self.gone} unsent={self.unsent}>"
+
+    @property
+    def awaited(self) -> Awaited:
+        stage = self.stage
+        if stage is _READING:
+            return _AWAITED[self._http.state]
+        return Awaited.READER if stage in {_PAUSED, _UNSENT, _OVER} else Awaited.NOTHING
+
+    @property
+    def ahead(self) -> bool:
+        return bool(self._http.pending)
+
+    @property
+    def can_wait(self) -> bool:
+        call: Any = self._call
+        return self._complete and call.persistent and not (self.gone or self.unsent or self._http.pending)
+
+    # --- receive ---
+
+    def receive(self, now: int) -> Outcome:
+        http = self._http
+        try:
+            if self.stage is _UNPARSED:
+                complete = http.advance()
+            else:
+                try:
+                    data = self.sock.recv(RECEIVE_BYTES)
+                except BlockingIOError:
+                    return MORE
+                except OSError:
+                    return self._leave(GONE)
+                if not data:
+                    http.end_of_input()
+                    return self._leave(END)
+                complete = http.receive(data)
+        except (ProtocolError, OSError) as error:
+            return self._refuse(error)
+        if complete:
+            self.ready_ns = now
+            self.stage = _REQUEST
+            return REQUEST
+        return self._incomplete(now)
+
+    def _incomplete(self, now: int) -> Outcome:
+        """Bytes, but no whole request yet: the head's and the body's time counts from the first."""
+        http = self._http
+        if self._part is not http.state:
+            self._part = http.state
+            self.since_ns, self.since_bytes = now, 0
+        if http.wants_continue:
+            http.wants_continue = False
+            try:
+                self.send(CONTINUE)
+            except Disconnected:
+                return self._leave(GONE)
+        if http.unparsed:
+            self.stage = _UNPARSED
+            return AGAIN
+        self.stage = _READING
+        return MORE
+
+    # --- answer ---
+
+    def answer(self, thread: ThreadAccount, now: int) -> Outcome:
+        site, http = self.site, self._http
+        line: Any = http.line  # it and the head are there, as the request is complete
+        head: Any = http.head
+        environ = request_environ(http, site.script_name, self._proxy)
+        ids = site.request_ids
+        if self._proxy is None or not (request_id := ids.given(environ)):
+            number = next(ids.numbers)
+            request_id = f"{ids.prefix}{number}"
+        else:
+            number = 0
+            thread.show_given_id(request_id)
+        environ[_REQUEST_ID] = request_id
+        persistent = head.persistent and not site.closing and not (site.parts is not None and site.parts(self))
+        call = Call(site, self, line.method, head.http11, persistent, request_id)
+        if head.http11:
+            environ["wsgi.early_hints"] = call.early_hints
+        self._environ = environ
+        self.called_ns = now  # before the call can be seen: see `expire`
+        self._call = call
+        self.thread = thread
+        self.stage = _ANSWERING
+        thread.begin(self, line, number, now)
+        self._variables = variables = site.request_variables()
+        self._complete = complete = variables.run(call.run, site.application, environ)
+        self.ended_ns = time.monotonic_ns()
+        self.stage = _ANSWERED
+        return DONE if complete else PAUSED
+
+    # --- settle ---
+
+    def settle(self) -> Outcome:
+        if not self._complete:
+            return self._await_reader(_PAUSED)
+        call: Any = self._call
+        http = self._http
+        if call.phase is not _EXPIRED and self.stage is _ANSWERED:  # else it is counted
+            status = call.status
+            if call.aborted or call.failed:
+                status = self._failure(call)
+            body = http.body
+            self.site.account.answered(
+                call.method, status, call.headers, call.sent, self._environ, -1 if body is None else body.size,
+                not self.requests, self.ended_ns - self.ready_ns,
+            )  # fmt: skip
+            self.requests += 1
+        if self._kept is not None and self._kept.unsent and not self.gone:
+            return self._await_reader(_UNSENT)
+        self._call = self.thread = None
+        self._environ = self.base
+        if not http.finish(call.persistent and not self.gone):
+            return self._last(call)
+        self.since_ns = self.ended_ns
+        self._part = _BETWEEN
+        if http.pending:
+            self.stage = _UNPARSED
+            return self.receive(self.ended_ns)
+        self.stage = _READING
+        return IDLE
+
+    def _failure(self, call: Call) -> str:
+        """Count what went wrong; the status under which the request is recorded."""
+        account = self.site.account
+        if call.failed:
+            account.failed()
+        if call.aborted:
+            account.aborted(self.closed)
+            return CLIENT_CLOSED
+        return call.status
+
+    def _last(self, call: Call) -> Outcome:
+        """It was the connection's last answer."""
+        head: Any = self._http.head
+        if self.closed is Closed.CLIENT:
+            if call.aborted:
+                self.closed = Closed.TIMEOUT if call.phase is _EXPIRED else Closed.ABORTED
+            elif head.persistent and not self.gone:  # the client would have gone on
+                self.closed = Closed.SERVER
+        return self._leave(GONE if self.gone else LAST)
+
+    # --- the three in a row ---
+
+    def serve(self, thread: ThreadAccount, now: int) -> Outcome:
+        if self.stage is _REQUEST:
+            self.ready_ns = now
+        elif (outcome := self.receive(now)) is not REQUEST:
+            return outcome
+        calls = thread.calls
+        if calls is None:
+            self.answer(thread, now)
+        else:
+            calls.offer(self)
+            self.answer(thread, now)
+            try:
+                calls.take(self)
+            except Taken:
+                return TAKEN
+        thread.conversation = None
+        return self.settle()
+
+    # --- answers that the client does not take in one go ---
+
+    def resume(self, thread: ThreadAccount, now: int) -> Outcome:
+        call: Any = self._call
+        line: Any = self._http.line
+        self.called_ns = now
+        self.stage = _ANSWERING
+        thread.show_given_id(call.request_id)
+        thread.begin(self, line, 0, now)
+        self._complete = self._variables.run(call.abandon if self.gone else call.resume)
+        self.ended_ns = time.monotonic_ns()
+        self.stage = _ANSWERED
+        return DONE if self._complete else PAUSED
+
+    def flush(self) -> Outcome:
+        self.flush_kept()
+        if self.gone:
+            return self.abandon()
+        unsent, stage = self.unsent, self.stage
+        if not self._complete:
+            if unsent > LOW_WATER_BYTES:
+                return UNSENT
+            self.stage = _RESUMABLE
+            return RESUME
+        if unsent:
+            return UNSENT
+        if stage is _UNSENT:
+            self.ended_ns = time.monotonic_ns()
+            return self.settle()
+        return DONE if stage is _ANSWERED else LAST
+
+    def delivered(self) -> int:
+        return self._http.received if self.stage is _READING else self.taken()
+
+    def _await_reader(self, stage: Stage) -> Outcome:
+        self.stage = stage
+        self.since_ns = time.monotonic_ns()
+        self.since_bytes = self.taken()
+        return PAUSED if stage is _PAUSED else UNSENT
+
+    # --- the ends ---
+
+    def refuse(self, why: Refusal) -> Outcome:
+        make = _REFUSED_BY_POOL.get(why)
+        return self._refuse(why.value if make is None else make())
+
+    def _refuse(self, why: ProtocolError | OSError | str) -> Outcome:
+        http = self._http
+        late = isinstance(why, ProtocolError) and why.status == 408
+        self.closed = Closed.TIMEOUT if late else Closed.REFUSED
+        head_only = http.asked_head or (http.line is not None and http.line.method == "HEAD")
+        answer = self.site.refuse(why, self.base, head_only=head_only)
+        http.close()
+        try:
+            self.send(answer)
+        except Disconnected:
+            return self._leave(GONE)
+        self._await_reader(_OVER)
+        return REFUSED
+
+    def dismiss(self, *, draining: bool) -> Outcome:
+        self.closed = Closed.SERVER if draining else Closed.IDLE if self.requests else Closed.TIMEOUT
+        return self._leave(LAST if queued_bytes(self.sock) else GONE)  # it has had time for everything
+
+    def abandon(self, *, slow: bool = False) -> Outcome:
+        stage = self.stage
+        self.gone = True
+        if slow:
+            self.closed = Closed.TIMEOUT
+        elif self.closed is Closed.CLIENT and stage is not _UNPARSED:
+            self.closed = Closed.ABORTED
+        self.discard_kept()
+        if not self._complete:
+            self.stage = _RESUMABLE  # close() of a result belongs to the thread that called the application
+            return RESUME
+        if stage is _ANSWERED:
+            call: Any = self._call
+            call.aborted, call.persistent = True, False
+            return DONE
+        if stage is _REQUEST:
+            self._count_unanswered(time.monotonic_ns())
+        elif stage is not _UNPARSED:
+            self.site.account.aborted(self.closed)
+        return self._leave(GONE)
+
+    def _count_unanswered(self, now: int) -> None:
+        """A complete request that never reached the application: as one whose client left during its answer."""
+        site, line, body = self.site, self._http.line, self._http.body
+        assert line is not None
+        environ = request_environ(self._http, site.script_name, self._proxy)
+        waited_ns = now - self.ready_ns
+        site.account.aborted(self.closed)
+        site.account.answered(
+            line.method, CLIENT_CLOSED, [], 0, environ, -1 if body is None else body.size, not self.requests, waited_ns
+        )
+        site.account.waited(waited_ns)
+        self.requests += 1
+
+    def expire(self, limit_ns: int, now: int) -> Expired | None:
+        call = self._call  # before its time: should another call be running by now, it has a time of its own
+        if call is None or now - self.called_ns <= limit_ns:
+            return None
+        answer = call.expire()
+        if answer is None:
+            return None
+        try:
+            if answer:
+                self.sock.send(answer, socket.MSG_DONTWAIT)
+            self.sock.shutdown(socket.SHUT_WR if answer else socket.SHUT_RDWR)
+        except OSError:
+            pass
+        environ, body, took_ns = self._environ, self._http.body, now - self.ready_ns
+        account = self.site.account
+        account.timed_out()
+        account.answered(
+            call.method, TIMED_OUT, call.headers, call.sent, environ, -1 if body is None else body.size,
+            not self.requests, took_ns,
+        )  # fmt: skip
+        request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"  # as the application has left it
+        return Expired(request, call.request_id, took_ns / 1e9)
+
+    def forget(self) -> None:
+        self._http.forget()
+
+    def close(self) -> None:
+        self.stage = _CLOSED
+        self.discard_kept()
+        self._http.close()
+        self.site.account.closed(self.closed)
+
+    def _leave(self, outcome: Outcome) -> Outcome:
+        self.stage = _OVER
+        self.gone = self.gone or outcome is GONE
+        return outcome
+
+    def turn_is_over(self) -> bool:
+        thread: Any = self.thread
+        ends_ns = thread.turn_ends_ns
+        return bool(ends_ns) and time.monotonic_ns() > ends_ns

@@ -1,0 +1,152 @@
+"""What all conversations of a worker share: the application, limits, the server's own lines, ids, counters.
+
+One a worker, made by the thread that imported the application: its context variables are what requests begin with.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from miniwsgi.metrics.scoreboard import Slot
+
+from .. import __version__
+from ..http.errors import REASONS, ProtocolError
+from ..http.head import Limits
+from ..http.response import ServerFields, refusal
+from ..settings import Listener, Settings
+from .account import AccessLog, Account, Log
+from .call import Application, Call
+from .claim import Claim
+from .contract import Conversation
+from .environ import connection_environ, server_software, worker_environ
+from .proxy import Proxy
+from .request_ids import RequestIds
+from .variables import variables_of_the_import
+
+UNLIMITED_BYTES = 10**18  # more than a Content-Length can say
+_LIMIT_KEYS = {
+    "request_line_bytes": "limits.request_line",
+    "field_bytes": "limits.field_size",
+    "fields": "limits.fields",
+    "fields_bytes": "limits.fields_size",
+    "body_max_bytes": "limits.body_max",
+    "head_timeout": "timeouts.head",
+    "minimum_rate": "timeouts.minimum_rate",
+}  # by the name in Settings, the key of the configuration
+
+
+class Site:
+    """Also the Reporter of its calls: what is wrong with an application's answer is told in the error log."""
+
+    def __init__(
+        self, settings: Settings, slot: Slot, log: Log, access: AccessLog | None, application: Application,
+        errors: object,
+    ) -> None:  # fmt: skip
+        """`errors` is wsgi.errors."""
+        self.settings = settings
+        self.application = application
+        self.account = Account(slot, log, access)
+        self.answers: Claim[Call] = Claim()  # each call that is under way: who takes it may end it
+        self.closing = False  # each answer is its connection's last
+        # Otherwise, where others wait: whether this answer is to be its connection's last. Called by any thread.
+        self.parts: Callable[[Conversation], bool] | None = None
+        self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
+        self.request_ids = RequestIds()
+        self.request_variables = variables_of_the_import()
+        self.script_name = settings.script_name
+        self.body_memory_bytes = settings.body_memory_bytes
+        self.spool_directory = settings.spool_directory or None
+        self.limits = Limits(
+            settings.request_line_bytes,
+            settings.field_bytes,
+            settings.fields,
+            settings.fields_bytes,
+            settings.body_max_bytes or UNLIMITED_BYTES,
+        )
+        self._unix_limits = replace(self.limits, host_is_path=True)
+        self._proxy = Proxy(settings.trusted, forwarded=settings.forwarded) if settings.trusted else None
+        self._log = log
+        self._access = access
+        self._environ = worker_environ(
+            pool=settings.pool,
+            slot=slot.index,
+            generation=settings.generation,
+            multithread=settings.pool == "epoll" and settings.threads > 1,
+            multiprocess=settings.pool != "single",
+            errors=errors,
+            server=server_software(__version__),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Site {self.account!r}>"
+
+    def count_in(self, slot: Slot) -> None:
+        """From now on count in another slot: the process has been forked, and has counters of its own."""
+        self.account = Account(slot, self._log, self._access)
+        self.request_ids.start_afresh()
+
+    # --- connections ---
+
+    def connection_environ(self, listener: Listener, address: Any) -> dict[str, Any]:
+        """What every request of a new connection shares; `address` is what accept(2) gave."""
+        host, port = ("", "") if listener.unix else (address[0], str(address[1]))
+        if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
+            host = host[7:]
+        return connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
+
+    def limits_for(self, base: dict[str, Any]) -> Limits:
+        """What the client of a connection may send."""
+        return self.limits if base["REMOTE_ADDR"] else self._unix_limits
+
+    def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
+        """The trust to apply to a connection's requests, or None: the client is not a trusted proxy."""
+        proxy = self._proxy
+        return proxy if proxy is not None and proxy.trusts(base["REMOTE_ADDR"]) else None
+
+    # --- refusals ---
+
+    def refuse(self, why: ProtocolError | OSError | str, base: dict[str, Any], *, head_only: bool) -> bytes:
+        """The server's own answer to a request that does not reach the application, counted and logged.
+
+        OSError: its body could not be kept. Text: the pool will not take it.
+        """
+        status = why.status if isinstance(why, ProtocolError) else 503
+        line = f"{status} {REASONS[status]}"
+        client = base["REMOTE_ADDR"] or "a Unix-socket client"
+        told = f"refused a request with {line}: {self._told(why)}"
+        self._log.limited(f"refused-{status}", "warning", told, peer=client)
+        self.account.refused(status, line, base, len(REASONS[status]) + 5)
+        return refusal(status, self.server_fields, head_only=head_only)
+
+    def _told(self, why: ProtocolError | OSError | str) -> str:
+        if isinstance(why, ProtocolError):
+            key = _LIMIT_KEYS.get(why.limit)
+            return f"{why.detail}{f'; the limit is {key}' if key else ''} ({why.section})"
+        if isinstance(why, OSError):
+            what = f"a request body could not be kept: {why}; see server.spool_directory and limits.body_memory"
+            self._log.limited(f"spool-{why.errno or 0}", "error", what)
+            return "its body could not be kept"
+        return why
+
+    # --- the Reporter of calls ---
+
+    def exception(self, call: Call, error: BaseException) -> None:
+        text = application_traceback(error)
+        when = "before" if not call.aborted and call.sent == 0 else "during"
+        what = f"the application raised {type(error).__name__} {when} its response\n{text}"
+        self._log.error(what, request_id=call.request_id)
+
+    def mistake(self, call: Call, what: str) -> None:
+        line = f"the application's response: {what}"
+        self._log.limited(f"mistake-{what[:24]}", "warning", line, request_id=call.request_id)
+
+
+def application_traceback(error: BaseException) -> str:
+    """As Python prints it, from the application's own first frame on: those above are of no help."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("miniwsgi.daemon."):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()

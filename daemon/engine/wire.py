@@ -1,0 +1,110 @@
+"""The seam where bytes go out: a client's socket, as the Transport of calls. Nothing blocks but `wait_writable`.
+
+What the client does not take at once is kept (`outgoing`). TLS would be another one of these.
+"""
+
+from __future__ import annotations
+
+from miniwsgi.metrics.scoreboard import Closed
+
+from ..settings import Settings
+from ..unpatched import os, socket
+from .call import Disconnected
+from .outgoing import HIGH_WATER_BYTES, LOW_WATER_BYTES, SENDFILE_BYTES, Outgoing
+from .presence import has_left
+from .progress import NotRead, Progress, queued_bytes
+
+
+class Wire:
+    """One client's. `gone`: nothing more can be sent; `closed`: why the connection will have been closed."""
+
+    __slots__ = ("_kept", "_settings", "closed", "gone", "sock")
+
+    def __init__(self, sock: socket.socket, settings: Settings) -> None:
+        self.sock = sock
+        self.gone = False
+        self.closed = Closed.CLIENT
+        self._settings = settings
+        self._kept: Outgoing | None = None  # made when the client first does not take all at once
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client to read."""
+        return 0 if self._kept is None else self._kept.unsent
+
+    def send(self, data: bytes, /) -> bool:
+        if self.gone:
+            raise Disconnected
+        kept = self._kept
+        if kept is not None and kept.unsent:
+            kept.keep(memoryview(data))
+            return kept.unsent >= HIGH_WATER_BYTES
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.gone = True
+            raise Disconnected from None
+        if sent == len(data):
+            return False
+        kept = self._keeping()
+        kept.keep(memoryview(data)[sent:])
+        return kept.unsent >= HIGH_WATER_BYTES
+
+    def send_file(self, fd: int, offset: int, count: int, /) -> None:
+        if self.gone:
+            raise Disconnected
+        if count and not self.unsent:
+            try:
+                sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, SENDFILE_BYTES))
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.gone = True
+                raise Disconnected from None
+            offset += sent
+            count -= sent
+        if count:
+            self._keeping().keep_file(fd, offset, count)
+
+    def check_client(self) -> None:
+        if self.gone or has_left(self.sock):
+            self.gone = True
+            raise Disconnected
+
+    def wait_writable(self) -> None:
+        """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
+        progress = Progress(self.sock, self._settings)
+        while self.unsent > LOW_WATER_BYTES:
+            try:
+                progress.wait()
+            except NotRead:
+                self.gone = True
+                self.closed = Closed.TIMEOUT
+                raise
+            self.flush_kept()
+            if self.gone:
+                raise Disconnected
+
+    def flush_kept(self) -> None:
+        """Send what is kept, as far as the client takes it; `gone` says if it will never."""
+        if self._kept is not None:
+            try:
+                self._kept.flush()
+            except OSError:
+                self.gone = True
+
+    def discard_kept(self) -> None:
+        """Forget it."""
+        if self._kept is not None:
+            self._kept.discard()
+
+    def taken(self) -> int:
+        """Bytes of what was kept that the client has got, by the kernel's account; below 0 what it owes of others."""
+        return (0 if self._kept is None else self._kept.sent) - queued_bytes(self.sock)
+
+    def _keeping(self) -> Outgoing:
+        if self._kept is None:
+            self._kept = Outgoing(self.sock)
+        return self._kept

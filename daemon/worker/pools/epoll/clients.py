@@ -1,0 +1,61 @@
+"""The connections of an epoll worker, by descriptor: watching them, taking them in, parting from them.
+
+Everything here belongs to the owner of the loop. Nothing here calls the application.
+"""
+
+from __future__ import annotations
+
+from miniwsgi.metrics import scoreboard
+
+from ....engine.contract import Conversation
+from ....unpatched import select
+from ... import children
+from ...context import Context
+from ..lingering import Lingering
+
+EVENTS = 256  # a turn
+
+
+class Clients:
+    """All conversations of the worker, and the epoll that watches their descriptors."""
+
+    def __init__(self, context: Context) -> None:
+        self._cells = context.slot.cells
+        self.epoll = select.epoll(EVENTS)
+        self.conversations: dict[int, Conversation] = {}
+        self.lingering = Lingering(self.epoll, context.settings)
+        children.withhold("connections", lambda: (self.epoll.fileno(), *self.conversations))
+
+    def __repr__(self) -> str:
+        return f"<Clients {len(self.conversations)}>"
+
+    def arm(self, conversation: Conversation, mask: int) -> None:
+        """Which events of a connection are wanted."""
+        if conversation.mask != mask:
+            conversation.mask = mask
+            self.epoll.modify(conversation.sock.fileno(), mask)
+
+    def admit(self, conversation: Conversation) -> None:
+        """A new client."""
+        fd = conversation.sock.fileno()
+        self.conversations[fd] = conversation
+        conversation.mask = select.EPOLLIN
+        self.epoll.register(fd, select.EPOLLIN)
+        self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
+
+    def drop(self, conversation: Conversation) -> None:
+        """Close a connection at once: the client has gone, or has had everything and long been silent."""
+        self.epoll.unregister(conversation.sock.fileno())  # closing does not: the application may have forked a copy
+        self._forget(conversation)
+        conversation.sock.close()
+
+    def part(self, conversation: Conversation, now: int) -> None:
+        """Close in stages: nothing that the client sends must cost it what it has not got yet."""
+        self.arm(conversation, select.EPOLLIN)
+        self._forget(conversation)
+        self.lingering.add(conversation.sock, now)
+
+    def _forget(self, conversation: Conversation) -> None:
+        del self.conversations[conversation.sock.fileno()]
+        conversation.close()
+        self._cells[scoreboard.CONNECTIONS] = len(self.conversations)

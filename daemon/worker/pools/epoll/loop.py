@@ -1,0 +1,465 @@
+"""The epoll pool: one loop for all conversations; requests run inline while they are fast, on threads when they block.
+
+A turn: wait for descriptors, then let each conversation that has something to do go on, each for a bounded time. The
+owner of the loop runs the application itself (`serve`: three system calls a request, with the next wait). It hands a
+request over before the call when the application has been seen to block, and loses the loop to another thread when a
+call lasts (see `threads`). Who is done elsewhere gives the conversation back in `returned`; the owner settles it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from typing import NoReturn
+
+from miniwsgi.metrics import scoreboard
+
+from ....engine.claim import Taken
+from ....engine.contract import Conversation, Outcome, Refusal, Stage
+from ....engine.presence import ENDED, LEFT, probe
+from ....unpatched import os, select, time
+from ... import children
+from ...context import NANOSECONDS, Context, Duty
+from ...monitor import Monitor
+from ...orders import Orders
+from ...timeouts import check_running
+from ..saturation import LoneSaturation, Saturation
+from .acceptor import Acceptor
+from .clients import EVENTS, Clients
+from .pace import LONG_NS, Pace
+from .sweep import Sweep
+from .threads import Thread, ThreadPool
+
+IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
+DRAIN_WAIT_SECONDS = 0.05  # the same while it drains
+RETURN_WAIT_SECONDS = 0.05  # the same while other threads have requests: not each that ends is worth a wake-up
+CHECK_NS = NANOSECONDS // 10  # between looks at what runs
+TURN_NS = NANOSECONDS // 200  # then what clients have sent ahead has to wait for the next turn
+
+_EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
+_MUTED = _EPOLLET | select.EPOLLRDHUP  # never 0: EPOLLHUP and EPOLLERR cannot be masked and would make the loop spin
+
+_IDLE, _MORE, _AGAIN, _REQUEST, _TAKEN = Outcome.IDLE, Outcome.MORE, Outcome.AGAIN, Outcome.REQUEST, Outcome.TAKEN
+_UNSENT, _PAUSED, _RESUME = Outcome.UNSENT, Outcome.PAUSED, Outcome.RESUME
+_LAST, _REFUSED = Outcome.LAST, Outcome.REFUSED
+_READING = Stage.READING
+_WAITING_FOR_READERS = frozenset({Stage.PAUSED, Stage.UNSENT, Stage.OVER})
+
+
+class EpollPool:
+    """Serves until its duty is done. One instance a worker."""
+
+    def __init__(self, context: Context, orders: Orders) -> None:
+        settings = context.settings
+        self.context = context
+        self.orders = orders
+        self.slot = context.slot
+        self.size = settings.threads
+        self.clients = Clients(context)
+        self.epoll = self.clients.epoll
+        self.returned: deque[Conversation] = deque()  # given back by other threads, or those that have had a long turn
+        self.outstanding = 0  # requests that other threads have, or that wait for one
+        self._account = context.site.account
+        self._waits: deque[int] = deque()  # how long those that other threads have had were waiting for one
+        self._polling = False
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        children.withhold("wake-ups", lambda: (self._wake_fd,))
+        self._threads = ThreadPool(
+            self.slot, self.size, context.site.request_ids.seed,
+            self._loop, self._work, self._taken_over, self._wake, self._broken,
+        )  # fmt: skip
+        self._calls = self._threads.calls if self.size > 1 else None
+        self._acceptor = Acceptor(self.clients, context)
+        self._sweep = Sweep(self.clients, context, orders, self._act)
+        self._saturation = Saturation(context, f"{self.size} threads")
+        self._lone_saturation = LoneSaturation(context)
+        self._order_fds = orders.fds()
+        self._next_second_ns = 0
+        self._next_check_ns = 0
+        self._turn_ends_ns = 0  # see TURN_NS
+        self._in_flight = settings.in_flight
+        self._served = 0  # requests that were run to their end in this turn: counted when it is over
+        self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
+        for fd in (*self._order_fds, self._wake_fd):
+            self.epoll.register(fd, _EPOLLIN)
+
+    def __repr__(self) -> str:
+        found = f"clients={len(self.clients.conversations)} outstanding={self.outstanding}"
+        return f"<EpollPool {self.context.duty.value} {found}>"
+
+    def run(self) -> None:
+        """Serve; returns when the duty is done or its time is over. Called on the main thread."""
+        self._acceptor.open()
+        me = self._threads.owner
+        if self.size > 1:
+            self._threads.run()
+        else:
+            me.calls = None  # nobody takes over
+            # The loop stands still while the application runs: somebody else keeps the heartbeat.
+            with Monitor(self.context, self.orders, self._check_alone):
+                me.enter()
+                self._loop(me)
+
+    # --- the loop ---
+
+    def _loop(self, me: Thread) -> bool:
+        """Own the loop; True when the pool has ended, False when another thread has it now."""
+        poll, returned, mailbox = self.epoll.poll, self.returned, me.mailbox
+        conversations, cells, pace = self.clients.conversations, self.slot.cells, self._pace
+        site, size, many = self.context.site, self.size, self.size > 1
+        others: list[int] = []  # of a turn: they come last, since a new connection may get the number of one that ended
+        now = began = time.monotonic_ns()
+        while True:
+            if self._served:
+                self._end_turn(me, began, now)
+            # First what time asks for: the requests of this turn may cost this thread the loop.
+            if now >= self._next_second_ns:
+                self._every_second(now)
+            if now >= self._next_check_ns:
+                self._check(now)
+            timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
+            if self.outstanding:
+                timeout = min(timeout, RETURN_WAIT_SECONDS)
+            if site.closing and self.context.duty is not Duty.CLOSING:
+                timeout = min(timeout, DRAIN_WAIT_SECONDS)
+                if self._ended(now):
+                    if self.outstanding and me.number:
+                        self.context.leave_at_once(0)  # the main thread may be inside one of these requests
+                    return True
+            self._polling = True
+            if returned or (mailbox and self._may_resume()):
+                timeout = 0.0
+            events = poll(timeout, EVENTS)
+            self._polling = False
+            now = began = time.monotonic_ns()
+            cells[scoreboard.HEARTBEAT] = now
+            self._turn_ends_ns = now + TURN_NS
+            if not many:
+                me.turn_ends_ns = self._turn_ends_ns
+            if self._waits:
+                self._count_waits()
+            if returned:
+                for _ in range(len(returned)):
+                    now = self._take_back(me, returned.popleft(), now)
+                    if not now:
+                        return False
+                    if now > self._turn_ends_ns:
+                        break
+            if mailbox:
+                while mailbox and self._may_resume():
+                    now = self._resume(me, mailbox.popleft(), now)
+                    if not now:
+                        return False
+                if not mailbox:
+                    self._threads.release()
+            if many and events and not self._threads.watching:
+                self._threads.watch()
+            for fd, mask in events:
+                conversation = conversations.get(fd)
+                if conversation is None:
+                    others.append(fd)
+                    continue
+                stage = conversation.stage
+                if stage is _READING:
+                    if mask & LEFT:
+                        self._read_last(conversation, now)
+                        continue
+                    if pace.slow or self.outstanding >= size or self._in_flight:
+                        now = self._go_on(me, conversation, conversation.receive(now), now)
+                    else:
+                        outcome = conversation.serve(me, now)
+                        ended_ns = conversation.ended_ns
+                        if outcome is _IDLE and conversation.mask == _EPOLLIN and ended_ns - now <= LONG_NS:
+                            self._served += 1
+                            now = ended_ns
+                            continue
+                        now = self._served_otherwise(me, conversation, outcome, now)
+                    if not now:
+                        return False
+                elif stage in _WAITING_FOR_READERS:
+                    now = self._go_on(me, conversation, conversation.flush(), now)
+                    if not now:
+                        return False
+                elif mask & LEFT:
+                    self._left(conversation)
+                # Not before anything arrives for a held connection is it worth a system call to mute it; and not if it
+                # may just have been given back: then the next turn is told again.
+                else:
+                    if mask & ENDED:  # told of those that are muted
+                        probe(conversation.sock)
+                    if not returned:
+                        self.clients.arm(conversation, _MUTED)
+            while others:
+                self._other(others.pop(), now)
+
+    def _end_turn(self, me: Thread, began: int, now: int) -> None:
+        """Count those that were run in one turn: they have waited for each other, half of the turn in the mean."""
+        self._account.served((now - began) // 2, self._served)
+        self._served = 0
+        me.end()
+        if not me.number:
+            self.orders.keep_signals()
+
+    def _every_second(self, now: int) -> None:
+        self._next_second_ns = now + NANOSECONDS
+        self.context.site.server_fields.refresh()
+        self._sweep.every_second(now)
+        if self._threads.backlog:  # perhaps a thread could not be started for it
+            self._have_run(None)
+
+    def _check(self, now: int) -> None:
+        """What is looked at ten times a second."""
+        self._next_check_ns = now + CHECK_NS
+        self._pace.look(self.slot.cells[scoreboard.REQUESTS], now)
+        self._check_running(now)
+        self._acceptor.look()
+        if self.size > 1:
+            self._saturation.look(self.outstanding >= self.size <= self._in_hand(), now)
+
+    # --- conversations: their owner's part ---
+
+    def _go_on(self, me: Thread, conversation: Conversation, outcome: Outcome, now: int) -> int:
+        """After whatever has been done with it but `serve`; the time now, or 0 if the loop was lost."""
+        while outcome is _REQUEST:
+            if self._in_flight and self.outstanding >= self._in_flight and self._in_hand() >= self._in_flight:
+                outcome = conversation.refuse(Refusal.TOO_MANY)
+            elif self._is_busy() and self._hand_over(conversation, now):
+                return now
+            else:
+                if self.size > 1 and not self._threads.watching:
+                    self._threads.watch()
+                outcome = conversation.serve(me, now)
+                if outcome is _TAKEN:
+                    self._give_back(me, conversation, 0)
+                    return 0
+                now = self._count_served(conversation, now)
+                if outcome is _REQUEST and now > self._turn_ends_ns:
+                    self.returned.append(conversation)  # others want a turn before the rest of what this one has sent
+                    return now
+        self._act(conversation, outcome, now)
+        return now
+
+    def _served_otherwise(self, me: Thread, conversation: Conversation, outcome: Outcome, now: int) -> int:
+        """After a `serve` that has not ended as usual; as `_go_on`."""
+        if outcome is _TAKEN:
+            self._give_back(me, conversation, 0)
+            return 0
+        if conversation.called_ns == now:
+            now = self._count_served(conversation, now)
+            if outcome is _REQUEST and now > self._turn_ends_ns:
+                self.returned.append(conversation)
+                return now
+        return self._go_on(me, conversation, outcome, now)
+
+    def _count_served(self, conversation: Conversation, now: int) -> int:
+        """Its call began now; when it has ended."""
+        ended_ns = conversation.ended_ns
+        self._served += 1
+        if ended_ns - now > LONG_NS:
+            self._note_long_call(ended_ns - now, ended_ns)
+        return ended_ns
+
+    def _act(self, conversation: Conversation, outcome: Outcome, now: int) -> None:
+        """What an outcome asks of the loop, where it is not the application's turn."""
+        if outcome is _IDLE or outcome is _MORE:
+            self.clients.arm(conversation, _EPOLLIN)
+        elif outcome is _AGAIN:
+            self.returned.append(conversation)
+        elif outcome is _RESUME:
+            self._threads.post(conversation)
+            self._count_outstanding(1)
+        elif outcome is _UNSENT or outcome is _PAUSED or (outcome is _REFUSED and conversation.unsent):
+            self.clients.arm(conversation, _EPOLLOUT)
+        elif outcome is _LAST or outcome is _REFUSED:
+            self.clients.part(conversation, now)
+        else:  # it has ended, or is gone
+            self.clients.drop(conversation)
+
+    def _read_last(self, conversation: Conversation, now: int) -> None:
+        """The client has left; what it has sent before need not reach the application."""
+        outcome = conversation.receive(now)
+        self._act(conversation, conversation.abandon() if outcome is _REQUEST else outcome, now)
+
+    def _left(self, conversation: Conversation) -> None:
+        """The client of a request that another thread has, or that waits for one, is gone."""
+        self.clients.arm(conversation, _MUTED)
+        if conversation.stage is Stage.REQUEST and self._threads.cancel(conversation):
+            self._count_outstanding(-1)
+            self._act(conversation, conversation.abandon(), time.monotonic_ns())
+        else:
+            conversation.gone = True  # for whoever has it
+
+    # --- requests that other threads run ---
+
+    def _is_busy(self) -> bool:
+        """Whether requests are handed over before the call."""
+        if self.size == 1:
+            return False
+        return self._pace.slow or (self.outstanding >= self.size and self._in_hand() >= self.size)
+
+    def _hand_over(self, conversation: Conversation, now: int) -> bool:
+        """False: there is no other thread, and none can be started; the owner must run it."""
+        conversation.ready_ns = now
+        self._count_outstanding(1)
+        self._have_run(conversation)
+        # Was it not alone, a thread that is just being entered has owned the loop, and another has taken the request.
+        if self._threads.is_alone and self._threads.cancel(conversation):
+            self._count_outstanding(-1)
+            return False
+        self.slot.cells[scoreboard.HANDED_OVER] += 1
+        return True
+
+    def _have_run(self, conversation: Conversation | None) -> None:
+        """This request, too, or what is in the backlog."""
+        try:
+            if conversation is None:
+                self._threads.unpark()
+            else:
+                self._threads.submit(conversation)
+        except RuntimeError as error:
+            self.context.log.limited("threads", "error", f"requests wait: {error}; see TasksMax and memory")
+
+    def _count_outstanding(self, change: int) -> None:
+        self.outstanding = outstanding = self.outstanding + change
+        cells = self.slot.cells
+        cells[scoreboard.BUSY_THREADS] = busy = min(self._in_hand() if outstanding > 1 else outstanding, self.size)
+        cells[scoreboard.WAITING] = outstanding - busy
+
+    def _in_hand(self) -> int:
+        """How many of the outstanding take a thread each; the others wait for one that is among those."""
+        return self.outstanding - self._threads.behind()
+
+    def _work(self, me: Thread, conversation: Conversation) -> None:
+        """Run one request, or go on with a result, away from the loop."""
+        now = time.monotonic_ns()
+        if conversation.stage is Stage.REQUEST:
+            conversation.answer(me, now)
+            self._give_back(me, conversation, now - conversation.ready_ns)
+        else:
+            conversation.resume(me, now)
+            self._give_back(me, conversation, -1)
+
+    def _give_back(self, me: Thread, conversation: Conversation, waited_ns: int) -> None:
+        """Give the conversation back to the owner of the loop, which is another thread.
+
+        If the client has nothing to do but to ask again, the owner need not be told before it does: that will wake it.
+        `waited_ns`: how long the request has waited for this thread; below 0: that is known.
+        """
+        if not me.number:  # the main thread: it may have come by signals, and the loop may be elsewhere for long
+            self.orders.keep_signals()
+        me.end()
+        if waited_ns >= 0:
+            self._waits.append(waited_ns)
+        urgent = (
+            not conversation.can_wait
+            or self.context.duty is not Duty.SERVE
+            or self._threads.owner.mailbox  # it may be waiting for a thread that is done
+        )
+        self.returned.append(conversation)
+        # Whether it is still watched is looked at last: the owner mutes it first, and then looks for what is returned.
+        if self._polling and (urgent or conversation.mask != _EPOLLIN):
+            self._polling = False
+            self._wake()
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _count_waits(self) -> None:
+        while self._waits:
+            self._account.waited(self._waits.popleft())
+
+    def _take_back(self, me: Thread, conversation: Conversation, now: int) -> int:
+        """A conversation that another thread gives back, or whose turn has come again; as `_go_on`."""
+        stage = conversation.stage
+        if stage is Stage.ANSWERED:
+            self._count_outstanding(-1)
+            took_ns = conversation.ended_ns - conversation.called_ns
+            if took_ns > LONG_NS:
+                self._note_long_call(took_ns, now)
+            outcome = conversation.settle()
+        elif conversation.gone:
+            outcome = conversation.abandon()
+        elif stage is Stage.REQUEST:
+            outcome = _REQUEST
+        else:
+            outcome = conversation.receive(now)
+            now = time.monotonic_ns()  # of which it may have taken much
+        return self._go_on(me, conversation, outcome, now)
+
+    def _resume(self, me: Thread, conversation: Conversation, now: int) -> int:
+        """Go on with a result that belongs to the thread that owns the loop; as `_go_on`."""
+        self._count_outstanding(-1)
+        calls = self._calls
+        if calls is not None:
+            if not self._threads.watching:
+                self._threads.watch()
+            calls.offer(conversation)
+        conversation.resume(me, now)
+        if calls is not None:
+            try:
+                calls.take(conversation)
+            except Taken:
+                self._give_back(me, conversation, -1)
+                return 0
+        me.end()
+        return self._go_on(me, conversation, conversation.settle(), conversation.ended_ns)
+
+    def _may_resume(self) -> bool:
+        return self._threads.may_resume(self._in_hand())
+
+    def _taken_over(self, _conversation: Conversation) -> None:
+        """Called by the watcher, which has taken the loop from the thread that runs it and not yet given it on."""
+        self._count_outstanding(1)
+        self.slot.cells[scoreboard.TAKEN_OVER] += 1
+
+    def _broken(self, error: BaseException) -> NoReturn:
+        """Called by a thread that fails where nothing should: its client, or the loop, would be lost for ever."""
+        self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
+        self.context.leave_at_once(1)
+
+    def _note_long_call(self, took_ns: int, now: int) -> None:
+        """For whether requests are handed over, and how often the watcher looks."""
+        self._pace.long_call(took_ns)
+        self._threads.long_call_ns = now
+
+    # --- what is no client's ---
+
+    def _other(self, fd: int, now: int) -> None:
+        if fd == self._wake_fd:
+            try:
+                os.eventfd_read(fd)
+            except BlockingIOError:
+                pass
+        elif fd in self._order_fds:
+            self.orders.read()
+            if self.orders.deaf:
+                for gone in self._order_fds:
+                    if gone not in self.orders.fds():
+                        self.epoll.unregister(gone)
+                self._order_fds = self.orders.fds()
+        elif fd in self.clients.lingering:
+            self.clients.lingering.read(fd)
+        else:
+            self._acceptor.accept(fd, now)
+
+    def _check_alone(self, now: int) -> None:
+        """On the monitor's thread, while the loop stands still."""
+        self._check_running(now)
+        running = self._threads.owner.conversation
+        clients = list(self.clients.conversations.items())
+        others = {fd: conversation.sock for fd, conversation in clients if conversation is not running}
+        self._lone_saturation.look_at(self._acceptor.fds, others, now)
+
+    def _check_running(self, now: int) -> None:
+        check_running(self.context, self.orders, self._threads.threads, now)
+
+    def _ended(self, now: int) -> bool:
+        """While the duty is not to serve: go on towards the end; True when it is reached."""
+        context = self.context
+        if context.duty is Duty.EMPTY:
+            self._acceptor.empty(self.orders.emptying, now)
+            context.duty = Duty.DRAIN
+        self._acceptor.close()
+        self._sweep.close_silent(now)
+        left = self.clients.conversations or self.outstanding or self.clients.lingering
+        return not left or self.orders.expired(now)

@@ -1,0 +1,289 @@
+"""The threads of an epoll worker: one at a time owns the loop, the others run requests or are parked.
+
+The rules:
+1. The loop is a claim: whoever takes it owns the loop, until the loop ends or the watcher takes it away and offers it
+   to another thread. Nobody gets the loop in another way.
+2. Before the owner calls the application it offers the conversation as a call; after the call it takes it back. The
+   watcher, when a call lasts, takes it, too. Whoever gets it has the loop.
+3. An owner that lost its call finishes its request as any other thread would.
+4. Requests wait in `backlog`; a conversation whose result is pulled in parts waits in its own thread's mailbox, because
+   results belong to the thread that called the application.
+5. Whoever looks for work looks at the loop, in its mailbox, in the backlog, in this order, and parks only after it has
+   looked once more while it could already be seen as parked.
+6. An owner makes no call unless another thread is free to take the loop. Has it results to go on with while all are
+   busy, it reserves: from then on whoever is done leaves the backlog alone, parks and wakes the owner.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
+
+from miniwsgi.metrics.scoreboard import T_START, Slot
+
+from ....engine.account import ThreadAccount
+from ....engine.claim import Claim, Taken
+from ....engine.contract import Conversation
+from ....unpatched import Lock, start_thread, time
+
+WATCH_SECONDS = 0.002  # a call that lasts longer than this is left to its thread, the loop goes on without it
+CALM_WATCH_SECONDS = 0.008  # between looks while all calls are short: each look costs the owner the interpreter
+CALM_NS = 1_000_000_000  # so long after the last call that was not
+_WATCH_NS = int(WATCH_SECONDS * 1e9)
+_IDLE_LOOKS = 20  # looks without any call before the watcher parks
+
+
+_LOOP = "the loop"
+
+
+class Thread(ThreadAccount):
+    """One thread of the pool."""
+
+    __slots__ = ("gate", "mailbox")
+
+    def __init__(self, number: int, slot: Slot, seed: int, calls: Claim[Conversation]) -> None:
+        super().__init__(number, slot, seed, calls)
+        self.gate = Lock()
+        self.gate.acquire()
+        self.mailbox: deque[Conversation] = deque()
+
+
+class ThreadPool:
+    """`size` threads that run requests, and one more that keeps the loop; `seed` as of ThreadAccount.
+
+    `loop` returns when the pool has ended (True) or the loop was lost (False); `work` runs one request of a
+    conversation; `taken_over` is told by the watcher whose request cost its thread the loop, while nobody has that;
+    `wake` ends the owner's waiting; `broken` is told what a thread died of, and ends the process.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        size: int,
+        seed: int,
+        loop: Callable[[Thread], bool],
+        work: Callable[[Thread, Conversation], None],
+        taken_over: Callable[[Conversation], None],
+        wake: Callable[[], None],
+        broken: Callable[[BaseException], NoReturn],
+    ) -> None:
+        self._slot = slot
+        self._size = size
+        self._seed = seed
+        self._loop = loop
+        self._work = work
+        self._taken_over = taken_over
+        self._wake = wake
+        self._broken = broken
+        self.backlog: deque[Conversation] = deque()
+        self.calls: Claim[Conversation] = Claim()  # rule 2
+        self.threads = [Thread(0, slot, seed, self.calls)]
+        self._parked: list[Thread] = []
+        self._free: Claim[str] = Claim((_LOOP,))  # rule 1
+        self._reserved = False  # rule 6; only the owner writes it
+        self._starting = Lock()  # owner and watcher may both need another thread
+        self._ended = False
+        self.watching = False  # somebody looks how long calls last
+        self._watch_gate = Lock()
+        self._watch_gate.acquire()
+        self._has_watcher = False
+        self.owner = self.threads[0]
+        self.long_call_ns = time.monotonic_ns()  # when a call was last seen to be long; whoever sees one writes it
+
+    def __repr__(self) -> str:
+        found = f"{len(self.threads)}/{self._size + 1} parked={len(self._parked)} backlog={len(self.backlog)}"
+        return f"<ThreadPool {found}>"
+
+    def run(self) -> None:
+        """The main thread's part; returns when the pool has ended and this thread runs nothing more."""
+        self._run_thread(self.threads[0])
+
+    # --- for the owner ---
+
+    def submit(self, conversation: Conversation) -> None:
+        """Have another thread run its complete request. Raises RuntimeError as `unpark`: then it waits."""
+        self.backlog.append(conversation)
+        self.unpark()
+
+    def cancel(self, conversation: Conversation) -> bool:
+        """Whether the request was still waiting in the backlog, and now is not."""
+        try:
+            self.backlog.remove(conversation)
+        except ValueError:
+            return False
+        return True
+
+    def unpark(self) -> None:
+        """See that one thread looks for work. Raises RuntimeError if there is none and none can be started."""
+        try:
+            self._parked.pop().gate.release()
+        except IndexError:
+            self._start_another()
+
+    def post(self, conversation: Conversation) -> None:
+        """Have the thread that called the application for its result go on with that."""
+        thread = conversation.thread
+        assert isinstance(thread, Thread)
+        thread.mailbox.append(conversation)
+        try:
+            self._parked.remove(thread)
+        except ValueError:
+            return  # it will look when it has finished
+        thread.gate.release()
+
+    def behind(self) -> int:
+        """How many results wait behind what their own thread runs: no other thread may go on with them."""
+        found = 0
+        for thread in self.threads:
+            if thread.mailbox:
+                # One that runs nothing is about to take the first; should it be done by now, one too few is found.
+                runs = thread.conversation is not None or thread is self.owner
+                found += max(0, len(thread.mailbox) - (not runs))
+        return found
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no thread but the owner: none could be started."""
+        return len(self.threads) == 1
+
+    def may_resume(self, others: int) -> bool:
+        """Whether the owner may go on with its own results while others have, or wait for, so many requests.
+
+        Not if that could leave the loop to nobody. `release` is to be called when it has none left.
+        """
+        if others < self._size:
+            return True
+        self._reserved = True  # first: whoever is seen to be parked afterwards stays so
+        return bool(self._parked) or len(self.threads) <= self._size
+
+    def release(self) -> None:
+        """No thread need be kept free any more."""
+        if self._reserved:
+            self._reserved = False
+            for _ in range(len(self.backlog)):
+                try:
+                    self._parked.pop().gate.release()
+                except IndexError:
+                    break
+
+    def watch(self) -> None:
+        """A call begins: see that somebody watches it."""
+        if not self.watching:
+            self.watching = True
+            if self._has_watcher:
+                self._watch_gate.release()
+                return
+            try:
+                self._start(self._watch, (), "mw-watch")
+                self._has_watcher = True
+            except RuntimeError:  # no more threads here, now: the next call tries again
+                self.watching = False
+
+    def end(self) -> None:
+        """The pool has ended: let the parked go."""
+        self._ended = True
+        while self._parked:
+            self._parked.pop().gate.release()
+
+    # --- inside ---
+
+    def _run_thread(self, me: Thread) -> None:
+        me.enter()
+        while not self._ended:
+            if self._takes_loop():
+                self.owner = me
+                self.release()  # that was the wish of who had it before
+                if self._loop(me):
+                    self.end()
+            elif me.mailbox:
+                self._work(me, me.mailbox.popleft())
+            elif self._reserved:
+                self._park(me)
+            else:
+                try:
+                    conversation = self.backlog.popleft()
+                except IndexError:
+                    self._park(me)
+                else:
+                    self._work(me, conversation)
+
+    def _takes_loop(self) -> bool:
+        try:
+            self._free.take(_LOOP)
+        except Taken:
+            return False
+        return True
+
+    def _park(self, me: Thread) -> None:
+        self._parked.append(me)
+        if me.mailbox or self._free or (self.backlog and not self._reserved) or self._ended:  # rule 5: it came since
+            try:
+                self._parked.remove(me)
+            except ValueError:
+                pass  # somebody has unparked us already: the gate is, or will be, open
+            else:
+                return
+        if self._reserved:
+            self._wake()
+        me.gate.acquire()
+
+    def _start_another(self) -> None:
+        with self._starting:
+            if len(self.threads) > self._size:
+                return  # all are busy: who finishes first will look
+            thread = Thread(len(self.threads), self._slot, self._seed, self.calls)
+            self._start(self._run_thread, (thread,), f"mw-thread-{thread.number}")
+            self.threads.append(thread)
+
+    def _start(self, work: Callable[..., None], arguments: tuple[Thread, ...], name: str) -> None:
+        def run() -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:
+                self._broken(error)
+
+        start_thread(run, name, runs_application=True)
+
+    def _watch(self) -> None:
+        cells = self._slot.cells
+        idle = 0
+        seen = 0
+        while not self._ended:
+            calm = time.monotonic_ns() - self.long_call_ns > CALM_NS
+            time.sleep(CALM_WATCH_SECONDS if calm else WATCH_SECONDS)
+            owner = self.owner
+            started = cells[owner.cell + T_START]
+            if self._free:  # no thread could be had for it
+                idle = 0
+                self._find_owner()
+            elif self.calls:
+                idle = 0
+                if time.monotonic_ns() - started > _WATCH_NS:
+                    self._take_over(owner)
+            elif started != seen:
+                idle = 0
+            else:
+                idle += 1
+                if idle > _IDLE_LOOKS:
+                    idle = 0
+                    self.watching = False
+                    self._watch_gate.acquire()
+            seen = started
+
+    def _take_over(self, owner: Thread) -> None:
+        conversation = owner.conversation
+        try:
+            self.calls.take(conversation)
+        except Taken:
+            return  # the call has just ended, or the next one begins: the owner was faster
+        self._taken_over(conversation)
+        self.long_call_ns = time.monotonic_ns()
+        self._free.offer(_LOOP)
+        self._find_owner()
+
+    def _find_owner(self) -> None:
+        try:
+            self.unpark()
+        except RuntimeError:
+            pass  # whoever finishes first takes it
