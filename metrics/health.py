@@ -1,9 +1,9 @@
 """Whether the service is alive, started, ready: what the health endpoints say, as functions of the daemon's state.
 
 No sockets and no clock: whoever supervises gives a `Health`, and gets a status and JSON. *Live* is whoever can still
-answer. *Started* is a daemon that has had a ready worker, for ever after. *Ready* is one that should get requests: it
-has started, it is neither draining nor stopping, and enough of its workers are ready and respond. A reload changes
-none of it.
+answer. *Started* is a daemon that has had a ready worker, for ever after. *Ready* is one that should get requests: its
+first start has succeeded, it is neither draining nor stopping, and enough of its workers are ready and respond. A
+reload changes none of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def silent_for(heartbeat_age_seconds: float | None) -> float | None:
 class ServicePhase(Enum):
     """What the daemon is at. Reloading is serving."""
 
-    STARTING = "starting"  # no worker was ready yet
+    STARTING = "starting"  # until the first start has its verdict
     SERVING = "serving"
     DRAINING = "draining"  # asked to; also once it is drained
     STOPPING = "stopping"

@@ -105,6 +105,13 @@ def test_it_is_said_no_more_when_the_last_minute_is_well() -> None:
     assert len(watched.log.lines) == 1
 
 
+def test_what_is_said_of_a_generation_is_not_said_of_the_next_one() -> None:
+    watched = Watched()
+    assert watched.answer(*[500] * 5)
+    watched.take_over()
+    assert watched.first.said == ""  # before anybody has looked again
+
+
 def test_what_fails_later_is_not_the_new_code() -> None:
     watched = Watched()
     watched.answer(*[200] * 30, seconds=module.FIRST_SECONDS + 1)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from miniwsgi.daemon.master.sockets import unix_sockets
 from miniwsgi.daemon.master.sockets.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
 from miniwsgi.daemon.master.sockets.unix_sockets import SocketFile
 
@@ -333,6 +334,13 @@ def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_directory_that_may_not_be_written() -> None:
     with pytest.raises(BindError, match="Permission denied"):
         open_listeners(["unix:/usr/http.sock"], OPTIONS)
+
+
+def test_a_file_system_that_is_read_only_is_said_once() -> None:
+    error = unix_sockets._explain("/etc/x/s", OSError(errno.EROFS, "Read-only file system"), "")
+    assert str(error).startswith(
+        "cannot listen on unix:/etc/x/s: Read-only file system: ReadWritePaths=/etc/x lets a unit"
+    )
 
 
 def test_an_unknown_owner_is_named(tmp_path: Path) -> None:

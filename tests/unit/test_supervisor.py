@@ -39,6 +39,7 @@ def test_the_first_worker_is_ready_before_the_others_are_forked() -> None:
     world.happen("ready 0")
     assert len(world.ordered(act.Serving)) == 1
     assert world.states() == {0: "ready 1", 1: "forking 1", 2: "forking 1", 3: "forking 1"}
+    assert world.supervisor.state is SupervisorState.STARTING  # until its verdict
     world.settle()
     assert world.ready() == 4
     assert [(o.kind, o.state) for o in world.verdicts] == [(ch.Start, OperationState.SUCCEEDED)]

@@ -25,10 +25,10 @@ def fails(new: Answers, old: Answers) -> bool:
 
 
 class FirstAnswers:
-    """Tells the error log and the event log. `said` is for the verdict, as long as it is so; "" else."""
+    """Tells the error log and the event log."""
 
     def __init__(self, master: Master, recorder: EventRecorder) -> None:
-        self.said = ""
+        self._said = ""
         self._master = master
         self._recorder = recorder
         self._current = self._previous = 0
@@ -36,7 +36,13 @@ class FirstAnswers:
         self._told: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"<FirstAnswers generation={self._current} {self.said!r}>"
+        return f"<FirstAnswers generation={self._current} {self._said!r}>"
+
+    @property
+    def said(self) -> str:
+        """For the verdict, as long as it is so of the generation in force; "" else."""
+        current = self._master.supervisor.turnover.current
+        return self._said if current is not None and current.number == self._current else ""
 
     def look(self, now: float) -> None:
         current = self._master.supervisor.turnover.current
@@ -44,7 +50,7 @@ class FirstAnswers:
             return
         if current.number != self._current:
             self._previous, self._current, self._since = self._current, current.number, now
-        age, self.said = now - self._since, ""
+        age, self._said = now - self._since, ""
         if age > LAST_SECONDS:
             return
         counted = self._master.fleet.tally.look(now).generations
@@ -56,7 +62,7 @@ class FirstAnswers:
                 return
             self._tell(self._words(new, old))
         if (lately.share(lately.server_errors) or 0.0) >= FAILING_SHARE:
-            self.said = self._words(new, old)
+            self._said = self._words(new, old)
 
     def _words(self, new: Answers, old: Answers) -> str:
         share, before = new.share(new.server_errors), old.share(old.server_errors)

@@ -20,6 +20,7 @@ from .watch import Watch
 
 MARGIN_SECONDS = 15.0  # beyond what was asked for: killing, reaping, flushing logs
 DETAIL_ROUNDS = 5  # how many seconds old a rate may be
+TOLD_STATES = frozenset((SupervisorState.STARTING, SupervisorState.RUNNING, SupervisorState.DRAINING))
 STEPS = (act.BootGeneration, act.ForkWorker, act.DrainWorker, act.FinishWorker)
 
 
@@ -87,7 +88,7 @@ class Announcer:
         if bounded and any(isinstance(action, STEPS) for action in actions):
             plan = supervisor.turnover.plan
             self._notifier.extend_timeout(max(plan.boot_timeout, plan.graceful_timeout) + MARGIN_SECONDS)
-        if supervisor.state in {SupervisorState.RUNNING, SupervisorState.DRAINING}:
+        if supervisor.turnover.current is not None and supervisor.state in TOLD_STATES:
             self._notifier.status(self._status())
 
     def _status(self) -> str:

@@ -212,7 +212,8 @@ def _explain(path: str, error: OSError | LookupError, keys: str) -> BindError:
         remedy = f"the unit needs SupplementaryGroups={error.group} and SystemCallFilter=@chown (systemctl edit)"
         return _refusal(path, f"{user} cannot give it to the group {error.group}; {remedy}; see {keys}", access=True)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return _refusal(path, f"{error.strerror}: {why_not_written(path, error)}")
+        why = why_not_written(path, error)
+        return _refusal(path, why if why.startswith(str(error.strerror)) else f"{error.strerror}: {why}")
     return _refusal(path, error.strerror or str(error))
 
 

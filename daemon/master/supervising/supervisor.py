@@ -37,7 +37,7 @@ from .worker_table import Worker, WorkerTable
 
 
 class SupervisorState(Enum):
-    STARTING = "starting"  # no worker was ready yet
+    STARTING = "starting"  # until the first start has its verdict
     RUNNING = "running"
     RELOADING = "reloading"
     DRAINING = "draining"  # asked to; also once it is drained
@@ -104,7 +104,7 @@ class Supervisor:
     def state(self) -> SupervisorState:
         if self.stopping.asked:
             return SupervisorState.STOPPED if self.stopping.over else SupervisorState.STOPPING
-        if self.turnover.current is None:
+        if self.turnover.current is None or self.ledger.open(ch.Start):
             return SupervisorState.STARTING
         if self.ledger.open(ch.Reload):
             return SupervisorState.RELOADING

@@ -14,6 +14,7 @@ from miniwsgi.metrics.health import Health, ServicePhase
 from miniwsgi.metrics.verdict import ServiceCondition
 
 from ..running.master import Master
+from ..supervising.supervisor import SupervisorState
 from ..supervising.worker_table import WorkerState
 
 
@@ -22,7 +23,7 @@ def health_of(master: Master) -> Health:
     supervisor = master.supervisor
     if supervisor.stopping.asked:
         phase = ServicePhase.STOPPING
-    elif supervisor.turnover.current is None:
+    elif supervisor.state is SupervisorState.STARTING:
         phase = ServicePhase.STARTING
     else:
         phase = ServicePhase.DRAINING if supervisor.sizing.drained else ServicePhase.SERVING
