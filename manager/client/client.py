@@ -17,7 +17,7 @@ from .. import messages
 from ..messages import API, PROBLEM_TYPE
 from .unix_http import HttpResponse, TransportError, Trouble, UnixConnection
 
-__all__ = ["ANSWER_SECONDS", "Client", "Reply", "RequestRefused", "TransportError", "Trouble", "messages"]
+__all__ = ["ANSWER_SECONDS", "Client", "Reply", "RequestRefused", "TransportError", "Trouble"]
 
 ANSWER_SECONDS = 10.0  # for an answer that waits for nothing: the daemon promises 0.1
 

@@ -12,8 +12,9 @@ from typing import IO, Any
 
 import click
 
+from .. import messages
 from . import socket_paths, text, unit_state
-from .client import RequestRefused, TransportError, Trouble, messages
+from .client import RequestRefused, TransportError, Trouble
 
 
 class ExitStatus(IntEnum):

@@ -19,7 +19,7 @@ import click
 
 from . import socket_paths, text
 from .client import ANSWER_SECONDS, Client, RequestRefused, TransportError
-from .exit_statuses import EXIT_STATUSES, Complaint, ExitStatus, colourful, complaint
+from .exit_statuses import Complaint, ExitStatus, colourful, complaint
 
 COMMON_HEADING = "Common options, also before the command"
 OWN = "Options"
@@ -253,6 +253,3 @@ def slot_argument(required: bool = True) -> Callable[[F], F]:
         "slot", type=click.IntRange(0), metavar=metavar, required=required, shell_complete=complete
     )
     return decorator
-
-
-__all__ = ["EXIT_STATUSES", "ControlCommand", "NumbersCommand", "Output", "Session", "complete_metric", "slot_argument"]

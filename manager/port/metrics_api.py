@@ -51,7 +51,7 @@ class Sources:
 
 
 class MetricsApi:
-    """See the module, and `manager.exchange.Served`."""
+    """See the module, and `manager.http.exchange.Served`."""
 
     def __init__(self, sources: Sources, gate: Gate) -> None:
         self._sources = sources

@@ -40,7 +40,7 @@ DISK_SECONDS = 10.0
 
 
 class ManagedMaster:
-    """See `manager.managed.Managed`."""
+    """See `manager.control.managed.Managed`."""
 
     def __init__(self, master: Master, kept: KeptScale, threads: DaemonThreads) -> None:
         self.event_log = EventLog()

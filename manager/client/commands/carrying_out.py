@@ -15,8 +15,9 @@ from typing import Protocol
 
 import click
 
+from ... import messages
 from .. import text
-from ..client import Client, Reply, TransportError, Trouble, messages
+from ..client import Client, Reply, TransportError, Trouble
 from ..exit_statuses import Complaint, ExitStatus, colourful
 from ..options import Session
 from ..views.operation_view import done, failure, name

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from ..client import messages
+from ... import messages
 from ..exit_statuses import EXIT_STATUSES
 from ..options import ControlCommand, NumbersCommand, Session, slot_argument
 from .carrying_out import carry_out

@@ -7,8 +7,8 @@ import sys
 import click
 import msgspec
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..exit_statuses import EXIT_STATUSES
 from ..options import ControlCommand, Session
 

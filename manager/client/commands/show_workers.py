@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..client import messages
+from ... import messages
 from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus
 from ..options import ControlCommand, Session, slot_argument
 

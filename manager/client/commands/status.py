@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..client import TransportError, Trouble, messages
+from ... import messages
+from ..client import TransportError, Trouble
 from ..exit_statuses import EXIT_STATUSES, Complaint, complaint
 from ..options import ControlCommand, Session
 

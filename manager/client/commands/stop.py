@@ -9,8 +9,9 @@ import time
 import click
 import msgspec
 
+from ... import messages
 from .. import text
-from ..client import Client, TransportError, Trouble, messages
+from ..client import Client, TransportError, Trouble
 from ..exit_statuses import Complaint, ExitStatus
 from ..options import Session
 from ..views.operation_view import failure, name

@@ -18,7 +18,8 @@ from rich.console import Console, Group
 from rich.control import Control
 from rich.live import Live
 
-from ..client import Client, messages
+from ... import messages
+from ..client import Client
 from ..exit_statuses import Complaint, ExitStatus
 from ..options import Session
 from . import keyboard as keys

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from ..client import Client, Reply, RequestRefused, TransportError, messages
+from ... import messages
+from ..client import Client, Reply, RequestRefused, TransportError
 from ..exit_statuses import complaint
 from ..views import stack_view
 from ..views.operation_view import done, failure, name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ..client import messages
+from ... import messages
 
 HISTORY = 240  # samples, for the sparklines
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..views.operation_view import progress
 from ..views.status_view import VERDICT_COLOURS, percentiles, verdict
 from ..views.workers_view import COLOURS as WORKER_COLOURS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..options import Session
 
 KIND_COLUMN = 21

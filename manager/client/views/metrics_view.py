@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..options import Session
 
 MOMENTS = ("_timestamp_seconds", "_start_time_seconds")  # seconds since 1970

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..exit_statuses import Complaint, ExitStatus
 
 AFTERMATH = {"reload": "what ran before goes on", "restart": "what ran before goes on"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ... import messages
 from .. import text
-from ..client import messages
 
 RUNS = "\n  # runs "  # as the daemon writes it below a heading
 FRAME = re.compile(r'^  File "([^"]*)", line \d+ in (\S+)', re.MULTILINE)

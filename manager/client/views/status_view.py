@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..options import Session
 from .operation_view import progress
 

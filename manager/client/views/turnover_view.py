@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ... import messages
 from .. import text
-from ..client import Client, messages
+from ..client import Client
 from .operation_view import name
 
 BAR_COLUMNS = 24

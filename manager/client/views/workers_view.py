@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ... import messages
 from .. import text
-from ..client import messages
 from ..options import Session
 from .status_view import errors
 
