@@ -5,8 +5,8 @@ descriptors (SCM_RIGHTS, unix(7)). Because only the master holds the other end o
 channel, end-of-file *is* the lifeline: the master is gone; finish what runs and exit. Standard library only.
 
     launcher -> master
-        hello {version, layout, pid, note} + [stack pipe]
-                                first, always; once more, with a note, when it gave up preloading
+        hello {version, layout} + [stack pipe]
+                                first, always; once more when it gave up preloading
         imported {preload: bool, note: str}         ready to fork; note says why "auto" fell back
         failed {phase, error, traceback}            the application did not import; the launcher exits
         forked {slot, pid} + [pidfd, control channel, stack pipe]
@@ -23,6 +23,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         ready {}
         failed {phase, error, traceback}            did not boot; exits
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
+        only-jobs {}                                drains, and waits for threads of the application alone
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
         child-crashed {pid}     the process of a connection, in pool fork: its stacks are in the worker's pipe
     master -> worker

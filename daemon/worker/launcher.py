@@ -59,7 +59,7 @@ def main(channel_fd: int, note: str = "") -> NoReturn:
 
 def _serve_generation(channel: Channel, note: str) -> int:
     _set_comm("mw-launcher")
-    stack_fd = _send_hello(channel, note)
+    stack_fd = _send_hello(channel)
     message = _expect(channel, "settings")
     if message is None:
         return EXIT_GENERATION_OVER
@@ -86,12 +86,12 @@ def _serve_generation(channel: Channel, note: str) -> int:
     return EXIT_GENERATION_OVER
 
 
-def _send_hello(channel: Channel, note: str) -> int:
+def _send_hello(channel: Channel) -> int:
     """Introduce this launcher; returns the descriptor to which its stacks go."""
     reader, writer = _stack_pipe()
     write_stacks_to(writer)
     show_crashes(writer)
-    channel.send("hello", (reader,), version=__version__, layout=LAYOUT, pid=os.getpid(), note=note)
+    channel.send("hello", (reader,), version=__version__, layout=LAYOUT)
     os.close(reader)
     return writer
 

@@ -125,15 +125,15 @@ class Promises:
 
     def _answered_first(self, event: ev.Input, actions: list[act.Action]) -> None:
         if isinstance(event, ch.Change):
-            assert isinstance(actions[0], act.Accepted | act.Declined), actions
+            assert isinstance(actions[0], act.ChangeAccepted | act.ChangeDeclined), actions
 
     def _verdicts(self, actions: list[act.Action]) -> None:
         """Each operation ends once, with a verdict; those that are open say so."""
         ledger = self._supervisor.ledger
         for action in actions:
-            if isinstance(action, act.Accepted):
+            if isinstance(action, act.ChangeAccepted):
                 assert not action.joined or not action.operation.ended or action.operation.id in self._ended
-            elif isinstance(action, act.Verdict):
+            elif isinstance(action, act.OperationEnded):
                 operation = action.operation
                 assert operation.ended
                 assert operation.id not in self._ended, "two verdicts"

@@ -85,7 +85,7 @@ class World:
     def ask(self, change: ch.Change) -> Operation:
         """Hand over a change that is accepted; its operation."""
         first = self.do(change)[0]
-        assert isinstance(first, act.Accepted), first
+        assert isinstance(first, act.ChangeAccepted), first
         return first.operation
 
     def advance(self, seconds: float) -> None:
@@ -156,11 +156,11 @@ class World:
     def states(self) -> dict[int, str]:
         return {slot: f"{p.state} {p.generation}" for slot, p in sorted(self.processes.items())}
 
-    def logged(self, text: str, level: str | None = None) -> list[act.Log]:
+    def logged(self, text: str, level: str | None = None) -> list[act.LogLine]:
         return [
             action
             for action in self.actions
-            if isinstance(action, act.Log) and text in action.message and level in {None, action.level}
+            if isinstance(action, act.LogLine) and text in action.message and level in {None, action.level}
         ]
 
     def ordered(self, kind: type[act.Action]) -> list[act.Action]:
@@ -212,7 +212,7 @@ class World:
             assert self.launchers[action.generation] == "booting"
             self.launchers[action.generation] = "retired"
             self._exit_idle_launchers()
-        elif isinstance(action, act.Verdict):
+        elif isinstance(action, act.OperationEnded):
             assert action.operation.ended
             assert action.operation not in self.verdicts, "two verdicts"
             self.verdicts.append(action.operation)

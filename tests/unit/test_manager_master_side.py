@@ -163,7 +163,7 @@ def test_the_log_level_is_an_operation_that_ends_at_once(level: str | None) -> N
     told = Told()
     before = told.event_log.last_id
     actions = told.world.supervisor.handle(ch.SetLogLevel(who="x", level=level))
-    assert isinstance(actions[0], act.Accepted)
+    assert isinstance(actions[0], act.ChangeAccepted)
     assert actions[0].operation.state is OperationState.SUCCEEDED
     assert act.OverrideLogLevel(level) in actions
     assert told.kinds(before) == ["operation.started", "operation.ended"]

@@ -50,9 +50,9 @@ class Told(World):
         for action in actions:
             if isinstance(action, act.AnnounceStop):
                 self.announcer.stopping(action)
-            elif isinstance(action, act.Accepted) and not action.joined:
+            elif isinstance(action, act.ChangeAccepted) and not action.joined:
                 self.announcer.accepted(action.operation)
-            elif isinstance(action, act.Verdict):
+            elif isinstance(action, act.OperationEnded):
                 self.announcer.concluded(action.operation)
         self.announcer.handled(event, actions)
         return actions

@@ -71,7 +71,7 @@ class Broken(Master):
     async def verdict(self, event: ch.Change) -> Operation:
         """Of an operation that is asked for now."""
         answer = self.ask(event)
-        assert isinstance(answer, act.Accepted), answer
+        assert isinstance(answer, act.ChangeAccepted), answer
         return await self.wait(answer.operation)
 
 

@@ -518,7 +518,7 @@ def test_the_last_of_two_scales_wins(world: World) -> None:
 @pytest.mark.parametrize("to", [0, -1, 512, 500])
 def test_a_scale_out_of_range_is_refused(world: World, to: int) -> None:
     (refused,) = world.do(ch.Scale(who="a", to=to))
-    assert isinstance(refused, act.Declined)
+    assert isinstance(refused, act.ChangeDeclined)
     assert world.supervisor.target == 4
 
 
@@ -876,7 +876,7 @@ def test_a_rolling_restart_replaces_all_and_a_second_one_is_refused(world: World
     pids = {process.pid for process in world.processes.values()}
     operation = world.ask(ch.Restart(who="a"))
     (refused,) = world.do(ch.Restart(who="b"))
-    assert isinstance(refused, act.Declined)
+    assert isinstance(refused, act.ChangeDeclined)
     assert refused.operation is operation
     world.settle()
     assert operation.succeeded
@@ -886,7 +886,7 @@ def test_a_rolling_restart_replaces_all_and_a_second_one_is_refused(world: World
 
 def test_restarting_an_empty_slot_is_refused(world: World) -> None:
     (refused,) = world.do(ch.Restart(who="a", slot=7))
-    assert isinstance(refused, act.Declined)
+    assert isinstance(refused, act.ChangeDeclined)
     assert "slot 7 has no worker" in refused.reason
 
 
@@ -923,8 +923,8 @@ def test_a_reload_while_drained_checks_the_new_code_and_stays_drained(world: Wor
 def test_a_stop_lets_workers_finish_what_waits_and_what_runs(world: World) -> None:
     operation = world.ask(ch.Stop(who="SIGTERM"))
     assert world.supervisor.state is SupervisorState.STOPPING
-    kinds = [type(action) for action in world.actions if not isinstance(action, act.Log)]
-    assert kinds[:7] == [act.Accepted, act.AnnounceStop, act.ShrinkBacklogs, *[act.FinishWorker] * 4]
+    kinds = [type(action) for action in world.actions if not isinstance(action, act.LogLine)]
+    assert kinds[:7] == [act.ChangeAccepted, act.AnnounceStop, act.ShrinkBacklogs, *[act.FinishWorker] * 4]
     world.settle()
     assert world.exit == 0
     assert operation.succeeded
@@ -997,7 +997,7 @@ def test_asks_during_a_stop_are_refused(world: World) -> None:
     world.do(ch.Stop(who="SIGTERM"))
     for ask in (ch.Reload(who="a"), ch.Scale(who="a", by=1), ch.Drain(who="a")):
         (refused, *_rest) = world.do(ask)
-        assert isinstance(refused, act.Declined)
+        assert isinstance(refused, act.ChangeDeclined)
         assert refused.reason == "the daemon is stopping"
 
 

@@ -284,7 +284,7 @@ def test_a_third_stop_changes_nothing(world: World) -> None:
     world.ask(ch.Stop(who="SIGTERM"))
     world.actions.clear()
     assert world.ask(ch.Stop(who="SIGTERM")) is operation
-    assert [type(action) for action in world.actions] == [act.Accepted]
+    assert [type(action) for action in world.actions] == [act.ChangeAccepted]
     world.settle()
     assert world.exit == 0
     assert world.ask(ch.Stop(who="SIGTERM")) is operation
@@ -379,13 +379,13 @@ def test_the_log_level_is_an_operation_like_any_other(world: World) -> None:
 @pytest.mark.parametrize("ask", [ch.Scale(who="a", to=0), ch.Scale(who="a", by=-4)])
 def test_no_workers_at_all_is_refused(world: World, ask: ch.Scale) -> None:
     (refused,) = world.do(ask)
-    assert isinstance(refused, act.Declined)
+    assert isinstance(refused, act.ChangeDeclined)
     assert "at least 1 worker" in refused.reason
 
 
 def test_more_workers_than_slots_are_refused(world: World) -> None:
     (refused,) = world.do(ch.Scale(who="a", to=100_000))
-    assert isinstance(refused, act.Declined)
+    assert isinstance(refused, act.ChangeDeclined)
     assert "do not fit" in refused.reason
 
 

@@ -64,8 +64,8 @@ class EventRecorder:
             act.AnnounceStop: lambda order: self.event_log.add(
                 "daemon.stopping", f"the daemon stops: {order.delay:g} s of delay, {order.graceful:g} s to finish"
             ),
-            act.Accepted: self._accepted,
-            act.Verdict: self._verdict,
+            act.ChangeAccepted: self._accepted,
+            act.OperationEnded: self._verdict,
         }
 
     def __repr__(self) -> str:
@@ -141,13 +141,13 @@ class EventRecorder:
 
     # --- operations ---
 
-    def _accepted(self, order: act.Accepted) -> None:
+    def _accepted(self, order: act.ChangeAccepted) -> None:
         operation = order.operation
         if not order.joined:
             message = f"{operation.name} is asked for by {operation.change.who}"
             self.event_log.add("operation.started", message, operation=operation.id)
 
-    def _verdict(self, order: act.Verdict) -> None:
+    def _verdict(self, order: act.OperationEnded) -> None:
         operation = order.operation
         seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
         how = f": {operation.error}" if operation.state is not OperationState.SUCCEEDED else f" after {seconds:.2f} s"

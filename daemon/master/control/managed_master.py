@@ -138,7 +138,7 @@ class ManagedMaster:
             # For the supervisor a second stop means at once; a client says that when it means it.
             return self.overview.operation(supervisor.stopping.operation, joined=True)
         answer = self._master.ask(change)
-        if isinstance(answer, act.Declined):
+        if isinstance(answer, act.ChangeDeclined):
             operation = answer.operation.id if answer.operation is not None else None
             conflict = operation is not None or not isinstance(change, ch.Scale)
             raise mg.ChangeRefused(answer.reason, operation, conflict=conflict)
@@ -185,7 +185,7 @@ class ManagedMaster:
     def _handled(self, event: ev.Input, actions: list[act.Action]) -> None:
         self.recorder.note(event, actions)
         for action in actions:
-            if isinstance(action, act.Verdict):
+            if isinstance(action, act.OperationEnded):
                 self._ended(action.operation)
 
     def _ended(self, operation: Operation) -> None:

@@ -88,10 +88,10 @@ class Master:
             act.AnnounceStop: self._announce_stop,
             act.ShrinkBacklogs: self._shrink_backlogs,
             act.Exit: self._exit,
-            act.Log: self._log,
-            act.Accepted: self._accepted,
-            act.Declined: lambda order: self.log.warning(f"refused: {order.reason}"),
-            act.Verdict: self._verdict,
+            act.LogLine: self._log,
+            act.ChangeAccepted: self._accepted,
+            act.ChangeDeclined: lambda order: self.log.warning(f"refused: {order.reason}"),
+            act.OperationEnded: self._verdict,
         }
 
     @property
@@ -122,11 +122,11 @@ class Master:
                 task.cancel()
             self.fleet.kill_all()
 
-    def ask(self, change: ch.Change) -> act.Accepted | act.Declined:
+    def ask(self, change: ch.Change) -> act.ChangeAccepted | act.ChangeDeclined:
         """Ask for a change. Not to be called from inside an order."""
         answer = self._handle(change)[0]
         self._handle_waiting()
-        assert isinstance(answer, (act.Accepted, act.Declined)), answer
+        assert isinstance(answer, (act.ChangeAccepted, act.ChangeDeclined)), answer
         return answer
 
     def wait(self, operation: Operation) -> asyncio.Future[Operation]:
@@ -185,7 +185,7 @@ class Master:
         """One order that fails keeps no other from being carried out, and fails the operation that it is part of."""
         failed = ""
         for action in actions:
-            if failed and isinstance(action, act.Verdict):
+            if failed and isinstance(action, act.OperationEnded):
                 self._revoke(action.operation, failed)
             try:
                 self._orders[type(action)](action)
@@ -350,12 +350,12 @@ class Master:
         if not self._over.done():
             self._over.set_result(order.status)
 
-    def _log(self, order: act.Log) -> None:
+    def _log(self, order: act.LogLine) -> None:
         self.log.log(order.level, f"{order.message}\n{order.traceback}" if order.traceback else order.message)
 
     # --- operations ---
 
-    def _accepted(self, order: act.Accepted) -> None:
+    def _accepted(self, order: act.ChangeAccepted) -> None:
         operation = order.operation
         if operation.kind is not ch.Start:
             joined = f"joins operation {operation.id}" if order.joined else f"operation {operation.id}"
@@ -363,7 +363,7 @@ class Master:
         if not order.joined:
             self.announcer.accepted(operation)
 
-    def _verdict(self, order: act.Verdict) -> None:
+    def _verdict(self, order: act.OperationEnded) -> None:
         if self._closing:
             self._beside(self._conclude_later(order.operation))
         else:

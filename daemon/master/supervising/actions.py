@@ -127,7 +127,7 @@ class Exit(Action, frozen=True):
     status: int
 
 
-class Log(Action, frozen=True):
+class LogLine(Action, frozen=True):
     """One line, and the application's traceback if there is one."""
 
     level: str
@@ -138,21 +138,21 @@ class Log(Action, frozen=True):
 # --- operations ---------------------------------------------------------------------------------------------
 
 
-class Accepted(Action, frozen=True):
+class ChangeAccepted(Action, frozen=True):
     """A change became `operation`, or joined it if it was there before. The first action of each change."""
 
     operation: Operation
     joined: bool = False
 
 
-class Declined(Action, frozen=True):
+class ChangeDeclined(Action, frozen=True):
     """A change cannot be granted now, because of `operation` if there is one. Then the first and only action of it."""
 
     reason: str
     operation: Operation | None = None
 
 
-class Verdict(Action, frozen=True):
+class OperationEnded(Action, frozen=True):
     """The operation has ended; it carries state, error and traceback."""
 
     operation: Operation

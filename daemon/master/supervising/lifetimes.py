@@ -30,21 +30,6 @@ class Lifetimes:
 
     # --- launchers ---
 
-    def prepared(self, event: ev.Prepared) -> None:
-        self.turnover.prepared(event.generation, event.plan)
-
-    def prepare_failed(self, event: ev.PrepareFailed) -> None:
-        if self.turnover.is_candidate(event.generation):
-            self.turnover.give_up(event.error)
-
-    def launcher_ready(self, event: ev.LauncherReady) -> None:
-        if (generation := self.table.generations.get(event.generation)) is not None:
-            self.turnover.launcher_ready(generation, event.preloaded, event.note)
-
-    def launcher_failed(self, event: ev.LauncherFailed) -> None:
-        if self.turnover.is_candidate(event.generation):
-            self.turnover.give_up(event.error, event.traceback)
-
     def launcher_exited(self, event: ev.LauncherExited) -> None:
         generation = self.table.generations.get(event.generation)
         if generation is None or not generation.has_launcher:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from miniwsgi.manager import changes as ch
 
-from .actions import Accepted, Declined
+from .actions import ChangeAccepted, ChangeDeclined
 from .exits import ExitReason
 from .operations import Ledger, Operation, OperationState
 from .rolling import surge_of
@@ -58,7 +58,7 @@ class Sizing:
         else:
             wanted = override = self.configured + change.by if change.to is None else change.to
         if refusal := self.refusal(wanted):
-            self.table.actions.append(Declined(refusal))
+            self.table.actions.append(ChangeDeclined(refusal))
             return
         running, before = self.ledger.open(ch.Scale), self.configured
         operation = self._accept(change, f"to {wanted} workers")
@@ -80,7 +80,7 @@ class Sizing:
         ]
         if running:
             reason = f"operation {running[0].id} ({running[0].change.name}) is replacing workers"
-            self.table.actions.append(Declined(reason, running[0]))
+            self.table.actions.append(ChangeDeclined(reason, running[0]))
             return
         workers = [
             worker
@@ -88,7 +88,7 @@ class Sizing:
             if worker.fresh and (change.slot is None or worker.slot == change.slot)
         ]
         if change.slot is not None and not workers:
-            self.table.actions.append(Declined(f"slot {change.slot} has no worker that runs"))
+            self.table.actions.append(ChangeDeclined(f"slot {change.slot} has no worker that runs"))
             return
         operation = self._accept(change, "" if change.slot is None else f"of slot {change.slot}")
         operation.total = len(workers)
@@ -186,13 +186,13 @@ class Sizing:
         now = self.table.clock()
         operation = self.ledger.enter(change, now, detail)
         operation.start(now)
-        self.table.actions.append(Accepted(operation))
+        self.table.actions.append(ChangeAccepted(operation))
         return operation
 
     def _join(self, kind: type[ch.Change]) -> bool:
         running = self.ledger.open(kind)
         if running:
-            self.table.actions.append(Accepted(running[0], joined=True))
+            self.table.actions.append(ChangeAccepted(running[0], joined=True))
         return bool(running)
 
     def _supersede(self, kind: type[ch.Change], operation: Operation) -> None:

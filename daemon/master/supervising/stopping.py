@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from .actions import AnnounceStop, Exit, Log, ShrinkBacklogs
+from .actions import AnnounceStop, Exit, ShrinkBacklogs
 from .events import Plan
 from .exits import ExitReason
 from .operations import Operation, OperationState
@@ -118,7 +118,7 @@ class Stopping:
                 self.table.kill_launcher(generation, "stop")
             return
         names = [worker.name for worker in self.table.workers()] + [f"the launcher of {g.name}" for g in generations]
-        self.table.actions.append(Log("error", f"left behind, for the kernel does not end them: {', '.join(names)}"))
+        self.table.log("error", f"left behind, for the kernel does not end them: {', '.join(names)}")
         self._end()
 
     def _end(self) -> None:

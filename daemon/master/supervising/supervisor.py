@@ -16,15 +16,15 @@ from miniwsgi.manager import changes as ch
 
 from . import events as ev
 from .actions import (
-    Accepted,
     Action,
     BootGeneration,
-    Declined,
+    ChangeAccepted,
+    ChangeDeclined,
     ForkWorker,
     KillWorker,
+    OperationEnded,
     OverrideLogLevel,
     PrepareGeneration,
-    Verdict,
 )
 from .exits import ExitReason
 from .lifetimes import Lifetimes
@@ -68,10 +68,10 @@ class Supervisor:
         self._traceback = ""  # of the last recovery that failed
         lives = self._lives = Lifetimes(self.table, self.turnover, self._lost, lambda: self.stopping.asked)
         self._handlers: dict[type[ev.Input], Callable[[Any], None]] = {
-            ev.Prepared: lives.prepared,
-            ev.PrepareFailed: lives.prepare_failed,
-            ev.LauncherReady: lives.launcher_ready,
-            ev.LauncherFailed: lives.launcher_failed,
+            ev.Prepared: self.turnover.prepared,
+            ev.PrepareFailed: self.turnover.prepare_failed,
+            ev.LauncherReady: self.turnover.launcher_ready,
+            ev.LauncherFailed: self.turnover.launcher_failed,
             ev.LauncherExited: lives.launcher_exited,
             ev.WorkerForked: lives.forked,
             ev.ForkFailed: lives.fork_failed,
@@ -128,7 +128,7 @@ class Supervisor:
         """What to do about `event`, and about the time that has passed."""
         self._now = self.table.clock()
         if isinstance(event, ch.Change) and self.stopping.asked and not isinstance(event, ch.Stop):
-            self.table.actions.append(Declined("the daemon is stopping", self.stopping.operation))
+            self.table.actions.append(ChangeDeclined("the daemon is stopping", self.stopping.operation))
         else:
             self._handlers[type(event)](event)
         self._lives.check()
@@ -154,7 +154,7 @@ class Supervisor:
     def _reload(self, change: ch.Reload) -> None:
         turnover = self.turnover
         if turnover.waiting:
-            self.table.actions.append(Accepted(turnover.waiting[0], joined=True))
+            self.table.actions.append(ChangeAccepted(turnover.waiting[0], joined=True))
             return
         operation = self._enter(change)
         if turnover.operation is None:
@@ -174,7 +174,7 @@ class Supervisor:
         stopping = self.stopping
         if stopping.asked:
             assert stopping.operation is not None
-            self.table.actions.append(Accepted(stopping.operation, joined=True))
+            self.table.actions.append(ChangeAccepted(stopping.operation, joined=True))
             stopping.at_once(f"a second stop ({change.who})")
             return
         operation = self._enter(change, "at once" if change.now else "")
@@ -192,20 +192,20 @@ class Supervisor:
 
     def _enter(self, change: ch.Change, detail: str = "") -> Operation:
         operation = self.ledger.enter(change, self._now, detail)
-        self.table.actions.append(Accepted(operation))
+        self.table.actions.append(ChangeAccepted(operation))
         return operation
 
     # --- what could not be done ---
 
     def _order_failed(self, event: ev.OrderFailed) -> None:
         """Whoever waits for what would have come of an order hears that it will not. The rest time sees to."""
-        order, error, lives = event.order, event.error, self._lives
+        order, error = event.order, event.error
         if isinstance(order, PrepareGeneration):
-            lives.prepare_failed(ev.PrepareFailed(order.generation, error))
+            self.turnover.prepare_failed(ev.PrepareFailed(order.generation, error))
         elif isinstance(order, BootGeneration):
-            lives.launcher_failed(ev.LauncherFailed(order.generation, error))
+            self.turnover.launcher_failed(ev.LauncherFailed(order.generation, error))
         elif isinstance(order, ForkWorker):
-            lives.fork_failed(ev.ForkFailed(order.slot, error))
+            self._lives.fork_failed(ev.ForkFailed(order.slot, error))
         elif isinstance(order, KillWorker) and (worker := self.table.worker(order.slot)) is not None:
             self.sizing.cannot_end(worker, error)
 
@@ -280,7 +280,7 @@ class Supervisor:
             if operation.kind is ch.Recover:
                 traceback, self._traceback = "" if traceback == self._traceback else traceback, traceback
             self.table.log("error", f"{name} failed: {error} (operation {operation.id}, by {who})", traceback)
-        self.table.actions.append(Verdict(operation))
+        self.table.actions.append(OperationEnded(operation))
         if operation.kind is ch.Recover and state is OperationState.FAILED:
             self.sizing.cannot_fork(f"no launcher boots: {error}")
         elif operation.kind is ch.Start and self.turnover.current is None:

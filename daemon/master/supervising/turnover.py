@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from miniwsgi.manager import changes as ch
 
+from . import events as ev
 from .actions import BootGeneration, CommitGeneration, DiscardGeneration, Exit, PrepareGeneration, Serving
-from .events import Plan
 from .exits import ExitReason
 from .operations import Operation, OperationState
 from .worker_table import (
@@ -38,7 +38,7 @@ Conclude = Callable[[Operation, OperationState, str, str], None]
 class Turnover:
     """The generation in force, the one that is to succeed it, and the operation that wants this."""
 
-    def __init__(self, table: WorkerTable, plan: Plan, conclude: Conclude) -> None:
+    def __init__(self, table: WorkerTable, plan: ev.Plan, conclude: Conclude) -> None:
         self.table = table
         self.plan = plan
         self.conclude = conclude
@@ -92,8 +92,8 @@ class Turnover:
         self.recover_at = None
         self.table.actions.append(PrepareGeneration(generation.number, reread=operation.kind is ch.Reload))
 
-    def prepared(self, number: int, plan: Plan) -> None:
-        candidate = self.candidate
+    def prepared(self, event: ev.Prepared) -> None:
+        number, plan, candidate = event.generation, event.plan, self.candidate
         if candidate is None or candidate.number != number or candidate.state is not GenerationState.PREPARING:
             return  # given up meanwhile
         candidate.plan = plan
@@ -101,13 +101,14 @@ class Turnover:
         candidate.deadline = self.table.clock() + plan.boot_timeout
         self.table.actions.append(BootGeneration(number))
 
-    def launcher_ready(self, generation: Generation, preloaded: bool, note: str) -> None:
-        if generation.state is not GenerationState.BOOTING:
+    def launcher_ready(self, event: ev.LauncherReady) -> None:
+        generation = self.table.generations.get(event.generation)
+        if generation is None or generation.state is not GenerationState.BOOTING:
             return
         self.table.become(generation, GenerationState.SERVING)
-        generation.preloaded, generation.note = preloaded, note
-        if note:
-            self.table.log("warning", f"each worker imports the application by itself: {note}")
+        generation.preloaded, generation.note = event.preloaded, event.note
+        if event.note:
+            self.table.log("warning", f"each worker imports the application by itself: {event.note}")
 
     def probe(self, room: bool) -> None:
         """Fork the candidate's first worker as soon as there is room for it."""
@@ -153,6 +154,14 @@ class Turnover:
             self._end(operation, OperationState.SUCCEEDED)
 
     # --- what goes wrong ---
+
+    def prepare_failed(self, event: ev.PrepareFailed) -> None:
+        if self.is_candidate(event.generation):
+            self.give_up(event.error)
+
+    def launcher_failed(self, event: ev.LauncherFailed) -> None:
+        if self.is_candidate(event.generation):
+            self.give_up(event.error, event.traceback)
 
     def give_up(self, error: str, traceback: str = "") -> None:
         """The candidate does not boot. Without any other generation the daemon ends."""

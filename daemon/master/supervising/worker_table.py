@@ -20,7 +20,7 @@ from .actions import (
     ForkWorker,
     KillLauncher,
     KillWorker,
-    Log,
+    LogLine,
     RetireGeneration,
 )
 from .events import Plan
@@ -251,7 +251,7 @@ class WorkerTable:
     # --- verbs: each changes the table and records the order ---
 
     def log(self, level: str, message: str, traceback: str = "") -> None:
-        self.actions.append(Log(level, message, traceback))
+        self.actions.append(LogLine(level, message, traceback))
 
     def enter(self, worker: Worker, state: WorkerState) -> None:
         worker.state, worker.since = state, self.clock()

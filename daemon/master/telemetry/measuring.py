@@ -180,10 +180,10 @@ class Measuring:
             if seconds is not None:
                 self._sampler.count_cpu(worker.slot, worker.pid, seconds)
         for action in actions:
-            if isinstance(action, act.Verdict) and action.operation.kind in {ch.Reload, ch.Start}:
+            if isinstance(action, act.OperationEnded) and action.operation.kind in {ch.Reload, ch.Start}:
                 self._concluded(action)
 
-    def _concluded(self, order: act.Verdict) -> None:
+    def _concluded(self, order: act.OperationEnded) -> None:
         operation = order.operation
         succeeded = operation.state is OperationState.SUCCEEDED
         if succeeded:
