@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from miniwsgi.daemon.http import head as heads
 from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
@@ -24,7 +25,7 @@ SMALL = Limits(
     fields_bytes=SMALL_LIMITS["fields_size"],
     body_max_bytes=SMALL_LIMITS["body_max"],
 )
-_STAGES = {State.IDLE: Stage.IDLE, State.HEAD: Stage.HEAD, State.BODY: Stage.BODY, State.CLOSED: Stage.LAST}
+STAGES = {State.IDLE: Stage.IDLE, State.HEAD: Stage.HEAD, State.BODY: Stage.BODY, State.CLOSED: Stage.LAST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Outcome:
     stage: Stage
     status: int = 0  # of the refusal, 0 for none
     refusal: ProtocolError | None = field(default=None, compare=False)
+    begun: Request | None = field(default=None, compare=False)  # whose body is not complete, and left out here
 
 
 def parse(
@@ -73,20 +75,29 @@ def parse(
     Each request is answered at once, or, with `late`, when all pieces are here. With `ended` the client then sends no
     more.
     """
-    return feed(Connection(replace(limits, host_is_path=unix)), pieces, late=late, ended=ended)
+    connection = Connection(replace(limits, host_is_path=unix))
+    outcome = feed(connection, pieces, late=late, ended=ended)
+    connection.close()
+    return outcome
+
+
+def forget() -> None:
+    """Of the lines that the parser remembers in this process, some may have come under wider limits."""
+    heads._lines.clear()
 
 
 PARSERS: Mapping[str, Callable[..., Outcome]] = {"plain": parse}  # by the name of the engine that parses so
 
 
 def feed(connection: Connection, pieces: Iterable[bytes], *, late: bool = False, ended: bool = False) -> Outcome:
-    """The same on a connection that may be in use."""
+    """The same on a connection that may be in use; and it keeps no more than it may."""
     requests: list[Request] = []
     try:
         for piece in pieces:
             complete = to_the_end(connection, connection.receive(piece))
             while complete and not late:
                 complete = _answer(connection, requests)
+            _keeps_little(connection)
         while connection.state is State.ANSWERING and _answer(connection, requests):
             pass
         if ended:
@@ -97,7 +108,18 @@ def feed(connection: Connection, pieces: Iterable[bytes], *, late: bool = False,
         assert connection.pending == b""
         assert not connection.wants_continue
         return Outcome(requests, Stage.REFUSED, error.status, error)
-    return Outcome(requests, _STAGES[connection.state])
+    begun = _request(connection, b"") if connection.state is State.BODY else None
+    return Outcome(requests, STAGES[connection.state], begun=begun)
+
+
+def _keeps_little(connection: Connection) -> None:
+    """As long as it is not told to: what comes while it answers has to wait."""
+    limits = connection.limits
+    if connection.state is State.HEAD:
+        head_bytes = limits.request_line_bytes + limits.fields_bytes + 6
+        assert len(connection.pending) <= head_bytes, "it keeps more of a head than a head may have"
+    elif connection.state in {State.IDLE, State.BODY}:
+        assert not connection.pending, "it keeps bytes that nothing will be made of"
 
 
 def _answer(connection: Connection, requests: list[Request]) -> bool:
@@ -117,12 +139,19 @@ def to_the_end(connection: Connection, complete: bool) -> bool:
 def seen(connection: Connection) -> Request:
     """The complete request."""
     assert connection.state is State.ANSWERING
-    line, head, body = connection.line, connection.head, connection.body
+    head, body = connection.head, connection.body
+    assert head is not None
+    assert (body is not None) is bool(head.length or head.chunked)
+    assert body is None or body.size <= connection.limits.body_max_bytes
+    return _request(connection, body.file().read() if body else b"")
+
+
+def _request(connection: Connection, body: bytes) -> Request:
+    line, head = connection.line, connection.head
     assert line is not None
     assert head is not None
     assert line.http11 is head.http11
-    assert (body is not None) is bool(head.length or head.chunked)
     return Request(
         line.method, line.target, line.path, line.query, line.http11, head.persistent, line.authority,
-        dict(head.fields), body.file().read() if body else b"",
+        dict(head.fields), body,
     )  # fmt: skip

@@ -58,6 +58,7 @@ class Listed:
         )
 
 
+H11_LENGTH_DIGITS = 20
 LLHTTP, H11, STDLIB = ("llhttp",), ("h11",), ("http.server",)
 ALL = (*LLHTTP, *H11, *STDLIB)
 
@@ -127,6 +128,10 @@ def is_chunked(found: Difference) -> bool:
     return field(found, "HTTP_TRANSFER_ENCODING").lower() == "chunked" and not field(found, "CONTENT_LENGTH")
 
 
+def has_many_zeros(found: Difference) -> bool:
+    return len(field(found, "CONTENT_LENGTH")) > H11_LENGTH_DIGITS
+
+
 def is_cut_off(found: Difference) -> bool:
     return found.ours is not None and found.ours.body is None
 
@@ -184,6 +189,7 @@ DIFFERENCES: tuple[Listed, ...] = (
     refused(H11, "malformed trailer", "trailers are field lines", "RFC 9112 7.1.2"),
     refused(STDLIB, ".*chunk|malformed trailer|trailers too", "it reads no bodies", "RFC 9112 6.3"),
     refused(LLHTTP + H11, "too many chunk extensions|chunk line too long|trailers too", "limits", "RFC 9112 7.1.1"),
+    taken(H11, "bad Content-Length", "zeros in front change nothing", "RFC 9110 8.6", has_many_zeros),
     taken(H11, "illegal chunk header", "white space around a semicolon", "RFC 9112 7.1.1"),
     taken(LLHTTP, "Invalid character in chunk", "white space around a semicolon", "RFC 9112 7.1.1"),
     taken(LLHTTP, "Content-Length can't be", "a trailer never frames", "RFC 9110 6.5.1", is_chunked),

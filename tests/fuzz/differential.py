@@ -13,10 +13,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from tests.conformance.case import Stage
+
 from .differences import Difference, Kind, Listed, listed
 from .minimise import minimised
 from .mutations import RIGHT, SEEDS, mutated
-from .peers import PEERS, End, Read, ours
+from .peers import PEERS, Read, ours
 
 LIBRARIES = {"llhttp": "httptools", "h11": "h11", "http.server": "http.server"}
 
@@ -42,9 +44,9 @@ def compare(peer: str, our: Read, its: Read) -> Difference | None:
     """As `difference`, of what both have read."""
     for at, mine in enumerate(our.messages):
         if at == len(its.messages):
-            if its.end is End.REFUSED:
+            if its.end is Stage.REFUSED:
                 return Difference(peer, Kind.IT_REFUSES, its.reason, mine)
-            if its.end is End.LAST:
+            if its.end is Stage.LAST:
                 return None  # it does not read on: the one before has shown whether it should
             return Difference(peer, Kind.FRAMED, f"we have a request, it is {its.end.value}", mine)
         other = its.messages[at]
@@ -53,14 +55,14 @@ def compare(peer: str, our: Read, its: Read) -> Difference | None:
             if own != its_own and its_own is not None:
                 return Difference(peer, Kind.OTHERWISE, name, mine, other)
     if len(its.messages) > len(our.messages):
-        if our.end is End.REFUSED:
+        if our.end is Stage.REFUSED:
             return Difference(peer, Kind.WE_REFUSE, our.reason, other=its.messages[len(our.messages)])
-        if our.end is End.LAST or (our.begun is not None and its.messages[-1].body is None):
+        if our.end is Stage.LAST or (our.begun is not None and its.messages[-1].body is None):
             return None
         return Difference(peer, Kind.FRAMED, f"it has a request, we are {our.end.value}", our.begun)
-    if our.end is End.BODY and its.end is End.REFUSED:
+    if our.end is Stage.BODY and its.end is Stage.REFUSED:
         return Difference(peer, Kind.IT_REFUSES, its.reason, our.begun)
-    if our.end is End.REFUSED and its.end is End.BODY:
+    if our.end is Stage.REFUSED and its.end is Stage.BODY:
         return Difference(peer, Kind.WE_REFUSE, our.reason)
     return None
 

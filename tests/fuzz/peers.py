@@ -11,26 +11,14 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
-from miniwsgi.daemon.http.connection import Connection, State
-from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
-from tests.conformance.parser import seen, to_the_end
+from tests.conformance.case import Stage
+from tests.conformance.parser import Request, parse
 
 LIMITS = Limits()
-
-
-class End(Enum):
-    """How the reading of a stream ended."""
-
-    IDLE = "between requests"
-    HEAD = "within a head"
-    BODY = "within a body"
-    LAST = "at a request that was the last"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +38,7 @@ class Read:
     """The requests of a stream and its end; `reason` is why it was refused."""
 
     messages: list[Message] = field(default_factory=list)
-    end: End = End.IDLE
+    end: Stage = Stage.IDLE
     reason: str = ""
     begun: Message | None = None  # ours alone: the one whose body is not complete
 
@@ -70,35 +58,16 @@ def meta_variables(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def ours(data: bytes) -> Read:
     """Our connection, which answers each request at once."""
-    connection = Connection(LIMITS)
-    read = Read()
-    try:
-        complete = to_the_end(connection, connection.receive(data))
-        while complete:
-            request = seen(connection)
-            read.messages.append(
-                Message(
-                    request.method, request.target, request.http11, dict(request.fields), request.persistent,
-                    request.body,
-                )
-            )  # fmt: skip
-            complete = connection.finish(request.persistent) and to_the_end(connection, connection.advance())
-    except ProtocolError as error:
-        read.end, read.reason = End.REFUSED, error.detail
-        return read
-    if connection.state is State.BODY:
-        read.begun = _begun(connection)
-    ends = {State.IDLE: End.IDLE, State.HEAD: End.HEAD, State.BODY: End.BODY, State.CLOSED: End.LAST}
-    read.end = ends[connection.state]
-    connection.close()
-    return read
+    outcome = parse([data], LIMITS)
+    messages = [as_message(request, request.body) for request in outcome.requests]
+    begun = as_message(outcome.begun, None) if outcome.begun else None
+    return Read(messages, outcome.stage, outcome.refusal.detail if outcome.refusal else "", begun)
 
 
-def _begun(connection: Connection) -> Message:
-    line, head = connection.line, connection.head
-    assert line is not None
-    assert head is not None
-    return Message(line.method, line.target, line.http11, dict(head.fields), head.persistent, None)
+def as_message(request: Request, body: bytes | None) -> Message:
+    return Message(
+        request.method, request.target, request.http11, dict(request.fields), request.persistent, body
+    )  # fmt: skip
 
 
 class _Listener:
@@ -116,17 +85,17 @@ class _Listener:
 
     def on_message_begin(self) -> None:
         self.begin()
-        self.read.end = End.HEAD
+        self.read.end = Stage.HEAD
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.read.end is End.HEAD:  # else a trailer
+        if self.read.end is Stage.HEAD:  # else a trailer
             self.pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self.read.end = End.BODY
+        self.read.end = Stage.BODY
         self.persistent = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
@@ -140,7 +109,7 @@ class _Listener:
                 meta_variables(self.pairs), self.persistent, self.body,
             )
         )  # fmt: skip
-        self.read.end = End.IDLE if self.persistent else End.LAST
+        self.read.end = Stage.IDLE if self.persistent else Stage.LAST
 
 
 def llhttp(data: bytes) -> Read:
@@ -152,10 +121,10 @@ def llhttp(data: bytes) -> Read:
     try:
         listener.parser.feed_data(data)
     except httptools.HttpParserUpgrade:
-        read.end = End.LAST  # it hands the connection over: what follows is another protocol's
+        read.end = Stage.LAST  # it hands the connection over: what follows is another protocol's
     except httptools.HttpParserError as error:
-        if read.end is not End.LAST:
-            read.end, read.reason = End.REFUSED, str(error)
+        if read.end is not Stage.LAST:
+            read.end, read.reason = Stage.REFUSED, str(error)
     return read
 
 
@@ -170,7 +139,7 @@ def h11(data: bytes) -> Read:
             event = connection.next_event()
             if event is library.NEED_DATA:
                 started = connection.their_state is library.SEND_BODY
-                read.end = End.BODY if started else End.HEAD if connection.trailing_data[0] else End.IDLE
+                read.end = Stage.BODY if started else Stage.HEAD if connection.trailing_data[0] else Stage.IDLE
                 return read
             if isinstance(event, library.Request):
                 request, body = event, b""
@@ -186,19 +155,19 @@ def h11(data: bytes) -> Read:
                     )
                 )  # fmt: skip
                 if undecided:
-                    read.end = End.LAST  # CONNECT, or an upgrade: what follows waits for the answer
+                    read.end = Stage.LAST  # CONNECT, or an upgrade: what follows waits for the answer
                     return read
                 connection.send(library.Response(status_code=200, headers=[("Content-Length", "0")]))
                 connection.send(library.EndOfMessage())
                 if not persistent or connection.our_state is not library.DONE:
-                    read.end = End.LAST
+                    read.end = Stage.LAST
                     return read
                 connection.start_next_cycle()
             else:
-                read.end = End.LAST  # PAUSED: CONNECT or an upgrade
+                read.end = Stage.LAST  # PAUSED: CONNECT or an upgrade
                 return read
     except library.RemoteProtocolError as error:
-        read.end, read.reason = End.REFUSED, str(error)
+        read.end, read.reason = Stage.REFUSED, str(error)
         return read
 
 
@@ -227,15 +196,15 @@ def stdlib(data: bytes) -> Read:
     read = Read()
     handler = _Handler(data)
     if not re.search(rb"\r?\n\r?\n", data):
-        read.end = End.HEAD
+        read.end = Stage.HEAD
         return read
     try:
         good = handler.parse_request()
     except Exception as error:
-        read.end, read.reason = End.REFUSED, f"{type(error).__name__}: {error}"
+        read.end, read.reason = Stage.REFUSED, f"{type(error).__name__}: {error}"
         return read
     if not good:
-        read.end, read.reason = End.REFUSED, handler.refused or "an empty line"
+        read.end, read.reason = Stage.REFUSED, handler.refused or "an empty line"
         return read
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in handler.headers.items()]
     read.messages.append(
@@ -244,7 +213,7 @@ def stdlib(data: bytes) -> Read:
             not handler.close_connection, None,
         )
     )  # fmt: skip
-    read.end = End.LAST
+    read.end = Stage.LAST
     return read
 
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from miniwsgi.daemon.http import head as heads
 from miniwsgi.daemon.http import response as responses
 from miniwsgi.daemon.http.body import MAX_CHUNK_LINE_BYTES, Chunked, Spool
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.http.response import BadResponse, Body, Encoded, ServerFields, early_hints, encode, frame
 
 from tests.conformance.case import Stage
-from tests.conformance.parser import Request, seen, to_the_end
+from tests.conformance.parser import Outcome, feed, parse
 
 from .mutations import SEEDS
 from .reference import Reading, read
@@ -26,7 +26,6 @@ from .reference import Reading, read
 SMALL = Limits(request_line_bytes=120, field_bytes=150, fields=8, fields_bytes=400, body_max_bytes=300)
 LARGE = Limits(body_max_bytes=100_000)
 SEEN_EARLY = frozenset({400, 414, 431})  # before the line that they are in is complete
-STAGES = {State.IDLE: Stage.IDLE, State.HEAD: Stage.HEAD, State.BODY: Stage.BODY}
 # What may follow an unfinished message: none of it may make one right that was refused early.
 CONTINUATIONS: tuple[bytes, ...] = (
     b"", b"\n", b"\r\n", b"\r\n\r\n", b"\r\n\r\n\r\n",
@@ -60,69 +59,28 @@ def either_limits(data: bytes) -> Limits:
     return LARGE if zlib.crc32(data) & 1 else SMALL
 
 
-def play(
-    pieces: Iterable[bytes], limits: Limits, connection: Connection | None = None, *, late: bool = False
-) -> tuple[list[Request], int, State]:
-    """The requests that a connection announces, the status of its error (0: none), its state in the end.
-
-    Each request is answered at once, or all when everything is here (`late`).
-    """
-    connection = connection or Connection(limits, body_memory_bytes=1 << 20)
-    requests: list[Request] = []
-    pending_bytes = limits.request_line_bytes + limits.fields_bytes + 6
-    try:
-        for piece in pieces:
-            complete = to_the_end(connection, connection.receive(piece))
-            while complete and not late:
-                complete = _answer(connection, requests)
-            if connection.state is State.HEAD:
-                assert len(connection.pending) <= pending_bytes, "it keeps more of a head than a head may have"
-            elif connection.state in {State.IDLE, State.BODY}:
-                assert not connection.pending, "it keeps bytes that nothing will be made of"
-        while connection.state is State.ANSWERING:
-            _answer(connection, requests)
-    except ProtocolError as error:
-        assert connection.state is State.CLOSED
-        assert connection.body is None
-        assert not connection.pending
-        assert not connection.wants_continue
-        return requests, error.status, State.CLOSED
-    state = connection.state
-    connection.close()
-    return requests, 0, state
-
-
-def _answer(connection: Connection, requests: list[Request]) -> bool:
-    requests.append(seen(connection))
-    assert connection.body is None or connection.body.size <= connection.limits.body_max_bytes
-    assert connection.head is not None
-    return connection.finish(connection.head.persistent) and to_the_end(connection, connection.advance())
-
-
-def agree(reading: Reading, data: bytes, requests: list[Request], status: int, state: State, limits: Limits) -> None:
+def agree(reading: Reading, data: bytes, outcome: Outcome, limits: Limits) -> None:
     """The connection has come to what the reference has."""
-    assert requests == reading.requests, f"{requests} instead of {reading.requests}"
-    if not status:
-        expected = Stage.LAST if state is State.CLOSED else STAGES[state]
-        assert reading.stage is expected, f"{state}, but it ends {reading.stage.value} {set(reading.faults)}"
+    assert outcome.requests == reading.requests, f"{outcome.requests} instead of {reading.requests}"
+    if not outcome.status:
+        assert outcome.stage is reading.stage, f"{outcome.stage}, but it ends {reading.stage} {set(reading.faults)}"
     elif reading.stage is Stage.REFUSED:
-        assert status in reading.faults | SEEN_EARLY, f"{status} instead of {set(reading.faults)}"
+        assert outcome.status in reading.faults | SEEN_EARLY, f"{outcome.status} instead of {set(reading.faults)}"
     else:
-        assert reading.stage in {Stage.HEAD, Stage.BODY}, f"{status} without a fault"
+        assert reading.stage in {Stage.HEAD, Stage.BODY}, f"{outcome.status} without a fault"
         for more in CONTINUATIONS:
             later = read(data + more, limits)
-            assert len(later.requests) == len(requests), f"{status}, but with {more!r} behind it is a request"
+            assert len(later.requests) == len(outcome.requests), f"{outcome}, but with {more!r} behind it is a request"
 
 
 def stream(data: bytes, limits: Limits = SMALL) -> None:
     """However it is cut, and on a connection in use: the requests, the bodies and the end that the reference reads."""
     reading = read(data, limits)
-    whole = play([data], limits)
-    agree(reading, data, *whole, limits)
-    requests, status, state = play(cut(data), limits, late=bool(len(data) % 3 == 0))
-    agree(reading, data, requests, status, state, limits)
-    assert (status != 0) is (whole[1] != 0), f"{status} in pieces, {whole[1]} as a whole"
-    assert state is whole[2]
+    whole = parse([data], limits)
+    pieces = parse(cut(data), limits, late=len(data) % 3 == 0)
+    agree(reading, data, whole, limits)
+    agree(reading, data, pieces, limits)
+    assert pieces.stage is whole.stage, f"{pieces} in pieces, {whole} as a whole"
 
 
 def head(data: bytes) -> None:
@@ -132,7 +90,8 @@ def head(data: bytes) -> None:
     used = Connection(limits)
     assert used.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     used.finish(True)
-    assert play([data], limits, used)[:2] == play([data], limits)[:2]
+    assert feed(used, [data]) == parse([data], limits)
+    used.close()
     the_tables_are_bounded()
 
 

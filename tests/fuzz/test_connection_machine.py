@@ -14,11 +14,11 @@ from miniwsgi.daemon.http.connection import Connection, State
 from miniwsgi.daemon.http.errors import ProtocolError
 
 from tests.conformance.case import Stage
-from tests.conformance.parser import seen
+from tests.conformance.parser import STAGES, seen
 from tests.support.effort import effort
 
 from .mutations import PIECES, RIGHT, SEEDS
-from .properties import CONTINUATIONS, SEEN_EARLY, STAGES
+from .properties import CONTINUATIONS, SEEN_EARLY
 from .properties import SMALL as LIMITS
 from .reference import read
 
