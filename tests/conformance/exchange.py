@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,6 +19,7 @@ from .client import Reader, Response
 
 Address = tuple[str, int] | str  # of a TCP port, or the path of a Unix socket
 DEADLINE_SECONDS = 60.0  # only what hangs takes so long, also on a slow machine
+AWAY_SECONDS = 0.4  # a client that has a second, and does nothing for so long, is not the server's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,14 @@ class Leave:
     reset: bool = False
 
 
-Step = Send | Answers | Finished | Arrived | Pause | Deaf | HalfClose | Leave
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Wait for a condition of the test's own, looked at each turn."""
+
+    condition: Callable[[], bool]
+
+
+Step = Send | Answers | Finished | Arrived | Until | Pause | Deaf | HalfClose | Leave
 
 
 class End(Enum):
@@ -158,6 +166,7 @@ class Exchange:
             (isinstance(step, Answers) and self.reader.answered < step.count)
             or (isinstance(step, Finished) and self.reader.finished < step.count)
             or (isinstance(step, Arrived) and self.reader.received < step.count)
+            or (isinstance(step, Until) and not step.condition())
             or now < self._resume
         ):
             return False
@@ -218,10 +227,15 @@ class Exchange:
         self.outcome = Outcome(self.reader.responses, self.reader.violation, end, seconds)
 
 
-def run(exchanges: Iterable[Exchange], address: Address, concurrency: int = 64) -> None:
-    """Carry out all exchanges, at most `concurrency` at a time; afterwards each has its outcome."""
+def run(exchanges: Iterable[Exchange], address: Address, concurrency: int = 64) -> float:
+    """Carry out all exchanges, at most `concurrency` at a time; afterwards each has its outcome.
+
+    Returns the longest time (seconds) for which the clients themselves were kept from acting by a busy machine: see
+    AWAY_SECONDS.
+    """
     waiting = deque(sorted(exchanges, key=lambda exchange: exchange.connect_after))
-    began = time.monotonic()
+    began = last_look = time.monotonic()
+    away = 0.0
     active: dict[int, Exchange] = {}
     muted: set[int] = set()
     poll = select.epoll()
@@ -238,6 +252,8 @@ def run(exchanges: Iterable[Exchange], address: Address, concurrency: int = 64) 
                 muted.discard(exchange.fileno())
                 poll.register(exchange.fileno(), select.EPOLLIN)
         now = time.monotonic()
+        away = max(away, now - last_look)
+        last_look = now
         busy = False
         for descriptor, exchange in list(active.items()):
             busy |= exchange.turn(now)
@@ -254,3 +270,4 @@ def run(exchanges: Iterable[Exchange], address: Address, concurrency: int = 64) 
             if ready.outcome is not None:
                 del active[descriptor]
     poll.close()
+    return max(away, time.monotonic() - last_look)

@@ -62,6 +62,7 @@ class Verdict:
     case: Case
     faults: list[str] = field(default_factory=list)
     deliveries: int = 0
+    away_seconds: float = 0.0  # for which its client, or one beside it, was kept from acting
 
     @property
     def passed(self) -> bool:
@@ -97,7 +98,9 @@ def check(target: Target, cases: Iterable[Case], effort: Effort = Effort()) -> l
     ]
     for at in (target.address, target.unix, target.ipv6):
         if chosen := [delivery for delivery in deliveries if address(delivery.case, target) == at]:
-            run((delivery.exchange for delivery in chosen), at, target.concurrency)
+            away = run((delivery.exchange for delivery in chosen), at, target.concurrency)
+            for delivery in chosen:
+                verdicts[str(delivery.case)].away_seconds = away
     for delivery in deliveries:
         outcome = delivery.exchange.outcome
         assert outcome is not None

@@ -115,6 +115,7 @@ class Server:
         self.log_path = directory / "daemon.log"
         self.engine = engine
         self.control_path = directory / "control.sock"
+        self.records = directory / "records"  # what the application has been called for, a file a token
         self._workers = workers
         self._socket_path = str(directory / "http.sock")
         self.port = free_port()
@@ -136,7 +137,7 @@ class Server:
 [app]
 module = "application:application"
 directory = "{Path(__file__).parent}"
-env = {{ CONFORMANCE_RECORDS = "{self.directory / "records"}" }}
+env = {{ CONFORMANCE_RECORDS = "{self.records}" }}
 [server]
 bind = {binds}
 pool = "{self.pool.kind}"

@@ -6,55 +6,53 @@ import pytest
 
 from tests.conformance.case import get
 from tests.conformance.conftest import Servers
-from tests.conformance.exchange import Address, Answers, End, Exchange, Leave, Pause, Send, run
+from tests.conformance.exchange import Answers, End, Exchange, Leave, Pause, Send, Until, run
+from tests.conformance.runner import new_token
 from tests.conformance.server import Pool
 
-SLEEP_MS = 600
-SLEEPS_MS = (600, 2400, 9600)  # the next one where the machine was too slow for others to come meanwhile
+HELD_SECONDS = 0.6
 CLIENTS = 20
 CLOSE = b"Connection: close"
 
 
 def test_beyond_in_flight(pool: Pool, servers: Servers) -> None:
+    """Whoever comes while the one request runs that may, is refused; who comes after it is not."""
     if pool.kind != "epoll" or pool.threads == 1:
         pytest.skip("one request at a time anyway")
-    address = servers("busy").target.address
-    assert any(refusals(address, sleep_ms) for sleep_ms in SLEEPS_MS), "although one request may be in flight"
+    server = servers("busy")
+    token = new_token()
+    running, released = server.records / token, server.records / f"{token}.released"
+    others = [Exchange([Until(running.exists), Send(get(b"/", CLOSE))]) for _ in range(CLIENTS)]
+
+    def release() -> bool:
+        if any(other.outcome is None for other in others):
+            return False
+        released.touch()
+        return True
+
+    busy = Exchange([Send(get(b"/held?t=" + token.encode(), CLOSE)), Until(release)])
+    run([busy, *others], server.target.address)
     after = Exchange([Send(get(b"/", CLOSE))])
-    run([after], address)
-    assert after.outcome is not None
-    assert after.outcome.responses[0].status == 200
-
-
-def refusals(address: Address, sleep_ms: int) -> int:
-    """How many are refused, and rightly so, while a request lasts."""
-    busy = Exchange([Send(get(b"/sleep/%d" % sleep_ms, CLOSE))])
-    others = [
-        Exchange([Pause(number * sleep_ms / 1000 / CLIENTS), Send(get(b"/", CLOSE))]) for number in range(1, CLIENTS)
-    ]
-    run([busy, *others], address)
-    assert busy.outcome is not None
-    assert [response.status for response in busy.outcome.responses] == [200]
-    refused = 0
+    run([after], server.target.address)
     for other in others:
         assert other.outcome is not None
         assert other.outcome.end is End.FIN
         (response,) = other.outcome.responses
-        assert response.status in {200, 503}
-        if response.status == 503:
-            refused += 1
-            assert response.all("Retry-After")
-            assert response.all("Retry-After")[0].isdigit()
-            assert "close" in response.tokens("Connection")
-    return refused
+        assert response.status == 503
+        (seconds,) = response.all("Retry-After")
+        assert seconds.isdigit()
+        assert "close" in response.tokens("Connection")
+    for served in (busy, after):
+        assert served.outcome is not None
+        assert [response.status for response in served.outcome.responses] == [200]
 
 
 def test_beyond_connections(pool: Pool, servers: Servers) -> None:
     if pool.kind != "epoll":
         pytest.skip("the other pools hold few connections anyway")
     address = servers("full").target.address
-    holders = [Exchange([Send(get()), Answers(1), Pause(SLEEP_MS / 1000), Leave()]) for _ in range(2)]
-    others = [Exchange([Pause(0.2), Send(get(b"/", CLOSE))]) for _ in range(4)]
+    holders = [Exchange([Send(get()), Answers(1), Pause(HELD_SECONDS), Leave()]) for _ in range(2)]
+    others = [Exchange([Send(get(b"/", CLOSE))]) for _ in range(4)]
     run([*holders, *others], address)
     for exchange in [*holders, *others]:
         assert exchange.outcome is not None
@@ -62,4 +60,4 @@ def test_beyond_connections(pool: Pool, servers: Servers) -> None:
     for other in others:
         assert other.outcome is not None
         assert other.outcome.end is End.FIN
-        assert other.outcome.seconds > SLEEP_MS / 1000 - 0.1, "accepted while two connections were open"
+        assert other.outcome.seconds > HELD_SECONDS - 0.1, "accepted while two connections were open"

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .routes import TEXT, Environ, Recorded, RecordedList, Result, answer, argument, route
+from .routes import RECORDS, TEXT, Environ, Recorded, RecordedList, Result, answer, argument, record, route, token_of
+
+HELD_MAX_SECONDS = 120.0
 
 
 @route("/list")
@@ -92,6 +94,17 @@ def big_stream(environ: Environ, start_response: Callable[..., Any]) -> Result:
         block = min(left, 16000)
         yield b"x" * block
         left -= block
+
+
+@route("/held")
+def held(environ: Environ, start_response: Callable[..., Any]) -> Result:
+    """`?t=TOKEN`: answers when the test has put a file `TOKEN.released` among the records."""
+    record(environ, "called")
+    released = RECORDS / f"{token_of(environ)}.released"
+    deadline = time.monotonic() + HELD_MAX_SECONDS
+    while not released.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return answer(start_response, b"released")
 
 
 @route("/sleep/")
