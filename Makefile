@@ -26,8 +26,12 @@ DEB_BUILD ?= build/deb
 DEB_TOOLS := dpkg-buildpackage:dpkg-dev dh:debhelper
 IN_DEB := daemon manager metrics docs packaging
 
-# Programs that some tests drive, as command:Debian package. Without one, its tests are skipped and say so.
-TEST_TOOLS := curl:curl prometheus:prometheus nginx:nginx haproxy:haproxy openssl:openssl
+# What some tests drive, as command (or file):Debian package. Without one, its tests are skipped and say so.
+TEST_TOOLS := curl:curl nginx:nginx haproxy:haproxy caddy:caddy openssl:openssl node:nodejs chromium:chromium \
+  prometheus:prometheus promtool:prometheus wrk:wrk strace:strace cc:gcc /usr/include/stdio.h:libc6-dev \
+  zsh:zsh fish:fish man:man-db unshare:util-linux /lib/systemd/systemd:systemd dbus-daemon:dbus \
+  $(DEB_TOOLS) lintian:lintian logrotate:logrotate \
+  /usr/lib/python3*/ensurepip/__init__.py:python3-venv /usr/lib/python3/dist-packages/pip/__init__.py:python3-pip
 BENCH_TOOLS := wrk:wrk strace:strace nginx:nginx cc:gcc setpriv:util-linux
 
 # What the extended run varies.
@@ -55,7 +59,7 @@ compiled: $(VENV)/.test
 .PHONY: compiled
 
 # Half of a run is waiting: two processors have enough to do with four tests at a time.
-PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations 20
+PYTEST = MINIWSGI_TEST_LACKING=$(VENV)/.lacking $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations 20
 
 test: $(VENV)/.test compiled tools-test ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
 	$(PYTEST) $(ARGS)
@@ -182,22 +186,6 @@ FORCE:
 
 # --- programs that are no Python packages: installed from Debian when root, else done without --------------------
 
-tools-test: ; @$(call install_tools,$(TEST_TOOLS))
-tools-bench: ; @$(call install_tools,$(BENCH_TOOLS))
+tools-test: $(BIN)/python ; @.ci/install-tools $(VENV)/.lacking $(TEST_TOOLS)
+tools-bench: $(BIN)/python ; @.ci/install-tools $(VENV)/.lacking-bench $(BENCH_TOOLS)
 .PHONY: tools-test tools-bench
-
-# Some packages start a service of their own, which nobody asked for.
-SERVICES := prometheus nginx haproxy
-stop_service = { systemctl disable --now $(1) || service $(1) stop; } >/dev/null 2>&1 || true
-
-define install_tools
-missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
-for tool in $(1); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
-if [ -z "$$missing" ]; then :; \
-elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-  echo "installing$$missing"; \
-  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
-    >/dev/null 2>&1 || echo "could not install$$missing: what needs them is skipped"; \
-  for service in $(SERVICES); do case "$$missing" in *$$service*) $(call stop_service,$$service);; esac; done; \
-else echo "missing:$$missing; what needs them is skipped (as root they would be installed)"; fi
-endef

@@ -1,7 +1,7 @@
 """What holds for every test: signals as a terminal or an init gives them, and the same examples on every machine.
 
 A shell's background job ignores SIGINT and SIGQUIT, and what `nohup` starts ignores SIGHUP; all children inherit it.
-Hypothesis chooses the same examples in each run, and takes its time; `--hypothesis-profile=default` looks for others.
+Hypothesis takes its time. In each short run it chooses the same examples, in each long run others (`effort.SEED`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import threading
 
 import pytest
 
-from tests.support.effort import FULL
+from tests.support.effort import FULL, SEED
 from tests.support.engines import ENGINES
+from tests.support.users import open_directory
+
+__all__ = ["open_directory"]
+
+pytest_plugins = ["tests.support.retries", "tests.support.skips"]
 
 try:
     from hypothesis import HealthCheck, settings
 except ImportError:
     pass  # there are tests that do without
 else:
-    settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("same")
+    settings.register_profile("ours", deadline=None, derandomize=not FULL, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("ours")
 
 PYTHON_IGNORES = {signal.SIGPIPE, signal.SIGXFSZ}
 
@@ -28,6 +33,19 @@ if threading.current_thread() is threading.main_thread():
     for number in signal.valid_signals() - PYTHON_IGNORES:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Before Hypothesis reads its options."""
+    if FULL and getattr(config.option, "hypothesis_seed", "") is None:
+        config.option.hypothesis_seed = str(SEED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FULL:
+        terminalreporter.section("seed")
+        terminalreporter.line(f"MINIWSGI_TEST_SEED={SEED} make test-full chooses the same again")
 
 
 @pytest.fixture(scope="session", params=ENGINES)

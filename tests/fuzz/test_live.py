@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.client import Response
 from tests.conformance.exchange import End, Outcome
-from tests.support.effort import FULL, effort
+from tests.support.effort import FULL, SEED, effort
 
 from .inputs import Ending, Input, faults, make
 from .live import POOLS, Pool, fuzz, serving
@@ -17,7 +17,6 @@ from .live import POOLS, Pool, fuzz, serving
 INPUTS = {"epoll-1": (700, 60_000), "epoll-adaptive": (500, 40_000), "prefork": (240, 10_000), "fork": (64, 2_000)}
 # Bytes an input, of all workers; only a long run can tell: the bounded tables of each process fill in the beginning.
 GROWTH_BYTES = {"epoll-1": 150, "epoll-adaptive": 300, "prefork": 800, "fork": 800}
-SEED = 7
 
 
 @pytest.mark.timeout(1200)

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,9 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.support.programs import program
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Browser:
@@ -30,14 +28,14 @@ class Browser:
         self.errors: list[str] = []
 
     def __enter__(self) -> Browser:
-        assert CHROMIUM is not None
+        chromium = program("chromium")
         commands_read, self._commands = os.pipe()
         self._answers, answers_write = os.pipe()
         # Chromium reads commands from descriptor 3 and writes answers to 4.
         script = f'exec "$@" 3<&{commands_read} 4>&{answers_write}'
         self._process = subprocess.Popen(
             [
-                "bash", "-c", script, "bash", CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
+                "bash", "-c", script, "bash", chromium, "--headless", "--no-sandbox", "--disable-gpu",
                 "--hide-scrollbars", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
                 "--remote-debugging-pipe", f"--user-data-dir={self._directory / 'profile'}", "about:blank",
             ],

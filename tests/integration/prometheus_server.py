@@ -27,13 +27,7 @@ from tests.support.promql import PROMETHEUS
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 SCRAPE = "2s"  # as long as the application's metrics may take on a machine that has other things to do
-ATTEMPTS = 3  # to start: somebody else may take the port that was free
 COUNTERS = '{__name__=~".+(_total|_bucket|_count|_sum)",job="miniwsgi"}'
-
-
-def is_installed() -> bool:
-    """Whether the tests can run."""
-    return shutil.which("prometheus") is not None
 
 
 class Prometheus:
@@ -67,45 +61,35 @@ class Prometheus:
         path.write_text(yaml.safe_dump(found), "utf-8")
 
     def __enter__(self) -> Prometheus:
-        for _ in range(ATTEMPTS):
-            port = free_port()
-            self.url = f"http://127.0.0.1:{port}"
-            with (self.directory / "log").open("wb") as log:
-                self._process = subprocess.Popen(
-                    [
-                        "prometheus",
-                        "--config.file=prometheus.yml",
-                        "--storage.tsdb.path=data",
-                        f"--web.listen-address=127.0.0.1:{port}",
-                        "--log.level=warn",
-                    ],
-                    cwd=self.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
-            if self._becomes_ready():
-                return self
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [
+            *("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"),
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+        with (self.directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            wait_for(self._is_ready, "Prometheus is ready", every_seconds=0.05)
+        except BaseException:
             self._end()
-        raise AssertionError((self.directory / "log").read_text("utf-8", "replace"))
+            raise
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
 
-    def _becomes_ready(self) -> bool:
-        """Whether it does; it has ended if another one has its port."""
-
-        def decided() -> bool:
-            try:
-                with urllib.request.urlopen(f"{self.url}/-/ready", timeout=PATIENCE_SECONDS):
-                    return True
-            except OSError:
-                return self._process.poll() is not None
-
-        wait_for(decided, "Prometheus is ready", every_seconds=0.05)
-        return self._process.poll() is None  # or it was another one's answer
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, (self.directory / "log").read_text("utf-8", "replace")
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=PATIENCE_SECONDS):
+                return True
+        except OSError:
+            return False
 
     def _end(self) -> None:
         self._process.kill()  # its data is thrown away

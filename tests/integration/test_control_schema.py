@@ -63,7 +63,7 @@ def operations() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("method", "path"), operations(), ids=str)
 def test_every_answer_is_as_described(api_schema: Any, method: str, path: str, mode: GenerationMode) -> None:
     @given(case=api_schema[path][method].as_strategy(generation_mode=mode))
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     def check(case: Case) -> None:
         _tame(case)
         case.call_and_validate()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import stat
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +14,8 @@ import pytest
 from tests.support.control import Control
 from tests.support.daemon import Daemon
 from tests.support.service import Service, get
+from tests.support.users import NOBODY, as_root, as_user, open_python
 from tests.support.waiting import PATIENCE_SECONDS
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-NOBODY = 65_533  # no account: what is granted to it is granted by number
 
 
 def mode(path: Path) -> int:
@@ -98,12 +93,11 @@ def test_a_socket_that_was_replaced_meanwhile_is_not_removed(service: Service, t
         assert path.exists()
 
 
-@pytest.mark.parametrize("variable", ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"])
+# Root's is /run/miniwsgi, whatever XDG_RUNTIME_DIR says: tests/unit/test_control_place.py.
+@pytest.mark.parametrize("variable", ["RUNTIME_DIRECTORY", *(["XDG_RUNTIME_DIR"] if os.geteuid() else [])])
 def test_the_default_is_in_the_runtime_directory(
     service: Service, tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if variable == "XDG_RUNTIME_DIR" and os.geteuid() == 0:
-        pytest.skip("root's is /run/miniwsgi")
     monkeypatch.setattr("tests.support.daemon.ALONE", {"MINIWSGI_METRICS_BIND": "off"})
     directory = tmp_path / "run"
     if variable == "XDG_RUNTIME_DIR":
@@ -190,36 +184,6 @@ def _descriptors(pid: int) -> set[str]:
 # --- who may -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """A directory that everybody may enter, as pytest's are not."""
-    path = Path(tempfile.mkdtemp(prefix="miniwsgi-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-def as_user(uid: int, groups: list[int], work: Callable[[], str]) -> str:
-    """What `work` returns in a process of another user."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups(groups)
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            text = work()
-        except BaseException as error:
-            text = repr(error)
-        os.write(write_end, text.encode())
-        os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as file:
-        found = file.read()
-    os.waitpid(pid, 0)
-    return found
-
-
 def attempt(path: Path, method: str, target: str, body: object = None) -> Callable[[], str]:
     def work() -> str:
         answer = Control(path).call(method, target, body)
@@ -281,16 +245,9 @@ def test_users_and_groups_have_the_roles_that_they_are_granted(service: Service,
     assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
-def _version(python: str) -> str:
-    show = "import sys; print('%d.%02d' % sys.version_info[:2])"
-    return subprocess.run([python, "-c", show], capture_output=True, text=True).stdout
-
-
 @as_root
 def test_a_daemon_that_has_become_somebody_else_is_that_users(open_directory: Path) -> None:
-    python = shutil.which("python3", path="/usr/bin:/bin")
-    if python is None or as_user(NOBODY, [], lambda: _version(python)) < "3.11":
-        pytest.skip("there is no interpreter that everybody may run")
+    python = open_python()
     path = open_directory / "control.sock"
     who = ("--user", str(NOBODY), "--group", str(NOBODY))
     open_directory.chmod(0o777)

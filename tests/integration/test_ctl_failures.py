@@ -17,11 +17,10 @@ import pytest
 from tests.support.ctl import COMMAND, Tool
 from tests.support.daemon import Daemon
 from tests.support.service import HELD_IMPORT, HELLO, Service, get
+from tests.support.users import as_root
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .relay import Relay
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
 def start(service: Service, *arguments: str, directory: Path | None = None) -> tuple[Daemon, Tool]:
@@ -73,7 +72,7 @@ def test_the_socket_of_a_daemon_that_was_killed(service: Service) -> None:
     assert (found.status, "no daemon listens on" in found.err) == (3, True)
 
 
-@needs_root
+@as_root
 def test_a_user_who_may_not(service: Service, public: Path) -> None:
     _, ctl = start(service, directory=public)
     closed = ctl("status", nobody=True)
@@ -90,7 +89,7 @@ def test_a_user_who_may_not(service: Service, public: Path) -> None:
     assert ctl("status", "-o", "json").json["workers"]["target"] == 2
 
 
-@needs_root
+@as_root
 def test_a_user_who_may_only_look(service: Service, public: Path) -> None:
     daemon, ctl = start(service, "--set", "control.read=nobody", "--set", "control.mode=0666", directory=public)
     assert ctl("status", "-o", "json", nobody=True).json["role"] == "read"

@@ -10,12 +10,13 @@ import pytest
 from miniwsgi.metrics import status_page
 
 from tests.support.daemon import Daemon
+from tests.support.programs import needs
 from tests.support.service import Service, get
 
-from .browser import CHROMIUM, Browser
+from .browser import Browser
 from .health import port_of
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = needs("chromium")
 
 TEXTS = "[...document.querySelectorAll('dt, .tile h2, th, td')].map(e => e.textContent.trim())"
 PLACES = "[...document.querySelectorAll('main [data-v]')].map(e => e.dataset.v)"

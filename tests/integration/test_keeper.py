@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,28 +12,18 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.service import HELLO, Service, get
+from tests.support.users import NOBODY, as_root, open_python
 from tests.support.waiting import PATIENCE_SECONDS
 
 from .test_pid1 import unshare
 
-NOBODY = 60001  # a uid that has no name
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+pytestmark = as_root
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    """One that everybody may enter, as pytest's are not."""
-    path = Path(tempfile.mkdtemp(prefix="miniwsgi-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def service(directory: Path) -> Iterator[Service]:
+def service(open_directory: Path) -> Iterator[Service]:
     before = os.umask(0)  # for the notification socket: that user must be able to write to it
-    service = Service(directory)
-    os.chmod(directory, 0o755)
+    service = Service(open_directory)
     yield service
     service.close()
     os.umask(before)
@@ -44,10 +31,7 @@ def service(directory: Path) -> Iterator[Service]:
 
 def started(service: Service, under: tuple[str, ...] = (), owner: int = 0) -> tuple[Daemon, Path]:
     """A daemon and the directory, root's by default, in which its files are."""
-    python = shutil.which("python3", path="/usr/bin:/bin")
-    show = "import sys; print('%d.%02d' % sys.version_info[:2])"
-    if python is None or subprocess.run([python, "-c", show], capture_output=True, text=True).stdout < "3.11":
-        pytest.skip("there is no interpreter that everybody may run")
+    python = open_python()
     ours = service.directory / "ours"
     ours.mkdir(mode=0o755)
     os.chown(ours, owner, owner)

@@ -16,9 +16,8 @@ import pytest
 from tests.support.daemon import ALONE
 from tests.support.ports import free_port, is_listened_on
 from tests.support.service import Service, get
+from tests.support.users import as_root
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else, or mount")
 
 
 def test_it_says_where_it_listens_and_is_ready_when_it_answers(service: Service) -> None:
@@ -94,7 +93,7 @@ def test_an_interpreter_that_cannot_be_executed(service: Service) -> None:
     assert "/bin/false Python 3.11 or newer?" in done.stderr
 
 
-@needs_root
+@as_root
 def test_where_nothing_can_be_written_it_serves_without_the_applications_metrics_and_says_so(service: Service) -> None:
     read_only = ("unshare", "-m", "sh", "-ec", READ_ONLY, "sh")
     if subprocess.run([*read_only, "true"], cwd=service.directory, capture_output=True).returncode:
@@ -147,7 +146,7 @@ def _runs_as_nobody() -> bool:
         return False
 
 
-@needs_root
+@as_root
 def test_it_becomes_the_user_once_the_listeners_are_open(service: Service, tmp_path: Path) -> None:
     for folder in [tmp_path, *tmp_path.parents]:
         folder.chmod(folder.stat().st_mode | 0o055)

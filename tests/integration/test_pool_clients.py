@@ -129,7 +129,7 @@ def test_who_waits_for_100_behind_another_request_gets_it(site, pool):
 
 
 @pools("epoll-1", "epoll-8")
-@at_any_pace
+@at_any_pace("the client has to send its pieces in time")
 def test_a_slow_second_body_is_not_measured_by_the_response_before_it(site, pool, limit):
     def application(environ, start_response):
         environ["wsgi.input"].read()

@@ -12,7 +12,7 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import Client, Site, Worker, at_any_pace, hurry, pools
+from .worker_harness import BRIEF_SECONDS, Client, Site, Worker, hurry, pools
 
 LIMIT = 0.25
 BIG_BYTES = 12 * 1024 * 1024
@@ -83,33 +83,25 @@ def be_cut_off(client: Client) -> None:
 
 
 Way = Callable[[Client], None]
-WAYS: list[tuple[Way, str]] = [
-    (leave, "client"),
-    (ask_for_the_last, "client"),
-    (say_nonsense, "refused"),
-    (stop_in_the_head, "timeout"),
-    (fall_silent, "idle"),
-    (never_begin, "timeout"),
-    (not_read, "timeout"),
-    (be_cut_off, "aborted"),
+# What a client does, the reason that is counted, and the time limit that is short.
+WAYS: list[tuple[Way, str, str]] = [
+    (leave, "client", ""),
+    (ask_for_the_last, "client", ""),
+    (say_nonsense, "refused", ""),
+    (stop_in_the_head, "timeout", "head_timeout"),
+    (fall_silent, "idle", "keep_alive_timeout"),
+    (never_begin, "timeout", "head_timeout"),
+    (not_read, "timeout", "send_timeout"),
+    (be_cut_off, "aborted", ""),
 ]
 
 
 @pools()
-@pytest.mark.parametrize(("way", "reason"), WAYS, ids=lambda value: getattr(value, "__name__", value))
-@at_any_pace
+@pytest.mark.parametrize(("way", "reason", "short"), WAYS, ids=lambda value: getattr(value, "__name__", value))
 def test_each_connection_is_counted_under_why_it_was_closed(
-    site: Site, pool: str, way: Way, reason: str, limit: float
+    site: Site, pool: str, way: Way, reason: str, short: str
 ) -> None:
-    worker = site.fork(
-        application,
-        pool,
-        prepare=hurry,
-        head_timeout=limit,
-        send_timeout=limit,
-        keep_alive_timeout=limit,
-        drain_idle=limit,
-    )
+    worker = site.fork(application, pool, prepare=hurry, **({short: BRIEF_SECONDS} if short else {}))
     way(site.connect(receive_bytes=4096 if way is not_read else 0))
     wait_for(lambda: worker.cells[sb.CLOSED] == 1, f"it is closed: {closed(worker)}")
     wait_for(lambda: closed(worker) == {reason: 1}, f"{reason}: {closed(worker)}", 5)

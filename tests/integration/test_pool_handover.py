@@ -18,7 +18,7 @@ from miniwsgi.metrics.scoreboard import (
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import FixedPace, Site, at_any_pace, pools
+from .worker_harness import BRIEF_SECONDS, FixedPace, Site, at_any_pace, pools
 
 BLOCK = b"x" * 65536
 
@@ -106,7 +106,7 @@ def test_a_sleeping_application_gets_all_threads_and_not_one_more(site):
     assert worker.process.num_threads() <= 4 + 1 + 1 + 1  # the application's, the loop's, the watcher, the log's
 
 
-@at_any_pace
+@at_any_pace("the clients have to send in time")
 def test_the_loop_goes_on_when_all_threads_are_busy(site, limit):
     application, gate = holding(site)
     worker = site.fork(application, threads=3, head_timeout=limit, keep_alive_timeout=4 * limit)
@@ -129,19 +129,17 @@ def test_the_loop_goes_on_when_all_threads_are_busy(site, limit):
     assert late.answer().body == b"/late"
 
 
-@at_any_pace
-def test_time_is_looked_at_although_each_turn_costs_its_thread_the_loop(site, limit):
+def test_time_is_looked_at_although_each_turn_costs_its_thread_the_loop(site):
     """Calls that are never handed over before they begin, and all last: no thread comes to the end of its turn."""
 
     def application(environ, start_response):
         time.sleep(0.005)
         return answer_of(environ, start_response)
 
-    worker = site.fork(application, prepare=FixedPace.install, threads=8, head_timeout=limit, request_timeout=600)
     slow = site.connect().send(b"GET / HT")
-    busy = [site.connect() for _ in range(6)]
-    for client in busy:
-        client.get("/")
+    busy = [site.connect().get("/") for _ in range(6)]
+    pace = FixedPace.install
+    worker = site.fork(application, prepare=pace, threads=8, head_timeout=BRIEF_SECONDS, request_timeout=600)
 
     def ended_among_many() -> bool:
         for client in busy:

@@ -100,7 +100,7 @@ def test_drain_finishes_the_running_request_and_exits(site, pool):
 
 
 @pools("epoll-8", "fork")
-@at_any_pace
+@at_any_pace("the clients have to ask before they are taken for silent")
 def test_a_response_that_is_begun_while_draining_says_that_it_is_the_last(site, pool, limit):
     worker = site.fork(hello, pool, drain_idle=limit)
     kept = [site.connect() for _ in range(3)]

@@ -9,7 +9,7 @@ from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import Client, Site, at_any_pace, hurry, pools
+from .worker_harness import BRIEF_SECONDS, Client, Site, at_any_pace, hurry, pools
 
 BLOCK = b"x" * 65536
 BIG_BYTES = 12 * 1024 * 1024  # more than all socket buffers
@@ -76,7 +76,7 @@ WAYS = ("list", "generator", "file", "write")
 
 
 @pools()
-@at_any_pace
+@at_any_pace("the steady client has to send its pieces in time")
 def test_each_state_of_a_slow_sender_has_its_limit(site, pool, limit):
     site.fork(echo, pool, prepare=hurry, **limits(limit))
     began = time.monotonic()
@@ -104,9 +104,8 @@ def send_steadily(client: Client, limit: float) -> None:
 
 
 @pools()
-@at_any_pace
-def test_a_body_that_trickles_is_too_slow(site, pool, limit):
-    site.fork(echo, pool, prepare=hurry, **limits(limit))
+def test_a_body_that_trickles_is_too_slow(site, pool):
+    site.fork(echo, pool, prepare=hurry, **limits(BRIEF_SECONDS))
     client = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
     while client.silent(0.1):
         client.send(b"s")
@@ -114,7 +113,7 @@ def test_a_body_that_trickles_is_too_slow(site, pool, limit):
 
 
 @pools()
-@at_any_pace
+@at_any_pace("the client has to send its pieces in time")
 def test_a_second_body_has_the_same_time_as_the_first(site, pool, limit):
     site.fork(echo, pool, prepare=hurry, **limits(limit))
     client = site.connect()
@@ -124,9 +123,8 @@ def test_a_second_body_has_the_same_time_as_the_first(site, pool, limit):
 
 
 @pools()
-@at_any_pace
-def test_a_client_that_does_not_read_is_dropped(site, pool, limit):
-    worker = site.fork(big(site), pool, prepare=hurry, **limits(limit))
+def test_a_client_that_does_not_read_is_dropped(site, pool):
+    worker = site.fork(big(site), pool, prepare=hurry, send_timeout=BRIEF_SECONDS)
     site.get("/ping")
     before = worker.at_rest()
     clients = {way: site.connect(receive_bytes=4096).get(f"/{way}") for way in WAYS}
@@ -142,7 +140,7 @@ def test_a_client_that_does_not_read_is_dropped(site, pool, limit):
 
 
 @pools()
-@at_any_pace
+@at_any_pace("the clients have to read in time")
 def test_clients_that_read_slowly_but_steadily_get_everything(site, pool, limit):
     worker = site.fork(big(site), pool, prepare=hurry, **limits(limit))
     # Pool prefork has one at a time.
@@ -167,12 +165,11 @@ def read_steadily(client: Client, limit: float) -> None:
 
 
 @pools()
-@at_any_pace
-def test_an_idle_connection_is_kept_as_long_as_keep_alive_says(site, pool, limit):
-    site.fork(echo, pool, prepare=hurry, keep_alive_timeout=600, head_timeout=limit)
-    client = site.connect()
-    client.get("/1").answer()
-    assert client.silent(3 * limit)
+def test_an_idle_connection_is_kept_as_long_as_keep_alive_says(site, pool):
+    client = site.connect().get("/1")  # before anybody takes the time
+    site.fork(echo, pool, prepare=hurry, keep_alive_timeout=600, head_timeout=BRIEF_SECONDS)
+    client.answer()
+    assert client.silent(3 * BRIEF_SECONDS)
     assert client.get("/2").answer().status == 200
 
 
@@ -185,17 +182,17 @@ def test_without_keep_alive_each_response_says_that_it_is_the_last(site, pool):
 
 
 @pools()
-@at_any_pace
-def test_a_minimum_rate_of_none_leaves_slow_clients_alone(site, pool, limit):
-    worker = site.fork(echo, pool, prepare=hurry, **limits(limit), minimum_rate=0)
+def test_a_minimum_rate_of_none_leaves_slow_clients_alone(site, pool):
+    # Sent before anybody takes the time.
     client = site.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
-    assert client.silent(3 * limit)
+    worker = site.fork(echo, pool, prepare=hurry, **limits(BRIEF_SECONDS), minimum_rate=0)
+    assert client.silent(3 * BRIEF_SECONDS)
     assert client.send(b"cd").answer().body == b"/abcd"
     assert worker.alive()
 
 
 @pools("epoll-1", "epoll-8", "prefork")
-@at_any_pace
+@at_any_pace("what comes before the worker is busy has to come in time")
 def test_a_request_that_waits_while_the_worker_is_busy_is_not_taken_for_silence(site, pool, limit):
     hold = 4 * limit
     held = site.gate()

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
+from tests.support.programs import needs
 from tests.support.service import Service
 
-from .prometheus_server import is_installed
 from .prometheus_story import compare, evaluate, live, watched
 
 pytestmark = [
-    pytest.mark.skipif(not is_installed(), reason="prometheus is not installed (Debian: prometheus)"),
+    needs("prometheus"),
     pytest.mark.timeout(300),
 ]
 

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -20,11 +19,12 @@ from tests.support.control import Control
 from tests.support.daemon import Daemon
 from tests.support.load import Load
 from tests.support.ports import free_port
+from tests.support.programs import needs, program
 from tests.support.proxies import PROXIES, SOCKET, HAProxy, Nginx, Proxy, in_place
 from tests.support.service import Service
 from tests.support.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
+pytestmark = needs("openssl")
 
 APP = """
 import hashlib, json, os, time
@@ -122,8 +122,7 @@ class Behind:
 @pytest.fixture(params=[Nginx, HAProxy], ids=lambda kind: kind.name)
 def behind(request: pytest.FixtureRequest, service: Service) -> Iterator[Behind]:
     kind: type[Proxy] = request.param
-    if not kind.is_installed():
-        pytest.skip(f"{kind.name} is missing (Debian: apt-get install {kind.name})")
+    kind.need()
     behind = Behind(service, kind)
     with behind.proxy:
         behind.wait_for_status(200)
@@ -272,9 +271,7 @@ def test_the_files_say_how_the_daemon_is_to_be_configured() -> None:
 
 
 def test_caddy_accepts_its_file(tmp_path: Path) -> None:
-    caddy = shutil.which("caddy")
-    if caddy is None:
-        pytest.skip("caddy is missing (Debian: apt-get install caddy)")
+    caddy = program("caddy")
     path = tmp_path / "Caddyfile"
     path.write_text(in_place((PROXIES / "Caddyfile").read_text("utf-8"), {"shop.example.com": ":80"}), "utf-8")
     checked = subprocess.run(

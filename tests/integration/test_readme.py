@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from tests.support.daemon import ALONE
 from tests.support.ports import free_port
+from tests.support.programs import needs
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,7 +115,7 @@ def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
         end(process)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@needs("make")
 @pytest.mark.parametrize("command", sorted({c for c in COMMANDS if c.startswith("make ")}))
 def test_make_knows_the_target(command: str) -> None:
     done = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -155,7 +155,7 @@ def test_the_configuration_file_is_valid_as_it_stands(site: Path) -> None:
     assert "unix:" in done.stdout
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@needs("make")
 @pytest.mark.skipif(not (ROOT / ".venv" / ".serve").exists(), reason="nothing is installed in .venv")
 def test_make_serve_serves_the_demo(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"

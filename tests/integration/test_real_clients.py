@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,11 +20,12 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.effort import effort
 from tests.support.ports import free_port
+from tests.support.programs import program
 from tests.support.proxies import HAProxy, Nginx, Proxy
 from tests.support.service import Service
 from tests.support.waiting import PATIENCE_SECONDS
 
-from .browser import CHROMIUM, Browser
+from .browser import Browser
 
 MEBIBYTE = 1 << 20
 BODY = bytes(range(256)) * 4096
@@ -266,12 +266,9 @@ def test_python_clients(
 
 
 def test_node(daemon: Daemon, service: Service, request: pytest.FixtureRequest) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is missing (Debian: apt-get install nodejs)")
     path = service.directory / "ask.js"
     path.write_text(NODE, "utf-8")
-    printed = run(node, str(path), f"http://127.0.0.1:{daemon.port}", directory=service.directory)
+    printed = run(program("node", "nodejs"), str(path), f"http://127.0.0.1:{daemon.port}", directory=service.directory)
     check(json.loads(printed), request.node.callspec.params["daemon"])
 
 
@@ -279,10 +276,7 @@ def test_node(daemon: Daemon, service: Service, request: pytest.FixtureRequest) 
 
 
 def curl(directory: Path, *arguments: str) -> str:
-    program = shutil.which("curl")
-    if program is None:
-        pytest.skip("curl is missing (Debian: apt-get install curl)")
-    return run(program, "-q", "--silent", "--show-error", "--noproxy", "*", *arguments, directory=directory)
+    return run(program("curl"), "-q", "--silent", "--show-error", "--noproxy", "*", *arguments, directory=directory)
 
 
 def curl_scenario(directory: Path, base: str) -> dict[str, Any]:
@@ -328,8 +322,7 @@ def test_curl(daemon: Daemon, service: Service, request: pytest.FixtureRequest) 
 @pytest.mark.parametrize("kind", [Nginx, HAProxy], ids=lambda kind: kind.name)
 def test_curl_through_a_proxy(kind: type[Proxy], service: Service) -> None:
     """The same steps, with connections to the daemon that the proxy keeps."""
-    if not kind.is_installed() or shutil.which("openssl") is None:
-        pytest.skip(f"{kind.name} or openssl is missing (Debian: apt-get install {kind.name} openssl)")
+    kind.need()
     service.write(APP)
     metrics_port = free_port()
     settings = ("--set", f"metrics.bind=127.0.0.1:{metrics_port}", "--set", f"server.bind=unix:{service.directory}/s")
@@ -366,8 +359,6 @@ BROWSED = """
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is missing (Debian: apt-get install chromium)")
     with Browser(tmp_path) as browser:
         yield browser
 

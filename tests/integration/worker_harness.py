@@ -33,6 +33,7 @@ from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Slot
 
 from tests.conformance.client import Response
+from tests.support import retries
 from tests.support.engines import CHOSEN
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
@@ -64,34 +65,39 @@ def hurry() -> None:
     monitor.PERIOD_SECONDS = fork.TIDY_SECONDS = fork.FOLD_SECONDS = 0.05
 
 
-LIMITS_SECONDS = (0.25, 1.0, 4.0)
+BRIEF_SECONDS = 0.25  # a limit that is reached soon
+LIMITS_SECONDS = (BRIEF_SECONDS, 1.0, 4.0)
 
 
-def at_any_pace(test: Callable[..., None]) -> Callable[..., None]:
-    """For tests of a time limit that a client or an application is to keep: `limit` (seconds) is passed to them.
+def at_any_pace(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For tests of a time limit that somebody has to keep, and `why`: `limit` (seconds) is passed to them.
 
-    On a machine that is slow or busy the test itself may be held up for longer than the limit: what fails is tried
-    again with longer ones, on a site of its own. What is broken fails with each of them.
+    On a machine that is slow or busy he may be held up for longer than the limit: what fails is tried again with longer
+    ones, on a site of its own. What is broken fails with each of them.
     """
-    signature = inspect.signature(test)
-    wanted = [parameter for name, parameter in signature.parameters.items() if name != "limit"]
 
-    @functools.wraps(test)
-    def run(site: Site, **others: Any) -> None:
-        for limit in LIMITS_SECONDS[:-1]:
-            directory = site.directory / f"{limit:g}"
-            directory.mkdir()
-            attempt = Site(directory)
-            try:
-                return test(site=attempt, limit=limit, **others)
-            except Exception as error:
-                print(f"--- with a limit of {limit:g} s: {error!r}")
-            finally:
-                attempt.close()
-        return test(site=site, limit=LIMITS_SECONDS[-1], **others)
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(test)
+        wanted = [parameter for name, parameter in signature.parameters.items() if name != "limit"]
 
-    run.__signature__ = signature.replace(parameters=wanted)  # type: ignore[attr-defined]
-    return run
+        @functools.wraps(test)
+        def run(site: Site, **others: Any) -> None:
+            for limit in LIMITS_SECONDS[:-1]:
+                directory = site.directory / f"{limit:g}"
+                directory.mkdir()
+                attempt = Site(directory)
+                try:
+                    return test(site=attempt, limit=limit, **others)
+                except Exception as error:
+                    retries.note(f"with a limit of {limit:g} s: {error!r}", why)
+                finally:
+                    attempt.close()
+            return test(site=site, limit=LIMITS_SECONDS[-1], **others)
+
+        run.__signature__ = signature.replace(parameters=wanted)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 class FixedPace:

@@ -7,12 +7,9 @@ test_master_process.py.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +17,7 @@ from miniwsgi.daemon.log.writer import Writer
 from miniwsgi.daemon.master.sockets.unix_sockets import BindError, bind_path
 
 from tests.support.service import Service, get
-
-NOBODY = 60001  # uids that have no name
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+from tests.support.users import NOBODY, as_root
 
 # --- what programs that the application starts inherit ----------------------------------------------------------------
 
@@ -76,12 +71,10 @@ def test_the_environ_has_nothing_of_the_process(service: Service) -> None:
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    """One with a short path that everybody may write: as a service's own directory is to its user."""
-    path = Path(tempfile.mkdtemp(prefix="miniwsgi-test-"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
+def directory(open_directory: Path) -> Path:
+    """One that everybody may write: as a service's own directory is to its user."""
+    open_directory.chmod(0o777)
+    return open_directory
 
 
 def put_in_place(monkeypatch: pytest.MonkeyPatch, victim: Path, *, hard: bool) -> None:

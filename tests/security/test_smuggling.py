@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shutil
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -159,8 +158,7 @@ def answers_in(data: bytes, method: str) -> list[tuple[int, bytes]]:
 def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, Server]]:
     """A proxy with its shipped file before a daemon."""
     kind: type[Proxy] = request.param
-    if not kind.is_installed() or shutil.which("openssl") is None:
-        pytest.skip(f"{kind.name} or openssl is missing (Debian: apt-get install {kind.name} openssl)")
+    kind.need()
     server = Server(tmp_path_factory.mktemp(kind.name))
     try:
         with kind(server.service.directory / "proxy", server.path, server.metrics_port) as proxy:

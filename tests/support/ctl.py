@@ -21,10 +21,10 @@ from typing import Any
 
 import psutil
 
+from tests.support.users import NOBODY
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 COMMAND = (sys.executable, "-m", "miniwsgi.manager.client")
-NOBODY = 65534
 # Everything is imported before the privileges are gone, by a first run that finds no daemon: the sources and the
 # standard library may lie where nobody may look.
 AS_NOBODY = f"""

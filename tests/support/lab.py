@@ -42,7 +42,7 @@ def missing() -> str:
         return "a systemd lab needs root"
     absent = [command for command in COMMANDS if shutil.which(command) is None]
     if absent or not os.path.exists(SYSTEMD):
-        return f"a systemd lab needs {', '.join(absent) or SYSTEMD} (apt-get install systemd dbus util-linux)"
+        return f"a systemd lab needs {', '.join(absent) or SYSTEMD} (Debian: systemd dbus util-linux)"
     known = Path("/proc/filesystems").read_text("ascii").split()
     for kind in ("overlay", "cgroup2"):
         if kind not in known:

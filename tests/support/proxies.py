@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ from types import TracebackType
 import psutil
 
 from tests.support.ports import free_port, is_listened_on
+from tests.support.programs import program
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 PROXIES = Path(__file__).resolve().parents[2] / "packaging" / "proxies"
@@ -79,13 +79,10 @@ class Proxy:
         return f"<{self.name} {self.address[1]}>"
 
     @classmethod
-    def is_installed(cls) -> bool:
-        return cls.program() is not None
-
-    @classmethod
-    def program(cls) -> str | None:
-        """Debian has them where only root looks."""
-        return shutil.which(cls.name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    def need(cls) -> None:
+        """Without it, or without openssl for its certificate, the test is skipped."""
+        program(cls.name)
+        program("openssl")
 
     def configure(self) -> list[str]:
         """Write the configuration; the command that runs it."""
@@ -176,7 +173,7 @@ class Nginx(Proxy):
         user = "user root;" if os.geteuid() == 0 else ""
         around = self.directory / "nginx.conf"
         around.write_text(NGINX_AROUND.format(directory=self.directory, user=user), "utf-8")
-        return [self.program() or self.name, "-e", str(self.log_path), "-p", str(self.directory), "-c", str(around)]
+        return [program(self.name), "-e", str(self.log_path), "-p", str(self.directory), "-c", str(around)]
 
 
 class HAProxy(Proxy):
@@ -195,7 +192,7 @@ class HAProxy(Proxy):
         )
         path = self.directory / "haproxy.cfg"
         path.write_text(HAPROXY_AROUND + snippet, "utf-8")
-        return [self.program() or self.name, "-db", "-f", str(path)]
+        return [program(self.name), "-db", "-f", str(path)]
 
     def has_marked_it_down(self) -> bool:
         """Whether the daemon counts as away, by the last that the log says of its health."""

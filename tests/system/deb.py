@@ -28,7 +28,7 @@ def missing() -> str:
     """Why this machine cannot build the package, or ""."""
     absent = [command for command in COMMANDS if shutil.which(command) is None]
     if absent:
-        return f"the Debian package needs {', '.join(absent)} (apt-get install make dpkg-dev debhelper)"
+        return f"the Debian package needs {', '.join(absent)} (Debian: make dpkg-dev debhelper)"
     if os.path.exists("/opt/miniwsgi"):
         return "miniwsgi is installed on this machine: its labs would have it too"
     control = ROOT / "packaging" / "debian" / "control"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import lab
+from tests.support.programs import needs
 from tests.system import deb
 from tests.system.debian import NEWER, PACKAGE, PYTHON, Clients, Debian
 
@@ -56,7 +57,7 @@ def machine(package: Path, tmp_path: Path) -> Iterator[Debian]:
 # --- the package ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("lintian") is None, reason="needs lintian (apt-get install lintian)")
+@needs("lintian")
 def test_lintian_has_nothing_to_say(package: Path) -> None:
     checked = subprocess.run(
         ["lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", str(package)],
@@ -201,7 +202,7 @@ def test_flask_and_django_each_from_its_own_environment_at_the_same_time(shared:
     shared.do("systemctl", "stop", "miniwsgi@django.socket", "miniwsgi@django.service")
 
 
-@pytest.mark.skipif(shutil.which("logrotate") is None, reason="needs logrotate (apt-get install logrotate)")
+@needs("logrotate")
 def test_log_files_are_rotated(shared: Debian) -> None:
     shared.application("/srv/logged", "logged")
     access_log = "/var/log/miniwsgi/logged/access.log"

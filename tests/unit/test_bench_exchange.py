@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from bench.idle import IdleConnections
 from bench.load import run_wrk
 from bench.openloop import Plan
 from bench.slow import HEAD, SlowClients
+from tests.support.programs import needs
 from tests.support.waiting import PATIENCE_SECONDS
 
 RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world!\n"
@@ -167,7 +167,7 @@ def test_a_server_that_closes_instead_of_answering_fails_each_request() -> None:
     assert not outcome.fast
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+@needs("wrk")
 def test_wrk_loads_for_a_part_of_a_second_and_reports_what_it_has() -> None:
     with serving(RIGHT) as fake:
         load = run_wrk(f"http://127.0.0.1:{fake.port}/", seconds=0.2, connections=2, script="browser.lua")

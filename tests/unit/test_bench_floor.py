@@ -53,7 +53,7 @@ def command(name: str, language: str, compiled: dict[str, Path]) -> list[str]:
     if language == "python":
         return [sys.executable, str(floor.HERE / f"{name}.py")]
     if floor.compiler() is None:
-        pytest.skip("no C compiler")
+        pytest.skip("there is no C compiler (Debian: gcc)")
     return [str(compiled[name])]
 
 
@@ -138,7 +138,7 @@ def test_a_program_in_c_says_how_it_is_called(compiled: dict[str, Path]) -> None
 @pytest.mark.parametrize("name", ["echo", "loop"])
 def test_the_programs_in_c_have_no_warnings(name: str, tmp_path: Path) -> None:
     if (compiler := floor.compiler()) is None:
-        pytest.skip("no C compiler")
+        pytest.skip("there is no C compiler (Debian: gcc)")
     argv = [compiler, *floor.FLAGS, "-Werror", "-o", str(tmp_path / name), str(floor.HERE / f"{name}.c")]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from bench.system_calls import counted
 from bench.trial import Bench, WrongAnswer
 from bench.workloads import WORKLOADS, Workload, quick_workloads
 from tests.support.effort import effort
+from tests.support.programs import needs
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -254,7 +254,7 @@ def test_a_server_that_answers_rightly_is_served_and_stopped(tmp_path: Path) -> 
     assert not order.scratch.exists()
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@needs("strace")
 def test_system_calls_are_counted_while_a_server_is_asked(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, fake())
     with bench.serving("fake", bench.order(HELLO), Exchange()) as running:

@@ -9,8 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
 from miniwsgi.daemon import cli
+
+from tests.support.users import as_root
 
 PARENT = str(Path(cli.__file__).parents[2])
 MINIWSGI = (sys.executable, "-m", "miniwsgi.daemon")
@@ -118,7 +119,7 @@ def test_check_asks_for_the_boot_check(tmp_path: Path) -> None:
     assert "/broken" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look as somebody else")
+@as_root
 def test_check_looks_as_the_services_user(tmp_path: Path) -> None:
     directory = tmp_path / "shop"
     directory.mkdir(mode=0o700)
@@ -129,7 +130,7 @@ def test_check_looks_as_the_services_user(tmp_path: Path) -> None:
     assert "there is nothing of that name" not in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look as somebody else")
+@as_root
 def test_check_tells_that_the_services_user_may_not_run_the_interpreter() -> None:
     """A venv made by root may be a link into root's home; what check itself needs is imported before."""
     with tempfile.TemporaryDirectory() as name:  # pytest's are closed to others

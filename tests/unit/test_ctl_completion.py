@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client import socket_paths
 
+from tests.support.programs import program
 from tests.unit.ctl_daemon import FakeDaemon, run, worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,17 +77,15 @@ def test_other_shells(arguments: list[str]) -> None:
     assert run("completion", *arguments).status == 2
 
 
-@pytest.mark.parametrize("program", ["miniwsgictl", "miniwsgi"])
-def test_bash_completes_with_the_file_that_is_installed(program: str, path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed")
-    word = {"miniwsgictl": "undr", "miniwsgi": "serv"}[program]
+@pytest.mark.parametrize("command", ["miniwsgictl", "miniwsgi"])
+def test_bash_completes_with_the_file_that_is_installed(command: str, path: Path) -> None:
+    bash = program("bash")
+    word = {"miniwsgictl": "undr", "miniwsgi": "serv"}[command]
     script = f"""
         set -e
-        source {COMPLETION}/bash/{program}
-        COMP_WORDS=({program} {word}); COMP_CWORD=1
-        _{program}_completion {program} {word} {program}
+        source {COMPLETION}/bash/{command}
+        COMP_WORDS=({command} {word}); COMP_CWORD=1
+        _{command}_completion {command} {word} {command}
         echo "${{COMPREPLY[@]}}"
     """
     found = subprocess.run([bash, "--norc", "-c", script], capture_output=True, text=True, timeout=60)
@@ -99,9 +97,6 @@ def test_bash_completes_with_the_file_that_is_installed(program: str, path: Path
     [("zsh", "_miniwsgictl"), ("zsh", "_miniwsgi"), ("fish", "miniwsgictl.fish"), ("fish", "miniwsgi.fish")],
 )
 def test_the_other_shells_take_the_files_that_are_installed(shell: str, name: str, path: Path) -> None:
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"{shell} is not installed")
     command = name.removesuffix(".fish").removeprefix("_")
     word = {"miniwsgictl": "undr", "miniwsgi": "serv"}[command]
     if shell == "fish":
@@ -112,6 +107,6 @@ def test_the_other_shells_take_the_files_that_are_installed(shell: str, name: st
             print $_comps[{command}]; compadd() {{ }}; _describe() {{ }}; {name} 2>/dev/null
             whence -w _{command}_completion
         """
-    found = subprocess.run([program, "-c", script], capture_output=True, text=True, timeout=60)
+    found = subprocess.run([program(shell), "-c", script], capture_output=True, text=True, timeout=60)
     wanted = {"undr": "undrain", "serv": "serve"}[word] if shell == "fish" else f"_{command}_completion: function"
     assert wanted in found.stdout, found.stderr

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import runpy
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.cli.commands import commands as daemon
 from miniwsgi.manager.client.cli import commands as control
+
+from tests.support.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 MAN = ROOT / "docs" / "man"
@@ -30,8 +31,7 @@ def test_the_pages_are_up_to_date() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_has_no_warnings_and_says_what_it_must(name: str) -> None:
-    if shutil.which("man") is None:
-        pytest.skip("man is not installed")
+    program("man", "man-db")
     found = subprocess.run(
         ["man", "--warnings", "-E", "UTF-8", "-l", str(MAN / f"{name}.1")],
         capture_output=True,

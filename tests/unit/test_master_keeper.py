@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.master.system.keeper import Keeper, KeptFile, LogFiles, start
 
+from tests.support.users import as_root
 from tests.support.waiting import wait_for
 
 SOMEBODY = 60001
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it keeps what only root has")
+pytestmark = as_root
 
 
 def kept(path: Path, *, for_the_next: bool = False) -> KeptFile:

@@ -16,6 +16,8 @@ from miniwsgi.daemon.master.running.stacks import dump_stacks, dump_stacks_block
 from miniwsgi.daemon.master.system.process import StartError, drop_privileges
 from miniwsgi.metrics.scoreboard import Running
 
+from tests.support.users import as_root
+
 # --- user ------------------------------------------------------------------------------------------------------------
 
 
@@ -36,7 +38,7 @@ except StartError as error:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@as_root
 @pytest.mark.parametrize(
     ("user", "group", "expected"),
     [

@@ -15,7 +15,7 @@ from miniwsgi.daemon.settings import Settings
 from miniwsgi.daemon.worker.application import BootError, load
 from miniwsgi.daemon.worker.lifecycle import _open_access_log
 
-NOBODY = 65534
+from tests.support.users import unprivileged
 
 
 def settings(directory: str, module: str = "shop", access_log: str = "") -> Settings:
@@ -25,29 +25,17 @@ def settings(directory: str, module: str = "shop", access_log: str = "") -> Sett
 
 
 def told(work: Callable[[], str]) -> str:
-    """What `work` returns, or the message of what it raises, in a process that is nobody's if we are root."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+    """What `work` returns, or the message of what it raises, in a process that is not root's."""
+
+    def say() -> str:
         try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setresgid(NOBODY, NOBODY, NOBODY)
-                os.setresuid(NOBODY, NOBODY, NOBODY)
-            text = work()
+            return work()
         except MismatchError as error:
-            text = error.expected
+            return error.expected
         except BootError as error:
-            text = error.error
-        except BaseException as error:
-            text = repr(error)
-        os.write(write_end, text.encode())
-        os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as file:
-        found = file.read()
-    os.waitpid(pid, 0)
-    return found
+            return error.error
+
+    return unprivileged(say)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from miniwsgi.metrics.declared import DECLARED
 
+from tests.support.programs import program
 from tests.support.promql import PROMETHEUS, ROOT, in_rules, metrics_in, rules, without_conditions
 
 ALERTS = rules("alerts")
@@ -24,9 +24,8 @@ for declared in DECLARED:
 
 def promtool(*arguments: str) -> str:
     """What it says. Fails with it."""
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
-    done = subprocess.run(["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=110)
+    command = [program("promtool", "prometheus"), *arguments]
+    done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -30,7 +30,7 @@ class Clock:
     def __init__(self, stage: Stage) -> None:
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
-            raise Impossible("needs a C compiler (apt-get install gcc libc6-dev)")
+            raise Impossible("needs a C compiler (Debian: gcc libc6-dev)")
         self._file = stage.directory / "offset"
         self._file.write_bytes(struct.pack("q", 0))
         library = stage.directory / "clock.so"
