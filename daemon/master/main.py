@@ -22,11 +22,11 @@ from ..config import Config, ReadConfig, daemons_environment
 from ..log.error_log import ErrorLog, detect_journal
 from ..log.writer import Writer
 from ..permission import why_not_written
-from .control.control_socket import Control
+from .control.control_server import ControlServer
 from .opened import Opened
-from .running.changes_on_disk import REMEDY, ChangeWatch
 from .running.master import Master
 from .running.reaper import become_subreaper, end_children
+from .running.reload_on_change import ReloadOnChange
 from .sockets.listeners import BindError
 from .system.keeper import LogFiles
 from .system.process import (
@@ -132,7 +132,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     first = opened.configurations.in_force
     master = Master(opened.configurations, log, opened.store.notifier, opened.board)
     master.logs.keeper = opened.keeper
-    control = Control(master, opened.control, log)
+    control = ControlServer(master, opened.control, log)
     fleet = master.fleet
     app_metrics = AppMetrics(log, environ, lambda: opened.configurations.in_force, fleet.reaper.known, fleet.reap)
     fleet.metrics_directory = app_metrics.directory_for
@@ -155,9 +155,9 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     control.restore()
     opened.go_on_with(master)
     _handle_signals(master)
-    changes = _Changes(master)
-    changes.watch(first.config)
-    master.on_commit.append(changes.watch)
+    files = ReloadOnChange(master)
+    files.watch(first.config)
+    master.on_commit.append(files.watch)
     # It begins when the master waits for the first time.
     measuring.start()
     starting = asyncio.gather(control.start(), port.start())
@@ -168,7 +168,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         await _within(HELPERS_SECONDS, log, "what it serves beside requests", starting)
         await _within(HELPERS_SECONDS, log, "the control API", control.stop())
         await _within(HELPERS_SECONDS, log, "the metrics port", port.stop())
-        for end in (app_metrics.close, changes.stop):
+        for end in (app_metrics.close, files.stop):
             try:
                 end()
             except Exception:
@@ -203,43 +203,6 @@ def _handle_signals(master: Master) -> None:
     loop.add_signal_handler(signal.SIGUSR1, master.reopen_logs)
     loop.add_signal_handler(signal.SIGCHLD, master.fleet.reap)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-class _Changes:
-    """Reload on change, as the configuration in force wants it."""
-
-    def __init__(self, master: Master) -> None:
-        self._master = master
-        self._loop = asyncio.get_running_loop()
-        self._watch: ChangeWatch | None = None
-
-    def watch(self, config: Config) -> None:
-        """Called with each configuration that comes into force."""
-        paths = (
-            (config.app.directory, *([config.path] if config.path else [])) if config.server.reload_on_change else ()
-        )
-        if self._watch is not None and self._watch.paths == paths:
-            return
-        self.stop()
-        if paths:
-            self._watch = ChangeWatch(paths, self._changed)
-            try:
-                self._watch.start()
-            except ImportError:
-                self._master.log.error(REMEDY)
-                self._watch = None
-
-    def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
-
-    def _changed(self, what: str) -> None:
-        """In the watch's thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._master.feed, ch.Reload(who=what))
-        except RuntimeError:
-            pass  # the loop has ended
 
 
 def _clean_up(opened: Opened, log: ErrorLog) -> None:

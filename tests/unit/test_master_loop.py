@@ -15,7 +15,8 @@ import pytest
 from miniwsgi.daemon import unpatched
 from miniwsgi.daemon.config import Config, load
 from miniwsgi.daemon.log.error_log import ErrorLog
-from miniwsgi.daemon.master.control.control_socket import Control, open_control
+from miniwsgi.daemon.master.control.control_server import ControlServer
+from miniwsgi.daemon.master.control.control_socket import open_control
 from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
 from miniwsgi.daemon.master.running.last_words import LastWords
 from miniwsgi.daemon.master.running.open_logs import OpenLogs
@@ -140,7 +141,7 @@ def test_whether_the_control_socket_is_there(tmp_path: Path, off_the_loop: Calla
     values = config(tmp_path, **{"control.socket": str(path)})
 
     async def story(master: Any) -> None:
-        control = Control(master, place, ErrorLog())
+        control = ControlServer(master, place, ErrorLog())
         control._tick()
         assert control._renewal is not None
         await control._renewal

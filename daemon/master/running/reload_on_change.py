@@ -6,16 +6,59 @@ line.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
+
+from miniwsgi.manager import changes as ch
+
+from ...config import Config
+from .master import Master
 
 REMEDY = "reload_on_change needs the package watchfiles: pip install 'miniwsgi[dev]'"
 MAX_NAMES = 3
 SUFFIXES = (".py", ".pyi", ".toml", ".env", ".html", ".jinja", ".j2", ".mo")
 
 
-class ChangeWatch:
+class ReloadOnChange:
+    """Reload on change, as the configuration in force wants it."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._loop = asyncio.get_running_loop()
+        self._watch: FileWatch | None = None
+
+    def watch(self, config: Config) -> None:
+        """Called with each configuration that comes into force."""
+        paths = (
+            (config.app.directory, *([config.path] if config.path else [])) if config.server.reload_on_change else ()
+        )
+        if self._watch is not None and self._watch.paths == paths:
+            return
+        self.stop()
+        if paths:
+            self._watch = FileWatch(paths, self._changed)
+            try:
+                self._watch.start()
+            except ImportError:
+                self._master.log.error(REMEDY)
+                self._watch = None
+
+    def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def _changed(self, what: str) -> None:
+        """In the watch's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._master.feed, ch.Reload(who=what))
+        except RuntimeError:
+            pass  # the loop has ended
+
+
+class FileWatch:
     """Calls `changed` with what has changed, in words, from its own thread."""
 
     def __init__(self, paths: Sequence[str], changed: Callable[[str], None]) -> None:
@@ -24,7 +67,7 @@ class ChangeWatch:
         self._stop = threading.Event()
 
     def __repr__(self) -> str:
-        return f"<ChangeWatch {self.paths}>"
+        return f"<FileWatch {self.paths}>"
 
     def start(self) -> None:
         """Raises ImportError without watchfiles."""
