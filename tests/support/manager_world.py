@@ -296,3 +296,19 @@ class FakeDaemon:
     async def check_config(self, toml: str | None) -> ms.ConfigReport:
         self.checked.append(toml)
         return ms.ConfigReport(valid=True, problems=[], changes=[], restart=[], notes=[])
+
+
+GET = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def scenario(directory: Path, served: Served | None = None, **limits: Any) -> Any:
+    """A decorator that runs an async function against a server at once."""
+
+    def decorate(function: Any) -> None:
+        async def body() -> None:
+            async with serving(served if served is not None else Served(), directory, **limits) as world:
+                await function(world)
+
+        asyncio.run(body())
+
+    return decorate
