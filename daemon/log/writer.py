@@ -9,17 +9,16 @@ process. A child that inherits a writer leaves its parent's ring alone and start
 from __future__ import annotations
 
 import errno
-import weakref
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
 
 from ..unpatched import Condition, Lock, RLock, os, start_thread, time
+from .fork_reset import start_afresh_in_children
+from .log_file import open_log_file
 from .outlet import Outlet, outlet
 from .ring import Ring, private_ring
 
-FILE_MODE = 0o640
 UNREAD = "nobody read them"
 _NEWLINE = 10
 THREAD_NAME = "mw-log"
@@ -27,29 +26,6 @@ WAIT_SECONDS = 1.0  # between looks whether the reader is back, should poll(2) n
 REFUSED_SECONDS = 0.01  # after poll(2) has told so, and it was not
 
 Notice = Callable[[int, str], bytes]
-
-
-class _Forked(Protocol):
-    def _after_fork(self) -> None: ...
-
-
-_objects: weakref.WeakSet[_Forked] = weakref.WeakSet()
-
-
-def start_afresh_in_children(thing: _Forked) -> None:
-    """Have `thing._after_fork()` called in every child that `os.fork` makes while it lives.
-
-    A lock that another thread held at the fork would stay locked in the child for ever.
-    """
-    _objects.add(thing)
-
-
-def _after_fork_in_child() -> None:
-    for thing in list(_objects):
-        thing._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class State(Enum):
@@ -91,7 +67,7 @@ class Writer:
     ) -> None:
         # Absolute, because a worker changes its directory between here and reopen().
         self.path = os.path.abspath(target) if isinstance(target, str) else ""
-        self.fd = _open(self.path, wary=wary) if isinstance(target, str) else target
+        self.fd = open_log_file(self.path, wary=wary) if isinstance(target, str) else target
         self.notice = notice
         self._outlet = self._make_outlet()
         self._start_afresh(ring, at_once=at_once, linger_seconds=linger_seconds)
@@ -202,7 +178,7 @@ class Writer:
         """
         if not self.path:
             return
-        fd = _open(self.path)
+        fd = open_log_file(self.path)
         with self._lock:
             if self.fd < 0:
                 self.fd = fd
@@ -407,25 +383,3 @@ class Writer:
 
 def _words(error: OSError) -> str:
     return UNREAD if isinstance(error, BrokenPipeError) else error.strerror or str(error)
-
-
-def _open(path: str, *, wary: bool = False) -> int:
-    # Non-blocking for the opening alone: a FIFO without a reader is then an error (ENXIO), not a hang.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    try:
-        fd = os.open(path, flags | os.O_NOFOLLOW if wary else flags, FILE_MODE)
-    except OSError as error:
-        if not wary or error.errno != errno.ELOOP:
-            raise
-        fd = _open_linked(path, flags & ~os.O_CREAT)
-    os.set_blocking(fd, True)
-    return fd
-
-
-def _open_linked(path: str, flags: int) -> int:
-    """What root's own link leads to, such as /dev/stderr; root writes nowhere because somebody else points there."""
-    fd = os.open(path, flags)
-    if os.lstat(path).st_uid or not os.path.samestat(os.fstat(fd), os.stat(path)):
-        os.close(fd)
-        raise PermissionError(errno.EPERM, "it is a link that another user has made")
-    return fd

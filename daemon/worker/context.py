@@ -14,7 +14,8 @@ from ..engine.call import Application
 from ..engine.contract import Conversation
 from ..engine.site import Site
 from ..log.access_log import AccessLog
-from ..log.error_log import ErrorLog, ErrorStream
+from ..log.error_log import ErrorLog
+from ..log.error_stream import ErrorStream
 from ..settings import Listener, Settings
 from ..unpatched import os, socket
 

@@ -23,7 +23,8 @@ from ..channel import Channel
 from ..engine.after_fork import process
 from ..engine.call import Application
 from ..log.access_log import AccessLog
-from ..log.error_log import ErrorLog, ErrorStream, open_writer
+from ..log.error_log import ErrorLog, open_writer
+from ..log.error_stream import ErrorStream
 from ..log.ring import Ring, is_shared_memory, shared_memory, shared_rings
 from ..permission import why_not_written
 from ..settings import Settings

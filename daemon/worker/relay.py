@@ -14,7 +14,8 @@ import sys
 from typing import Any, TextIO
 
 from ..channel import Channel
-from ..log.error_log import LEVEL_OF_PRIORITY, ErrorStream
+from ..log.error_log import LEVEL_OF_PRIORITY
+from ..log.error_stream import ErrorStream
 from ..unpatched import os
 
 STREAMS = ("stdout", "stderr")

@@ -12,7 +12,7 @@ import threading
 import traceback
 
 import pytest
-from miniwsgi.daemon.log.error_log import ErrorStream
+from miniwsgi.daemon.log.error_stream import ErrorStream
 
 
 class Log:

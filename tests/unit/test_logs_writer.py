@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from miniwsgi.daemon.log import outlet
+from miniwsgi.daemon.log import fork_reset, outlet
 from miniwsgi.daemon.log import writer as log_writer
 from miniwsgi.daemon.log.error_log import Writer
 from miniwsgi.daemon.log.ring import HEADER_BYTES, private_ring
@@ -28,7 +28,7 @@ def pipe():
     # What a writer still holds fails now, instead of ending up in another test's descriptor.
     with contextlib.suppress(OSError):
         os.close(reading)
-    for writer in list(log_writer._objects):
+    for writer in list(fork_reset._objects):
         if isinstance(writer, Writer) and writer.fd == writing:
             assert writer.stop(PATIENCE_SECONDS)
     os.close(writing)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from ...log.writer import FILE_MODE
+from ...log.log_file import FILE_MODE
 
 ANSWER_SECONDS = 2.0
 LOCK_SECONDS = 0.5  # less than that
