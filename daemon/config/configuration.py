@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from . import keys
 from .declaration import Key, Surroundings
 from .environment import about_dropped, dropped_variables, parse_environment
 from .file import parse_file, read_file
 from .keys import KEYS, SECTIONS
 from .kinds import MismatchError, Variables
 from .machine import working_directory
+from .managing_keys import Control, Log, Metrics
 from .near import near_miss, near_variable
 from .problems import ConfigError, Mistake, Problem
+from .serving_keys import App, Limits, Proxy, Recycle, Server, Timeouts
 
 __all__ = [
     "DEFAULT_PATH",
@@ -67,15 +68,15 @@ NEEDS_RESTART = ("server.user", "server.group", "control.", "metrics.bind")
 class Config:
     """All of it, nested as in the file. `origins` tells where each value came from."""
 
-    app: keys.App
-    server: keys.Server
-    limits: keys.Limits
-    timeouts: keys.Timeouts
-    recycle: keys.Recycle
-    proxy: keys.Proxy
-    log: keys.Log
-    control: keys.Control
-    metrics: keys.Metrics
+    app: App
+    server: Server
+    limits: Limits
+    timeouts: Timeouts
+    recycle: Recycle
+    proxy: Proxy
+    log: Log
+    control: Control
+    metrics: Metrics
 
     path: str = ""  # the file, absolute; "" without one
     origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "file" | "environment" | "flag"

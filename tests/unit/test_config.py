@@ -19,9 +19,10 @@ from miniwsgi.daemon.config import (
     worker_settings,
 )
 from miniwsgi.daemon.config.effective import as_data, as_toml
-from miniwsgi.daemon.config.keys import KEYS, MAX_SURGE, MAX_WORKERS
+from miniwsgi.daemon.config.keys import KEYS
 from miniwsgi.daemon.config.machine import available_cpus
 from miniwsgi.daemon.config.reference import reference
+from miniwsgi.daemon.config.serving_keys import MAX_SURGE, MAX_WORKERS
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.manager import messages
 from miniwsgi.metrics.scoreboard import MAX_SLOTS, MAX_THREADS

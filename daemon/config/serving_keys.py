@@ -1,0 +1,283 @@
+"""The keys that say what is served, and how: the application, where it listens, what clients may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..engine import choice
+from . import machine
+from .addresses import Account, Bind, Peer
+from .declaration import key
+from .kinds import Boolean, Choice, Many, Mode, Path, Text, Variables
+from .numbers import Duration, Integer, Size
+
+MAX_WORKERS = 200  # with the same number draining and `surge` booting, they fit the scoreboard's 512 slots
+MAX_SURGE = 100
+DAY = 86400.0
+TIB = 1 << 40
+
+_URL_PATH = r"/[\x21\x23-\x7e]*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The application: what to import, from where, with which interpreter and environment."""
+
+    module: str = key(
+        Text('the application, as "package.module:attribute" or "package.module"', r"[^\s\x00-\x1f]*"),
+        "",
+        "The WSGI application as package.module:attribute. A plain package.module looks for `application`, "
+        "then `app`. Either this or `factory` is required.",
+        flag="MODULE",
+    )
+    factory: str = key(
+        Text('a callable that makes the application, as "package.module:create_app"', r"[^\s\x00-\x1f]*"),
+        "",
+        "A callable without arguments that returns the application. A plain package.module looks for "
+        "`create_app`, then `make_app`.",
+        flag="--factory",
+    )
+    directory: str = key(
+        Path("directory"),
+        "",
+        "The working directory of the application, first on its import path.",
+        flag="--chdir",
+        compute=lambda around: around.directory,
+        computed="the current directory",
+    )
+    python: str = key(
+        Path("program"),
+        "",
+        "The Python interpreter that runs the application, such as that of its own virtual environment "
+        "(miniwsgi need not be installed there).",
+        flag="--python",
+        compute=lambda _around: machine.interpreter(),
+        computed="the interpreter that runs miniwsgi",
+    )
+    preload: str = key(
+        Choice("auto", "true", "false"),
+        "auto",
+        "Import the application once, before the workers are forked: memory is shared, and all workers of a "
+        "generation run the same code. auto: in each worker, if the import left what "
+        "they must not share, such as threads, locks, processes or connections (operations.md).",
+        flag="--preload",
+    )
+    env: Mapping[str, str] = key(
+        Variables(),
+        {},
+        "Environment variables for the application. They win over `env_files` and the daemon's environment.",
+        flag="--env",
+        secret=True,
+    )
+    env_files: tuple[str, ...] = key(
+        Many(Path("file")),
+        (),
+        "Files of NAME=value lines, read again at each reload; later files win over earlier ones.",
+    )
+    boot_check: str = key(
+        Text('a path such as "/health"', _URL_PATH, off=True),
+        "",
+        "A path that each new worker must answer with a status below 400 before it counts as ready.",
+    )
+
+    @property
+    def target(self) -> str:
+        """What is served, whichever of the two keys names it."""
+        return self.factory or self.module
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where to listen, how many workers, as whom."""
+
+    bind: tuple[str, ...] = key(
+        Many(Bind(), low=1),
+        ("127.0.0.1:8000",),
+        "Where to listen: HOST:PORT, :PORT (every address), [IPV6]:PORT ([::]:PORT serves IPv4 "
+        "too, unless an IPv4 address or a name has the same port), unix:/path, unix:@abstract, fd:N, "
+        "systemd:NAME (the sockets of that name from socket activation).",
+        flag="--bind",
+    )
+    pool: str = key(
+        Choice("epoll", "prefork", "fork", "single"),
+        "epoll",
+        "How a worker waits and runs: epoll (many connections, threads when the application blocks), prefork "
+        "(one request at a time), fork (a process for each connection), single (one foreground process, "
+        "without a master: for debuggers).",
+        flag="--pool",
+    )
+    engine: str = key(
+        Choice(choice.AUTO, *choice.names()),
+        choice.AUTO,
+        "What runs requests: plain, in Python. auto: the fastest that the application's interpreter can run; "
+        "`miniwsgictl status` says which that is.",
+        flag="--engine",
+    )
+    workers: int = key(
+        Integer(1, MAX_WORKERS),
+        1,
+        "Worker processes.",
+        flag="--workers",
+        compute=lambda _around: min(machine.available_cpus(), MAX_WORKERS),
+        computed="the CPUs this process may use",
+    )
+    threads: int = key(
+        Integer(1, 256),
+        8,
+        "Threads a worker that may run the application at the same time (pool epoll); with 1 the application "
+        "always runs on the main thread. In pool fork: connections a worker serves at the same time.",
+        flag="--threads",
+    )
+    user: str = key(
+        Account("user"),
+        "",
+        "The user to become once the listeners are open. A reload reads the configuration as this user.",
+        flag="--user",
+    )
+    group: str = key(Account("group"), "", "The group to become; default: that of `user`.", flag="--group")
+    umask: int | None = key(
+        Mode(optional=True),
+        None,
+        'The file mode creation mask, in octal: "0027". Default: unchanged.',
+        flag="--umask",
+    )
+    pid_file: str = key(Path(off=True), "", "A file for the master's process id.", flag="--pid-file")
+    reload_on_change: bool = key(
+        Boolean(),
+        False,
+        "Reload when a source file of the application changes. For development; needs the `dev` extra.",
+        flag="--reload-on-change",
+    )
+    script_name: str = key(
+        Text('a prefix such as "/shop", without a slash at its end', r"(/[\x21-\x2e\x30-\x7e]+)*"),
+        "",
+        "The prefix under which the application is mounted (SCRIPT_NAME).",
+    )
+    server_header: str = key(
+        Text("a text without control characters", r"[\x20-\x7e\xa0-\xff]+", off=True),
+        "miniwsgi",
+        "The Server field of responses that have none of their own.",
+    )
+    request_id_header: str = key(
+        Text("the name of a header field", r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", off=True),
+        "",
+        "Name of the response field that carries the request's id, such as X-Request-ID. Off by default: it costs.",
+    )
+    backlog: int = key(
+        Integer(1, 65535),
+        2048,
+        "Connections that may wait to be accepted, for each listener; the kernel caps it at net.core.somaxconn.",
+    )
+    socket_mode: int = key(Mode(), 0o666, "Permission bits of Unix sockets in `bind`.")
+    socket_owner: str = key(Account("user"), "", "Owner of Unix sockets in `bind`. Default: unchanged.")
+    socket_group: str = key(Account("group"), "", "Group of Unix sockets in `bind`. Default: unchanged.")
+    surge: int = key(
+        Integer(0, MAX_SURGE),
+        0,
+        "Workers that a reload may start beyond `workers`. 0: a quarter of them, at least one.",
+    )
+    stop_delay: float = key(
+        Duration(0, 3600),
+        0.0,
+        "How long a stop goes on accepting, so that load balancers notice; each response then closes its connection.",
+    )
+    switch_interval: float = key(
+        Duration(0.00001, 1),
+        0.0005,
+        "How long a thread may hold the interpreter while others wait (sys.setswitchinterval).",
+    )
+    spool_directory: str = key(
+        Path("directory", off=True),
+        "",
+        "Where request bodies beyond limits.body_memory are kept. off: $TMPDIR, /tmp or /var/tmp.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may ask for. Beyond it: the status in brackets."""
+
+    request_line: int = key(Size(64, 1 << 20), 8190, "The request line (414).")
+    field_size: int = key(Size(64, 1 << 20), 16 * 1024, "One header field (431).")
+    fields: int = key(Integer(1, 10_000), 100, "The number of header fields (431).")
+    fields_size: int = key(Size(256, 1 << 24), 64 * 1024, "All header fields together (431).")
+    body_max: int = key(Size(1, TIB, off=True), 100 * 1024 * 1024, "A request's body (413). off: no limit.")
+    body_memory: int = key(
+        Size(0, 1 << 30),
+        256 * 1024,
+        "How much of a body is kept in memory; a larger one goes to a temporary file.",
+    )
+    connections: int = key(Integer(1, 1_000_000), 10_000, "Open connections a worker; beyond it, none is accepted.")
+    in_flight: int = key(
+        Integer(1, 1_000_000, off=True),
+        0,
+        "Requests a worker that run or wait (503 with Retry-After). For pool epoll with 2 threads or more.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long things may take."""
+
+    head: float = key(Duration(0.1, DAY), 10.0, "To receive a request's head (408).")
+    body: float = key(Duration(0.1, DAY), 10.0, "How long a request's body may take before minimum_rate counts (408).")
+    send: float = key(Duration(0.1, DAY), 10.0, "How long sending a response may take before minimum_rate counts.")
+    minimum_rate: int = key(
+        Size(1, 1 << 30, off=True), 500, "Bytes a second that a client must send or take after that. off: none."
+    )
+    keep_alive: float = key(
+        Duration(0.1, DAY, off=True),
+        75.0,
+        "How long an idle connection is kept for the next request. off: each response closes its connection.",
+    )
+    request: float = key(
+        Duration(0.1, DAY, off=True),
+        0.0,
+        "How long the application may take for a request (504; its worker is replaced).",
+    )
+    boot: float = key(Duration(0.1, DAY), 60.0, "For a worker to become ready.")
+    graceful: float = key(Duration(0, DAY), 30.0, "For what runs to finish when a worker drains or the daemon stops.")
+    wedge: float = key(
+        Duration(1, DAY, off=True), 30.0, "A worker whose loop has not turned for this long is replaced."
+    )
+    drain_idle: float = key(Duration(0, 3600), 2.0, "How long a draining worker still answers on idle connections.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recycle:
+    """When a worker is replaced, its successor first."""
+
+    max_requests: int = key(Integer(1, 10**12, off=True), 0, "After this many requests.")
+    max_requests_jitter: int = key(
+        Integer(0, 10**12),
+        0,
+        "A random number up to this is added to max_requests, so that workers go one by one.",
+        compute=lambda around: around.values["recycle.max_requests"] // 10,
+        computed="a tenth of max_requests",
+    )
+    max_lifetime: float = key(Duration(1, 366 * DAY, off=True), 0.0, "After this long.")
+    max_rss: int = key(
+        Size(1 << 20, TIB, off=True),
+        0,
+        "When its resident memory exceeds this: replaced in peace, before the kernel kills it.",
+        compute=lambda _around: machine.memory_ceiling(),
+        computed="nine tenths of the cgroup's memory limit; off without one",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """Whose word counts about the client."""
+
+    trusted: tuple[str, ...] = key(
+        Many(Peer()),
+        (),
+        'Addresses and networks of proxies whose word about the client counts; "unix" for every peer on a Unix socket.',
+    )
+    fields: str = key(
+        Choice("x-forwarded", "forwarded"),
+        "x-forwarded",
+        "Which fields the trusted proxies set: X-Forwarded-For and X-Forwarded-Proto, or Forwarded (RFC 7239). The "
+        "other ones are not read: a proxy passes them on as a client sent them.",
+    )
