@@ -40,7 +40,7 @@ SUITE ?= trixie
 RELEASE ?= oldest
 PROMETHEUS_CLIENT_oldest := prometheus-client==$(shell sed -n 's/.*"prometheus-client>=\(.*\)".*/\1/p' pyproject.toml).*
 PROMETHEUS_CLIENT_newest := prometheus-client
-METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/unit/test_leftovers.py
+METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/integration/test_leftovers.py
 ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/fuzz
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
@@ -92,6 +92,13 @@ test-agents: ## agents that instrument applications: ddtrace, OpenTelemetry, New
 	$(MAKE) VENV=.venv-agents .venv-agents/.test
 	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS)
 	.venv-agents/bin/python -m pytest tests/integration/test_agents.py $(ARGS)
+
+check: $(VENV)/.lint ## lint and unit tests: what one runs while working (ARGS=more flags for pytest)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest tests/unit -q -n auto --dist worksteal $(ARGS)
+.PHONY: check unit
 
 lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 	$(BIN)/ruff check $(SOURCES)
