@@ -20,6 +20,7 @@ from tests.conformance.exchange import AWAY_SECONDS
 from tests.conformance.runner import Target, Verdict, check, reachable
 from tests.conformance.server import Pool
 from tests.conformance.tables import CASES
+from tests.support import retries
 from tests.support.effort import effort
 
 BATCH = 25
@@ -67,5 +68,7 @@ def test_slow_clients(pool: Pool, servers: Servers) -> None:
     assert not complaint([verdict for verdict in verdicts if verdict.away_seconds < AWAY_SECONDS])
     for _ in range(TIMES):
         late = [verdict for verdict in verdicts if not verdict.passed and verdict.away_seconds >= AWAY_SECONDS]
+        if late:
+            retries.note(complaint(late), "the clients were late themselves", proven=True)
         verdicts = check(dataclasses.replace(target, concurrency=1), [verdict.case for verdict in late])
     assert not complaint(verdicts)

@@ -9,6 +9,7 @@ from tests.conformance.case import get
 from tests.conformance.conftest import Servers
 from tests.conformance.exchange import AWAY_SECONDS, Address, Answers, End, Exchange, HalfClose, Pause, Send, Step, run
 from tests.conformance.server import Pool
+from tests.support import retries
 
 CLOSE = b"Connection: close"
 SLOW = get(b"/sleep/1500", CLOSE)
@@ -34,6 +35,7 @@ def test_waiting_behind_a_slow_request(pool: Pool, servers: Servers) -> None:
             wrong, away_seconds = ask(address, chosen)
             if not wrong or away_seconds < AWAY_SECONDS:
                 break
+            retries.note(str(wrong), "the clients were late themselves", proven=True)
         assert not wrong
 
 

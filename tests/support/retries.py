@@ -15,16 +15,21 @@ import pytest
 T = TypeVar("T")
 
 MOST = 2  # of one test in a run
-PROPERTY = "tried again"
+PROPERTY, PROVEN = "tried again", "tried again, as it had to be"
 
 _running: list[pytest.Item] = []  # the test of this process
 _told: list[tuple[str, str]] = []  # of all processes: a test, and why it was tried again
+_proven: list[tuple[str, str]] = []  # the same, where it had to be
 
 
-def note(error: BaseException | str, why: str) -> None:
-    """The test that runs is about to try again, because of an error, and for a reason that lets it."""
+def note(error: BaseException | str, why: str, *, proven: bool = False) -> None:
+    """The test that runs is about to try again, because of an error, and for a reason that lets it.
+
+    Where that was not only supposed but measured, it is `proven`, and told without being counted.
+    """
     if _running:
-        _running[0].user_properties.append((PROPERTY, f"{why}: {str(error).partition(chr(10))[0]:.200}"))
+        name = PROVEN if proven else PROPERTY
+        _running[0].user_properties.append((name, f"{why}: {str(error).partition(chr(10))[0]:.200}"))
 
 
 def tried_again(work: Callable[[], T], why: str, times: int = 2) -> T:
@@ -49,7 +54,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call":
-        _told.extend((report.nodeid, str(why)) for name, why in report.user_properties if name == PROPERTY)
+        for told, wanted in ((_told, PROPERTY), (_proven, PROVEN)):
+            told.extend((report.nodeid, str(why)) for name, why in report.user_properties if name == wanted)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -58,10 +64,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _told:
+    if not _told + _proven:
         return
-    terminalreporter.section(f"tried again: {len(_told)}")
-    for test, why in _told:
+    terminalreporter.section(f"tried again: {len(_told)}, and {len(_proven)} that had to be")
+    for test, why in _told + _proven:
         terminalreporter.line(f"{test}: {why}")
     for complaint in complaints(_told):
         terminalreporter.line(f"FAILED {complaint}", red=True)
