@@ -1,40 +1,64 @@
 """Which engines there are, and which of them runs in this process.
 
-Whatever loads can be asked for by name (`server.engine`); "auto" takes the first of ENGINES that runs here, and says
-why if that is not the first. Light: the configuration imports it for the names alone.
+Whatever loads can be asked for by name (`server.engine`); "auto" takes the first of ENGINES that does, and says why if
+that is not the first. Light: the configuration imports it for the names alone. Whoever chooses an engine loads it:
+before the application is imported.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from ..unpatched import socket
+    from .contract import Conversation
+    from .site import Site
 
 AUTO = "auto"
+
+
+class Begin(Protocol):
+    """An engine, for those who use it: begins conversations. It is the class of them."""
+
+    @property
+    def engine(self) -> str:
+        """Its name."""
+
+    def __call__(self, site: Site, sock: socket.socket, base: dict[str, Any], now: int, /) -> Conversation:
+        """A conversation with a new client: see the contract."""
 
 
 class Engine(NamedTuple):
     """One of those that there are."""
 
     name: str
-    why_not: Callable[[], str]  # what keeps it from running in this process, in words; "" if nothing does
+    load: Callable[[], Begin]  # raises ImportError: in words, why it does not run in this process
 
 
 class Chosen(NamedTuple):
     """The one that runs."""
 
-    name: str
+    begin: Begin
     why: str = ""  # why it is not one that "auto" would rather take
+
+    @property
+    def name(self) -> str:
+        """As the engine itself says."""
+        return self.begin.engine
 
 
 class EngineError(Exception):
     """The engine that was asked for does not run here; in words for an operator, with the remedy."""
 
 
-def _nothing() -> str:
-    return ""
+def _plain() -> Begin:
+    found: Begin = importlib.import_module(f"{__package__}.plain").Conversation
+    return found
 
 
-ENGINES = [Engine("plain", _nothing)]  # the fastest first; the last one runs everywhere
+ENGINES = [Engine("plain", _plain)]  # the fastest first; the last one runs everywhere
 
 
 def names() -> list[str]:
@@ -44,23 +68,28 @@ def names() -> list[str]:
 
 def available() -> list[str]:
     """Those that run in this process."""
-    return [engine.name for engine in ENGINES if not engine.why_not()]
+    return [engine.name for engine in ENGINES if _loads(engine)]
 
 
 def choose(wanted: str) -> Chosen:
     """The engine to run here, for a value of `server.engine`. Raises EngineError."""
-    if wanted == AUTO:
-        reasons: list[str] = []
-        for engine in ENGINES:
-            why_not = engine.why_not()
-            if not why_not:
-                return Chosen(engine.name, "; ".join(reasons))
-            reasons.append(f"no {engine.name} engine: {why_not}")
-        raise EngineError("; ".join(reasons))
+    reasons: list[str] = []
     for engine in ENGINES:
-        if engine.name == wanted:
-            if why_not := engine.why_not():
+        if wanted not in {AUTO, engine.name}:
+            continue
+        try:
+            return Chosen(engine.load(), "; ".join(reasons))
+        except ImportError as error:
+            if wanted != AUTO:
                 others = " or ".join(f'"{name}"' for name in (AUTO, *available()))
-                raise EngineError(f'server.engine = "{wanted}" does not run here: {why_not}; {others} does')
-            return Chosen(wanted)
+                raise EngineError(f'server.engine = "{wanted}" does not run here: {error}; {others} does') from None
+            reasons.append(f"no {engine.name} engine: {error}")
     raise EngineError(f'server.engine = "{wanted}" is not known here, but {", ".join(names())}')
+
+
+def _loads(engine: Engine) -> bool:
+    try:
+        engine.load()
+    except ImportError:
+        return False
+    return True

@@ -41,6 +41,8 @@ _AWAITED = {State.IDLE: Awaited.REQUEST, State.HEAD: Awaited.HEAD, State.BODY: A
 class Conversation(Wire):
     """One client's, over a socket. See `contract.Conversation`."""
 
+    engine = "plain"
+
     __slots__ = (
         "_call", "_complete", "_environ", "_http", "_part", "_proxy", "_variables", "base", "called_ns", "ended_ns",
         "mask", "ready_ns", "requests", "since_bytes", "since_ns", "site", "stage", "thread",

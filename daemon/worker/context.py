@@ -9,8 +9,8 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import Slot
 
-from ..engine import plain
 from ..engine.call import Application
+from ..engine.choice import Chosen
 from ..engine.contract import Conversation
 from ..engine.site import Site
 from ..log.access_log import AccessLog
@@ -46,7 +46,9 @@ class Context:
         log: ErrorLog,
         access: AccessLog | None,
         application: Application,
+        engine: Chosen,
     ) -> None:
+        self.engine = engine
         self.settings = settings
         self.board = board
         self.slot = board.slot(slot)
@@ -81,7 +83,7 @@ class Context:
 
     def converse(self, sock: socket.socket, listener: Listener, address: Any, now: int) -> Conversation:
         """Begin a conversation with a new client, on a non-blocking socket; `address` is what accept(2) gave."""
-        return plain.Conversation(self.site, sock, self.site.connection_environ(listener, address), now)
+        return self.engine.begin(self.site, sock, self.site.connection_environ(listener, address), now)
 
     def tidy(self) -> None:
         """Once a second: what the logs owe."""

@@ -94,7 +94,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
         engine = engine_for(settings)
         if application is None:
             application = load(settings)
-        context = Context(settings, board, slot, log, access, application)
+        context = Context(settings, board, slot, log, access, application, engine)
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
@@ -111,7 +111,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     sys.setswitchinterval(settings.switch_interval)
     cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = SlotState.READY
-    orders.await_serve(engine)
+    orders.await_serve()
     start(context, orders)
     finish_jobs(context, orders)
     cells[scoreboard.STATE] = SlotState.STOPPED
@@ -141,7 +141,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         process.serve(log)
         engine = engine_for(settings)
         application = load(settings)
-        context = Context(settings, board, 0, log, access, application)
+        context = Context(settings, board, 0, log, access, application, engine)
         _take_signals(signals, log)
         if settings.boot_check:
             boot_check(context, settings.boot_check)

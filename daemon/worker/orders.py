@@ -13,7 +13,6 @@ from typing import Any
 from miniwsgi.metrics.scoreboard import HEARTBEAT, SlotState
 
 from ..channel import Channel
-from ..engine.choice import Chosen
 from ..permission import why_not_written
 from ..unpatched import os, select, signal, time
 from .context import NANOSECONDS, Context, Duty
@@ -82,11 +81,12 @@ class Orders:
                 os.close(fd)
             self._obey(message)
 
-    def await_serve(self, engine: Chosen) -> None:
+    def await_serve(self) -> None:
         """Say that this worker is ready, with which engine, and wait until the master knows it or wants something else.
 
         Until then the master may have decided to do without this worker and kill it, which must not lose a request.
         """
+        engine = self._context.engine
         self.tell("ready", engine=engine.name, why=engine.why)
         cells = self._context.slot.cells
         poller = select.poll()

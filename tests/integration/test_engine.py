@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from miniwsgi.daemon.engine import choice, plain
 
 from tests.support.ctl import Tool
 from tests.support.ports import free_port
 from tests.support.service import Service, get
+
+from .worker_harness import Site, made_site, pools  # noqa: F401
 
 NO_LOCK = """
 import sys
@@ -22,6 +27,9 @@ sys._is_gil_enabled = lambda: False
 
 ANOTHER_ENGINE = """
 import importlib.machinery, sys
+
+def load():
+    raise ImportError("no build for this Python")
 
 class Finder:
     def find_spec(self, name, path, target=None):
@@ -32,7 +40,7 @@ class Finder:
 
         def execute_and_add(module):
             execute(module)
-            module.ENGINES.insert(0, module.Engine("fast", lambda: WHY_NOT))
+            module.ENGINES.insert(0, module.Engine("fast", load))
 
         spec.loader.exec_module = execute_and_add
         return spec
@@ -61,8 +69,33 @@ def test_what_workers_run_is_told_everywhere(service: Service) -> None:
     assert "engine" not in daemon.log()  # it is the one that everybody expects
 
 
+class Another(plain.Conversation):
+    """Tells itself by a field of its answers."""
+
+    engine = "another"
+
+    def send(self, data: bytes, /) -> bool:
+        return super().send(data.replace(b"\r\n\r\n", b"\r\nX-Engine: another\r\n\r\n", 1))
+
+
+@pools()
+def test_the_chosen_engine_has_every_conversation_and_names_itself(site: Site, pool: str) -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def add() -> None:
+        choice.ENGINES.insert(0, choice.Engine("another", lambda: Another))
+
+    worker = site.fork(application, pool, prepare=add, engine="another", ready=False)
+    said = worker.message("ready")
+    assert (said["engine"], said["why"]) == ("another", "")
+    worker.tell("serve")
+    assert site.get("/").all("X-Engine") == ["another"]
+
+
 def test_one_that_auto_would_rather_take_is_told_once_a_generation_with_the_reason(service: Service) -> None:
-    environ = customized(service, ANOTHER_ENGINE.replace("WHY_NOT", "'no build for this Python'"))
+    environ = customized(service, ANOTHER_ENGINE)
     socket = service.directory / "control.sock"
     daemon = service.start("--workers", "2", "--control", str(socket), environ=environ)
     daemon.wait_for_log("start: done")
@@ -74,7 +107,7 @@ def test_one_that_auto_would_rather_take_is_told_once_a_generation_with_the_reas
 
 
 def test_one_that_is_named_and_does_not_run_fails_the_start(service: Service) -> None:
-    environ = customized(service, ANOTHER_ENGINE.replace("WHY_NOT", "'no build for this Python'"))
+    environ = customized(service, ANOTHER_ENGINE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", environ["PYTHONPATH"])
         ended = service.run("--engine", "fast", "--bind", "127.0.0.1:0")

@@ -136,7 +136,9 @@ def test_install_put_an_application_in_place_start(machine: Debian) -> None:
     fetch = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
     assert machine.do(PYTHON, "-c", fetch, "http://127.0.0.1:8000/x").startswith("Hello from ")
     machine.do("systemctl", "reload", "miniwsgi")
-    assert "running" in machine.do("miniwsgictl", "status")
+    status = machine.do("miniwsgictl", "status")
+    assert "running" in status
+    assert "engine:       plain\n" in status
     assert machine.property("miniwsgi", "NRestarts") == "0"
 
 

@@ -10,6 +10,7 @@ import pytest
 from miniwsgi.daemon.config import load, worker_settings
 from miniwsgi.daemon.config.keys import KEYS
 from miniwsgi.daemon.config.kinds import MismatchError
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.progress import Progress
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
@@ -121,7 +122,7 @@ def context(**flags: str) -> Context:
         listeners=(),
         scoreboard_fd=-1,
     )
-    return Context(settings, Board.create(), 0, ErrorLog(), None, lambda environ, start: [])
+    return Context(settings, Board.create(), 0, ErrorLog(), None, lambda environ, start: [], choose("auto"))
 
 
 def test_a_body_without_a_limit() -> None:

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.engine import choice
-from miniwsgi.daemon.engine.choice import Chosen, Engine, EngineError
+from miniwsgi.daemon.engine import choice, plain
+from miniwsgi.daemon.engine.choice import Begin, Chosen, Engine, EngineError
+
+
+class Fast(plain.Conversation):
+    engine = "fast"
 
 
 def add(monkeypatch: pytest.MonkeyPatch, why_not: str) -> None:
     """A faster engine than those that there are, and what keeps it from running."""
-    monkeypatch.setattr(choice, "ENGINES", [Engine("fast", lambda: why_not), *choice.ENGINES])
+
+    def load() -> Begin:
+        if why_not:
+            raise ImportError(why_not)
+        return Fast
+
+    monkeypatch.setattr(choice, "ENGINES", [Engine("fast", load), *choice.ENGINES])
 
 
 def test_there_is_one_and_it_needs_no_reason() -> None:
     assert choice.names() == choice.available() == ["plain"]
-    assert choice.choose("auto") == choice.choose("plain") == Chosen("plain")
+    assert choice.choose("auto") == choice.choose("plain") == Chosen(plain.Conversation)
+    assert choice.choose("auto").name == "plain"
 
 
 def test_auto_takes_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     add(monkeypatch, "")
-    assert choice.choose("auto") == Chosen("fast")
-    assert choice.choose("plain") == Chosen("plain")
+    assert choice.choose("auto") == Chosen(Fast)
+    assert choice.choose("plain") == Chosen(plain.Conversation)
     assert choice.available() == ["fast", "plain"]
 
 
 def test_auto_does_with_the_next_one_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     add(monkeypatch, "no build for CPython 3.99")
-    assert choice.choose("auto") == Chosen("plain", "no fast engine: no build for CPython 3.99")
+    assert choice.choose("auto") == Chosen(plain.Conversation, "no fast engine: no build for CPython 3.99")
 
 
 def test_one_that_is_named_and_does_not_run_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from miniwsgi.daemon.engine import choice
+
+from tests.conformance.parser import PARSERS
 
 ROOT = Path(__file__).parents[2]
 WITH_ANOTHER = """
@@ -15,8 +18,11 @@ import sys
 import pytest
 from miniwsgi.daemon.engine import choice
 
-choice.ENGINES.insert(0, choice.Engine("made-up", lambda: ""))
-choice.ENGINES.insert(0, choice.Engine("unavailable", lambda: "of no build"))
+def no_build():
+    raise ImportError("no build for this Python")
+
+choice.ENGINES.insert(0, choice.Engine("made-up", lambda: object))
+choice.ENGINES.insert(0, choice.Engine("unavailable", no_build))
 sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
@@ -39,6 +45,10 @@ def test_each_engine_that_runs_here_is_tested() -> None:
     assert pools
     assert [rest.removeprefix("up-") for engine, rest in names if engine == "made"] == pools
     assert len(names) == 2 * len(pools)
+
+
+def test_each_engine_parses_the_byte_tables() -> None:
+    assert set(PARSERS) == set(choice.names())
 
 
 def test_one_that_is_named_is_tested_alone() -> None:

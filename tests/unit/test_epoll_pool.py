@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
@@ -45,7 +46,7 @@ def pool() -> Iterator[EpollPool]:
             request_timeout=1.0,
         )
         log = ErrorLog("info", "text", False, "worker", slot=0)
-        context = Context(settings, board, 0, log, None, application)
+        context = Context(settings, board, 0, log, None, application, choose("auto"))
         yield EpollPool(context, SimpleNamespace(fds=list, read=None, deaf=False, has_master=False))
 
 

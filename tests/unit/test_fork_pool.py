@@ -10,6 +10,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker import children
@@ -36,7 +37,7 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
         )  # fmt: skip
         log = ErrorLog("info", "text", False, "worker", slot=0)
         orders = SimpleNamespace(fds=list, deaf=False, reopened=0, read=lambda: None, tell=lambda *_, **__: None)
-        pool = ForkPool(Context(settings, board, 0, log, None, None), orders)
+        pool = ForkPool(Context(settings, board, 0, log, None, None, choose("auto")), orders)
         pool._lingering._most = 1
         (queue,) = pool._sockets
         clients = [socket.create_connection(listening.getsockname()) for _ in range(2)]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from miniwsgi.daemon.engine import outgoing, plain
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.connection import Connection, State
@@ -46,7 +47,7 @@ class World:
         self.blocks = 0
         log = ErrorLog("info", "text", False, "worker", slot=0)
         self.pool = EpollPool(
-            Context(settings, board, 0, log, None, self.application),
+            Context(settings, board, 0, log, None, self.application, choose("auto")),
             SimpleNamespace(fds=list, read=None, deaf=False, expired=None, keep_signals=lambda: None),
         )
         self.me = self.pool._threads.owner

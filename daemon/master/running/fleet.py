@@ -21,7 +21,6 @@ from miniwsgi.metrics.scoreboard import REQUESTS
 from ...channel import Message
 from ...config import Config, worker_settings
 from ...config.machine import oom_kills
-from ...engine.choice import Chosen
 from ...log.error_log import ErrorLog
 from ...settings import Settings
 from ..sockets.listeners import Origin
@@ -34,7 +33,7 @@ from .last_words import LastWords, in_hand
 from .launcher_handle import LauncherHandle
 from .reaper import Reaper
 from .stacks import with_requests
-from .worker_handle import WorkerHandle
+from .worker_handle import EngineInUse, WorkerHandle
 
 FINISH_SECONDS = 3.0  # for stack dumps and last words that are under way when the daemon ends
 
@@ -56,7 +55,7 @@ class Fleet:
         self.reaper = Reaper()
         self.launchers: dict[int, LauncherHandle] = {}
         self.workers: dict[int, WorkerHandle] = {}
-        self.engines: dict[int, Chosen] = {}  # by generation: what its latest ready worker says that it runs
+        self.engines: dict[int, EngineInUse] = {}  # by generation: what its latest ready worker says that it runs
         self.log_level: str | None = None  # whatever is configured
         # Where a generation of this configuration and environment keeps the application's metrics; "": nowhere.
         self.metrics_directory: Callable[[Config, Mapping[str, str]], str] = lambda _config, _environment: ""
@@ -74,7 +73,7 @@ class Fleet:
     # --- from outside ---
 
     @property
-    def engine(self) -> Chosen | None:
+    def engine(self) -> EngineInUse | None:
         """What the workers of the generation in force run; None until one was ready."""
         return self.engines.get(self._in_force())
 
@@ -185,7 +184,7 @@ class Fleet:
         slot = worker.slot
         match message["kind"]:
             case "ready":
-                self._note_engine(worker.settings.generation, Chosen(message["engine"], message["why"]))
+                self._note_engine(worker.settings.generation, EngineInUse(message["engine"], message["why"]))
                 self._feed(ev.WorkerReady(slot))
                 worker.send("serve")
             case "failed":
@@ -201,7 +200,7 @@ class Fleet:
                 if stacks := worker.take_crash():
                     self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
 
-    def _note_engine(self, generation: int, engine: Chosen) -> None:
+    def _note_engine(self, generation: int, engine: EngineInUse) -> None:
         """What a worker says that it runs; logged once a generation if it is not what `auto` would rather take."""
         if self.engines.get(generation) == engine:
             return

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...channel import Channel, Message
 from ...settings import Settings
@@ -23,6 +23,13 @@ DEAF = (
     "it has closed the channel of the master's orders and runs on "
     "(does the application close descriptors that are not its own?)"
 )
+
+
+class EngineInUse(NamedTuple):
+    """What a worker says that it runs."""
+
+    name: str
+    why: str  # why it is not one that server.engine = "auto" would rather take; "" if it is
 
 
 class WorkerHandle:
