@@ -51,6 +51,11 @@ class Process:
         """Called in a child that the server has forked for itself."""
         self.forked = False
 
+    def check(self) -> None:
+        """End this process if the application has forked it: by a handler of a signal, while the server waited."""
+        if self.forked:
+            self.end()
+
     def end(self, error: BaseException | None = None) -> NoReturn:
         """End this child, which came back with `error`, as the application's own end of it would have done."""
         log = self._log

@@ -59,6 +59,7 @@ def run_worker(
     try:
         status = _work(settings, slot, control, application, stack_fd)
     except BaseException as error:
+        process.check()  # it has no descriptors of ours, which the loop has found
         text = traceback.format_exc()
         if isinstance(error, OSError) and error.errno in NOT_OURS:
             text += "Does the application close descriptors that are not its own, as os.closerange() does?\n"

@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from miniwsgi.metrics.scoreboard import CONNECTIONS, REQUESTS
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, REQUESTS
 
 from tests.support.service import Service, get
 from tests.support.waiting import wait_for
@@ -265,6 +265,32 @@ def test_a_forked_process_that_comes_back_is_ended_and_its_parent_alone_answers(
     assert len(CAME_BACK.findall(worker.log())) == len(WAYS) - 1
     assert "Traceback" in worker.log()
     assert worker.alive()
+
+
+@pools("epoll-1", "prefork", "fork")
+@pytest.mark.parametrize("whose", ["worker", "process of the connection"])
+def test_one_that_a_signal_handler_forks_never_runs_the_loop(site: Site, pool: str, whose: str) -> None:
+    """Handlers of the application's run wherever the main thread is: here, inside the server."""
+
+    def fork_and_tell(*_arguments: object) -> None:
+        pid = os.fork()
+        if pid:
+            site.record.note(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [str(os.getpid()).encode()]
+
+    worker = site.fork(application, pool, prepare=lambda: signal.signal(signal.SIGALRM, fork_and_tell))
+    client = site.connect()
+    serving = client.get("/").answer().body
+    wait_for(lambda: worker.cells[REQUESTS] == 1)
+    accepted, closed = worker.cells[ACCEPTED], worker.cells[CLOSED]
+    os.kill(worker.pid if whose == "worker" else int(serving), signal.SIGALRM)
+    assert site.record.wait(1) == ["70"]
+    assert len(CAME_BACK.findall(worker.log())) == 1
+    assert client.get("/").answer().body == serving
+    assert (worker.cells[ACCEPTED], worker.cells[CLOSED]) == (accepted, closed)
 
 
 # --- in a daemon --------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
 from ...engine import request_ids
 from ...engine.account import ThreadAccount
+from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
 from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
@@ -119,6 +120,7 @@ class ForkPool:
         if duty in {Duty.EMPTY, Duty.DRAIN}:
             wait = DRAIN_WAIT_SECONDS
         ready = self._poller.poll(wait * 1000)
+        process.check()
         now = time.monotonic_ns()
         self._slot.cells[scoreboard.HEARTBEAT] = now
         # Listeners last: a new child's pidfd may get a number that was closed in this turn, and is ready no more.
@@ -306,6 +308,7 @@ class ForkPool:
         outcome: Outcome | None = None
         while outcome is None:
             ready = dict(poller.poll(0 if is_eager(conversation) else CHILD_WAIT_SECONDS * 1000))
+            process.check()
             if not ready.keys().isdisjoint(orders.fds()):
                 orders.read()
             if ready.get(self._lifeline, 0) & select.POLLHUP:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from miniwsgi.metrics import scoreboard
 
 from ...engine.account import ThreadAccount
+from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
 from ...engine.presence import has_left
 from ...unpatched import select, socket, time
@@ -76,6 +77,7 @@ class PreforkPool:
             wait = min(wait, max(0.001, self._accept_again - now))
         ready = {fd: 0 for fd, conversation in self._conversations.items() if is_eager(conversation)}
         ready.update(self._poller.poll(0 if ready else wait * 1000))
+        process.check()
         served = False
         queues: list[int] = []  # last: a new connection may get the number of one that was closed in this turn
         for fd, mask in ready.items():
