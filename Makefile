@@ -40,7 +40,7 @@ SUITE ?= trixie
 RELEASE ?= oldest
 PROMETHEUS_CLIENT_oldest := prometheus-client==$(shell sed -n 's/.*"prometheus-client>=\(.*\)".*/\1/p' pyproject.toml).*
 PROMETHEUS_CLIENT_newest := prometheus-client
-METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/integration/test_leftovers.py
+METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/integration/test_fork_safety.py
 ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/fuzz
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 

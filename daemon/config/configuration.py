@@ -25,17 +25,6 @@ from .near import near_miss, near_variable
 from .problems import ConfigError, Mistake, Problem
 from .serving_keys import App, Limits, Proxy, Recycle, Server, Timeouts
 
-__all__ = [
-    "DEFAULT_PATH",
-    "Config",
-    "ConfigError",
-    "Problem",
-    "ReadConfig",
-    "differences",
-    "load",
-    "reload_problems",
-]
-
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
 TOKEN_CHARS = 1000
 GIVEN = "(as given)"  # the file's name where there is none

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ..unpatched import os, signal, start_thread, time
-from .leftovers import Before, child_processes, open_descriptors
+from .fork_safety import Before, child_processes, open_descriptors
 
 EXIT_FUNCTION_SECONDS = 2.0
 TERMINATION_SECONDS = 1.0

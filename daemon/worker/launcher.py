@@ -28,11 +28,12 @@ from ..unpatched import os, select, signal, time
 from . import children, inherited, prometheus_slots
 from .application import Application, BootError, load
 from .crashes import show_crashes
+from .fork_safety import before_import, child_processes, reason_not_to_fork
 from .interpreter import engine_for
-from .leftovers import before_import, child_processes, leftovers
 from .lifecycle import run_worker
-from .relay import Relay, relay_streams
+from .process_name import set_process_name
 from .signals import GROUP_SIGNALS, seize, write_stacks_to
+from .standard_streams import StandardStream, replace_standard_streams
 
 STACK_PIPE_BYTES = 256 * 1024
 GRACE_SECONDS = 0.5  # so that workers who keep to graceful_timeout leave by themselves
@@ -58,7 +59,7 @@ def main(channel_fd: int, note: str = "") -> NoReturn:
 
 
 def _serve_generation(channel: Channel, note: str) -> int:
-    _set_comm("mw-launcher")
+    set_process_name("mw-launcher")
     stack_fd = _send_hello(channel)
     message = _expect(channel, "settings")
     if message is None:
@@ -68,7 +69,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         os.set_inheritable(fd, False)
     children.withhold("stacks", lambda: (stack_fd,))
     children.withhold("the master's", lambda: (channel.fileno(), *_passed(settings)))
-    relays = relay_streams(channel, settings.application_level)
+    streams = replace_standard_streams(channel, settings.application_level)
     prometheus_slots.install(settings.app_metrics_directory)
     process.serve(None)
     try:
@@ -80,7 +81,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     gc.collect()
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
     channel.send("imported", preload=application is not None, note=note)
-    launcher = Launcher(channel, settings, application, relays, stack_fd)
+    launcher = Launcher(channel, settings, application, streams, stack_fd)
     launcher.run()
     launcher.leave()
     return EXIT_GENERATION_OVER
@@ -117,7 +118,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> Application | No
     environ = initial_environment()  # the application may set a title, or change os.environ
     before = before_import()
     application = load(settings)
-    if settings.preload == "auto" and (found := leftovers(before)):
+    if settings.preload == "auto" and (found := reason_not_to_fork(before)):
         inherited.end_import(before)
         _execute_again(channel, settings, found, environ)
     return application
@@ -147,7 +148,7 @@ class Launcher:
         channel: Channel,
         settings: Settings,
         application: Application | None,
-        relays: list[Relay],
+        streams: list[StandardStream],
         stack_fd: int,
     ) -> None:
         self.channel = channel
@@ -155,7 +156,7 @@ class Launcher:
         self.application = application
         self.workers: dict[int, int] = {}
         self.retired = False
-        self._relays = relays
+        self._streams = streams
         self._stack_fd = stack_fd
         self._wakeup, self._wakeup_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         children.withhold("signals", lambda: (self._wakeup, self._wakeup_end))
@@ -271,8 +272,8 @@ class Launcher:
                 os.close(fd)
             if _expect(control, "begin") is None:
                 os._exit(EXIT_GENERATION_OVER)  # the master does not know of us: the slot may be another's by now
-            for relay in self._relays:
-                relay.follow()
+            for stream in self._streams:
+                stream.follow()
             random.seed()  # workers of one import would share its sequence; ssl sees to itself (OpenSSL 1.1.1)
             prometheus_slots.become_worker(slot)
             inherited.disarm()
@@ -334,14 +335,5 @@ def _try_to_send(channel: Channel, kind: str, fds: tuple[int, ...] = (), /, **fi
     """A message that does not matter if the master is gone: the channel's end will tell."""
     try:
         channel.send(kind, fds, **fields)
-    except OSError:
-        pass
-
-
-def _set_comm(name: str) -> None:
-    """What ps and top show (proc(5), /proc/pid/comm); at most 15 bytes."""
-    try:
-        with open("/proc/self/comm", "w") as comm:
-            comm.write(name[:15])
     except OSError:
         pass

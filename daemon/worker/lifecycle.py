@@ -31,16 +31,17 @@ from ..settings import Settings
 from ..unpatched import os, time
 from . import children
 from .application import BootError, load
+from .background_jobs import finish_jobs
 from .boot_check import boot_check
 from .context import Context
 from .crashes import show_crashes
+from .fork_safety import open_descriptors
 from .interpreter import engine_for
-from .last_jobs import finish_jobs
-from .leftovers import open_descriptors
 from .orders import Orders
 from .pools import start
-from .relay import write_lines_at_once
+from .process_name import set_process_name
 from .signals import SignalPipe, write_stacks_to
+from .standard_streams import write_lines_at_once
 
 FLUSH_SECONDS = 1.0
 
@@ -73,7 +74,7 @@ def run_worker(
 
 
 def _work(settings: Settings, slot: int, control: Channel, application: Application | None, stack_fd: int) -> int:
-    _set_comm(f"mw-worker/{slot}")
+    set_process_name(f"mw-worker/{slot}")
     signals = SignalPipe()
     write_stacks_to(stack_fd)
     show_crashes(stack_fd)
@@ -266,12 +267,3 @@ def _leave(log: ErrorLog, access: AccessLog | None, *, exit_functions: bool = Tr
     if access is not None:
         access.writer.flush(FLUSH_SECONDS)
     log.flush(FLUSH_SECONDS)
-
-
-def _set_comm(name: str) -> None:
-    """What ps and top show (proc(5), /proc/pid/comm); at most 15 bytes."""
-    try:
-        with open("/proc/self/comm", "w") as comm:
-            comm.write(name[:15])
-    except OSError:
-        pass

@@ -13,7 +13,7 @@ import atexit, gc, multiprocessing.process, multiprocessing.util, os, signal, su
 import weakref
 sys.path.insert(0, sys.argv[1])
 from miniwsgi.daemon.worker.inherited import HookFailures, disarm, end_import
-from miniwsgi.daemon.worker.leftovers import before_import
+from miniwsgi.daemon.worker.fork_safety import before_import
 class Thing: pass
 """
 

@@ -26,10 +26,10 @@ from ...engine.contract import Conversation, Outcome
 from ...settings import Listener
 from ...unpatched import Lock, os, select, signal, socket, time
 from .. import children
+from ..background_jobs import finish_jobs
 from ..balance import accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
 from ..inherited import disarm
-from ..last_jobs import finish_jobs
 from ..monitor import Monitor
 from ..orders import Orders
 from ..recycling import Recycling

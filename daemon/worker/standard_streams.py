@@ -2,7 +2,7 @@
 sys.stderr.
 
 While the launcher imports the application, lines go to the master's log over the channel. In a worker a
-relay writes to whatever sys.stdout or sys.stderr is there: a logging handler that took hold of the stream
+stream of ours writes to whatever sys.stdout or sys.stderr is there: a logging handler that took hold of the stream
 at import is then as safe from a reader that stalls as the worker is. Terminals and files are left alone, but that
 lines are written at once.
 """
@@ -21,17 +21,17 @@ from ..unpatched import os
 STREAMS = ("stdout", "stderr")
 
 
-def relay_streams(channel: Channel, level: str) -> list[Relay]:
+def replace_standard_streams(channel: Channel, level: str) -> list[StandardStream]:
     """Replace those of sys.stdout and sys.stderr that lead to a pipe or a socket; `level` is that of their lines."""
-    relays = []
+    streams = []
     for name in STREAMS:
         stream = getattr(sys, name)
         if stream is not None and _may_stall(stream):
-            relay = Relay(name, stream, channel, level)
-            setattr(sys, name, relay)
-            relays.append(relay)
+            ours = StandardStream(name, stream, channel, level)
+            setattr(sys, name, ours)
+            streams.append(ours)
     write_lines_at_once()
-    return relays
+    return streams
 
 
 def write_lines_at_once() -> None:
@@ -60,7 +60,7 @@ class _Master:
         self.log(LEVEL_OF_PRIORITY[priority], message)
 
 
-class Relay(ErrorStream):
+class StandardStream(ErrorStream):
     """A text stream in front of `original`; see the module."""
 
     def __init__(self, name: str, original: TextIO, channel: Channel, level: str) -> None:
@@ -95,8 +95,8 @@ class Relay(ErrorStream):
 
     def _target(self) -> TextIO:
         stream: Any = getattr(sys, self._name)
-        # An application may have put a relay that it kept back in its place.
-        return self._original if stream is None or isinstance(stream, Relay) else stream
+        # An application may have put a stream of ours that it kept back in its place.
+        return self._original if stream is None or isinstance(stream, StandardStream) else stream
 
 
 def _may_stall(stream: TextIO) -> bool:

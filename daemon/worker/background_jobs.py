@@ -47,7 +47,7 @@ def finish_jobs(context: Context, orders: Orders) -> bool:
         finally:
             os.eventfd_write(end, 1)
 
-    start_thread(shut_down, "mw-last-jobs")
+    start_thread(shut_down, "mw-jobs")
     orders.only_jobs_left()
     said = False
     while not _readable(end, orders):

@@ -31,9 +31,9 @@ def hand_over() -> None:
 
 def say_soon() -> None:
     """For `prepare`: who is waited for is said at once, not after a second."""
-    from miniwsgi.daemon.worker import last_jobs
+    from miniwsgi.daemon.worker import background_jobs
 
-    last_jobs.SAY_AFTER_NS = 0
+    background_jobs.SAY_AFTER_NS = 0
 
 
 def starts(job, executor=None):

@@ -59,7 +59,7 @@ class Before:
 
 
 def before_import() -> Before:
-    """What there is now: pass it to `leftovers` after the import."""
+    """What there is now: pass it to `reason_not_to_fork` after the import."""
     threads = frozenset(int(name) for name in os.listdir("/proc/self/task"))
     return Before(open_descriptors(), threads, frozenset(child_processes()))
 
@@ -188,7 +188,7 @@ KINDS = (
 
 
 # --- the verdict -----------------------------------------------------------------------------------------
-def leftovers(before: Before) -> str:
+def reason_not_to_fork(before: Before) -> str:
     """Why forking is not safe now: what the import left behind that workers must not share; "" if it is safe."""
     found = [*_threads(before.threads), *_children(before.children), *_descriptors(before.descriptors)]
     return "the import left " + ", and ".join(found) if found else ""

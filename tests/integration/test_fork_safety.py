@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from miniwsgi.daemon.worker import leftovers
+from miniwsgi.daemon.worker import fork_safety
 
 # One interpreter for all: each import happens in a process that it forks, as clean as a launcher.
 HARNESS = """
 import fcntl, importlib, json, os, select, socket, sqlite3, subprocess, sys, tempfile, threading, time
 sys.path.insert(0, sys.argv[1])
-from miniwsgi.daemon.worker.leftovers import before_import, leftovers
+from miniwsgi.daemon.worker.fork_safety import before_import, reason_not_to_fork
 os.chdir(sys.argv[2])
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.path.join(sys.argv[2], "values")
 os.mkdir("values")
@@ -33,7 +33,7 @@ for source in json.load(sys.stdin):
         try:
             names = {**globals()}
             exec(source, names)
-            said = leftovers(known)
+            said = reason_not_to_fork(known)
         except BaseException as error:
             said = f"broke: {error!r}"
         os.write(out, said.encode())
@@ -143,7 +143,7 @@ NUMPY = [  # with OpenBLAS's threads; what it loads is not used before the fork,
 def what_is_said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """By what the import does: the reason, as it would read in the directory HERE."""
     here = tmp_path_factory.mktemp("import").resolve()
-    package_parent = str(Path(leftovers.__file__).parents[3])
+    package_parent = str(Path(fork_safety.__file__).parents[3])
     sources = [*HARMLESS, *(source for source, _ in HARM)]
     if importlib.util.find_spec("numpy"):
         sources += NUMPY

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from miniwsgi.daemon.channel import Channel
-from miniwsgi.daemon.worker.relay import Relay, relay_streams
+from miniwsgi.daemon.worker.standard_streams import StandardStream, replace_standard_streams
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def received(channel: Channel) -> list[tuple[str, str]]:
 
 
 def test_while_the_application_is_imported_lines_go_to_the_masters_log(ends: tuple[Channel, Channel]) -> None:
-    stream = Relay("stderr", sys.stderr, ends[0], "info")
+    stream = StandardStream("stderr", sys.stderr, ends[0], "info")
     stream.write("one\ntwo")
     stream.write(" and more\n\n  \n")
     stream.write("the rest")
@@ -49,7 +49,7 @@ def test_in_a_worker_they_go_where_the_workers_stream_leads(
     ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, workers = io.StringIO(), io.StringIO()
-    stream = Relay("stdout", original, ends[0], "info")
+    stream = StandardStream("stdout", original, ends[0], "info")
     stream.follow()
     assert sys.stdout is original
     print("before", file=stream)
@@ -67,16 +67,16 @@ def test_only_pipes_and_sockets_are_relayed(ends: tuple[Channel, Channel], monke
     with open(writer, "w") as pipe, open(os.devnull, "w") as device:
         monkeypatch.setattr(sys, "stdout", device)
         monkeypatch.setattr(sys, "stderr", pipe)
-        (relay,) = relay_streams(ends[0], "info")
-        assert sys.stderr is relay
+        (stream,) = replace_standard_streams(ends[0], "info")
+        assert sys.stderr is stream
         assert sys.stdout is device
-        assert relay.fileno() == writer
-        assert not relay.isatty()
+        assert stream.fileno() == writer
+        assert not stream.isatty()
         monkeypatch.undo()
     os.close(reader)
 
 
 def test_a_master_that_is_gone_does_not_break_an_import(ends: tuple[Channel, Channel]) -> None:
-    stream = Relay("stderr", sys.stderr, ends[0], "info")
+    stream = StandardStream("stderr", sys.stderr, ends[0], "info")
     ends[1].close()
     assert stream.write("hello\n") == 6
