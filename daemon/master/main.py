@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Awaitable
 
 from miniwsgi.manager import changes as ch
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 
 from .. import __version__
 from ..config import Config, ReadConfig, daemons_environment

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import msgspec
 
 from .. import messages as ms
-from ..http.exchange import Answer, Refusal, Request, Stream, encoded, reason
+from ..http.exchange import Answer, HttpRefusal, Request, Stream, encoded, reason
 from ..http.routing import Router, check_accept, parse_query
 from .auth import Access, Principal
 from .change_requests import Conflict
-from .endpoint import Call, Endpoint, Handler
+from .endpoint import ApiCall, Endpoint, Handler
 from .handlers import Handlers
 from .managed import Managed
 from .openapi import describe
@@ -42,19 +42,19 @@ class Api:
     # --- the server's calls ---
 
     async def admit(self, request: Request) -> None:
-        """Whether the request's body is worth receiving. Raises Refusal."""
+        """Whether the request's body is worth receiving. Raises HttpRefusal."""
         principal = None
         try:
             principal = await self._access.principal(request.peer)
             endpoint, _ = self._find(request)
             _check_role(principal, endpoint)
-        except Refusal as refusal:
+        except HttpRefusal as refusal:
             self.calls[NO_ENDPOINT, str(refusal.status)] += 1
             await self._note_refusal(request, principal, refusal)
             raise
 
     async def respond(self, request: Request) -> Answer | Stream:
-        """The answer to a request. Raises Refusal."""
+        """The answer to a request. Raises HttpRefusal."""
         path, status, principal = NO_ENDPOINT, 500, None
         try:
             principal = await self._access.principal(request.peer)
@@ -64,14 +64,14 @@ class Api:
             answer = await endpoint.handler(_call(request, principal, endpoint, numbers))
             status = answer.status
             return answer
-        except Refusal as refusal:
+        except HttpRefusal as refusal:
             status = refusal.status
             await self._note_refusal(request, principal, refusal)
             raise
         finally:
             self.calls[path, str(status)] += 1
 
-    def refuse(self, refusal: Refusal, path: str) -> Answer:
+    def refuse(self, refusal: HttpRefusal, path: str) -> Answer:
         """A problem document (RFC 9457)."""
         problem = ms.Problem(
             status=refusal.status,
@@ -89,7 +89,7 @@ class Api:
         assert isinstance(endpoint, Endpoint)
         return endpoint, numbers
 
-    async def _note_refusal(self, request: Request, principal: Principal | None, refusal: Refusal) -> None:
+    async def _note_refusal(self, request: Request, principal: Principal | None, refusal: HttpRefusal) -> None:
         """Log who was denied what."""
         if refusal.status != 403:
             return
@@ -101,34 +101,34 @@ class Api:
             who = f"{name or 'unknown user'} (uid {peer.uid}, pid {peer.pid})"
         self._on_denied(f"denied {request.method} {request.path[:100]} to {who}: {refusal.detail}")
 
-    async def _openapi(self, _call: Call) -> Answer:
+    async def _openapi(self, _call: ApiCall) -> Answer:
         return Answer(200, self._description, ms.JSON_TYPE)
 
 
 def _check_role(principal: Principal, endpoint: Endpoint) -> None:
-    """Raises Refusal (403)."""
+    """Raises HttpRefusal (403)."""
     if not principal.may(endpoint.role):
-        raise Refusal(403, f"this takes the role {endpoint.role}, yours is {principal.role}")
+        raise HttpRefusal(403, f"this takes the role {endpoint.role}, yours is {principal.role}")
 
 
-def _call(request: Request, principal: Principal, endpoint: Endpoint, numbers: dict[str, int]) -> Call:
-    """What the handler is given. Raises Refusal (400, 406, 415, 422)."""
+def _call(request: Request, principal: Principal, endpoint: Endpoint, numbers: dict[str, int]) -> ApiCall:
+    """What the handler is given. Raises HttpRefusal (400, 406, 415, 422)."""
     query = parse_query(request.query, endpoint.query)
     check_accept(request.fields.get("HTTP_ACCEPT"), *filter(None, (endpoint.produces, endpoint.also_produces)))
     body = _decode(request, endpoint.body) if endpoint.body is not None else None
-    return Call(principal, numbers, query, body)
+    return ApiCall(principal, numbers, query, body)
 
 
 def _decode(request: Request, type_: type[ms.RequestBody]) -> ms.RequestBody:
-    """The body of a request; none stands for one without any field. Raises Refusal (400, 415, 422)."""
+    """The body of a request; none stands for one without any field. Raises HttpRefusal (400, 415, 422)."""
     if not request.body:
         return type_()
     content_type = request.fields.get("CONTENT_TYPE", ms.JSON_TYPE).partition(";")[0].strip().lower()
     if content_type != ms.JSON_TYPE:
-        raise Refusal(415, f"the body is {content_type[:60]}, {ms.JSON_TYPE} is expected (curl --json)")
+        raise HttpRefusal(415, f"the body is {content_type[:60]}, {ms.JSON_TYPE} is expected (curl --json)")
     try:
         return msgspec.json.decode(request.body, type=type_)
     except msgspec.ValidationError as error:
-        raise Refusal(422, f"the body is not as expected: {error}") from None
+        raise HttpRefusal(422, f"the body is not as expected: {error}") from None
     except msgspec.DecodeError as error:
-        raise Refusal(400, f"the body is no JSON: {error}") from None
+        raise HttpRefusal(400, f"the body is no JSON: {error}") from None

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from ..http.exchange import PeerCredentials, Refusal
+from ..daemon_threads import DaemonThreads
+from ..http.exchange import HttpRefusal, PeerCredentials
 from ..messages import Role
-from ..threads import DaemonThreads
 from .unit_peer import is_of_unit, service_manager
 
 T = TypeVar("T")
@@ -89,12 +89,12 @@ class Access:
         return f"<Access {self._granted}>"
 
     async def principal(self, peer: PeerCredentials | None) -> Principal:
-        """Who asks. Raises Refusal: 403 for strangers, 503 while their right cannot be looked up."""
+        """Who asks. Raises HttpRefusal: 403 for strangers, 503 while their right cannot be looked up."""
         if peer is None:
-            raise Refusal(403, "who you are cannot be told")
+            raise HttpRefusal(403, "who you are cannot be told")
         role = await self._role(peer)
         if role is None:
-            raise Refusal(403, self._why_not(peer))
+            raise HttpRefusal(403, self._why_not(peer))
         return Principal(peer.uid, peer.pid, "", role)
 
     async def named(self, principal: Principal) -> Principal:
@@ -141,7 +141,7 @@ class Access:
                 self._grants = await asyncio.shield(task)
             except (TimeoutError, OSError):
                 if self._grants is None:
-                    raise Refusal(503, "users and groups cannot be looked up now") from None
+                    raise HttpRefusal(503, "users and groups cannot be looked up now") from None
             finally:
                 if task.done():
                     self._lookup = None
@@ -162,7 +162,7 @@ class Access:
         try:
             groups = await self._threads.run(lambda: _groups_of_user(peer.uid, peer.gid), LOOKUP_SECONDS)
         except (TimeoutError, OSError):
-            raise Refusal(503, "your groups cannot be looked up now") from None
+            raise HttpRefusal(503, "your groups cannot be looked up now") from None
         _remember(self._groups, peer.uid, (groups, self._clock()))
         return groups
 

@@ -12,12 +12,12 @@ import msgspec
 
 from .. import messages as ms
 from ..changes import Change, Scale, SetLogLevel
-from ..http.exchange import Answer, Refusal, encoded
+from ..http.exchange import Answer, HttpRefusal, encoded
 from .auth import Principal
 from .managed import ChangeRefused, Managed
 
 
-class Conflict(Refusal):
+class Conflict(HttpRefusal):
     """409: the daemon's state does not allow the change."""
 
     def __init__(self, detail: str, operation: int | None) -> None:
@@ -26,13 +26,13 @@ class Conflict(Refusal):
 
 
 async def carry_out(managed: Managed, change: Change, principal: Principal, wait: float) -> ms.Operation:
-    """Ask for a change in the principal's name, wait for its end up to `wait` seconds. Raises Refusal (409, 422)."""
+    """Ask for a change in the principal's name, wait for its end, up to so long. Raises HttpRefusal (409, 422)."""
     try:
         asked = await managed.ask(replace(change, who=principal.who, uid=principal.uid, pid=principal.pid))
     except ChangeRefused as refused:
         if refused.conflict:
             raise Conflict(refused.reason, refused.operation) from None
-        raise Refusal(422, refused.reason) from None
+        raise HttpRefusal(422, refused.reason) from None
     if asked.ended or not wait:
         return asked
     await managed.wait(asked.id, wait)
@@ -46,14 +46,14 @@ def answer(operation: ms.Operation) -> Answer:
 
 
 def scale(body: ms.ScaleRequest) -> Scale:
-    """Raises Refusal (422)."""
+    """Raises HttpRefusal (422)."""
     if body.reset:
         if body.workers is not None or body.persist:
-            raise Refusal(422, "reset stands alone: it drops what scale has set, here and in the state directory")
+            raise HttpRefusal(422, "reset stands alone: it drops what scale has set, here and in the state directory")
         return Scale()
     match body.workers:
         case None:
-            raise Refusal(422, 'either "workers" or "reset" is needed')
+            raise HttpRefusal(422, 'either "workers" or "reset" is needed')
         case int(count):
             return Scale(to=count, persist=body.persist)
         case str(text):
@@ -61,7 +61,7 @@ def scale(body: ms.ScaleRequest) -> Scale:
 
 
 def log_level(body: ms.LogLevelRequest) -> SetLogLevel:
-    """Raises Refusal (422)."""
+    """Raises HttpRefusal (422)."""
     if body.reset is (body.level is not None):
-        raise Refusal(422, 'either "level" or "reset" is needed, and not both')
+        raise HttpRefusal(422, 'either "level" or "reset" is needed, and not both')
     return SetLogLevel(body.level)

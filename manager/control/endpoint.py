@@ -13,7 +13,7 @@ from .auth import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """A request that is in order."""
 
     principal: Principal
@@ -22,7 +22,7 @@ class Call:
     body: Any
 
 
-Handler = Callable[[Call], Awaitable[Answer | Stream]]
+Handler = Callable[[ApiCall], Awaitable[Answer | Stream]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ import msgspec
 
 from .. import messages as ms
 from ..changes import Change, Drain, Reload, Restart, Stop, Undrain
-from ..http.exchange import Answer, Refusal, Stream, encoded
+from ..http.exchange import Answer, HttpRefusal, Stream, encoded
 from . import change_requests as ops
 from .auth import Access
-from .endpoint import Call
+from .endpoint import ApiCall
 from .managed import Managed
 from .metric_families import as_message, find
 
 
 class Handlers:
-    """A method for each path. Raise Refusal."""
+    """A method for each path. Raise HttpRefusal."""
 
     def __init__(self, managed: Managed, access: Access) -> None:
         self._managed = managed
@@ -23,98 +23,98 @@ class Handlers:
 
     # --- what there is to know ---
 
-    async def status(self, call: Call) -> Answer:
+    async def status(self, call: ApiCall) -> Answer:
         return _json(self._managed.status(call.principal.role))
 
-    async def workers(self, _call: Call) -> Answer:
+    async def workers(self, _call: ApiCall) -> Answer:
         return _json(ms.WorkerList(workers=await self._managed.workers()))
 
-    async def worker(self, call: Call) -> Answer:
+    async def worker(self, call: ApiCall) -> Answer:
         slot = call.numbers["slot"]
         for worker in await self._managed.workers():
             if worker.slot == slot:
                 return _json(worker)
         raise _no_slot(slot)
 
-    async def stack(self, call: Call) -> Answer:
+    async def stack(self, call: ApiCall) -> Answer:
         slot = call.numbers["slot"]
         stack = await self._managed.stack(slot)
         if stack is None:
             raise _no_slot(slot)
         return _json(stack)
 
-    async def operations(self, _call: Call) -> Answer:
+    async def operations(self, _call: ApiCall) -> Answer:
         return _json(ms.OperationList(operations=self._managed.operations()))
 
-    async def operation(self, call: Call) -> Answer:
+    async def operation(self, call: ApiCall) -> Answer:
         number = call.numbers["id"]
         operation = self._managed.operation(number)
         if operation is None:
-            raise Refusal(404, f"there is no operation {number}, or it has been forgotten")
+            raise HttpRefusal(404, f"there is no operation {number}, or it has been forgotten")
         wait = call.query.get("wait", 0)
         if wait and not operation.ended:
             await self._managed.wait(number, wait)
             operation = self._managed.operation(number) or operation
         return _json(operation)
 
-    async def events(self, call: Call) -> Answer | Stream:
+    async def events(self, call: ApiCall) -> Answer | Stream:
         query, event_log = call.query, self._managed.event_log
         if query.get("follow"):
             since, limit = query.get("since"), query.get("limit", 0)
             return Stream(lambda: event_log.follow(since, limit), ms.EVENTS_TYPE)
         return _json(event_log.since(query.get("since", 0), query.get("limit", ms.MAX_EVENTS)))
 
-    async def metrics(self, call: Call) -> Answer:
+    async def metrics(self, call: ApiCall) -> Answer:
         families = find(self._managed.metrics(), call.query.get("name", ""))
         return _json(ms.MetricList(families=[as_message(family) for family in families]))
 
-    async def config(self, _call: Call) -> Answer:
+    async def config(self, _call: ApiCall) -> Answer:
         return _json(self._managed.config())
 
-    async def log_level(self, _call: Call) -> Answer:
+    async def log_level(self, _call: ApiCall) -> Answer:
         return _json(self._managed.log_level())
 
     # --- changes ---
 
-    async def scale(self, call: Call) -> Answer:
+    async def scale(self, call: ApiCall) -> Answer:
         return await self._change(call, ops.scale(call.body))
 
-    async def reload(self, call: Call) -> Answer:
+    async def reload(self, call: ApiCall) -> Answer:
         return await self._change(call, Reload())
 
-    async def restart(self, call: Call) -> Answer:
+    async def restart(self, call: ApiCall) -> Answer:
         return await self._change(call, Restart())
 
-    async def restart_one(self, call: Call) -> Answer:
+    async def restart_one(self, call: ApiCall) -> Answer:
         slot = call.numbers["slot"]
         if all(worker.slot != slot for worker in await self._managed.workers()):
             raise _no_slot(slot)
         return await self._change(call, Restart(slot))
 
-    async def drain(self, call: Call) -> Answer:
+    async def drain(self, call: ApiCall) -> Answer:
         return await self._change(call, Drain())
 
-    async def undrain(self, call: Call) -> Answer:
+    async def undrain(self, call: ApiCall) -> Answer:
         return await self._change(call, Undrain())
 
-    async def stop(self, call: Call) -> Answer:
+    async def stop(self, call: ApiCall) -> Answer:
         return await self._change(call, Stop(now=call.body.mode == "now"))
 
-    async def set_log_level(self, call: Call) -> Answer:
+    async def set_log_level(self, call: ApiCall) -> Answer:
         principal = await self._access.named(call.principal)
         operation = await ops.carry_out(self._managed, ops.log_level(call.body), principal, 0)
         return _json(msgspec.structs.replace(self._managed.log_level(), operation=operation.id))
 
-    async def check_config(self, call: Call) -> Answer:
+    async def check_config(self, call: ApiCall) -> Answer:
         toml = call.body.toml
         if toml is not None and not call.principal.may("admin"):
-            raise Refusal(403, f"a configuration in the body takes the role admin, yours is {call.principal.role}")
+            raise HttpRefusal(403, f"a configuration in the body takes the role admin, yours is {call.principal.role}")
         try:
             return _json(await self._managed.check_config(toml))
         except TimeoutError:
-            raise Refusal(503, "the configuration could not be read in time; see what it names") from None
+            raise HttpRefusal(503, "the configuration could not be read in time; see what it names") from None
 
-    async def _change(self, call: Call, change: Change) -> Answer:
+    async def _change(self, call: ApiCall, change: Change) -> Answer:
         principal = await self._access.named(call.principal)
         return ops.answer(await ops.carry_out(self._managed, change, principal, call.query.get("wait", 0)))
 
@@ -123,5 +123,5 @@ def _json(body: ms.ResponseBody) -> Answer:
     return Answer(200, encoded(body), ms.JSON_TYPE)
 
 
-def _no_slot(slot: int) -> Refusal:
-    return Refusal(404, f"slot {slot} has no worker")
+def _no_slot(slot: int) -> HttpRefusal:
+    return HttpRefusal(404, f"slot {slot} has no worker")

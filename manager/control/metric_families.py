@@ -9,7 +9,7 @@ from miniwsgi.metrics.families import Family, Histogram
 from miniwsgi.metrics.percentiles import SHARES, percentile
 
 from .. import messages as ms
-from ..http.exchange import Refusal
+from ..http.exchange import HttpRefusal
 
 NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}")  # "Metric names and labels" in Prometheus' data model
 NEAR = 3  # names that are proposed
@@ -25,14 +25,14 @@ def metric_name(text: str) -> str:
 def find(families: Sequence[Family], name: str) -> list[Family]:
     """The family of that name (also as one of a histogram's series), else those whose names begin so; "": all.
 
-    Raises Refusal (404) that names what comes near.
+    Raises HttpRefusal (404) that names what comes near.
     """
     names = {name, re.sub(r"_(bucket|sum|count)$", "", name)}
     found = [family for family in families if family.name in names]
     found = found or [family for family in families if family.name.startswith(name)]
     if found or not name:
         return found
-    raise Refusal(404, f"there is no metric {name}{_near(families, name)}")
+    raise HttpRefusal(404, f"there is no metric {name}{_near(families, name)}")
 
 
 def _near(families: Sequence[Family], name: str) -> str:

@@ -1,6 +1,6 @@
 """A request and its answer, between the server that speaks HTTP and what it serves: plain data, no sockets.
 
-A `Refusal` may be raised wherever a request is worked on; whoever serves decides what an error looks like.
+A `HttpRefusal` may be raised wherever a request is worked on; whoever serves decides what an error looks like.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Stream:
     fields: tuple[tuple[str, str], ...] = ()
 
 
-class Refusal(Exception):
+class HttpRefusal(Exception):
     """A request that is not granted: the status, and for the client what is wrong and how to mend it."""
 
     def __init__(self, status: int, detail: str = "", *, fields: tuple[tuple[str, str], ...] = ()) -> None:
@@ -93,12 +93,12 @@ class Served(Protocol):
     """What a server serves."""
 
     async def admit(self, request: Request) -> None:
-        """Before the body of a request is received, of which nothing is known yet. Raises Refusal."""
+        """Before the body of a request is received, of which nothing is known yet. Raises HttpRefusal."""
 
     async def respond(self, request: Request) -> Answer | Stream:
-        """The answer to a request. Raises Refusal."""
+        """The answer to a request. Raises HttpRefusal."""
 
-    def refuse(self, refusal: Refusal, path: str) -> Answer:
+    def refuse(self, refusal: HttpRefusal, path: str) -> Answer:
         """How a refusal looks; also the server's own, for what is no request at all (`path` is then "")."""
 
 

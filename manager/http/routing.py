@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
-from .exchange import Refusal
+from .exchange import HttpRefusal
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
@@ -56,7 +56,7 @@ class Router(Generic[H]):
             self._by_path.setdefault(route.path, {})[route.method] = route
 
     def find(self, method: str, path: str) -> tuple[Route[H], dict[str, int]]:
-        """The route and the numbers in the path. Raises Refusal (404, 405)."""
+        """The route and the numbers in the path. Raises HttpRefusal (404, 405)."""
         for template, pattern in self._patterns.items():
             match = pattern.fullmatch(path)
             if match is None:
@@ -65,37 +65,39 @@ class Router(Generic[H]):
             route = methods.get("GET" if method == "HEAD" else method)
             if route is None:
                 allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
-                raise Refusal(405, f"{path} takes {allowed}", fields=(("Allow", allowed),))
+                raise HttpRefusal(405, f"{path} takes {allowed}", fields=(("Allow", allowed),))
             numbers = {name: _number(text) for name, text in match.groupdict().items()}
             return route, numbers
-        raise Refusal(404, "there is nothing here")
+        raise HttpRefusal(404, "there is nothing here")
 
 
 def _number(text: str) -> int:
     if len(text) > MAX_NUMBER_DIGITS:
-        raise Refusal(404, "there is nothing here")
+        raise HttpRefusal(404, "there is nothing here")
     return int(text)
 
 
 def parse_query(query: str, parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """The parameters that are given, parsed. Raises Refusal (400)."""
+    """The parameters that are given, parsed. Raises HttpRefusal (400)."""
     known = {parameter.name: parameter for parameter in parameters}
     found: dict[str, Any] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=32)
     except ValueError:
-        raise Refusal(400, "the query is malformed: name=value&… is expected") from None
+        raise HttpRefusal(400, "the query is malformed: name=value&… is expected") from None
     for name, text in pairs:
         parameter = known.get(name)
         if parameter is None:
             names = ", ".join(known) or "none"
-            raise Refusal(400, f"unknown query parameter {name[:40]!r}; known here: {names}")
+            raise HttpRefusal(400, f"unknown query parameter {name[:40]!r}; known here: {names}")
         if name in found:
-            raise Refusal(400, f"the query parameter {name} is given twice")
+            raise HttpRefusal(400, f"the query parameter {name} is given twice")
         try:
             found[name] = parameter.parse(text)
         except ValueError:
-            raise Refusal(400, f"the query parameter {name} is {text[:40]!r}; expected: {parameter.expected}") from None
+            raise HttpRefusal(
+                400, f"the query parameter {name} is {text[:40]!r}; expected: {parameter.expected}"
+            ) from None
     return found
 
 
@@ -120,9 +122,9 @@ def switch(text: str) -> bool:
 
 
 def check_accept(accept: str | None, *types: str) -> None:
-    """Raise Refusal (406) if a client that says what it accepts (RFC 9110, section 12.5.1) takes none of `types`."""
+    """Raise HttpRefusal (406) if a client says what it accepts (RFC 9110, section 12.5.1), and that is none of them."""
     if accept is not None and not any(quality(accept, type_) for type_ in types):
-        raise Refusal(406, f"this resource is {' or '.join(types)}; Accept excludes that")
+        raise HttpRefusal(406, f"this resource is {' or '.join(types)}; Accept excludes that")
 
 
 def quality(accept: str, type_: str) -> float:

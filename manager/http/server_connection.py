@@ -21,7 +21,7 @@ from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import CONTINUE, LAST_CHUNK, Encoded, frame
 
 from .connection_table import ConnectionTable
-from .exchange import Answer, Ends, PeerCredentials, Refusal, Request, Stream, reason
+from .exchange import Answer, Ends, HttpRefusal, PeerCredentials, Request, Stream, reason
 from .socket_ends import ends_of, peer_of
 
 STREAM_BUFFER_BYTES = 16384  # unsent: more, and the stream is not pulled
@@ -87,7 +87,7 @@ class ServerConnection(asyncio.Protocol):
         admitted = self._table.admit(self)
         self._become(ConnectionState.IDLE)
         if not admitted:
-            self._refuse(Refusal(503, "too many connections; try again", fields=(("Retry-After", "1"),)))
+            self._refuse(HttpRefusal(503, "too many connections; try again", fields=(("Retry-After", "1"),)))
             self._linger()
             self._loop.call_later(self._table.limits.linger_seconds, self._transport.abort)
 
@@ -102,7 +102,7 @@ class ServerConnection(asyncio.Protocol):
         try:
             complete = self._http.receive(data)
         except ProtocolError as error:
-            self._refuse(Refusal(error.status, error.detail))
+            self._refuse(HttpRefusal(error.status, error.detail))
             self._linger()
             return
         if self.state in {ConnectionState.ANSWERING, ConnectionState.STREAMING}:
@@ -130,7 +130,7 @@ class ServerConnection(asyncio.Protocol):
         if self.state is ConnectionState.ANSWERING and not self._hung_up():
             return True  # it only sends no more: it is answered
         if self.state is ConnectionState.RECEIVING:
-            self._refuse(Refusal(400, "the request ends before its end"))
+            self._refuse(HttpRefusal(400, "the request ends before its end"))
         return False
 
     def pause_writing(self) -> None:
@@ -161,7 +161,7 @@ class ServerConnection(asyncio.Protocol):
         """Called each second: enforce times."""
         limits = self._table.limits
         if self.state is ConnectionState.RECEIVING and now - self._since > limits.receive_seconds:
-            self._refuse(Refusal(408, f"the request was not complete within {limits.receive_seconds:g} s"))
+            self._refuse(HttpRefusal(408, f"the request was not complete within {limits.receive_seconds:g} s"))
             self._linger()
         elif self.state is ConnectionState.ANSWERING:
             if self._stuck_since is not None and now - self._stuck_since > limits.send_seconds:
@@ -208,7 +208,7 @@ class ServerConnection(asyncio.Protocol):
                     self._wait_for_more()
                     return
         except ProtocolError as error:
-            self._refuse(Refusal(error.status, error.detail))
+            self._refuse(HttpRefusal(error.status, error.detail))
             self._linger()
         except asyncio.CancelledError:
             if self.state is not ConnectionState.CLOSED:
@@ -230,15 +230,15 @@ class ServerConnection(asyncio.Protocol):
         served = self._table.served
         try:
             answer = await served.respond(request)
-        except Refusal as refusal:
+        except HttpRefusal as refusal:
             answer = served.refuse(refusal, line.path)
         except Exception as error:
             self._table.on_error(f"{line.method} {line.path} failed", error)
-            answer = served.refuse(Refusal(500, "see the daemon's error log"), line.path)
+            answer = served.refuse(HttpRefusal(500, "see the daemon's error log"), line.path)
         if isinstance(answer, Stream):
             if self._table.streams < self._table.limits.streams and not self._table.stopping:
                 return await self._send_stream(answer, line.method, line.http11)
-            answer = served.refuse(Refusal(503, "too many streams; try again", fields=(("Retry-After", "1"),)), "")
+            answer = served.refuse(HttpRefusal(503, "too many streams; try again", fields=(("Retry-After", "1"),)), "")
         persistent = head.persistent and not answer.close and not self._table.stopping and not self._ended
         return self._send(answer, line.method, line.http11, persistent)
 
@@ -311,11 +311,11 @@ class ServerConnection(asyncio.Protocol):
             await self._table.served.admit(
                 Request(line.method, line.path, line.query, head.fields, b"", self._peer, self._ends)
             )
-        except Refusal as error:
+        except HttpRefusal as error:
             refusal = error
         except Exception as error:
             self._table.on_error(f"{line.method} {line.path} failed", error)
-            refusal = Refusal(500, "see the daemon's error log")
+            refusal = HttpRefusal(500, "see the daemon's error log")
         self._admission = None
         if self.state is not ConnectionState.RECEIVING:
             return  # its time was over
@@ -327,7 +327,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport.resume_reading()
         self._wait_for_more()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: HttpRefusal) -> None:
         """An answer to what is no request."""
         line = self._http.line
         method = line.method if line is not None else "GET"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from ..http.exchange import Refusal, Request
+from ..http.exchange import HttpRefusal, Request
 
 REALM = 'realm="miniwsgi", charset="UTF-8"'
 CHALLENGES = (("WWW-Authenticate", 'Bearer realm="miniwsgi"'), ("WWW-Authenticate", f"Basic {REALM}"))
@@ -39,7 +39,7 @@ class Gate:
         self._on_denied = on_denied
 
     def check_address(self, request: Request) -> None:
-        """Raise Refusal (403) for who is not on the list."""
+        """Raise HttpRefusal (403) for who is not on the list."""
         allow = self.rules.allow
         if not allow or request.peer is not None:
             return
@@ -48,7 +48,7 @@ class Gate:
             raise self._denied(request, 403, "metrics.allow does not have this address")
 
     def check_reader(self, request: Request) -> None:
-        """Raise Refusal (401, 421) for who may ask for nothing but health."""
+        """Raise HttpRefusal (401, 421) for who may ask for nothing but health."""
         if self.rules.token:
             if not _carries(request.fields.get("HTTP_AUTHORIZATION", ""), self.rules.token):
                 why = "this takes the token that metrics.token_file has: Authorization: Bearer, or as a password"
@@ -59,10 +59,10 @@ class Gate:
                 why = "on a loopback address this is told under an IP address or localhost alone (see metrics.bind)"
                 raise self._denied(request, 421, why)
 
-    def _denied(self, request: Request, status: int, why: str, fields: tuple[tuple[str, str], ...] = ()) -> Refusal:
+    def _denied(self, request: Request, status: int, why: str, fields: tuple[tuple[str, str], ...] = ()) -> HttpRefusal:
         who = str(request.ends.client) if request.ends is not None else "a Unix socket"
         self._on_denied(f"denied {request.method} {request.path[:100]} to {who}: {why}")
-        return Refusal(status, why, fields=fields)
+        return HttpRefusal(status, why, fields=fields)
 
 
 def _carries(authorization: str, token: str) -> bool:

@@ -15,7 +15,7 @@ from miniwsgi.metrics.exposition import Format, negotiate
 from miniwsgi.metrics.health import Health, livez, readyz, startupz
 
 from ..http.connection_table import ServerLimits
-from ..http.exchange import Answer, Refusal, Request, encoded, reason
+from ..http.exchange import Answer, HttpRefusal, Request, encoded, reason
 from ..http.routing import Route, Router
 from .gate import Gate
 from .public_status import PublicStatus, as_data
@@ -79,12 +79,12 @@ class MetricsApi:
         self._gate.check_address(request)
 
     async def respond(self, request: Request) -> Answer:
-        """The answer to a request; its query is not looked at. Raises Refusal."""
+        """The answer to a request; its query is not looked at. Raises HttpRefusal."""
         self._gate.check_address(request)
         route, _ = self.router.find(request.method, request.path)
         return await route.handler(request)
 
-    def refuse(self, refusal: Refusal, path: str) -> Answer:
+    def refuse(self, refusal: HttpRefusal, path: str) -> Answer:
         """A line of text."""
         said = f"{refusal.status} {reason(refusal.status)}"
         body = f"{said}: {refusal.detail}\n" if refusal.detail else f"{said}\n"

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from schemathesis import Case, GenerationMode
 
 from tests.support.control import Control

@@ -22,7 +22,7 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.http.connection_table import ServerLimits
-from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
+from miniwsgi.manager.http.exchange import Answer, HttpRefusal, Request, Stream
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
@@ -139,7 +139,7 @@ class Served:
             return await handler(request)
         return Answer(200, f"{request.path} {len(request.body)}".encode(), "text/plain")
 
-    def refuse(self, refusal: Refusal, path: str) -> Answer:
+    def refuse(self, refusal: HttpRefusal, path: str) -> Answer:
         return Answer(refusal.status, refusal.detail.encode(), "text/plain", refusal.fields)
 
 

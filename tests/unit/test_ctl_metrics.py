@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.metric_families import as_message, find, metric_name
-from miniwsgi.manager.http.exchange import Refusal
+from miniwsgi.manager.http.exchange import HttpRefusal
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
 from tests.support.manager_world import FAMILIES
@@ -47,7 +47,7 @@ def test_an_unknown_name_is_told_with_what_comes_near(name: str, near: str | Non
     if near is None:
         assert find(FAMILIES, name)
         return
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HttpRefusal) as refused:
         find(FAMILIES, name)
     assert refused.value.status == 404
     assert refused.value.detail.startswith(f"there is no metric {name}")

@@ -6,7 +6,7 @@ import base64
 from ipaddress import ip_address, ip_network
 
 import pytest
-from miniwsgi.manager.http.exchange import Ends, PeerCredentials, Refusal, Request
+from miniwsgi.manager.http.exchange import Ends, HttpRefusal, PeerCredentials, Request
 from miniwsgi.manager.port.gate import Gate, Rules
 
 TOKEN = "a-token"
@@ -25,7 +25,7 @@ def verdict(rules: Rules, asked: Request) -> int:
     try:
         gate.check_address(asked)
         gate.check_reader(asked)
-    except Refusal as refused:
+    except HttpRefusal as refused:
         refusal = refused
     else:
         assert denied == []
@@ -101,7 +101,7 @@ def test_the_token_is_asked_of_everybody(client: str, authorization: str, status
 
 
 def test_a_refusal_tells_browsers_and_programs_how_to_bring_it() -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HttpRefusal) as refused:
         Gate(Rules(token=TOKEN), lambda _line: None).check_reader(request())
     assert [name for name, _ in refused.value.fields] == ["WWW-Authenticate"] * 2
     assert [value.split(" ")[0] for _, value in refused.value.fields] == ["Bearer", "Basic"]

@@ -17,8 +17,8 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access, Principal
-from miniwsgi.manager.http.exchange import Answer, PeerCredentials, Refusal, Request, Stream
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
+from miniwsgi.manager.http.exchange import Answer, HttpRefusal, PeerCredentials, Request, Stream
 
 from tests.support.manager_world import Client, FakeDaemon, World, run, serving
 
@@ -41,7 +41,7 @@ class Bare:
         request = Request(method, path, query, fields, data, PeerCredentials(7, 1000, 1000, ()))
         try:
             answer = await self.api.respond(request)
-        except Refusal as refusal:
+        except HttpRefusal as refusal:
             return self.api.refuse(refusal, path)
         assert isinstance(answer, Answer), answer
         return answer
@@ -328,7 +328,7 @@ def test_strangers_learn_nothing_and_are_logged(tmp_path: Path) -> None:
         access._own_uid = -1
         api = Api(FakeDaemon(), access, denied.append)
         request = Request("GET", "/v1/nothing", "x=1", {}, b"", PeerCredentials(7, 64_999, 64_999, ()))
-        with pytest.raises(Refusal) as raised:
+        with pytest.raises(HttpRefusal) as raised:
             await api.respond(request)
         assert raised.value.status == 403  # not 404, not 400
         assert denied == [f"denied GET /v1/nothing to unknown user (uid 64999, pid 7): {raised.value.detail}"]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from miniwsgi.manager.control import auth
 from miniwsgi.manager.control.auth import Access, Principal, look_up
-from miniwsgi.manager.http.exchange import PeerCredentials, Refusal
+from miniwsgi.manager.daemon_threads import DaemonThreads
+from miniwsgi.manager.http.exchange import HttpRefusal, PeerCredentials
 from miniwsgi.manager.messages import Role
-from miniwsgi.manager.threads import DaemonThreads
 
 STRANGER = 64_999
 
@@ -63,7 +63,7 @@ GRANTED: dict[Role, Sequence[str]] = {
 async def role(access: Access, who: PeerCredentials | None) -> str:
     try:
         return (await access.principal(who)).role
-    except Refusal as refusal:
+    except HttpRefusal as refusal:
         return str(refusal.status)
 
 
@@ -220,7 +220,7 @@ def test_a_uid_from_outside_the_user_namespace_is_nobodys(monkeypatch: pytest.Mo
 
     async def body() -> None:
         access = Access({"admin": ("65534", "@65534")}, DaemonThreads())
-        with pytest.raises(Refusal, match="user namespace"):
+        with pytest.raises(HttpRefusal, match="user namespace"):
             await access.principal(peer(65534))
         assert await role(access, peer(STRANGER, gid=65534, groups=(65534,))) == "403"
         assert await role(access, peer(0)) == "admin"
@@ -236,7 +236,7 @@ def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_num
 
     async def body() -> None:
         access = Access({"admin": ("65534",)}, DaemonThreads())
-        with pytest.raises(Refusal, match=r"cannot be told apart there: run the daemon as another user"):
+        with pytest.raises(HttpRefusal, match=r"cannot be told apart there: run the daemon as another user"):
             await access.principal(peer(65534))
         assert await role(access, peer(0)) == "admin"
 
@@ -245,7 +245,7 @@ def test_nobody_is_the_daemons_own_user_where_everybody_from_outside_has_its_num
 
 def test_a_stranger_is_told_what_to_configure() -> None:
     async def body() -> None:
-        with pytest.raises(Refusal, match=r"uid 64999 is granted nothing; name the user .* control\.read"):
+        with pytest.raises(HttpRefusal, match=r"uid 64999 is granted nothing; name the user .* control\.read"):
             await Access({}, DaemonThreads()).principal(peer(STRANGER))
 
     asyncio.run(body())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from miniwsgi.manager.http.exchange import Answer, Refusal
+from miniwsgi.manager.http.exchange import Answer, HttpRefusal
 from miniwsgi.manager.http.routing import (
     Parameter,
     Route,
@@ -59,7 +59,7 @@ def test_routes_are_found(method: str, path: str, found: str, numbers: dict[str,
     ],
 )  # fmt: skip
 def test_other_paths_are_not(path: str) -> None:
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(HttpRefusal) as raised:
         ROUTER.find("GET", path)
     assert raised.value.status == 404
 
@@ -76,7 +76,7 @@ def test_other_paths_are_not(path: str) -> None:
     ],
 )
 def test_another_method_is_told_which_there_are(method: str, path: str, allowed: str) -> None:
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(HttpRefusal) as raised:
         ROUTER.find(method, path)
     assert (raised.value.status, raised.value.fields) == (405, (("Allow", allowed),))
 
@@ -121,14 +121,14 @@ def test_query_parameters_are_parsed(query: str, found: dict[str, Any]) -> None:
     ],
 )
 def test_a_wrong_query_is_told_what_is_expected(query: str, said: str) -> None:
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(HttpRefusal) as raised:
         parse_query(query, (WAIT, FOLLOW))
     assert raised.value.status == 400
     assert said in raised.value.detail
 
 
 def test_where_there_are_no_parameters_that_is_said() -> None:
-    with pytest.raises(Refusal, match="known here: none"):
+    with pytest.raises(HttpRefusal, match="known here: none"):
         parse_query("x=1", ())
 
 
@@ -155,7 +155,7 @@ def test_the_most_specific_range_of_accept_decides(accept: str, weight: float) -
 def test_a_client_that_excludes_all_there_is_gets_406() -> None:
     check_accept(None, JSON)
     check_accept("application/x-ndjson", JSON, "application/x-ndjson")
-    with pytest.raises(Refusal) as raised:
+    with pytest.raises(HttpRefusal) as raised:
         check_accept("text/html", JSON, "application/x-ndjson")
     assert raised.value.status == 406
     assert "application/json or application/x-ndjson" in raised.value.detail

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from miniwsgi.manager.http.exchange import Answer, Refusal, Request
+from miniwsgi.manager.http.exchange import Answer, HttpRefusal, Request
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.http.server_connection import ConnectionState
 
@@ -186,7 +186,7 @@ def test_a_handler_that_fails_is_a_500_and_told(tmp_path: Path) -> None:
 
 def test_a_refusal_of_a_handler_keeps_the_connection(tmp_path: Path) -> None:
     async def refuse(_request: Request) -> Answer:
-        raise Refusal(409, "not now")
+        raise HttpRefusal(409, "not now")
 
     @scenario(tmp_path, Served({"/no": refuse}))
     async def _(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from miniwsgi.daemon.http.body import FEED_STEPS
 from miniwsgi.daemon.http.head import Limits
-from miniwsgi.manager.http.exchange import Answer, Refusal, Request, Stream
+from miniwsgi.manager.http.exchange import Answer, HttpRefusal, Request, Stream
 from miniwsgi.manager.http.server_connection import ConnectionState, ServerConnection
 
 from tests.support.manager_world import GET, Served, World, run, scenario
@@ -135,7 +135,7 @@ BODY = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
 
 def test_a_body_is_received_only_from_who_may_send_it(tmp_path: Path) -> None:
     async def refuse(_request: Request) -> None:
-        raise Refusal(403, "not you")
+        raise HttpRefusal(403, "not you")
 
     served = Served(admissions={"/p": refuse})
 

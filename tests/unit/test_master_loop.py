@@ -22,7 +22,7 @@ from miniwsgi.daemon.master.running.last_words import LastWords
 from miniwsgi.daemon.master.running.open_logs import OpenLogs
 from miniwsgi.daemon.master.sockets.listeners import open_listeners
 from miniwsgi.manager import changes as ch
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import Running
 
 from tests.support.waiting import PATIENCE_SECONDS

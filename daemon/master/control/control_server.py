@@ -11,8 +11,8 @@ from functools import partial
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.manager.http.server import HttpServer
-from miniwsgi.manager.threads import DaemonThreads
 from miniwsgi.metrics.scoreboard_reading import SNAPSHOT_SECONDS
 
 from ...log.error_log import ErrorLog

@@ -16,7 +16,7 @@ from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.event_log import EventLog
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.families import Family
 from miniwsgi.metrics.sampler import Sampler, sample
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.answers import Tally
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import REQUESTS

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from miniwsgi.manager import changes as ch
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import MAX_SLOTS
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 
 from miniwsgi.daemon import __version__
 from miniwsgi.manager import changes as ch
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.accept_queues import accept_queue, dropped
 from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, WorkerFacts
 from miniwsgi.metrics.sampler import ProcessSample, Sampler, cpu_of_ended, master_usage, sample

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from miniwsgi.manager.threads import DaemonThreads
+from miniwsgi.manager.daemon_threads import DaemonThreads
 
 MANY = 20  # more than a pool of threads has
 
