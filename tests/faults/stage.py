@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from unittest import mock
 
 from tests.support.daemon import Daemon
@@ -124,9 +123,7 @@ class Stage:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         try:
             self.load.stop()
         finally:

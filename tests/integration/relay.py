@@ -10,7 +10,6 @@ import re
 import socket
 import threading
 from pathlib import Path
-from types import TracebackType
 
 _REQUEST = re.compile(rb"^(?:GET|POST|PUT) \S+ HTTP/1\.1\r$", re.MULTILINE)
 
@@ -36,9 +35,7 @@ class Relay:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()

@@ -6,13 +6,13 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.control import Control
-from tests.support.daemon import Daemon
 from tests.support.service import Service, get
 from tests.support.users import NOBODY, as_root, as_user, open_python
 from tests.support.waiting import PATIENCE_SECONDS
@@ -123,23 +123,15 @@ if sock.fileno() != 3:
     os.dup2(sock.fileno(), 3)
 os.set_inheritable(3, True)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="control")
-os.execv(sys.executable, [sys.executable, *argv])
+os.execv(argv[0], argv)
 """
 
 
-def test_a_socket_that_systemd_passes_is_adopted_and_never_removed(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_socket_that_systemd_passes_is_adopted_and_never_removed(service: Service, tmp_path: Path) -> None:
     path, script = tmp_path / "passed.sock", tmp_path / "launch.py"
     script.write_text(LAUNCH)
-    plain = Daemon.__init__
-
-    def launched(self: Daemon, directory: Path, *arguments: str) -> None:
-        plain(self, directory, *arguments)
-        self._argv = [self._argv[0], str(script), str(path), *self._argv[1:]]
-
-    monkeypatch.setattr(Daemon, "__init__", launched)
-    daemon = service.start("--control", str(tmp_path / "other.sock"))
+    launch = (sys.executable, str(script), str(path))
+    daemon = service.start("--control", str(tmp_path / "other.sock"), under=launch)
     assert Control(path).status()["pid"] == daemon.process.pid
     assert not (tmp_path / "other.sock").exists()
     assert "nothing listens on" not in daemon.log()

@@ -18,7 +18,8 @@ from tests.support.daemon import ALONE
 from tests.support.service import Service, get
 from tests.support.waiting import wait_for
 
-from .worker_harness import FixedPace, Site, made_site, pools
+from .worker_harness import Site, made_site, pools
+from .worker_pace import FixedPace
 
 __all__ = ["made_site"]
 

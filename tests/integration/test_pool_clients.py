@@ -16,27 +16,11 @@ from miniwsgi.metrics.scoreboard import ABORTED, ACCEPTED, CLIENTS_LEFT, CLOSED,
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import Site, at_any_pace, hurry, pools
+from .worker_applications import echo, holding
+from .worker_harness import Site, pools
+from .worker_pace import at_any_pace, hurry
 
 BLOCK = b"x" * 65536
-
-
-def echo(environ, start_response):
-    start_response("200 OK", [])
-    return [environ["PATH_INFO"].encode(), environ["wsgi.input"].read()]
-
-
-def gated(site: Site):
-    """/hold notes that it has begun and waits; all else is echoed."""
-    gate, record = site.gate(), site.record
-
-    def application(environ, start_response):
-        if environ["PATH_INFO"] == "/hold":
-            record.note("begun")
-            gate.wait()
-        return echo(environ, start_response)
-
-    return application, gate
 
 
 def get(path: str, *fields: str) -> bytes:
@@ -48,7 +32,7 @@ def get(path: str, *fields: str) -> bytes:
 
 @pools()
 def test_requests_behind_one_that_blocks_are_answered_in_order(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     site.fork(application, pool)
     client = site.connect().send(get("/1") + get("/hold") + get("/2") + get("/3")[:20])
     site.record.wait(1)
@@ -167,7 +151,7 @@ STAGES = {
 @pools()
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_may_leave_at_any_time(site, pool, how):
-    application, gate = gated(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool, drain_idle=0.2)
     site.get("/warm")
     before = worker.at_rest()
@@ -194,7 +178,7 @@ def test_a_client_may_leave_at_any_time(site, pool, how):
 @pools("epoll-1", "epoll-8")
 def test_a_held_connection_that_is_reset_costs_no_time(site, pool):
     """An event that cannot be masked would make the loop spin until the application is done."""
-    application, gate = gated(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool)
     other = site.connect()
     other.get("/1").answer()
@@ -215,7 +199,7 @@ def test_a_held_connection_that_is_reset_costs_no_time(site, pool):
 
 @pools()
 def test_a_half_closed_client_gets_its_answers(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     site.fork(application, pool)
     client = site.connect().send(get("/1") + get("/hold") + get("/2"))
     client.half_close()

@@ -12,7 +12,8 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import BRIEF_SECONDS, Client, Site, Worker, hurry, pools
+from .worker_harness import Client, Site, Worker, pools
+from .worker_pace import BRIEF_SECONDS, hurry
 
 LIMIT = 0.25
 BIG_BYTES = 12 * 1024 * 1024

@@ -18,7 +18,9 @@ from miniwsgi.metrics.scoreboard import (
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import BRIEF_SECONDS, FixedPace, Site, at_any_pace, pools
+from .worker_applications import holding
+from .worker_harness import Site, pools
+from .worker_pace import BRIEF_SECONDS, FixedPace, at_any_pace
 
 BLOCK = b"x" * 65536
 
@@ -26,19 +28,6 @@ BLOCK = b"x" * 65536
 def answer_of(environ, start_response, body: object = b""):
     start_response("200 OK", [])
     return [body if isinstance(body, bytes) else str(body).encode()]
-
-
-def holding(site: Site):
-    """/hold notes that it has begun and waits at the gate; all else is answered at once."""
-    gate, record = site.gate(), site.record
-
-    def application(environ, start_response):
-        if environ["PATH_INFO"] == "/hold":
-            record.note("begun")
-            gate.wait()
-        return answer_of(environ, start_response, environ["PATH_INFO"].encode())
-
-    return application, gate
 
 
 @pools("epoll-1")

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from miniwsgi.metrics.scoreboard import CONNECTIONS, REJECTED, REQUESTS, WAITING
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import Site, pools
-
-MINE = "X-Worker"
-
-
-def holding(site: Site):
-    """/hold waits at the gate; every response says which process gave it."""
-    gate, record = site.gate(), site.record
-
-    def application(environ, start_response):
-        if environ["PATH_INFO"] == "/hold":
-            record.note("begun")
-            gate.wait()
-        elif environ["PATH_INFO"] == "/wedge":
-            record.note("begun")
-            gate.keep_the_interpreter()
-        start_response("200 OK", [(MINE, str(os.getpid()))])
-        return [environ["PATH_INFO"].encode(), environ["wsgi.input"].read()]
-
-    return application, gate
+from .worker_applications import SERVED_BY, holding
+from .worker_harness import pools
 
 
 @pools()
@@ -158,9 +138,9 @@ def test_a_busy_worker_with_few_connections_does_not_keep_others_from_accepting(
     kept = [site.connect() for _ in range(6)]
     for client in kept:
         answer = client.get("/1").answer()
-        assert answer.all(MINE) != [str(busy.pid)]
+        assert answer.all(SERVED_BY) != [str(busy.pid)]
     gate.open()
-    assert held.answer().all(MINE) == [str(busy.pid)]
+    assert held.answer().all(SERVED_BY) == [str(busy.pid)]
 
 
 def test_a_worker_that_has_lost_its_interpreter_does_not_keep_others_from_accepting(site):
@@ -171,6 +151,6 @@ def test_a_worker_that_has_lost_its_interpreter_does_not_keep_others_from_accept
     site.fork(application, slot=1)
     for _ in range(6):
         answer = site.connect().get("/1").answer()
-        assert answer.all(MINE) != [str(stuck.pid)]
+        assert answer.all(SERVED_BY) != [str(stuck.pid)]
     gate.open()
-    assert held.answer().all(MINE) == [str(stuck.pid)]
+    assert held.answer().all(SERVED_BY) == [str(stuck.pid)]

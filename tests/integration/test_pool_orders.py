@@ -13,7 +13,9 @@ from miniwsgi.metrics.scoreboard import CONNECTIONS, PID, SlotState
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import Client, Site, at_any_pace, hurry, pools
+from .worker_applications import holding
+from .worker_harness import Client, Site, pools
+from .worker_pace import at_any_pace, hurry
 
 DRAIN_IDLE = 0.2
 LONG = 600  # of which nothing waits for the end
@@ -22,19 +24,6 @@ LONG = 600  # of which nothing waits for the end
 def hello(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [environ["PATH_INFO"].encode()]
-
-
-def gated(site: Site):
-    """An application whose /wait notes that it has begun and waits at the gate."""
-    gate, record = site.gate(), site.record
-
-    def application(environ, start_response):
-        if environ["PATH_INFO"] == "/wait":
-            record.note("begun")
-            gate.wait()
-        return hello(environ, start_response)
-
-    return application, gate
 
 
 @pools()
@@ -82,16 +71,16 @@ def test_a_ready_worker_may_be_sent_away_before_it_serves(site, pool, instead):
 
 @pools()
 def test_drain_finishes_the_running_request_and_exits(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     worker.tell("drain", deadline=20)
     if pool not in {"epoll-1", "prefork"}:  # these read orders between requests
         wait_for(lambda: worker.slot.state is SlotState.DRAINING)
     gate.open()
     answer = running.answer()
-    assert answer.body == b"/wait"
+    assert answer.body == b"/hold"
     running.end()
     assert worker.wait() == 0
     assert worker.slot.state is SlotState.STOPPED
@@ -146,14 +135,14 @@ def test_a_draining_worker_accepts_nothing_more(site, pool):
 
 @pools()
 def test_finish_answers_what_waits_in_the_accept_queue_first(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE, connections=1 if "epoll" in pool else 10)
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     queued = [site.connect().get(f"/queued/{number}") for number in range(20)]
     worker.tell("finish", deadline=20, accept=[site.listener.fileno()])
     gate.open()
-    assert running.answer().body == b"/wait"
+    assert running.answer().body == b"/hold"
     for number, client in enumerate(queued):
         answer = client.answer()
         assert answer.body == f"/queued/{number}".encode()
@@ -187,11 +176,11 @@ def two_listeners(site: Site) -> tuple[tuple[object, ...], socket.socket]:
 
 @pools()
 def test_only_the_queues_of_the_named_listeners_are_emptied(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     listeners, second = two_listeners(site)
     limit = {"threads": 2} if pool == "fork" else {"connections": 2}
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE, listeners=listeners, **limit)
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     idle = site.connect()
     if pool != "prefork":  # it accepts between requests
@@ -229,9 +218,9 @@ def test_closing_goes_on_and_says_that_each_response_is_the_last(site, pool):
 
 @pools("epoll-8", "fork")
 def test_at_its_deadline_a_worker_leaves_what_still_runs(site, pool):
-    application, _gate = gated(site)
+    application, _gate = holding(site)
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     worker.tell("drain", deadline=0.5)
     assert worker.wait() == 0
@@ -240,13 +229,13 @@ def test_at_its_deadline_a_worker_leaves_what_still_runs(site, pool):
 
 @pools()
 def test_without_its_master_a_worker_finishes_and_exits(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     worker.control.close()
     gate.open()
-    assert running.answer().body == b"/wait"
+    assert running.answer().body == b"/hold"
     running.end()
     assert worker.wait() == 0
     assert "the master is gone" in worker.log()
@@ -254,9 +243,9 @@ def test_without_its_master_a_worker_finishes_and_exits(site, pool):
 
 @pools()
 def test_a_worker_that_is_stuck_ends_after_its_master(site, pool):
-    application, _gate = gated(site)
+    application, _gate = holding(site)
     worker = site.fork(application, pool, graceful_timeout=0.2)
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     worker.control.close()
     assert worker.wait() in {0, -signal.SIGALRM}
@@ -265,11 +254,11 @@ def test_a_worker_that_is_stuck_ends_after_its_master(site, pool):
 
 @pools("fork")
 def test_processes_outlive_a_killed_worker_only_as_long_as_they_have_work(site, pool):
-    application, gate = gated(site)
+    application, gate = holding(site)
     worker = site.fork(application, pool, drain_idle=DRAIN_IDLE)
     idle = site.connect()
     idle.get("/1").answer()
-    running = site.connect().get("/wait")
+    running = site.connect().get("/hold")
     site.record.wait(1)
     children = worker.process.children()
     assert len(children) == 2
@@ -278,7 +267,7 @@ def test_processes_outlive_a_killed_worker_only_as_long_as_they_have_work(site, 
     assert idle.end() == []
     gate.open()
     answer = running.answer()
-    assert (answer.body, answer.all("connection")) == (b"/wait", [])
+    assert (answer.body, answer.all("connection")) == (b"/hold", [])
     assert running.end() == []
     wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
 

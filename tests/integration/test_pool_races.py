@@ -34,7 +34,8 @@ from miniwsgi.metrics.scoreboard import (
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import Client, FixedPace, Site, Worker
+from .worker_harness import Client, Site, Worker
+from .worker_pace import FixedPace
 
 
 def sleeping(environ, start_response):

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import Site, hurry, pools
+from .worker_harness import Site, pools
+from .worker_pace import hurry
 
 
 def application(environ, start_response):

@@ -9,7 +9,8 @@ from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OU
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import BRIEF_SECONDS, Site, at_any_pace, hurry, pools
+from .worker_harness import Site, pools
+from .worker_pace import BRIEF_SECONDS, at_any_pace, hurry
 
 ACCESS = {"access_log_format": "%(r)s %(s)s"}
 

@@ -14,14 +14,11 @@ from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, ERRORS, R
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import hurry, pools
+from .worker_applications import echo
+from .worker_harness import pools
+from .worker_pace import hurry
 
 BODY = b"b" * 400_000
-
-
-def echo(environ, start_response):
-    start_response("200 OK", [])
-    return [environ["PATH_INFO"].encode(), environ["wsgi.input"].read()]
 
 
 def post(path: str, body: bytes) -> bytes:

@@ -23,7 +23,8 @@ from miniwsgi.metrics.scoreboard import (
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import Site, hurry, pools
+from .worker_harness import Site, pools
+from .worker_pace import hurry
 
 
 def holding(site: Site):

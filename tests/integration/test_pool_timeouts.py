@@ -9,7 +9,9 @@ from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS
 
 from tests.support.waiting import wait_for
 
-from .worker_harness import BRIEF_SECONDS, Client, Site, at_any_pace, hurry, pools
+from .worker_applications import echo
+from .worker_harness import Client, Site, pools
+from .worker_pace import BRIEF_SECONDS, at_any_pace, hurry
 
 BLOCK = b"x" * 65536
 BIG_BYTES = 12 * 1024 * 1024  # more than all socket buffers
@@ -20,12 +22,6 @@ def limits(limit: float) -> dict[str, float]:
     names = ("head_timeout", "body_timeout", "send_timeout", "keep_alive_timeout")
     # The last one is, in prefork, how long one of several connections may be silent.
     return dict.fromkeys((*names, "drain_idle"), limit)
-
-
-def echo(environ, start_response):
-    data = environ["wsgi.input"].read()
-    start_response("200 OK", [])
-    return [environ["PATH_INFO"].encode(), data]
 
 
 def big(site: Site):

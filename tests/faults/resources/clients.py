@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from tests.support.daemon import Daemon
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
@@ -79,9 +78,7 @@ class Crowd:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _connect(self) -> None:
