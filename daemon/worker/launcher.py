@@ -303,7 +303,7 @@ class Launcher:
                 return
             slot = self.workers.pop(pid, None)
             if slot is not None:
-                prometheus_slots.bury_worker(slot)
+                prometheus_slots.remove_live_gauges(slot)
                 _try_to_send(self.channel, "exited", slot=slot, pid=pid, status=status)
 
     def _outlive_master(self) -> None:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
-from miniwsgi.metrics.scoreboard import SlotState
+from miniwsgi.metrics.scoreboard import Slot, SlotState
 
 from ..channel import Channel
 from ..engine.after_fork import process
@@ -82,11 +82,7 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     children.withhold("the master's", lambda: (control.fileno(),))
     board = Board.attach(settings.scoreboard_fd)
     _withhold(settings, signals)
-    cells = board.slot(slot).cells
-    cells[scoreboard.PID] = os.getpid()
-    cells[scoreboard.GENERATION] = settings.generation
-    cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
-    cells[scoreboard.STATE] = SlotState.BOOTING
+    cells = _take_slot(board.slot(slot), settings.generation)
     log, ring = _open_log(settings, slot, control)
     access = None
     _detach_standard_streams(log, settings.application_level)
@@ -130,10 +126,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     signals = SignalPipe()
     board = Board.attach(settings.scoreboard_fd)
     _withhold(settings, signals)
-    slot = board.claim(0)
-    cells = slot.cells
-    cells[scoreboard.PID] = os.getpid()
-    cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
+    cells = _take_slot(board.claim(0), settings.generation)
     log = _open_error_log(settings, "single", None, None)
     access = None
     write_lines_at_once()
@@ -151,7 +144,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         log.error(f"{error.error}\n{error.traceback}".rstrip())
         _leave(log, access)
         return EXIT_BOOT
-    slot.state = SlotState.READY
+    cells[scoreboard.STATE] = SlotState.READY
     for listener in settings.listeners:
         shown = listener.name if listener.unix else f"http://{listener.name}"
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
@@ -160,12 +153,22 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     orders = Orders(context, None, signals)
     start(context, orders)
     finished = finish_jobs(context, orders)
-    slot.state = SlotState.STOPPED
+    cells[scoreboard.STATE] = SlotState.STOPPED
     _leave(log, access, exit_functions=not finished)
     if not finished:
         clean_up()
         os._exit(EXIT_STOPPED)
     return EXIT_STOPPED
+
+
+def _take_slot(slot: Slot, generation: int) -> memoryview[int]:
+    """Its cells, which say that this process boots in it."""
+    cells = slot.cells
+    cells[scoreboard.PID] = os.getpid()
+    cells[scoreboard.GENERATION] = generation
+    cells[scoreboard.STARTED] = cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
+    cells[scoreboard.STATE] = SlotState.BOOTING
+    return cells
 
 
 def _withhold(settings: Settings, signals: SignalPipe) -> None:

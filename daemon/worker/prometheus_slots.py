@@ -111,7 +111,7 @@ def become_worker(slot: int) -> None:
         _places.slot, _places.worker_pid = slot, os.getpid()
 
 
-def bury_worker(slot: int) -> None:
+def remove_live_gauges(slot: int) -> None:
     """In a launcher, before it tells that the worker of `slot` has ended: the gauges of the living go.
 
     What the worker forked and left running keeps its own.

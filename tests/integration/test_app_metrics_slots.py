@@ -208,19 +208,19 @@ def test_a_workers_live_gauges_go_before_its_end_is_told(tmp_path: Path) -> None
         inside(set_all, slot=1)
         inside(set_all, slot=11)
         inside(lambda: inside(set_all), slot=1)
-        slots.bury_worker(1)
+        slots.remove_live_gauges(1)
         """,
     )
     assert set(files(tmp_path, "gauge_livesum")) == {"boot0", "slot11"}
     assert set(files(tmp_path, "gauge_all")) == {"boot0", "slot1", "slot1-0", "slot11"}
 
 
-def test_a_launcher_keeps_its_place_when_it_buries_workers(tmp_path: Path) -> None:
+def test_a_launcher_keeps_its_place_when_its_workers_end(tmp_path: Path) -> None:
     run(
         tmp_path,
         """
         inside(lambda: LIVE.set(5), slot=1)
-        slots.bury_worker(1)
+        slots.remove_live_gauges(1)
         def look():
             from miniwsgi.metrics import value_files
             assert value_files.is_held(os.open(sys.argv[1] + "/places.lock", os.O_RDONLY), "boot0")
@@ -272,7 +272,7 @@ def test_a_prometheus_client_that_was_imported_before_is_taken_over(tmp_path: Pa
 def test_without_a_directory_nothing_is_done() -> None:
     program = PRELUDE.replace("sys.argv[1]", '""') + (
         "import prometheus_client.values\n"
-        "slots.become_worker(1); slots.bury_worker(1)\n"
+        "slots.become_worker(1); slots.remove_live_gauges(1)\n"
         "print(prometheus_client.values.ValueClass.__name__, slots.VARIABLE in os.environ)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
@@ -285,7 +285,7 @@ def test_an_application_without_prometheus_client_leaves_no_file(tmp_path: Path)
         """
         import json, sqlite3, xml.dom.minidom
         inside(lambda: None, slot=1)
-        slots.bury_worker(1)
+        slots.remove_live_gauges(1)
         print("prometheus_client" in sys.modules)
         """,
         metrics=False,
