@@ -146,7 +146,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         sampled=bool(opened.metrics),
     )
     exporter = Exporter(master, measuring, app_metrics)
-    control.managed.families = exporter.families
+    control.managed.metrics = exporter.families
     overview = control.managed.overview
     overview.utilization = lambda: measuring.utilization
     overview.metrics_error = opened.metrics_error

@@ -116,6 +116,24 @@ print("fine")
     assert in_child(code) == "fine"
 
 
+def test_nobody_is_reaped_while_a_thread_starts_a_process_whose_pid_is_not_known_yet() -> None:
+    code = ORPHANS + (
+        """
+with reaper.waiting():
+    started = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+    assert reaper.reap() == []
+    reaper.known.add(started.pid)
+assert reaper.reap() == []
+assert started.wait() == 0, "nobody stole its exit"
+pid = orphan(7)
+assert wait(1) == [(pid, 7 << 8)]
+print("fine")
+"""
+    )
+    assert in_child(code) == "fine"
+
+
 def test_at_the_end_what_is_left_is_asked_and_then_killed() -> None:
     code = ORPHANS + (
         """

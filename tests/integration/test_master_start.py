@@ -100,7 +100,7 @@ def test_where_nothing_can_be_written_it_serves_without_the_applications_metrics
         pytest.skip("this machine permits no mount namespace")
     daemon = service.start("--workers", "1", "--metrics-bind", f"127.0.0.1:{free_port()}", under=read_only)
     assert get(daemon).startswith("v1 ")
-    assert "no directory for the application's metrics: No usable temporary directory" in daemon.log()
+    assert "no directory for the application's metrics: no directory for temporary files can be used" in daemon.log()
     assert daemon.stop() == 0
 
 

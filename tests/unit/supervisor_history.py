@@ -130,7 +130,7 @@ class History:
         world, supervisor = self.world, self.world.supervisor
         assert world.exit is None, "the daemon ended by itself"
         assert not supervisor.ledger.open(), "an operation never ends"
-        assert world.ready() == len(world.processes) == supervisor.target
+        assert world.ready() == len(world.processes) == supervisor.sizing.target
         assert all(worker.fresh for worker in world.table.workers())
         assert supervisor.state in {SupervisorState.RUNNING, SupervisorState.DRAINING}
         assert not world.table.reserved()

@@ -62,7 +62,7 @@ class Promises:
 
     def _never_fewer_ready(self, ready: int) -> None:
         """Nothing that the supervisor does takes a ready worker away that is needed."""
-        target = self._supervisor.target
+        target = self._supervisor.sizing.target
         assert ready >= min(self._ready, target) - self._lost, f"{self._ready} were ready, now {ready} of {target}"
         operation = self._supervisor.turnover.operation
         for number in list(self._floors):
@@ -77,7 +77,7 @@ class Promises:
     def _surge_and_drains(self) -> None:
         """Booting plus ready: target + surge; drains that others wait for: target. A lowered target lowers both."""
         supervisor = self._supervisor
-        target, most = supervisor.target, supervisor.target + supervisor.sizing.surge
+        target, most = supervisor.sizing.target, supervisor.sizing.target + supervisor.sizing.surge
         live, rolled = self._live_now(), self._rolled_now()
         assert live <= max(most, self._live), f"{live} workers boot or are ready, {most} may"
         assert rolled <= max(1, target, self._rolled), f"{rolled} drain at once, {target} may"

@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from miniwsgi.daemon.channel import Channel
+from miniwsgi.daemon.master.running import launcher_handle
 from miniwsgi.daemon.master.running.launcher_handle import LauncherHandle
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.worker import launcher
+from miniwsgi.manager.daemon_threads import DaemonThreads
+
+from tests.support.waiting import PATIENCE_SECONDS
 
 SLOT, PID = 3, 4711
+
+
+def test_an_interpreter_that_does_not_load_holds_nobody_and_is_killed_once_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It lies on a disk that hangs: exec(3) waits, in a thread."""
+    gate = threading.Event()
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def execute(*_arguments: object) -> subprocess.Popen[bytes]:
+        gate.wait(PATIENCE_SECONDS)
+        processes.append(subprocess.Popen(["sleep", "600"]))
+        return processes[0]
+
+    monkeypatch.setattr(launcher_handle, "execute", execute)
+    events: list[ev.Event] = []
+    nothing: Any = None
+    config: Any = SimpleNamespace(app=SimpleNamespace(python="/nfs/bin/python"))
+    settings: Any = SimpleNamespace(module="app", scoreboard_fd=-1)
+    handle = LauncherHandle(1, config, (), settings, events.append, nothing, nothing, nothing)
+
+    async def story() -> None:
+        booting = asyncio.create_task(handle.boot({}, DaemonThreads()))
+        await asyncio.sleep(0)
+        assert not booting.done()
+        handle.kill()  # timeouts.boot
+        assert events == [ev.LauncherExited(1, "was not executed in time")]
+        gate.set()
+        await booting
+
+    asyncio.run(story())
+    (process,) = processes
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    assert len(events) == 1
 
 
 def test_the_slot_of_a_worker_that_cannot_be_held_is_free_once_it_is_gone() -> None:

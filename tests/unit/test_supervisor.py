@@ -519,7 +519,7 @@ def test_the_last_of_two_scales_wins(world: World) -> None:
 def test_a_scale_out_of_range_is_refused(world: World, to: int) -> None:
     (refused,) = world.do(ch.Scale(who="a", to=to))
     assert isinstance(refused, act.ChangeDeclined)
-    assert world.supervisor.target == 4
+    assert world.supervisor.sizing.target == 4
 
 
 def test_a_scale_that_does_not_boot_fails_after_two_retries_and_harms_nobody() -> None:
@@ -534,7 +534,7 @@ def test_a_scale_that_does_not_boot_fails_after_two_retries_and_harms_nobody() -
         world.advance(1)
     assert operation.state is OperationState.FAILED
     assert operation.traceback == "Traceback"
-    assert world.supervisor.target == 4
+    assert world.supervisor.sizing.target == 4
     assert world.ready() == 4
     assert not world.pending
 
@@ -686,7 +686,7 @@ def test_a_scale_while_no_launcher_boots_fails(world: World) -> None:
     world.do(ev.LauncherFailed(2, "SyntaxError"))
     assert scale.state is OperationState.FAILED
     assert "no launcher boots" in scale.error
-    assert world.supervisor.target == 4
+    assert world.supervisor.sizing.target == 4
 
 
 def test_a_reload_takes_the_place_of_a_recovery(world: World) -> None:

@@ -115,7 +115,7 @@ def test_a_scale_down_whose_workers_crash_fails_and_stays_down(world: World) -> 
         world.advance(1)
         fail_boot(world, 0)
     assert operation.state is OperationState.FAILED
-    assert world.supervisor.target == 2
+    assert world.supervisor.sizing.target == 2
     world.advance(12)
     world.settle()
     assert world.ready() == 2

@@ -46,7 +46,7 @@ class ManagedMaster:
         self.event_log = EventLog()
         self.overview = Overview(master, kept)
         self.recorder = EventRecorder(self.event_log, master.supervisor)
-        self.families: Callable[[], list[Family]] = list  # what is measured, from whoever measures
+        self.metrics: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self._master = master
         self._kept = kept
         self._threads = threads
@@ -103,9 +103,6 @@ class ManagedMaster:
                 await self._master.wait(found)
         except TimeoutError:
             pass
-
-    def metrics(self) -> list[Family]:
-        return self.families()
 
     def log_level(self) -> ms.LogLevel:
         configured = cast("ms.LogLevelName", self._master.config.log.level)

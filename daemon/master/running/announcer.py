@@ -95,7 +95,7 @@ class Announcer:
         """One line for `systemctl status`."""
         supervisor = self._supervisor
         table, current = supervisor.table, supervisor.turnover.current
-        parts = [f"{supervisor.state.value}: {table.ready()} of {supervisor.target} workers ready"]
+        parts = [f"{supervisor.state.value}: {table.ready()} of {supervisor.sizing.target} workers ready"]
         if draining := sum(1 for _worker in table.workers(WorkerState.DRAINING)):
             parts.append(f"{draining} draining")
         if current is not None:

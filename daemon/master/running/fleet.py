@@ -61,6 +61,7 @@ class Fleet:
         self.metrics_directory: Callable[[Config, Mapping[str, str]], str] = lambda _config, _environment: ""
         self._configurations = configurations
         self._log = log
+        self._threads = threads
         self._feed = feed
         self._in_force = in_force
         self.last_words = LastWords(log, threads)
@@ -133,9 +134,14 @@ class Fleet:
             on_exit=self._exited,
             on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
         )
-        launcher.boot(prepared.environment)
-        if launcher.pid:
-            self.reaper.known.add(launcher.pid)
+        self._task(self._execute(launcher, prepared.environment))
+
+    async def _execute(self, launcher: LauncherHandle, environment: dict[str, str]) -> None:
+        with self.reaper.waiting():  # until its pid is known
+            await launcher.boot(environment, self._threads)
+            if self.launchers.get(launcher.number) is launcher:
+                self.reaper.known.add(launcher.pid)
+        self.reap()
 
     def _heard_of_launcher(self, event: ev.Event) -> None:
         if isinstance(event, ev.LauncherExited):

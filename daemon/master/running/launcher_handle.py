@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import LAYOUT
 
 from ... import __version__
@@ -60,6 +62,7 @@ class LauncherHandle:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
         self._pidfd = self._stack_fd = -1
+        self._booting = False  # being executed
         self._killed = False  # by us
         self._greeted = False
         self._given_up: dict[int, int] = {}  # slots by pid: workers that could not be taken over, and are not gone yet
@@ -73,25 +76,44 @@ class LauncherHandle:
 
     # --- orders ---
 
-    def boot(self, environment: dict[str, str]) -> None:
-        """Execute it. If that cannot be done, the event LauncherFailed says so."""
-        fds = [listener.fd for listener in self.listeners] + [self.settings.scoreboard_fd]
-        python = self.config.app.python
+    async def boot(self, environment: dict[str, str], threads: DaemonThreads) -> None:
+        """Execute it. If that cannot be done, the event LauncherFailed says so.
+
+        A thread does it: it waits until the interpreter is loaded, and the disk where that lies may hang.
+        """
+        self._booting = True
         try:
             ours, theirs = Channel.pair()
-            with theirs.socket:
-                self._process = execute(python, self.settings.module, theirs.fileno(), fds, environment)
+            self._process = await threads.run(partial(self._execute, theirs, environment))
             self._pidfd = os.pidfd_open(self._process.pid)
         except Exception as error:
             if self._process is not None:  # without a pidfd it is of no use; it is our child, so the pid is its own
                 self._process.kill()
                 self._process.wait(REAP_SECONDS)
-            reason = why_not_executed(python, error) if isinstance(error, OSError) else repr(error)
-            self._emit(ev.LauncherFailed(self.number, f"app.python: {python} cannot be executed: {reason}"))
-            self._emit(ev.LauncherExited(self.number, "could not be executed"))
+            if self._booting:
+                reason = (error.strerror or str(error)) if isinstance(error, OSError) else repr(error)
+                what = f"app.python: {self.config.app.python} cannot be executed: {reason}"
+                self._emit(ev.LauncherFailed(self.number, what))
+                self._emit(ev.LauncherExited(self.number, "could not be executed"))
             return
+        if not self._booting:  # given up meanwhile
+            ours.close()
+            self._kill()
+            return
+        self._booting = False
         self._link = Link(ours, self._receive, self._kill)
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
+
+    def _execute(self, channel: Channel, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Blocks. Raises OSError, which says why not."""
+        python, fds = self.config.app.python, [listener.fd for listener in self.listeners]
+        with channel.socket:
+            try:
+                return execute(
+                    python, self.settings.module, channel.fileno(), [*fds, self.settings.scoreboard_fd], environment
+                )
+            except OSError as error:
+                raise OSError(why_not_executed(python, error)) from None
 
     def fork(self, slot: int) -> None:
         self._send("fork", slot=slot)
@@ -100,9 +122,12 @@ class LauncherHandle:
         self._send("retire")
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL. One that is still being executed is killed when it is."""
         self._killed = True
         self._kill()
+        if self._booting:
+            self._booting = False
+            self._emit(ev.LauncherExited(self.number, "was not executed in time"))
 
     def _kill(self) -> None:
         """Also called when its channel has ended: it is then of no more use."""

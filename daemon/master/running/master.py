@@ -320,7 +320,7 @@ class Master:
 
     def _serving(self, _order: act.Serving) -> None:
         server = self.config.server
-        workers = f"{self.supervisor.target} worker{'' if self.supervisor.target == 1 else 's'}"
+        workers = f"{self.supervisor.sizing.target} worker{'' if self.supervisor.sizing.target == 1 else 's'}"
         threads = f" × {server.threads} thread{'' if server.threads == 1 else 's'}" if server.pool == "epoll" else ""
         for listener in self.configurations.in_force.listeners:
             how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"

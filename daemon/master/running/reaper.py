@@ -12,6 +12,8 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -21,6 +23,7 @@ class Reaper:
 
     def __init__(self) -> None:
         self.known: set[int] = set()
+        self._starts = 0
 
     def __repr__(self) -> str:
         return f"<Reaper known={sorted(self.known)}>"
@@ -31,7 +34,7 @@ class Reaper:
         The kernel shows one ended child at a time. If that is another's, the rest waits until it is taken.
         """
         found: list[tuple[int, int]] = []
-        while True:
+        while not self._starts:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -42,6 +45,16 @@ class Reaper:
                 found.append(os.waitpid(ended.si_pid, os.WNOHANG))
             except ChildProcessError:
                 return found
+        return found
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While a process is started by a thread: it may have ended before its pid can be known."""
+        self._starts += 1
+        try:
+            yield
+        finally:
+            self._starts -= 1
 
 
 def become_subreaper() -> None:

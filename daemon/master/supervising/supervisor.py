@@ -96,7 +96,7 @@ class Supervisor:
         }
 
     def __repr__(self) -> str:
-        return f"<Supervisor {self.state.value} target={self.target} {self.table}>"
+        return f"<Supervisor {self.state.value} target={self.sizing.target} {self.table}>"
 
     # --- what others may know ---
 
@@ -109,11 +109,6 @@ class Supervisor:
         if self.ledger.open(ch.Reload):
             return SupervisorState.RELOADING
         return SupervisorState.DRAINING if self.sizing.drained else SupervisorState.RUNNING
-
-    @property
-    def target(self) -> int:
-        """How many workers there should be."""
-        return self.sizing.target
 
     def next_wakeup(self) -> float | None:
         """When the next Tick is due, in the clock's seconds; None if nothing waits for time."""
@@ -139,7 +134,7 @@ class Supervisor:
         else:
             self._turn_over()
             self._roll()
-            self.turnover.settle(self.target)
+            self.turnover.settle(self.sizing.target)
             self.sizing.settle()
         self.table.forget_dead_generations(self.turnover.current, self.turnover.candidate)
         actions, self.table.actions = self.table.actions, []
@@ -221,7 +216,7 @@ class Supervisor:
 
     def _probe(self) -> None:
         live = sum(worker.live for worker in self.table.workers())
-        self.turnover.probe(room=live < self.target + self.sizing.surge)
+        self.turnover.probe(room=live < self.sizing.target + self.sizing.surge)
 
     def _roll(self) -> None:
         """Approach the target, step by step."""
@@ -231,7 +226,7 @@ class Supervisor:
             return
         while step := next_step(
             table,
-            target=self.target,
+            target=self.sizing.target,
             surge=self.sizing.surge,
             current=current.number,
             can_fork=turnover.can_fork,
@@ -265,7 +260,7 @@ class Supervisor:
 
     def _lost(self, worker: Worker, error: str, traceback: str) -> None:
         self.sizing.worker_lost(worker, error, traceback)
-        self.turnover.worker_lost(worker, error, traceback, self.target)
+        self.turnover.worker_lost(worker, error, traceback, self.sizing.target)
 
     def _conclude(self, operation: Operation, state: OperationState, error: str, traceback: str) -> None:
         """The one place where operations end."""

@@ -32,7 +32,7 @@ def health_of(master: Master) -> Health:
         phase=phase,
         started=supervisor.turnover.current is not None,
         ready_workers=len(ages),
-        target_workers=supervisor.target,
+        target_workers=supervisor.sizing.target,
         ready_min=master.config.metrics.ready_min,
         silent=[age for age in ages if age is not None],
     )

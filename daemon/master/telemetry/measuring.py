@@ -113,7 +113,7 @@ class Measuring:
             engine=engine.name if (engine := master.fleet.engine) is not None else "",
             threads=capacity_of(self._master),
             workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
-            target=supervisor.target,
+            target=supervisor.sizing.target,
             not_responding=len(health.silent),
             boot_seconds=self._boots,
             usage=self._sampler.by_slot({worker.slot: worker.pid for worker in workers}),
