@@ -25,6 +25,7 @@ _T_STATE, _T_START, _T_TEXT, _T_NUMBER = scoreboard.T_STATE, scoreboard.T_START,
 _RUNNING, _IDLE = scoreboard.RUNNING, scoreboard.IDLE
 _CELL = scoreboard.CELL
 _REQUESTS, _BYTES_OUT, _FIRSTS = scoreboard.REQUESTS, scoreboard.BYTES_OUT, scoreboard.FIRSTS
+_QUEUE_SUM, _QUEUE_BUCKETS, _INLINE = scoreboard.QUEUE_SUM, scoreboard.QUEUE_BUCKETS, scoreboard.INLINE
 _FIRST_BOUND_NS = scoreboard.BOUNDS_NS[0]
 _RESPONSE_SIZES = tuple(scoreboard.RESPONSE_SIZES + bucket for bucket in scoreboard.SIZE_BUCKET)
 _REQUEST_SIZES = tuple(scoreboard.REQUEST_SIZES + bucket for bucket in scoreboard.SIZE_BUCKET)
@@ -117,12 +118,12 @@ class Account:
     def waited(self, waited_ns: int, requests: int = 1) -> None:
         """So many complete requests have each waited for so long until the application was called."""
         cells = self.cells
-        cells[scoreboard.QUEUE_SUM] += waited_ns * requests
-        cells[scoreboard.QUEUE_BUCKETS + bucket(waited_ns)] += requests
+        cells[_QUEUE_SUM] += waited_ns * requests
+        cells[_QUEUE_BUCKETS if waited_ns <= _FIRST_BOUND_NS else _QUEUE_BUCKETS + bucket(waited_ns)] += requests
 
     def served(self, waited_ns: int, requests: int) -> None:
         """So many requests were run to their end by the owner of the loop, each after so long."""
-        self.cells[scoreboard.INLINE] += requests
+        self.cells[_INLINE] += requests
         self.waited(waited_ns, requests)
 
     def _series_of(self, method: str, status: str, route: object) -> int:

@@ -134,8 +134,9 @@ class Call:
         if self.phase is _OPEN:  # else somebody has answered in the application's place: that is what is recorded
             self.status = status
             self.headers = headers
-        for mistake in encoded.mistakes:
-            self._site.mistake(self, mistake)
+        if encoded.mistakes:
+            for mistake in encoded.mistakes:
+                self._site.mistake(self, mistake)
         return self.write
 
     def write(self, data: bytes) -> None:

@@ -90,31 +90,49 @@ class Conversation(Wire):
         call: Any = self._call
         return self._complete and call.persistent and not (self.gone or self.unsent or self._http.pending)
 
+    # --- the three in a row ---
+
+    def serve(self, thread: ThreadAccount | None, now: int) -> Outcome:
+        if self.stage is not _REQUEST:
+            http = self._http
+            try:
+                if self.stage is _UNPARSED:
+                    complete = http.advance()
+                else:
+                    try:
+                        data = self.sock.recv(RECEIVE_BYTES)
+                    except BlockingIOError:
+                        return MORE
+                    except OSError:
+                        return self._leave(GONE)
+                    if not data:
+                        http.end_of_input()
+                        return self._leave(END)
+                    complete = http.receive(data)
+            except (ProtocolError, OSError) as error:  # OSError: the body could not be kept
+                return self._refuse(error)
+            if not complete:
+                return self._incomplete(now)
+            self.stage = _REQUEST
+        self.ready_ns = now
+        if thread is None:
+            return REQUEST
+        calls = thread.calls
+        if calls is None:
+            self.answer(thread, now)
+        else:
+            calls.offer(self)
+            self.answer(thread, now)
+            try:
+                calls.take(self)
+            except Taken:
+                return TAKEN
+        return self.settle()
+
     # --- receive ---
 
     def receive(self, now: int) -> Outcome:
-        http = self._http
-        try:
-            if self.stage is _UNPARSED:
-                complete = http.advance()
-            else:
-                try:
-                    data = self.sock.recv(RECEIVE_BYTES)
-                except BlockingIOError:
-                    return MORE
-                except OSError:
-                    return self._leave(GONE)
-                if not data:
-                    http.end_of_input()
-                    return self._leave(END)
-                complete = http.receive(data)
-        except (ProtocolError, OSError) as error:
-            return self._refuse(error)
-        if complete:
-            self.ready_ns = now
-            self.stage = _REQUEST
-            return REQUEST
-        return self._incomplete(now)
+        return self.serve(None, now)
 
     def _incomplete(self, now: int) -> Outcome:
         """Bytes, but no whole request yet: the head's and the body's time counts from the first."""
@@ -171,7 +189,7 @@ class Conversation(Wire):
         if not self._complete:
             return self._await_reader(_PAUSED)
         call: Any = self._call
-        http = self._http
+        http, ended_ns = self._http, self.ended_ns
         if call.phase is not _EXPIRED and self.stage is _ANSWERED:  # else it is counted
             status = call.status
             if call.aborted or call.failed:
@@ -179,20 +197,20 @@ class Conversation(Wire):
             body = http.body
             self.site.account.answered(
                 call.method, status, call.headers, call.sent, self._environ, -1 if body is None else body.size,
-                not self.requests, self.ended_ns - self.ready_ns,
+                not self.requests, ended_ns - self.ready_ns,
             )  # fmt: skip
             self.requests += 1
         if self._kept is not None and self._kept.unsent and not self.gone:
             return self._await_reader(_UNSENT)
-        self._call = self.thread = None
+        self._call = None
         self._environ = self.base
         if not http.finish(call.persistent and not self.gone):
             return self._last(call)
-        self.since_ns = self.ended_ns
+        self.since_ns = ended_ns
         self._part = _BETWEEN
         if http.pending:
             self.stage = _UNPARSED
-            return self.receive(self.ended_ns)
+            return self.receive(ended_ns)
         self.stage = _READING
         return IDLE
 
@@ -215,26 +233,6 @@ class Conversation(Wire):
             elif head.persistent and not self.gone:  # the client would have gone on
                 self.closed = Closed.SERVER
         return self._leave(GONE if self.gone else LAST)
-
-    # --- the three in a row ---
-
-    def serve(self, thread: ThreadAccount, now: int) -> Outcome:
-        if self.stage is _REQUEST:
-            self.ready_ns = now
-        elif (outcome := self.receive(now)) is not REQUEST:
-            return outcome
-        calls = thread.calls
-        if calls is None:
-            self.answer(thread, now)
-        else:
-            calls.offer(self)
-            self.answer(thread, now)
-            try:
-                calls.take(self)
-            except Taken:
-                return TAKEN
-        thread.conversation = None
-        return self.settle()
 
     # --- answers that the client does not take in one go ---
 

@@ -106,12 +106,16 @@ class EpollPool:
         """Own the loop; True when the pool has ended, False when another thread has it now."""
         poll, returned, mailbox = self.epoll.poll, self.returned, me.mailbox
         conversations, cells, pace = self.clients.conversations, self.slot.cells, self._pace
-        site, size, many = self.context.site, self.size, self.size > 1
+        site, account, size, many = self.context.site, self._account, self.size, self.size > 1
         others: list[int] = []  # of a turn: they come last, since a new connection may get the number of one that ended
         now = began = time.monotonic_ns()
         while True:
-            if self._served:
-                self._end_turn(me, began, now)
+            if self._served:  # in one turn: they have waited for each other, half of the turn in the mean
+                account.served((now - began) // 2, self._served)
+                self._served = 0
+                me.end()
+                if not me.number:
+                    self.orders.keep_signals()
             # First what time asks for: the requests of this turn may cost this thread the loop.
             if now >= self._next_second_ns:
                 self._every_second(now)
@@ -191,14 +195,6 @@ class EpollPool:
                         self.clients.arm(conversation, _MUTED)
             while others:
                 self._other(others.pop(), now)
-
-    def _end_turn(self, me: Thread, began: int, now: int) -> None:
-        """Count those that were run in one turn: they have waited for each other, half of the turn in the mean."""
-        self._account.served((now - began) // 2, self._served)
-        self._served = 0
-        me.end()
-        if not me.number:
-            self.orders.keep_signals()
 
     def _every_second(self, now: int) -> None:
         self._next_second_ns = now + NANOSECONDS
