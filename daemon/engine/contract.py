@@ -61,37 +61,38 @@ _PARSED = {
     Outcome.AGAIN: Stage.UNPARSED,
     Outcome.REQUEST: Stage.REQUEST,
     Outcome.REFUSED: Stage.OVER,
-    Outcome.GONE: Stage.OVER,
 }
-_NEXT = {**_PARSED, Outcome.IDLE: Stage.READING, Outcome.LAST: Stage.OVER}
+_NEXT = {**_PARSED, Outcome.IDLE: Stage.READING, Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER}
+_SETTLED = {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT}
+_SERVED = {**_SETTLED, Outcome.TAKEN: Stage.ANSWERED}
+_ANSWERED = {Outcome.DONE: Stage.ANSWERED, Outcome.PAUSED: Stage.ANSWERED}
 _REFUSED = {Outcome.REFUSED: Stage.OVER, Outcome.GONE: Stage.OVER}
-_CALLED = {Outcome.DONE: Stage.ANSWERED, Outcome.PAUSED: Stage.ANSWERED}
-_SERVED = {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT, Outcome.TAKEN: Stage.ANSWERED}
+_GONE = {Outcome.GONE: Stage.OVER}
 STAGES: dict[tuple[Stage, str], dict[Outcome, Stage]] = {
-    (Stage.READING, "receive"): {**_PARSED, Outcome.END: Stage.OVER},
+    (Stage.READING, "receive"): {**_PARSED, Outcome.END: Stage.OVER, Outcome.GONE: Stage.OVER},
     (Stage.READING, "serve"): {**_SERVED, Outcome.END: Stage.OVER},
-    (Stage.READING, "refuse"): _REFUSED,  # what comes too slowly
+    (Stage.READING, "refuse"): _REFUSED,
     (Stage.READING, "dismiss"): {Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},
     (Stage.UNPARSED, "receive"): _PARSED,
     (Stage.UNPARSED, "serve"): _SERVED,
-    (Stage.UNPARSED, "abandon"): {Outcome.GONE: Stage.OVER},
-    (Stage.REQUEST, "answer"): _CALLED,
+    (Stage.UNPARSED, "abandon"): _GONE,
+    (Stage.REQUEST, "answer"): _ANSWERED,
     (Stage.REQUEST, "serve"): _SERVED,
     (Stage.REQUEST, "refuse"): _REFUSED,
-    (Stage.REQUEST, "abandon"): {Outcome.GONE: Stage.OVER},
-    (Stage.ANSWERED, "settle"): {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT},
-    # Pools whose threads wait for their clients themselves send all before they settle.
+    (Stage.REQUEST, "abandon"): _GONE,
+    (Stage.ANSWERED, "settle"): _SETTLED,
+    # Pools whose threads wait for their clients themselves have all sent before they settle.
     (Stage.ANSWERED, "flush"): {
         Outcome.UNSENT: Stage.ANSWERED, Outcome.DONE: Stage.ANSWERED, Outcome.RESUME: Stage.RESUMABLE,
     },
     (Stage.ANSWERED, "abandon"): {Outcome.DONE: Stage.ANSWERED, Outcome.RESUME: Stage.RESUMABLE},
     (Stage.PAUSED, "flush"): {Outcome.UNSENT: Stage.PAUSED, Outcome.RESUME: Stage.RESUMABLE},
     (Stage.PAUSED, "abandon"): {Outcome.RESUME: Stage.RESUMABLE},
-    (Stage.RESUMABLE, "resume"): _CALLED,
+    (Stage.RESUMABLE, "resume"): _ANSWERED,
     (Stage.UNSENT, "flush"): {**_NEXT, Outcome.UNSENT: Stage.UNSENT},
-    (Stage.UNSENT, "abandon"): {Outcome.GONE: Stage.OVER},
+    (Stage.UNSENT, "abandon"): _GONE,
     (Stage.OVER, "flush"): {Outcome.UNSENT: Stage.OVER, Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},
-    (Stage.OVER, "abandon"): {Outcome.GONE: Stage.OVER},
+    (Stage.OVER, "abandon"): _GONE,
 }  # fmt: skip
 
 
@@ -166,7 +167,10 @@ class Conversation(Protocol):
         """Count and log an answer that is complete, and look for the client's next request."""
 
     def serve(self, thread: ThreadAccount, now: int) -> Outcome:
-        """`receive`, `answer` and `settle` in a row, as far as it goes: what the owner calls for a usual request."""
+        """`receive`, `answer` and `settle` in a row, as far as it goes: what the owner calls for a usual request.
+
+        While it is inside the application the conversation is in `thread.calls`: who takes it owns the loop.
+        """
 
     def resume(self, thread: ThreadAccount, now: int) -> Outcome:
         """Go on with a result, on the thread that called the application for it; close it if the client is gone."""

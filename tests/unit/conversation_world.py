@@ -1,0 +1,119 @@
+"""A conversation over a socket pair, its client and its application, for tests of the engine's contract."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from miniwsgi.daemon.engine.account import ThreadAccount
+from miniwsgi.daemon.engine.choice import choose
+from miniwsgi.daemon.engine.claim import Claim
+from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker.context import Context
+from miniwsgi.metrics.board import Board
+
+from tests.conformance.case import chunk, get
+
+NOW = 10**12
+BIG = bytes(8 << 20)  # more than all socket buffers
+MANY_CHUNKS = chunk(b"x") * 1500  # more than one `receive` looks at
+GARBAGE = b"\x01\r\n\r\n"
+WANTS_CONTINUE = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+
+
+class World:
+    """A conversation over a socket pair. `answer` is what the application gives, `during` is called in it."""
+
+    def __init__(self, engine: str) -> None:
+        self.board = Board.create()
+        self.board.claim(0)
+        settings = Settings(
+            generation=1, listeners=(), scoreboard_fd=self.board.fd, module="x", directory="/", engine=engine
+        )
+        log = ErrorLog("error", "text", False, "worker", slot=0)
+        self.context = Context(settings, self.board, 0, log, None, self.application, choose(engine))
+        self.calls: Claim[Any] = Claim()
+        self.calls_made = 0
+        self.thread = ThreadAccount(0, self.context.slot, 0, self.calls)
+        self.near, self.far = socket.socketpair()
+        for end in (self.near, self.far):
+            end.setblocking(False)
+        self.conversation: Conversation = self.context.converse(
+            self.near, Listener(0, "x", False, "x", "80"), ("127.0.0.1", 1), NOW
+        )
+        self.answer: Callable[[], Any] = lambda: [b"."]
+        self.during: Callable[[], object] = lambda: None
+
+    def application(self, environ, start_response):
+        start_response("200 OK", [])
+        self.calls_made += 1
+        self.during()
+        return self.answer()
+
+    # --- the client ---
+
+    def send(self, *data: bytes) -> None:
+        assert self.far.send(b"".join(data)) == len(b"".join(data))
+
+    def read_all(self) -> None:
+        """As fast as it comes, from now on: of what is unsent a part is left that the socket takes at once."""
+        while self.conversation.unsent > 4096:
+            self._read()
+            self.conversation.flush_kept()  # type: ignore[attr-defined]
+        while self._read():
+            pass
+
+    def _read(self) -> bytes:
+        try:
+            return self.far.recv(1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def leave(self) -> None:
+        self.far.close()
+
+    def fill(self) -> None:
+        """The socket takes nothing more."""
+        try:
+            while True:
+                self.near.send(bytes(65536))
+        except BlockingIOError:
+            pass
+
+    # --- the way to a stage ---
+
+    def pause(self) -> None:
+        self.thread.turn_ends_ns = 1
+        self.answer = lambda: iter([b"a", b"b", b"c"])
+
+    def bring_to(self, stage: Stage, *behind: bytes, fields: tuple[bytes, ...] = ()) -> None:
+        """By a request behind which other bytes come; UNPARSED by one whose chunks these bytes are to end."""
+        conversation = self.conversation
+        if stage is Stage.READING:
+            return
+        if stage is Stage.UNPARSED:
+            body = b"".join((MANY_CHUNKS, *behind))
+            self.send(get(b"/", b"Transfer-Encoding: chunked", *fields, method=b"POST", body=body))
+            assert conversation.receive(NOW) is Outcome.AGAIN
+        elif stage is Stage.OVER:
+            self.send(GARBAGE)
+            assert conversation.receive(NOW) is Outcome.REFUSED
+        else:
+            self.send(get(b"/", *fields), *behind)
+            assert conversation.receive(NOW) is Outcome.REQUEST
+            if stage is Stage.REQUEST:
+                return
+            if stage is Stage.UNSENT:
+                self.answer = lambda: [BIG]
+            elif stage in {Stage.PAUSED, Stage.RESUMABLE}:
+                self.pause()
+            conversation.answer(self.thread, NOW)
+            if stage is Stage.ANSWERED:
+                return
+            conversation.settle()
+            if stage is Stage.RESUMABLE:
+                assert conversation.flush() is Outcome.RESUME
+        assert conversation.stage is stage
