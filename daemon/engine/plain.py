@@ -10,7 +10,7 @@ from typing import Any
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..http.connection import Connection, State
+from ..http.connection import Connection, Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
 from ..unpatched import socket, time
@@ -34,8 +34,12 @@ IDLE, MORE, AGAIN, REQUEST, DONE, PAUSED, TAKEN, UNSENT, RESUME, LAST, REFUSED, 
 _REQUEST_ID = request_ids.VARIABLE
 _EXPIRED = Phase.EXPIRED
 _REFUSED_BY_POOL = {Refusal.HEAD_LATE: head_too_late, Refusal.BODY_SLOW: body_too_slow}
-_BETWEEN = State.IDLE
-_AWAITED = {State.IDLE: Awaited.REQUEST, State.HEAD: Awaited.HEAD, State.BODY: Awaited.BODY}
+_BETWEEN = Parsing.IDLE
+_AWAITED = {
+    Parsing.IDLE: Awaited.REQUEST,
+    Parsing.HEAD: Awaited.HEAD,
+    Parsing.BODY: Awaited.BODY,
+}
 
 
 class Conversation(Wire):

@@ -21,7 +21,7 @@ from .errors import ProtocolError
 from .head import Head, Limits, RequestLine, known_line, parse_fields, parse_request_line, refuse_first_byte
 
 
-class State(Enum):
+class Parsing(Enum):
     IDLE = auto()  # between requests: nothing of the next one is here
     HEAD = auto()  # part of a head is here
     BODY = auto()  # the head is complete, the body is not
@@ -29,7 +29,7 @@ class State(Enum):
     CLOSED = auto()  # no further request: an error, or the last response said so
 
 
-class Event(Enum):
+class ParsingEvent(Enum):
     BYTES = auto()  # some bytes, but neither a whole head nor an error
     HEAD_DONE = auto()  # a whole head that announces a body
     REQUEST_DONE = auto()  # the last byte of a request
@@ -40,28 +40,28 @@ class Event(Enum):
     CLOSE = auto()  # `close` was called
 
 
-STATES: dict[tuple[State, Event], State] = {
-    (State.IDLE, Event.EMPTY_LINE): State.IDLE,
-    (State.IDLE, Event.BYTES): State.HEAD,
-    (State.IDLE, Event.HEAD_DONE): State.BODY,
-    (State.IDLE, Event.REQUEST_DONE): State.ANSWERING,
-    (State.IDLE, Event.ERROR): State.CLOSED,
-    (State.HEAD, Event.EMPTY_LINE): State.IDLE,
-    (State.HEAD, Event.BYTES): State.HEAD,
-    (State.HEAD, Event.HEAD_DONE): State.BODY,
-    (State.HEAD, Event.REQUEST_DONE): State.ANSWERING,
-    (State.HEAD, Event.ERROR): State.CLOSED,
-    (State.BODY, Event.BYTES): State.BODY,
-    (State.BODY, Event.REQUEST_DONE): State.ANSWERING,
-    (State.BODY, Event.ERROR): State.CLOSED,
-    (State.ANSWERING, Event.BYTES): State.ANSWERING,
-    (State.ANSWERING, Event.FINISHED): State.IDLE,
-    (State.ANSWERING, Event.FINISHED_LAST): State.CLOSED,
-    (State.CLOSED, Event.BYTES): State.CLOSED,
-    **{(state, Event.CLOSE): State.CLOSED for state in State},
+STATES: dict[tuple[Parsing, ParsingEvent], Parsing] = {
+    (Parsing.IDLE, ParsingEvent.EMPTY_LINE): Parsing.IDLE,
+    (Parsing.IDLE, ParsingEvent.BYTES): Parsing.HEAD,
+    (Parsing.IDLE, ParsingEvent.HEAD_DONE): Parsing.BODY,
+    (Parsing.IDLE, ParsingEvent.REQUEST_DONE): Parsing.ANSWERING,
+    (Parsing.IDLE, ParsingEvent.ERROR): Parsing.CLOSED,
+    (Parsing.HEAD, ParsingEvent.EMPTY_LINE): Parsing.IDLE,
+    (Parsing.HEAD, ParsingEvent.BYTES): Parsing.HEAD,
+    (Parsing.HEAD, ParsingEvent.HEAD_DONE): Parsing.BODY,
+    (Parsing.HEAD, ParsingEvent.REQUEST_DONE): Parsing.ANSWERING,
+    (Parsing.HEAD, ParsingEvent.ERROR): Parsing.CLOSED,
+    (Parsing.BODY, ParsingEvent.BYTES): Parsing.BODY,
+    (Parsing.BODY, ParsingEvent.REQUEST_DONE): Parsing.ANSWERING,
+    (Parsing.BODY, ParsingEvent.ERROR): Parsing.CLOSED,
+    (Parsing.ANSWERING, ParsingEvent.BYTES): Parsing.ANSWERING,
+    (Parsing.ANSWERING, ParsingEvent.FINISHED): Parsing.IDLE,
+    (Parsing.ANSWERING, ParsingEvent.FINISHED_LAST): Parsing.CLOSED,
+    (Parsing.CLOSED, ParsingEvent.BYTES): Parsing.CLOSED,
+    **{(state, ParsingEvent.CLOSE): Parsing.CLOSED for state in Parsing},
 }
 
-_IDLE, _HEAD, _BODY, _ANSWERING, _CLOSED = State
+_IDLE, _HEAD, _BODY, _ANSWERING, _CLOSED = Parsing
 _LEADING_EMPTY_LINES = 2
 
 

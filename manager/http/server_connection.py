@@ -15,8 +15,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import cast
 
-from miniwsgi.daemon.http.connection import Connection
-from miniwsgi.daemon.http.connection import State as HttpState
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.response import CONTINUE, LAST_CHUNK, Encoded, frame
 
@@ -285,14 +284,14 @@ class ServerConnection(asyncio.Protocol):
 
     def _wait_for_more(self) -> None:
         """Idle, or part of a request is here; its time runs from its first byte."""
-        if self._http.state is HttpState.IDLE:
+        if self._http.state is Parsing.IDLE:
             self._become(ConnectionState.IDLE)
             if self._ended or self._table.stopping:
                 self._transport.close()
             return
         if self.state is not ConnectionState.RECEIVING:
             self._become(ConnectionState.RECEIVING)
-        if self._http.state is HttpState.BODY and not self._admitted:
+        if self._http.state is Parsing.BODY and not self._admitted:
             self._transport.pause_reading()
             self._admission = self._loop.create_task(self._admit())
             return

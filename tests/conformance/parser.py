@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from miniwsgi.daemon.http import head as heads
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
@@ -25,7 +25,12 @@ SMALL = Limits(
     fields_bytes=SMALL_LIMITS["fields_size"],
     body_max_bytes=SMALL_LIMITS["body_max"],
 )
-STAGES = {State.IDLE: Stage.IDLE, State.HEAD: Stage.HEAD, State.BODY: Stage.BODY, State.CLOSED: Stage.LAST}
+STAGES = {
+    Parsing.IDLE: Stage.IDLE,
+    Parsing.HEAD: Stage.HEAD,
+    Parsing.BODY: Stage.BODY,
+    Parsing.CLOSED: Stage.LAST,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +103,27 @@ def feed(connection: Connection, pieces: Iterable[bytes], *, late: bool = False,
             while complete and not late:
                 complete = _answer(connection, requests)
             _keeps_little(connection)
-        while connection.state is State.ANSWERING and _answer(connection, requests):
+        while connection.state is Parsing.ANSWERING and _answer(connection, requests):
             pass
         if ended:
             connection.end_of_input()
     except ProtocolError as error:
-        assert connection.state is State.CLOSED
+        assert connection.state is Parsing.CLOSED
         assert connection.body is None
         assert connection.pending == b""
         assert not connection.wants_continue
         return Outcome(requests, Stage.REFUSED, error.status, error)
-    begun = _request(connection, b"") if connection.state is State.BODY else None
+    begun = _request(connection, b"") if connection.state is Parsing.BODY else None
     return Outcome(requests, STAGES[connection.state], begun=begun)
 
 
 def _keeps_little(connection: Connection) -> None:
     """As long as it is not told to: what comes while it answers has to wait."""
     limits = connection.limits
-    if connection.state is State.HEAD:
+    if connection.state is Parsing.HEAD:
         head_bytes = limits.request_line_bytes + limits.fields_bytes + 6
         assert len(connection.pending) <= head_bytes, "it keeps more of a head than a head may have"
-    elif connection.state in {State.IDLE, State.BODY}:
+    elif connection.state in {Parsing.IDLE, Parsing.BODY}:
         assert not connection.pending, "it keeps bytes that nothing will be made of"
 
 
@@ -138,7 +143,7 @@ def to_the_end(connection: Connection, complete: bool) -> bool:
 
 def seen(connection: Connection) -> Request:
     """The complete request."""
-    assert connection.state is State.ANSWERING
+    assert connection.state is Parsing.ANSWERING
     head, body = connection.head, connection.body
     assert head is not None
     assert (body is not None) is bool(head.length or head.chunked)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
 
 from tests.conformance.case import Stage
@@ -93,7 +93,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(eager=st.booleans())
     def send_all(self, eager):
         self.send(len(self.unsent))
-        while eager and self.connection.state is State.ANSWERING:
+        while eager and self.connection.state is Parsing.ANSWERING:
             self.answer(True)
 
     @precondition(lambda self: self.unsent and self.open)
@@ -112,7 +112,7 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(heads):
             end = self.unsent.find(b"\r\n\r\n") + 4
             self.send(end if end > 3 else len(self.unsent))
-            while self.connection.state is State.ANSWERING:
+            while self.connection.state is Parsing.ANSWERING:
                 self.answer(True)
 
     @precondition(lambda self: self.unsent and self.open)
@@ -120,7 +120,7 @@ class Conversation(RuleBasedStateMachine):
     def send_byte_by_byte(self, eager):
         for _ in range(min(len(self.unsent), 300)):
             self.send(1)
-            if eager and self.connection.state is State.ANSWERING:
+            if eager and self.connection.state is Parsing.ANSWERING:
                 self.answer(True)
 
     def send(self, size):
@@ -130,10 +130,10 @@ class Conversation(RuleBasedStateMachine):
         self.arrived += piece
         before = self.connection.state
         complete = self.parse(lambda: self.connection.receive(piece))
-        assert complete is (before is not State.ANSWERING and self.connection.state is State.ANSWERING)
+        assert complete is (before is not Parsing.ANSWERING and self.connection.state is Parsing.ANSWERING)
         self.it_shows_what_has_arrived()
 
-    @precondition(lambda self: self.connection.state is State.ANSWERING)
+    @precondition(lambda self: self.connection.state is Parsing.ANSWERING)
     @rule(persistent=st.sampled_from([True, True, True, False]))
     def answer(self, persistent):
         head = self.connection.head
@@ -144,13 +144,13 @@ class Conversation(RuleBasedStateMachine):
         self.continued = False
         if goes_on:
             complete = self.parse(self.connection.advance)
-            assert complete is (self.connection.state is State.ANSWERING)
+            assert complete is (self.connection.state is Parsing.ANSWERING)
         self.it_shows_what_has_arrived()
 
-    @precondition(lambda self: self.connection.state is State.ANSWERING)
+    @precondition(lambda self: self.connection.state is Parsing.ANSWERING)
     @rule()
     def answer_all(self):
-        while self.connection.state is State.ANSWERING:
+        while self.connection.state is Parsing.ANSWERING:
             self.answer(True)
 
     @precondition(lambda self: self.connection.wants_continue)
@@ -167,11 +167,11 @@ class Conversation(RuleBasedStateMachine):
             return
         state = self.connection.state
         self.parse(self.connection.end_of_input)
-        assert self.status == (400 if state in {State.HEAD, State.BODY} else 0)
+        assert self.status == (400 if state in {Parsing.HEAD, Parsing.BODY} else 0)
         self.over = self.status != 0
         self.unsent = b""
 
-    @precondition(lambda self: self.open and self.connection.state is not State.ANSWERING)
+    @precondition(lambda self: self.open and self.connection.state is not Parsing.ANSWERING)
     @rule(now=RARELY)
     def lose_patience(self, now):
         """The server answers 408, or closes an idle connection."""
@@ -180,7 +180,7 @@ class Conversation(RuleBasedStateMachine):
         self.connection.close()
         self.over = True
 
-    @precondition(lambda self: self.connection.state is State.IDLE)
+    @precondition(lambda self: self.connection.state is Parsing.IDLE)
     @rule()
     def forget(self):
         self.connection.forget()
@@ -190,7 +190,7 @@ class Conversation(RuleBasedStateMachine):
             return step()
         except ProtocolError as error:
             self.status = error.status
-            return self.connection.state is State.ANSWERING
+            return self.connection.state is Parsing.ANSWERING
 
     @invariant()
     def it_shows_what_has_arrived(self):
@@ -203,7 +203,7 @@ class Conversation(RuleBasedStateMachine):
             self.it_is_closed()
             self.the_error_is_one(reading)
             return
-        if connection.state is State.ANSWERING:
+        if connection.state is Parsing.ANSWERING:
             assert len(reading.requests) > self.answered
             assert seen(connection) == reading.requests[self.answered]
             return
@@ -213,11 +213,11 @@ class Conversation(RuleBasedStateMachine):
 
     def it_is_closed(self):
         connection = self.connection
-        assert connection.state is State.CLOSED
+        assert connection.state is Parsing.CLOSED
         assert connection.body is None
         assert not connection.wants_continue
         assert connection.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") is False
-        assert connection.state is State.CLOSED
+        assert connection.state is Parsing.CLOSED
 
     def the_error_is_one(self, reading):
         if reading.stage is Stage.REFUSED:
@@ -233,9 +233,9 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def it_keeps_no_more_than_it_must(self):
         connection = self.connection
-        if connection.state is State.HEAD:
+        if connection.state is Parsing.HEAD:
             assert len(connection.pending) <= LIMITS.request_line_bytes + LIMITS.fields_bytes + 6
-        elif connection.state in {State.IDLE, State.BODY}:
+        elif connection.state in {Parsing.IDLE, Parsing.BODY}:
             assert connection.pending == b""
         if connection.body is not None:
             assert connection.body.size <= LIMITS.body_max_bytes

@@ -292,7 +292,7 @@ def blocks_a_while(environ, start_response):
 
 
 @pools("epoll-8")
-def test_without_threads_the_leader_runs_what_it_would_hand_over(site, pool):
+def test_without_threads_the_owner_of_the_loop_runs_what_it_would_hand_over(site, pool):
     def prepare() -> None:
         original = threading.Thread.start
 

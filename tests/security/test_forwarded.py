@@ -1,6 +1,6 @@
 """Forwarded fields: whatever a client sends, what its own proxy has added to it decides.
 
-Tables of single fields: test_wsgi_proxy.py, tests/conformance/tables/trusted.py; behind real proxies: test_proxies.py
+Tables of single fields: test_proxy_trust.py, tests/conformance/tables/trusted.py; behind real proxies: test_proxies.py
 and test_smuggling.py.
 """
 

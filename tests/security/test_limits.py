@@ -13,7 +13,7 @@ import psutil
 import pytest
 from miniwsgi.daemon.engine.proxy import Proxy
 from miniwsgi.daemon.http import head
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
 
 from tests.support.service import Service
@@ -62,7 +62,7 @@ def parse(data: bytes, step: int) -> None:
         for at in range(0, len(data), step):
             connection.receive(data[at : at + step])
     except ProtocolError:
-        assert connection.state is State.CLOSED
+        assert connection.state is Parsing.CLOSED
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)  # a second is too much by far; what looks back again and again takes hours
@@ -139,7 +139,7 @@ def test_a_body_in_small_chunks_needs_no_more_memory_than_in_one(size: int) -> N
         connection.receive(POST)
         for at in range(0, len(data), 1000):
             connection.receive(data[at : at + 1000])
-        assert connection.state is State.BODY
+        assert connection.state is Parsing.BODY
         assert tracemalloc.get_traced_memory()[0] < 3 * kept_bytes
     finally:
         tracemalloc.stop()

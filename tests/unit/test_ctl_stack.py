@@ -37,13 +37,13 @@ POOL = "/opt/lib/miniwsgi/daemon/worker/pools"
 RUNNING_THREAD = f'''Thread 0x00007f01 (most recent call first):
   # runs GET /report for 12.3 s
   File "/srv/shop/views.py", line 7 in report
-  File "{POOL}/crew.py", line 199 in _live'''
-LEADING_THREAD = f'''Thread 0x00007f02 (most recent call first):
-  File "{POOL}/epoll.py", line 140 in _lead
-  File "{POOL}/crew.py", line 197 in _live'''
+  File "{POOL}/epoll/threads.py", line 199 in _run_thread'''
+OWNING_THREAD = f'''Thread 0x00007f02 (most recent call first):
+  File "{POOL}/epoll/loop.py", line 140 in _loop
+  File "{POOL}/epoll/threads.py", line 197 in _run_thread'''
 PARKED_THREAD = f'''Thread 0x00007f03 (most recent call first):
-  File "{POOL}/crew.py", line 219 in _park
-  File "{POOL}/crew.py", line 201 in _live'''
+  File "{POOL}/epoll/threads.py", line 219 in _park
+  File "{POOL}/epoll/threads.py", line 201 in _run_thread'''
 WRITING_THREAD = """Thread 0x00007f05 (most recent call first):
   File "/opt/lib/miniwsgi/daemon/log/writer.py", line 304 in _run
   File "/usr/lib/python3.11/threading.py", line 982 in run
@@ -54,16 +54,14 @@ THREAD_OF_THE_APPLICATION = """Thread 0x00007f04 (most recent call first):
 
 
 def test_the_request_stands_beside_its_thread_and_threads_that_wait_for_work_are_counted(tmp_path: Path) -> None:
-    dump = "\n\n".join(
-        [RUNNING_THREAD, *[PARKED_THREAD] * 6, WRITING_THREAD, LEADING_THREAD, THREAD_OF_THE_APPLICATION]
-    )
+    dump = "\n\n".join([RUNNING_THREAD, *[PARKED_THREAD] * 6, WRITING_THREAD, OWNING_THREAD, THREAD_OF_THE_APPLICATION])
     told = msgspec.structs.replace(STACK, text=dump)
     with FakeDaemon(tmp_path / "s", {"GET /workers/3/stack": [told, told]}) as daemon:
         found = daemon.run("stack", "3").out
         wide = daemon.run("stack", "3", "-o", "wide").out
     _, _, shown = found.partition("\n")
     assert shown == "\n\n".join(
-        [RUNNING_THREAD, LEADING_THREAD, THREAD_OF_THE_APPLICATION, "# 7 threads wait for work (-o wide shows them)\n"]
+        [RUNNING_THREAD, OWNING_THREAD, THREAD_OF_THE_APPLICATION, "# 7 threads wait for work (-o wide shows them)\n"]
     )
     assert wide.partition("\n")[2] == f"{dump}\n"
 

@@ -52,21 +52,21 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
         pool._lingering.add(oldest, 1)
         processes[0].send_signal(signal.SIGTERM)
         assert select.select([ended], [], [], 60)[0]
-        buried = []
-        bury = pool._bury
+        reaped = []
+        reap = pool._reap
 
-        def bury_once(pidfd: int) -> None:
-            if not buried:  # waiting for the second would be waiting for ever
-                bury(pidfd)
-            buried.append(pidfd)
+        def reap_once(pidfd: int) -> None:
+            if not reaped:  # waiting for the second would be waiting for ever
+                reap(pidfd)
+            reaped.append(pidfd)
 
-        monkeypatch.setattr(pool, "_bury", bury_once)
+        monkeypatch.setattr(pool, "_reap", reap_once)
         events = [(fd, select.POLLIN) for fd in (ended, queue, stale)]
         monkeypatch.setattr(pool, "_poller", SimpleNamespace(
             poll=lambda timeout: events, register=pool._poller.register, unregister=pool._poller.unregister,
         ))  # fmt: skip
         pool._turn()
-        assert (buried, len(pool._children)) == ([ended], 1)
+        assert (reaped, len(pool._children)) == ([ended], 1)
         assert next(iter(pool._children)) <= stale
         for process in processes:
             process.kill()

@@ -18,7 +18,7 @@ from miniwsgi.daemon.http.body import (
     Sized,
     Spool,
 )
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 
@@ -168,7 +168,7 @@ def test_a_spooled_body_can_be_read_like_any_other(tmp_path):
     connection = Connection(Limits(), body_memory_bytes=10, spool_directory=str(tmp_path))
     for byte in post(b"one\ntwo\n" * 100):
         connection.receive(bytes([byte]))
-    assert connection.state is State.ANSWERING
+    assert connection.state is Parsing.ANSWERING
     file = connection.body.file()
     assert (file.readline(), file.read(2), next(file)) == (b"one\n", b"tw", b"o\n")
     assert len(file.readlines()) == 198
@@ -234,7 +234,7 @@ def test_a_full_disk_is_known_before_the_application_runs(monkeypatch, room, sen
     connection = Connection(Limits(), body_memory_bytes=10)
     with pytest.raises(OSError, match="No space left"):
         feed(connection, (sent[i : i + 1000] for i in range(0, len(sent), 1000)))
-    assert connection.state is State.CLOSED
+    assert connection.state is Parsing.CLOSED
     assert connection.body is None
     connection.close()
 
@@ -243,4 +243,4 @@ def test_a_directory_that_is_not_there():
     connection = Connection(Limits(), body_memory_bytes=2, spool_directory="/nonexistent")
     with pytest.raises(OSError, match="No such file"):
         connection.receive(post(b"abcdef"))
-    assert connection.state is State.CLOSED
+    assert connection.state is Parsing.CLOSED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.http.connection import STATES, Connection, Event, State
+from miniwsgi.daemon.http.connection import STATES, Connection, Parsing, ParsingEvent
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import parse_request_line
 
@@ -25,34 +25,43 @@ def fed(*pieces, limits=SMALL, **options):
 # --- the table ---
 
 REACHED = {  # ways to come into a state
-    State.IDLE: [(), (b"\r\n",), (NEXT, True)],
-    State.HEAD: [(b"G",), (NEXT[:-1],), (b"\r",), (NEXT, True, b"GET / HTTP/1.1\r\n")],
-    State.BODY: [(HEAD,), (HEAD + b"a",), (chunked(b"5\r\nhe"),), (chunked(b"1\r\na\r\n0\r\n"),)],
-    State.ANSWERING: [(NEXT,), (NEXT + NEXT,), (HEAD, b"abc"), (NEXT, True, NEXT)],
-    State.CLOSED: [(NEXT, False), (b"\0",), (chunked(b"x\r\n"),)],
+    Parsing.IDLE: [(), (b"\r\n",), (NEXT, True)],
+    Parsing.HEAD: [(b"G",), (NEXT[:-1],), (b"\r",), (NEXT, True, b"GET / HTTP/1.1\r\n")],
+    Parsing.BODY: [(HEAD,), (HEAD + b"a",), (chunked(b"5\r\nhe"),), (chunked(b"1\r\na\r\n0\r\n"),)],
+    Parsing.ANSWERING: [(NEXT,), (NEXT + NEXT,), (HEAD, b"abc"), (NEXT, True, NEXT)],
+    Parsing.CLOSED: [(NEXT, False), (b"\0",), (chunked(b"x\r\n"),)],
 }
 HAPPENS = {  # what makes an event happen in a state; bytes are received, a bool finishes, None closes
-    (State.IDLE, Event.BYTES): [b"G", NEXT[:-1], b"\r", b"\r\nG"],
-    (State.IDLE, Event.EMPTY_LINE): [b"\r\n"],
-    (State.IDLE, Event.HEAD_DONE): [HEAD, HEAD + b"ab", chunked(b"1\r\n")],
-    (State.IDLE, Event.REQUEST_DONE): [NEXT, HEAD + b"abc", NEXT + b"GET", b"\r\n" + NEXT],
-    (State.IDLE, Event.ERROR): [b"\0", b"GET\r\n", get(b"#"), get(b"/", b"Content-Length: 2000"), chunked(b"x\r\n")],
-    (State.ANSWERING, Event.BYTES): [b"G", NEXT, b"\0"],
-    (State.ANSWERING, Event.FINISHED): [True],
-    (State.ANSWERING, Event.FINISHED_LAST): [False],
-    (State.CLOSED, Event.BYTES): [b"G", NEXT, b"\0"],
-    **{(state, Event.CLOSE): [None] for state in State},
+    (Parsing.IDLE, ParsingEvent.BYTES): [b"G", NEXT[:-1], b"\r", b"\r\nG"],
+    (Parsing.IDLE, ParsingEvent.EMPTY_LINE): [b"\r\n"],
+    (Parsing.IDLE, ParsingEvent.HEAD_DONE): [HEAD, HEAD + b"ab", chunked(b"1\r\n")],
+    (Parsing.IDLE, ParsingEvent.REQUEST_DONE): [NEXT, HEAD + b"abc", NEXT + b"GET", b"\r\n" + NEXT],
+    (Parsing.IDLE, ParsingEvent.ERROR): [
+        b"\0",
+        b"GET\r\n",
+        get(b"#"),
+        get(b"/", b"Content-Length: 2000"),
+        chunked(b"x\r\n"),
+    ],
+    (Parsing.ANSWERING, ParsingEvent.BYTES): [b"G", NEXT, b"\0"],
+    (Parsing.ANSWERING, ParsingEvent.FINISHED): [True],
+    (Parsing.ANSWERING, ParsingEvent.FINISHED_LAST): [False],
+    (Parsing.CLOSED, ParsingEvent.BYTES): [b"G", NEXT, b"\0"],
+    **{(state, ParsingEvent.CLOSE): [None] for state in Parsing},
 }
 CONTINUED = {  # the same for states where it depends on how they were reached
-    (State.HEAD, Event.BYTES): [((b"GE",), b"T"), ((b"\r",), b"\nGET")],
-    (State.HEAD, Event.EMPTY_LINE): [((b"\r",), b"\n"), ((b"\r\n", b"\r"), b"\n")],
-    (State.HEAD, Event.HEAD_DONE): [((HEAD[:-1],), b"\n"), ((HEAD[:9],), HEAD[9:])],
-    (State.HEAD, Event.REQUEST_DONE): [((NEXT[:-1],), b"\n"), ((HEAD[:9],), HEAD[9:] + b"abc"),
+    (Parsing.HEAD, ParsingEvent.BYTES): [((b"GE",), b"T"), ((b"\r",), b"\nGET")],
+    (Parsing.HEAD, ParsingEvent.EMPTY_LINE): [((b"\r",), b"\n"), ((b"\r\n", b"\r"), b"\n")],
+    (Parsing.HEAD, ParsingEvent.HEAD_DONE): [((HEAD[:-1],), b"\n"), ((HEAD[:9],), HEAD[9:])],
+    (Parsing.HEAD, ParsingEvent.REQUEST_DONE): [((NEXT[:-1],), b"\n"), ((HEAD[:9],), HEAD[9:] + b"abc"),
     ((b"\r",), b"\n" + NEXT)],
-    (State.HEAD, Event.ERROR): [((b"GET",), b"\n"), ((b"\r",), b"\r"), ((NEXT[:-2],), b"x\r\n\r\n"), ((b"GET",), None)],
-    (State.BODY, Event.BYTES): [((HEAD,), b"ab"), ((chunked(b"5\r\n"),), b"h"), ((chunked(b"0\r\n"),), b"\r")],
-    (State.BODY, Event.REQUEST_DONE): [((HEAD,), b"abc"), ((HEAD,), b"abcGET"), ((chunked(b"0\r\n"),), b"\r\n")],
-    (State.BODY, Event.ERROR): [((chunked(b"5\r\n"),), b"hello!!"), ((chunked(b"0\r\n"),), b"x\r\n"), ((HEAD,), None)],
+    (Parsing.HEAD, ParsingEvent.ERROR): [((b"GET",), b"\n"), ((b"\r",), b"\r"), ((NEXT[:-2],), b"x\r\n\r\n"),
+    ((b"GET",), None)],
+    (Parsing.BODY, ParsingEvent.BYTES): [((HEAD,), b"ab"), ((chunked(b"5\r\n"),), b"h"), ((chunked(b"0\r\n"),), b"\r")],
+    (Parsing.BODY, ParsingEvent.REQUEST_DONE): [((HEAD,), b"abc"), ((HEAD,), b"abcGET"),
+    ((chunked(b"0\r\n"),), b"\r\n")],
+    (Parsing.BODY, ParsingEvent.ERROR): [((chunked(b"5\r\n"),), b"hello!!"), ((chunked(b"0\r\n"),), b"x\r\n"),
+    ((HEAD,), None)],
 }  # fmt: skip
 
 
@@ -73,22 +82,22 @@ def happen(connection, stimulus):
     """Do it; the event that the connection reported."""
     before = connection.state
     if isinstance(stimulus, bool):
-        return Event.FINISHED if connection.finish(stimulus) else Event.FINISHED_LAST
+        return ParsingEvent.FINISHED if connection.finish(stimulus) else ParsingEvent.FINISHED_LAST
     try:
         if stimulus is None:
             connection.end_of_input()
             return None
         if connection.receive(stimulus):
-            return Event.REQUEST_DONE
+            return ParsingEvent.REQUEST_DONE
     except ProtocolError:
-        return Event.ERROR
-    if connection.state is State.BODY and before is not State.BODY:
-        return Event.HEAD_DONE
-    return Event.EMPTY_LINE if connection.state is State.IDLE else Event.BYTES
+        return ParsingEvent.ERROR
+    if connection.state is Parsing.BODY and before is not Parsing.BODY:
+        return ParsingEvent.HEAD_DONE
+    return ParsingEvent.EMPTY_LINE if connection.state is Parsing.IDLE else ParsingEvent.BYTES
 
 
 def test_every_state_is_reached():
-    assert set(REACHED) == set(State)
+    assert set(REACHED) == set(Parsing)
     for state, ways in REACHED.items():
         for way in ways:
             assert reach(way).state is state, way
@@ -98,11 +107,11 @@ def test_the_table_is_what_happens():
     assert set(HAPPENS) | set(CONTINUED) == set(STATES)
     for (state, event), stimuli in HAPPENS.items():
         for way in REACHED[state]:
-            if event is Event.EMPTY_LINE and way == (b"\r\n",):
+            if event is ParsingEvent.EMPTY_LINE and way == (b"\r\n",):
                 continue  # the second: as good, but the third is an error
             for stimulus in stimuli:
                 connection = reach(way)
-                if event is Event.CLOSE:
+                if event is ParsingEvent.CLOSE:
                     connection.close()
                 else:
                     assert happen(connection, stimulus) is event, (way, stimulus)
@@ -116,7 +125,7 @@ def test_the_table_is_what_happens():
 
 
 def test_the_end_of_input_between_requests_is_no_error():
-    for state in (State.IDLE, State.ANSWERING, State.CLOSED):
+    for state in (Parsing.IDLE, Parsing.ANSWERING, Parsing.CLOSED):
         for way in REACHED[state]:
             connection = reach(way)
             connection.end_of_input()
@@ -136,7 +145,7 @@ def test_what_arrives_while_a_request_is_answered_waits():
     assert connection.line.path == "/3"
     connection.finish(True)
     assert not connection.advance()
-    assert connection.state is State.IDLE
+    assert connection.state is Parsing.IDLE
 
 
 def test_nothing_is_kept_of_what_waited_when_it_is_closed():
@@ -150,7 +159,7 @@ def test_nothing_follows_the_last_response():
     connection = fed(get(b"/1") + get(b"/2"))
     assert not connection.finish(False)
     assert not connection.receive(NEXT)
-    assert connection.state is State.CLOSED
+    assert connection.state is Parsing.CLOSED
 
 
 def test_repr_shows_state_and_request():
@@ -216,14 +225,14 @@ def test_a_repeated_head_whose_body_comes_later(body):
         connection = Connection(SMALL)
         for pieces in ([data], [head + b"\r\n\r\n", rest], [data], [head + b"\r\n\r\n", rest]):
             assert feed(connection, pieces) == parse([data], SMALL)
-            assert connection.state is State.IDLE
+            assert connection.state is Parsing.IDLE
 
 
 def test_an_empty_line_in_front_of_a_repeated_head_is_counted_once():
     connection = Connection(SMALL)
     for _ in range(5):
         feed(connection, [b"\r\n\r\n", get()])
-        assert connection.state is State.IDLE
+        assert connection.state is Parsing.IDLE
     feed(connection, [b"\r\n", b"\r\n"])
     assert feed(connection, [b"\r\n" + get()]).status == 400
 

@@ -6,7 +6,7 @@ import random
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.head import Limits
 
 from tests.conformance.case import END_CHUNK, Stage, chunk, get, request
@@ -116,7 +116,7 @@ def test_a_connection_in_use_is_as_good_as_a_fresh_one(messages, order):
         at = data.find(b"\r\n\r\n") + 4
         fresh = parse([data], LIMITS)
         assert feed(connection, [data[:at], data[at:]] if index % 2 else [data]) == fresh
-        if connection.state is not State.IDLE:
+        if connection.state is not Parsing.IDLE:
             connection = Connection(LIMITS)
 
 

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 from miniwsgi.daemon.http import head as head_module
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get, request
@@ -43,7 +43,7 @@ def test_what_has_no_end_is_refused(name):
             except ProtocolError:
                 break
             pending = max(pending, len(connection.pending))
-        assert connection.state is State.CLOSED
+        assert connection.state is Parsing.CLOSED
         assert pending <= SMALL.request_line_bytes + SMALL.fields_bytes + 6
         assert tracemalloc.get_traced_memory()[1] < 50_000
     finally:

@@ -10,7 +10,7 @@ import pytest
 from miniwsgi.daemon.engine import presence
 from miniwsgi.daemon.engine.presence import has_left
 
-from .wsgi_world import Wire, World
+from .call_world import Wire, World
 
 RESET = struct.pack("ii", 1, 0)
 

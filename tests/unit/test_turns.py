@@ -13,7 +13,7 @@ from miniwsgi.daemon.engine import outgoing, plain
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.http.body import FEED_STEPS
-from miniwsgi.daemon.http.connection import Connection, State
+from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
@@ -128,7 +128,7 @@ def test_one_byte_chunks_of_many_clients_hold_nobody(world):
     world.connect(FAST)
     world.turn()
     assert world.answered == ["/fast"]
-    assert all(client._http.state is State.BODY for client in heavy)
+    assert all(client._http.state is Parsing.BODY for client in heavy)
     world.until(lambda: len(world.answered) == 21)
     assert set(world.answered[1:]) == {"/heavy"}
 

@@ -126,7 +126,7 @@ class ForkPool:
         # Listeners last: a new child's pidfd may get a number that was closed in this turn, and is ready no more.
         for fd, _mask in sorted(ready, key=lambda event: event[0] in self._sockets):
             if fd in self._children:
-                self._bury(fd)
+                self._reap(fd)
             elif fd in self._sockets:
                 self._take(fd)
             elif fd in self._lingering:
@@ -202,7 +202,7 @@ class ForkPool:
         self._poller.register(child.pidfd, select.POLLIN)
         self._show_children()
 
-    def _bury(self, pidfd: int) -> None:
+    def _reap(self, pidfd: int) -> None:
         child = self._children.pop(pidfd)
         self._poller.unregister(pidfd)
         status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
@@ -210,7 +210,7 @@ class ForkPool:
         self._poller.register(child.sock.fileno(), select.POLLIN)
         self._lingering.add(child.sock, time.monotonic_ns())
         if status:
-            self._mourn(child, status)
+            self._tell_of_crash(child, status)
         if child.counted.cells[scoreboard.CLOSED] < child.counted.cells[scoreboard.ACCEPTED]:  # it was killed
             count_closed(child.counted.cells, Closed.WORKER_EXIT)
         self._slot.fold(child.counted, child.seen)
@@ -219,7 +219,7 @@ class ForkPool:
         self._slot.cells[self._slot.thread_cell(child.number) + scoreboard.T_STATE] = scoreboard.IDLE
         self._show_children()
 
-    def _mourn(self, child: _Child, status: int) -> None:
+    def _tell_of_crash(self, child: _Child, status: int) -> None:
         if status == _TIMED_OUT:
             return  # it has said so
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -33,7 +33,7 @@ class Poller(Protocol):
 
 
 @dataclass(slots=True)
-class _Farewell:
+class _Ending:
     sock: socket.socket
     since_ns: int
     queued: int = -1  # bytes of the answer that the client did not have then; -1: nobody has looked
@@ -46,18 +46,18 @@ class Lingering:
     def __init__(self, poller: Poller, settings: Settings) -> None:
         self._poller = poller
         self._settings = settings
-        self._farewells: dict[int, _Farewell] = {}  # in the order of `since_ns`
-        children.withhold("lingering", lambda: self._farewells)
+        self._endings: dict[int, _Ending] = {}  # in the order of `since_ns`
+        children.withhold("lingering", lambda: self._endings)
         self._most = min(MAX_LINGERING, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
     def __repr__(self) -> str:
-        return f"<Lingering {len(self._farewells)}>"
+        return f"<Lingering {len(self._endings)}>"
 
     def __len__(self) -> int:
-        return len(self._farewells)
+        return len(self._endings)
 
     def __contains__(self, fd: int) -> bool:
-        return fd in self._farewells
+        return fd in self._endings
 
     def add(self, sock: socket.socket, now: int) -> None:
         """Take over a socket, which the poller watches for input, and send its end; `now` is monotonic ns."""
@@ -67,43 +67,43 @@ class Lingering:
             self._poller.unregister(sock.fileno())
             sock.close()
             return
-        if len(self._farewells) >= self._most:
-            self._close(next(iter(self._farewells)))
-        self._farewells[sock.fileno()] = _Farewell(sock, now)
+        if len(self._endings) >= self._most:
+            self._close(next(iter(self._endings)))
+        self._endings[sock.fileno()] = _Ending(sock, now)
 
     def read(self, fd: int) -> None:
         """Something has come, or the end."""
-        farewell = self._farewells[fd]
+        ending = self._endings[fd]
         try:
-            size = len(farewell.sock.recv(RECEIVE_BYTES))
+            size = len(ending.sock.recv(RECEIVE_BYTES))
         except BlockingIOError:
             return
         except OSError:
             size = 0
-        farewell.received += size
-        if not size or farewell.received > MAX_BYTES:
+        ending.received += size
+        if not size or ending.received > MAX_BYTES:
             self._close(fd)
 
     def look(self, now: int) -> None:
         """To be called every second or so: close those whose time is over."""
-        for fd, farewell in list(self._farewells.items()):
-            waited = now - farewell.since_ns
+        for fd, ending in list(self._endings.items()):
+            waited = now - ending.since_ns
             if waited <= LINGER_NS:
                 break  # nor is it over for those behind it
-            had, has = farewell.queued, queued_bytes(farewell.sock)
+            had, has = ending.queued, queued_bytes(ending.sock)
             wanted = self._settings.minimum_rate * waited / NANOSECONDS
             if (had < 0 and has) or (had > 0 and had - has >= wanted):
-                farewell.queued, farewell.since_ns = has, now
-                self._farewells[fd] = self._farewells.pop(fd)
+                ending.queued, ending.since_ns = has, now
+                self._endings[fd] = self._endings.pop(fd)
             else:
                 self._close(fd)
 
     def disown(self) -> None:
         """In a forked process: these are the parent's."""
-        for farewell in self._farewells.values():
-            farewell.sock.close()
-        self._farewells = {}
+        for ending in self._endings.values():
+            ending.sock.close()
+        self._endings = {}
 
     def _close(self, fd: int) -> None:
         self._poller.unregister(fd)  # closing does not, while a process that the application has forked has a copy
-        self._farewells.pop(fd).sock.close()
+        self._endings.pop(fd).sock.close()

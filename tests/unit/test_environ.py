@@ -15,7 +15,7 @@ from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.head import Limits
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get, get10, post, request
-from tests.unit.wsgi_world import Result, Wire, World, length
+from tests.unit.call_world import Result, Wire, World, length
 
 LINES = b"first\nsecond line\n\nlast"
 BASE = connection_environ(

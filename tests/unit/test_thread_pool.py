@@ -1,4 +1,4 @@
-"""The crew's rules: one leader at a time, no work forgotten, no thread too many; each order of each race is forced."""
+"""The rules of the threads: one owner of the loop, no work forgotten, no thread too many; each order of each race."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from miniwsgi.daemon.worker.pools.epoll.threads import Thread, ThreadPool
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .crew_pool import Pool, Task
+from .thread_pool_world import Pool, Task
 
 
 def nothing() -> None:
@@ -38,7 +38,7 @@ class Held:
         self.free.set()
 
 
-def test_what_is_fast_stays_with_the_leader(monkeypatch):
+def test_what_is_fast_stays_with_the_owner(monkeypatch):
     monkeypatch.setattr(threads_module, "_WATCH_NS", 10**9)
     with Pool(4) as pool:
         tasks = [pool.do(nothing) for _ in range(100)]
@@ -63,7 +63,7 @@ def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
         assert slow.runs == 1
 
 
-def test_a_leader_that_is_faster_than_the_watcher_keeps_the_loop(monkeypatch):
+def test_an_owner_that_is_faster_than_the_watcher_keeps_the_loop(monkeypatch):
     """The watcher has found a call that lasts; before it takes the token the call ends."""
     held, decided, through = Held(), threading.Event(), threading.Event()
     original = ThreadPool._take_over
@@ -96,7 +96,7 @@ def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypa
     def let_it_end(threads):
         held.let_go()
         assert held.over.wait(PATIENCE_SECONDS)
-        # Its thread has looked everywhere and parked, or, if the seat is free, leads again.
+        # Its thread has looked everywhere and parked, or, if the loop is free, owns it again.
         wait_for(lambda: threads._parked or not threads._free)
 
     with Pool(4) as pool:
@@ -125,7 +125,7 @@ def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypa
 
 
 def test_two_who_hire_at_once_do_not_hire_the_same(monkeypatch):
-    """The leader gives work away while the watcher looks for its successor."""
+    """The owner gives work away while the watcher looks for its successor."""
     entered = threading.Barrier(2)
 
     class SlowThread(Thread):
@@ -156,7 +156,7 @@ def test_given_work_is_done_by_as_many_threads_as_there_are_and_no_more(size):
         calls = [Held() for _ in range(3 * size)]
         tasks = [pool.do(held, give=True) for held in calls]
         wait_for(lambda: sum(held.begun.is_set() for held in calls) == size)
-        inline = pool.do(nothing, give=False)  # the leader is free
+        inline = pool.do(nothing, give=False)  # the owner is free
         wait_for(lambda: inline.done)
         for held in calls:
             held.let_go()
@@ -208,7 +208,7 @@ def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch
         wait_for(lambda: tasks[0].runs > 1 if what == "posted" else tasks[1].done)
 
 
-def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeypatch):
+def test_a_loop_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeypatch):
     pool, held = Pool(2), Held()
     original = ThreadPool._park
 
@@ -229,7 +229,7 @@ def test_a_seat_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeyp
         held.let_go()
 
 
-def test_a_leader_with_results_of_its_own_goes_on_with_them_once_a_thread_is_free_and_before_others_get_work():
+def test_an_owner_with_results_of_its_own_goes_on_with_them_once_a_thread_is_free_and_before_others_get_work():
     with Pool(2) as pool:
         mine = pool.do(nothing)
         wait_for(lambda: mine.done)
@@ -307,7 +307,7 @@ def test_a_thread_that_breaks_is_told_of():
     pool.__enter__()
 
     def broken():
-        raise MemoryError("in the crew's own code")
+        raise MemoryError("in the own code of the threads")
 
     pool.do(broken, give=True)
     wait_for(lambda: pool.deaths)
@@ -353,7 +353,7 @@ def test_random_work_under_a_restless_scheduler(monkeypatch):
     sys.setswitchinterval(1e-6)
     try:
         with Pool(4) as pool:
-            pool.size = 5  # an inline call may begin while four others run: this leader does not count
+            pool.size = 5  # an inline call may begin while four others run: this owner does not count
             tasks = []
             for number in range(1500):
                 seconds = generator.choice([0, 0, 0.0005, 0.0019, 0.002, 0.0021, 0.003])

@@ -1,4 +1,4 @@
-"""Every order of a crew's steps: somebody always leads, and no thread idles while there is work for it."""
+"""Every order of the steps of the threads: somebody always owns the loop, no thread idles while work waits for it."""
 
 from __future__ import annotations
 
@@ -126,11 +126,11 @@ class Pool(ThreadPool):
         return repr(thing) if isinstance(thing, (Request, bool)) else None
 
     def check(self) -> None:
-        assert len(self.owners) <= 1, "two lead"
+        assert len(self.owners) <= 1, "two own the loop"
         assert len(self.running) <= self._size, "one thread more than `threads` runs the application"
 
     def rest(self) -> list[Callable[[], None]]:
-        assert len(self.waiting) == 1, "nobody leads"
+        assert len(self.waiting) == 1, "nobody owns the loop"
         idle = self._size - len(self.running)
         assert not idle or not (self.backlog.kept or self.waiting[0].mailbox.kept), "a thread idles while work waits"  # type: ignore[attr-defined]
         assert not self.returned.kept
@@ -256,13 +256,13 @@ HELD, SHORT = True, False
         (1, 2, (inline(HELD), inline(SHORT))),
         (2, 1, (inline(HELD), inline(HELD), inline(SHORT))),
         (2, 1, (given(HELD), given(SHORT), inline(HELD))),
-        (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD))),  # the leader owns a result
+        (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD))),  # the owner of the loop owns a result, too
         (2, 1, (inline(SHORT, SHORT), given(HELD), given(HELD), given(HELD))),
         (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD), given(SHORT))),
         (2, 1, (inline(SHORT, HELD), given(SHORT, HELD), given(HELD))),
     ],
 )
-def test_in_every_order_somebody_leads_and_no_thread_idles_while_work_waits(size, preemptions, asked):
+def test_in_every_order_somebody_owns_the_loop_and_no_thread_idles_while_work_waits(size, preemptions, asked):
     def world(schedule: Schedule) -> Pool:
         return Pool(schedule, size, [make(name) for name, make in zip("abcde", asked, strict=False)])
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.engine.call import Phase
 
-from tests.unit.wsgi_world import TEXT, Result, Wire, World, app, length
+from tests.unit.call_world import TEXT, Result, Wire, World, app, length
 
 
 def generator(*blocks):

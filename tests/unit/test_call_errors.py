@@ -9,7 +9,7 @@ import pytest
 from miniwsgi.daemon.engine.call import Disconnected, Phase
 from miniwsgi.daemon.http.response import BadResponse
 
-from tests.unit.wsgi_world import Result, Wire, World, app, length
+from tests.unit.call_world import Result, Wire, World, app, length
 
 BOOM = ValueError("boom")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from miniwsgi.daemon.engine.call import Disconnected, Phase
 
-from tests.unit.wsgi_world import TEXT, Result, Wire, World, app, length
+from tests.unit.call_world import TEXT, Result, Wire, World, app, length
 
 BOOM = ValueError("boom")
 

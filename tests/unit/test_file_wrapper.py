@@ -13,7 +13,7 @@ import pytest
 from miniwsgi.daemon.engine.call import Phase
 from miniwsgi.daemon.engine.file_wrapper import FileWrapper
 
-from tests.unit.wsgi_world import Wire, World, app, length
+from tests.unit.call_world import Wire, World, app, length
 
 CONTENT = b"0123456789" * 1000
 
