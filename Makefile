@@ -91,7 +91,7 @@ test-metrics: ## what has to do with metrics, with a certain prometheus_client (
 test-agents: ## agents that instrument applications: ddtrace, OpenTelemetry, New Relic
 	$(MAKE) VENV=.venv-agents .venv-agents/.test
 	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS)
-	.venv-agents/bin/python -m pytest tests/integration/test_agents.py $(ARGS)
+	MINIWSGI_TEST_AGENTS=1 .venv-agents/bin/python -m pytest tests/integration/test_agents.py $(ARGS)
 
 check: $(VENV)/.lint ## lint and unit tests: what one runs while working (ARGS=more flags for pytest)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit

@@ -6,6 +6,7 @@ Hypothesis takes its time. In each short run it chooses the same examples, in ea
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -56,10 +57,11 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests marked `full` to the long run."""
-    if FULL:
-        return
-    long = [item for item in items if item.get_closest_marker("full")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in set(long)]
+    """Leave the tests marked `full` to the long run, and real agents to the one that has installed them."""
+    absent = set() if FULL else {"full"}
+    if not os.environ.get("MINIWSGI_TEST_AGENTS"):
+        absent.add("agents")
+    others = [item for item in items if absent & {mark.name for mark in item.iter_markers()}]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
