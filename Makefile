@@ -110,7 +110,7 @@ lint: $(VENV)/.lint ## ruff, mypy --strict, the rules about who imports whom
 audit: $(VENV)/.lint ## known vulnerabilities of what is installed; says so where it cannot know (ARGS=--required)
 	$(BIN)/python -m tests.security.audit $(ARGS)
 
-conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333 by topic, in every pool (ARGS=--port N: another server)
+conformance: $(VENV)/.test ## HTTP/1.1 and PEP 3333 by section, in every pool (ARGS=--port N: another server)
 	$(BIN)/python -m tests.conformance $(ARGS)
 
 fuzz: $(VENV)/.test ## a daemon of each pool, other parsers, the parser by coverage (SECONDS=60 SEED=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from .case import Case, Status
 from .client import Response
@@ -153,6 +154,11 @@ def closes_early(case: Case, finals: list[Response]) -> bool:
         return False
     tokens = finals[-1].tokens("Connection")
     return "close" in tokens or (b" HTTP/1.0\r\n" in case.sent and "keep-alive" not in tokens)
+
+
+def spaced(value: Any) -> Any:
+    """A list as we join it: the space behind a comma may be missing (RFC 9110, 5.3)."""
+    return re.sub(", *", ", ", value) if isinstance(value, str) else value
 
 
 def is_optional(case: Case, outcome: Outcome) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .case import RAW_TARGET, Case, Status, matches
 from .client import Framing, Response
-from .demands import alternatives, closes_early, is_optional
+from .demands import alternatives, closes_early, is_optional, spaced
 from .exchange import End, Outcome
 
 REFUSAL_BODY_MAX_BYTES = 512
@@ -128,7 +128,8 @@ def as_seen(case: Case, own: list[Response], *, strict: bool) -> Iterator[str]:
         for name, expected in wanted.items():
             if not strict and name == RAW_TARGET:
                 continue
-            if not matches(expected, found.get(name)):
+            right = matches(expected, found.get(name)) or (not strict and matches(expected, spaced(found.get(name))))
+            if not right:
                 yield f"{name}{where}: {abbreviated(found.get(name))}, expected {abbreviated(expected)}"
 
 

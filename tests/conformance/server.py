@@ -92,8 +92,8 @@ class Pool:
 
 # The parser is fed every cut of every case in tests/unit: here a few show that a pool hands on what it receives.
 POOLS = (
-    Pool("epoll-1", "epoll", 1, 32, effort(Effort(splits=4), EVERY_WAY)),
-    Pool("epoll-adaptive", "epoll", 8, 32, effort(Effort(bytewise=False, splits=1), EVERY_WAY)),
+    Pool("epoll-1", "epoll", 1, 32, effort(Effort(splits=2), EVERY_WAY)),
+    Pool("epoll-adaptive", "epoll", 8, 32, effort(Effort(bytewise=False, splits=1, serving_splits=0), EVERY_WAY)),
     Pool(
         "prefork", "prefork", 1, 1, effort(Effort(splits=1, serving_splits=0), EVERY_WAY), slow_workers=20, selfish=True
     ),

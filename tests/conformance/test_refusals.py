@@ -1,6 +1,8 @@
-"""What the server says to a client that it refuses: nothing of the request."""
+"""What the server says to a client that it refuses: nothing of the request, nor which rule it breaks."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -32,6 +34,7 @@ def test_nothing_is_echoed(where: str, sent: bytes, servers: Servers) -> None:
     (response,) = asking.outcome.responses
     assert response.status >= 400
     assert MARK not in response.body
+    assert not re.search(rb"RFC|section", response.body)
     assert not any(MARK.decode() in value for field in response.fields for value in field)
 
 
