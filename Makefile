@@ -74,7 +74,7 @@ test-python: ## every test on another CPython, of PATH, pyenv or a newer Debian 
 	.ci/test-python $(VERSION) $(ARGS)
 
 test-debian: ## the system tests on another Debian, in a root made for it; as root (SUITE=trixie)
-	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip -- make test-system ARGS='$(ARGS)'
+	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip util-linux-extra logrotate -- make test-system ARGS='$(ARGS)'
 
 test-engines: $(VENV)/.test compiled tools-test ## pools, faults and fuzz in their long forms, on each engine there is
 	@failed=; for engine in $$($(BIN)/python -m tests.support.engines); do echo "== engine $$engine"; \

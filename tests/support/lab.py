@@ -23,6 +23,7 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 SYSTEMD = "/lib/systemd/systemd"
 COMMANDS = ("unshare", "nsenter", "setpriv", "pivot_root", "dbus-daemon", "systemd-sysusers", "journalctl")
+PACKAGES = "systemd dbus util-linux util-linux-extra"  # the last one has pivot_root after Debian 13
 NAMESPACES = ("--pid", "--mount", "--net", "--ipc", "--uts")
 CHECK = """
 mount -t tmpfs lab /tmp
@@ -41,7 +42,7 @@ def missing() -> str:
         return "a systemd lab needs root"
     absent = [command for command in COMMANDS if shutil.which(command) is None]
     if absent or not os.path.exists(SYSTEMD):
-        return f"a systemd lab needs {', '.join(absent) or SYSTEMD} (Debian: systemd dbus util-linux)"
+        return f"a systemd lab needs {', '.join(absent) or SYSTEMD} (Debian: {PACKAGES})"
     known = Path("/proc/filesystems").read_text("ascii").split()
     for kind in ("overlay", "cgroup2"):
         if kind not in known:
