@@ -3,7 +3,8 @@
 #
 # Started by lab.py in new PID, mount, network, IPC and UTS namespaces. The root is an overlay over the host's, its
 # upper layer a tmpfs; DIRECTORY/seed is copied into it. BIND is HOST_DIRECTORY:PLACE_IN_THE_LAB. CGROUPS are the
-# host's cgroups to live in, one a hierarchy; CONTROLLERS names the v1 hierarchies, if there are any.
+# host's cgroups to live in, one a hierarchy; CONTROLLERS names the v1 hierarchies, if systemd is
+# to have some.
 set -eu
 lab=$1 cgroups=$2 controllers=$3
 read -r host_pid _ </proc/self/stat # /proc is still the host's

@@ -7,6 +7,7 @@ processes, network, mounts and journal are not seen in it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -24,6 +25,7 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_for
 SYSTEMD = "/lib/systemd/systemd"
 COMMANDS = ("unshare", "nsenter", "setpriv", "pivot_root", "dbus-daemon", "systemd-sysusers", "journalctl")
 PACKAGES = "systemd dbus util-linux util-linux-extra"  # the last one has pivot_root after Debian 13
+FIRST_WITHOUT_V1 = 258  # systemd's version that knows no cgroups of version 1 any more, and ends where it sees some
 NAMESPACES = ("--pid", "--mount", "--net", "--ipc", "--uts")
 CHECK = """
 mount -t tmpfs lab /tmp
@@ -61,6 +63,12 @@ def missing() -> str:
     return ""
 
 
+@functools.cache
+def _knows_v1() -> bool:
+    shown = subprocess.run([SYSTEMD, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(shown.split()[1]) < FIRST_WITHOUT_V1
+
+
 class Lab:
     """A context: booted on entry, gone on exit. Before that, `seed` is filled with what its root shall have.
 
@@ -95,7 +103,7 @@ class Lab:
         self._cgroups = [make_cgroup(parent / name) for _controllers, parent in found]
         arguments = [
             *(str(self._directory), " ".join(map(str, self._cgroups))),
-            " ".join(controllers for controllers, _parent in found if controllers),
+            " ".join(controllers for controllers, _parent in found if controllers and _knows_v1()),
             *(f"{source}:{place}" for place, source in self._binds.items()),
         ]
         # It dies with us, and everything in it with it, however we end.
@@ -115,14 +123,18 @@ class Lab:
         assert state == "running", f"the lab is {state}:\n{self.run('systemctl', '--failed', '--no-pager').stdout}"
 
     def _is_up(self) -> bool:
-        comm = Path(f"/proc/{self._pid1}/comm").read_text("ascii").strip()
+        try:
+            comm = Path(f"/proc/{self._pid1}/comm").read_text("ascii").strip()
+        except OSError:  # it has ended, and `wait` tells what it said
+            return False
         return comm == "systemd" and self.path("/run/systemd/private").is_socket()
 
     def _end(self) -> None:
         if hasattr(self, "_process"):
             # Its first process, with which all others end; unshare, its parent, then collects it and ends too.
             if self._pid1 and self._process.poll() is None:
-                os.kill(self._pid1, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid1, signal.SIGKILL)
             else:
                 self._process.kill()
             self._process.wait(PATIENCE_SECONDS)
