@@ -57,6 +57,25 @@ def test_an_interpreter_that_does_not_load_holds_nobody_and_is_killed_once_it_do
     assert len(events) == 1
 
 
+def test_an_interpreter_that_cannot_be_executed_has_exited_once_though_it_is_killed_for_it() -> None:
+    events: list[ev.Event] = []
+    nothing: Any = None
+
+    def emit(event: ev.Event) -> None:
+        events.append(event)
+        if isinstance(event, ev.LauncherFailed):
+            handle.kill()
+
+    config: Any = SimpleNamespace(app=SimpleNamespace(python="/nowhere/python"))
+    settings: Any = SimpleNamespace(module="app", scoreboard_fd=0)
+    handle = LauncherHandle(1, config, (), settings, emit, nothing, nothing, nothing)
+    asyncio.run(handle.boot({}, DaemonThreads()))
+    failed, exited = events
+    assert isinstance(failed, ev.LauncherFailed)
+    assert failed.error == "app.python: /nowhere/python cannot be executed: No such file or directory"
+    assert exited == ev.LauncherExited(1, "could not be executed")
+
+
 def test_the_slot_of_a_worker_that_cannot_be_held_is_free_once_it_is_gone() -> None:
     events: list[ev.Event] = []
     orders: list[tuple[str, dict[str, Any]]] = []

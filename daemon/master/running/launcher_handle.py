@@ -91,6 +91,7 @@ class LauncherHandle:
                 self._process.kill()
                 self._process.wait(REAP_SECONDS)
             if self._booting:
+                self._booting = False  # what is said now has it killed
                 reason = (error.strerror or str(error)) if isinstance(error, OSError) else repr(error)
                 what = f"app.python: {self.config.app.python} cannot be executed: {reason}"
                 self._emit(ev.LauncherFailed(self.number, what))
