@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
+
+from msgspec import Struct
 
 from . import scoreboard as sb
 from .board import Board
@@ -20,8 +21,7 @@ KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers
 EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """So many answers, and those of them that were errors of the client (4xx) and of the server (5xx)."""
 
     total: int = 0
@@ -68,8 +68,7 @@ def _sum(found: Iterable[Answers]) -> Answers:
     return Answers(*(sum(map(attrgetter(name), rows)) for name in ("total", "client_errors", "server_errors")))
 
 
-@dataclass(frozen=True, slots=True)
-class SlotHolder:
+class SlotHolder(Struct, frozen=True):
     """A worker that holds a slot, and what the slot had counted before it."""
 
     number: int  # of all holders: no two have the same
@@ -77,8 +76,7 @@ class SlotHolder:
     before: Answers
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerCounts:
+class AnswerCounts(Struct, frozen=True):
     """The counts at a moment."""
 
     at: float
@@ -142,8 +140,7 @@ class Tally:
         return AnswerCounts(now, _sum(by_slot.values()), workers, generations)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerReport:
+class AnswerReport(Struct, frozen=True):
     """What was counted since the start, and in the last minute: pairs of both."""
 
     now: AnswerCounts

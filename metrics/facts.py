@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFacts:
+class WorkerFacts(Struct, frozen=True):
     """A worker that has a process, or is about to."""
 
     slot: int
@@ -18,8 +18,7 @@ class WorkerFacts:
 WORKER_STATES = ("booting", "ready", "draining", "stopping")
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerFacts:
+class ListenerFacts(Struct, frozen=True):
     """A listening socket. None: the kernel does not tell."""
 
     name: str
@@ -28,8 +27,7 @@ class ListenerFacts:
     dropped: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SlotUsage:
+class SlotUsage(Struct, frozen=True):
     """What a slot's process takes. Bytes; None: there is none, or the kernel does not tell."""
 
     cpu_seconds: float  # of all processes that the slot ever had
@@ -38,8 +36,7 @@ class SlotUsage:
     fds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MasterUsage:
+class MasterUsage(Struct, frozen=True):
     """What the master itself takes. Its start is seconds since the epoch."""
 
     cpu_seconds: float
@@ -49,8 +46,7 @@ class MasterUsage:
     started_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonFacts:
+class DaemonFacts(Struct, frozen=True):
     """The daemon at a moment. Times in seconds."""
 
     version: str

@@ -7,15 +7,15 @@ docs/metrics.md is made from `DECLARED`. Names and units are Prometheus' and, fo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Struct, frozen=True):
     """`counts` are not cumulative: one for each of `bounds` (inclusive, ascending), and one beyond the last."""
 
     bounds: tuple[float, ...]
@@ -23,16 +23,14 @@ class Histogram:
     sum: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One time series' value."""
 
     labels: Labels
     value: float | Histogram
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """A metric with all its series. `name` is as it is exposed: a counter's ends with _total."""
 
     name: str
@@ -42,8 +40,7 @@ class Family:
     samples: list[Sample]
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(Struct, frozen=True):
     """A family without values. `series` says how many time series it can have at most, for people."""
 
     name: str
@@ -51,7 +48,7 @@ class Declaration:
     help: str
     labels: tuple[str, ...] = ()
     series: str = "1"
-    unit: str = field(default="", kw_only=True)
+    unit: str = ""
 
     def family(self, samples: Iterable[Sample]) -> Family:
         """The family with these series."""

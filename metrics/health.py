@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 OK, UNAVAILABLE = 200, 503
 NOT_RESPONDING_SECONDS = 3.0  # a loop that can turn does so each second
@@ -37,8 +38,7 @@ class ServicePhase(Enum):
     STOPPING = "stopping"
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """The daemon's state, as far as its health depends on it."""
 
     phase: ServicePhase

@@ -5,8 +5,9 @@ and no more. The one place where they are worked out and written, for every scre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec import Struct
 
 SHARES = (0.50, 0.95, 0.99)
 NOTHING = "–"
@@ -16,8 +17,7 @@ UNITS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Percentile:
+class Percentile(Struct, frozen=True):
     """What a share of all values does not exceed: `at_most` a bound, or it lies `over` the last one. None: unknown."""
 
     at_most: float | None = None

@@ -10,7 +10,8 @@ import os
 import resource
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct, structs
 
 from . import processes
 from .facts import MasterUsage, SlotUsage
@@ -19,8 +20,7 @@ FRESH_SECONDS = 60.0  # an older sample says nothing about the CPU's use now
 SHORTEST_SECONDS = 0.2  # between two samples: CPU times come in hundredths of a second
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSample:
+class ProcessSample(Struct, frozen=True):
     """One process. Sizes are bytes; None: it was not asked for, or the kernel does not tell."""
 
     pid: int
@@ -149,10 +149,10 @@ class Sampler:
 def _continued(found: ProcessSample, before: ProcessSample) -> ProcessSample:
     """A sample with what an earlier one of the same process adds: maps that were not read again, its share of a CPU."""
     if found.pss is None:
-        found = replace(found, pss=before.pss, uss=before.uss)
+        found = structs.replace(found, pss=before.pss, uss=before.uss)
     seconds = found.at - before.at
     if seconds < SHORTEST_SECONDS:
-        return replace(found, at=before.at, cpu_seconds=before.cpu_seconds, share=before.share)
+        return structs.replace(found, at=before.at, cpu_seconds=before.cpu_seconds, share=before.share)
     if seconds < FRESH_SECONDS:
-        return replace(found, share=max(0.0, found.cpu_seconds - before.cpu_seconds) / seconds)
+        return structs.replace(found, share=max(0.0, found.cpu_seconds - before.cpu_seconds) / seconds)
     return found

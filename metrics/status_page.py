@@ -13,8 +13,9 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 NOTHING = "–"
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -101,8 +102,7 @@ def _escaped(text: str) -> str:
     return text.translate(_REFERENCES)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
+class _Tag(Struct, frozen=True):
     """A tag with places for values. The paths are "" where there is none."""
 
     opening: str  # without its ">"

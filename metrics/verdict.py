@@ -9,8 +9,9 @@ and does not count: nobody is served worse for it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct
 
 from .answers import NONE, Answers
 from .health import Health, ServicePhase
@@ -28,8 +29,7 @@ class Level(Enum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceCondition:
+class ServiceCondition(Struct, frozen=True):
     """What the verdict depends on, at one moment."""
 
     health: Health
@@ -41,12 +41,11 @@ class ServiceCondition:
     waiting: int = 0  # complete requests that wait for a thread
     capacity: int = 1  # requests that the ready workers can run at a time
     utilization: float | None = None  # 0 to 1
-    last_minute: Answers = field(default=NONE)
+    last_minute: Answers = NONE
     new_code: str = ""  # that most of what the generation in force has answered so far are errors
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """`reasons` are phrases, the weightiest first; a healthy daemon has one, too."""
 
     level: Level

@@ -13,8 +13,9 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
+
+from msgspec import Struct, structs
 
 from ..daemon_threads import DaemonThreads
 from ..http.exchange import HttpRefusal, PeerCredentials
@@ -30,8 +31,7 @@ REMEMBERED_NAMES = 256
 WHOLE_RANGE = ["0", "0", "4294967295"]  # of /proc/self/uid_map and gid_map where there is no user namespace
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """Somebody who may use the API."""
 
     uid: int
@@ -51,8 +51,7 @@ class Principal:
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
-@dataclass(frozen=True, slots=True)
-class Grants:
+class Grants(Struct, frozen=True):
     """What the configuration grants, by number."""
 
     users: Mapping[int, Role]
@@ -103,7 +102,7 @@ class Access:
             of_unit = await self._threads.run(lambda: is_of_unit(principal.pid, self._manager), LOOKUP_SECONDS)
         except (TimeoutError, OSError):
             of_unit = False
-        return replace(principal, user="" if of_unit else await self.name(principal.uid), of_unit=of_unit)
+        return structs.replace(principal, user="" if of_unit else await self.name(principal.uid), of_unit=of_unit)
 
     async def name(self, uid: int) -> str:
         """A user's name; "" if there is none, or it cannot be looked up in time."""

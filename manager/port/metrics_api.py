@@ -7,12 +7,12 @@ master time is shared by all who ask for it meanwhile, and made for a fifth of t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.metrics import status_page
 from miniwsgi.metrics.exposition import Format, negotiate
 from miniwsgi.metrics.health import Health, livez, readyz, startupz
+from msgspec import Struct
 
 from ..http.connection_table import ServerLimits
 from ..http.exchange import Answer, HttpRefusal, Request, encoded, reason
@@ -41,8 +41,7 @@ LIMITS = ServerLimits(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """Where the answers come from. Without `metrics` there is no /metrics."""
 
     health: Callable[[], Health]

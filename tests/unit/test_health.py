@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 from miniwsgi.metrics.health import Health, ServicePhase, livez, readyz, silent_for, startupz
+from msgspec import structs
 
 SERVING = Health(phase=ServicePhase.SERVING, started=True, ready_workers=4, target_workers=4, ready_min=1)
 
 
 def health(**changed: object) -> Health:
-    return dataclasses.replace(SERVING, **changed)  # type: ignore[arg-type]
+    return structs.replace(SERVING, **changed)  # type: ignore[arg-type]
 
 
 STATES = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -12,6 +11,7 @@ from miniwsgi.manager.port.gate import Rules
 from miniwsgi.manager.port.metrics_api import LIMITS
 from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import ServicePhase
+from msgspec.structs import replace
 
 from tests.support.manager_world import run
 from tests.support.metrics_port import World, scenario

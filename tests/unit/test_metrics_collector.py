@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 from miniwsgi.metrics import scoreboard as sb
@@ -14,6 +13,7 @@ from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, MasterUsage, Slot
 from miniwsgi.metrics.families import Family, Histogram
 from miniwsgi.metrics.scoreboard import Closed
 from miniwsgi.metrics.utilisation import Utilisation
+from msgspec.structs import replace
 
 MILLISECOND = 1_000_000
 FACTS = DaemonFacts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from miniwsgi.metrics import verdict as module
 from miniwsgi.metrics.answers import Answers
 from miniwsgi.metrics.health import NOT_RESPONDING_SECONDS, Health, ServicePhase
 from miniwsgi.metrics.verdict import Level, ServiceCondition, verdict
+from msgspec import structs
 
 SERVING = Health(phase=ServicePhase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
 WELL = ServiceCondition(SERVING, capacity=16, last_minute=Answers(1000, 500, 4))
@@ -18,10 +18,10 @@ WELL = ServiceCondition(SERVING, capacity=16, last_minute=Answers(1000, 500, 4))
 
 def said(**changed: Any) -> str:
     """The verdict on a daemon of two workers that is well but for that."""
-    names = {one.name for one in dataclasses.fields(Health)}
-    health = dataclasses.replace(SERVING, **{name: value for name, value in changed.items() if name in names})
+    names = set(Health.__struct_fields__)
+    health = structs.replace(SERVING, **{name: value for name, value in changed.items() if name in names})
     other = {name: value for name, value in changed.items() if name not in names}
-    return str(verdict(dataclasses.replace(WELL, health=health, **other)))
+    return str(verdict(structs.replace(WELL, health=health, **other)))
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_what_is_healthy_is_ready() -> None:
     for phase in ServicePhase:
         for ready in range(3):
             for silent in range(ready + 1):
-                health = dataclasses.replace(SERVING, phase=phase, ready_workers=ready, silent=(5.0,) * silent)
+                health = structs.replace(SERVING, phase=phase, ready_workers=ready, silent=(5.0,) * silent)
                 for growing in (False, True):
-                    found = verdict(dataclasses.replace(WELL, health=health, growing=growing))
+                    found = verdict(structs.replace(WELL, health=health, growing=growing))
                     assert health.ready or found.level is not Level.HEALTHY, (health, found)
 
 

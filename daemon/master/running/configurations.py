@@ -9,7 +9,8 @@ opened for it are).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
 from ..sockets.listeners import BindError, BoundListener, SocketOptions, open_listeners
@@ -20,8 +21,7 @@ class PrepareError(Exception):
     """A configuration cannot come into force; the text says all that is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedConfig:
+class PreparedConfig(Struct, frozen=True):
     """A configuration with its listeners."""
 
     config: Config

@@ -11,9 +11,11 @@ import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv6Address
+
+from msgspec import Struct, structs
 
 from ...settings import Listener
 from .holders import path_holder, port_holder
@@ -32,8 +34,7 @@ class Origin(Enum):
     INHERITED = "inherited"  # of systemd or another parent, who may hold it after us
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
+class SocketOptions(Struct, frozen=True):
     """What the configuration says about all listeners. Owner and group are names or numbers, "" unchanged."""
 
     backlog: int = 2048
@@ -44,7 +45,7 @@ class SocketOptions:
     def by_number(self) -> SocketOptions:
         """Owner and group as numbers. Looks names up: blocks. Raises LookupError."""
         uid, gid = numbers_of(self.owner, self.group)
-        return replace(self, owner=str(uid) if self.owner else "", group=str(gid) if self.group else "")
+        return structs.replace(self, owner=str(uid) if self.owner else "", group=str(gid) if self.group else "")
 
 
 @dataclass(slots=True, eq=False)

@@ -16,7 +16,8 @@ import pwd
 import socket
 import stat
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ...permission import why_not, why_not_written
 from .holders import path_holder
@@ -48,8 +49,7 @@ class AccessError(OSError):
         self.group = group
 
 
-@dataclass(frozen=True, slots=True)
-class SocketFile:
+class SocketFile(Struct, frozen=True):
     """A socket's name in the file system, and which file it was when we made it."""
 
     path: str

@@ -16,7 +16,8 @@ import stat
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ...log.log_file import FILE_MODE
 
@@ -77,8 +78,7 @@ class LogFiles:
             os.close(self._places.pop()[0])
 
 
-@dataclass(frozen=True, slots=True)
-class KeptFile:
+class KeptFile(Struct, frozen=True):
     """A file of ours, or a directory, by its name in log lines; which it was when it was made."""
 
     name: str
