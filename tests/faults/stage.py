@@ -16,7 +16,6 @@ import re
 import socket
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from unittest import mock
 
 from tests.support.daemon import Daemon
 from tests.support.load import Failure, Load, Report
+from tests.support.metrics_client import Port, Series
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
@@ -245,17 +245,13 @@ class Stage:
 
     # --- what it tells ------------------------------------------------------------------------------------------------
 
-    def metrics(self) -> dict[str, float]:
-        """All samples by name and labels."""
-        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
-            lines = answer.read().decode().splitlines()
-        pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, _, value in pairs}
+    def metrics(self) -> Series:
+        """All of them now."""
+        return Port(self.metrics_port).scrape()
 
     def metric(self, name: str) -> float:
         """A family's sum over its labels."""
-        return sum(value for key, value in self.metrics().items() if key.partition("{")[0] == name)
+        return Port(self.metrics_port).total(name)
 
     def exits(self) -> Counter[str]:
         """How many workers have ended, by reason."""

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.daemon import ALONE, Daemon
 from tests.support.load import Load
-from tests.support.scrapes import Metrics, requests
+from tests.support.metrics_client import Metrics, requests
 from tests.support.service import Service
 from tests.support.waiting import PATIENCE_SECONDS
 

@@ -15,10 +15,9 @@ import pytest
 
 from tests.support.control import Control
 from tests.support.daemon import ALONE, Daemon
+from tests.support.metrics_client import Port, port_of
 from tests.support.service import Service, get
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
-
-from .health import Port, port_of
 
 TCP = "127.0.0.1:0"
 # Importing it waits for a file, or for nothing while another one is missing.

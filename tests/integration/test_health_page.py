@@ -10,11 +10,11 @@ import pytest
 from miniwsgi.metrics import status_page
 
 from tests.support.daemon import Daemon
+from tests.support.metrics_client import port_of
 from tests.support.programs import needs
 from tests.support.service import Service, get
 
 from .browser import Browser
-from .health import port_of
 
 pytestmark = needs("chromium")
 

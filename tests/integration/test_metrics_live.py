@@ -14,7 +14,7 @@ import pytest
 from tests.support.control import Control
 from tests.support.daemon import Daemon
 from tests.support.load import Failure, Load
-from tests.support.scrapes import OPENMETRICS, Metrics, Series, requests
+from tests.support.metrics_client import OPENMETRICS, Metrics, Series, requests
 from tests.support.service import HELLO, Service, get
 
 LOADED = """

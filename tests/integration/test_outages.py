@@ -19,9 +19,8 @@ import pytest
 from tests.support.control import Control
 from tests.support.ctl import Tool
 from tests.support.daemon import Daemon
+from tests.support.metrics_client import Port
 from tests.support.service import Service, get
-
-from .health import Port
 
 WEDGING = r"""
 import re
@@ -91,8 +90,7 @@ class Stage:
         return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", visible)).replace("\u00a0", " ").split())
 
     def metric(self, name: str) -> float:
-        (found,) = re.findall(rf"^{re.escape(name)} (\S+)$", self.port.get("/metrics").body.decode(), re.MULTILINE)
-        return float(found)
+        return self.port.scrape()[name]
 
     def top(self, *what: str) -> None:
         """`top` shows all of that."""

@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import random
-import re
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 from tests.support.control import Control
 from tests.support.daemon import Daemon
 from tests.support.load import Load
+from tests.support.metrics_client import Port
 from tests.support.ports import free_port
 from tests.support.programs import needs, program
 from tests.support.proxies import PROXIES, SOCKET, HAProxy, Nginx, Proxy, in_place
@@ -108,11 +107,7 @@ class Behind:
 
     def counted(self, name: str) -> int:
         """A counter's sum over its series, from the metrics port."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=PATIENCE_SECONDS) as page:
-            text = page.read().decode()
-        values = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
-        assert values, f"no {name} among the metrics"
-        return int(sum(map(float, values)))
+        return int(Port(self.metrics_port).total(name))
 
     def wait_for_status(self, wanted: int) -> None:
         """Wait until a request through the proxy is answered so."""

@@ -11,7 +11,6 @@ import http.client
 import json
 import re
 import socket
-import urllib.request
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.effort import effort
+from tests.support.metrics_client import Port
 from tests.support.ports import free_port
 from tests.support.proxies import HAProxy, Nginx, Proxy
 from tests.support.service import Service
@@ -97,10 +97,7 @@ class Server:
 
     def accepted(self) -> int:
         """How many connections it has accepted."""
-        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as page:
-            numbers = re.findall(r"^miniwsgi_connections_accepted_total(?:{.*})? (\S+)$", page.read().decode(), re.M)
-        return int(sum(map(float, numbers)))
+        return int(Port(self.metrics_port).total("miniwsgi_connections_accepted_total"))
 
 
 def received(client: socket.socket) -> bytes:

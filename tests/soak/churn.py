@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from tests.support.control import Control
 from tests.support.daemon import Daemon
-from tests.support.scrapes import Metrics, Series
+from tests.support.metrics_client import Metrics, Series
 from tests.support.shops import Site
 from tests.support.waiting import PATIENCE_SECONDS
 

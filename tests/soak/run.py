@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.control import Control
 from tests.support.daemon import Daemon
-from tests.support.scrapes import Metrics, Series
+from tests.support.metrics_client import Metrics, Series
 from tests.support.shops import Shop, Site
 from tests.support.waiting import PATIENCE_SECONDS
 

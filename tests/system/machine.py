@@ -8,11 +8,11 @@ from __future__ import annotations
 import http.client
 import re
 import shutil
-import socket
 import subprocess
 import threading
 from pathlib import Path
 
+from tests.support.control import UnixConnection
 from tests.support.lab import Lab
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -149,17 +149,6 @@ class Machine(Lab):
         return path.stat().st_size if path.exists() else 0
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PATIENCE_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def ask(
     socket_path: str,
     method: str,
@@ -169,7 +158,7 @@ def ask(
     headers: dict[str, str] | None = None,
 ) -> str:
     """A request over a Unix socket: the body of an answer with status 200, else "STATUS BODY"."""
-    connection = _UnixConnection(socket_path)
+    connection = UnixConnection(Path(socket_path))
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else headers or {})
         if sent is not None:
