@@ -12,7 +12,7 @@ import pytest
 
 from bench import plots
 from bench.document import Document
-from tests.unit.bench_document import cell, document
+from tests.support.bench_document import cell, document
 
 pytest.importorskip("matplotlib")
 

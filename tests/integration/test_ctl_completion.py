@@ -11,8 +11,8 @@ import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client import socket_paths
 
+from tests.support.ctl_daemon import FakeDaemon, run, worker
 from tests.support.programs import program
-from tests.unit.ctl_daemon import FakeDaemon, run, worker
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPLETION = ROOT / "packaging" / "completion"

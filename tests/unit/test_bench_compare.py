@@ -9,7 +9,7 @@ import pytest
 
 from bench.compare import compare
 from bench.document import DocumentError
-from tests.unit.bench_document import RATES, document
+from tests.support.bench_document import RATES, document
 
 
 def change(data: dict[str, Any], factor: float, *servers: str, figures: tuple[str, ...] = ("rate",)) -> None:

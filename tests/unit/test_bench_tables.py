@@ -12,7 +12,7 @@ from bench.document import CPU, MEMORY, P999, RATE, Document, DocumentError, lea
 from bench.figures import Verdict
 from bench.tables import write_markdown
 from bench.targets import TARGETS, verdicts
-from tests.unit.bench_document import RATES, cell, document, rounds
+from tests.support.bench_document import RATES, cell, document, rounds
 
 
 def page(data: dict[str, Any], tmp_path: Path) -> str:

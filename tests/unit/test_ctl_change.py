@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from miniwsgi.manager import messages as ms
 
-from tests.unit.ctl_daemon import Asked, FakeDaemon, Raw, counts, event, operation, problem, run, status
+from tests.support.ctl_daemon import Asked, FakeDaemon, Raw, counts, event, operation, problem, run, status
 
 DONE = operation(state="succeeded", done=4, seconds=1.31)
 FAILED = operation(

@@ -12,7 +12,7 @@ from miniwsgi.manager.client import unit_state
 from miniwsgi.manager.client.client import RequestRefused, TransportError, Trouble
 from miniwsgi.manager.client.exit_statuses import ExitStatus, complaint, unit_of
 
-from tests.unit.ctl_daemon import FakeDaemon, Raw, problem, run
+from tests.support.ctl_daemon import FakeDaemon, Raw, problem, run
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from miniwsgi.manager.control.metric_families import as_message, find, metric_na
 from miniwsgi.manager.http.exchange import HttpRefusal
 from miniwsgi.metrics.families import Family, Histogram, Sample
 
+from tests.support.ctl_daemon import FakeDaemon, problem
 from tests.support.manager_world import FAMILIES
-from tests.unit.ctl_daemon import FakeDaemon, problem
 
 # --- found by name -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
 
-from tests.unit.ctl_daemon import FakeDaemon, Raw, counts, event, operation, problem, run, running, status, worker
+from tests.support.ctl_daemon import FakeDaemon, Raw, counts, event, operation, problem, run, running, status, worker
 
 ESCAPE = "\x1b["
 

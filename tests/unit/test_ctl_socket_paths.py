@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from miniwsgi.manager.client import socket_paths
 
-from tests.unit.ctl_daemon import FakeDaemon, run
+from tests.support.ctl_daemon import FakeDaemon, run
 
 
 @pytest.fixture(autouse=True)

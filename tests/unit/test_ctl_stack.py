@@ -10,7 +10,7 @@ import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client.views import stack_view
 
-from tests.unit.ctl_daemon import FakeDaemon, running
+from tests.support.ctl_daemon import FakeDaemon, running
 
 STACK = ms.Stack(
     3, 4703, datetime.now(UTC), True, 'Thread 0x1 (most recent call first):\n  File "a.py", line 1', [running()]

@@ -16,8 +16,8 @@ from miniwsgi.manager.client.top.feed import Feed, Lost, Said, Shown, Update
 from miniwsgi.manager.client.top.model import SORTS, Message, Model, Page, Snapshot
 from miniwsgi.manager.client.top.view import draw, sparkline, text_lines, wrapped
 
+from tests.support.ctl_daemon import FakeDaemon, counts, latency, operation, problem, running, status, worker
 from tests.support.waiting import PATIENCE_SECONDS
-from tests.unit.ctl_daemon import FakeDaemon, counts, latency, operation, problem, running, status, worker
 
 CROWD = [worker(slot, in_flight=[running(f"/{slot}", slot / 3 + 0.1)], rate=float(slot)) for slot in range(60)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from miniwsgi.manager.client.views.turnover_view import frame
 
-from tests.unit.ctl_daemon import operation, worker
+from tests.support.ctl_daemon import operation, worker
 
 BEFORE = frozenset(((0, 4700), (1, 4701), (2, 4702)))
 

@@ -14,8 +14,8 @@ from miniwsgi.metrics.health import ServicePhase
 from msgspec.structs import replace
 
 from tests.support.manager_world import run
-from tests.support.metrics_port import World, scenario
 from tests.support.waiting import wait_in_loop
+from tests.unit.metrics_port import World, scenario
 
 PATHS = ("/", "/livez", "/metrics", "/readyz", "/startupz", "/status.json")
 HEALTH = ("/livez", "/readyz", "/startupz")

@@ -13,8 +13,8 @@ from miniwsgi.manager.port.metrics_api import MetricsApi, Sources
 from miniwsgi.manager.port.shared_answers import SharedAnswers, accepts_gzip
 from miniwsgi.metrics.exposition import Format
 
-from tests.support.metrics_port import World, scenario
 from tests.support.waiting import wait_in_loop
+from tests.unit.metrics_port import World, scenario
 
 # --- gzip ----------------------------------------------------------------------------------------------------------
 

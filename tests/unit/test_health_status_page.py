@@ -16,7 +16,7 @@ from miniwsgi.manager.port.public_status import as_data, public_status
 from miniwsgi.metrics import status_page
 from miniwsgi.metrics.health import Health, ServicePhase
 
-from tests.unit.ctl_daemon import counts, operation, running, status, worker
+from tests.support.ctl_daemon import counts, operation, running, status, worker
 
 HEALTH = Health(phase=ServicePhase.SERVING, started=True, ready_workers=2, target_workers=2, ready_min=1)
 PAGE = status_page.load()

@@ -17,9 +17,9 @@ from miniwsgi.manager.port.public_status import PublicStatus, public_status
 from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, ServicePhase
 
+from tests.support.ctl_daemon import status, worker
 from tests.support.manager_world import Response, run
 from tests.support.waiting import PATIENCE_SECONDS
-from tests.unit.ctl_daemon import status, worker
 
 
 @dataclass
