@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import Any
-
-import tomli
 
 from .problems import Mistake, Problem
 
@@ -34,12 +33,12 @@ def parse_file(path: str, data: bytes) -> tuple[dict[str, Any], Problem | None]:
     if len(data) > MAX_FILE_BYTES:
         return {}, _problem(path, f"it is larger than {MAX_FILE_BYTES // 1024} KiB: not a configuration file")
     try:
-        return tomli.loads(data.decode("utf-8-sig")), None
+        return tomllib.loads(data.decode("utf-8-sig")), None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         return {}, _problem(f"{path}:{line}:{column}", f"not UTF-8: byte 0x{data[error.start]:02x}")
-    except tomli.TOMLDecodeError as error:
+    except tomllib.TOMLDecodeError as error:
         return {}, _syntax_problem(path, data, str(error))
     except RecursionError:
         return {}, _problem(path, "not valid TOML: nested too deeply")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,6 @@ from typing import Any
 
 import click
 import pytest
-import tomli
 from click.testing import CliRunner, Result
 from miniwsgi.daemon import __version__, cli
 from miniwsgi.daemon.cli import commands, flags, reading, terminal
@@ -261,7 +261,7 @@ def test_check_tells_why_the_application_does_not_boot(master: Master) -> None:
 def test_config_prints_toml_with_origins_and_without_secrets(master: Master) -> None:
     result = run("config", "shop", "-w", "3", "-e", "API_TOKEN=hunter2")
     assert result.exit_code == 0
-    assert tomli.loads(result.stdout)["server"]["workers"] == 3
+    assert tomllib.loads(result.stdout)["server"]["workers"] == 3
     assert "hunter2" not in result.output
     assert any(line.endswith("# flag --workers") for line in result.stdout.splitlines())
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tomli
 from miniwsgi.daemon.config import (
     Config,
     ConfigError,
@@ -570,7 +570,7 @@ def test_what_is_printed_tells_origins_and_hides_secrets(write: Write, tmp_path:
     assert lines["backlog"].endswith("# default")
     assert lines["python"].endswith("# default: the interpreter that runs miniwsgi")
     assert "# from app.env_files: FROM_FILE\n" in text
-    assert tomli.loads(text)["app"]["env"]["DEBUG"] == "1"
+    assert tomllib.loads(text)["app"]["env"]["DEBUG"] == "1"
 
 
 def test_as_data_is_nested_like_the_file() -> None:
@@ -589,7 +589,7 @@ def test_every_key_is_documented_and_its_default_accepted(path: str) -> None:
     assert key.doc.endswith((".", ")"))
     assert key.doc[0].isupper() or key.doc.startswith("combined")
     if not key.compute and key.default not in ("", None) and key.default != {}:
-        shown = tomli.loads(f"x = {key.kind.show(key.default)}")["x"]
+        shown = tomllib.loads(f"x = {key.kind.show(key.default)}")["x"]
         assert key.kind.parse(shown, "/") == key.default
     if key.variable:
         assert key.variable == "MINIWSGI_" + path.upper().replace(".", "_")
@@ -604,5 +604,5 @@ def test_the_reference_has_every_key_and_its_example_is_valid(write: Write) -> N
     page = reference()
     for path in KEYS:
         assert page.count(f"\n| `{path}`") == 1
-    example = tomli.loads(page.split("```toml\n")[1].split("```")[0])
+    example = tomllib.loads(page.split("```toml\n")[1].split("```")[0])
     assert {f"{section}.{name}" for section, table in example.items() for name in table} <= set(KEYS)

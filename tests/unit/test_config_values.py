@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import tomllib
 from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
-import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 from miniwsgi.daemon.config.addresses import Account, Bind, Peer
@@ -254,7 +254,7 @@ def test_what_is_shown_is_toml_for_an_equal_value(kind: Kind[Any], values: st.Se
     @given(values)
     def check(value: Any) -> None:
         value = "" if isinstance(value, str) and is_off(value) and kind.accepts() == "or off" else value
-        shown = tomli.loads(f"key = {kind.show(value)}")["key"]
+        shown = tomllib.loads(f"key = {kind.show(value)}")["key"]
         assert kind.parse(shown, "/") == value
 
     check()

@@ -7,10 +7,10 @@ import dataclasses
 import itertools
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
-import tomli
 from miniwsgi.daemon import __version__
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 from miniwsgi.daemon.master.supervising.events import Plan
@@ -121,7 +121,7 @@ def test_what_the_pages_name_of_packaging_is_in_the_debian_package(page: Path) -
 
 
 def test_versions_agree() -> None:
-    project = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     control, changelog = ((ROOT / "packaging" / "debian" / name).read_text() for name in ("control", "changelog"))
     least = project["requires-python"].removeprefix(">=")
     assert f"python3 (>= {least})" in control
