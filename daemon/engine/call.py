@@ -18,6 +18,7 @@ from ..http.response import (
     BadResponse,
     Body,
     Encoded,
+    Encodings,
     ServerFields,
     early_hints,
     encode,
@@ -62,6 +63,7 @@ class CallSite(Protocol):
     """What a call shares with the others of its worker (`site.Site`), and who is told of an application's mistakes."""
 
     server_fields: ServerFields
+    encodings: Encodings
     answers: Claim[Call]
 
     def exception(self, call: Call, error: BaseException, /) -> None: ...
@@ -129,7 +131,7 @@ class Call:
         elif self._encoded is not None:
             raise BadResponse("start_response was called twice, without exc_info")
         self._encoded = None
-        encoded = encode(status, headers)
+        encoded = encode(status, headers, self._site.encodings)
         self._encoded = encoded
         if self.phase is _OPEN:  # else somebody has answered in the application's place: that is what is recorded
             self.status = status
@@ -152,7 +154,7 @@ class Call:
         """`wsgi.early_hints`: send a 103 (RFC 8297). Ignored behind the head and in HTTP/1.0. Raises BadResponse."""
         if process.forked:
             process.end()
-        hints = early_hints(headers)
+        hints = early_hints(headers, self._site.encodings)
         if self.phase is _OPEN and self.http11:
             answers = self._site.answers
             try:

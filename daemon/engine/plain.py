@@ -10,7 +10,7 @@ from typing import Any
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..http.connection import Connection, Parsing
+from ..http.connection import Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
 from ..unpatched import socket, time
@@ -58,7 +58,7 @@ class Conversation(Wire):
         self.site = site
         self.base = base
         self._proxy = site.proxy_for(base)
-        self._http = Connection(site.limits_for(base), site.body_memory_bytes, site.spool_directory, base)
+        self._http = site.parser_for(base)
         self.stage = _READING
         self.requests = 0
         self.since_ns = now

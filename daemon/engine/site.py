@@ -13,9 +13,10 @@ from typing import Any
 from miniwsgi.metrics.scoreboard import Slot
 
 from .. import __version__
+from ..http.connection import Connection
 from ..http.errors import REASONS, ProtocolError
-from ..http.head import Limits
-from ..http.response import ServerFields, refusal
+from ..http.head import Known, Limits
+from ..http.response import Encodings, ServerFields, refusal
 from ..settings import Listener, Settings
 from .account import AccessLog, Account, Log
 from .call import Application, Call
@@ -53,12 +54,14 @@ class Site:
         self.closing = False  # each answer is its connection's last
         # Otherwise, where others wait: whether this answer is to be its connection's last. Called by any thread.
         self.parts: Callable[[Conversation], bool] | None = None
+        self.encodings = Encodings()
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
         self.request_ids = RequestIds()
         self.request_variables = variables_of_the_import()
         self.script_name = settings.script_name
-        self.body_memory_bytes = settings.body_memory_bytes
-        self.spool_directory = settings.spool_directory or None
+        self._body_memory_bytes = settings.body_memory_bytes
+        self._spool_directory = settings.spool_directory or None
+        self._known, self._known_of_unix = Known(), Known()
         self.limits = Limits(
             settings.request_line_bytes,
             settings.field_bytes,
@@ -97,9 +100,13 @@ class Site:
             host = host[7:]
         return connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
 
-    def limits_for(self, base: dict[str, Any]) -> Limits:
-        """What the client of a connection may send."""
-        return self.limits if base["REMOTE_ADDR"] else self._unix_limits
+    def parser_for(self, base: dict[str, Any]) -> Connection:
+        """The grammar of a connection, within the limits of what its client may send."""
+        if base["REMOTE_ADDR"]:
+            limits, known = self.limits, self._known
+        else:
+            limits, known = self._unix_limits, self._known_of_unix
+        return Connection(limits, self._body_memory_bytes, self._spool_directory, base, known)
 
     def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
         """The trust to apply to a connection's requests, or None: the client is not a trusted proxy."""

@@ -18,7 +18,7 @@ from typing import Any
 from . import errors
 from .body import Chunked, Sized, Spool
 from .errors import ProtocolError
-from .head import Head, Limits, RequestLine, known_line, parse_fields, parse_request_line, refuse_first_byte
+from .head import Head, Known, Limits, RequestLine, parse_fields, parse_request_line, refuse_first_byte
 
 
 class Parsing(Enum):
@@ -70,7 +70,7 @@ class Connection:
 
     __slots__ = (
         "_body_reader", "_empty_lines", "_looked_at", "asked_head", "base", "body", "body_memory_bytes", "head",
-        "limits", "line", "pending", "received", "spool_directory", "state", "unparsed", "wants_continue",
+        "known", "limits", "line", "pending", "received", "spool_directory", "state", "unparsed", "wants_continue",
     )  # fmt: skip
 
     def __init__(
@@ -79,8 +79,11 @@ class Connection:
         body_memory_bytes: int = 256 * 1024,
         spool_directory: str | None = None,
         base: dict[str, Any] | None = None,
+        known: Known | None = None,
     ) -> None:
+        """`known` is shared with other connections of the same limits; None: with none."""
         self.limits = limits
+        self.known = Known() if known is None else known
         self.base: dict[str, Any] = {} if base is None else base  # what the fields of each request are added to
         self.body_memory_bytes = body_memory_bytes
         self.spool_directory = spool_directory
@@ -107,7 +110,7 @@ class Connection:
             head = self.head
             if head is not None and data.endswith(head.raw):
                 # The same fields as last time behind a request line that is known: nothing is left to check.
-                line = known_line(data[: -len(head.raw)])
+                line = self.known.lines.get(data[: -len(head.raw)])
                 if (
                     line is not None and line.http11 is head.http11
                     and not (head.length or head.chunked or self._empty_lines)
@@ -181,14 +184,15 @@ class Connection:
             limits = self.limits
             if line_end > limits.request_line_bytes:
                 raise errors.line_too_long(line_end)
-            self.line = line = parse_request_line(data[:line_end])
+            self.line = line = parse_request_line(data[:line_end], self.known)
             self._empty_lines = 0
             if end - line_end > limits.fields_bytes:
                 raise errors.fields_too_large(end - line_end)
             raw = data[line_end : end + 4]
             head = self.head
             if head is None or head.raw != raw or head.http11 is not line.http11:
-                head = Head(raw, parse_fields(raw[2:-4], limits, self.base), line.http11, limits)
+                fields = parse_fields(raw[2:-4], limits, self.known, self.base)
+                head = Head(raw, fields, line.http11, limits, self.known)
                 self.head = head
             rest = data[end + 4 :]
             if not (head.length or head.chunked):
@@ -225,7 +229,7 @@ class Connection:
             self._looked_at = 0
         if line_end >= 0:
             if not self._looked_at:
-                self.line = parse_request_line(data[:line_end])  # an error need not wait for the rest
+                self.line = parse_request_line(data[:line_end], self.known)  # an error need not wait for the rest
                 self._looked_at = line_end + 2
             if len(data) - line_end > limits.fields_bytes + 4:
                 raise errors.fields_too_large(f"more than {limits.fields_bytes}")

@@ -96,25 +96,52 @@ class RequestLine:
         return f"<RequestLine {self.method} {self.target} HTTP/1.{int(self.http11)}>"
 
 
-_lines: dict[bytes, RequestLine] = {}
+class _Names(dict[str, str]):
+    """Field name as sent, with its colon → meta-variable name, validated once. KeyError: look closer at the line."""
+
+    def __missing__(self, start: str) -> str:
+        name = start[:-1]
+        if start[-1:] != ":" or not _NAME.fullmatch(name) or (key := _meta_variable(name)) is None:
+            raise KeyError(start)
+        if len(start) <= _KEPT_NAME_CHARS:
+            if len(self) >= _KEPT_NAMES:
+                self.clear()
+            self[start] = key
+        return key
 
 
-def parse_request_line(line: bytes) -> RequestLine:
+class Known:
+    """What request lines, names, hosts and wishes of clients have meant, under one set of limits; bounded.
+
+    One is shared by the connections of a worker: clients repeat themselves, and each other.
+    """
+
+    __slots__ = ("hosts", "lines", "names", "wishes")
+
+    def __init__(self) -> None:
+        self.lines: dict[bytes, RequestLine] = {}
+        self.names = _Names()
+        self.hosts: set[str] = set()
+        self.wishes: dict[str, tuple[bool, bool]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Known {len(self.lines)} lines, {len(self.names)} names, {len(self.hosts)} hosts>"
+
+
+def parse_request_line(line: bytes, known: Known) -> RequestLine:
     """RFC 9112 section 3; `line` is without its CRLF. Raises ProtocolError (400, 501, 505)."""
-    found = _lines.get(line)
+    lines = known.lines
+    found = lines.get(line)
     if found is None:
-        found = _parse_request_line(line)
+        found = _parse_request_line(line, known)
         if len(line) <= _KEPT_LINE_BYTES:
-            if len(_lines) >= _KEPT_LINES:
-                _lines.clear()
-            _lines[line] = found
+            if len(lines) >= _KEPT_LINES:
+                lines.clear()
+            lines[line] = found
     return found
 
 
-known_line = _lines.get  # the hot path's look-up: a line that has been parsed before, or None
-
-
-def _parse_request_line(line: bytes) -> RequestLine:
+def _parse_request_line(line: bytes, known: Known) -> RequestLine:
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise _malformed_line(line)
@@ -132,7 +159,7 @@ def _parse_request_line(line: bytes) -> RequestLine:
         path, query = "/", ""  # RFC 9112 section 3.2.4: what an empty path stands for in absolute-form
     elif absolute := _ABSOLUTE.fullmatch(target):
         authority, path, query = absolute[1], absolute[2] or "/", absolute[3] or ""
-        if not _valid_host(authority):
+        if not _valid_host(authority, known.hosts):
             raise ProtocolError(400, "invalid authority in an absolute-form request target", "RFC 9112 section 3.2.2")
     else:
         raise ProtocolError(400, "a request target that does not begin with /", "RFC 9112 section 3.2")
@@ -165,20 +192,6 @@ def _malformed_line(line: bytes) -> ProtocolError:
     return ProtocolError(400, "malformed request line: a byte that no request target has", "RFC 9112 section 3.2")
 
 
-class _Names(dict[str, str]):
-    """Field name as sent, with its colon → meta-variable name, validated once. KeyError: look closer at the line."""
-
-    def __missing__(self, start: str) -> str:
-        name = start[:-1]
-        if start[-1:] != ":" or not _NAME.fullmatch(name) or (key := _meta_variable(name)) is None:
-            raise KeyError(start)
-        if len(start) <= _KEPT_NAME_CHARS:
-            if len(self) >= _KEPT_NAMES:
-                self.clear()
-            self[start] = key
-        return key
-
-
 def _meta_variable(name: str) -> str | None:
     """None for a name that is dropped: with "_" it would shadow the hyphenated field, and Proxy would be HTTP_PROXY."""
     key = name.upper().replace("-", "_")
@@ -187,7 +200,6 @@ def _meta_variable(name: str) -> str | None:
     return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
 
 
-_names = _Names()
 _ONLY_ONCE = {  # of two, parsers take different ones
     "CONTENT_LENGTH": ("repeated Content-Length", "RFC 9112 section 6.3"),
     "CONTENT_TYPE": ("repeated Content-Type", "RFC 9110 section 8.3"),
@@ -195,7 +207,7 @@ _ONLY_ONCE = {  # of two, parsers take different ones
 }
 
 
-def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = None) -> dict[str, str]:
+def parse_fields(block: bytes, limits: Limits, known: Known, base: dict[str, Any] | None = None) -> dict[str, str]:
     """Field lines (RFC 9112 section 5) joined by CRLF, without the last one's. Raises ProtocolError (400, 431).
 
     Repeated fields are joined with ", " (RFC 9110 section 5.3), cookies with "; " (RFC 6265 section 5.4). They are put
@@ -215,11 +227,11 @@ def parse_fields(block: bytes, limits: Limits, base: dict[str, Any] | None = Non
         raise errors.field_too_large(limits.field_bytes)
     # The usual case in one sweep: "Name: value", no tab to trim, each name once.
     if "\t" not in text:
-        fields = base.copy()
+        fields, names = base.copy(), known.names
         try:
             for line in lines:
                 start, _, value = line.partition(" ")
-                fields[_names[start]] = value.strip(" ")
+                fields[names[start]] = value.strip(" ")
         except KeyError:
             pass
         else:
@@ -287,7 +299,7 @@ class Head:
         "template",
     )
 
-    def __init__(self, raw: bytes, fields: dict[str, str], http11: bool, limits: Limits) -> None:
+    def __init__(self, raw: bytes, fields: dict[str, str], http11: bool, limits: Limits, known: Known) -> None:
         """Raises ProtocolError (400, 413, 417, 501)."""
         self.raw = raw  # from the request line's CRLF to the empty line's
         self.fields = fields
@@ -298,9 +310,9 @@ class Head:
             if http11:
                 raise ProtocolError(400, "HTTP/1.1 without Host", "RFC 9112 section 3.2")
         elif (
-            host not in _hosts
-            and not _valid_host(host)
-            and not (limits.host_is_path and _valid_host(host.replace("/", "")))
+            host not in known.hosts
+            and not _valid_host(host, known.hosts)
+            and not (limits.host_is_path and _valid_host(host.replace("/", ""), known.hosts))
         ):
             raise ProtocolError(400, "invalid Host", "RFC 9112 section 3.2")
         self.length, self.chunked = _framing(fields, http11, limits)
@@ -308,7 +320,7 @@ class Head:
         if connection is None:
             self.persistent = http11
         else:
-            close, keep_alive = _wishes.get(connection) or _read_wishes(connection)
+            close, keep_alive = known.wishes.get(connection) or _read_wishes(connection, known.wishes)
             self.persistent = not close and (http11 or keep_alive)
         self.expects_continue = False
         expect = fields.get("HTTP_EXPECT")
@@ -354,24 +366,18 @@ def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int,
     return int(length), False
 
 
-_wishes: dict[str, tuple[bool, bool]] = {}
-
-
-def _read_wishes(connection: str) -> tuple[bool, bool]:
+def _read_wishes(connection: str, wishes: dict[str, tuple[bool, bool]]) -> tuple[bool, bool]:
     """Whether a Connection field (RFC 9110 section 7.6.1) has the tokens close and keep-alive."""
     tokens = {token.strip(" \t").lower() for token in connection.split(",")}
     found = "close" in tokens, "keep-alive" in tokens
     if len(connection) <= _KEPT_WISH_CHARS:
-        if len(_wishes) >= _KEPT_WISHES:
-            _wishes.clear()
-        _wishes[connection] = found
+        if len(wishes) >= _KEPT_WISHES:
+            wishes.clear()
+        wishes[connection] = found
     return found
 
 
-_hosts: set[str] = set()
-
-
-def _valid_host(host: str) -> bool:
+def _valid_host(host: str, hosts: set[str]) -> bool:
     match = _HOST.fullmatch(host)
     if match is None:
         return False
@@ -381,7 +387,7 @@ def _valid_host(host: str) -> bool:
         except ValueError:
             return False
     if len(host) <= _KEPT_HOST_CHARS:
-        if len(_hosts) >= _KEPT_HOSTS:
-            _hosts.clear()
-        _hosts.add(host)
+        if len(hosts) >= _KEPT_HOSTS:
+            hosts.clear()
+        hosts.add(host)
     return True

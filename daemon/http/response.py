@@ -54,9 +54,6 @@ _KEPT_CHARS = 256
 _KEPT_ANSWERS = 256
 _KEPT_ANSWER_BYTES = 4096
 
-_statuses: dict[str, tuple[int, bytes]] = {}
-_fields: dict[tuple[str, str], tuple[bytes, int]] = {}
-_answers: dict[tuple[Any, ...], Encoded] = {}
 _PLAIN, _LENGTH, _DATE, _SERVER, _HOP = (int(kind) for kind in _Kind)
 
 _OWN_DATE, _OWN_SERVER = 1, 2
@@ -91,8 +88,22 @@ class ServerFields:
         self.lines = (b"", date, self._server, self._server + date)  # indexed by _OWN_DATE | _OWN_SERVER
 
 
-def status_line(status: str) -> tuple[int, bytes]:
-    """Code and status line of a WSGI status ("200 OK"). Raises BadResponse."""
+class Encodings:
+    """What statuses and fields, and whole heads, look like on the wire; bounded. One is shared by a worker's calls."""
+
+    __slots__ = ("answers", "fields", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, tuple[int, bytes]] = {}
+        self.fields: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self.answers: dict[tuple[Any, ...], Encoded] = {}
+
+    def __repr__(self) -> str:
+        return f"<Encodings {len(self.answers)} answers, {len(self.fields)} fields, {len(self.statuses)} statuses>"
+
+
+def status_line(status: str, statuses: dict[str, tuple[int, bytes]]) -> tuple[int, bytes]:
+    """Code and status line of a WSGI status ("200 OK"), kept in `statuses`. Raises BadResponse."""
     if not isinstance(status, str):
         raise BadResponse(f"the status is a {type(status).__name__}, not a str")
     match = _STATUS.fullmatch(status)
@@ -103,8 +114,8 @@ def status_line(status: str) -> tuple[int, bytes]:
         raise BadResponse(f"the status {status!r} is not a final one; for 103 there is wsgi.early_hints")
     # RFC 9112 section 4: the space stays, also in front of no reason
     found = code, _wire("HTTP/1.1 ", status, "" if match[2] else " ")
-    if len(_statuses) < _KEPT and len(status) <= _KEPT_CHARS:
-        _statuses[status] = found
+    if len(statuses) < _KEPT and len(status) <= _KEPT_CHARS:
+        statuses[status] = found
     return found
 
 
@@ -113,7 +124,7 @@ def _wire(*parts: str) -> bytes:
     return "".join((*parts, "\r\n")).encode("latin-1")
 
 
-def _field(item: Any) -> tuple[bytes, int]:
+def _field(item: Any, fields: dict[tuple[str, str], tuple[bytes, int]]) -> tuple[bytes, int]:
     try:
         name, value = item
     except (TypeError, ValueError):
@@ -130,9 +141,9 @@ def _field(item: Any) -> tuple[bytes, int]:
         raise BadResponse(f"Content-Length is {value!r}, not a number of bytes")
     found = _wire(name, ": ", value), int(kind)
     if len(name) + len(value) <= _KEPT_CHARS and lower != "set-cookie":
-        if len(_fields) >= _KEPT:
-            _fields.clear()
-        _fields[name, value] = found
+        if len(fields) >= _KEPT:
+            fields.clear()
+        fields[name, value] = found
     return found
 
 
@@ -141,12 +152,13 @@ class Encoded:
 
     __slots__ = ("code", "dropped", "framed", "kept", "length", "mistakes", "own", "parts")
 
-    def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
+    def __init__(self, status: str, headers: list[tuple[str, str]], encodings: Encodings) -> None:
         """Raises BadResponse."""
+        statuses, fields = encodings.statuses, encodings.fields
         try:
-            self.code, line = _statuses.get(status) or status_line(status)
+            self.code, line = statuses.get(status) or status_line(status, statuses)
         except TypeError:  # not even hashable
-            self.code, line = status_line(status)
+            self.code, line = status_line(status, statuses)
         self.length: int | None = None  # as the application announced it
         self.own = _OWN_DATE | _OWN_SERVER
         self.dropped: tuple[str, ...] = ()  # hop-by-hop fields, which are not an application's
@@ -156,9 +168,9 @@ class Encoded:
         parts = self.parts = [line]
         for item in headers:
             try:
-                encoded, kind = _fields.get(item) or _field(item)
+                encoded, kind = fields.get(item) or _field(item, fields)
             except TypeError:  # a list instead of a tuple
-                encoded, kind = _field(item)
+                encoded, kind = _field(item, fields)
             if kind:
                 self._special(item, kind)
                 if kind in (_LENGTH, _HOP):
@@ -184,22 +196,23 @@ class Encoded:
             self.mistakes = (f"hop-by-hop response headers are the server's and were left out: {names}",)
 
 
-def encode(status: str, headers: list[tuple[str, str]]) -> Encoded:
+def encode(status: str, headers: list[tuple[str, str]], encodings: Encodings) -> Encoded:
     """The same as `Encoded`, remembered whole while an application repeats itself. Raises BadResponse."""
     if type(headers) is not list:  # what can be read only once must be read by one
-        return Encoded(status, headers)
+        return Encoded(status, headers, encodings)
+    answers = encodings.answers
     try:
         key = (status, *headers)
-        found = _answers.get(key)
+        found = answers.get(key)
     except TypeError:  # something in it cannot be hashed
-        return Encoded(status, headers)
+        return Encoded(status, headers, encodings)
     if found is None:
-        found = Encoded(status, headers)
-        if sum(map(len, found.parts)) <= _KEPT_ANSWER_BYTES and all(item in _fields for item in headers):
-            if len(_answers) >= _KEPT_ANSWERS:
-                _answers.clear()
+        found = Encoded(status, headers, encodings)
+        if sum(map(len, found.parts)) <= _KEPT_ANSWER_BYTES and all(item in encodings.fields for item in headers):
+            if len(answers) >= _KEPT_ANSWERS:
+                answers.clear()
             found.kept = True
-            _answers[key] = found
+            answers[key] = found
     return found
 
 
@@ -267,7 +280,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def early_hints(headers: list[tuple[str, str]]) -> bytes:
+def early_hints(headers: list[tuple[str, str]], encodings: Encodings) -> bytes:
     """A 103 response (RFC 8297), without fields that would frame it. Raises BadResponse."""
-    encoded = [line for line, kind in map(_field, headers) if kind not in (_LENGTH, _HOP)]
-    return b"HTTP/1.1 103 Early Hints\r\n" + b"".join(encoded) + b"\r\n"
+    fields = [_field(item, encodings.fields) for item in headers]
+    lines = [line for line, kind in fields if kind not in (_LENGTH, _HOP)]
+    return b"HTTP/1.1 103 Early Hints\r\n" + b"".join(lines) + b"\r\n"

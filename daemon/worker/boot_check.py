@@ -26,6 +26,7 @@ class _Witness:
     def __init__(self, context: Context) -> None:
         self.traceback = ""
         self.server_fields = context.site.server_fields
+        self.encodings = context.site.encodings
         self.answers: Claim[Call] = Claim()
         self._site = context.site
 

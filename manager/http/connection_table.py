@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from miniwsgi.daemon.http.head import Limits
-from miniwsgi.daemon.http.response import ServerFields
+from miniwsgi.daemon.http.head import Known, Limits
+from miniwsgi.daemon.http.response import Encodings, ServerFields
 
 from .exchange import Served
 
@@ -70,6 +70,8 @@ class ConnectionTable:
         self.on_error = on_error
         self.limits = limits
         self.server_fields = ServerFields("miniwsgi")
+        self.encodings = Encodings()
+        self.known = Known()
         self.stopping = False
         self._members: set[OpenConnection] = set()
         self._expendable: dict[OpenConnection, None] = {}  # by how long nothing has happened, the longest first

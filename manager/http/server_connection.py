@@ -47,7 +47,7 @@ class ServerConnection(asyncio.Protocol):
         self._table = table
         self.state = ConnectionState.CLOSED
         self._loop = loop
-        self._http = Connection(table.limits.http, table.limits.http.body_max_bytes)
+        self._http = Connection(table.limits.http, table.limits.http.body_max_bytes, known=table.known)
         self._transport: asyncio.Transport
         self._peer: PeerCredentials | None = None
         self._ends: Ends | None = None
@@ -242,7 +242,7 @@ class ServerConnection(asyncio.Protocol):
         return self._send(answer, line.method, line.http11, persistent)
 
     def _send(self, answer: Answer, method: str, http11: bool, persistent: bool) -> bool:
-        encoded = Encoded(f"{answer.status} {reason(answer.status)}", _fields(answer))
+        encoded = Encoded(f"{answer.status} {reason(answer.status)}", _fields(answer), self._table.encodings)
         sent_head, _, _, persistent = frame(
             encoded, method, http11, persistent, len(answer.body), self._table.server_fields
         )
@@ -251,7 +251,7 @@ class ServerConnection(asyncio.Protocol):
         return persistent
 
     async def _send_stream(self, stream: Stream, method: str, http11: bool) -> bool:
-        encoded = Encoded(f"{stream.status} {reason(stream.status)}", _fields(stream))
+        encoded = Encoded(f"{stream.status} {reason(stream.status)}", _fields(stream), self._table.encodings)
         if method == "HEAD":
             encoded.length = None
         head, _, _, persistent = frame(encoded, method, http11, http11, None, self._table.server_fields)

@@ -5,14 +5,14 @@ Whoever feeds a table, a mutation or any other bytes to our parser does it throu
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from miniwsgi.daemon.http import head as heads
 from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
-from miniwsgi.daemon.http.head import Limits
+from miniwsgi.daemon.http.head import Known, Limits
 
 from .case import Stage
 from .server import SMALL_LIMITS
@@ -80,17 +80,14 @@ def parse(
     Each request is answered at once, or, with `late`, when all pieces are here. With `ended` the client then sends no
     more.
     """
-    connection = Connection(replace(limits, host_is_path=unix))
+    limits = replace(limits, host_is_path=unix)
+    connection = Connection(limits, known=KNOWN[limits])
     outcome = feed(connection, pieces, late=late, ended=ended)
     connection.close()
     return outcome
 
 
-def forget() -> None:
-    """Of the lines that the parser remembers in this process, some may have come under wider limits."""
-    heads._lines.clear()
-
-
+KNOWN: dict[Limits, Known] = defaultdict(Known)  # what the parser remembers, shared as by the connections of a worker
 PARSERS: Mapping[str, Callable[..., Outcome]] = {"plain": parse}  # by the name of the engine that parses so
 
 

@@ -15,7 +15,16 @@ from miniwsgi.daemon.http.body import MAX_CHUNK_LINE_BYTES, Chunked, Spool
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
-from miniwsgi.daemon.http.response import BadResponse, Body, Encoded, ServerFields, early_hints, encode, frame
+from miniwsgi.daemon.http.response import (
+    BadResponse,
+    Body,
+    Encoded,
+    Encodings,
+    ServerFields,
+    early_hints,
+    encode,
+    frame,
+)
 
 from tests.conformance.case import Stage
 from tests.conformance.parser import Outcome, feed, parse
@@ -23,6 +32,7 @@ from tests.conformance.parser import Outcome, feed, parse
 from .mutations import SEEDS
 from .reference import Reading, read
 
+ENCODINGS = Encodings()
 SMALL = Limits(request_line_bytes=120, field_bytes=150, fields=8, fields_bytes=400, body_max_bytes=300)
 LARGE = Limits(body_max_bytes=100_000)
 SEEN_EARLY = frozenset({400, 414, 431})  # before the line that they are in is complete
@@ -127,14 +137,14 @@ def response(data: bytes) -> None:
     status, *lines = data.decode("latin-1").split("\x1f")
     pairs = [tuple(line.partition(":")[::2]) for line in lines]
     try:
-        encoded = Encoded(status, pairs)  # type: ignore[arg-type]
-        early_hints(pairs)  # type: ignore[arg-type]
+        encoded = Encoded(status, pairs, ENCODINGS)  # type: ignore[arg-type]
+        early_hints(pairs, ENCODINGS)  # type: ignore[arg-type]
     except BadResponse:
         return
     http11, wished, length = len(data) % 2 == 0, len(data) % 3 > 0, None if len(data) % 5 else 7
     framed = frame(encoded, "GET", http11, wished, length, SERVER)
     wire, body, size, persistent = framed
-    remembered = encode(status, pairs)  # type: ignore[arg-type]
+    remembered = encode(status, pairs, ENCODINGS)  # type: ignore[arg-type]
     for method in ("HEAD", "GET", "GET"):  # what is kept of one answer changes nothing in the next
         again = frame(remembered, method, http11, wished, length, SERVER)
     assert again == framed

@@ -8,7 +8,7 @@ from typing import Any
 
 from miniwsgi.daemon.engine.call import Application, Call, Disconnected, Phase
 from miniwsgi.daemon.engine.claim import Claim
-from miniwsgi.daemon.http.response import ServerFields
+from miniwsgi.daemon.http.response import Encodings, ServerFields
 
 TEXT = [("Content-Type", "text/plain")]
 
@@ -72,6 +72,7 @@ class Site:
 
     def __init__(self, server: str = "") -> None:
         self.server_fields = ServerFields(server)
+        self.encodings = Encodings()
         self.answers: Claim[Call] = Claim()
         self.errors: list[BaseException] = []
         self.mistakes: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from miniwsgi.daemon.engine.account import ThreadAccount
@@ -13,7 +14,7 @@ from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
-from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.scoreboard import SLOT_BYTES, Slot
 
 from tests.conformance.case import chunk, get
 
@@ -28,13 +29,11 @@ class World:
     """A conversation over a socket pair. `answer` is what the application gives, `during` is called in it."""
 
     def __init__(self, engine: str) -> None:
-        self.board = Board.create()
-        self.board.claim(0)
-        settings = Settings(
-            generation=1, listeners=(), scoreboard_fd=self.board.fd, module="x", directory="/", engine=engine
-        )
+        memory = memoryview(bytearray(SLOT_BYTES))  # no board: it would cost two descriptors
+        board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
+        settings = Settings(generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine)
         log = ErrorLog("error", "text", False, "worker", slot=0)
-        self.context = Context(settings, self.board, 0, log, None, self.application, choose(engine))
+        self.context = Context(settings, board, 0, log, None, self.application, choose(engine))
         self.calls: Claim[Any] = Claim()
         self.calls_made = 0
         self.thread = ThreadAccount(0, self.context.slot, 0, self.calls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from miniwsgi.daemon.http.connection import STATES, Connection, Parsing, ParsingEvent
 from miniwsgi.daemon.http.errors import ProtocolError
-from miniwsgi.daemon.http.head import parse_request_line
+from miniwsgi.daemon.http.head import Known, parse_request_line
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get, get10, post, request
 from tests.conformance.parser import SMALL, feed, parse
@@ -209,9 +209,10 @@ def test_a_repeated_head_is_parsed_once():
     ],
 )
 def test_a_second_request_is_as_good_as_a_first(first, second, paths, status):
-    parse_request_line(b"GET / HTTP/1.1")  # known lines
-    parse_request_line(b"GET / HTTP/1.0")
-    connection = Connection(SMALL)
+    known = Known()
+    parse_request_line(b"GET / HTTP/1.1", known)
+    parse_request_line(b"GET / HTTP/1.0", known)
+    connection = Connection(SMALL, known=known)
     feed(connection, [first])
     seen = feed(connection, [second])
     assert seen == parse([second], SMALL)

@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.http import head as head_module
 from miniwsgi.daemon.http.errors import ProtocolError
-from miniwsgi.daemon.http.head import Head, Limits, parse_fields, parse_request_line
+from miniwsgi.daemon.http.head import Head, Known, Limits, parse_fields, parse_request_line
 
 LIMITS = Limits()
+KNOWN = Known()
 TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
 NAMES = st.sampled_from(["Host", "Accept", "accept", "Cookie", "COOKIE", "X-A", "x-a", "X_A", "Proxy", "Content-Type"])
 VALUE_CHARACTERS = [chr(c) for c in (9, *range(0x20, 0x7F), *range(0x80, 0x100))]
@@ -48,8 +49,8 @@ def line(draw):
 def test_both_ways_to_parse_fields_agree(lines):
     block = "\r\n".join(lines).encode("latin-1")
     expected = outcome(closely, block)
-    assert outcome(parse_fields, block, LIMITS) == expected
-    assert outcome(parse_fields, block, LIMITS) == expected  # names are known now
+    assert outcome(parse_fields, block, LIMITS, KNOWN) == expected
+    assert outcome(parse_fields, block, LIMITS, KNOWN) == expected  # names are known now
 
 
 @settings(max_examples=200, deadline=None)
@@ -64,13 +65,13 @@ def test_valid_fields_are_what_was_sent(pairs):
         glue = "; " if key == "HTTP_COOKIE" else ", "
         expected[key] = glue.join([expected[key], value.strip(" \t")] if key in expected else [value.strip(" \t")])
     lines = [f"{name}: {value}" for name, value in pairs if name.lower() not in {"content-length", "host"}]
-    assert parse_fields("\r\n".join(lines).encode("latin-1"), LIMITS) == expected
+    assert parse_fields("\r\n".join(lines).encode("latin-1"), LIMITS, KNOWN) == expected
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
 def test_fields_of_any_bytes_raise_nothing_else(block):
-    result = outcome(parse_fields, block, LIMITS)
+    result = outcome(parse_fields, block, LIMITS, KNOWN)
     if isinstance(result, list):
         assert b"\n" not in block.replace(b"\r\n", b"")
         assert all(key.startswith("HTTP_") or key in {"CONTENT_TYPE", "CONTENT_LENGTH"} for key, _ in result)
@@ -78,13 +79,13 @@ def test_fields_of_any_bytes_raise_nothing_else(block):
 
 
 def test_no_fields_at_all():
-    assert parse_fields(b"", LIMITS) == {}
+    assert parse_fields(b"", LIMITS, KNOWN) == {}
 
 
 def test_each_parse_gives_a_dict_of_its_own():
-    first = parse_fields(b"X-A: b", LIMITS)
+    first = parse_fields(b"X-A: b", LIMITS, KNOWN)
     first["HTTP_X_A"] = "changed"
-    assert parse_fields(b"X-A: b", LIMITS) == {"HTTP_X_A": "b"}
+    assert parse_fields(b"X-A: b", LIMITS, KNOWN) == {"HTTP_X_A": "b"}
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -92,31 +93,31 @@ def test_each_parse_gives_a_dict_of_its_own():
 def test_names_are_judged_the_same_when_they_are_known(name, known):
     block = f"{name}: b\r\nX-Other: c".encode("latin-1")
     if known:
-        outcome(parse_fields, block, LIMITS)
-    assert outcome(parse_fields, block, LIMITS) == outcome(closely, block)
+        outcome(parse_fields, block, LIMITS, KNOWN)
+    assert outcome(parse_fields, block, LIMITS, KNOWN) == outcome(closely, block)
 
 
 def test_invalid_names_are_not_remembered():
     for block in (b"X A: b", b"X_B: b", b"Proxy: b"):
-        outcome(parse_fields, block, LIMITS)
-    assert not {"X A:", "X_B:", "Proxy:"} & set(head_module._names)
-    parse_fields(b"X-C: b", LIMITS)
-    assert head_module._names["X-C:"] == "HTTP_X_C"
+        outcome(parse_fields, block, LIMITS, KNOWN)
+    assert not {"X A:", "X_B:", "Proxy:"} & set(KNOWN.names)
+    parse_fields(b"X-C: b", LIMITS, KNOWN)
+    assert KNOWN.names["X-C:"] == "HTTP_X_C"
 
 
 def test_a_known_line_is_the_same_object():
-    assert parse_request_line(b"GET /known HTTP/1.1") is parse_request_line(b"GET /known HTTP/1.1")
+    assert parse_request_line(b"GET /known HTTP/1.1", KNOWN) is parse_request_line(b"GET /known HTTP/1.1", KNOWN)
     for _ in range(2):
         with pytest.raises(ProtocolError):
-            parse_request_line(b"GET /#known HTTP/1.1")
-    assert b"GET /#known HTTP/1.1" not in head_module._lines
+            parse_request_line(b"GET /#known HTTP/1.1", KNOWN)
+    assert b"GET /#known HTTP/1.1" not in KNOWN.lines
 
 
 def test_the_text_for_watchers_is_short_and_ends():
-    line = parse_request_line(b"GET /" + b"p" * 1000 + b" HTTP/1.1")
+    line = parse_request_line(b"GET /" + b"p" * 1000 + b" HTTP/1.1", KNOWN)
     assert len(line.text) == 201
     assert line.text.endswith(b"\r")
-    assert parse_request_line(b"GET / HTTP/1.1").text == b"GET / HTTP/1.1\r"
+    assert parse_request_line(b"GET / HTTP/1.1", KNOWN).text == b"GET / HTTP/1.1\r"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_the_text_for_watchers_is_short_and_ends():
 )
 def test_what_a_head_says(fields, http11, expected):
     try:
-        head = Head(b"", fields, http11, LIMITS)
+        head = Head(b"", fields, http11, LIMITS, KNOWN)
         said = head.length, head.chunked, head.persistent, head.expects_continue
     except ProtocolError as error:
         said = error.status
@@ -159,7 +160,7 @@ def test_what_a_head_says(fields, http11, expected):
 def test_a_client_of_a_unix_socket_may_name_a_path_as_its_host(host, anybody, unix):
     for limits, right in ((LIMITS, anybody), (replace(LIMITS, host_is_path=True), unix), (LIMITS, anybody)):
         if right:
-            assert Head(b"", {"HTTP_HOST": host}, True, limits).fields["HTTP_HOST"] == host
+            assert Head(b"", {"HTTP_HOST": host}, True, limits, KNOWN).fields["HTTP_HOST"] == host
         else:
             with pytest.raises(ProtocolError, match="invalid Host"):
-                Head(b"", {"HTTP_HOST": host}, True, limits)
+                Head(b"", {"HTTP_HOST": host}, True, limits, KNOWN)

@@ -9,9 +9,10 @@ import pytest
 from miniwsgi.daemon.http import head as head_module
 from miniwsgi.daemon.http.connection import Connection, Parsing
 from miniwsgi.daemon.http.errors import ProtocolError
+from miniwsgi.daemon.http.head import Known
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get, request
-from tests.conformance.parser import LARGE, SMALL, parse
+from tests.conformance.parser import LARGE, SMALL, feed
 
 ENDLESS = {
     "method": [b"A"],
@@ -68,24 +69,23 @@ def test_a_body_in_small_pieces_needs_little_more_than_its_size():
 def test_what_is_remembered_of_clients_is_bounded():
     """And what one client fills, others can still use."""
     bounds = {"lines": "LINES", "names": "NAMES", "hosts": "HOSTS", "wishes": "WISHES"}
-    caches = {name: getattr(head_module, f"_{name}") for name in bounds}
-    before = {name: cache.copy() for name, cache in caches.items()}
-    try:
-        for n in range(3000):
-            lines = [b"Host: h%d" % n, b"X-%d: v" % n, b"Connection: c%d" % n]
-            parse([request(b"GET /%d HTTP/1.1" % n, *lines)])
-            for name, bound in bounds.items():
-                assert 0 < len(caches[name]) <= getattr(head_module, f"_KEPT_{bound}")
-        lines = [b"Host: " + b"h" * 5000, b"X" * 5000 + b": v", b"Connection: " + b"c" * 5000]
-        parse([request(b"GET /" + b"p" * 5000 + b" HTTP/1.1", *lines)])
-        for cache in caches.values():
-            assert max(map(len, cache)) <= head_module._KEPT_LINE_BYTES
-        parse([request(b"GET /mine HTTP/1.1", b"Host: mine", b"X-Mine: v", b"Connection: mine")])
-        assert b"GET /mine HTTP/1.1" in head_module._lines
-        assert "X-Mine:" in head_module._names
-        assert "mine" in head_module._hosts
-        assert "mine" in head_module._wishes
-    finally:
-        for name, cache in caches.items():
-            cache.clear()
-            cache.update(before[name])
+    known = Known()
+    caches = {name: getattr(known, name) for name in bounds}
+
+    def parse(pieces):
+        feed(Connection(LARGE, known=known), pieces)
+
+    for n in range(3000):
+        lines = [b"Host: h%d" % n, b"X-%d: v" % n, b"Connection: c%d" % n]
+        parse([request(b"GET /%d HTTP/1.1" % n, *lines)])
+        for name, bound in bounds.items():
+            assert 0 < len(caches[name]) <= getattr(head_module, f"_KEPT_{bound}")
+    lines = [b"Host: " + b"h" * 5000, b"X" * 5000 + b": v", b"Connection: " + b"c" * 5000]
+    parse([request(b"GET /" + b"p" * 5000 + b" HTTP/1.1", *lines)])
+    for cache in caches.values():
+        assert max(map(len, cache)) <= head_module._KEPT_LINE_BYTES
+    parse([request(b"GET /mine HTTP/1.1", b"Host: mine", b"X-Mine: v", b"Connection: mine")])
+    assert b"GET /mine HTTP/1.1" in known.lines
+    assert "X-Mine:" in known.names
+    assert "mine" in known.hosts
+    assert "mine" in known.wishes

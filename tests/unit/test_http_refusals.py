@@ -15,7 +15,7 @@ from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
 
 from tests.conformance.case import chunked, get, request
-from tests.conformance.parser import SMALL, feed, forget, parse
+from tests.conformance.parser import SMALL, feed, parse
 from tests.unit.test_http_tables import PARSED, feeding
 
 DAEMON = Path(errors.__file__).resolve().parents[1]
@@ -50,7 +50,6 @@ def as_pattern(argument: ast.expr) -> str:
 @pytest.fixture(scope="module")
 def refused() -> list[ProtocolError]:
     """What the cases of the tables are refused for; their sections are checked in test_http_tables.py."""
-    forget()
     outcomes = [feeding(case, "plain")([case.sent]) for case in PARSED if case.refusal]
     outcomes += [feeding(case, "plain")([case.sent], ended=True) for case in PARSED if case.stage is not None]
     by_the_clock = [errors.head_too_late(), errors.body_too_slow()]  # no parser knows them

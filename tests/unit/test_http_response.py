@@ -16,6 +16,7 @@ from miniwsgi.daemon.http.response import (
     BadResponse,
     Body,
     Encoded,
+    Encodings,
     ServerFields,
     early_hints,
     encode,
@@ -30,11 +31,13 @@ NONE, SIZED, CHUNKED, CLOSE = Body
 TE, CLOSES, KEEPS = b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive"
 
 
+KEPT = Encodings()
+
+
 @pytest.fixture(autouse=True)
 def fresh_caches():
-    response._fields.clear()
-    response._statuses.clear()
-    response._answers.clear()
+    for table in (KEPT.fields, KEPT.statuses, KEPT.answers):
+        table.clear()
 
 
 def bare():
@@ -46,7 +49,7 @@ def bare():
 
 def framed(status="200 OK", headers=(), method="GET", http11=True, persistent=True, length=None):
     """The field lines, and what `frame` says beside them."""
-    head, body, left, goes_on = frame(encode(status, list(headers)), method, http11, persistent, length, bare())
+    head, body, left, goes_on = frame(encode(status, list(headers), KEPT), method, http11, persistent, length, bare())
     first, *lines, empty, nothing = head.split(b"\r\n")
     assert first == b"HTTP/1.1 " + status.encode("latin-1")
     assert (empty, nothing) == (b"", b"")
@@ -148,7 +151,7 @@ def test_a_hop_by_hop_field_does_not_frame(name):
 
 def test_date_and_server_are_added():
     server = ServerFields("miniwsgi")
-    head = frame(Encoded("200 OK", []), "GET", True, True, 0, server)[0]
+    head = frame(Encoded("200 OK", [], KEPT), "GET", True, True, 0, server)[0]
     assert head.count(b"\r\nServer: miniwsgi\r\n") == 1
     assert head.count(b"\r\nDate: ") == 1
 
@@ -156,7 +159,7 @@ def test_date_and_server_are_added():
 @pytest.mark.parametrize("name", ["Date", "date", "DATE", "Server", "server"])
 def test_the_applications_own_wins(name):
     server = ServerFields("miniwsgi")
-    head = frame(Encoded("200 OK", [(name, "mine")]), "GET", True, True, 0, server)[0]
+    head = frame(Encoded("200 OK", [(name, "mine")], KEPT), "GET", True, True, 0, server)[0]
     assert head.lower().count(b"\r\n%b: " % name.lower().encode()) == 1
     assert b"%b: mine\r\n" % name.encode() in head
     other = b"\r\nServer: " if name.lower() == "date" else b"\r\nDate: "
@@ -164,12 +167,14 @@ def test_the_applications_own_wins(name):
 
 
 def test_both_of_its_own():
-    head = frame(Encoded("200 OK", [("Date", "d"), ("Server", "s")]), "GET", True, True, 0, ServerFields("miniwsgi"))[0]
+    head = frame(
+        Encoded("200 OK", [("Date", "d"), ("Server", "s")], KEPT), "GET", True, True, 0, ServerFields("miniwsgi")
+    )[0]
     assert head == b"HTTP/1.1 200 OK\r\nDate: d\r\nServer: s\r\nContent-Length: 0\r\n\r\n"
 
 
 def test_no_server_field():
-    head = frame(Encoded("200 OK", []), "GET", True, True, 0, ServerFields(""))[0]
+    head = frame(Encoded("200 OK", [], KEPT), "GET", True, True, 0, ServerFields(""))[0]
     assert b"Server" not in head
     assert b"Date" in head
 
@@ -208,12 +213,12 @@ PLAIN = [("Content-Type", "text/plain"), ("X-A", "b")]
 
 
 def test_an_application_that_repeats_itself_is_remembered():
-    first = encode("200 OK", list(PLAIN))
-    assert encode("200 OK", list(PLAIN)) is first
-    assert encode("200 OK", iter(PLAIN)).parts == encode("200 OK", tuple(PLAIN)).parts == first.parts
+    first = encode("200 OK", list(PLAIN), KEPT)
+    assert encode("200 OK", list(PLAIN), KEPT) is first
+    assert encode("200 OK", iter(PLAIN), KEPT).parts == encode("200 OK", tuple(PLAIN), KEPT).parts == first.parts
     for status, headers in [("201 OK", PLAIN), ("200 OK", PLAIN[:1]), ("200 OK", PLAIN[::-1])]:
-        assert encode(status, list(headers)) is not first
-    assert encode("200 OK", [list(pair) for pair in PLAIN]).parts == first.parts
+        assert encode(status, list(headers), KEPT) is not first
+    assert encode("200 OK", [list(pair) for pair in PLAIN], KEPT).parts == first.parts
 
 
 @pytest.mark.parametrize(
@@ -224,8 +229,8 @@ def test_what_is_remembered_is_framed_anew_for_another_request(change):
     usual = {"method": "GET", "http11": True, "persistent": True, "length": 3}
     server = bare()
     for wishes in (usual, usual | change, usual, usual | change):
-        fresh = frame(Encoded("200 OK", list(PLAIN)), **wishes, server=server)
-        assert frame(encode("200 OK", list(PLAIN)), **wishes, server=server) == fresh
+        fresh = frame(Encoded("200 OK", list(PLAIN), KEPT), **wishes, server=server)
+        assert frame(encode("200 OK", list(PLAIN), KEPT), **wishes, server=server) == fresh
 
 
 def test_what_is_remembered_has_the_date_of_its_response(monkeypatch):
@@ -233,12 +238,12 @@ def test_what_is_remembered_has_the_date_of_its_response(monkeypatch):
     for now in (1_000_000_000, 1_000_000_001):
         monkeypatch.setattr(response.time, "time", lambda now=now: now)
         server.refresh()
-        assert http_date(now).encode() in frame(encode("200 OK", list(PLAIN)), "GET", True, True, 3, server)[0]
+        assert http_date(now).encode() in frame(encode("200 OK", list(PLAIN), KEPT), "GET", True, True, 3, server)[0]
 
 
 def test_hop_by_hop_fields_are_named_each_time():
     for _ in range(2):
-        assert encode("200 OK", [("Connection", "close")]).mistakes[0].endswith(": Connection")
+        assert encode("200 OK", [("Connection", "close")], KEPT).mistakes[0].endswith(": Connection")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +251,7 @@ def test_hop_by_hop_fields_are_named_each_time():
     [[("Set-Cookie", "a=1")], [("X-A", "b" * 300)], [(f"X-{n}", "b" * 200) for n in range(30)]],
 )
 def test_answers_that_are_not_remembered(headers):
-    assert encode("200 OK", headers) is not encode("200 OK", headers)
+    assert encode("200 OK", headers, KEPT) is not encode("200 OK", headers, KEPT)
 
 
 def test_a_thread_does_not_send_the_head_that_another_has_framed_meanwhile():
@@ -256,25 +261,25 @@ def test_a_thread_does_not_send_the_head_that_another_has_framed_meanwhile():
         __hash__ = str.__hash__
 
         def __eq__(self, other):
-            frame(encode("200 OK", []), "GET", True, True, 20, bare())
+            frame(encode("200 OK", [], KEPT), "GET", True, True, 20, bare())
             return str.__eq__(self, other)
 
-    frame(encode("200 OK", []), "GET", True, True, 10, bare())
-    head = frame(encode("200 OK", []), Interrupted("GET"), True, True, 10, bare())[0]
+    frame(encode("200 OK", [], KEPT), "GET", True, True, 10, bare())
+    head = frame(encode("200 OK", [], KEPT), Interrupted("GET"), True, True, 10, bare())[0]
     assert b"Content-Length: 10\r\n" in head
 
 
 def test_answers_that_are_remembered_are_bounded():
     for n in range(2000):
-        encode("200 OK", [("ETag", str(n))])
-        assert len(response._answers) <= response._KEPT_ANSWERS
+        encode("200 OK", [("ETag", str(n))], KEPT)
+        assert len(KEPT.answers) <= response._KEPT_ANSWERS
 
 
 def test_a_value_of_another_type_is_not_taken_for_a_remembered_one():
-    encode("200 OK", [("X-A", "1")])
+    encode("200 OK", [("X-A", "1")], KEPT)
     for other in (1, True, b"1", ["1"]):
         with pytest.raises(BadResponse):
-            encode("200 OK", [("X-A", other)])
+            encode("200 OK", [("X-A", other)], KEPT)
 
 
 def test_framing_does_not_leak_into_what_is_remembered():
@@ -310,9 +315,9 @@ def test_a_refusal_that_does_not_close():
 def test_early_hints():
     links = [("Link", "</a.css>; rel=preload"), ("Link", "</b.js>; rel=preload")]
     wire = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nLink: </b.js>; rel=preload\r\n\r\n"
-    assert early_hints(links) == wire
+    assert early_hints(links, KEPT) == wire
 
 
 def test_early_hints_do_not_frame():
     framing = [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Connection", "close"), ("X-A", "b")]
-    assert early_hints(framing) == b"HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n"
+    assert early_hints(framing, KEPT) == b"HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conformance.case import RAW_TARGET, Case, Stage, get, matches
 from tests.conformance.exchange import Answers, Finished, HalfClose, Send
-from tests.conformance.parser import LARGE, PARSERS, SMALL, Outcome, forget
+from tests.conformance.parser import LARGE, PARSERS, SMALL, Outcome
 from tests.conformance.tables import CASES
 
 NEXT = get(b"/next")
@@ -23,13 +23,6 @@ BYTES_ALONE = Send | Answers | Finished | HalfClose
 PARSED = [case for case in CASES if case.parsing and all(isinstance(step, BYTES_ALONE) for step in case.script)]
 
 Feed = Callable[..., Outcome]
-
-pytestmark = pytest.mark.usefixtures("nothing_known")
-
-
-@pytest.fixture(scope="module")
-def nothing_known() -> None:
-    forget()
 
 
 def feeding(case: Case, engine: str) -> Feed:
