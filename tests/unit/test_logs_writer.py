@@ -1,81 +1,23 @@
 """The log writer: nobody waits for a reader, nothing is lost unsaid, lines stay whole."""
 
-import contextlib
-import errno
-import fcntl
 import os
 import signal
-import stat
 import sys
 import threading
 import time
 
 import pytest
-from miniwsgi.daemon.log import fork_reset, outlet
+from miniwsgi.daemon.log import outlet
 from miniwsgi.daemon.log import writer as log_writer
 from miniwsgi.daemon.log.error_log import Writer
-from miniwsgi.daemon.log.ring import HEADER_BYTES, private_ring
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-
-@pytest.fixture
-def pipe():
-    """A pipe of one page, so that it is full soon: its read end and its write end."""
-    reading, writing = os.pipe()
-    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    yield reading, writing
-    # What a writer still holds fails now, instead of ending up in another test's descriptor.
-    with contextlib.suppress(OSError):
-        os.close(reading)
-    for writer in list(fork_reset._objects):
-        if isinstance(writer, Writer) and writer.fd == writing:
-            assert writer.stop(PATIENCE_SECONDS)
-    os.close(writing)
+from .log_pipe import Reader, in_a_child, small, threads
 
 
-class Reader:
-    """Reads a descriptor to its end in a thread; `until` waits for what it is to have read."""
-
-    def __init__(self, fd):
-        self.file = open(os.dup(fd), "rb", buffering=0)
-        self.data = b""
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        with self.file:
-            while data := self.file.read(65536):
-                self.data += data
-
-    def until(self, condition):
-        wait_for(lambda: condition(self.data))
-        return self.data.splitlines(keepends=True)
-
-
-def in_a_child(action):
-    """Run `action` in a forked child and return its exit status: 0 if it returned true, killed if it hangs."""
-    pid = os.fork()
-    if pid == 0:
-        status = 2
-        try:
-            signal.alarm(int(PATIENCE_SECONDS))
-            status = 0 if action() else 1
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def small(size):
-    """A ring of so many bytes."""
-    return private_ring(HEADER_BYTES + size)
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name == log_writer.THREAD_NAME]
-
-
-def test_lines_arrive_in_order(pipe):
-    reading, writing = pipe
+def test_lines_arrive_in_order(log_pipe):
+    reading, writing = log_pipe
     writer = Writer(writing)
     reader = Reader(reading)
     lines = [b"line %d\n" % number for number in range(3000)]
@@ -87,8 +29,8 @@ def test_lines_arrive_in_order(pipe):
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe, at_once):
-    reading, writing = pipe
+def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(log_pipe, at_once):
+    reading, writing = log_pipe
     writer = Writer(writing, ring=small(6080), at_once=at_once)
     for number in range(5000):
         writer.put(b"line %04d %s\n" % (number, b"x" * 49))
@@ -106,8 +48,8 @@ def test_a_stalled_reader_holds_nobody_up_and_is_told_of_the_loss(pipe, at_once)
     assert writer.lost == lost
 
 
-def test_the_loss_is_told_where_the_lines_are_missing(pipe):
-    reading, writing = pipe
+def test_the_loss_is_told_where_the_lines_are_missing(log_pipe):
+    reading, writing = log_pipe
     writer = Writer(writing, ring=small(4096 + 20 * 8))
     block = b"b" * 4095 + b"\n"
     writer.put(block)
@@ -128,8 +70,8 @@ def test_one_lost_line_is_told_in_the_singular():
     assert log_writer.plain_notice(1, "nobody read them") == b"1 log line was lost: nobody read them\n"
 
 
-def test_a_line_larger_than_the_ring_is_written_at_once_or_lost(pipe, tmp_path):
-    _, writing = pipe
+def test_a_line_larger_than_the_ring_is_written_at_once_or_lost(log_pipe, tmp_path):
+    _, writing = log_pipe
     line = b"y" * 100_000 + b"\n"
     stalled = Writer(writing, ring=small(4096))
     stalled.put(line)
@@ -179,8 +121,8 @@ def test_flush_and_stop_of_an_unused_writer_are_done_at_once(tmp_path):
     assert writer.close(0)
 
 
-def test_stop_gives_up_on_a_stalled_reader(pipe):
-    reading, writing = pipe
+def test_stop_gives_up_on_a_stalled_reader(log_pipe):
+    reading, writing = log_pipe
     writer = Writer(writing)
     for _ in range(100):
         writer.put(b"z" * 100 + b"\n")
@@ -258,8 +200,8 @@ def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path):
 # --- forks --------------------------------------------------------------------------------------------------
 
 
-def test_a_child_writes_its_own_lines_and_not_its_parents(pipe):
-    reading, writing = pipe
+def test_a_child_writes_its_own_lines_and_not_its_parents(log_pipe):
+    reading, writing = log_pipe
     writer = Writer(writing)
     for number in range(500):
         writer.put(b"parent %d %s\n" % (number, b"p" * 40))
@@ -308,8 +250,8 @@ def test_a_lock_held_at_the_fork_does_not_stay_locked_in_the_child(tmp_path):
     assert (tmp_path / "log").read_bytes() == b"child\n"
 
 
-def test_lines_of_several_processes_do_not_mix(pipe):
-    reading, writing = pipe
+def test_lines_of_several_processes_do_not_mix(log_pipe):
+    reading, writing = log_pipe
     reader = Reader(reading)
     children = []
     for letter in b"abcd":
@@ -326,8 +268,8 @@ def test_lines_of_several_processes_do_not_mix(pipe):
     assert all(len(set(line.rstrip(b"\n"))) == 1 for line in lines)
 
 
-def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(pipe, monkeypatch):
-    reading, writing = pipe
+def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(log_pipe, monkeypatch):
+    reading, writing = log_pipe
     pieces = []
     real = os.write
     monkeypatch.setattr(outlet.os, "write", lambda fd, data: pieces.append(bytes(data)) or real(fd, data))
@@ -337,188 +279,3 @@ def test_an_entry_beyond_pipe_buf_is_split_between_its_lines(pipe, monkeypatch):
     assert writer.flush(PATIENCE_SECONDS)
     assert len(pieces) > 2
     assert all(piece.endswith(b"\n") and len(piece) <= 4096 for piece in pieces)
-
-
-# --- targets that fail --------------------------------------------------------------------------------------
-
-
-def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe):
-    reading, writing = pipe
-    writer = Writer(writing)  # it has a descriptor of its own: not by the number of the one that is closed
-    os.close(reading)
-    for _ in range(10):
-        writer.put(b"nobody\n")
-    assert writer.flush(PATIENCE_SECONDS)
-    assert writer.lost == 10
-
-
-def test_a_closed_descriptor_costs_lines_and_nothing_else():
-    reading, writing = os.pipe()
-    os.close(reading)
-    os.close(writing)
-    writer = Writer(writing)
-    writer.put(b"nowhere\n")
-    assert writer.flush(PATIENCE_SECONDS)
-    assert writer.lost == 1
-
-
-def test_a_full_disk_is_not_retried_in_a_loop(monkeypatch):
-    writes = []
-    real = os.write
-    monkeypatch.setattr(outlet.os, "write", lambda fd, data: writes.append(1) or real(fd, data))
-    writer = Writer("/dev/full")
-    for _ in range(20):
-        writer.put(b"line\n")
-        assert writer.flush(PATIENCE_SECONDS)
-    assert writer.lost == 20
-    assert len(writes) == 20
-    writer.close(PATIENCE_SECONDS)
-
-
-def test_after_a_full_disk_the_torn_line_is_ended_and_the_reason_is_told(tmp_path, monkeypatch):
-    real = os.write
-    space = [14]  # bytes until the disk is full: two and a half lines
-
-    def write(fd, data):
-        if not space[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        count = real(fd, data[: space[0]])
-        space[0] -= count
-        return count
-
-    monkeypatch.setattr(outlet.os, "write", write)
-    writer = Writer(str(tmp_path / "log"), linger_seconds=0.05)
-    for number in range(5):
-        writer.put(b"full%d\n" % number)
-    assert writer.flush(PATIENCE_SECONDS)
-    assert writer.lost == 3
-    space[0] = 10_000
-    writer.put(b"again\n")
-    assert writer.flush(PATIENCE_SECONDS)
-    assert (tmp_path / "log").read_text() == (
-        "full0\nfull1\nfu\nagain\n3 log lines were lost: No space left on device\n"
-    )
-    writer.close(PATIENCE_SECONDS)
-
-
-def test_a_pipe_that_others_made_non_blocking_loses_nothing(pipe):
-    reading, writing = pipe
-    os.set_blocking(writing, False)
-    writer = Writer(writing)
-    for number in range(1000):
-        writer.put(b"%04d %s\n" % (number, b"n" * 60))
-    assert writer.flush(0.05) is False
-    reader = Reader(reading)
-    assert writer.flush(PATIENCE_SECONDS)
-    lines = reader.until(lambda data: data.count(b"\n") == 1000)
-    assert [int(line[:4]) for line in lines] == list(range(1000))
-    assert writer.lost == 0
-
-
-def test_a_thread_that_cannot_start_is_tried_again_with_the_next_line(tmp_path, monkeypatch):
-    writer = Writer(str(tmp_path / "log"))
-
-    def refuse(*_):
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(log_writer, "start_thread", refuse)
-        writer.put(b"a\n")
-        assert writer.flush(0) is False
-    writer.put(b"b\n")
-    assert writer.close(PATIENCE_SECONDS)
-    assert (tmp_path / "log").read_bytes() == b"a\nb\n"
-
-
-# --- files --------------------------------------------------------------------------------------------------
-
-
-def test_a_file_is_appended_to_and_is_not_for_others(tmp_path):
-    path = tmp_path / "log"
-    umask = os.umask(0)
-    try:
-        writer = Writer(str(path))
-    finally:
-        os.umask(umask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert not os.get_inheritable(writer.fd)
-    path.write_bytes(b"by another\n")
-    writer.put(b"ours\n")
-    assert writer.close(PATIENCE_SECONDS)
-    assert path.read_bytes() == b"by another\nours\n"
-
-
-def test_reopen_goes_on_in_a_new_file(tmp_path):
-    path = tmp_path / "log"
-    writer = Writer(str(path))
-    writer.put(b"old\n")
-    assert writer.flush(PATIENCE_SECONDS)
-    path.rename(tmp_path / "log.1")
-    fd = writer.fd
-    writer.reopen()
-    assert writer.fd == fd
-    assert not os.get_inheritable(fd)
-    writer.put(b"new\n")
-    assert writer.close(PATIENCE_SECONDS)
-    assert (tmp_path / "log.1").read_bytes() == b"old\n"
-    assert path.read_bytes() == b"new\n"
-
-
-def test_reopen_means_the_same_file_in_another_directory(tmp_path, monkeypatch):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    monkeypatch.chdir(tmp_path / "a")
-    writer = Writer("log")
-    monkeypatch.chdir(tmp_path / "b")
-    writer.reopen()
-    writer.put(b"line\n")
-    assert writer.close(PATIENCE_SECONDS)
-    assert (tmp_path / "a" / "log").read_bytes() == b"line\n"
-
-
-def test_reopen_of_a_descriptor_changes_nothing(pipe):
-    _, writing = pipe
-    writer = Writer(writing)
-    writer.reopen()
-    assert writer.fd == writing
-
-
-def test_a_reopen_that_fails_says_so_and_keeps_the_old_file(tmp_path):
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    writer = Writer(str(folder / "log"))
-    folder.rename(tmp_path / "moved")
-    with pytest.raises(FileNotFoundError, match="logs/log"):
-        writer.reopen()
-    writer.put(b"still\n")
-    assert writer.close(PATIENCE_SECONDS)
-    assert (tmp_path / "moved" / "log").read_bytes() == b"still\n"
-
-
-def test_a_path_that_cannot_be_opened_is_named(tmp_path):
-    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
-        Writer(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="nowhere/log"):
-        Writer(str(tmp_path / "nowhere" / "log"))
-
-
-def test_a_fifo_without_a_reader_is_an_error_and_not_a_hang(tmp_path):
-    path = tmp_path / "fifo"
-    os.mkfifo(path)
-    with pytest.raises(OSError, match="fifo") as caught:
-        Writer(str(path))
-    assert caught.value.errno == errno.ENXIO
-    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        writer = Writer(str(path))
-        assert os.get_blocking(writer.fd)
-        writer.put(b"line\n")
-        assert writer.close(PATIENCE_SECONDS)
-        assert os.read(reading, 100) == b"line\n"
-    finally:
-        os.close(reading)
-
-
-def test_its_repr_tells_an_operator_how_it_is(pipe):
-    _, writing = pipe
-    assert repr(Writer(writing)) == f"<Writer fd {writing} absent waiting=0 lost=0>"
