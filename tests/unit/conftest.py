@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .config_files import write_config
 from .log_pipe import log_pipe
 
-__all__ = ["log_pipe"]
+__all__ = ["log_pipe", "write_config"]

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,28 +26,9 @@ from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.manager import messages
 from miniwsgi.metrics.scoreboard import MAX_SLOTS, MAX_THREADS
 
+from .config_files import NAMED, Write
+
 ROOT = Path(__file__).resolve().parents[2]
-NAMED = {"app.module": "shop:app"}
-
-Write = Callable[[str | bytes], str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(text: str | bytes) -> str:
-        path = tmp_path / "shop.toml"
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return str(path)
-
-    return write
-
-
-def mistakes(path: str | None, flags: dict[str, object] | None = None, **environ: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load(path, {} if flags is None else flags, environ)
-    lines = [str(problem) for problem in caught.value.problems]
-    assert str(caught.value).splitlines() == lines
-    return [line.replace(f" ({path})", "") for line in lines]
 
 
 # --- merging -----------------------------------------------------------------------------------------
@@ -71,8 +51,8 @@ def test_the_defaults_are_those_of_the_settings() -> None:
     assert settings == bare
 
 
-def test_flag_wins_over_environment_over_file_over_default(write: Write) -> None:
-    path = write('[app]\nmodule = "shop"\n[server]\nworkers = 1\nthreads = 1\nbacklog = 1\n')
+def test_flag_wins_over_environment_over_file_over_default(write_config: Write) -> None:
+    path = write_config('[app]\nmodule = "shop"\n[server]\nworkers = 1\nthreads = 1\nbacklog = 1\n')
     environ = {"MINIWSGI_SERVER_WORKERS": "2", "MINIWSGI_SERVER_THREADS": "2"}
     config = load(path, {"server.workers": "3"}, environ)
     assert (config.server.workers, config.server.threads, config.server.backlog) == (3, 2, 1)
@@ -145,9 +125,9 @@ def test_a_mistyped_environment_variable_is_noted_but_not_those_of_kubernetes() 
     ],
 )
 def test_the_strongest_source_names_the_application(
-    write: Write, file: str, environ: dict[str, str], flags: dict[str, object], expected: tuple[str, str]
+    write_config: Write, file: str, environ: dict[str, str], flags: dict[str, object], expected: tuple[str, str]
 ) -> None:
-    config = load(write(f"[app]\n{file}"), flags, environ)
+    config = load(write_config(f"[app]\n{file}"), flags, environ)
     assert (config.app.module, config.app.factory) == expected
     assert config.app.target == expected[0] or expected[1]
     settings = worker_settings(config, generation=1, listeners=(), scoreboard_fd=3)
@@ -155,24 +135,24 @@ def test_the_strongest_source_names_the_application(
 
 
 def test_paths_in_a_file_start_at_its_directory_those_of_flags_where_the_daemon_was_started(
-    write: Write, tmp_path: Path
+    write_config: Write, tmp_path: Path
 ) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "start").mkdir()
-    path = write('[app]\nmodule="shop"\ndirectory = "app"\n[server]\nbind = "unix:x.sock"\npid_file = "a.pid"\n')
+    path = write_config('[app]\nmodule="shop"\ndirectory = "app"\n[server]\nbind = "unix:x.sock"\npid_file = "a.pid"\n')
     config = load(path, {"server.pid_file": "b.pid"}, {}, directory=str(tmp_path / "start"))
     assert config.app.directory == str(tmp_path / "app")
     assert config.server.bind == (f"unix:{tmp_path}/x.sock",)
     assert config.server.pid_file == f"{tmp_path}/start/b.pid"
 
 
-def test_the_file_itself_may_be_named_relatively(write: Write, tmp_path: Path) -> None:
-    write('[app]\nmodule = "shop"')
+def test_the_file_itself_may_be_named_relatively(write_config: Write, tmp_path: Path) -> None:
+    write_config('[app]\nmodule = "shop"')
     assert load("shop.toml", {}, {}, directory=str(tmp_path)).path == f"{tmp_path}/shop.toml"
 
 
 def test_a_deployment_by_symbolic_link_is_followed_at_a_reload(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The current directory is asked for once; its name, not what it led to, is kept."""
     for release in ("release-1", "release-2"):
@@ -188,9 +168,9 @@ def test_a_deployment_by_symbolic_link_is_followed_at_a_reload(
     assert os.path.realpath(second.app.directory).endswith("release-2")
 
 
-def test_an_empty_file_and_a_byte_order_mark_are_fine(write: Write) -> None:
-    assert load(write(""), NAMED, {}).app.module == "shop:app"
-    assert load(write(b"\xef\xbb\xbf[server]\r\nworkers = 2\r\n"), NAMED, {}).server.workers == 2
+def test_an_empty_file_and_a_byte_order_mark_are_fine(write_config: Write) -> None:
+    assert load(write_config(""), NAMED, {}).app.module == "shop:app"
+    assert load(write_config(b"\xef\xbb\xbf[server]\r\nworkers = 2\r\n"), NAMED, {}).server.workers == 2
 
 
 @pytest.mark.parametrize(
@@ -226,177 +206,6 @@ def test_what_a_pool_does_not_use_is_noted(pool: str, threads: int, workers: int
 def test_pool_single_has_neither_control_socket_nor_metrics() -> None:
     config = load(None, {**NAMED, "server.pool": "single"}, {})
     assert (config.control.socket, config.metrics.bind) == ("", "")
-
-
-# --- mistakes ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("[server]\nworker = 4", "unknown key server.worker: did you mean server.workers?"),
-        ("[server]\nWorkers = 4", "unknown key server.Workers: did you mean server.workers?"),
-        ("[server]\naccess_log = '-'", "unknown key server.access_log: did you mean log.access_log?"),
-        ("[limits]\nmax_body = 1", "unknown key limits.max_body: did you mean limits.body_max?"),
-        ("[server]\nsocket-mode = '0660'", "unknown key server.socket-mode: did you mean server.socket_mode?"),
-        ("[timeouts]\nmax_requests = 4", "unknown key timeouts.max_requests: did you mean recycle.max_requests?"),
-        ("[control]\npath = '/run/x.sock'", "unknown key control.path: did you mean control.socket?"),
-        ("[server]\nlisten = ':80'", "unknown key server.listen: did you mean server.bind?"),
-        ("[server]\nsocket = '/run/x.sock'", "unknown key server.socket: did you mean server.bind?"),
-        ("[metrics]\nport = 9000", "unknown key metrics.port: did you mean metrics.bind?"),
-        ("[log]\npath = '/var/log/x'", "unknown key log.path: did you mean log.file?"),
-        ("[app]\npath = '/srv'", "unknown key app.path"),
-        ("[server]\nfoo = 4", "unknown key server.foo"),
-        ("[timeouts]\nkeepalive = 1", "unknown key timeouts.keepalive: did you mean timeouts.keep_alive?"),
-        ("[server]\nqqq = 4", "unknown key server.qqq"),
-        ("[serer]\nworkers = 4", "unknown section [serer]: did you mean [server]?"),
-        ("[gunicorn]\nworkers = 4", "unknown section [gunicorn]: the sections are app, server, limits,"),
-        ("workers = 4", "unknown key workers: did you mean server.workers?"),
-        ("bind = ':80'", "unknown key bind: did you mean server.bind or metrics.bind?"),
-        ("server = 4", "server = 4: expected a section: [server]"),
-        ("[[server]]\nworkers = 4", 'server = [{"workers": 4}]: expected a section: [server]'),
-        ("[server]\nworkers = 'four'", 'server.workers = "four": expected a whole number from 1 to 200'),
-        ("[server]\nworkers = 1979-05-27", 'server.workers = "1979-05-27": expected a whole number'),
-        ("[server.workers]\nn = 4", 'server.workers = {"n": 4}: expected a whole number from 1 to 200'),
-        ("[server]\npool = 'gevent'", 'server.pool = "gevent": expected "epoll" | "prefork" | "fork" | "single"'),
-        ("[server]\numask = 18", "server.umask = 18: expected permission bits in octal"),
-        ("[server]\nscript_name = '/shop/'", 'server.script_name = "/shop/": expected a prefix such as "/shop"'),
-        ("[server]\nserver_header = 'a\\nb'", None),
-        ('[server]\nserver_header = "a\\nb"', 'server.server_header = "a\\nb": expected a text without control'),
-        ("[server]\nuser = 'no-such-user-here'", "expected the name or number of a user that exists"),
-        ("[app]\nboot_check = 'health'", 'app.boot_check = "health": expected a path such as "/health" or "off"'),
-        ("[app]\nboot_check = '/a b'", "app.boot_check"),
-        ("[app]\nenv = { TOKEN = 12345 }", "app.env: expected a text for TOKEN, in quotes"),
-        ("[app]\nenv_files = '/nonexistent'", 'app.env_files = "/nonexistent": expected the path of a file'),
-        ("[app]\nfactory = 'b'", 'app.factory = "b": expected either app.factory or app.module, not both'),
-        ("[limits]\nfields_size = 1000", 'limits.fields_size = "1000": expected at least limits.field_size'),
-        (
-            "[server]\nthreads = 1\n[limits]\nin_flight = 5",
-            'limits.in_flight = "5": expected off, or server.pool epoll with',
-        ),
-        ("[server]\npool = 'prefork'\n[limits]\nin_flight = 5", "while a request runs, nobody else could answer 503"),
-        ("[server]\npool = 'fork'\n[limits]\nin_flight = 5", 'limits.in_flight = "5": expected off'),
-        ("[control]\nsocket = 'off'\nrequired = true", "control.required = true: expected a path in control.socket"),
-        (
-            "[server]\nbind = ':9464'\n[metrics]\nbind = ':9464'",
-            'metrics.bind = ":9464": expected an address of its own: server.bind has this one',
-        ),
-        ("[log]\naccess_log_format = '%(nope)s'", "log.access_log_format"),
-        ("[log]\nlevel = '" + "x" * 200 + "'", "…: expected"),
-    ],
-)
-def test_a_mistake_in_the_file_is_told(write: Write, text: str, expected: str | None) -> None:
-    module = "" if "[app]" in text else "[app]\nmodule = 'shop'\n"
-    path = write(f"{text}\n{module}".replace("[app]\n", "[app]\nmodule = 'a'\n" if not module else "[app]\n"))
-    if expected is None:
-        load(path, {}, {})
-        return
-    found = mistakes(path)
-    assert len(found) == 1
-    assert expected in found[0]
-    assert ("did you mean" in found[0]) is ("did you mean" in expected)
-
-
-def test_all_mistakes_are_told_at_once_with_their_sources(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "env").write_text("A=1\nnonsense\n")
-    path = write(
-        "[app]\ndirectory = 'gone'\nenv_files = ['env', 'other']\n"
-        "[server]\nworkers = 0\nbind = ['x', ':80', 9]\nuser = 'no-such-user-here'\nworker = 1\n[nope]\na = 1\n"
-    )
-    with pytest.raises(ConfigError) as caught:
-        load(path, {"server.workers": "many", "log.levl": "info"}, {"MINIWSGI_TIMEOUTS_BOOT": "soon"})
-    told = [(problem.key, problem.source) for problem in caught.value.problems]
-    assert sorted(told) == sorted(
-        [
-            ("app.directory", path),
-            ("app.env_files", path),
-            ("app.module", "nothing names the application"),
-            ("log.levl", "command line"),
-            ("nope", path),
-            ("server.bind", path),
-            ("server.bind", path),
-            ("server.user", path),
-            ("server.worker", path),
-            ("server.workers", "--workers"),
-            ("server.workers", path),
-            ("timeouts.boot", "MINIWSGI_TIMEOUTS_BOOT"),
-        ]
-    )
-
-
-def test_mistakes_in_values_that_are_overridden_are_told_too(write: Write) -> None:
-    path = write("[server]\nworkers = 'four'\n")
-    assert mistakes(path, {**NAMED, "server.workers": "4"}) == [
-        'server.workers = "four": expected a whole number from 1 to 200'
-    ]
-
-
-@pytest.mark.parametrize("flags", [{}, {"app.module": ""}])
-def test_nothing_names_the_application(flags: dict[str, object]) -> None:
-    assert mistakes(None, flags) == [
-        'app.module: expected the application, as "package.module:attribute" or "package.module" '
-        "(nothing names the application)"
-    ]
-
-
-def test_problems_are_data(write: Write) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(write("[server]\nworkers = 'four'"), NAMED, {})
-    problem = caught.value.problems[0]
-    assert (problem.key, problem.value) == ("server.workers", "four")
-    assert problem.expected == "a whole number from 1 to 200"
-
-
-@pytest.mark.parametrize(
-    ("text", "where", "what"),
-    [
-        ("[server]\nworkers 4\n", "2:9", "not valid TOML: Expected '=' after a key"),
-        ("[server\n", "1:8", "not valid TOML: "),
-        ("[server]\nworkers =", "2:10", "not valid TOML: Invalid value"),
-        ("[server]\nworkers = 04", "2:12", "not valid TOML"),
-        ("[server]\nworkers = 1\nworkers = 2\n", "3:", "Cannot overwrite a value"),
-        ("[server]\n[server]\n", "2:", "Cannot declare ('server',) twice"),
-        ("a = '", "1:6", "not valid TOML"),
-        (b"[server]\n# caf\xe9\n", "2:6", "not UTF-8: byte 0xe9"),
-    ],
-)
-def test_a_syntax_error_is_told_with_line_and_column(write: Write, text: str | bytes, where: str, what: str) -> None:
-    path = write(text)
-    found = mistakes(path)
-    assert len(found) == 1  # not also that nothing names the application
-    assert found[0].startswith(f"{path}:{where}")
-    assert what in found[0]
-
-
-def test_a_syntax_error_does_not_hide_the_flags_mistakes(write: Write) -> None:
-    assert len(mistakes(write("nonsense"), {"server.workers": "x"})) == 2
-
-
-def test_deep_nesting_is_an_error_like_others(write: Write) -> None:
-    assert "not valid TOML" in mistakes(write("a = " + "[" * 50_000 + "]" * 50_000))[0]
-
-
-def test_a_file_that_is_not_there_and_its_like(tmp_path: Path) -> None:
-    assert mistakes(f"{tmp_path}/x.toml") == [f"{tmp_path}/x.toml: there is no such file"]
-    assert mistakes(str(tmp_path)) == [f"{tmp_path}: it is a directory; give the path of a file"]
-    (tmp_path / "file").touch()
-    assert mistakes(f"{tmp_path}/file/x") == [f"{tmp_path}/file/x: it cannot be read: Not a directory"]
-    (tmp_path / "loop").symlink_to("loop")
-    assert "Too many levels of symbolic links" in mistakes(f"{tmp_path}/loop")[0]
-    (tmp_path / "big").write_bytes(b"#" * ((1 << 20) + 1))
-    assert mistakes(f"{tmp_path}/big") == [f"{tmp_path}/big: it is larger than 1024 KiB: not a configuration file"]
-    assert mistakes("nul\0")[0].endswith("it cannot be read: embedded null byte")
-
-
-def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write("")
-    if os.geteuid() == 0:
-
-        def refuse(*_args: object, **_kwargs: object) -> None:
-            raise PermissionError(13, "Permission denied")
-
-        monkeypatch.setattr("builtins.open", refuse)
-    else:
-        os.chmod(path, 0)
-    assert mistakes(path) == [f"{path}: permission denied"]
 
 
 # --- what follows from it ----------------------------------------------------------------------------
@@ -540,7 +349,7 @@ def test_limits_fit_the_scoreboard_and_are_those_of_the_control_api() -> None:
 
 
 # --- shown -------------------------------------------------------------------------------------------
-def test_what_is_printed_can_be_loaded_again(write: Write) -> None:
+def test_what_is_printed_can_be_loaded_again(write_config: Write) -> None:
     first = changed(
         server__bind=(":80", "unix:/x"),
         app__env=("A=b c", 'B="quoted"\n'),
@@ -549,13 +358,13 @@ def test_what_is_printed_can_be_loaded_again(write: Write) -> None:
         server__umask="0027",
         server__reload_on_change=True,
     )
-    second = load(write(as_toml(first)), {}, {})
+    second = load(write_config(as_toml(first)), {}, {})
     assert differences(first, second) == []
 
 
-def test_what_is_printed_tells_origins_and_hides_secrets(write: Write, tmp_path: Path) -> None:
+def test_what_is_printed_tells_origins_and_hides_secrets(write_config: Write, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("FROM_FILE=hunter2")
-    path = write(
+    path = write_config(
         "[app]\nmodule = 'shop'\nenv_files = 'env'\n"
         "env = { SECRET_KEY = 'hunter2', DATABASE_URL = 'pg://u:hunter2@h/d', DEBUG = '1' }\n"
     )
@@ -600,7 +409,7 @@ def test_the_reference_in_the_docs_is_up_to_date() -> None:
     assert written == reference(), "make it anew: miniwsgi config --reference > docs/configuration.md"
 
 
-def test_the_reference_has_every_key_and_its_example_is_valid(write: Write) -> None:
+def test_the_reference_has_every_key_and_its_example_is_valid(write_config: Write) -> None:
     page = reference()
     for path in KEYS:
         assert page.count(f"\n| `{path}`") == 1
