@@ -408,7 +408,7 @@ def test_errors_are_coloured_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_command_does_not_need_is_not_imported() -> None:
     script = (
-        "import sys\nfrom miniwsgi.daemon import cli\n"
+        "import sys\nfrom miniwsgi.daemon.cli import commands\n"
         "print([name for name in ('rich', 'prometheus_client', 'psutil', 'msgspec', 'asyncio') "
         "if name in sys.modules])"
     )

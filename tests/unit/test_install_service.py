@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from miniwsgi.daemon import cli, install_service
+from miniwsgi.daemon import install_service
+from miniwsgi.daemon.cli.commands import commands
 from miniwsgi.daemon.install_service import MARK, Service, ServiceError, commands_after, install, this_service
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
@@ -151,7 +152,7 @@ def test_who_is_not_root_is_told_so_before_anything_is_read(monkeypatch: pytest.
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.commands, ["install-service", *arguments], prog_name="miniwsgi")
+    return CliRunner().invoke(commands, ["install-service", *arguments], prog_name="miniwsgi")
 
 
 @pytest.fixture
