@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.effort import effort
+from tests.support.effort import SEED, effort
 
 from .differences import DIFFERENCES, Difference, Kind, listed
 from .differential import LIBRARIES, difference, installed, smaller, streams, survey
@@ -25,7 +25,7 @@ def test_a_plain_request_is_read_alike(peer: str) -> None:
 def test_what_differs_is_listed() -> None:
     if len(installed()) == 1:
         pytest.skip("neither httptools nor h11 is installed")
-    count, seen, unlisted = survey(streams(1, effort(2500, 100_000)))
+    count, seen, unlisted = survey(streams(SEED, effort(2500, 100_000)))
     assert count > 2500
     assert not unlisted, "\n".join(f"{found}\n{smaller(data, found)!r}" for data, found in unlisted.values())
     assert len(seen) > len(DIFFERENCES) // 2

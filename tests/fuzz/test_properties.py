@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.effort import effort
+from tests.support.effort import SEED, effort
 
 from . import atheris
 from .mutations import Random, mutated
@@ -36,7 +36,7 @@ def test_it_holds_for_the_tables_and_their_mutations(name: str) -> None:
     for data in given:
         PROPERTIES[name](data)
     for number in range(effort(400, 50_000)):
-        data = mutated(Random(f"{name}-{number}"), [seed for seed in given if seed])
+        data = mutated(Random(f"{name}-{number}-{SEED}"), [seed for seed in given if seed])
         try:
             PROPERTIES[name](data)
         except Exception as error:
@@ -45,7 +45,7 @@ def test_it_holds_for_the_tables_and_their_mutations(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_it_holds_for_any_bytes(name: str) -> None:
-    chance = random.Random(name)
+    chance = random.Random(f"{name}-{SEED}")
     for _ in range(effort(200, 50_000)):
         PROPERTIES[name](chance.randbytes(chance.randrange(60)))
 
