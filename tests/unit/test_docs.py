@@ -20,6 +20,15 @@ from tests.conformance.compare_peers import DELIBERATE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+ROOMS = [
+    ROOT / room / "README.md"
+    for room in ("daemon", "daemon/engine", "daemon/master", "manager", "metrics", "tests", "bench")
+]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def spans(page: Path) -> list[str]:
@@ -34,15 +43,34 @@ def test_configuration_keys_exist(page: Path) -> None:
     assert {key for key in keys if key not in KEYS and not (ROOT / "daemon" / key).exists()} == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *ROOMS], ids=name)
 def test_files_exist(page: Path) -> None:
     named = {
         span
         for span in spans(page)
         if re.fullmatch(r"[\w./-]+(\.py|/)", span) and "shop" not in span and span[0] != "/"
     }
-    places = [ROOT, ROOT / "daemon", ROOT / "daemon" / "master", ROOT / "daemon" / "worker"]
-    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
+    places = [page.parent, ROOT, ROOT / "daemon", ROOT / "daemon" / "master", ROOT / "daemon" / "worker"]
+    below = {path.name for path in page.parent.rglob("*")} if page in ROOMS else set()  # a room's page names its own
+    missing = {name for name in named if not any((place / name).exists() for place in places)}
+    assert {name for name in missing if name.rstrip("/") not in below} == set()
+
+
+@pytest.mark.parametrize("page", ROOMS, ids=name)
+def test_a_room_is_told_on_a_page(page: Path) -> None:
+    assert len(page.read_text("utf-8").splitlines()) <= 60
+
+
+def test_each_principle_says_what_checks_it() -> None:
+    """A contract of import-linter or a test, which there is."""
+    contracts = [one["name"] for one in PROJECT["tool"]["importlinter"]["contracts"]]
+    rules = re.split(r"^\d+\. ", (ROOT / "docs" / "principles.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
+    for rule in rules:
+        named = re.findall(r"`(tests/[\w/]+\.py)`", rule)
+        quoted = re.findall(r'"([^"]+)"', " ".join(rule.partition("Contract")[2].split()))
+        assert named or quoted, rule
+        assert [test for test in named if not (ROOT / test).exists()] == []
+        assert [contract for contract in quoted if contract not in contracts] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -121,7 +149,7 @@ def test_what_the_pages_name_of_packaging_is_in_the_debian_package(page: Path) -
 
 
 def test_versions_agree() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = PROJECT["project"]
     control, changelog = ((ROOT / "packaging" / "debian" / name).read_text() for name in ("control", "changelog"))
     least = project["requires-python"].removeprefix(">=")
     assert f"python3 (>= {least})" in control
