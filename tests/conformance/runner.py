@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.effort import effort as tried
+
 from .case import TOKEN, Case, get
 from .exchange import DEADLINE_SECONDS, Address, End, Exchange, Finished, HalfClose, Leave, Send, Step, run
 from .judge import judge
 
-BYTEWISE_MAX = 1500  # bytes sent one by one; what follows goes in blocks
+BYTEWISE_MAX = tried(250, 1500)  # bytes sent one by one; what follows goes in blocks
 BLOCK_BYTES = 8192
 SHORT_BYTES = 400  # such a message is split at every place; a longer one in its first bytes, at line ends and between
 FIRST_BYTES = 120
