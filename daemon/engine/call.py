@@ -8,7 +8,7 @@ comes back here, ends here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol
@@ -26,37 +26,16 @@ from ..http.response import (
     refusal,
 )
 from .after_fork import process
+from .blocks import join
 from .claim import Claim, Taken
 from .file_wrapper import FileWrapper
+from .transport import Disconnected, Transport
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _NONE, _SIZED, _CHUNKED, _CLOSE = Body
-
-
-class Disconnected(Exception):
-    """The client is gone, or does not read: nothing more can be sent."""
-
-
-class Transport(Protocol):
-    """Where a response goes. All methods raise Disconnected."""
-
-    def send(self, data: bytes, /) -> bool:
-        """Send, or keep for sending; True when enough is kept: pause."""
-
-    def send_file(self, fd: int, offset: int, count: int, /) -> None:
-        """The same for `count` bytes of a regular file; the descriptor may be closed afterwards."""
-
-    def turn_is_over(self) -> bool:
-        """Whether others want a turn before more of a result is pulled."""
-
-    def check_client(self) -> None:
-        """Raise if the client has gone: asked when there is nothing to send, which would show it."""
-
-    def wait_writable(self) -> None:
-        """Block until what is kept has gone down: for `write`, which cannot pause."""
 
 
 class CallSite(Protocol):
@@ -175,7 +154,7 @@ class Call:
             if process.forked:
                 process.end()
             if type(result) is list or type(result) is tuple:
-                self._send_whole(result[0] if len(result) == 1 else _join(result))
+                self._send_whole(result[0] if len(result) == 1 else join(result))
                 return True
         except BaseException as error:
             self._fail(error)
@@ -188,7 +167,7 @@ class Call:
             if isinstance(result, (list, tuple)) or getattr(result, "streaming", None) is False:
                 # A list with a close(), or Django's HttpResponse, which says that all of it is in memory: joining it
                 # delays no block (PEP 3333, "Buffering and Streaming") and gives it a length.
-                self._send_whole(_join(result))
+                self._send_whole(join(result))
                 self._close()
                 return True
             self._iterator = iter(result)
@@ -207,7 +186,7 @@ class Call:
                 if process.forked:
                     process.end()
                 if not data:
-                    _join((data,))
+                    join((data,))
                     self._check_client()
                     continue
                 pause = self._emit(data)
@@ -285,7 +264,7 @@ class Call:
     def _send_whole(self, data: bytes) -> None:
         """A body that is complete: head and body in one go."""
         if type(data) is not bytes:
-            data = _join((data,))
+            data = join((data,))
         if self.phase is _STARTED:  # write() came before
             if data:
                 self._emit(data)
@@ -329,7 +308,7 @@ class Call:
     def _emit(self, data: bytes) -> bool:
         """One block of the body; True: pause."""
         if type(data) is not bytes:
-            data = _join((data,))
+            data = join((data,))
         if self.phase is _OPEN:
             if not data:
                 return False
@@ -449,20 +428,3 @@ class Call:
             if process.forked:
                 process.end(error)
             self._site.exception(self, error)  # the response is out: it can only be told
-
-
-def _join(blocks: Iterable[Any]) -> bytes:
-    """Blocks of a body as one. What is bytes-like is as good as bytes, alone or in company; TypeError for all else."""
-    if not isinstance(blocks, (list, tuple)):
-        blocks = list(blocks)
-    try:
-        return b"".join(blocks)
-    except TypeError:
-        for block in blocks:
-            try:
-                memoryview(block)
-            except TypeError:
-                raise TypeError(
-                    f"the application gave a {type(block).__name__} as part of the body, not bytes"
-                ) from None
-        raise

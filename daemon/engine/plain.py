@@ -16,13 +16,14 @@ from ..http.response import CONTINUE
 from ..unpatched import socket, time
 from . import request_ids
 from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount
-from .call import Call, Disconnected, Phase
+from .call import Call, Phase
 from .claim import Taken
 from .contract import Awaited, Expired, Outcome, Refusal, Stage
 from .environ import request_environ
 from .outgoing import LOW_WATER_BYTES
 from .progress import queued_bytes
 from .site import Site
+from .transport import Disconnected
 from .wire import Wire
 
 RECEIVE_BYTES = 65536

@@ -14,7 +14,7 @@ import termios
 
 from ..settings import Settings
 from ..unpatched import select, socket, time
-from .call import Disconnected
+from .transport import Disconnected
 
 
 class NotRead(Disconnected):

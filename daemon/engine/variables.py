@@ -1,6 +1,6 @@
 """The context variables that requests begin with: those of the thread that imported the application, as they were then.
 
-Each request has a copy of its own (`contextvars.Context`, PEP 567), which Exchange enters whenever it calls something
+Each request has a copy of its own (`contextvars.Context`, PEP 567), in which a conversation calls whatever
 of the application. What one request sets is not seen by the next, whichever thread runs it.
 """
 

@@ -9,10 +9,10 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from ..settings import Settings
 from ..unpatched import os, socket
-from .call import Disconnected
 from .outgoing import HIGH_WATER_BYTES, LOW_WATER_BYTES, SENDFILE_BYTES, Outgoing
 from .presence import has_left
 from .progress import NotRead, Progress, queued_bytes
+from .transport import Disconnected
 
 
 class Wire:

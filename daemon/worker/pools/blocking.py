@@ -34,6 +34,7 @@ class LoneThread:
         self._context = context
         self._orders = orders
         self._patience = Patience(context.settings)
+        self._next_second_ns = 0
         site = context.site
         site.parts = lambda _conversation: crowded()
         application = site.application
@@ -67,8 +68,11 @@ class LoneThread:
 
     def _answer(self, conversation: Conversation) -> Outcome:
         site, me = self._context.site, self.me
-        site.server_fields.refresh()
-        outcome = conversation.answer(me, time.monotonic_ns())
+        now = time.monotonic_ns()
+        if now >= self._next_second_ns:
+            self._next_second_ns = now + NANOSECONDS
+            site.server_fields.refresh()
+        outcome = conversation.answer(me, now)
         if outcome is Outcome.PAUSED or conversation.unsent:
             progress = Progress(conversation.sock, self._context.settings)
             while self._send_rest(conversation, progress) is Outcome.RESUME:
@@ -94,10 +98,12 @@ class LoneThread:
 
         `idle_seconds` is the patience between requests.
         """
-        if is_eager(conversation):
+        idle_ns = int(idle_seconds * NANOSECONDS)
+        waited_ns = now - conversation.since_ns
+        if (waited_ns < idle_ns and waited_ns < self._patience.shortest_ns) or is_eager(conversation):
             return None
         draining = self._context.duty is not Duty.SERVE
-        outcome = self._patience.look(conversation, int(idle_seconds * NANOSECONDS), now, draining=draining)
+        outcome = self._patience.look(conversation, idle_ns, now, draining=draining)
         if outcome is Outcome.REFUSED and conversation.unsent:
             outcome = self._send_rest(conversation, Progress(conversation.sock, self._context.settings))
         return outcome

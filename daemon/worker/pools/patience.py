@@ -19,6 +19,7 @@ class Patience:
     def __init__(self, settings: Settings) -> None:
         self._head_ns = int(settings.head_timeout * NANOSECONDS)
         self._body_ns = int(settings.body_timeout * NANOSECONDS)
+        self.shortest_ns = min(self._head_ns, self._body_ns)  # so long nobody is late within a request
         self._send_ns = int(settings.send_timeout * NANOSECONDS)
         self._rate = settings.minimum_rate
 

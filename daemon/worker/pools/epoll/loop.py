@@ -17,8 +17,7 @@ from miniwsgi.metrics import scoreboard
 from ....engine.claim import Taken
 from ....engine.contract import Conversation, Outcome, Refusal, Stage
 from ....engine.presence import ENDED, LEFT, probe
-from ....unpatched import os, select, time
-from ... import children
+from ....unpatched import select, time
 from ...context import NANOSECONDS, Context, Duty
 from ...monitor import Monitor
 from ...orders import Orders
@@ -26,6 +25,7 @@ from ...timeouts import check_running
 from ..saturation import LoneSaturation, Saturation
 from .acceptor import Acceptor
 from .clients import EVENTS, Clients
+from .messages import Messages
 from .pace import LONG_NS, Pace
 from .sweep import Sweep
 from .threads import Thread, ThreadPool
@@ -62,26 +62,22 @@ class EpollPool:
         self._account = context.site.account
         self._waits: deque[int] = deque()  # how long those that other threads have had were waiting for one
         self._polling = False
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        children.withhold("wake-ups", lambda: (self._wake_fd,))
+        self._messages = Messages(self.epoll, orders)
         self._threads = ThreadPool(
             self.slot, self.size, context.site.request_ids.seed,
-            self._loop, self._work, self._taken_over, self._wake, self._broken,
+            self._loop, self._work, self._taken_over, self._messages.wake, self._broken,
         )  # fmt: skip
         self._calls = self._threads.calls if self.size > 1 else None
         self._acceptor = Acceptor(self.clients, context)
         self._sweep = Sweep(self.clients, context, orders, self._act)
         self._saturation = Saturation(context, f"{self.size} threads")
         self._lone_saturation = LoneSaturation(context)
-        self._order_fds = orders.fds()
         self._next_second_ns = 0
         self._next_check_ns = 0
         self._turn_ends_ns = 0  # see TURN_NS
         self._in_flight = settings.in_flight
         self._served = 0  # requests that were run to their end in this turn: counted when it is over
         self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
-        for fd in (*self._order_fds, self._wake_fd):
-            self.epoll.register(fd, _EPOLLIN)
 
     def __repr__(self) -> str:
         found = f"clients={len(self.clients.conversations)} outstanding={self.outstanding}"
@@ -355,10 +351,7 @@ class EpollPool:
         # Whether it is still watched is looked at last: the owner mutes it first, and then looks for what is returned.
         if self._polling and (urgent or conversation.mask != _EPOLLIN):
             self._polling = False
-            self._wake()
-
-    def _wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
+            self._messages.wake()
 
     def _count_waits(self) -> None:
         while self._waits:
@@ -421,21 +414,9 @@ class EpollPool:
     # --- what is no client's ---
 
     def _other(self, fd: int, now: int) -> None:
-        if fd == self._wake_fd:
-            try:
-                os.eventfd_read(fd)
-            except BlockingIOError:
-                pass
-        elif fd in self._order_fds:
-            self.orders.read()
-            if self.orders.deaf:
-                for gone in self._order_fds:
-                    if gone not in self.orders.fds():
-                        self.epoll.unregister(gone)
-                self._order_fds = self.orders.fds()
-        elif fd in self.clients.lingering:
+        if fd in self.clients.lingering:
             self.clients.lingering.read(fd)
-        else:
+        elif not self._messages.read(fd):
             self._acceptor.accept(fd, now)
 
     def _check_alone(self, now: int) -> None:
