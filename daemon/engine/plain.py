@@ -98,6 +98,7 @@ class Conversation(Wire):
     # --- the three in a row ---
 
     def serve(self, thread: ThreadAccount | None, now: int) -> Outcome:
+        # Without a thread this is `receive`: as a part of its own that would be a call more for each request.
         if self.stage is not _REQUEST:
             http = self._http
             try:

@@ -173,7 +173,7 @@ class EpollPool:
                             self._served += 1
                             now = ended_ns
                             continue
-                        now = self._served_otherwise(me, conversation, outcome, now)
+                        now = self._go_on(me, conversation, outcome, now, served=True)
                     if not now:
                         return False
                 elif stage in _WAITING_FOR_READERS:
@@ -210,38 +210,31 @@ class EpollPool:
 
     # --- conversations: their owner's part ---
 
-    def _go_on(self, me: Thread, conversation: Conversation, outcome: Outcome, now: int) -> int:
-        """After whatever has been done with it but `serve`; the time now, or 0 if the loop was lost."""
-        while outcome is _REQUEST:
+    def _go_on(
+        self, me: Thread, conversation: Conversation, outcome: Outcome, now: int, *, served: bool = False
+    ) -> int:
+        """What follows an outcome, of `serve` or of something else; the time now, or 0 if the loop was lost."""
+        while True:
+            if served:
+                if outcome is _TAKEN:
+                    self._give_back(me, conversation, 0)
+                    return 0
+                if conversation.called_ns == now:
+                    now = self._count_served(conversation, now)
+                    if outcome is _REQUEST and now > self._turn_ends_ns:
+                        self.returned.append(conversation)  # others want a turn before the rest of what it has sent
+                        return now
+            if outcome is not _REQUEST:
+                self._act(conversation, outcome, now)
+                return now
             if self._in_flight and self.outstanding >= self._in_flight and self._in_hand() >= self._in_flight:
-                outcome = conversation.refuse(Refusal.TOO_MANY)
+                outcome, served = conversation.refuse(Refusal.TOO_MANY), False
             elif self._is_busy() and self._hand_over(conversation, now):
                 return now
             else:
                 if self.size > 1 and not self._threads.watching:
                     self._threads.watch()
-                outcome = conversation.serve(me, now)
-                if outcome is _TAKEN:
-                    self._give_back(me, conversation, 0)
-                    return 0
-                now = self._count_served(conversation, now)
-                if outcome is _REQUEST and now > self._turn_ends_ns:
-                    self.returned.append(conversation)  # others want a turn before the rest of what this one has sent
-                    return now
-        self._act(conversation, outcome, now)
-        return now
-
-    def _served_otherwise(self, me: Thread, conversation: Conversation, outcome: Outcome, now: int) -> int:
-        """After a `serve` that has not ended as usual; as `_go_on`."""
-        if outcome is _TAKEN:
-            self._give_back(me, conversation, 0)
-            return 0
-        if conversation.called_ns == now:
-            now = self._count_served(conversation, now)
-            if outcome is _REQUEST and now > self._turn_ends_ns:
-                self.returned.append(conversation)
-                return now
-        return self._go_on(me, conversation, outcome, now)
+                outcome, served = conversation.serve(me, now), True
 
     def _count_served(self, conversation: Conversation, now: int) -> int:
         """Its call began now; when it has ended."""
