@@ -363,11 +363,11 @@ class Call:
         if self.phase is _OPEN:
             self._transport.send(self._start(0))
         self._take()
+        self.phase = _DONE  # before the end is sent: should that fail, nobody else has answered
         if self._body is _CHUNKED:
             self._transport.send(LAST_CHUNK)
         elif self._body is _SIZED and self._left > 0:
             self._mismatch(b"", self._left)
-        self.phase = _DONE
 
     def _check_client(self) -> None:
         """The application gives nothing, and may go on like that for ever: only if somebody waits for it."""

@@ -69,7 +69,7 @@ class Conversation(Wire):
         # the request that is answered
         self._call: Call | None = None
         self._environ = base
-        self._variables: Any = None  # its context (PEP 567), in which all of the application is called
+        self._variables: Any = None  # its context (PEP 567), while the application has more of its result
         self._complete = True  # the application has given all of its result
         self.thread: ThreadAccount | None = None
         self.ready_ns = self.called_ns = self.ended_ns = 0
@@ -183,8 +183,10 @@ class Conversation(Wire):
         self.thread = thread
         self.stage = _ANSWERING
         thread.begin(self, line, number, now)
-        self._variables = variables = site.request_variables()
+        variables = site.request_variables()
         self._complete = complete = variables.run(call.run, site.application, environ)
+        if not complete:
+            self._variables = variables
         self.ended_ns = time.monotonic_ns()
         self.stage = _ANSWERED
         return DONE if complete else PAUSED
@@ -249,10 +251,12 @@ class Conversation(Wire):
         self.stage = _ANSWERING
         thread.show_given_id(call.request_id)
         thread.begin(self, line, 0, now)
-        self._complete = self._variables.run(call.abandon if self.gone else call.resume)
+        self._complete = complete = self._variables.run(call.abandon if self.gone else call.resume)
+        if complete:
+            self._variables = None
         self.ended_ns = time.monotonic_ns()
         self.stage = _ANSWERED
-        return DONE if self._complete else PAUSED
+        return DONE if complete else PAUSED
 
     def flush(self) -> Outcome:
         self.flush_kept()
@@ -366,6 +370,8 @@ class Conversation(Wire):
 
     def close(self) -> None:
         self.stage = _CLOSED
+        self._call = self._variables = None  # the call and its environ know this conversation, too
+        self._environ = self.base
         self.discard_kept()
         self._http.close()
         self.site.account.closed(self.closed)
