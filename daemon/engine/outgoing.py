@@ -1,6 +1,8 @@
 """What waits for a client to read: bytes and parts of files, in their order.
 
-Blocks that the application gives are kept as they are if they are large; small ones are put together.
+Blocks that the application gives are kept as they are if they are large; small ones are put together. A result is
+pulled further while a bounded part of it waits, if a loop goes on sending in the meantime. Where the application's
+thread sends itself nothing may wait: PEP 3333 has no block delayed while the application makes the next one.
 """
 
 from __future__ import annotations
@@ -29,16 +31,28 @@ class _Extent:
 class Outgoing:
     """One conversation's. `unsent` bytes are left; `sent` were sent from here."""
 
-    __slots__ = ("_parts", "_sock", "sent", "unsent")
+    __slots__ = ("_high", "_low", "_parts", "_sock", "sent", "unsent")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, ahead: bool = True) -> None:
+        """`ahead`: something may wait while the application goes on."""
         self._sock = sock
+        self._high, self._low = (HIGH_WATER_BYTES, LOW_WATER_BYTES) if ahead else (1, 0)
         self._parts: deque[bytearray | memoryview | _Extent] = deque()
         self.unsent = 0
         self.sent = 0
 
     def __repr__(self) -> str:
         return f"<Outgoing {self.unsent} bytes in {len(self._parts)} parts>"
+
+    @property
+    def is_full(self) -> bool:
+        """Nothing more of a result is to be pulled until there is room."""
+        return self.unsent >= self._high
+
+    @property
+    def has_room(self) -> bool:
+        """More of a result may be pulled."""
+        return self.unsent <= self._low
 
     def keep(self, data: memoryview) -> None:
         """Send these bytes behind all others."""

@@ -20,7 +20,6 @@ from .call import Call, Phase
 from .claim import Taken
 from .contract import Awaited, Expired, Outcome, Refusal, Stage
 from .environ import request_environ
-from .outgoing import LOW_WATER_BYTES
 from .progress import queued_bytes
 from .site import Site
 from .transport import Disconnected
@@ -264,7 +263,7 @@ class Conversation(Wire):
             return self.abandon()
         unsent, stage = self.unsent, self.stage
         if not self._complete:
-            if unsent > LOW_WATER_BYTES:
+            if not self.has_room:
                 return UNSENT
             self.stage = _RESUMABLE
             return RESUME

@@ -9,7 +9,7 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from ..settings import Settings
 from ..unpatched import os, socket
-from .outgoing import HIGH_WATER_BYTES, LOW_WATER_BYTES, SENDFILE_BYTES, Outgoing
+from .outgoing import SENDFILE_BYTES, Outgoing
 from .presence import has_left
 from .progress import NotRead, Progress, queued_bytes
 from .transport import Disconnected
@@ -32,13 +32,18 @@ class Wire:
         """Bytes that wait for the client to read."""
         return 0 if self._kept is None else self._kept.unsent
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more of a result may be pulled."""
+        return self._kept is None or self._kept.has_room
+
     def send(self, data: bytes, /) -> bool:
         if self.gone:
             raise Disconnected
         kept = self._kept
         if kept is not None and kept.unsent:
             kept.keep(memoryview(data))
-            return kept.unsent >= HIGH_WATER_BYTES
+            return kept.is_full
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
@@ -50,7 +55,7 @@ class Wire:
             return False
         kept = self._keeping()
         kept.keep(memoryview(data)[sent:])
-        return kept.unsent >= HIGH_WATER_BYTES
+        return kept.is_full
 
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         if self.gone:
@@ -76,7 +81,7 @@ class Wire:
     def wait_writable(self) -> None:
         """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
         progress = Progress(self.sock, self._settings)
-        while self.unsent > LOW_WATER_BYTES:
+        while not self.has_room:
             try:
                 progress.wait()
             except NotRead:
@@ -106,5 +111,5 @@ class Wire:
 
     def _keeping(self) -> Outgoing:
         if self._kept is None:
-            self._kept = Outgoing(self.sock)
+            self._kept = Outgoing(self.sock, ahead=self._settings.pool == "epoll")
         return self._kept

@@ -227,6 +227,33 @@ def test_a_half_closed_client_that_reads_slowly_gets_everything(site, pool):
 # --- big responses ----------------------------------------------------------------------------------------------------
 
 
+@pools("prefork", "fork")
+@pytest.mark.parametrize("how", ["generator", "write"])
+def test_a_block_is_out_before_the_next_is_made(site, pool, how):
+    """Where nobody goes on sending while the application makes the next one (PEP 3333, "Buffering and Streaming")."""
+    gate, size = site.gate(), 200_000
+    site.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", str(size + 1))])
+        if how == "write":
+            write(b"x" * size)
+            gate.wait()
+            return [b"."]
+        return blocks()
+
+    def blocks():
+        yield b"x" * size
+        gate.wait()
+        yield b"."
+
+    site.fork(application, pool)
+    client = site.connect(receive_bytes=4096).get("/")
+    client.take_until(lambda: client.received > size)
+    gate.open()
+    assert len(client.answer().body) == size + 1
+
+
 @pools()
 def test_a_generator_is_pulled_as_its_client_reads(site, pool):
     """10 MiB for a client that reads nothing: no more of it is made than buffers hold."""
