@@ -1,1 +1,1 @@
-"""PEP 3333: the application's side of a request. Standard library only."""
+"""One client's conversation with the application: HTTP, PEP 3333, counters. See `contract`. Standard library only."""

@@ -40,7 +40,7 @@ _LIMIT_KEYS = {
 
 
 class Site:
-    """Also the Reporter of its calls: what is wrong with an application's answer is told in the error log."""
+    """Also the CallSite of its calls: what is wrong with an application's answer is told in the error log."""
 
     def __init__(
         self, settings: Settings, slot: Slot, log: Log, access: AccessLog | None, application: Application,
@@ -138,7 +138,7 @@ class Site:
             return "its body could not be kept"
         return why
 
-    # --- the Reporter of calls ---
+    # --- what calls tell ---
 
     def exception(self, call: Call, error: BaseException) -> None:
         text = application_traceback(error)

@@ -1,7 +1,7 @@
 """The context variables that requests begin with: those of the thread that imported the application, as they were then.
 
-Each request has a copy of its own (`contextvars.Context`, PEP 567), in which a conversation calls whatever
-of the application. What one request sets is not seen by the next, whichever thread runs it.
+Each request has a copy of its own (`contextvars.Context`, PEP 567), in which everything of the application is called.
+What one request sets is not seen by the next, whichever thread runs it.
 """
 
 from __future__ import annotations

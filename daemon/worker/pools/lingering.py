@@ -41,7 +41,7 @@ class _Ending:
 
 
 class Lingering:
-    """Of one worker, by descriptor. All methods belong to whoever has the loop."""
+    """Of one worker, by descriptor. All methods belong to the owner of the loop."""
 
     def __init__(self, poller: Poller, settings: Settings) -> None:
         self._poller = poller
