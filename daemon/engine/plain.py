@@ -345,6 +345,8 @@ class Conversation(Wire):
         call = self._call  # before its time: should another call be running by now, it has a time of its own
         if call is None or now - self.called_ns <= limit_ns:
             return None
+        # What is told is the request's own only as long as the answer is not taken: then its thread may end it.
+        environ, body, took_ns = self._environ, self._http.body, now - self.ready_ns
         answer = call.expire()
         if answer is None:
             return None
@@ -354,7 +356,6 @@ class Conversation(Wire):
             self.sock.shutdown(socket.SHUT_WR if answer else socket.SHUT_RDWR)
         except OSError:
             pass
-        environ, body, took_ns = self._environ, self._http.body, now - self.ready_ns
         account = self.site.account
         account.timed_out()
         account.answered(

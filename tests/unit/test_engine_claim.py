@@ -128,6 +128,37 @@ def test_a_request_is_answered_once_wherever_it_expires(engine: str, prepare: Ca
     assert orders == {True, False}
 
 
+def test_what_expires_is_told_in_its_own_words_wherever_its_application_ends(engine: str) -> None:
+    orders = set()
+
+    def check(world: World, at: int) -> bool:
+        conversation, begun, go_on = world.conversation, threading.Event(), threading.Event()
+        world.during = lambda: (begun.set(), go_on.wait())
+        assert conversation.receive(NOW) is Outcome.REQUEST
+        thread = threading.Thread(target=conversation.answer, args=(world.thread, NOW))
+        thread.start()
+        begun.wait()
+
+        def end() -> None:
+            go_on.set()
+            thread.join()
+            conversation.settle()
+
+        expired, came = interrupted(lambda: conversation.expire(0, NOW + 10**15), at, end)
+        if not came:
+            end()
+            return False
+        orders.add(expired is not None)
+        assert expired is None or expired.request == "GET /"
+        cells = world.context.slot.cells
+        assert (cells[REQUESTS], cells[FIRSTS], cells[TIMED_OUT]) == (1, 1, expired is not None)
+        assert not world.context.site.answers
+        return True
+
+    assert every_place(engine, lambda world: None, check) > 50
+    assert orders == {True, False}
+
+
 def test_of_many_threads_one_gets_it() -> None:
     claim: Claim[int] = Claim()
     got: list[int] = []
