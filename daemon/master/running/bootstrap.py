@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 
 import miniwsgi.daemon
@@ -23,6 +24,9 @@ BLOCKED = {
     signal.SIGTTIN,
     signal.SIGTTOU,
 }
+
+if sys.version_info < (3, 11, 4):  # vfork(2) holds the interpreter there, and so all threads, until exec(3) is done
+    vars(subprocess)["_USE_VFORK"] = False
 
 
 def execute(
