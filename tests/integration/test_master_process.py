@@ -98,6 +98,25 @@ def wait(count):
 """
 
 
+def test_while_a_process_is_started_only_those_that_are_held_are_reaped() -> None:
+    """Its exec(3) may hang for as long as a disk does: the slots of workers that end meanwhile become free."""
+    code = ORPHANS + (
+        """
+pid = orphan(7)
+started = subprocess.Popen(["true"])  # nobody knows its pid yet
+with reaper.waiting():
+    for one in (pid, started.pid):
+        os.waitid(os.P_PID, one, os.WEXITED | os.WNOWAIT)
+    assert reaper.reap([os.getpid()]) == []
+    assert reaper.reap([os.getpid(), pid]) == [(pid, 7 << 8)]
+    assert reaper.reap([pid]) == []
+assert started.wait() == 0, "nobody stole its exit"
+print("fine")
+"""
+    )
+    assert in_child(code) == "fine"
+
+
 def test_orphans_are_reaped_and_the_children_of_others_are_not() -> None:
     code = ORPHANS + (
         """

@@ -80,7 +80,7 @@ class Fleet:
 
     def reap(self) -> None:
         """Take note of orphans that have ended. Called at each SIGCHLD."""
-        for pid, status in self.reaper.reap():
+        for pid, status in self.reaper.reap([worker.pid for worker in self.workers.values()]):
             worker = next((worker for worker in self.workers.values() if worker.pid == pid), None)
             if worker is not None:
                 self._exited(worker.slot, pid, status)

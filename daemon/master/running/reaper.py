@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -28,13 +28,16 @@ class Reaper:
     def __repr__(self) -> str:
         return f"<Reaper known={sorted(self.known)}>"
 
-    def reap(self) -> list[tuple[int, int]]:
+    def reap(self, held: Iterable[int] = ()) -> list[tuple[int, int]]:
         """Reap all orphans that have ended: (pid, wait status) of each.
 
-        The kernel shows one ended child at a time. If that is another's, the rest waits until it is taken.
+        The kernel shows one ended child at a time. If that is another's, the rest waits until it is taken. While a
+        process is started only orphans in `held` are reaped, of which it is known that they are not that process.
         """
+        if self._starts:
+            return [one for pid in held if (one := _reaped(pid))[0]]
         found: list[tuple[int, int]] = []
-        while not self._starts:
+        while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -45,11 +48,13 @@ class Reaper:
                 found.append(os.waitpid(ended.si_pid, os.WNOHANG))
             except ChildProcessError:
                 return found
-        return found
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While a process is started by a thread: it may have ended before its pid can be known."""
+        """While a process is started by a thread: it may have ended before its pid can be known.
+
+        That may be for long: exec(3) waits for a disk.
+        """
         self._starts += 1
         try:
             yield
@@ -115,6 +120,14 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _reaped(pid: int) -> tuple[int, int]:
+    """Its pid and wait status; (0, 0) if it has not ended, or is no child of ours."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0, 0
 
 
 def _gone(pid: int) -> bool:
