@@ -50,11 +50,19 @@ def test_an_interpreter_that_does_not_load_holds_nobody_and_is_killed_once_it_do
         assert events == [ev.LauncherExited(1, "was not executed in time")]
         gate.set()
         await booting
+        assert not [fd for fd in os.listdir("/proc/self/fd") if _link(fd).endswith("[pidfd]")]
 
     asyncio.run(story())
     (process,) = processes
     assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     assert len(events) == 1
+
+
+def _link(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # that of the directory itself
+        return ""
 
 
 def test_an_interpreter_that_cannot_be_executed_has_exited_once_though_it_is_killed_for_it() -> None:

@@ -99,7 +99,9 @@ class LauncherHandle:
             return
         if not self._booting:  # given up meanwhile
             ours.close()
-            self._kill()
+            self._kill()  # whoever reaps orphans finds it
+            os.close(self._pidfd)
+            self._pidfd = -1
             return
         self._booting = False
         self._link = Link(ours, self._receive, self._kill)
