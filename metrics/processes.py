@@ -31,17 +31,26 @@ def resident_bytes(pid: int) -> int:
 
 def shares_of_memory(pid: int) -> tuple[int, int]:
     """PSS and USS in bytes: its share of what it has in common with others, and its own. Slow for a large one."""
-    sizes: dict[bytes, int] = {}
-    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-        file.readline()  # the range of addresses
-        for line in file:
-            name, size, *_unit = line.split()
-            sizes[name] = int(size) << 10
-    return sizes.get(b"Pss:", 0), sum(size for name, size in sizes.items() if name.startswith(b"Private_"))
+    try:
+        return _shares(f"/proc/{pid}/smaps_rollup")
+    except FileNotFoundError:  # gVisor, for one, has each map and no sum
+        return _shares(f"/proc/{pid}/smaps")
 
 
 def open_descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _shares(path: str) -> tuple[int, int]:
+    pss = uss = 0
+    with open(path, "rb") as file:
+        for line in file:
+            name, _, rest = line.partition(b":")
+            if name == b"Pss":
+                pss += int(rest.split()[0]) << 10
+            elif name.startswith(b"Private_"):
+                uss += int(rest.split()[0]) << 10
+    return pss, uss
 
 
 def _stat(pid: int) -> list[bytes]:

@@ -63,6 +63,9 @@ def _sample(pid: int, maps: bool) -> ProcessSample:
     try:
         if maps:
             pss, uss = processes.shares_of_memory(pid)
+    except (PermissionError, FileNotFoundError):  # hidden, unknown to this kernel, or gone: that is seen below
+        pass
+    try:
         fds = processes.open_descriptors(pid)
     except PermissionError:
         pass
