@@ -17,6 +17,7 @@ from miniwsgi.daemon.config import Config, load
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.master.control.control_server import ControlServer
 from miniwsgi.daemon.master.control.control_socket import open_control
+from miniwsgi.daemon.master.running import open_logs
 from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
 from miniwsgi.daemon.master.running.last_words import LastWords
 from miniwsgi.daemon.master.running.open_logs import OpenLogs
@@ -118,6 +119,44 @@ def test_a_log_file_that_cannot_be_opened_again(tmp_path: Path, off_the_loop: Ca
     assert not [what for what in seen if what.endswith("on the loop")]
     (line,) = log.lines
     assert "there is no directory" in line
+
+
+def test_the_last_reload_says_where_the_log_is_whichever_disk_answers_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, log, threads = threading.Event(), Log(), DaemonThreads()
+    logs = OpenLogs(log, LastWords(log, threads), threads)
+    first, dead, last = (config(tmp_path, **{"log.file": f"{tmp_path}/{name}"}) for name in ("first", "dead", "last"))
+    really = open_logs._opened
+
+    def opened(file: str) -> Any:
+        if file == dead.log.file:
+            hanging.wait(PATIENCE_SECONDS)
+        return really(file)
+
+    async def story() -> None:
+        late = asyncio.create_task(logs.change(first, dead))
+        await asyncio.sleep(0)
+        await logs.change(dead, last)
+        hanging.set()
+        await late
+
+    monkeypatch.setattr(open_logs, "_opened", opened)
+    asyncio.run(story())
+    assert log.writer.path == last.log.file
+
+
+def test_an_access_log_that_is_opened_during_a_rotation_does_not_disturb_it() -> None:
+    words = LastWords(Log(), DaemonThreads())
+    reopened: list[str] = []
+
+    def reopen() -> None:
+        reopened.append("first")
+        words._access["second", ""] = words._access["first", ""]
+
+    words._access["first", ""] = SimpleNamespace(writer=SimpleNamespace(reopen=reopen))  # type: ignore[assignment]
+    words.reopen()
+    assert reopened == ["first"]
 
 
 def test_a_log_that_nobody_will_make_after_a_rotation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

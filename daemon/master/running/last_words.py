@@ -62,7 +62,7 @@ class LastWords:
 
     def reopen(self) -> None:
         """After a rotation. Raises OSError."""
-        for access in self._access.values():
+        for access in list(self._access.values()):  # in a thread, while the loop may open another
             access.writer.reopen()
 
     def forget(self) -> None:

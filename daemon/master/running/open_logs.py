@@ -32,6 +32,7 @@ class OpenLogs:
         self._log = log
         self._last_words = last_words
         self._threads = threads
+        self._file = ""  # of the error log, as the last reload has it
 
     def __repr__(self) -> str:
         return f"<OpenLogs {self._log.writer}>"
@@ -67,17 +68,27 @@ class OpenLogs:
                 self._log.warning(problem)
 
     async def _replace(self, file: str, old_file: str) -> None:
+        self._file = file
         try:
             writer, why = await self._threads.run(partial(_opened, file))
         except OSError as error:
             writer, why = None, error.strerror or str(error)
+        if file != self._file:  # another reload has come, and its disk was faster
+            if writer is not None:
+                _close(writer)
+            return
         if writer is None:
             self._log.error(f"log.file {file} cannot be opened: {why}; it stays {old_file}")
             return
         before = self._log.writer
         writer.notice = before.notice
         self._log.writer, self._log.journal = writer, file == "-" and detect_journal()
-        threading.Thread(target=before.close, args=(CLOSE_SECONDS,), daemon=True).start()
+        _close(before)
+
+
+def _close(writer: Writer) -> None:
+    """A thread does it."""
+    threading.Thread(target=writer.close, args=(CLOSE_SECONDS,), daemon=True).start()
 
 
 def _opened(file: str) -> tuple[Writer | None, str]:
