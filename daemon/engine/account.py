@@ -76,11 +76,10 @@ class Account:
     ) -> None:  # fmt: skip
         """An answer of the application: `sent` bytes of its body and `received` of the request's (-1: it had none)."""
         cells = self.cells
-        labels = method, status, environ.get("miniwsgi.route")
-        try:
-            at = self._series.get(labels) or self._series_of(*labels)
-        except TypeError:  # what cannot be hashed is no route
-            at = self._series_of(method, status, [])
+        route = environ.get("miniwsgi.route")
+        if route is not None and type(route) is not str:
+            route = self._plain_route(route)
+        at = self._series.get((method, status, route)) or self._series_of(method, status, route)
         cells[at + _S_SUM] += duration_ns
         cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
         cells[_REQUESTS] += 1
@@ -126,11 +125,15 @@ class Account:
         self.cells[_INLINE] += requests
         self.waited(waited_ns, requests)
 
-    def _series_of(self, method: str, status: str, route: object) -> int:
+    def _plain_route(self, route: object) -> str | None:
+        """Of an object of the application, whose own methods may do anything."""
+        if issubclass(type(route), str):
+            return str.__str__(route)
+        self._log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
+        return None
+
+    def _series_of(self, method: str, status: str, route: str | None) -> int:
         """Remembers where a series lies; reasons and routes are the application's, so not all are kept."""
-        if route is not None and not isinstance(route, str):
-            self._log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
-            route = None
         number = self._slot.route(route) if route else scoreboard.NO_ROUTE
         at = self._slot.series(method, int(status[:3]) if status else 0, number)
         if len(self._series) < _KEPT_SERIES:

@@ -141,9 +141,12 @@ class Site:
     # --- what calls tell ---
 
     def exception(self, call: Call, error: BaseException) -> None:
-        text = application_traceback(error)
         when = "before" if not call.aborted and call.sent == 0 else "during"
-        what = f"the application raised {type(error).__name__} {when} its response\n{text}"
+        try:
+            kind, text = type(error).__name__, application_traceback(error)
+        except BaseException as another:  # its class is the application's, too; or memory is short
+            kind, text = "an exception", f"which cannot be formatted: {object.__repr__(another)}"
+        what = f"the application raised {kind} {when} its response\n{text}"
         self._log.error(what, request_id=call.request_id)
 
     def mistake(self, call: Call, what: str) -> None:
