@@ -217,7 +217,7 @@ class Call:
             self._site.answers.take(self)
         except Taken:
             return None
-        return self._identified(refusal(504, self._site.server_fields)) if self.phase is _OPEN else b""
+        return self._identified(refusal(504, self._site.server_fields), []) if self.phase is _OPEN else b""
 
     # --- inside ---
 
@@ -250,12 +250,12 @@ class Call:
         self._take()
         self.phase = _STARTED
         self._site.answers.offer(self)  # who takes it now finds that a head is out
-        return head if self._site.server_fields.request_id_header is None else self._identified(head)
+        return head if self._site.server_fields.request_id_header is None else self._identified(head, self.headers)
 
-    def _identified(self, head: bytes) -> bytes:
+    def _identified(self, head: bytes, headers: Headers) -> bytes:
         """The head with the request's id in it, if that is wanted and the application has not put one there."""
         name = self._site.server_fields.request_id_header
-        if name is None or any(key.lower() == name.lower() for key, _value in self.headers):
+        if name is None or any(key.lower() == name.lower() for key, _value in headers):
             return head
         field = f"{name}: {self.request_id}\r\n".encode("latin-1")
         end = head.index(b"\r\n") + 2  # of the status line
@@ -279,7 +279,7 @@ class Call:
             encoded, self.method, self.http11, self.persistent, length, server
         )
         if server.request_id_header is not None:
-            head = self._identified(head)
+            head = self._identified(head, self.headers)
         try:
             self._site.answers.take(self)
         except Taken:
@@ -391,7 +391,7 @@ class Call:
                 head_only = self.method == "HEAD"
                 answer = refusal(500, self._site.server_fields, persistent=self.persistent, head_only=head_only)
                 self.sent = len(answer) - answer.index(b"\r\n\r\n") - 4
-                self._transport.send(self._identified(answer))
+                self._transport.send(self._identified(answer, []))
             else:  # too late for another answer: the missing end tells the client
                 self._break_off()
         except Disconnected:

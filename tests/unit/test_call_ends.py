@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from miniwsgi.daemon.engine.call import Disconnected, Phase
+from miniwsgi.daemon.http.response import ServerFields
 
 from tests.unit.call_world import TEXT, Result, Wire, World, app, length
 
@@ -259,3 +260,17 @@ def test_expiring_does_not_wait_for_close():
     world.run(app(result))
     assert answers == [None]
     assert world.outcome == ("200", b"x", True, True)
+
+
+def test_the_answer_in_its_place_bears_the_requests_id_whatever_the_application_was_about_to_send():
+    world, answers, expire = expired_in()
+    world.site.server_fields = ServerFields("", "X-Request-ID")
+    world.call.request_id = "one"
+
+    def application(environ, start_response):
+        start_response("200 OK", [("X-Request-ID", "its own")])
+        expire()
+        return [b"late"]
+
+    world.run(application)
+    assert b"X-Request-ID: one\r\n" in answers[0]

@@ -136,8 +136,6 @@ class EpollPool:
             self._turn_ends_ns = now + TURN_NS
             if not many:
                 me.turn_ends_ns = self._turn_ends_ns
-            if self._waits:
-                self._count_waits()
             if returned:
                 for _ in range(len(returned)):
                     now = self._take_back(me, returned.popleft(), now)
@@ -145,6 +143,8 @@ class EpollPool:
                         return False
                     if now > self._turn_ends_ns:
                         break
+            if self._waits:  # behind those that have waited: the loop may end when it has taken the last one back
+                self._count_waits()
             if mailbox:
                 while mailbox and self._may_resume():
                     now = self._resume(me, mailbox.popleft(), now)
