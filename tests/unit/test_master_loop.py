@@ -17,11 +17,13 @@ from miniwsgi.daemon.config import Config, load
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.master.control.control_server import ControlServer
 from miniwsgi.daemon.master.control.control_socket import open_control
+from miniwsgi.daemon.master.main import HELPERS_SECONDS
 from miniwsgi.daemon.master.running import open_logs
 from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
 from miniwsgi.daemon.master.running.last_words import LastWords
 from miniwsgi.daemon.master.running.open_logs import OpenLogs
 from miniwsgi.daemon.master.sockets.listeners import open_listeners
+from miniwsgi.daemon.master.sockets.unix_sockets import SocketFile
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import Running
@@ -182,8 +184,8 @@ def test_whether_the_control_socket_is_there(tmp_path: Path, off_the_loop: Calla
     async def story(master: Any) -> None:
         control = ControlServer(master, place, ErrorLog())
         control._tick()
-        assert control._renewal is not None
-        await control._renewal
+        assert control._look is not None
+        await control._look
         assert place.file is not None
         control._timer.cancel()  # type: ignore[union-attr]
 
@@ -194,6 +196,33 @@ def test_whether_the_control_socket_is_there(tmp_path: Path, off_the_loop: Calla
     finally:
         place.close()
     assert seen[0] == "lstat beside it"
+
+
+def test_who_waits_for_the_end_is_answered_though_the_disk_does_not_say_whether_the_control_socket_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, looked = threading.Event(), threading.Event()
+
+    def is_missing(_file: SocketFile) -> bool:
+        looked.set()
+        return hanging.wait(PATIENCE_SECONDS)
+
+    async def story(master: Any) -> None:
+        control = ControlServer(master, place, ErrorLog())
+        await control.start()
+        await asyncio.to_thread(looked.wait, PATIENCE_SECONDS)
+        async with asyncio.timeout(HELPERS_SECONDS):
+            await control.stop()
+        hanging.set()
+
+    values = config(tmp_path, **{"control.socket": f"{tmp_path}/control"})
+    place = open_control(values, {}, ErrorLog())
+    monkeypatch.setattr(SocketFile, "is_missing", property(is_missing))
+    try:
+        asyncio.run(_with_master(tmp_path, story))
+    finally:
+        hanging.set()
+        place.close()
 
 
 async def _with_master(directory: Path, story: Callable[[Any], Any]) -> None:

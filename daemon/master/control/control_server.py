@@ -53,6 +53,7 @@ class ControlServer:
         self.api = Api(self.managed, access, self._denied)
         self._server = HttpServer(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.Task[None] | None = None  # whether the socket is there
         self._renewal: asyncio.Task[None] | None = None
         self._told = ""  # why it cannot be made anew
         master.announcer.no_control = place.why_off
@@ -86,6 +87,8 @@ class ControlServer:
         """Answer what waits for the end, then close."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._look is not None:
+            self._look.cancel()  # the disk may hang
         if self._renewal is not None:
             await self._renewal
         self.managed.event_log.close()
@@ -100,8 +103,8 @@ class ControlServer:
         self._silence.look()
         self._first_answers.look(now)
         file = self._place.file
-        if file is not None and (self._renewal is None or self._renewal.done()):
-            self._renewal = asyncio.get_running_loop().create_task(self._look_after(file))
+        if file is not None and all(task is None or task.done() for task in (self._look, self._renewal)):
+            self._look = asyncio.get_running_loop().create_task(self._look_after(file))
 
     async def _look_after(self, file: SocketFile) -> None:
         try:
@@ -109,7 +112,7 @@ class ControlServer:
         except OSError:
             return  # the disk does not answer, or there are no threads
         if is_missing:
-            await self._renew()
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     async def _renew(self) -> None:
         """Somebody has removed the socket, such as a cleaner of old files: nobody could manage the daemon."""
