@@ -7,6 +7,7 @@ Exit status 1 when a promise was broken.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 import traceback
@@ -18,6 +19,8 @@ from .scenarios import SCENARIOS, describe
 
 
 def main() -> int:
+    about = (__doc__ or "").splitlines()[0]
+    argparse.ArgumentParser(prog="python -m tests.integration.evidence", description=about).parse_args()
     broken = 0
     for scenario in SCENARIOS:
         print(f"\n{describe(scenario)}")
