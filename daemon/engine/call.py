@@ -168,6 +168,7 @@ class Call:
                 # A list with a close(), or Django's HttpResponse, which says that all of it is in memory: joining it
                 # delays no block (PEP 3333, "Buffering and Streaming") and gives it a length.
                 self._send_whole(join(result))
+                self._transport.wait_sent()
                 self._close()
                 return True
             self._iterator = iter(result)

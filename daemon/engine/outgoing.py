@@ -31,11 +31,12 @@ class _Extent:
 class Outgoing:
     """One conversation's. `unsent` bytes are left; `sent` were sent from here."""
 
-    __slots__ = ("_high", "_low", "_parts", "_sock", "sent", "unsent")
+    __slots__ = ("_high", "_low", "_parts", "_sock", "ahead", "sent", "unsent")
 
     def __init__(self, sock: socket.socket, *, ahead: bool = True) -> None:
         """`ahead`: something may wait while the application goes on."""
         self._sock = sock
+        self.ahead = ahead
         self._high, self._low = (HIGH_WATER_BYTES, LOW_WATER_BYTES) if ahead else (1, 0)
         self._parts: deque[bytearray | memoryview | _Extent] = deque()
         self.unsent = 0

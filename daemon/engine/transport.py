@@ -24,5 +24,8 @@ class Transport(Protocol):
     def check_client(self) -> None:
         """Raise if the client has gone: asked when there is nothing to send, which would show it."""
 
+    def wait_sent(self) -> None:
+        """Block until all is out, if nobody but this thread sends it: what the application does next may last."""
+
     def wait_writable(self) -> None:
         """Block until what is kept has gone down: for `write`, which cannot pause."""

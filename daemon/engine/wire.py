@@ -78,6 +78,10 @@ class Wire:
             self.gone = True
             raise Disconnected
 
+    def wait_sent(self) -> None:
+        if self._kept is not None and not self._kept.ahead:
+            self.wait_writable()
+
     def wait_writable(self) -> None:
         """For write(): wait until the client has read. The loop, if this thread has it, is taken over meanwhile."""
         progress = Progress(self.sock, self._settings)

@@ -42,6 +42,9 @@ class _Witness:
     def check_client(self) -> None:
         pass
 
+    def wait_sent(self) -> None:
+        pass
+
     def wait_writable(self) -> None:
         pass
 

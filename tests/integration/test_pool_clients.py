@@ -228,9 +228,10 @@ def test_a_half_closed_client_that_reads_slowly_gets_everything(site, pool):
 
 
 @pools("prefork", "fork")
-@pytest.mark.parametrize("how", ["generator", "write"])
+@pytest.mark.parametrize("how", ["generator", "write", "close"])
 def test_a_block_is_out_before_the_next_is_made(site, pool, how):
-    """Where nobody goes on sending while the application makes the next one (PEP 3333, "Buffering and Streaming")."""
+    """Where nobody goes on sending while the application makes the next one (PEP 3333, "Buffering and Streaming"), or
+    does in close() what its client need not wait for."""
     gate, size = site.gate(), 200_000
     site.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
 
@@ -240,7 +241,11 @@ def test_a_block_is_out_before_the_next_is_made(site, pool, how):
             write(b"x" * size)
             gate.wait()
             return [b"."]
-        return blocks()
+        return Closing([b"x" * size, b"."]) if how == "close" else blocks()
+
+    class Closing(list):
+        def close(self):
+            gate.wait()
 
     def blocks():
         yield b"x" * size

@@ -56,6 +56,9 @@ class Wire:
         if self.broken or self.left:
             raise Disconnected
 
+    def wait_sent(self) -> None:
+        """Nothing is kept."""
+
     def wait_writable(self) -> None:
         self.waits += 1
         self._count()
