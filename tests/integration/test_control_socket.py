@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.control import Control
 from tests.support.service import Service, get
-from tests.support.users import NOBODY, as_root, as_user, open_python
+from tests.support.users import STRANGER, as_root, as_user, open_python
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -190,10 +190,10 @@ def test_strangers_are_refused_and_logged_whatever_they_ask(service: Service, op
     file = service.configure("[control]\nmode = '0666'\n")
     daemon = service.start("-c", file, "--control", str(path))
     for method, target in (("GET", "/status"), ("POST", "/stop"), ("GET", "/nothing")):
-        said = as_user(NOBODY, [], attempt(path, method, target))
+        said = as_user(STRANGER, [], attempt(path, method, target))
         assert said.startswith("403 "), said
         assert "is granted nothing" in said
-    daemon.wait_for_log(f"to unknown user (uid {NOBODY}, pid ", 3)
+    daemon.wait_for_log(f"to unknown user (uid {STRANGER}, pid ", 3)
     assert Control(path).status()["state"] == "running"
 
 
@@ -201,7 +201,7 @@ def test_strangers_are_refused_and_logged_whatever_they_ask(service: Service, op
 def test_without_permission_on_the_file_nobody_connects(service: Service, open_directory: Path) -> None:
     path = open_directory / "control.sock"
     service.start("--control", str(path))
-    assert "PermissionError" in as_user(NOBODY, [], attempt(path, "GET", "/status"))
+    assert "PermissionError" in as_user(STRANGER, [], attempt(path, "GET", "/status"))
 
 
 @as_root
@@ -214,7 +214,7 @@ def test_users_and_groups_have_the_roles_that_they_are_granted(service: Service,
         [control]
         mode = "0666"
         read = ["@60001"]
-        operate = ["{NOBODY}"]
+        operate = ["{STRANGER}"]
         admin = ["@60002"]
         """
     )
@@ -223,16 +223,16 @@ def test_users_and_groups_have_the_roles_that_they_are_granted(service: Service,
     def status(uid: int, groups: list[int], method: str, target: str, body: object = None) -> str:
         return as_user(uid, groups, attempt(path, method, target, body))[:3]
 
-    other = NOBODY - 1
+    other = STRANGER - 1
     assert status(other, [60001], "GET", "/status") == "200"
     assert status(other, [60001], "POST", "/scale", {"workers": 2}) == "403"
-    assert status(NOBODY, [], "POST", "/scale?wait=30", {"workers": 2}) == "200"
-    assert status(NOBODY, [], "GET", "/workers/0/stack") == "200"
-    assert status(NOBODY, [], "POST", "/config/check", {"toml": ""}) == "403"
-    assert status(NOBODY, [], "PUT", "/log-level", {"level": "debug"}) == "403"
-    assert status(NOBODY, [60002], "PUT", "/log-level", {"level": "debug"}) == "200"
+    assert status(STRANGER, [], "POST", "/scale?wait=30", {"workers": 2}) == "200"
+    assert status(STRANGER, [], "GET", "/workers/0/stack") == "200"
+    assert status(STRANGER, [], "POST", "/config/check", {"toml": ""}) == "403"
+    assert status(STRANGER, [], "PUT", "/log-level", {"level": "debug"}) == "403"
+    assert status(STRANGER, [60002], "PUT", "/log-level", {"level": "debug"}) == "200"
     assert status(other, [60003], "GET", "/status") == "403"
-    daemon.wait_for_log(f"scale to 2 workers is asked for by unknown user (uid {NOBODY}, pid")
+    daemon.wait_for_log(f"scale to 2 workers is asked for by unknown user (uid {STRANGER}, pid")
     assert status(other, [60002], "POST", "/stop") == "202"
     assert daemon.process.wait(PATIENCE_SECONDS) == 0
 
@@ -241,14 +241,14 @@ def test_users_and_groups_have_the_roles_that_they_are_granted(service: Service,
 def test_a_daemon_that_has_become_somebody_else_is_that_users(open_directory: Path) -> None:
     python = open_python()
     path = open_directory / "control.sock"
-    who = ("--user", str(NOBODY), "--group", str(NOBODY))
+    who = ("--user", str(STRANGER), "--group", str(STRANGER))
     open_directory.chmod(0o777)
     before = os.umask(0)  # for the notification socket: that user must be able to write to it
     service = Service(open_directory)
     try:
         daemon = service.start("--control", str(path), *who, "--python", python)
-        assert (path.stat().st_uid, mode(path)) == (NOBODY, 0o660)
-        assert as_user(NOBODY, [], attempt(path, "POST", "/reload?wait=30")).startswith("200 ")
+        assert (path.stat().st_uid, mode(path)) == (STRANGER, 0o660)
+        assert as_user(STRANGER, [], attempt(path, "POST", "/reload?wait=30")).startswith("200 ")
         assert Control(path).status()["pid"] == daemon.process.pid  # root still may
         assert daemon.stop() == 0
         assert not path.exists()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.service import HELLO, Service, get
-from tests.support.users import NOBODY, as_root, open_python
+from tests.support.users import STRANGER, as_root, open_python
 from tests.support.waiting import PATIENCE_SECONDS
 
 from .test_pid1 import unshare
@@ -37,7 +37,7 @@ def started(service: Service, under: tuple[str, ...] = (), owner: int = 0) -> tu
     os.chown(ours, owner, owner)
     places = ("--bind", f"unix:{ours}/http", "--control", f"{ours}/control", "--pid-file", f"{ours}/pid")
     logs = ("--set", f"log.file={ours}/error.log", "--set", f"log.access_log={ours}/access.log")
-    who = ("--user", str(NOBODY), "--group", str(NOBODY), "--python", python, "--workers", "1")
+    who = ("--user", str(STRANGER), "--group", str(STRANGER), "--python", python, "--workers", "1")
     return service.start(*places, *logs, *who, under=under), ours
 
 
@@ -59,7 +59,7 @@ def test_logs_are_rotated_where_the_user_may_make_no_files_and_nothing_is_left(s
         return "GET / " in access_log.read_text()
 
     daemon.wait(asked, "the access log")
-    assert {path.stat().st_uid for path in (error_log, access_log)} == {NOBODY}
+    assert {path.stat().st_uid for path in (error_log, access_log)} == {STRANGER}
     assert daemon.stop() == 0
     assert names(ours) == {"error.log", "error.log.1", "access.log", "access.log.1"}
     assert "cannot be removed" not in error_log.read_text()
@@ -88,6 +88,6 @@ def test_as_pid_1_it_is_a_child_of_the_master_and_neither_ended_nor_waited_for(s
 
 def test_a_log_in_the_users_own_directory_is_written_by_the_workers(service: Service) -> None:
     service.write(HELLO.replace("start_response(", "environ['wsgi.errors'].write('said by it\\n'); start_response(", 1))
-    daemon, ours = started(service, owner=NOBODY)
+    daemon, ours = started(service, owner=STRANGER)
     get(daemon)
     daemon.wait(lambda: "said by it" in (ours / "error.log").read_text(), "what the application said")

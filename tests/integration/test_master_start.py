@@ -16,7 +16,7 @@ import pytest
 from tests.support.daemon import ALONE
 from tests.support.ports import free_port, is_listened_on
 from tests.support.service import Service, get
-from tests.support.users import as_root
+from tests.support.users import as_root, open_python
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 
@@ -139,20 +139,12 @@ def test_a_pid_file_that_cannot_be_written_is_status_1(service: Service) -> None
 # --- how it runs -----------------------------------------------------------------------------------------------------
 
 
-def _runs_as_nobody() -> bool:
-    try:
-        return not subprocess.run([sys.executable, "-c", ""], user="nobody").returncode
-    except OSError:
-        return False
-
-
 @as_root
 def test_it_becomes_the_user_once_the_listeners_are_open(service: Service, tmp_path: Path) -> None:
+    python = open_python()
     for folder in [tmp_path, *tmp_path.parents]:
         folder.chmod(folder.stat().st_mode | 0o055)
-    if not _runs_as_nobody():
-        pytest.skip("nobody may not run this interpreter")
-    daemon = service.start("--user", "nobody")
+    daemon = service.start("--user", "nobody", "--python", python)
     uids = {process.uids().real for process in daemon.processes()}
     assert len(uids) == 1
     assert 0 not in uids

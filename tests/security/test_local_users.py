@@ -17,7 +17,7 @@ from miniwsgi.daemon.log.writer import Writer
 from miniwsgi.daemon.master.sockets.unix_sockets import BindError, bind_path
 
 from tests.support.service import Service, get
-from tests.support.users import NOBODY, as_root
+from tests.support.users import STRANGER, as_root
 
 # --- what programs that the application starts inherit ----------------------------------------------------------------
 
@@ -113,7 +113,7 @@ def test_the_mode_of_a_socket_is_given_to_no_other_file(
 def link_of_another_user(path: Path, target: Path | str) -> None:
     path.symlink_to(target)
     if os.geteuid() == 0:
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["to a file", "to nothing"])
@@ -145,7 +145,7 @@ def test_a_daemon_that_becomes_another_user_does_not_start_with_such_a_link(serv
     victim = directory / "victim"
     victim.write_text("as it was")
     link_of_another_user(directory / "error.log", victim)
-    who = ("--user", str(NOBODY), "--group", str(NOBODY))
+    who = ("--user", str(STRANGER), "--group", str(STRANGER))
     ended = service.run(*who, "--set", f"log.file={directory}/error.log", "--bind", f"unix:{directory}/http.sock")
     assert ended.returncode == 1
     assert "cannot be opened: it is a link that another user has made" in ended.stderr

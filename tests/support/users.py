@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-NOBODY = 65_533  # no account has it
+NOBODY = 65_534  # the account of that name
+STRANGER = 65_533  # no account has it
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 
 
@@ -42,7 +43,7 @@ def as_user(uid: int, groups: Sequence[int], work: Callable[[], str]) -> str:
 
 def unprivileged(work: Callable[[], str]) -> str:
     """The same by somebody who is not root: nobody, or whoever runs the tests."""
-    return as_user(os.geteuid() or NOBODY, [], work)
+    return as_user(os.geteuid() or STRANGER, [], work)
 
 
 @pytest.fixture
