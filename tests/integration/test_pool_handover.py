@@ -95,6 +95,23 @@ def test_a_sleeping_application_gets_all_threads_and_not_one_more(site):
     assert worker.process.num_threads() <= 4 + 1 + 1 + 1  # the application's, the loop's, the watcher, the log's
 
 
+def test_nobody_watches_calls_while_all_are_handed_over(site):
+    """A look costs the processor, and whoever looks finds nothing: the owner calls nobody."""
+
+    def prepare() -> None:
+        FixedPace.install()
+        FixedPace.slow = True
+
+    def application(environ, start_response):
+        return answer_of(environ, start_response, " ".join(thread.name for thread in threading.enumerate()))
+
+    site.fork(application, threads=4, prepare=prepare)
+    client = site.connect()
+    names = [client.get("/").answer().body.decode() for _ in range(3)]
+    assert "mw-thread" in names[-1]
+    assert "mw-watch" not in names[-1]
+
+
 @at_any_pace("the clients have to send in time")
 def test_the_loop_goes_on_when_all_threads_are_busy(site, limit):
     application, gate = holding(site)

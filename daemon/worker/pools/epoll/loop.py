@@ -152,7 +152,7 @@ class EpollPool:
                         return False
                 if not mailbox:
                     self._threads.release()
-            if many and events and not self._threads.watching:
+            if many and events and not pace.slow and not self._threads.watching:
                 self._threads.watch()
             for fd, mask in events:
                 conversation = conversations.get(fd)
