@@ -139,7 +139,7 @@ class Grantee(Kind[str]):
         return value
 
 
-class Account(Kind[str]):
+class SystemAccount(Kind[str]):
     """A user or group, by name or number; "" is none. It must exist."""
 
     def __init__(self, what: str) -> None:

@@ -20,10 +20,10 @@ from .file import parse_file, read_file
 from .keys import KEYS, SECTIONS
 from .kinds import MismatchError, Variables
 from .machine import working_directory
-from .managing_keys import Control, Log, Metrics
+from .managing_keys import ControlSection, LogSection, MetricsSection
 from .near import near_miss, near_variable
 from .problems import ConfigError, Mistake, Problem
-from .serving_keys import App, Limits, Proxy, Recycle, Server, Timeouts
+from .serving_keys import AppSection, LimitsSection, ProxySection, RecycleSection, ServerSection, TimeoutsSection
 
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
 TOKEN_CHARS = 1000
@@ -57,15 +57,15 @@ NEEDS_RESTART = ("server.user", "server.group", "control.", "metrics.bind")
 class Config:
     """All of it, nested as in the file. `origins` tells where each value came from."""
 
-    app: App
-    server: Server
-    limits: Limits
-    timeouts: Timeouts
-    recycle: Recycle
-    proxy: Proxy
-    log: Log
-    control: Control
-    metrics: Metrics
+    app: AppSection
+    server: ServerSection
+    limits: LimitsSection
+    timeouts: TimeoutsSection
+    recycle: RecycleSection
+    proxy: ProxySection
+    log: LogSection
+    control: ControlSection
+    metrics: MetricsSection
 
     path: str = ""  # the file, absolute; "" without one
     origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "file" | "environment" | "flag"

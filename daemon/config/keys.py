@@ -15,20 +15,20 @@ from types import MappingProxyType
 from typing import Any
 
 from .declaration import Key
-from .managing_keys import Control, Log, Metrics
-from .serving_keys import App, Limits, Proxy, Recycle, Server, Timeouts
+from .managing_keys import ControlSection, LogSection, MetricsSection
+from .serving_keys import AppSection, LimitsSection, ProxySection, RecycleSection, ServerSection, TimeoutsSection
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {
-        "app": App,
-        "server": Server,
-        "limits": Limits,
-        "timeouts": Timeouts,
-        "recycle": Recycle,
-        "proxy": Proxy,
-        "log": Log,
-        "control": Control,
-        "metrics": Metrics,
+        "app": AppSection,
+        "server": ServerSection,
+        "limits": LimitsSection,
+        "timeouts": TimeoutsSection,
+        "recycle": RecycleSection,
+        "proxy": ProxySection,
+        "log": LogSection,
+        "control": ControlSection,
+        "metrics": MetricsSection,
     }
 )
 KEYS: Mapping[str, Key] = MappingProxyType(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..log.access_log import compile_format
 from . import machine
-from .addresses import Account, Bind, Grantee, Network
+from .addresses import Bind, Grantee, Network, SystemAccount
 from .declaration import key
 from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text
 from .numbers import Duration, Integer
@@ -24,7 +24,7 @@ def _log_format(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
+class LogSection:
     """What is written where."""
 
     level: str = key(
@@ -57,7 +57,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class ControlSection:
     """The control API's Unix socket."""
 
     socket: str = key(
@@ -70,7 +70,7 @@ class Control:
         computed="control.sock in the runtime directory",
     )
     mode: int = key(Mode(), 0o660, "Permission bits of the socket.")
-    group: str = key(Account("group"), "", "Group of the socket. Default: unchanged.")
+    group: str = key(SystemAccount("group"), "", "Group of the socket. Default: unchanged.")
     required: bool = key(
         Boolean(), False, "Do not start without it. Otherwise an unwritable path is a line in the log."
     )
@@ -93,7 +93,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
+class MetricsSection:
     """Prometheus metrics and health endpoints, apart from the application."""
 
     bind: str = key(

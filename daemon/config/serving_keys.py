@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..engine import choice
 from . import machine
-from .addresses import Account, Bind, Peer
+from .addresses import Bind, Peer, SystemAccount
 from .declaration import key
 from .kinds import Boolean, Choice, Many, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
@@ -21,7 +21,7 @@ _URL_PATH = r"/[\x21\x23-\x7e]*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class AppSection:
     """The application: what to import, from where, with which interpreter and environment."""
 
     module: str = key(
@@ -88,7 +88,7 @@ class App:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class ServerSection:
     """Where to listen, how many workers, as whom."""
 
     bind: tuple[str, ...] = key(
@@ -130,12 +130,12 @@ class Server:
         flag="--threads",
     )
     user: str = key(
-        Account("user"),
+        SystemAccount("user"),
         "",
         "The user to become once the listeners are open. A reload reads the configuration as this user.",
         flag="--user",
     )
-    group: str = key(Account("group"), "", "The group to become; default: that of `user`.", flag="--group")
+    group: str = key(SystemAccount("group"), "", "The group to become; default: that of `user`.", flag="--group")
     umask: int | None = key(
         Mode(optional=True),
         None,
@@ -170,8 +170,8 @@ class Server:
         "Connections that may wait to be accepted, for each listener; the kernel caps it at net.core.somaxconn.",
     )
     socket_mode: int = key(Mode(), 0o666, "Permission bits of Unix sockets in `bind`.")
-    socket_owner: str = key(Account("user"), "", "Owner of Unix sockets in `bind`. Default: unchanged.")
-    socket_group: str = key(Account("group"), "", "Group of Unix sockets in `bind`. Default: unchanged.")
+    socket_owner: str = key(SystemAccount("user"), "", "Owner of Unix sockets in `bind`. Default: unchanged.")
+    socket_group: str = key(SystemAccount("group"), "", "Group of Unix sockets in `bind`. Default: unchanged.")
     surge: int = key(
         Integer(0, MAX_SURGE),
         0,
@@ -195,7 +195,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LimitsSection:
     """What a client may ask for. Beyond it: the status in brackets."""
 
     request_line: int = key(Size(64, 1 << 20), 8190, "The request line (414).")
@@ -217,7 +217,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class TimeoutsSection:
     """How long things may take."""
 
     head: float = key(Duration(0.1, DAY), 10.0, "To receive a request's head (408).")
@@ -245,7 +245,7 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recycle:
+class RecycleSection:
     """When a worker is replaced, its successor first."""
 
     max_requests: int = key(Integer(1, 10**12, off=True), 0, "After this many requests.")
@@ -267,7 +267,7 @@ class Recycle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
+class ProxySection:
     """Whose word counts about the client."""
 
     trusted: tuple[str, ...] = key(

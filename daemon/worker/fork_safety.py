@@ -161,7 +161,7 @@ def _anonymous(name: str) -> Callable[[Descriptor], str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LeftoverKind:
     """A kind of descriptors that workers must not share, and how it is seen: `names` is None for any other."""
 
     one: str
@@ -172,18 +172,18 @@ class Kind:
 
 # The first kind that a descriptor is of counts.
 KINDS = (
-    Kind("held lock", "held locks", _lock),
-    Kind("SQLite database opened for writing", "SQLite databases opened for writing", _sqlite),
-    Kind("file opened for reading and writing", "files opened for reading and writing", _file),
-    Kind("pipe", "pipes", _pipe, is_named=False),
-    Kind("connected socket", "connected sockets", _socket),
-    Kind("device opened for reading and writing", "devices opened for reading and writing", _device),
-    Kind("event loop's epoll", "event loops' epolls", _anonymous("eventpoll"), is_named=False),
-    Kind("io_uring", "io_urings", _anonymous("io_uring"), is_named=False),
-    Kind("eventfd", "eventfds", _anonymous("eventfd"), is_named=False),
-    Kind("timerfd", "timerfds", _anonymous("timerfd"), is_named=False),
-    Kind("inotify watch", "inotify watches", _anonymous("inotify"), is_named=False),
-    Kind("fanotify watch", "fanotify watches", _anonymous("fanotify"), is_named=False),
+    LeftoverKind("held lock", "held locks", _lock),
+    LeftoverKind("SQLite database opened for writing", "SQLite databases opened for writing", _sqlite),
+    LeftoverKind("file opened for reading and writing", "files opened for reading and writing", _file),
+    LeftoverKind("pipe", "pipes", _pipe, is_named=False),
+    LeftoverKind("connected socket", "connected sockets", _socket),
+    LeftoverKind("device opened for reading and writing", "devices opened for reading and writing", _device),
+    LeftoverKind("event loop's epoll", "event loops' epolls", _anonymous("eventpoll"), is_named=False),
+    LeftoverKind("io_uring", "io_urings", _anonymous("io_uring"), is_named=False),
+    LeftoverKind("eventfd", "eventfds", _anonymous("eventfd"), is_named=False),
+    LeftoverKind("timerfd", "timerfds", _anonymous("timerfd"), is_named=False),
+    LeftoverKind("inotify watch", "inotify watches", _anonymous("inotify"), is_named=False),
+    LeftoverKind("fanotify watch", "fanotify watches", _anonymous("fanotify"), is_named=False),
 )
 
 
@@ -262,7 +262,7 @@ def _command(pid: int) -> str:
 
 def _descriptors(known: Mapping[int, str]) -> Iterator[str]:
     values = os.environ.get(VALUES_VARIABLE)
-    found: dict[Kind, list[str]] = {}
+    found: dict[LeftoverKind, list[str]] = {}
     for opened in _opened_since(known):
         if values and os.path.dirname(opened.link) == os.path.realpath(values):
             continue  # prometheus_client opens them again after a fork; so do our locks of them

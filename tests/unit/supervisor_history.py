@@ -70,7 +70,7 @@ class History:
         slot, generation = number % (len(world.table.slots) + 2), number % 7
         process = world.processes.get(slot)
         turnover = world.supervisor.turnover
-        events: list[ev.Event] = []
+        events: list[ev.SupervisorEvent] = []
         if process is None:
             events += [ev.WorkerExited(slot, EXITED_0), ev.WorkerFailed(slot, "broken"), ev.Wedged(slot, 31)]
         if process is None or process.state != "forking":
@@ -86,7 +86,7 @@ class History:
         if events:
             self._check_stale(events[number % len(events)])
 
-    def _check_stale(self, event: ev.Event) -> None:
+    def _check_stale(self, event: ev.SupervisorEvent) -> None:
         self.world.do(ev.Tick())  # what is due by now
         before = repr(self.world.supervisor)
         self.world.do(event)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.daemon.config.addresses import Account, Bind, Peer
+from miniwsgi.daemon.config.addresses import Bind, Peer, SystemAccount
 from miniwsgi.daemon.config.kinds import Boolean, Choice, Kind, Many, MismatchError, Mode, Path, Text, Variables, is_off
 from miniwsgi.daemon.config.numbers import Duration, Integer, Size
 
@@ -93,10 +93,10 @@ DURATION = Duration(0.1, 86400, off=True)
         (Peer(), "::1", "::1"),
         (Peer(), "2001:db8::/32", "2001:db8::/32"),
         (Peer(), "unix", "unix"),
-        (Account("user"), "root", "root"),
-        (Account("user"), 4711, "4711"),
-        (Account("group"), "0", "0"),
-        (Account("group"), "", ""),
+        (SystemAccount("user"), "root", "root"),
+        (SystemAccount("user"), 4711, "4711"),
+        (SystemAccount("group"), "0", "0"),
+        (SystemAccount("group"), "", ""),
         (Variables(), {"A": "b=c"}, {"A": "b=c"}),
         (Variables(), ("A=b=c", "B="), {"A": "b=c", "B": ""}),
     ],
@@ -182,10 +182,10 @@ def test_accepts(kind: Kind[Any], value: object, parsed: object) -> None:
         (Peer(), "10.0.0.1/8", 'did you mean "10.0.0.0/8"?'),
         (Peer(), "*", '(for every address: "0.0.0.0/0" and "::/0")'),
         (Peer(), 10, "an IP address"),
-        (Account("user"), "no-such-user-here", "the name or number of a user that exists"),
-        (Account("group"), "no-such-group-here", "the name or number of a group that exists"),
-        (Account("user"), -1, "the name or number of a user"),
-        (Account("user"), True, "the name or number of a user"),
+        (SystemAccount("user"), "no-such-user-here", "the name or number of a user that exists"),
+        (SystemAccount("group"), "no-such-group-here", "the name or number of a group that exists"),
+        (SystemAccount("user"), -1, "the name or number of a user"),
+        (SystemAccount("user"), True, "the name or number of a user"),
         (Variables(), {"A": 1}, "a text for A, in quotes"),
         (Variables(), {"A=B": "x"}, "a variable's name without '=', not 'A=B'"),
         (Variables(), {"": "x"}, "a variable's name"),

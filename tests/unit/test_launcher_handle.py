@@ -36,7 +36,7 @@ def test_an_interpreter_that_does_not_load_holds_nobody_and_is_killed_once_it_do
         return processes[0]
 
     monkeypatch.setattr(launcher_handle, "execute", execute)
-    events: list[ev.Event] = []
+    events: list[ev.SupervisorEvent] = []
     nothing: Any = None
     config: Any = SimpleNamespace(app=SimpleNamespace(python="/nfs/bin/python"))
     settings: Any = SimpleNamespace(module="app", scoreboard_fd=-1)
@@ -66,10 +66,10 @@ def _link(fd: str) -> str:
 
 
 def test_an_interpreter_that_cannot_be_executed_has_exited_once_though_it_is_killed_for_it() -> None:
-    events: list[ev.Event] = []
+    events: list[ev.SupervisorEvent] = []
     nothing: Any = None
 
-    def emit(event: ev.Event) -> None:
+    def emit(event: ev.SupervisorEvent) -> None:
         events.append(event)
         if isinstance(event, ev.LauncherFailed):
             handle.kill()
@@ -85,7 +85,7 @@ def test_an_interpreter_that_cannot_be_executed_has_exited_once_though_it_is_kil
 
 
 def test_the_slot_of_a_worker_that_cannot_be_held_is_free_once_it_is_gone() -> None:
-    events: list[ev.Event] = []
+    events: list[ev.SupervisorEvent] = []
     orders: list[tuple[str, dict[str, Any]]] = []
     exits: list[tuple[int, int, int]] = []
     nothing: Any = None

@@ -202,13 +202,13 @@ def test_unfinished_lines_of_threads_do_not_mix(log, stream):
             barrier.wait()
             print(me, number, me, file=stream)  # print writes piece by piece
 
-    crew = [threading.Thread(target=work, args=(f"t{me}",)) for me in range(4)]
+    threads = [threading.Thread(target=work, args=(f"t{me}",)) for me in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for thread in crew:
+        for thread in threads:
             thread.start()
-        for thread in crew:
+        for thread in threads:
             thread.join()
     finally:
         sys.setswitchinterval(interval)

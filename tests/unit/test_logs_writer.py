@@ -160,13 +160,13 @@ def test_threads_lose_nothing_and_keep_their_order(tmp_path):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        crew = [
+        threads = [
             threading.Thread(target=lambda me=me: [writer.put(b"%d %d\n" % (me, n)) for n in range(2000)])
             for me in range(4)
         ]
-        for thread in crew:
+        for thread in threads:
             thread.start()
-        for thread in crew:
+        for thread in threads:
             thread.join()
     finally:
         sys.setswitchinterval(interval)

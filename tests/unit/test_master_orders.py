@@ -155,7 +155,7 @@ def test_an_observer_that_raises_silences_nobody(tmp_path: Path) -> None:
 
     async def story() -> None:
         master = Broken(tmp_path, workers=1)
-        heard: list[ev.Event] = []
+        heard: list[ev.SupervisorEvent] = []
         committed: list[Config] = []
         master.on_commit = [observe, committed.append]
         master.on_handled = [observe, lambda event, _actions: heard.append(event)]

@@ -50,14 +50,14 @@ STALE = [
 
 
 @pytest.mark.parametrize("event", STALE, ids=str)
-def test_stale_news_change_nothing(world: World, event: ev.Event) -> None:
+def test_stale_news_change_nothing(world: World, event: ev.SupervisorEvent) -> None:
     before = repr(world.supervisor)
     assert not world.do(event)
     assert repr(world.supervisor) == before
 
 
 @pytest.mark.parametrize("event", [ev.WorkerExited(4, EXITED_1), ev.WorkerReady(4), ev.Wedged(4, 31)], ids=str)
-def test_a_worker_that_is_not_forked_yet_cannot_have_done_anything(world: World, event: ev.Event) -> None:
+def test_a_worker_that_is_not_forked_yet_cannot_have_done_anything(world: World, event: ev.SupervisorEvent) -> None:
     world.do(ch.Scale(who="a", by=1))
     assert not world.do(event)
     world.settle()

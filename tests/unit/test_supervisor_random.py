@@ -35,7 +35,7 @@ unhurried = settings(max_examples=effort(150, 3000), deadline=None, suppress_hea
 
 @given(**sizes, steps=st.lists(step, max_size=40))
 @unhurried
-def test_after_any_history_every_operation_has_ended_and_the_crew_is_complete(
+def test_after_any_history_every_operation_has_ended_and_the_table_is_complete(
     workers: int, surge: int, preloaded: bool, steps: Steps
 ) -> None:
     history = History(workers, surge, preloaded)

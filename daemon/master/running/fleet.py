@@ -46,7 +46,7 @@ class Fleet:
         configurations: Configurations,
         log: ErrorLog,
         threads: DaemonThreads,
-        feed: Callable[[ev.Event], None],
+        feed: Callable[[ev.SupervisorEvent], None],
         in_force: Callable[[], int],
         board: Board | None = None,
     ) -> None:
@@ -143,7 +143,7 @@ class Fleet:
                 self.reaper.known.add(launcher.pid)
         self.reap()
 
-    def _heard_of_launcher(self, event: ev.Event) -> None:
+    def _heard_of_launcher(self, event: ev.SupervisorEvent) -> None:
         if isinstance(event, ev.LauncherExited):
             launcher = self.launchers.pop(event.generation)
             self.reaper.known.discard(launcher.pid)

@@ -46,7 +46,7 @@ class LauncherHandle:
         config: Config,
         listeners: Sequence[BoundListener],
         settings: Settings,
-        emit: Callable[[ev.Event], None],
+        emit: Callable[[ev.SupervisorEvent], None],
         on_fork: Callable[[int, int, list[int]], None],
         on_exit: Callable[[int, int, int], None],
         on_log: Callable[[str, str], None],

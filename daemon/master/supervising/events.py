@@ -23,28 +23,28 @@ class Plan(Struct, frozen=True):
     stop_delay: float = 0.0
 
 
-class Event(Struct, frozen=True):
+class SupervisorEvent(Struct, frozen=True):
     """Something that happened."""
 
 
 # --- a generation and its launcher --------------------------------------------------------------------------
 
 
-class Prepared(Event, frozen=True):
+class Prepared(SupervisorEvent, frozen=True):
     """The generation's configuration is valid and its new listeners are open."""
 
     generation: int
     plan: Plan
 
 
-class PrepareFailed(Event, frozen=True):
+class PrepareFailed(SupervisorEvent, frozen=True):
     """The generation's configuration is refused, or one of its listeners cannot be opened."""
 
     generation: int
     error: str
 
 
-class LauncherReady(Event, frozen=True):
+class LauncherReady(SupervisorEvent, frozen=True):
     """The launcher can fork."""
 
     generation: int
@@ -52,7 +52,7 @@ class LauncherReady(Event, frozen=True):
     note: str = ""
 
 
-class LauncherFailed(Event, frozen=True):
+class LauncherFailed(SupervisorEvent, frozen=True):
     """The launcher says that the application does not import, or it is of another version."""
 
     generation: int
@@ -60,7 +60,7 @@ class LauncherFailed(Event, frozen=True):
     traceback: str = ""
 
 
-class LauncherExited(Event, frozen=True):
+class LauncherExited(SupervisorEvent, frozen=True):
     """The launcher is reaped, and all that it had to say has been heard."""
 
     generation: int
@@ -70,21 +70,21 @@ class LauncherExited(Event, frozen=True):
 # --- workers ------------------------------------------------------------------------------------------------
 
 
-class WorkerForked(Event, frozen=True):
+class WorkerForked(SupervisorEvent, frozen=True):
     slot: int
     pid: int
 
 
-class ForkFailed(Event, frozen=True):
+class ForkFailed(SupervisorEvent, frozen=True):
     slot: int
     error: str
 
 
-class WorkerReady(Event, frozen=True):
+class WorkerReady(SupervisorEvent, frozen=True):
     slot: int
 
 
-class WorkerFailed(Event, frozen=True):
+class WorkerFailed(SupervisorEvent, frozen=True):
     """The worker says that it cannot boot, or is broken. It is about to exit."""
 
     slot: int
@@ -92,13 +92,13 @@ class WorkerFailed(Event, frozen=True):
     traceback: str = ""
 
 
-class WorkerDied(Event, frozen=True):
+class WorkerDied(SupervisorEvent, frozen=True):
     """The process has ended and waits to be reaped by its parent."""
 
     slot: int
 
 
-class WorkerExited(Event, frozen=True):
+class WorkerExited(SupervisorEvent, frozen=True):
     """The worker is reaped: its slot is free.
 
     `oom`: the kernel has killed something in our cgroup for want of memory since the last exit. `running`: the
@@ -112,20 +112,20 @@ class WorkerExited(Event, frozen=True):
     crash: str = ""
 
 
-class RecycleAsked(Event, frozen=True):
+class RecycleAsked(SupervisorEvent, frozen=True):
     """The worker has done its share and wants a successor."""
 
     slot: int
     reason: str
 
 
-class OnlyJobsLeft(Event, frozen=True):
+class OnlyJobsLeft(SupervisorEvent, frozen=True):
     """A draining worker has answered its last request, and waits for threads of the application."""
 
     slot: int
 
 
-class RequestTimedOut(Event, frozen=True):
+class RequestTimedOut(SupervisorEvent, frozen=True):
     """A request exceeded request_timeout. The worker accepts nothing more."""
 
     slot: int
@@ -133,23 +133,23 @@ class RequestTimedOut(Event, frozen=True):
     request: str
 
 
-class Wedged(Event, frozen=True):
+class Wedged(SupervisorEvent, frozen=True):
     """The worker's loop has not turned for `seconds`."""
 
     slot: int
     seconds: float
 
 
-class OrderFailed(Event, frozen=True):
+class OrderFailed(SupervisorEvent, frozen=True):
     """The master could not carry out an order: nothing will come of it."""
 
     order: Action
     error: str
 
 
-class Tick(Event, frozen=True):
+class Tick(SupervisorEvent, frozen=True):
     """Time has passed; see `Supervisor.next_wakeup`."""
 
 
-Input = Event | Change
+Input = SupervisorEvent | Change
 """Something that happened, or is asked for."""
