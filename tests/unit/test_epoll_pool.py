@@ -16,6 +16,7 @@ from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.pools.epoll import threads as threads_module
 from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
 from miniwsgi.daemon.worker.pools.epoll.threads import Thread
 from miniwsgi.daemon.worker.timeouts import check_running
@@ -83,10 +84,18 @@ def owned(pool: EpollPool, thread: Thread) -> Conversation:
 
 
 def test_what_was_handed_over_to_nobody_known_and_is_gone_has_been_taken(pool, monkeypatch):
-    # A thread that is being started has taken it at once.
-    monkeypatch.setattr(pool._threads, "submit", lambda conversation: None)
+    """The owner can start no thread; while it says so, one that the watcher is just starting takes the request."""
+    taken = []
+
+    def start_thread(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads_module, "start_thread", start_thread)
+    pool.context.log = SimpleNamespace(limited=lambda *_told: taken.append(pool._threads.backlog.popleft()))
+    conversation = complete(pool)
+    assert pool._hand_over(conversation, NOW)
     assert pool._threads.is_alone
-    assert pool._hand_over(complete(pool), NOW)
+    assert taken == [conversation]
     assert (pool.outstanding, pool.slot.cells[HANDED_OVER]) == (1, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 from collections.abc import Iterator
@@ -18,7 +19,10 @@ NOW = 10**12
 def world() -> Iterator[SimpleNamespace]:
     """`connect()` gives the client's end of a connection that lingers since `now`."""
     poller = select.epoll()
-    found = SimpleNamespace(lingering=Lingering(poller, SimpleNamespace(minimum_rate=500)), sockets=[], clients=[])
+    settings = SimpleNamespace(minimum_rate=500)
+    found = SimpleNamespace(
+        poller=poller, settings=settings, lingering=Lingering(poller, settings), sockets=[], clients=[],
+    )  # fmt: skip
 
     def connect(now: int = NOW, answer: bytes = b"") -> socket.socket:
         sock, client = socket.socketpair()
@@ -100,8 +104,13 @@ def test_who_takes_too_little_is_not(world, monkeypatch):
     assert len(world.lingering) == 0
 
 
-def test_their_number_is_bounded_and_the_oldest_gives_way(world, monkeypatch):
-    monkeypatch.setattr(world.lingering, "_most", 3)
+def test_their_number_is_bounded_and_the_oldest_gives_way(world):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 * 8, hard))  # of what a process may have open an eighth is theirs
+    try:
+        world.lingering = Lingering(world.poller, world.settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     for number in range(5):
         world.connect(NOW + number)
     assert len(world.lingering) == 3
