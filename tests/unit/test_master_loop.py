@@ -18,7 +18,6 @@ from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.master.control.control_server import ControlServer
 from miniwsgi.daemon.master.control.control_socket import open_control
 from miniwsgi.daemon.master.main import HELPERS_SECONDS
-from miniwsgi.daemon.master.running import open_logs
 from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
 from miniwsgi.daemon.master.running.last_words import LastWords
 from miniwsgi.daemon.master.running.open_logs import OpenLogs
@@ -126,24 +125,25 @@ def test_a_log_file_that_cannot_be_opened_again(tmp_path: Path, off_the_loop: Ca
 def test_the_last_reload_says_where_the_log_is_whichever_disk_answers_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hanging, log, threads = threading.Event(), Log(), DaemonThreads()
+    asked, hanging, log, threads = threading.Event(), threading.Event(), Log(), DaemonThreads()
     logs = OpenLogs(log, LastWords(log, threads), threads)
     first, dead, last = (config(tmp_path, **{"log.file": f"{tmp_path}/{name}"}) for name in ("first", "dead", "last"))
-    really = open_logs._opened
+    really = unpatched.os.open
 
-    def opened(file: str) -> Any:
-        if file == dead.log.file:
+    def opened(path: Any, *arguments: Any, **named: Any) -> int:
+        if str(path) == dead.log.file:
+            asked.set()
             hanging.wait(PATIENCE_SECONDS)
-        return really(file)
+        return really(path, *arguments, **named)
 
     async def story() -> None:
         late = asyncio.create_task(logs.change(first, dead))
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(asked.wait, PATIENCE_SECONDS)
         await logs.change(dead, last)
         hanging.set()
         await late
 
-    monkeypatch.setattr(open_logs, "_opened", opened)
+    monkeypatch.setattr(unpatched.os, "open", opened)
     asyncio.run(story())
     assert log.writer.path == last.log.file
 
