@@ -1,4 +1,7 @@
-"""The rules of the threads: one owner of the loop, no work forgotten, no thread too many; each order of each race."""
+"""The rules of the threads, on real ones: one owner of the loop, no work forgotten, no thread too many.
+
+The order of each race is in test_thread_pool_schedules.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 from miniwsgi.daemon.worker.pools.epoll import threads as threads_module
-from miniwsgi.daemon.worker.pools.epoll.threads import Thread, ThreadPool
+from miniwsgi.daemon.worker.pools.epoll.threads import Thread
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .thread_pool_world import Pool, Task
+from .thread_pool_world import Pool
 
 
 def nothing() -> None:
@@ -60,67 +63,6 @@ def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
         assert other.threads != slow.threads
         held.let_go()
         wait_for(lambda: slow.done)
-        assert slow.runs == 1
-
-
-def test_an_owner_that_is_faster_than_the_watcher_keeps_the_loop(monkeypatch):
-    """The watcher has found a call that lasts; before it takes the token the call ends."""
-    held, decided, through = Held(), threading.Event(), threading.Event()
-    original = ThreadPool._take_over
-
-    def late(pool, owner):
-        decided.set()
-        held.let_go()
-        wait_for(lambda: owner.conversation not in pool.calls)
-        original(pool, owner)
-        through.set()
-
-    monkeypatch.setattr(ThreadPool, "_take_over", late)
-    with Pool(4) as pool:
-        slow = pool.do(held)
-        assert decided.wait(PATIENCE_SECONDS)
-        assert through.wait(PATIENCE_SECONDS)
-        wait_for(lambda: slow.done)
-        monkeypatch.setattr(threads_module, "_WATCH_NS", 10**10)  # the next call may last on a busy machine
-        after = pool.do(nothing)
-        wait_for(lambda: after.done)
-        assert pool.losses == 0
-        assert after.threads == slow.threads
-
-
-@pytest.mark.parametrize("stage", ["before it is told", "before the loop is free", "before another is unparked"])
-def test_a_watcher_that_is_faster_takes_the_loop_wherever_the_call_ends(monkeypatch, stage):
-    """The watcher has the token; the call ends, and its thread looks for work, before the watcher is through."""
-    held = Held()
-
-    def let_it_end(threads):
-        held.let_go()
-        assert held.over.wait(PATIENCE_SECONDS)
-        # Its thread has looked everywhere and parked, or, if the loop is free, owns it again.
-        wait_for(lambda: threads._parked or not threads._free)
-
-    with Pool(4) as pool:
-        lost, unpark = pool.pool._taken_over, pool.pool.unpark
-
-        def slow_lost(task):
-            if stage == "before it is told":
-                let_it_end(pool.pool)
-            lost(task)
-            if stage == "before the loop is free":
-                let_it_end(pool.pool)
-
-        def slow_unpark():
-            if stage == "before another is unparked" and not held.over.is_set():
-                held.let_go()
-                wait_for(lambda: pool.owning)
-            unpark()
-
-        monkeypatch.setattr(pool.pool, "_taken_over", slow_lost)
-        monkeypatch.setattr(pool.pool, "unpark", slow_unpark)
-        slow = pool.do(held)
-        wait_for(lambda: slow.done and pool.losses == 1)
-        rest = [pool.do(nothing, give=bool(number % 2)) for number in range(10)]
-        wait_for(lambda: all(task.done for task in rest), f"{pool.pool}")
         assert slow.runs == 1
 
 
@@ -182,51 +124,6 @@ def test_posted_work_goes_to_the_thread_that_owns_it(busy):
             held.let_go()
         wait_for(lambda: task.runs == 2)
         assert len(set(task.threads)) == 1
-
-
-@pytest.mark.parametrize("what", ["posted", "given"])
-def test_what_comes_while_a_thread_is_about_to_park_is_not_forgotten(monkeypatch, what):
-    pool = Pool(1)
-    original = ThreadPool._park
-    armed = threading.Event()
-    tasks = []
-
-    def late(threads, me):
-        if armed.is_set() and me.number:
-            armed.clear()  # it has looked everywhere, and is not yet seen as parked
-            if what == "posted":
-                threads.post(tasks[0])
-            else:
-                monkeypatch.setattr(threads, "unpark", nothing)  # as if all were busy
-                threads.submit(tasks[1])
-        original(threads, me)
-
-    monkeypatch.setattr(ThreadPool, "_park", late)
-    with pool:
-        tasks.append(pool.do(armed.set, give=True))
-        tasks.append(Task(nothing))
-        wait_for(lambda: tasks[0].runs > 1 if what == "posted" else tasks[1].done)
-
-
-def test_a_loop_that_comes_free_while_a_thread_is_about_to_park_is_taken(monkeypatch):
-    pool, held = Pool(2), Held()
-    original = ThreadPool._park
-
-    def late(threads, me):
-        if me.number and not held.begun.is_set():
-            monkeypatch.setattr(threads, "unpark", nothing)  # as if this one could not be seen yet
-            pool.do(held)
-            wait_for(lambda: threads._free)
-        original(threads, me)
-
-    monkeypatch.setattr(ThreadPool, "_park", late)
-    with pool:
-        pool.do(nothing, give=True)
-        assert held.begun.wait(PATIENCE_SECONDS)
-        other = pool.do(nothing)
-        wait_for(lambda: other.done)
-        assert not held.over.is_set()
-        held.let_go()
 
 
 def test_an_owner_with_results_of_its_own_goes_on_with_them_once_a_thread_is_free_and_before_others_get_work():
@@ -346,7 +243,7 @@ def test_work_waits_while_no_thread_can_be_started(monkeypatch):
         held.let_go()
 
 
-def test_random_work_under_a_restless_scheduler(monkeypatch):
+def test_random_work_under_a_restless_scheduler():
     """Calls around the watcher's threshold, given, inline and posted; switches as often as the interpreter can."""
     interval = sys.getswitchinterval()
     generator = random.Random(7)

@@ -51,12 +51,16 @@ class Gate:
 
 
 class Request:
-    """`calls`: for each call or resumption, whether it blocks until it is let go. `given`: it is handed over."""
+    """`calls`: for each call or resumption, whether it blocks until it is let go. `given`: it is handed over.
 
-    def __init__(self, name: str, *calls: bool, given: bool = False) -> None:
+    `eager`: its client waits for no rest: it asks right behind the one before, and reads at once.
+    """
+
+    def __init__(self, name: str, *calls: bool, given: bool = False, eager: bool = False) -> None:
         self.name = name
         self.calls = list(calls)
         self.given = given
+        self.eager = eager
         self.thread: Thread | None = None
         self.free = False
 
@@ -93,6 +97,9 @@ class Pool(ThreadPool):
         self.waiting: list[Thread] = []  # in the poll
         schedule.spawn(self.run)
         schedule.spawn(self._watcher)
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.asked}>"  # without a step: it is told in the midst of one what is wrong
 
     @property
     def _reserved(self) -> bool:
@@ -133,13 +140,22 @@ class Pool(ThreadPool):
         assert len(self.waiting) == 1, "nobody owns the loop"
         idle = self._size - len(self.running)
         assert not idle or not (self.backlog.kept or self.waiting[0].mailbox.kept), "a thread idles while work waits"  # type: ignore[attr-defined]
+        assert not any(member.mailbox.kept for member in self._parked.kept), "a parked thread has results to go on with"
         assert not self.returned.kept
         if self.asked:
-            return [lambda: self.arrived.append(self.asked.pop(0))]
+            return [self._ask]
         events: list[Callable[[], None]] = []
         events.extend(lambda request=request: self._let_go(request) for request in self.blocked)  # type: ignore[misc]
         events.extend(lambda request=request: self._reads(request) for request in self.paused)  # type: ignore[misc]
         return events
+
+    def _ask(self) -> None:
+        self.arrived.append(self.asked.pop(0))
+        while self.asked and self.asked[0].eager:
+            self.arrived.append(self.asked.pop(0))
+
+    def _pause(self, request: Request) -> None:
+        (self.readable if request.eager else self.paused).append(request)
 
     def _let_go(self, request: Request) -> None:
         request.free = True
@@ -171,6 +187,8 @@ class Pool(ThreadPool):
         self.rung = True
 
     def _lose(self, request: Request) -> None:
+        self.schedule.step()
+        assert len(self.owners) == 1, "the loop was free before it was told who lost it"
         self.outstanding += 1
         self.owners.clear()
 
@@ -187,7 +205,7 @@ class Pool(ThreadPool):
                 request = self.returned.popleft()
                 self.outstanding -= 1
                 if request.calls:
-                    self.paused.append(request)
+                    self._pause(request)
             if me.mailbox:
                 while me.mailbox and self.may_resume(self.outstanding - len(me.mailbox)):
                     self.outstanding -= 1
@@ -218,7 +236,7 @@ class Pool(ThreadPool):
             return False
         me.conversation = None
         if request.calls:
-            self.paused.append(request)
+            self._pause(request)
         return True
 
     def _run(self, me: Thread, request: Request) -> None:
@@ -247,6 +265,10 @@ def given(*calls: bool) -> Callable[[str], Request]:
     return lambda name: Request(name, *calls, given=True)
 
 
+def eager(*calls: bool) -> Callable[[str], Request]:
+    return lambda name: Request(name, *calls, given=True, eager=True)
+
+
 HELD, SHORT = True, False
 
 
@@ -254,6 +276,9 @@ HELD, SHORT = True, False
     ("size", "preemptions", "asked"),
     [
         (1, 2, (inline(HELD), inline(SHORT))),
+        (1, 3, (inline(SHORT), inline(SHORT))),  # a call may end wherever the watcher is about it
+        (2, 3, (inline(SHORT), inline(HELD), inline(SHORT))),
+        (1, 2, (given(SHORT), eager(SHORT, SHORT))),  # it comes, or goes on, wherever a thread is about to park
         (2, 1, (inline(HELD), inline(HELD), inline(SHORT))),
         (2, 1, (given(HELD), given(SHORT), inline(HELD))),
         (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD))),  # the owner of the loop owns a result, too
