@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 from types import SimpleNamespace
 
 from miniwsgi.daemon.engine.choice import choose
@@ -15,6 +14,7 @@ from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker import children
 from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.pools import lingering
 from miniwsgi.daemon.worker.pools.fork import ForkPool
 from miniwsgi.metrics.board import Board
 
@@ -26,10 +26,11 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
     processes: list[subprocess.Popen[bytes]] = []
 
     def fork() -> int:
-        processes.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        processes.append(subprocess.Popen(["sleep", "20"]))  # who takes it for ended waits for its end
         return processes[-1].pid
 
     monkeypatch.setattr(children, "fork", fork)
+    monkeypatch.setattr(lingering, "MAX_LINGERING", 1)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         settings = Settings(
             generation=1, listeners=(Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80"),), threads=2,
@@ -38,36 +39,28 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
         log = ErrorLog("info", "text", False, "worker", slot=0)
         orders = SimpleNamespace(fds=list, deaf=False, reopened=0, read=lambda: None, tell=lambda *_, **__: None)
         pool = ForkPool(Context(settings, board, 0, log, None, None, choose("auto")), orders)
-        pool._lingering._most = 1
         (queue,) = pool._sockets
         clients = [socket.create_connection(listening.getsockname()) for _ in range(2)]
+        oldest, its_client = socket.socketpair()
+        stale = oldest.fileno()
+        holes = []
+        while not holes or holes[-1] < stale:  # each number below is in use: the next to be freed is the next
+            holes.append(os.dup(0))
+        # poll(2) tells in the order of registration: the child, then the listener, then what lingers.
         pool._take(queue)
         (ended,) = pool._children
-        oldest, its_client = socket.socketpair()
-        holes = []
-        while not holes or holes[-1] < oldest.fileno():  # each number below is in use: the next to be freed is the next
-            holes.append(os.dup(0))
-        pool._poller.register(oldest.fileno(), select.POLLIN)
-        stale = oldest.fileno()
+        assert ended > stale
+        pool._accept_if(True)
+        pool._poller.register(stale, select.POLLIN)
         pool._lingering.add(oldest, 1)
+        its_client.send(b"x")
         processes[0].send_signal(signal.SIGTERM)
         assert select.select([ended], [], [], 60)[0]
-        reaped = []
-        reap = pool._reap
-
-        def reap_once(pidfd: int) -> None:
-            if not reaped:  # waiting for the second would be waiting for ever
-                reap(pidfd)
-            reaped.append(pidfd)
-
-        monkeypatch.setattr(pool, "_reap", reap_once)
-        events = [(fd, select.POLLIN) for fd in (ended, queue, stale)]
-        monkeypatch.setattr(pool, "_poller", SimpleNamespace(
-            poll=lambda timeout: events, register=pool._poller.register, unregister=pool._poller.unregister,
-        ))  # fmt: skip
+        assert [fd for fd, _mask in pool._poller.poll(0)] == [ended, queue, stale]
         pool._turn()
-        assert (reaped, len(pool._children)) == ([ended], 1)
-        assert next(iter(pool._children)) <= stale
+        assert [child.pid for child in pool._children.values()] == [processes[1].pid]
+        assert list(pool._children) == [stale]
+        assert processes[1].poll() is None
         for process in processes:
             process.kill()
             process.wait() if process.returncode is None else None
