@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 
 from ..engine import choice
@@ -21,14 +20,15 @@ def engine_for(settings: Settings) -> choice.Chosen:
 
 
 def _why_unfit(settings: Settings) -> str:
-    """What a worker's threads tell each other rests on the global interpreter lock: on list.append and list.pop, and
-    on cells that have one writer. Other pools run the application on one thread.
+    """What a worker's threads tell each other rests on the global interpreter lock: on deques, and on cells that have
+    one writer. Other pools run the application on one thread.
     """
     has_gil = getattr(sys, "_is_gil_enabled", None)  # CPython 3.13 and newer
     if has_gil is None or has_gil() or settings.pool != "epoll" or settings.threads == 1:
         return ""
+    version = ".".join(map(str, sys.version_info[:3]))
     return (
-        f"{sys.executable} (Python {platform.python_version()}) runs without the global interpreter lock, which "
+        f"{sys.executable} (Python {version}) runs without the global interpreter lock, which "
         f"server.threads = {settings.threads} needs: set server.threads = 1 (and more server.workers), or "
         'PYTHON_GIL = "1" in app.env, or another interpreter in app.python'
     )
