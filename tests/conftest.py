@@ -65,3 +65,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
+    # Tests of the Debian package take the longest each: last in the run they would leave all other processes idle.
+    items.sort(key=lambda item: "system" not in item.path.parts)
