@@ -43,10 +43,10 @@ class CallSite(Protocol):
 
     server_fields: ServerFields
     encodings: Encodings
-    answers: Claim[Call]
+    answers: Claim[CallSteps]
 
-    def exception(self, call: Call, error: BaseException, /) -> None: ...
-    def mistake(self, call: Call, what: str, /) -> None: ...
+    def exception(self, call: CallSteps, error: BaseException, /) -> None: ...
+    def mistake(self, call: CallSteps, what: str, /) -> None: ...
 
 
 class Phase(Enum):
@@ -61,17 +61,10 @@ _OPEN, _STARTED, _DONE, _BROKEN, _EXPIRED = Phase
 TIMED_OUT = "504 Gateway Timeout"
 
 
-class Call:
-    """Runs the application for one request. `run`, `resume`, `abandon` belong to one thread and one context (PEP 567).
+class CallSteps:
+    """What a call does; its state is its subclass's."""
 
-    While it is in `site.answers` the answer may be begun, or ended: whoever wants to do that takes it from there.
-    """
-
-    __slots__ = (
-        "_body", "_encoded", "_iterator", "_left", "_result", "_site", "_transport",
-        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent",
-        "status",
-    )  # fmt: skip
+    __slots__ = tuple[str, ...]()  # see ConnectionSteps
 
     _result: Any  # of the application, if it is not sent in one go; set with the first pull
     _iterator: Iterator[bytes] | None
@@ -429,3 +422,16 @@ class Call:
             if process.forked:
                 process.end(error)
             self._site.exception(self, error)  # the response is out: it can only be told
+
+
+class Call(CallSteps):
+    """Runs the application for one request. `run`, `resume`, `abandon` belong to one thread and one context (PEP 567).
+
+    While it is in `site.answers` the answer may be begun, or ended: whoever wants to do that takes it from there.
+    """
+
+    __slots__ = (
+        "_body", "_encoded", "_iterator", "_left", "_result", "_site", "_transport",
+        "aborted", "failed", "headers", "http11", "method", "persistent", "phase", "request_id", "sent",
+        "status",
+    )  # fmt: skip

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ..unpatched import socket
-    from .contract import Conversation
+    from ..unpatched import select, socket
+    from .contract import Conversation, GoOn, Turn, Unusual
     from .site import Site
 
 AUTO = "auto"
@@ -25,6 +25,10 @@ class Begin(Protocol):
     @property
     def engine(self) -> str:
         """Its name."""
+
+    @property
+    def turn(self) -> Callable[[select.epoll, dict[int, Conversation], Unusual, GoOn, int], Turn]:
+        """Makes the turns of a loop."""
 
     def __call__(self, site: Site, sock: socket.socket, base: dict[str, Any], now: int, /) -> Conversation:
         """A conversation with a new client: see the contract."""

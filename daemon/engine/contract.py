@@ -15,8 +15,9 @@ conversation, but for `expire`, which any thread may call at any time, and `gone
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, IntEnum, auto
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..unpatched import socket
 from .account import ThreadAccount
@@ -201,3 +202,29 @@ class Conversation(Protocol):
 
     def close(self) -> None:
         """Keep nothing any more, and count the connection as closed. The descriptor is the pool's to close."""
+
+
+Unusual = Callable[[Any, int, int, int], int]  # thread, descriptor, what epoll told of it, now
+GoOn = Callable[[Any, Conversation, Outcome, int], int]  # thread, conversation, what came of `serve`, when that began
+
+
+class Turn(Protocol):
+    """One wait of a loop, and the requests that it brings. One a pool; everything belongs to the loop's owner.
+
+    Made of the epoll, the pool's conversations by descriptor, and two calls back into the pool, `unusual` and `go_on`,
+    which return the time when they were through, or 0 if the loop was lost; a call of the application of more than
+    `long_ns` is told to `go_on`, too.
+    """
+
+    inline: bool  # whether requests are served at all, or each event is the pool's
+    served: int  # requests that were run to their end, for the pool to take: begun anew by setting it to 0
+
+    def wait(self, seconds: float) -> int:
+        """How many descriptors have something to tell; after `seconds` none."""
+
+    def serve(self, thread: ThreadAccount, now: int) -> int:
+        """Let all of them go on; when that was over, or 0 if the loop was lost: nothing else of this turn is looked at.
+
+        A conversation that waits for its client's next request is served; each other event goes to `unusual`. What
+        ends otherwise than with IDLE, or lasts, goes to `go_on`.
+        """

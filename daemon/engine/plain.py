@@ -23,6 +23,7 @@ from .environ import request_environ
 from .progress import queued_bytes
 from .site import Site
 from .transport import Disconnected
+from .turn import Turn
 from .wire import Wire
 
 RECEIVE_BYTES = 65536
@@ -42,15 +43,10 @@ _AWAITED = {
 }
 
 
-class Conversation(Wire):
-    """One client's, over a socket. See `contract.Conversation`."""
+class ConversationSteps(Wire):
+    """What a conversation does; its state is its subclass's."""
 
-    engine = "plain"
-
-    __slots__ = (
-        "_call", "_complete", "_environ", "_http", "_part", "_proxy", "_variables", "base", "called_ns", "ended_ns",
-        "mask", "ready_ns", "requests", "since_bytes", "since_ns", "site", "stage", "thread",
-    )  # fmt: skip
+    __slots__ = tuple[str, ...]()  # see ConnectionSteps
 
     def __init__(self, site: Site, sock: socket.socket, base: dict[str, Any], now: int) -> None:
         """`base` is what all requests of the connection share: of `site.connection_environ`."""
@@ -96,32 +92,12 @@ class Conversation(Wire):
 
     # --- the three in a row ---
 
-    def serve(self, thread: ThreadAccount | None, now: int) -> Outcome:
-        # Without a thread this is `receive`: as a part of its own that would be a call more for each request.
+    def serve(self, thread: ThreadAccount, now: int) -> Outcome:
         if self.stage is not _REQUEST:
-            http = self._http
-            try:
-                if self.stage is _UNPARSED:
-                    complete = http.advance()
-                else:
-                    try:
-                        data = self.sock.recv(RECEIVE_BYTES)
-                    except BlockingIOError:
-                        return MORE
-                    except OSError:
-                        return self._leave(GONE)
-                    if not data:
-                        http.end_of_input()
-                        return self._leave(END)
-                    complete = http.receive(data)
-            except (ProtocolError, OSError) as error:  # OSError: the body could not be kept
-                return self._refuse(error)
-            if not complete:
-                return self._incomplete(now)
-            self.stage = _REQUEST
+            outcome = self.receive(now)
+            if outcome is not REQUEST:
+                return outcome
         self.ready_ns = now
-        if thread is None:
-            return REQUEST
         calls = thread.calls
         if calls is None:
             self.answer(thread, now)
@@ -137,7 +113,34 @@ class Conversation(Wire):
     # --- receive ---
 
     def receive(self, now: int) -> Outcome:
-        return self.serve(None, now)
+        if self.stage is _UNPARSED:
+            return self._parse(None, now)
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return MORE
+        except OSError:
+            return self._leave(GONE)
+        return self._parse(data, now)
+
+    def _parse(self, data: bytes | None, now: int) -> Outcome:
+        """What comes of bytes from the client (b"": it sends no more), or, None, of those that are here already."""
+        http = self._http
+        try:
+            if data:
+                complete = http.receive(data)
+            elif data is None:
+                complete = http.advance()
+            else:
+                http.end_of_input()
+                return self._leave(END)
+        except (ProtocolError, OSError) as error:  # OSError: the body could not be kept
+            return self._refuse(error)
+        if not complete:
+            return self._incomplete(now)
+        self.stage = _REQUEST
+        self.ready_ns = now
+        return REQUEST
 
     def _incomplete(self, now: int) -> Outcome:
         """Bytes, but no whole request yet: the head's and the body's time counts from the first."""
@@ -385,3 +388,16 @@ class Conversation(Wire):
         thread: Any = self.thread
         ends_ns = thread.turn_ends_ns
         return bool(ends_ns) and time.monotonic_ns() > ends_ns
+
+
+class Conversation(ConversationSteps):
+    """One client's, over a socket. See `contract.Conversation`."""
+
+    engine = "plain"
+    turn = Turn
+
+    __slots__ = (
+        "_call", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables", "base",
+        "called_ns", "closed", "ended_ns", "gone", "mask", "ready_ns", "requests", "since_bytes", "since_ns", "site",
+        "sock", "stage", "thread",
+    )  # fmt: skip

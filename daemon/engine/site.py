@@ -19,7 +19,7 @@ from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
 from ..settings import Listener, Settings
 from .account import AccessLog, Account, Log
-from .call import Application, Call
+from .call import Application, CallSteps
 from .claim import Claim
 from .contract import Conversation
 from .environ import connection_environ, server_software, worker_environ
@@ -50,7 +50,7 @@ class Site:
         self.settings = settings
         self.application = application
         self.account = Account(slot, log, access)
-        self.answers: Claim[Call] = Claim()  # each call that is under way: who takes it may end it
+        self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it
         self.closing = False  # each answer is its connection's last
         # Otherwise, where others wait: whether this answer is to be its connection's last. Called by any thread.
         self.parts: Callable[[Conversation], bool] | None = None
@@ -140,7 +140,7 @@ class Site:
 
     # --- what calls tell ---
 
-    def exception(self, call: Call, error: BaseException) -> None:
+    def exception(self, call: CallSteps, error: BaseException) -> None:
         when = "before" if not call.aborted and call.sent == 0 else "during"
         try:
             kind, text = type(error).__name__, application_traceback(error)
@@ -149,7 +149,7 @@ class Site:
         what = f"the application raised {kind} {when} its response\n{text}"
         self._log.error(what, request_id=call.request_id)
 
-    def mistake(self, call: Call, what: str) -> None:
+    def mistake(self, call: CallSteps, what: str) -> None:
         line = f"the application's response: {what}"
         self._log.limited(f"mistake-{what[:24]}", "warning", line, request_id=call.request_id)
 

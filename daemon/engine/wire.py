@@ -18,7 +18,7 @@ from .transport import Disconnected
 class Wire:
     """One client's. `gone`: nothing more can be sent; `closed`: why the connection will have been closed."""
 
-    __slots__ = ("_kept", "_settings", "closed", "gone", "sock")
+    __slots__ = tuple[str, ...]()  # what is set here lies in the conversation: see ConnectionSteps
 
     def __init__(self, sock: socket.socket, settings: Settings) -> None:
         self.sock = sock

@@ -65,13 +65,10 @@ _IDLE, _HEAD, _BODY, _ANSWERING, _CLOSED = Parsing
 _LEADING_EMPTY_LINES = 2
 
 
-class Connection:
-    """Bytes in, requests out. While `state` is ANSWERING, `line`, `head` and `body` are the request's."""
+class ConnectionSteps:
+    """What a connection does. Its state is its subclass's: another engine keeps the same fields elsewhere."""
 
-    __slots__ = (
-        "_body_reader", "_empty_lines", "_looked_at", "asked_head", "base", "body", "body_memory_bytes", "head",
-        "known", "limits", "line", "pending", "received", "spool_directory", "state", "unparsed", "wants_continue",
-    )  # fmt: skip
+    __slots__ = tuple[str, ...]()  # not written as (), which a type checker takes for all that there is
 
     def __init__(
         self,
@@ -262,3 +259,12 @@ class Connection:
         self.pending = rest
         self.state = _ANSWERING
         return True
+
+
+class Connection(ConnectionSteps):
+    """Bytes in, requests out. While `state` is ANSWERING, `line`, `head` and `body` are the request's."""
+
+    __slots__ = (
+        "_body_reader", "_empty_lines", "_looked_at", "asked_head", "base", "body", "body_memory_bytes", "head",
+        "known", "limits", "line", "pending", "received", "spool_directory", "state", "unparsed", "wants_continue",
+    )  # fmt: skip

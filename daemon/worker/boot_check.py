@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine import request_ids
-from ..engine.call import Call
+from ..engine.call import Call, CallSteps
 from ..engine.claim import Claim
 from ..engine.environ import request_environ
 from ..engine.site import application_traceback
@@ -27,7 +27,7 @@ class _Witness:
         self.traceback = ""
         self.server_fields = context.site.server_fields
         self.encodings = context.site.encodings
-        self.answers: Claim[Call] = Claim()
+        self.answers: Claim[CallSteps] = Claim()
         self._site = context.site
 
     def send(self, data: bytes, /) -> bool:
@@ -48,10 +48,10 @@ class _Witness:
     def wait_writable(self) -> None:
         pass
 
-    def exception(self, call: Call, error: BaseException, /) -> None:
+    def exception(self, call: CallSteps, error: BaseException, /) -> None:
         self.traceback = application_traceback(error)
 
-    def mistake(self, call: Call, what: str, /) -> None:
+    def mistake(self, call: CallSteps, what: str, /) -> None:
         self._site.mistake(call, what)
 
 

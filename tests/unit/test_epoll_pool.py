@@ -159,7 +159,7 @@ def test_a_result_that_waits_for_its_busy_thread_takes_no_other(pool: EpollPool,
     owned(pool, threads.threads[1])
     assert (cells[BUSY_THREADS], cells[WAITING], pool.outstanding) == (3, 1, 4)
     assert pool._go_on(threads.threads[0], complete(pool), Outcome.REQUEST, NOW)
-    assert (pool._served, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)
+    assert (pool._turn.served, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)
     threads.threads[1].conversation = None  # it is done, and takes the stream now
     assert pool._in_hand() == 4
 

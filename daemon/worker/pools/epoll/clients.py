@@ -13,15 +13,13 @@ from ... import children
 from ...context import Context
 from ..lingering import Lingering
 
-EVENTS = 256  # a turn
-
 
 class Clients:
     """All conversations of the worker, and the epoll that watches their descriptors."""
 
     def __init__(self, context: Context) -> None:
         self._cells = context.slot.cells
-        self.epoll = select.epoll(EVENTS)
+        self.epoll = select.epoll()
         self.conversations: dict[int, Conversation] = {}
         self.lingering = Lingering(self.epoll, context.settings)
         children.withhold("connections", lambda: (self.epoll.fileno(), *self.conversations))

@@ -24,7 +24,7 @@ from ...orders import Orders
 from ...timeouts import check_running
 from ..saturation import LoneSaturation, Saturation
 from .acceptor import Acceptor
-from .clients import EVENTS, Clients
+from .clients import Clients
 from .messages import Messages
 from .pace import LONG_NS, Pace
 from .sweep import Sweep
@@ -76,8 +76,12 @@ class EpollPool:
         self._next_check_ns = 0
         self._turn_ends_ns = 0  # see TURN_NS
         self._in_flight = settings.in_flight
-        self._served = 0  # requests that were run to their end in this turn: counted when it is over
         self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
+        self._turn = context.engine.begin.turn(
+            self.epoll, self.clients.conversations, self._event, self._served, LONG_NS
+        )
+        # What a turn has for no client comes last: a new connection may get the number of one that ended.
+        self._others: list[int] = []
 
     def __repr__(self) -> str:
         found = f"clients={len(self.clients.conversations)} outstanding={self.outstanding}"
@@ -100,15 +104,15 @@ class EpollPool:
 
     def _loop(self, me: Thread) -> bool:
         """Own the loop; True when the pool has ended, False when another thread has it now."""
-        poll, returned, mailbox = self.epoll.poll, self.returned, me.mailbox
-        conversations, cells, pace = self.clients.conversations, self.slot.cells, self._pace
-        site, account, size, many = self.context.site, self._account, self.size, self.size > 1
-        others: list[int] = []  # of a turn: they come last, since a new connection may get the number of one that ended
+        turn, returned, mailbox, others = self._turn, self.returned, me.mailbox, self._others
+        cells, pace = self.slot.cells, self._pace
+        site, account, many = self.context.site, self._account, self.size > 1
+        others.clear()  # of whoever lost the loop: the next turn is told of them again
         now = began = time.monotonic_ns()
         while True:
-            if self._served:  # in one turn: they have waited for each other, half of the turn in the mean
-                account.served((now - began) // 2, self._served)
-                self._served = 0
+            if turn.served:  # in one turn: they have waited for each other, half of the turn in the mean
+                account.served((now - began) // 2, turn.served)
+                turn.served = 0
                 me.end()
                 if not me.number:
                     self.orders.keep_signals()
@@ -129,7 +133,7 @@ class EpollPool:
             self._polling = True
             if returned or (mailbox and self._may_resume()):
                 timeout = 0.0
-            events = poll(timeout, EVENTS)
+            events = turn.wait(timeout)
             self._polling = False
             now = began = time.monotonic_ns()
             cells[scoreboard.HEARTBEAT] = now
@@ -154,41 +158,10 @@ class EpollPool:
                     self._threads.release()
             if many and events and not pace.slow and not self._threads.watching:
                 self._threads.watch()
-            for fd, mask in events:
-                conversation = conversations.get(fd)
-                if conversation is None:
-                    others.append(fd)
-                    continue
-                stage = conversation.stage
-                if stage is _READING:
-                    if mask & LEFT:
-                        self._read_last(conversation, now)
-                        continue
-                    if pace.slow or self.outstanding >= size or self._in_flight:
-                        now = self._go_on(me, conversation, conversation.receive(now), now)
-                    else:
-                        outcome = conversation.serve(me, now)
-                        ended_ns = conversation.ended_ns
-                        if outcome is _IDLE and conversation.mask == _EPOLLIN and ended_ns - now <= LONG_NS:
-                            self._served += 1
-                            now = ended_ns
-                            continue
-                        now = self._go_on(me, conversation, outcome, now, served=True)
-                    if not now:
-                        return False
-                elif stage in _WAITING_FOR_READERS:
-                    now = self._go_on(me, conversation, conversation.flush(), now)
-                    if not now:
-                        return False
-                elif mask & LEFT:
-                    self._left(conversation)
-                # Not before anything arrives for a held connection is it worth a system call to mute it; and not if it
-                # may just have been given back: then the next turn is told again.
-                else:
-                    if mask & ENDED:  # told of those that are muted
-                        probe(conversation.sock)
-                    if not returned:
-                        self.clients.arm(conversation, _MUTED)
+            self._decide()
+            now = turn.serve(me, now)
+            if not now:
+                return False
             while others:
                 self._other(others.pop(), now)
 
@@ -209,6 +182,34 @@ class EpollPool:
             self._saturation.look(self.outstanding >= self.size <= self._in_hand(), now)
 
     # --- conversations: their owner's part ---
+
+    def _event(self, me: Thread, fd: int, mask: int, now: int) -> int:
+        """What no turn serves by itself; as `_go_on`."""
+        conversation = self.clients.conversations.get(fd)
+        if conversation is None:
+            self._others.append(fd)
+            return now
+        stage = conversation.stage
+        if stage is _READING:
+            if not mask & LEFT:
+                return self._go_on(me, conversation, conversation.receive(now), now)
+            self._read_last(conversation, now)
+        elif stage in _WAITING_FOR_READERS:
+            return self._go_on(me, conversation, conversation.flush(), now)
+        elif mask & LEFT:
+            self._left(conversation)
+        # Not before anything arrives for a held connection is it worth a system call to mute it; and not if it may just
+        # have been given back: then the next turn is told again.
+        else:
+            if mask & ENDED:  # told of those that are muted
+                probe(conversation.sock)
+            if not self.returned:
+                self.clients.arm(conversation, _MUTED)
+        return now
+
+    def _served(self, me: Thread, conversation: Conversation, outcome: Outcome, now: int) -> int:
+        """What follows a `serve` that began now; as `_go_on`."""
+        return self._go_on(me, conversation, outcome, now, served=True)
 
     def _go_on(
         self, me: Thread, conversation: Conversation, outcome: Outcome, now: int, *, served: bool = False
@@ -239,7 +240,7 @@ class EpollPool:
     def _count_served(self, conversation: Conversation, now: int) -> int:
         """Its call began now; when it has ended."""
         ended_ns = conversation.ended_ns
-        self._served += 1
+        self._turn.served += 1
         if ended_ns - now > LONG_NS:
             self._note_long_call(ended_ns - now, ended_ns)
         return ended_ns
@@ -309,6 +310,11 @@ class EpollPool:
         cells = self.slot.cells
         cells[scoreboard.BUSY_THREADS] = busy = min(self._in_hand() if outstanding > 1 else outstanding, self.size)
         cells[scoreboard.WAITING] = outstanding - busy
+        self._decide()
+
+    def _decide(self) -> None:
+        """Whether the owner runs requests as they come."""
+        self._turn.inline = not (self._pace.slow or self.outstanding >= self.size or self._in_flight)
 
     def _in_hand(self) -> int:
         """How many of the outstanding take a thread each; the others wait for one that is among those."""
