@@ -1,0 +1,3 @@
+from ..plain import ConversationSteps
+
+class Conversation(ConversationSteps): ...
