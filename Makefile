@@ -11,6 +11,7 @@ BIND ?= 127.0.0.1:8000
 ARGS ?=
 SECONDS ?= 60
 SEED ?= 1
+INPUTS ?= 10000000
 PROCESSES ?= 4
 
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
@@ -45,7 +46,7 @@ ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-metrics test-agents lint audit \
-  conformance fuzz faults soak man bench bench-quick deb clean FORCE
+  conformance fuzz fuzz-engines faults soak man bench bench-quick deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +120,9 @@ fuzz: $(VENV)/.test ## a daemon of each pool, other parsers, the parser by cover
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python -m tests.fuzz.differential --seed $(SEED)
 	! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz.atheris --seconds 300
+
+fuzz-engines: $(VENV)/.test compiled ## ten million conversations on two engines: nothing differs (INPUTS=10000000 SEED=1)
+	$(BIN)/python -m tests.fuzz.two_engines --inputs $(INPUTS) --seed $(SEED) $(ARGS)
 
 faults: $(VENV)/.test ## kills, broken applications, full disks: what is lost, how long until all is well
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -1,0 +1,154 @@
+"""A worker without a process: one engine's, to which scripts are played over socket pairs, and what is seen of it."""
+
+from __future__ import annotations
+
+import re
+import select
+from typing import TYPE_CHECKING, Any
+
+from miniwsgi.daemon.engine import choice
+from miniwsgi.daemon.engine.account import ThreadAccount
+from miniwsgi.daemon.engine.claim import Claim
+from miniwsgi.daemon.engine.site import Site
+from miniwsgi.daemon.log.access_log import AccessLog
+from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.metrics import scoreboard
+from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES, Slot
+
+from .conversations import SERVERS
+
+if TYPE_CHECKING:
+    from .playing import Play
+
+IDS = 0x0123456789ABCDEF
+LISTENER = Listener(0, "127.0.0.1:80", False, "server.name", "80")
+UNIX_LISTENER = Listener(0, "unix:/run/x", True, "server.name", "")
+ERRORS = object()
+DATE = re.compile(rb"(?<=\n)Date: \w{3}, [^\r]{22} GMT(?=\r\n)|^Date: [^\r]* GMT")
+PLAY = "test.play"  # in an environ: whose it is
+# The cells of a slot that tell time: how long requests took and waited. How many they were is told by others.
+QUEUE = slice(scoreboard.QUEUE_BUCKETS, scoreboard.QUEUE_BUCKETS + scoreboard.BUCKETS)
+THREADS = 3  # the owner of the loop, one that requests are given to, and one that takes the loop over
+NEVER_LONG_NS = 10**15
+
+Environ = dict[str, Any]
+
+
+class Log:
+    """An error log that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[object] = []
+
+    def error(self, message: str, /, **fields: object) -> None:
+        self.lines.append(("error", message, sorted(fields.items())))
+
+    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
+        self.lines.append((key, level, message, sorted(fields.items())))
+
+
+class Lines:
+    """The writer of an access log."""
+
+    lost = 0
+    untold = 0
+    notice = None
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def put(self, line: bytes) -> None:
+        self.lines.append(line)
+
+
+class Seen:
+    """What one script came to. Two of different engines have to be equal: what tells most of a difference is first."""
+
+    __slots__ = ("environs", "sent", "steps", "told", "log", "access", "cells", "series", "texts")  # noqa: RUF023
+
+    def __init__(self) -> None:
+        self.steps: list[object] = []  # each call of the contract, its outcome, and what the conversation showed then
+        self.environs: list[object] = []  # as the application was given them
+        self.told: list[object] = []  # by the application, of what was done to it
+        self.sent = b""  # to the client, without the date
+        self.log: list[object] = []
+        self.access: list[bytes] = []
+        self.cells: list[int] = []  # of the slot, but for the clocks
+        self.series: list[list[int]] = []  # keys and numbers of requests
+        self.texts: list[bytes] = []  # what the threads' sub-slots show
+
+
+class Worker:
+    """One for each kind of server. It remembers as a worker does; scripts are played to it by `playing`."""
+
+    def __init__(self, engine: str, server: str) -> None:
+        self._server = SERVERS[server]
+        settings = Settings(
+            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine,
+            **self._server.settings,
+        )  # fmt: skip
+        self._memory = memoryview(bytearray(SLOT_BYTES))
+        self._slot = Slot(0, self._memory)
+        self._log = Log()
+        self._lines = Lines()
+        writer: Any = self._lines
+        access = AccessLog("-", self._server.access_log, writer) if self._server.access_log else None
+        self.site = Site(settings, self._slot, self._log, access, self._application, ERRORS)
+        self.site.closing = not settings.keep_alive_timeout
+        fields = self.site.server_fields
+        fields.lines = tuple(DATE.sub(b"Date: Thu, 01 Jan 1970 00:00:00 GMT", line) for line in fields.lines)
+        ids = self.site.request_ids
+        ids.seed, ids.prefix = IDS, f"{IDS:016x}-"
+        self.begin = choice.choose(engine).begin
+        self.calls: Claim[Any] | None = Claim() if settings.threads > 1 else None
+        self.threads = [
+            ThreadAccount(number, self._slot, IDS, None if number == 1 else self.calls) for number in range(THREADS)
+        ]
+        self.plays: dict[str, Play] = {}  # by the name that their environ bears
+        self.conversations: dict[int, Any] = {}
+        self.epoll = select.epoll()
+        begin: Any = self.begin
+        self.turn = begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_LONG_NS)
+
+    def take(self, seen: Seen, *, closely: bool = False) -> None:
+        """What has been logged and counted since the last time; `closely`: also what takes long to look at."""
+        seen.log, self._log.lines = self._log.lines, []
+        seen.access, self._lines.lines = self._lines.lines, []
+        self._look(seen, closely)
+
+    def look(self) -> Seen:
+        """At what all scripts so far have left."""
+        seen = Seen()
+        self._look(seen, closely=True)
+        return seen
+
+    def _application(self, environ: Environ, start_response: Any) -> Any:
+        return self.plays[environ[PLAY]].call(environ, start_response)
+
+    def _unusual(self, thread: ThreadAccount, fd: int, mask: int, now: int) -> int:
+        return self._play_of(self.conversations[fd]).unusual(mask, now)
+
+    def _go_on(self, thread: ThreadAccount, conversation: Any, outcome: Any, now: int) -> int:
+        return self._play_of(conversation).went_on(outcome, now)
+
+    def _play_of(self, conversation: Any) -> Play:
+        return next(play for play in self.plays.values() if play.conversation is conversation)
+
+    def _look(self, seen: Seen, closely: bool) -> None:
+        cells = self._slot.cells
+        seen.cells = cells[: scoreboard.COUNTERS.stop].tolist()
+        waited = seen.cells[QUEUE]
+        seen.cells[QUEUE] = [sum(waited)]
+        seen.cells[scoreboard.QUEUE_SUM] = 0
+        for thread in self.threads:
+            at = thread.cell
+            cells_of_it = [cells[at + scoreboard.T_STATE], cells[at + scoreboard.T_NUMBER]]
+            text = bytes(self._memory[(at + scoreboard.T_TEXT) * 8 : (at + scoreboard.THREAD_CELLS) * 8])
+            seen.texts.append(b"%d %d %b" % (*cells_of_it, text))
+        if closely:
+            for at in range(SERIES_AT, SERIES_AT + SERIES * SERIES_CELLS, SERIES_CELLS):
+                if not cells[at]:
+                    break
+                seen.series.append([cells[at], sum(cells[at + scoreboard.S_BUCKETS : at + SERIES_CELLS])])
+            seen.told += self._slot.route_names()
+            seen.told += [len(self.site.answers), len(self.calls or ())]
