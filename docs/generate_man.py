@@ -33,11 +33,17 @@ def pages() -> dict[str, str]:
 
     found = {}
     for program, group, other in (("miniwsgi", daemon, "miniwsgictl"), ("miniwsgictl", control, "miniwsgi")):
-        names = [f"{program}-{name}" for name in group.commands]
-        found[f"{program}.1"] = "".join(_page(program, group, [*names, other]))
-        for name, command in group.commands.items():
-            found[f"{program}-{name}.1"] = "".join(_page(f"{program} {name}", command, [program]))
+        found |= {f"{name}.1": page for name, page in _with_commands(program, group, [other])}
     return found
+
+
+def _with_commands(words: str, command: click.Command, others: list[str]) -> Iterator[tuple[str, str]]:
+    """The command's page and those of its commands, by name."""
+    name = words.replace(" ", "-")
+    commands = command.commands if isinstance(command, click.Group) else {}
+    yield name, "".join(_page(words, command, [*(f"{name}-{child}" for child in commands), *others]))
+    for child, found in commands.items():
+        yield from _with_commands(f"{words} {child}", found, [name])
 
 
 def _page(words: str, command: click.Command, related: list[str]) -> Iterator[str]:
@@ -56,10 +62,9 @@ def _page(words: str, command: click.Command, related: list[str]) -> Iterator[st
             yield f".TP\n.BR {_text(f'{name}-{child}')} (1)\n{_text(_paragraphs(found.help or '')[0])}\n"
     yield from _options(command)
     yield from _epilogue(command.epilog or "")
-    program = words.partition(" ")[0]
-    if isinstance(command, click.Group):
+    if words in FILES:
         yield ".SH FILES\n"
-        for path, said in FILES[program]:
+        for path, said in FILES[words]:
             yield f".TP\n.I {_text(path)}\n{_text(said)}\n"
     yield ".SH SEE ALSO\n"
     yield ",\n".join(f".BR \\%{_text(page)} (1)" for page in related) + "\n"

@@ -1,4 +1,4 @@
-"""What can be said to `miniwsgi`: serve | check | config | install-service | version.
+"""What can be said to `miniwsgi`: serve | check | config | engine | install-service | version.
 
 What a command needs is imported when it runs: `--help` and completion stay quick.
 """
@@ -13,6 +13,7 @@ import click
 
 from .. import __version__
 from ..config import Config, ReadConfig
+from .engine import engine
 from .flags import GroupedCommand, configuration_options
 from .reading import config_loader, load_or_exit, require_watchfiles
 from .terminal import EXIT_BOOT, EXIT_RUNTIME, EXIT_STATUSES, complain, report, tell
@@ -197,6 +198,9 @@ def config(as_json: bool, reference: bool, **options: Any) -> None:
         click.echo(json.dumps(as_data(effective), indent=2, ensure_ascii=False))
     else:
         click.echo(as_toml(effective), nl=False)
+
+
+commands.add_command(engine)
 
 
 @commands.command(

@@ -25,14 +25,19 @@ def package(name: str, path: str = "") -> ModuleType:
     return module
 
 
+def packages(folder: str) -> None:
+    """Make what workers are made of importable from the folder that it is in."""
+    root = package("miniwsgi")
+    for name in ("daemon", "metrics"):
+        setattr(root, name, package(f"miniwsgi.{name}", f"{folder}/{name}"))
+
+
 def begin() -> None:
     """Arguments: the application, for people who look at processes; the channel's descriptor; a note."""
     _application, channel, note = sys.argv[1:]
     folder = __file__.rpartition("/daemon/worker/")[0]
     del globals()["__file__"]  # processes that the application spawns would import this as their main module
-    root = package("miniwsgi")
-    for name in ("daemon", "metrics"):
-        setattr(root, name, package(f"miniwsgi.{name}", f"{folder}/{name}"))
+    packages(folder)
     from miniwsgi.daemon.worker.launcher import main
 
     main(int(channel), note)

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from miniwsgi.daemon.cli.commands import commands as daemon
 from miniwsgi.manager.client.cli import commands as control
@@ -15,8 +16,15 @@ from tests.support.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 MAN = ROOT / "docs" / "man"
-NAMES = ["miniwsgi", "miniwsgictl"]
-NAMES += [f"miniwsgi-{name}" for name in daemon.commands] + [f"miniwsgictl-{name}" for name in control.commands]
+
+
+def names(program: str, command: click.Command) -> list[str]:
+    """Its page and those of its commands."""
+    children = command.commands.items() if isinstance(command, click.Group) else ()
+    return [program, *(found for name, child in children for found in names(f"{program}-{name}", child))]
+
+
+NAMES = [*names("miniwsgi", daemon), *names("miniwsgictl", control)]
 
 
 def test_every_command_has_a_page_and_no_page_is_left_over() -> None:
