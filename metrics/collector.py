@@ -213,7 +213,7 @@ def _daemon(cells: Sequence[int], facts: DaemonFacts) -> Iterator[Family]:
     yield d.RELOAD_SECONDS.single(facts.reload_seconds)
     yield d.DRAINING.single(facts.draining)
     yield d.READY.single(facts.ready)
-    build = (facts.version, facts.python_version, facts.pool, facts.engine)
+    build = (facts.version, facts.python_version, facts.pool, facts.engine, facts.engine_note)
     yield d.BUILD_INFO.family([Sample(tuple(zip(d.BUILD_INFO.labels, build, strict=True)), 1)])
     yield d.LOGGED.by(
         (level, cells[at] + facts.logged.get(level, 0)) for at, level in enumerate(sb.LOG_LEVELS, sb.LOGGED)

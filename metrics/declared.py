@@ -206,11 +206,13 @@ READY = _declare("miniwsgi_ready", "gauge", "1 while /readyz says so.")
 BUILD_INFO = _declare(
     "miniwsgi_build_info",
     "gauge",
-    "1. engine is what the workers of the generation in force say that they run; empty until one was ready.",
+    "1. engine is what the workers of the generation in force say that they run; empty until one was ready. "
+    "engine_note: why it is not a faster one.",
     "version",
     "python_version",
     "pool",
     "engine",
+    "engine_note",
 )
 LOGGED = _declare(
     "miniwsgi_log_messages_total", "counter", "Entries of the error log.", "level", series=str(len(sb.LOG_LEVELS))

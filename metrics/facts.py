@@ -53,6 +53,7 @@ class DaemonFacts(Struct, frozen=True):
     python_version: str
     pool: str
     engine: str  # what the workers of the generation in force run; "" until one was ready
+    engine_note: str  # why it is not a faster one; "" if it is the fastest
     threads: int
     workers: Sequence[WorkerFacts]
     target: int

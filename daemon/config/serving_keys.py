@@ -110,8 +110,9 @@ class ServerSection:
     engine: str = key(
         Choice(choice.AUTO, *choice.names()),
         choice.AUTO,
-        "What runs requests: plain, in Python. auto: the fastest that the application's interpreter can run; "
-        "`miniwsgictl status` says which that is.",
+        "What runs requests: compiled, in C, which needs a build for the application's interpreter "
+        "(`miniwsgi engine build`); plain, in Python, which runs everywhere. auto: the fastest that it can run; the "
+        "log and `miniwsgictl status` say which that is, and why.",
         flag="--engine",
     )
     workers: int = key(

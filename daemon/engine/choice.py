@@ -2,7 +2,7 @@
 
 Whatever loads can be asked for by name (`server.engine`); "auto" takes the first of ENGINES that does, and says why if
 that is not the first. Light: the configuration imports it for the names alone. Whoever chooses an engine loads it:
-before the application is imported.
+before the application is imported, once for all workers of a generation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Engine(NamedTuple):
     """One of those that there are."""
 
     name: str
-    load: Callable[[], Begin]  # raises ImportError: in words, why it does not run in this process
+    load: Callable[[], Begin]  # raises ImportError: in words, why it does not run in this process; see builds.NoBuild
 
 
 class Chosen(NamedTuple):
@@ -52,9 +52,19 @@ class Chosen(NamedTuple):
         """As the engine itself says."""
         return self.begin.engine
 
+    def __str__(self) -> str:
+        """For people: "plain: no build for CPython 3.14"."""
+        return ": ".join(filter(None, (self.name, self.why)))
+
 
 class EngineError(Exception):
     """The engine that was asked for does not run here; in words for an operator, with the remedy."""
+
+
+def _compiled() -> Begin:
+    builds = importlib.import_module(f"{__package__}.builds")
+    found: Begin = builds.load().Conversation
+    return found
 
 
 def _plain() -> Begin:
@@ -62,7 +72,8 @@ def _plain() -> Begin:
     return found
 
 
-ENGINES = [Engine("plain", _plain)]  # the fastest first; the last one runs everywhere
+# The fastest first; the last one runs everywhere.
+ENGINES = [Engine("compiled", _compiled), Engine("plain", _plain)]
 
 
 def names() -> list[str]:
@@ -86,8 +97,11 @@ def choose(wanted: str) -> Chosen:
         except ImportError as error:
             if wanted != AUTO:
                 others = " or ".join(f'"{name}"' for name in (AUTO, *available()))
-                raise EngineError(f'server.engine = "{wanted}" does not run here: {error}; {others} does') from None
-            reasons.append(f"no {engine.name} engine: {error}")
+                remedy = getattr(error, "remedy", "")
+                raise EngineError(
+                    f'server.engine = "{wanted}" does not run here: {error}; {others} does{remedy and f", or {remedy}"}'
+                ) from None
+            reasons.append(str(error))
     raise EngineError(f'server.engine = "{wanted}" is not known here, but {", ".join(names())}')
 
 

@@ -22,6 +22,7 @@ from miniwsgi.metrics.scoreboard import LAYOUT
 from .. import __version__
 from ..channel import Channel, Message
 from ..engine.after_fork import process
+from ..engine.choice import Chosen
 from ..executed import initial_environment
 from ..settings import Settings
 from ..unpatched import os, select, signal, time
@@ -73,7 +74,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     prometheus_slots.install(settings.app_metrics_directory)
     process.serve(None)
     try:
-        engine_for(settings)  # what cannot run is told before the import
+        engine = engine_for(settings)  # what cannot run is told before the import; what can, loaded before it
         application = _import(channel, settings, note)
     except BootError as error:
         channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
@@ -81,7 +82,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     gc.collect()
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
     channel.send("imported", preload=application is not None, note=note)
-    launcher = Launcher(channel, settings, application, streams, stack_fd)
+    launcher = Launcher(channel, settings, engine, application, streams, stack_fd)
     launcher.run()
     launcher.leave()
     return EXIT_GENERATION_OVER
@@ -147,12 +148,14 @@ class Launcher:
         self,
         channel: Channel,
         settings: Settings,
+        engine: Chosen,
         application: Application | None,
         streams: list[StandardStream],
         stack_fd: int,
     ) -> None:
         self.channel = channel
         self.settings = settings
+        self.engine = engine
         self.application = application
         self.workers: dict[int, int] = {}
         self.retired = False
@@ -280,7 +283,7 @@ class Launcher:
             if failures.error:
                 _try_to_send(control, "failed", phase="fork", error=failures.error, traceback=failures.traceback)
                 os._exit(EXIT_NOT_BOOTED)
-            run_worker(self.settings, slot, control, self.application, stack_fd)
+            run_worker(self.settings, slot, control, self.engine, self.application, stack_fd)
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
         finally:

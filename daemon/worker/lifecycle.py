@@ -22,6 +22,7 @@ from miniwsgi.metrics.scoreboard import Slot, SlotState
 from ..channel import Channel
 from ..engine.after_fork import process
 from ..engine.call import Application
+from ..engine.choice import Chosen
 from ..log.access_log import AccessLog
 from ..log.error_log import ErrorLog, open_writer
 from ..log.error_stream import ErrorStream
@@ -53,12 +54,15 @@ EXIT_BOOT = 3
 
 
 def run_worker(
-    settings: Settings, slot: int, control: Channel, application: Application | None, stack_fd: int
+    settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int
 ) -> NoReturn:
-    """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done."""
+    """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done.
+
+    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile.
+    """
     status = EXIT_RUNTIME
     try:
-        status = _work(settings, slot, control, application, stack_fd)
+        status = _work(settings, slot, control, engine, application, stack_fd)
     except BaseException as error:
         process.check()  # it has no descriptors of ours, which the loop has found
         text = traceback.format_exc()
@@ -73,7 +77,9 @@ def run_worker(
         os._exit(status)
 
 
-def _work(settings: Settings, slot: int, control: Channel, application: Application | None, stack_fd: int) -> int:
+def _work(
+    settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int
+) -> int:
     set_process_name(f"mw-worker/{slot}")
     signals = SignalPipe()
     write_stacks_to(stack_fd)
@@ -89,7 +95,6 @@ def _work(settings: Settings, slot: int, control: Channel, application: Applicat
     try:
         access = _open_access_log(settings, ring=ring)
         process.serve(log)
-        engine = engine_for(settings)
         if application is None:
             application = load(settings)
         context = Context(settings, board, slot, log, access, application, engine)
@@ -148,8 +153,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     for listener in settings.listeners:
         shown = listener.name if listener.unix else f"http://{listener.name}"
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
-    if engine.why:
-        log.info(f"engine {engine.name}: {engine.why}")
+    log.info(f"engine {engine}")
     orders = Orders(context, None, signals)
     start(context, orders)
     finished = finish_jobs(context, orders)

@@ -58,6 +58,7 @@ class PublicStatus(ms.ResponseBody):
     pool: str
     threads: int
     engine: str | None
+    engine_note: str
     counts: ms.WorkerCounts
     utilization: float | None  # 0 to 1, over the last 10 s; null: not known
     connections: int

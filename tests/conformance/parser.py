@@ -88,7 +88,8 @@ def parse(
 
 
 KNOWN: dict[Limits, Known] = defaultdict(Known)  # what the parser remembers, shared as by the connections of a worker
-PARSERS: Mapping[str, Callable[..., Outcome]] = {"plain": parse}  # by the name of the engine that parses so
+# By the name of the engine that parses so.
+PARSERS: Mapping[str, Callable[..., Outcome]] = {"plain": parse, "compiled": parse}
 
 
 def feed(connection: Connection, pieces: Iterable[bytes], *, late: bool = False, ended: bool = False) -> Outcome:

@@ -40,11 +40,12 @@ def collected(engine: str = "auto") -> list[str]:
 
 
 def test_each_engine_that_runs_here_is_tested() -> None:
-    names = [name.removesuffix("]").split("-", 1) for name in collected()]
+    names = [name.removesuffix("]").replace("made-up", "made_up").split("-", 1) for name in collected()]
     pools = [rest for engine, rest in names if engine == "plain"]
     assert pools
-    assert [rest.removeprefix("up-") for engine, rest in names if engine == "made"] == pools
-    assert len(names) == 2 * len(pools)
+    for engine in ("made_up", *choice.available()):
+        assert [rest for name, rest in names if name == engine] == pools
+    assert len(names) == (1 + len(choice.available())) * len(pools)
 
 
 def test_each_engine_parses_the_byte_tables() -> None:
@@ -56,7 +57,7 @@ def test_one_that_is_named_is_tested_alone() -> None:
 
 
 def test_the_long_run_asks_for_those_that_run_here() -> None:
-    assert output("-m", "tests.support.engines").split() == ["plain"]
+    assert output("-m", "tests.support.engines").split() == choice.available()
 
 
 @pytest.mark.parametrize("name", ["tests/integration/test_pool_children.py", "tests/faults", "tests/fuzz"])

@@ -325,7 +325,7 @@ def _become_worker(
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.settrace(None)
         prepare()
-        run_worker(settings, slot, control, application, stack_fd)
+        run_worker(settings, slot, control, choose(settings.engine), application, stack_fd)
     except BaseException:
         import traceback
 

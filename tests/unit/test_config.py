@@ -60,7 +60,7 @@ def test_flag_wins_over_environment_over_file_over_default(write_config: Write) 
     assert origins == ["flag", "environment", "file", "default"]
 
 
-@pytest.mark.parametrize(("value", "engine"), [("auto", "auto"), ("Plain", "plain")])
+@pytest.mark.parametrize(("value", "engine"), [("auto", "auto"), ("Plain", "plain"), ("compiled", "compiled")])
 def test_the_engine_reaches_the_workers(value: str, engine: str) -> None:
     config = load(None, {**NAMED, "server.engine": value}, {})
     assert worker_settings(config, generation=1, listeners=(), scoreboard_fd=3).engine == engine
@@ -69,7 +69,7 @@ def test_the_engine_reaches_the_workers(value: str, engine: str) -> None:
 def test_an_unknown_engine_is_told_with_those_that_there_are() -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, {**NAMED, "server.engine": "turbo"}, {})
-    assert 'server.engine = "turbo": expected "auto" | "plain" (--engine)' in str(caught.value)
+    assert 'server.engine = "turbo": expected "auto" | "compiled" | "plain" (--engine)' in str(caught.value)
 
 
 def test_flags_are_texts_and_lists() -> None:

@@ -137,10 +137,11 @@ def test_the_page_can_be_read_without_a_script() -> None:
 
 
 def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
-    assert read().hidden == {"reason", "not_responding_seconds"}
+    assert read().hidden == {"engine_note", "reason", "not_responding_seconds"}
     draining = Health(phase=ServicePhase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
-    page = read(health=draining, workers=[], generation=None, utilization=None)
+    page = read(health=draining, workers=[], generation=None, utilization=None, engine_note="no build")
     assert page.hidden == set()
+    assert page.values["engine_note"] == "no build"
     assert page.values["utilization"] == "–"
     assert page.values["reason"] == "draining"
     assert (page.values["generation"], page.values["oldest_seconds"]) == ("–", "–")

@@ -17,7 +17,7 @@ def settings(**chosen: object) -> Settings:
 @pytest.mark.parametrize("has_gil", [None, lambda: True], ids=["before CPython 3.13", "with the lock"])
 def test_an_interpreter_with_the_lock_runs_everything(monkeypatch: pytest.MonkeyPatch, has_gil: object) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", has_gil, raising=False)
-    assert engine_for(settings(threads=8)).name == "plain"
+    assert engine_for(settings(threads=8, engine="plain")).name == "plain"
 
 
 def test_one_without_the_lock_runs_no_threads_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_one_without_the_lock_runs_no_threads_and_says_what_to_do(monkeypatch: p
         assert said in caught.value.error
     assert sys.executable in caught.value.error
     for pool, threads in (("epoll", 1), ("prefork", 1), ("fork", 8), ("single", 1)):
-        assert engine_for(settings(pool=pool, threads=threads)).name == "plain"
+        assert engine_for(settings(pool=pool, threads=threads, engine="plain")).name == "plain"
 
 
 def test_an_engine_that_does_not_run_is_a_failed_boot() -> None:

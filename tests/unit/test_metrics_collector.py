@@ -21,6 +21,7 @@ FACTS = DaemonFacts(
     python_version="3.11.7",
     pool="epoll",
     engine="plain",
+    engine_note="no build for CPython 3.99",
     threads=8,
     workers=[WorkerFacts(0, "ready", 12.5), WorkerFacts(2, "draining", 3.0)],
     target=2,

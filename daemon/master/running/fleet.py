@@ -207,14 +207,13 @@ class Fleet:
                     self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
 
     def _note_engine(self, generation: int, engine: EngineInUse) -> None:
-        """What a worker says that it runs; logged once a generation if it is not what `auto` would rather take."""
+        """What a worker says that it runs, logged once a generation."""
         if self.engines.get(generation) == engine:
             return
         alive = {*self.launchers, *(worker.settings.generation for worker in self.workers.values())}
         self.engines = {number: known for number, known in self.engines.items() if number in alive}
         self.engines[generation] = engine
-        if engine.why:
-            self._log.info(f"generation {generation} runs the engine {engine.name}: {engine.why}")
+        self._log.info(f"generation {generation}: engine {engine}")
 
     def _died(self, worker: WorkerHandle) -> None:
         self._feed(ev.WorkerDied(worker.slot))

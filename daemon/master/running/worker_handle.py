@@ -31,6 +31,10 @@ class EngineInUse(NamedTuple):
     name: str
     why: str  # why it is not one that server.engine = "auto" would rather take; "" if it is
 
+    def __str__(self) -> str:
+        """For people: "plain: no build for CPython 3.14"."""
+        return ": ".join(filter(None, self))
+
 
 class WorkerHandle:
     """One worker. `queues` are the names of our own listeners that it has, by descriptor; `settings` are its own.

@@ -106,11 +106,13 @@ class Measuring:
         config, supervisor = master.config, master.supervisor
         turnover, table, health = supervisor.turnover, supervisor.table, health_of(master)
         workers = list(table.workers())
+        engine = master.fleet.engine
         return DaemonFacts(
             version=__version__,
             python_version=platform.python_version(),
             pool=config.server.pool,
-            engine=engine.name if (engine := master.fleet.engine) is not None else "",
+            engine=engine.name if engine is not None else "",
+            engine_note=engine.why if engine is not None else "",
             threads=capacity_of(self._master),
             workers=[WorkerFacts(one.slot, STATES[one.state], max(0.0, now - one.forked_at)) for one in workers],
             target=supervisor.sizing.target,

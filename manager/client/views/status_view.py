@@ -47,7 +47,7 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
     yield "daemon", f"miniwsgi {text.clean(status.version)}, pid {status.pid}, pool {_pool(status)}"
     yield "generation", _generation(status)
     if status.engine is not None:
-        yield "engine", text.clean(status.engine + f", {status.engine_note}" * bool(status.engine_note))
+        yield "engine", text.clean(": ".join(filter(None, (status.engine, status.engine_note))))
     yield "workers", _workers(status.workers, session)
     if warning := _override(status.workers):
         yield "workers", session.styled(warning, fg="yellow")
