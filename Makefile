@@ -33,6 +33,9 @@ TEST_TOOLS := curl:curl nginx:nginx haproxy:haproxy caddy:caddy openssl:openssl 
   /usr/include/python3*/Python.h:python3-dev zsh:zsh fish:fish man:man-db unshare:util-linux /lib/systemd/systemd:systemd dbus-daemon:dbus \
   $(DEB_TOOLS) lintian:lintian logrotate:logrotate \
   /usr/lib/python3*/ensurepip/__init__.py:python3-venv /usr/lib/python3/dist-packages/pip/__init__.py:python3-pip
+SCANNER_TOOLS := clang:clang /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a:libclang-rt-dev
+AARCH64_TOOLS := aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user \
+  /usr/aarch64-linux-gnu/include/stdio.h:libc6-dev-arm64-cross
 BENCH_TOOLS := wrk:wrk strace:strace nginx:nginx cc:gcc setpriv:util-linux
 
 ENGINE_SOURCES := $(wildcard $(addprefix daemon/engine/compiled/*.,pyx pxi h))
@@ -48,8 +51,9 @@ METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/integration/test_fo
 ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/fuzz
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
-.PHONY: help serve test test-full test-system test-python test-debian test-engines test-metrics test-agents lint audit \
-  conformance fuzz fuzz-engines faults soak man bench bench-quick sdist wheels deb clean FORCE
+.PHONY: help serve test test-full test-system test-python test-debian test-engines test-metrics test-agents \
+  test-aarch64 lint audit conformance fuzz fuzz-engines fuzz-scanner faults soak man bench bench-quick sdist wheels \
+  deb clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +101,13 @@ test-agents: ## agents that instrument applications: ddtrace, OpenTelemetry, New
 	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS)
 	MINIWSGI_TEST_AGENTS=1 .venv-agents/bin/python -m pytest tests/integration/test_agents.py $(ARGS)
 
+test-aarch64: $(BIN)/python ## the tables of the scanner of heads, cross-compiled, under qemu-user
+	@.ci/install-tools $(VENV)/.lacking-aarch64 $(AARCH64_TOOLS)
+	mkdir -p build/aarch64
+	aarch64-linux-gnu-gcc -std=c11 -Wall -Wextra -Werror -O2 -static -Idaemon/engine/compiled \
+	  tests/support/scan/tables.c -o build/aarch64/tables
+	qemu-aarch64 build/aarch64/tables 1000000
+
 check: $(VENV)/.lint ## lint and unit tests: what one runs while working (ARGS=more flags for pytest)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 
@@ -126,6 +137,10 @@ fuzz: $(VENV)/.test ## a daemon of each pool, other parsers, the parser by cover
 
 fuzz-engines: $(VENV)/.test compiled ## ten million conversations on two engines: nothing differs (INPUTS=10000000 SEED=1)
 	$(BIN)/python -m tests.fuzz.two_engines --inputs $(INPUTS) --seed $(SEED) $(ARGS)
+
+fuzz-scanner: $(VENV)/.test ## the scanner of heads by coverage, under ASan and UBSan (SECONDS=60 SEED=1)
+	@.ci/install-tools $(VENV)/.lacking-scanner $(SCANNER_TOOLS)
+	$(BIN)/python -m tests.fuzz.scanner --seconds $(SECONDS) --seed $(SEED)
 
 faults: $(VENV)/.test ## kills, broken applications, full disks: what is lost, how long until all is well
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -1,10 +1,10 @@
-/* The scanner of heads: bytes in, offsets and sizes out (RFC 9112, RFC 9110). No Python objects, no allocation, no state.
+/* The scanner of heads: bytes in, offsets and sizes out (RFC 9112, RFC 9110). No Python objects, no allocation.
  *
- * What is accepted here, the plain parser (http/head.py, http/connection.py) accepts too, with the same meaning. Whatever
- * is rare, doubtful or wrong is "look closer": the plain parser decides, so that nothing is refused in two places. Limits
- * are the caller's. Nothing outside of [data, data + size) is read.
+ * What is accepted here, the plain parser (http/head.py, http/connection.py) accepts too, with the same meaning.
+ * Whatever is rare, doubtful or wrong is "look closer": the plain parser decides, so that nothing is refused in two
+ * places. Limits are the caller's. Nothing outside of [data, data + size) is read.
  *
- * Lines are found 64 bytes at a time where there is SSE2, else 8 at a time in plain C; MINIWSGI_SCALAR chooses the latter.
+ * Lines are found 64 bytes at a time where there is SSE2, else 8 at a time in plain C; MINIWSGI_SCALAR chooses that.
  */
 #ifndef MINIWSGI_SCAN_H
 #define MINIWSGI_SCAN_H
@@ -19,8 +19,8 @@
 
 /* --- bytes ------------------------------------------------------------------------------------------------------- */
 
-/* TOKEN: tchar (RFC 9110 section 5.6.2). TARGET: what a request target may hold; bytes above 0x7f are let through, as in
- * _REQUEST_LINE of http/head.py. HOST: reg-name (RFC 3986 section 3.2.2) without its percent-encoded octets. */
+/* TOKEN: tchar (RFC 9110 section 5.6.2). TARGET: what a request target may hold; bytes above 0x7f are let through, as
+ * in _REQUEST_LINE of http/head.py. HOST: reg-name (RFC 3986 section 3.2.2) without its percent-encoded octets. */
 enum { MW_TOKEN = 1, MW_TARGET = 2, MW_HOST = 4 };
 
 static const uint8_t mw_class[256] = {
@@ -200,10 +200,10 @@ static inline long mw_scan_lines_sse2(
 
 #endif
 
-/* Where the lines of a head end: ends[k] is the offset of line k's CR, line 0 is the request line. Returns the size of the
- * head with its empty line; 0: its end is not here; -1: look closer (a CR or LF by itself, another control but HTAB, DEL, an
- * empty first line, more than `capacity` lines, 4 GiB). *count is the number of lines without the empty one; *high: some
- * byte of the head is above 0x7f; both are set only where the size is returned. */
+/* Where the lines of a head end: ends[k] is the offset of line k's CR, line 0 is the request line. Returns the size of
+ * the head with its empty line; 0: its end is not here; -1: look closer (a CR or LF by itself, another control but
+ * HTAB, DEL, an empty first line, more than `capacity` lines, 4 GiB). *count is the number of lines without the empty
+ * one; *high: some byte of the head is above 0x7f; both are set only where the size is returned. */
 static inline long mw_scan_lines(
     const uint8_t *data, size_t size, uint32_t *ends, int capacity, int *count, int *high) {
 #if defined(__SSE2__) && !defined(MINIWSGI_SCALAR)
@@ -215,15 +215,15 @@ static inline long mw_scan_lines(
 
 /* --- the request line -------------------------------------------------------------------------------------------- */
 
-/* Sizes and offsets are of the line. path_size: of the target, up to "?" or its end. escaped: a "%" in the path. high: a
- * byte above 0x7f in the target. http11: the minor version is not 0. */
+/* Sizes and offsets are of the line. path_size: of the target, up to "?" or its end. escaped: a "%" in the path.
+ * high: a byte above 0x7f in the target. http11: the minor version is not 0. */
 typedef struct {
     uint32_t method_size, target_start, target_size, path_size;
     uint8_t has_query, escaped, high, http11;
 } mw_line;
 
-/* 1: method SP "/"… SP HTTP/1.DIGIT (RFC 9112 section 3; `line` is without its CRLF), `found` is filled. 0: look closer:
- * malformed, another form of target (section 3.2), CONNECT, another major version. */
+/* 1: method SP "/"… SP HTTP/1.DIGIT (RFC 9112 section 3; `line` is without its CRLF), `found` is filled. 0: look
+ * closer: malformed, another form of target (section 3.2), CONNECT, another major version. */
 static inline int mw_request_line(const uint8_t *line, size_t size, mw_line *found) {
     static const char version[] = {' ', 'H', 'T', 'T', 'P', '/', '1', '.'};
     if (size < sizeof "M / HTTP/1.1" - 1 || size > UINT32_MAX) return 0;
@@ -257,8 +257,8 @@ static inline int mw_request_line(const uint8_t *line, size_t size, mw_line *fou
     return every != 0;
 }
 
-/* Percent-decode once, as urllib.parse.unquote_to_bytes: what is no escape stays as it is. `out` has room for `size` bytes.
- * Returns how many were written; *high: one of them is above 0x7f. */
+/* Percent-decode once, as urllib.parse.unquote_to_bytes: what is no escape stays as it is. `out` has room for `size`
+ * bytes. Returns how many were written; *high: one of them is above 0x7f. */
 static inline size_t mw_unescape(const uint8_t *path, size_t size, uint8_t *out, int *high) {
     size_t written = 0;
     uint8_t some = 0;
@@ -282,8 +282,8 @@ static inline size_t mw_unescape(const uint8_t *path, size_t size, uint8_t *out,
 
 enum { MW_NAME_BYTES = 64 };
 
-/* The meta-variable of a field (RFC 3875 section 4.1.18: HTTP_X_Y, CONTENT_TYPE, CONTENT_LENGTH) into `out`, which has room
- * for size + 5 bytes; no NUL behind it. Returns its size; 0: look closer (no token, empty, with "_", Proxy, > 64 bytes). */
+/* The meta-variable of a field (RFC 3875 section 4.1.18: HTTP_X_Y, CONTENT_TYPE, CONTENT_LENGTH) into `out`, which has
+ * room for size + 5 bytes; no NUL behind it. Returns its size; 0: look closer (no token, "_", Proxy, > 64 bytes). */
 static inline size_t mw_meta_variable(const uint8_t *name, size_t size, char *out) {
     if (!size || size > MW_NAME_BYTES) return 0;
     memcpy(out, "HTTP_", 5);
@@ -292,7 +292,8 @@ static inline size_t mw_meta_variable(const uint8_t *name, size_t size, char *ou
         if (!(key[at] = mw_meta[name[at]])) return 0;
     }
     if (size == 5 && memcmp(key, "PROXY", 5) == 0) return 0;
-    if ((size == 12 && memcmp(key, "CONTENT_TYPE", 12) == 0) || (size == 14 && memcmp(key, "CONTENT_LENGTH", 14) == 0)) {
+    if ((size == 12 && memcmp(key, "CONTENT_TYPE", 12) == 0) ||
+        (size == 14 && memcmp(key, "CONTENT_LENGTH", 14) == 0)) {
         memmove(out, key, size);
         return size;
     }
@@ -305,7 +306,7 @@ static inline void mw_trim(const uint8_t **start, const uint8_t **end) {
     while (*start < *end && mw_is_blank((*end)[-1])) --*end;
 }
 
-/* 1: uri-host [ ":" port ] (RFC 9110 section 7.2) whose host is neither empty nor escaped nor an IP-literal. 0: look closer. */
+/* 1: uri-host [ ":" port ] (RFC 9110 section 7.2); the host is not empty, escaped or an IP-literal. 0: look closer. */
 static inline int mw_host(const uint8_t *value, size_t size) {
     size_t at = 0;
     while (at < size && mw_class[value[at]] & MW_HOST) at++;
@@ -315,7 +316,7 @@ static inline int mw_host(const uint8_t *value, size_t size) {
     return at == size;
 }
 
-/* A Connection field that is one token (RFC 9110 section 7.6.1): 1: keep-alive, 2: close, in any case. 0: look closer. */
+/* A Connection field of one token (RFC 9110 section 7.6.1), in any case: 1: keep-alive, 2: close. 0: look closer. */
 static inline int mw_connection(const uint8_t *value, size_t size) {
     if (mw_is(value, size, "keep-alive", 10)) return 1;
     return mw_is(value, size, "close", 5) ? 2 : 0;
