@@ -82,7 +82,7 @@ test-python: ## every test on another CPython, of PATH, pyenv or a newer Debian 
 	.ci/test-python $(VERSION) $(ARGS)
 
 test-debian: ## the system tests on another Debian, in a root made for it; as root (SUITE=trixie)
-	.ci/debian-root $(SUITE) dpkg-dev debhelper python3-pip util-linux-extra logrotate -- make test-system ARGS='$(ARGS)'
+	.ci/debian-root $(SUITE) build-essential debhelper python3-dev python3-pip util-linux-extra logrotate -- make test-system ARGS='$(ARGS)'
 
 test-engines: tools-test $(VENV)/.test bytecode ## pools, faults and fuzz in their long forms, on each engine there is
 	@failed=; for engine in $$($(BIN)/python -m tests.support.engines); do echo "== engine $$engine"; \
@@ -159,10 +159,10 @@ bench-quick: $(VENV)/.serve tools-bench ## what has a target, beside few peers, 
 	$(BIN)/python bench/run.py --quick $(ARGS)
 
 sdist: .venv-wheels/.made ## the source distribution, in dist/: with the C source of the compiled engine
-	.venv-wheels/bin/python -m build --sdist --outdir $(DIST) .
+	.venv-wheels/bin/python -m build --quiet --sdist --outdir $(DIST) .
 
 wheels: sdist ## a wheel for each CPython that is found, in dist/ (DIST=folder)
-	packaging/make-wheels .venv-wheels/bin/python $(DIST)/miniwsgi-*.tar.gz $(DIST)
+	packaging/make-wheels $(CURDIR)/.venv-wheels/bin/python $(DIST)/miniwsgi-*.tar.gz $(DIST)
 
 deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
 	@missing=; for tool in $(DEB_TOOLS); do \

@@ -138,7 +138,7 @@ def test_install_put_an_application_in_place_start(machine: Debian) -> None:
     machine.do("systemctl", "reload", "miniwsgi")
     status = machine.do("miniwsgictl", "status")
     assert "running" in status
-    assert "engine:       plain\n" in status
+    assert "engine:       compiled\n" in status
     assert machine.property("miniwsgi", "NRestarts") == "0"
 
 
