@@ -30,6 +30,7 @@ KNOWN = {
     r"could not import 'dbm\.gnu'": "this Python was built without gdbm",
     r"(gevent|eventlet|greenlet|\w+) is not there for this Python": "there is no release of it for this Python",
     r"the frameworks at hand are for Python ": "the package is for Debian's Python, the tests run on another",
+    r"there is no other CPython with its headers": "no other Python is on PATH, nor of pyenv",
     r"there is no interpreter that everybody may run": "this Debian's own Python is older than 3.11",
     r"miniwsgi is installed on this machine": "its labs would have it, too",
     r"atheris is not installed": "`make fuzz` installs it, a part of .ci/extended",

@@ -57,7 +57,7 @@ def test_what_the_image_copies_is_there_and_let_through() -> None:
 
 def test_the_image_copies_all_that_the_package_consists_of() -> None:
     needed = set(PROJECT["tool"]["setuptools"]["package-dir"].values())
-    needed |= {PROJECT["project"]["readme"], *PROJECT["project"]["license-files"], "pyproject.toml"}
+    needed |= {PROJECT["project"]["readme"], *PROJECT["project"]["license-files"], "pyproject.toml", "setup.py"}
     assert needed <= copied()
 
 
