@@ -135,7 +135,7 @@ fuzz: $(VENV)/.test ## a daemon of each pool, other parsers, the parser by cover
 	$(BIN)/python -m tests.fuzz.differential --seed $(SEED)
 	! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz.atheris --seconds 300
 
-fuzz-engines: $(VENV)/.test compiled ## ten million conversations on two engines: nothing differs (INPUTS=10000000 SEED=1)
+fuzz-engines: $(VENV)/.test bytecode ## ten million conversations on two engines: nothing differs (INPUTS=10000000 SEED=1)
 	$(BIN)/python -m tests.fuzz.two_engines --inputs $(INPUTS) --seed $(SEED) $(ARGS)
 
 fuzz-scanner: $(VENV)/.test ## the scanner of heads by coverage, under ASan and UBSan (SECONDS=60 SEED=1)

@@ -9,8 +9,9 @@ application makes of its own. So:
     from ..unpatched import Lock, os, select, start_thread, time        # never `import os`, `import threading`
 
 `os`, `select`, `signal`, `socket` and `time` are copies of these modules, to be used as ever. `Lock`, `RLock`,
-`Condition`, `get_ident` and `start_thread` stand for `threading`, none of whose classes is safe. Whatever uses them is
-imported before the application is: no imports inside functions (tests/unit/test_unpatched.py). Standard library only.
+`Condition`, `get_ident`, `get_native_id` and `start_thread` stand for `threading`, none of whose classes is safe.
+Whatever uses them is imported before the application is: no imports inside functions (tests/unit/test_unpatched.py).
+Standard library only.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from types import BuiltinFunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "Condition", "Lock", "RLock", "get_ident", "is_patched", "os", "select", "signal", "socket", "start_thread",
-    "starts_real_threads", "time",
+    "Condition", "Lock", "RLock", "get_ident", "get_native_id", "is_patched", "os", "select", "signal", "socket",
+    "start_thread", "starts_real_threads", "time",
 ]  # fmt: skip
 
 
@@ -67,6 +68,7 @@ else:
 
 Lock = _thread.allocate_lock
 get_ident = _thread.get_ident
+get_native_id = _thread.get_native_id
 _start_new_thread = _thread.start_new_thread
 _RealRLock = _thread.RLock
 

@@ -1,12 +1,13 @@
 """The parser of requests without its sockets: bytes in, requests and a refusal out.
 
-Whoever feeds a table, a mutation or any other bytes to our parser does it through this module.
+Whoever feeds a table, a mutation or any other bytes to our parser does it through this module. What another engine
+makes of them: `engine_parser`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,8 +89,6 @@ def parse(
 
 
 KNOWN: dict[Limits, Known] = defaultdict(Known)  # what the parser remembers, shared as by the connections of a worker
-# By the name of the engine that parses so.
-PARSERS: Mapping[str, Callable[..., Outcome]] = {"plain": parse, "compiled": parse}
 
 
 def feed(connection: Connection, pieces: Iterable[bytes], *, late: bool = False, ended: bool = False) -> Outcome:

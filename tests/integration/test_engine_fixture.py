@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.engine import choice
 
-from tests.conformance.parser import PARSERS
+from tests.conformance.engine_parser import parser_of
+from tests.conformance.parser import parse
 
 ROOT = Path(__file__).parents[2]
 WITH_ANOTHER = """
@@ -49,7 +50,11 @@ def test_each_engine_that_runs_here_is_tested() -> None:
 
 
 def test_each_engine_parses_the_byte_tables() -> None:
-    assert set(PARSERS) == set(choice.names())
+    for name in choice.available():
+        assert (parser_of(name) is parse) is (name == "plain"), "others are asked by a conversation of theirs"
+        outcome = parser_of(name)([b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n\0"])
+        assert [request.path for request in outcome.requests] == ["/a"]
+        assert outcome.status == 400
 
 
 def test_one_that_is_named_is_tested_alone() -> None:

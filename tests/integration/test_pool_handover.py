@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 
+import psutil
+from miniwsgi.daemon.worker.pools.epoll.loop import CHECK_NS
 from miniwsgi.metrics.scoreboard import (
     BUSY_THREADS,
     CONNECTIONS,
@@ -19,7 +24,7 @@ from miniwsgi.metrics.scoreboard import (
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .worker_applications import holding
-from .worker_harness import Site, pools
+from .worker_harness import Client, Site, pools
 from .worker_pace import BRIEF_SECONDS, FixedPace, at_any_pace
 
 BLOCK = b"x" * 65536
@@ -93,6 +98,47 @@ def test_a_sleeping_application_gets_all_threads_and_not_one_more(site):
     wait_for(lambda: (cells[BUSY_THREADS], cells[WAITING]) == (0, 0))
     wait_for(lambda: cells[INLINE] + cells[HANDED_OVER] + cells[TAKEN_OVER] == 49)
     assert worker.process.num_threads() <= 4 + 1 + 1 + 1  # the application's, the loop's, the watcher, the log's
+
+
+def hello_that_can_be(site: Site, held: Callable[[], object]) -> Client:
+    """The client of a worker that has just started; /held calls `held` inside the application."""
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/held":
+            held()
+        return answer_of(environ, start_response, b"hello")
+
+    site.fork(application)
+    client = site.connect()
+    client.get("/").answer()
+    return client
+
+
+def test_a_worker_that_was_stopped_for_a_moment_hands_nothing_over(site):
+    """Its call lasts for 60 ms, and no thread would have helped it."""
+    client = hello_that_can_be(site, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    (worker,) = site.workers
+    client.get("/held")
+    wait_for(lambda: worker.process.status() == psutil.STATUS_STOPPED)
+    time.sleep(0.06)
+    worker.signal(signal.SIGCONT)
+    assert client.answer().body == b"hello"
+    ends = time.monotonic_ns() + 2.5 * CHECK_NS  # the pace is looked at twice
+    while time.monotonic_ns() < ends:
+        client.get("/").answer()
+        time.sleep(0.02)  # few requests: each that is long weighs
+    assert worker.cells[HANDED_OVER] == 0
+
+
+def test_a_worker_whose_calls_block_for_less_hands_them_over(site):
+    client = hello_that_can_be(site, lambda: time.sleep(0.01))
+    (worker,) = site.workers
+
+    def handed_over() -> bool:
+        client.get("/held").answer()
+        return worker.cells[HANDED_OVER] > 0
+
+    wait_for(handed_over)
 
 
 def test_nobody_watches_calls_while_all_are_handed_over(site):

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from tests.conformance.case import RAW_TARGET, Case, Stage, get, matches
+from tests.conformance.engine_parser import parser_of
 from tests.conformance.exchange import Answers, Finished, HalfClose, Send
-from tests.conformance.parser import LARGE, PARSERS, SMALL, Outcome
+from tests.conformance.parser import LARGE, SMALL, Outcome
 from tests.conformance.tables import CASES
 
 NEXT = get(b"/next")
@@ -28,8 +29,10 @@ Feed = Callable[..., Outcome]
 def feeding(case: Case, engine: str) -> Feed:
     """The engine's parser with the limits of the case's profile, for a connection like the case's."""
 
+    parse = parser_of(engine)
+
     def feed(pieces: Iterable[bytes], **options: bool) -> Outcome:
-        return PARSERS[engine](pieces, SMALL if case.profile == "small" else LARGE, unix=case.unix, **options)
+        return parse(pieces, SMALL if case.profile == "small" else LARGE, unix=case.unix, **options)
 
     return feed
 

@@ -12,11 +12,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from miniwsgi.daemon.worker.pools.epoll import stalls as stalls_module
 from miniwsgi.daemon.worker.pools.epoll import threads as threads_module
 from miniwsgi.daemon.worker.pools.epoll.threads import Thread
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
+from . import thread_pool_world
 from .thread_pool_world import Pool
 
 
@@ -165,6 +167,70 @@ def test_the_watcher_sleeps_when_nothing_is_called_and_wakes_with_the_next_call(
             assert not task.done
             held.let_go()
             wait_for(lambda task=task: task.done)
+
+
+class Looks:
+    """The clock of a pool: it goes on while the watcher sleeps, by as much as the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 10**12
+        self._sleeps = threading.Semaphore(0)
+        self._steps: list[int] = []
+        self._wakes = threading.Semaphore(0)
+        clock = SimpleNamespace(sleep=self._sleep, monotonic_ns=lambda: self.now, process_time_ns=lambda: 0)
+        for module in (threads_module, stalls_module, thread_pool_world):
+            monkeypatch.setattr(module, "time", clock)
+
+    def _sleep(self, _seconds: float) -> None:
+        self._sleeps.release()
+        assert self._wakes.acquire(timeout=PATIENCE_SECONDS)
+        self.now += self._steps.pop()
+
+    def wait(self) -> None:
+        """Until the watcher sleeps."""
+        assert self._sleeps.acquire(timeout=PATIENCE_SECONDS)
+
+    def look(self, milliseconds: float) -> None:
+        """Have it wake after so long, and look."""
+        self.wake(milliseconds)
+        self.wait()
+
+    def wake(self, milliseconds: float) -> None:
+        self._steps.append(int(milliseconds * 1_000_000))
+        self._wakes.release()
+
+
+def test_a_call_in_which_the_process_was_stopped_does_not_last(monkeypatch):
+    looks = Looks(monkeypatch)
+    with Pool(4) as pool:
+        held = Held()
+        pool.do(held)
+        assert held.begun.wait(PATIENCE_SECONDS)
+        looks.wait()
+        looks.look(62)
+        assert pool.losses == 0
+        looks.look(2)
+        assert pool.losses == 0
+        looks.look(2.1)
+        assert pool.losses == 1
+        held.let_go()
+        pool.pool.end()
+        looks.wake(2)
+
+
+def test_a_call_that_lasts_is_seen_where_every_wake_up_is_late(monkeypatch):
+    looks = Looks(monkeypatch)
+    with Pool(4) as pool:
+        held = Held()
+        pool.do(held)
+        assert held.begun.wait(PATIENCE_SECONDS)
+        looks.wait()
+        for _ in range(10):
+            looks.look(100)
+        assert pool.losses == 1
+        held.let_go()
+        pool.pool.end()
+        looks.wake(2)
 
 
 def test_the_watcher_looks_less_often_while_all_calls_are_short(monkeypatch):

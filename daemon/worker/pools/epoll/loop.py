@@ -76,7 +76,7 @@ class EpollPool:
         self._next_check_ns = 0
         self._turn_ends_ns = 0  # see TURN_NS
         self._in_flight = settings.in_flight
-        self._pace = Pace(self.slot.cells[scoreboard.REQUESTS])
+        self._pace = Pace(self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns)
         self._turn = context.engine.begin.turn(
             self.epoll, self.clients.conversations, self._event, self._served, LONG_NS
         )
@@ -242,7 +242,7 @@ class EpollPool:
         ended_ns = conversation.ended_ns
         self._turn.served += 1
         if ended_ns - now > LONG_NS:
-            self._note_long_call(ended_ns - now, ended_ns)
+            self._note_long_call(now, ended_ns)
         return ended_ns
 
     def _act(self, conversation: Conversation, outcome: Outcome, now: int) -> None:
@@ -361,9 +361,8 @@ class EpollPool:
         stage = conversation.stage
         if stage is Stage.ANSWERED:
             self._count_outstanding(-1)
-            took_ns = conversation.ended_ns - conversation.called_ns
-            if took_ns > LONG_NS:
-                self._note_long_call(took_ns, now)
+            if conversation.ended_ns - conversation.called_ns > LONG_NS:
+                self._note_long_call(conversation.called_ns, conversation.ended_ns)
             outcome = conversation.settle()
         elif conversation.gone:
             outcome = conversation.abandon()
@@ -405,10 +404,10 @@ class EpollPool:
         self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
         self.context.leave_at_once(1)
 
-    def _note_long_call(self, took_ns: int, now: int) -> None:
+    def _note_long_call(self, began_ns: int, ended_ns: int) -> None:
         """For whether requests are handed over, and how often the watcher looks."""
-        self._pace.long_call(took_ns)
-        self._threads.long_call_ns = now
+        self._pace.long_call(began_ns, ended_ns)
+        self._threads.long_call_ns = ended_ns
 
     # --- what is no client's ---
 

@@ -1,13 +1,17 @@
 """Whether the application blocks, to decide whether requests are handed over before the call.
 
 Nothing is measured for it but how long calls take, which is known anyway. A few times a second the long ones are
-weighed by the share of that time in which the process did not compute. A call that is long because it computes, or
-because it waits for the interpreter that others keep busy, would not be helped by another thread.
+weighed by the share of that time in which the process did not compute and could have been run. A call that is long
+because it computes, because it waits for the interpreter that others keep busy, or because nobody ran it (see
+`stalls`), would not be helped by another thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ....unpatched import time
+from .stalls import Stalls
 
 LONG_NS = 500_000  # a call that may have blocked
 # Of the mean time that a request is blocked:
@@ -20,13 +24,21 @@ PATIENCE_NS = 2_000_000_000  # but only after this time: one request in fifty th
 class Pace:
     """`slow`: hand over. Everything here belongs to the owner of the loop."""
 
-    __slots__ = ("_computed_ns", "_long_ns", "_looked_ns", "_mean_ns", "_requests", "_until_ns", "slow")
+    __slots__ = (
+        "_computed_ns", "_delay_ns", "_delayed_ns", "_long_ns", "_looked_ns", "_mean_ns", "_requests", "_stalled_ns",
+        "_stalls", "_until_ns", "slow",
+    )  # fmt: skip
 
-    def __init__(self, requests: int) -> None:
-        """`requests`: how many have been answered in this slot so far."""
+    def __init__(self, requests: int, stalls: Stalls, delay_ns: Callable[[], int]) -> None:
+        """`requests`: how many have been answered in this slot so far; `delay_ns`: how long the threads that run them
+        have waited for a processor so far."""
         self.slow = False
+        self._stalls = stalls
+        self._delay_ns = delay_ns
         self._requests = requests
-        self._long_ns = 0  # of long calls since the last look
+        self._long_ns = 0  # of long calls since the last look …
+        self._stalled_ns = 0  # … and of that in stalls
+        self._delayed_ns = delay_ns()
         self._mean_ns = 0.0
         self._looked_ns = time.monotonic_ns()
         self._computed_ns = time.process_time_ns()
@@ -35,20 +47,29 @@ class Pace:
     def __repr__(self) -> str:
         return f"<Pace {'slow' if self.slow else 'fast'} blocked={self._mean_ns / 1e6:.2f}ms>"
 
-    def long_call(self, took_ns: int) -> None:
+    def long_call(self, began_ns: int, ended_ns: int) -> None:
         """A call took LONG_NS or more."""
-        self._long_ns += took_ns
+        self._long_ns += ended_ns - began_ns
+        self._stalled_ns += self._stalls.within(began_ns, ended_ns)
 
     def look(self, requests: int, now: int) -> None:
         """Decide for the time to come; `requests` as before, `now` monotonic ns."""
-        computed = time.process_time_ns()
-        idle = 1 - (computed - self._computed_ns) / max(1, now - self._looked_ns)
+        computed, long = time.process_time_ns(), self._long_ns
+        kept_ns = self._stalled_ns
+        if not self.slow:  # many threads wait for a processor side by side: that says nothing of each call
+            delayed = self._delay_ns()
+            kept_ns += delayed - self._delayed_ns
+            self._delayed_ns = delayed
+        computing = (computed - self._computed_ns) / max(1, min(long, now - self._looked_ns))
+        idle = 1 - computing - kept_ns / max(1, long)
         if idle < SATURATED_IDLE:
             idle = 0.0
-        self._mean_ns = mean = self._long_ns * idle / max(1, requests - self._requests)
+        self._mean_ns = mean = long * idle / max(1, requests - self._requests)
         if mean > SLOW_NS:
             self.slow = True
             self._until_ns = now + PATIENCE_NS
-        elif mean < FAST_NS and now > self._until_ns:
+        elif mean < FAST_NS and self.slow and now > self._until_ns:
             self.slow = False
-        self._requests, self._long_ns, self._looked_ns, self._computed_ns = requests, 0, now, computed
+            self._delayed_ns = self._delay_ns()
+        self._requests, self._looked_ns, self._computed_ns = requests, now, computed
+        self._long_ns = self._stalled_ns = 0

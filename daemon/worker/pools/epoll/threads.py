@@ -25,7 +25,8 @@ from miniwsgi.metrics.scoreboard import T_START, Slot
 from ....engine.account import ThreadAccount
 from ....engine.claim import Claim, Taken
 from ....engine.contract import Conversation
-from ....unpatched import Lock, start_thread, time
+from ....unpatched import Lock, get_native_id, start_thread, time
+from .stalls import Stalls, run_delay_ns
 
 WATCH_SECONDS = 0.002  # a call that lasts longer than this is left to its thread, the loop goes on without it
 CALM_WATCH_SECONDS = 0.008  # between looks while all calls are short: each look costs the owner the interpreter
@@ -40,13 +41,18 @@ _LOOP = "the loop"
 class Thread(ThreadAccount):
     """One thread of the pool."""
 
-    __slots__ = ("gate", "mailbox")
+    __slots__ = ("gate", "mailbox", "native_id")
 
     def __init__(self, number: int, slot: Slot, seed: int, calls: Claim[Conversation]) -> None:
         super().__init__(number, slot, seed, calls)
         self.gate = Lock()
         self.gate.acquire()
         self.mailbox: deque[Conversation] = deque()
+        self.native_id = 0  # the kernel's; 0: not begun
+
+    def enter(self) -> None:
+        super().enter()
+        self.native_id = get_native_id()
 
 
 class ThreadPool:
@@ -88,6 +94,7 @@ class ThreadPool:
         self._watch_gate = Lock()
         self._watch_gate.acquire()
         self._has_watcher = False
+        self.stalls = Stalls()
         self.owner = self.threads[0]
         self.long_call_ns = time.monotonic_ns()  # when a call was last seen to be long; whoever sees one writes it
 
@@ -142,6 +149,10 @@ class ThreadPool:
                 found += max(0, len(thread.mailbox) - (not runs))
         return found
 
+    def run_delay_ns(self) -> int:
+        """How long the threads have waited for a processor, in all."""
+        return run_delay_ns([thread.native_id for thread in self.threads if thread.native_id])
+
     @property
     def is_alone(self) -> bool:
         """Whether there is no thread but the owner: none could be started."""
@@ -171,6 +182,8 @@ class ThreadPool:
         """A call begins: see that somebody watches it."""
         if not self.watching:
             self.watching = True
+            now = time.monotonic_ns()
+            self.stalls.expect(now, now)
             if self._has_watcher:
                 self._watch_gate.release()
                 return
@@ -179,6 +192,7 @@ class ThreadPool:
                 self._has_watcher = True
             except RuntimeError:  # no more threads here, now: the next call tries again
                 self.watching = False
+                self.stalls.rest()
 
     def end(self) -> None:
         """The pool has ended: let the parked go."""
@@ -246,12 +260,16 @@ class ThreadPool:
         start_thread(run, name, runs_application=True)
 
     def _watch(self) -> None:
-        cells = self._slot.cells
+        cells, stalls = self._slot.cells, self.stalls
         idle = 0
         seen = 0
         while not self._ended:
-            calm = time.monotonic_ns() - self.long_call_ns > CALM_NS
-            time.sleep(CALM_WATCH_SECONDS if calm else WATCH_SECONDS)
+            now = time.monotonic_ns()
+            seconds = CALM_WATCH_SECONDS if now - self.long_call_ns > CALM_NS else WATCH_SECONDS
+            stalls.expect(now, now + int(seconds * 1e9))
+            time.sleep(seconds)
+            now = time.monotonic_ns()
+            stalls.expect(now, now)
             owner = self.owner
             started = cells[owner.cell + T_START]
             if self._free:  # no thread could be had for it
@@ -259,7 +277,7 @@ class ThreadPool:
                 self._find_owner()
             elif self.calls:
                 idle = 0
-                if time.monotonic_ns() - started > _WATCH_NS:
+                if now - started - stalls.within(started, now) > _WATCH_NS:
                     self._take_over(owner)
             elif started != seen:
                 idle = 0
@@ -267,6 +285,7 @@ class ThreadPool:
                 idle += 1
                 if idle > _IDLE_LOOKS:
                     idle = 0
+                    stalls.rest()
                     self.watching = False
                     self._watch_gate.acquire()
             seen = started
