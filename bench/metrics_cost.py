@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from bench.cpu_time import sum_cpu
 from bench.operations import Operation, Taken
-from bench.processes import ServerError, free_port, sum_cpu
+from bench.processes import ServerError, free_port
 from bench.servers import OURS
 from bench.trial import Bench
 from bench.workloads import PLAIN

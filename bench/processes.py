@@ -18,28 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cpu_time import TICKS_PER_SECOND, Cpu, sum_cpu
+
 PR_SET_CHILD_SUBREAPER = 36
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 STOP_SECONDS = 4.0
 
 
 class ServerError(Exception):
     """A server did not start, died, or answered wrongly; the message says which, and what it printed last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """Processor time in seconds."""
-
-    user: float = 0.0
-    system: float = 0.0
-
-    def __sub__(self, earlier: Cpu) -> Cpu:
-        return Cpu(self.user - earlier.user, self.system - earlier.system)
-
-    @property
-    def total(self) -> float:
-        return self.user + self.system
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +169,10 @@ def choose_cpus() -> tuple[list[int], list[int]]:
 # --- /proc ----------------------------------------------------------------------------------
 
 
-def parse_stat(text: str) -> tuple[str, int, Cpu]:
-    """State, parent, processor time (its own and its reaped children's) from /proc/PID/stat, see proc(5)."""
-    fields = text[text.rindex(")") + 2 :].split()
-    user, system, children_user, children_system = (int(value) for value in fields[11:15])
-    spent = Cpu((user + children_user) / TICKS_PER_SECOND, (system + children_system) / TICKS_PER_SECOND)
-    return fields[0], int(fields[1]), spent
+def parse_stat(text: str) -> tuple[str, int]:
+    """State and parent from /proc/PID/stat, see proc(5)."""
+    state, parent = text[text.rindex(")") + 2 :].split(maxsplit=2)[:2]
+    return state, int(parent)
 
 
 def parse_smaps_rollup(text: str) -> Memory:
@@ -217,23 +201,13 @@ def memory(pid: int) -> Memory:
     return parse_smaps_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text("ascii"))
 
 
-def sum_cpu(pids: Sequence[int]) -> Cpu:
-    """What these processes have used; those that are gone count nothing."""
-    user = system = 0.0
-    for pid in pids:
-        with suppress(OSError):
-            _, _, spent = parse_stat(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
-            user, system = user + spent.user, system + spent.system
-    return Cpu(user, system)
-
-
 def parent_of_all() -> dict[int, int]:
     """The parent of every process on this machine; zombies left out."""
     parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with suppress(OSError):
-                state, parent, _ = parse_stat(Path(f"/proc/{entry}/stat").read_text("utf-8", "replace"))
+                state, parent = parse_stat(Path(f"/proc/{entry}/stat").read_text("utf-8", "replace"))
                 if state not in "ZX":
                     parents[int(entry)] = parent
     return parents

@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.cpu_time import Cpu
 from bench.exchange import Exchange, NotYet, complaint, complaint_echo
 from bench.load import Load, run_wrk
 from bench.openloop import Plan, run_apart
 from bench.peer_servers import SERVERS
 from bench.peers import Environment
-from bench.processes import Cpu, Running, ServerError, free_port, machine_busy, start
+from bench.processes import Running, ServerError, free_port, machine_busy, start
 from bench.servers import APPS, OURS, Kind, Order, Programs, Server
 from bench.workloads import FILE, How, Workload
 

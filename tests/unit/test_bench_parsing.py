@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.cpu_time import Cpu
 from bench.load import LoadError, parse_wrk
 from bench.openloop import Outcome, arrivals
-from bench.processes import Cpu, ServerError, parse_machine, parse_smaps_rollup, parse_stat
+from bench.processes import ServerError, parse_machine, parse_smaps_rollup, parse_stat
 from bench.system_calls import parse_strace
 from bench.trial import make_sample
 
@@ -83,14 +84,12 @@ def test_a_generator_without_time_to_spare_is_saturated() -> None:
     assert not parse_wrk(WRK, 0.5).saturated
 
 
-def test_processor_time_is_read_past_a_name_with_parentheses() -> None:
-    state, parent, cpu = parse_stat(STAT)
-    assert (state, parent) == ("S", 41)
-    assert cpu == Cpu(1.8, 0.7)
+def test_state_and_parent_are_read_past_a_name_with_parentheses() -> None:
+    assert parse_stat(STAT) == ("S", 41)
 
 
 def test_processor_time_is_shared_out_among_requests() -> None:
-    sample = make_sample(parse_wrk(WRK), Cpu(1.08822, 0.54411))
+    sample = make_sample(parse_wrk(WRK), Cpu(1.63233, sampled=1.5, sampled_user=1.0))
     assert sample.user_us == pytest.approx(10.0)
     assert sample.system_us == pytest.approx(5.0)
     assert sample.cpu_us == pytest.approx(15.0)
@@ -100,7 +99,7 @@ def test_processor_time_is_shared_out_among_requests() -> None:
 def test_what_others_used_is_what_is_left() -> None:
     busy = parse_machine("cpu  150 10 40 9999 5 7 7 20 0 0\ncpu0 1 2 3\n")
     assert busy == 2.2
-    sample = make_sample(parse_wrk(WRK, 0.5), Cpu(1.05, 0.525), busy=4.2)
+    sample = make_sample(parse_wrk(WRK, 0.5), Cpu(1.575), busy=4.2)
     assert sample.others == pytest.approx(4.2 / 2.1 - 0.75 - 0.5)
 
 
@@ -120,7 +119,7 @@ def test_a_summary_without_a_total_is_an_error_that_quotes_it() -> None:
 
 
 def test_nothing_answered_has_no_processor_time_a_request() -> None:
-    sample = make_sample(parse_wrk("  0 requests in 1.00s, 0.00B read\n"), Cpu(0.5, 0.5))
+    sample = make_sample(parse_wrk("  0 requests in 1.00s, 0.00B read\n"), Cpu(1.0))
     assert (sample.rate, sample.user_us, sample.system_us, sample.p50) == (0.0, None, None, None)
 
 
