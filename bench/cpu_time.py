@@ -1,7 +1,7 @@
 """Processor time of processes, to the nanosecond.
 
 /proc/PID/stat counts in hundredths of a second: at 100,000 requests a second, that is a thousand of them. The clock
-of a process (clock_getcpuclockid(3)) is the scheduler's own sum for all its threads, the ended ones included. How much of
+of a process (clock_getcpuclockid(3)) is the scheduler's own sum for all its threads, ended ones included. How much of
 it went to the program itself and how much to the kernel is known less well: as a rule, it is sampled at the kernel's
 ticks. That is therefore only a share, and applied to the exact sum.
 """

@@ -63,7 +63,7 @@ class Metered(Operation):
                         raise ServerError("nothing was scraped")
         if samples["on"].errors or samples["off"].errors:
             raise ServerError("errors")
-        speed = samples["on"].rate / samples["off"].rate
+        speed = samples["on"].speed(samples["off"])
         return [Taken(self.name, "× its speed without metrics", speed, note="hello-world, scraped each second")]
 
 

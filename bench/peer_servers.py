@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.servers import APPS, FLOORS, MINIWSGI, ROAD, Command, Kind, Order, Programs, Server
+from bench.servers import APPS, ENGINES, FLOORS, ROAD, Command, Kind, Order, Programs, Server
 
 MANY = 20_000  # connections
 IDLE_SECONDS = 75
@@ -116,6 +116,27 @@ def _unprivileged() -> list[str]:
     return ["setpriv", *user, f"--inh-caps={capability}", f"--ambient-caps={capability}"]
 
 
+def _peregrine(programs: Programs, order: Order) -> list[str]:
+    argv = [programs.script("peregrine"), "--host", "127.0.0.1", "--port", str(order.port), "--protocol", "wsgi"]
+    argv += ["--workers", str(order.workers), "--wsgi-threads", str(order.threads or 1), "--python-path", str(APPS)]
+    argv += ["--backlog", str(BACKLOG), "--max-connections", str(MANY), "--keep-alive", str(IDLE_SECONDS * 1000)]
+    if order.access_log is not None:  # to its standard error
+        argv += ["--access-log-format", order.log_format or "text"]
+    return [*argv, order.application]
+
+
+def _m0serve(programs: Programs, order: Order) -> list[str]:
+    argv = [programs.script("m0serve"), order.application, "--host", "127.0.0.1", "--port", str(order.port)]
+    argv += ["--protocol", "wsgi", "--app-dir", str(APPS), "--workers", str(order.workers)]
+    argv += ["--max-keepalive-requests", "0", "--idle-timeout", str(IDLE_SECONDS)]
+    return argv + (["--blocking-threads", str(order.threads)] if order.threads else [])
+
+
+def _pyvoy(programs: Programs, order: Order) -> list[str]:
+    argv = [programs.script("pyvoy"), order.application, "--interface", "wsgi", "--port", str(order.port)]
+    return argv + (["--worker-threads", str(order.threads)] if order.threads else [])
+
+
 def _script(name: str) -> Command:
     def command(programs: Programs, order: Order) -> list[str]:
         argv = [programs.peers, str(APPS / "serve.py"), name, order.application, str(order.port)]
@@ -145,13 +166,17 @@ def _peer(
     tools: tuple[str, ...] = (),
     keeps_alive: bool = True,
     most_threads: int | None = None,
+    absent: str = "",
 ) -> Server:
-    return Server(name, Kind.PEER, package, what, command, needs, tools, keeps_alive, most_threads)
+    return Server(name, Kind.PEER, package, what, command, needs, tools, keeps_alive, most_threads, absent)
 
 
 PEERS = (
     _peer("bjoern", "bjoern", "one thread, libev, C", _script("bjoern"), most_threads=1),
     _peer("fastwsgi", "fastwsgi", "one thread, libuv, C", _script("fastwsgi"), most_threads=1, needs=("setuptools",)),
+    _peer("fastpysgi", "fastpysgi", "one thread, libuv, C; fastwsgi's successor", _script("fastpysgi"), most_threads=1),
+    _peer("freastal", "freastal", "one thread, libuv, picohttpparser, C", _script("freastal"), most_threads=1),
+    _peer("peregrine", "peregrine-server", "Swift; 1 thread unless the workload needs more", _peregrine),
     _peer("granian", "granian", "Rust; HTTP/1, 1 blocking thread unless the workload needs more", _granian),
     _peer("granian-default", "granian", "granian as it comes", _granian_default),
     # 8 threads do best at hello-world (1: 9,700/s, 4: 12,000, 8: 12,200, 16: 12,100), and are our default
@@ -204,7 +229,18 @@ PEERS = (
         _mod_wsgi,
         tools=("setpriv",),
     ),
+    # 1.6.1 never answers the second request on a connection that it keeps (max_reuse_count); it keeps none by default
+    _peer(
+        "pyruvate",
+        "pyruvate",
+        "Rust; 4 threads unless the workload needs more, no keep-alive, its default",
+        _script("pyruvate"),
+        keeps_alive=False,
+    ),
+    _peer("m0serve", "m0serve", "Mojo; as many threads as it chooses unless the workload says", _m0serve),
+    _peer("pyvoy", "pyvoy", "Envoy with Python inside; 200 threads (its default) unless the workload says", _pyvoy),
+    _peer("weft", "", "said to be fast", _script("weft"), absent="what PyPI has by this name is no WSGI server"),
     _peer("nginx-uwsgi", "uWSGI", "nginx before uWSGI on a Unix socket, 4 threads", _nginx_uwsgi, tools=("nginx",)),
 )
 
-SERVERS: dict[str, Server] = {server.name: server for server in (*FLOORS, *ROAD, MINIWSGI, *PEERS)}
+SERVERS: dict[str, Server] = {server.name: server for server in (*FLOORS, *ROAD, *ENGINES, *PEERS)}

@@ -6,17 +6,29 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.held_answer import HeldAnswer
+from bench.logged import Logged
 from bench.metrics_cost import Metered, Scrape
 from bench.operations import ColdStart, CrashRecovery, Memory, Operation, OperationStep, Reload, Scale
 from bench.steps import Step, afterwards, rounds_of, turn
 from bench.trial import Bench
 from bench.workloads import WORKLOADS, Workload, quick_workloads
 
-QUICK_OPERATIONS = ("cold-start", "reload", "memory", "metered", "scrape")
+QUICK_OPERATIONS = ("cold-start", "reload", "memory", "metered", "logged", "held-answer", "scrape")
 QUICK_ROUNDS = 2  # of an operation
 OPERATIONS: dict[str, Operation] = {
     operation.name.replace(" ", "-"): operation
-    for operation in (ColdStart(), Scale(), Reload(), CrashRecovery(), Memory(), Metered(), Scrape())
+    for operation in (
+        ColdStart(),
+        Scale(),
+        Reload(),
+        CrashRecovery(),
+        Memory(),
+        Metered(),
+        Logged(),
+        HeldAnswer(),
+        Scrape(),
+    )
 }
 
 

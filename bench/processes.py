@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -71,6 +72,11 @@ class Running:
             with suppress(OSError):
                 total += memory(pid).pss
         return total
+
+    def said(self, pattern: str) -> str:
+        """The group of a regular expression in what it has written; "" without it."""
+        found = re.search(pattern, self.output.read_text("utf-8", "replace"))
+        return found[1] if found else ""
 
     def last_output(self) -> str:
         """The last lines that it wrote, for an error message."""

@@ -36,6 +36,7 @@ class Order:
     workers: int = 1
     threads: int | None = None  # None: what suits an application that does not block
     access_log: Path | None = None
+    log_format: str = ""  # "json", or the server's own
     metrics: str = ""  # where miniwsgi's metrics go; "": where it puts them by default
     control: str = ""  # where miniwsgi's control socket goes; "off": none
     connections: int | None = None  # how many one worker must hold; None: no more than any server allows
@@ -72,9 +73,10 @@ class Server:
     tools: tuple[str, ...] = ()  # programs that must be on PATH
     keeps_alive: bool = True
     most_threads: int | None = None  # how many requests it can have in the application at once; None: as many as asked
+    absent: str = ""  # why it cannot take part, if that is known without trying
 
 
-def _ours(pool: str, threads: int | None = None) -> Command:
+def _ours(pool: str, threads: int | None = None, engine: str = "") -> Command:
     def command(programs: Programs, order: Order) -> list[str]:
         argv = [programs.ours, "-m", "miniwsgi.daemon", "serve", order.application, "--chdir", str(APPS)]
         argv += ["--bind", f"127.0.0.1:{order.port}", "--pool", pool]
@@ -90,6 +92,10 @@ def _ours(pool: str, threads: int | None = None) -> Command:
             argv += ["--python", programs.peers]
         if order.access_log is not None:
             argv += ["--access-log", str(order.access_log)]
+        if order.log_format:
+            argv += ["--set", f"log.access_log_format={order.log_format}"]
+        if engine:
+            argv += ["--engine", engine]
         if order.metrics:
             argv += ["--metrics-bind", order.metrics]
         if order.connections:
@@ -131,4 +137,9 @@ ROAD = (
     Server("prefork", Kind.ROAD, OURS, "pre-forked processes, one request each", _ours("prefork")),
 )
 
-MINIWSGI = Server(OURS, Kind.OURS, OURS, "epoll, adaptive threads: the default", _ours("epoll"))
+IN_PYTHON = f"{OURS}-plain"
+ENGINES = (
+    Server(OURS, Kind.OURS, OURS, "epoll, adaptive threads, the fastest engine there is: the default", _ours("epoll")),
+    Server(IN_PYTHON, Kind.OURS, OURS, "the same with the engine in Python", _ours("epoll", engine="plain")),
+    Server(f"{OURS}-compiled", Kind.OURS, OURS, "the same, or no start", _ours("epoll", engine="compiled")),
+)

@@ -30,6 +30,7 @@ from bench.workloads import How, Workload
 RATE_SHARE = 0.5  # of what the slowest can do: the fixed rate for all
 GENERATOR_MOST = 8000.0  # requests a second that the generator sends when they are due
 HEADROOM = 1.1  # a server whose own rate is not so much above the fixed one is not asked
+ENGINE = r"generation 1: engine (\w+)"  # as our log says it
 STARVED = 0.5  # of the connections got answers at all
 TROUBLE = (ServerError, LoadError, OSError, http.client.HTTPException, subprocess.SubprocessError)
 
@@ -102,11 +103,21 @@ class Round(Step):
                 loaded = _answered(bench.load(running, workload))
                 sample = loaded.sample
                 if workload.shares:
-                    cell.extra["shares"] = [round(share, 3) for share in loaded.shares]
+                    shares = loaded.shares[: workload.workers]
+                    cell.extra["shares"] = [round(share, 3) for share in shares]
+                    cell.keep(unevenness=unevenness(shares))
                 _remark_starved(cell, workload, loaded.load)
+            if bench.servers[self.server].kind is Kind.OURS and (engine := running.said(ENGINE)):
+                cell.extra["engine"] = engine
         if not workload.pinned and bench.server_cpus:
             cell.remark("not pinned")
         cell.rounds.append(sample.as_json(self.number))
+
+
+def unevenness(shares: Sequence[float]) -> float:
+    """How far the share of any worker is from an equal one, as a part of that."""
+    equal = sum(shares) / len(shares) if shares else 0.0
+    return max((abs(share / equal - 1) for share in shares), default=0.0) if equal else 0.0
 
 
 def _answered(loaded: Loaded) -> Loaded:
@@ -153,7 +164,7 @@ def _beside_idle(bench: Bench, running: Running, workload: Workload, cell: Cell)
     _answered(beside)
     cell.keep(
         bytes_each=(after - before) / workload.others,
-        speed=beside.sample.rate / without.sample.rate,
+        speed=beside.sample.speed(without.sample),
     )
     bytes_each = sorted(cell.series["bytes_each"])[len(cell.series["bytes_each"]) // 2]
     cell.extra["idle"] = {"connections": workload.others, "bytes_each": bytes_each}

@@ -56,6 +56,12 @@ class Sample:
         """User and system."""
         return (self.user_us or 0.0) + (self.system_us or 0.0)
 
+    def speed(self, reference: Sample) -> float:
+        """How many times as fast as another one: by the rates, but by the CPU where wrk could follow in neither."""
+        if self.saturated and reference.saturated and self.cpu_us:
+            return reference.cpu_us / self.cpu_us
+        return self.rate / reference.rate
+
     def as_json(self, number: int) -> dict[str, Any]:
         """As the results file has it."""
         return {"round": number, **asdict(self)}
@@ -111,6 +117,8 @@ class Bench:
     def missing(self, name: str) -> str:
         """Why a server cannot take part; "" when it can."""
         server = self.servers[name]
+        if server.absent:
+            return server.absent
         if server.kind is Kind.FLOOR and name.endswith("-c") and name.removesuffix("-c") not in self.programs.floor:
             return "no C compiler"
         wanted = [package for package in (server.package, *server.needs) if package not in ("", OURS)]

@@ -14,7 +14,7 @@ from enum import StrEnum
 from bench.apps.bench_app import BODY_1M, BODY_100K, CHUNK, CHUNKS, filler
 from bench.exchange import Exchange
 from bench.peer_servers import PEERS
-from bench.servers import FLOORS, HELLO, MINIWSGI, OURS, ROAD
+from bench.servers import FLOORS, HELLO, IN_PYTHON, OURS, ROAD
 
 MIB = 1024 * 1024
 FILE = filler(10 * MIB)
@@ -78,12 +78,20 @@ BROWSER = Exchange(
     )
 )
 
-_ALL = tuple(server.name for server in (MINIWSGI, *FLOORS, *ROAD, *PEERS))
-_FAST = (OURS, "bjoern", "fastwsgi", "granian", "gunicorn-gthread")
+_EXTENSIONS = ("bjoern", "fastwsgi", "fastpysgi", "freastal", "peregrine")  # the peers that leave Python least to do
+_ALL = (OURS, IN_PYTHON, *(server.name for server in (*FLOORS, *ROAD, *PEERS)))
+_FAST = (OURS, *_EXTENSIONS, "granian", "gunicorn-gthread")
 _CORE = (*_FAST, "uwsgi", "waitress", "cheroot")
-_MORE = (*_CORE, "gevent", "socketify")
+_MORE = (*_CORE, "gevent", "socketify", "m0serve", "pyvoy", "pyruvate")
 _WHOLE = (*_MORE, "gunicorn-gevent", "mod_wsgi", "nginx-uwsgi")
-_THREADED = (OURS, "granian", "gunicorn-gthread", "gunicorn-gevent", "uwsgi", "waitress", "cheroot", "gevent")
+GREENLETS = (
+    "gunicorn-gevent",
+    "gevent",
+)  # have all requests in the application at once, however many threads are asked
+_THREADED = (
+    *(OURS, "granian", "peregrine", "m0serve", "pyvoy", "pyruvate"),
+    *("gunicorn-gthread", "uwsgi", "waitress", "cheroot", *GREENLETS),
+)
 
 
 def _blocking(threads: int, servers: tuple[str, ...], fixed: Fixed | None = None) -> Workload:
@@ -101,7 +109,7 @@ def _blocking(threads: int, servers: tuple[str, ...], fixed: Fixed | None = None
 
 def _workers(count: int) -> Workload:
     plural = "s" if count > 1 else ""
-    servers = (OURS, "bjoern", "granian", "gunicorn-gthread", "uwsgi")
+    servers = (*_FAST, "uwsgi")
     what = f"hello-world, {count} worker{plural}; load and server share all processors"
     return Workload(f"workers-{count}", what, HELLO, servers, workers=count, shares=True)
 
@@ -119,7 +127,7 @@ _LIST = (
         _HELLO,
         name="browser",
         what="hello-world, a browser's 13 fields, values changing from request to request",
-        servers=(*_MORE, "gunicorn-gthread-python", "prefork"),
+        servers=(*_MORE, IN_PYTHON, "gunicorn-gthread-python", "prefork"),
         exchange=BROWSER,
         script="changing.lua",
         fixed=None,
@@ -128,19 +136,27 @@ _LIST = (
         _HELLO,
         name="browser-same",
         what="hello-world, a browser's 13 fields, always the same",
-        servers=_FAST,
+        servers=(*_FAST, IN_PYTHON),
         exchange=BROWSER,
         script="browser.lua",
         fixed=None,
         system_calls=False,
     ),
-    Workload("flask", "Flask, hello-world", "flask_app:app", _WHOLE, fixed=Fixed(), system_calls=True, framework=True),
-    Workload("django", "Django, hello-world, 7 middlewares", "django_app:app", _CORE, framework=True),
+    Workload(
+        "flask",
+        "Flask, hello-world",
+        "flask_app:app",
+        (*_WHOLE, IN_PYTHON),
+        fixed=Fixed(),
+        system_calls=True,
+        framework=True,
+    ),
+    Workload("django", "Django, hello-world, 7 middlewares", "django_app:app", (*_CORE, IN_PYTHON), framework=True),
     Workload(
         "json",
         "JSON of 1 KiB, posted, parsed, written again",
         "bench_app:echo_json",
-        _CORE,
+        (*_CORE, IN_PYTHON),
         Exchange(method="POST", fields=(("Content-Type", "application/json"),), body=DOCUMENT, expected=DOCUMENT),
         script="post.lua",
         body=DOCUMENT,
@@ -239,10 +255,10 @@ _LIST = (
 
 WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _LIST}
 
-_QUARTET = (OURS, "bjoern", "granian", "gunicorn-gthread")
+_QUARTET = (OURS, "freastal", "granian", "gunicorn-gthread")
 _QUICK: dict[str, tuple[str, ...]] = {
-    "hello": _QUARTET,
-    "browser": (OURS, "bjoern"),
+    "hello": (OURS, "freastal", "peregrine", "granian"),
+    "browser": (OURS, "freastal", "peregrine"),
     "flask": _QUARTET,
     "blocking-32": (OURS, "granian", "gunicorn-gthread"),
     "mixed": (OURS, "granian", "gunicorn-gthread"),

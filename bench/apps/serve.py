@@ -64,6 +64,24 @@ def fastwsgi(name: str, port: int, workers: int, threads: int) -> None:
     package.run(application(name), HOST, port, loglevel=2, workers=workers)
 
 
+def fastpysgi(name: str, port: int, workers: int, threads: int) -> None:
+    import fastpysgi as package
+
+    package.run(application(name), HOST, port, workers=workers)
+
+
+def freastal(name: str, port: int, workers: int, threads: int) -> None:
+    import freastal as server
+
+    server.serve(application(name), HOST, port, workers)
+
+
+def pyruvate(name: str, port: int, workers: int, threads: int) -> None:
+    import pyruvate as server
+
+    server.serve(application(name), f"{HOST}:{port}", threads or 4)
+
+
 def cheroot(name: str, port: int, workers: int, threads: int) -> None:
     from cheroot import wsgi
 
@@ -106,6 +124,9 @@ def socketify(name: str, port: int, workers: int, threads: int) -> None:
 SERVERS = {
     "bjoern": bjoern,
     "fastwsgi": fastwsgi,
+    "fastpysgi": fastpysgi,
+    "freastal": freastal,
+    "pyruvate": pyruvate,
     "cheroot": cheroot,
     "cheroot-default": cheroot_default,
     "gevent": gevent,
