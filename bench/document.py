@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.figures import Spread, ratio_of_rounds, spread
+from bench.servers import OURS
 
 FORMAT = 1
 QUIET = 0.15  # of a core: more than that used by others, and the machine was not quiet
@@ -145,6 +146,11 @@ class Document:
         """The cells that count, of these kinds (none named: all), the fastest first."""
         found = [cell for cell in self.of(workload) if not cell.void and (not kinds or cell.kind in kinds)]
         return sorted(found, key=lambda cell: (-(cell.median(RATE) or 0.0), cell.server))
+
+    def ours(self, workload: str) -> Cell | None:
+        """Our own cell, in the configuration that is the default if that was measured."""
+        cells = {cell.server: cell for cell in self.of(workload) if cell.kind == "ours"}
+        return cells.get(OURS) or next(iter(cells.values()), None)
 
     def best_peer(self, workload: str) -> Cell | None:
         """The peer that answered most a second."""

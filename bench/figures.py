@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+NOT_MEASURED = "not measured"  # why a target is void that nobody asked about
+
 
 class Verdict(StrEnum):
     """Whether a target was met."""
@@ -60,6 +62,7 @@ class Row:
     target: str = ""
     ratio: float | None = None  # to `peer`
     peer: str = ""
+    theirs: float | None = None  # the peer's median
     verdict: Verdict = Verdict.NONE
     note: str = ""
 

@@ -47,12 +47,13 @@ class Logged(Operation):
             if order.access_log is not None:
                 # who has no file for it writes to its standard output
                 log = order.access_log if order.access_log.exists() else running.output
-                _look_for_lines(log, loaded.load.requests)
+                look_for_lines(log, loaded.load.requests)
         return loaded.sample
 
 
-def _look_for_lines(log: Path, least: int) -> None:
-    deadline = time.monotonic() + WRITE_SECONDS
+def look_for_lines(log: Path, least: int, seconds: float = WRITE_SECONDS) -> None:
+    """Wait until a log has that many lines. Raises ServerError when it does not get them."""
+    deadline = time.monotonic() + seconds
     while (lines := log.read_bytes().count(b"\n")) < least:
         if time.monotonic() > deadline:
             raise ServerError(f"{lines:,} lines in the log for {least:,} requests")

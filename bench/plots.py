@@ -263,7 +263,7 @@ def _overview(document: Document) -> Figure | None:
     found = []
     for workload in document.workloads:
         peer = document.best_peer(workload)
-        ours = next((cell for cell in document.counting(workload, "ours")), None)
+        ours = document.ours(workload)
         value = ratio(ours, peer) if ours else None
         if value is not None and peer is not None:
             found.append((workload, value, peer.server))

@@ -14,15 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from bench.document import CPU, P50, P99, RATE, Cell, Document
-from bench.figures import Row, Verdict
+from bench.figures import NOT_MEASURED, Row, Verdict
 
-HEADINGS = ("measurement", "server", "figure", "target", "ratio", "", "note")
+HEADINGS = ("measurement", "server", "figure", "", "note")
+TARGET_HEADINGS = ("workload", "figure", "ours", "best peer", "theirs", "ratio", "target", "verdict", "note")
+MISSING = "–"
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row as the table's columns."""
-    shown = "" if row.ratio is None else f"{row.ratio:.2f}"
-    return (row.name, row.server, row.figure, row.target, shown, row.verdict.value, row.note)
+    return (row.name, row.server, row.figure, row.verdict.value, row.note)
+
+
+def target_cells(row: Row) -> tuple[str, ...]:
+    """A row that has a target as the columns of the targets' table."""
+    ours, theirs = (MISSING if value is None else _number(value) for value in (row.value, row.theirs))
+    shown = MISSING if row.ratio is None else f"{row.ratio:.2f}"
+    verdict = row.verdict.value or "no target"
+    return (row.name, row.figure, ours, row.peer or MISSING, theirs, shown, row.target, verdict, row.note)
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}"
 
 
 def rows_of(data: dict[str, Any]) -> list[Row]:
@@ -61,20 +75,19 @@ def _cell_row(cell: Cell) -> Row:
     return Row(cell.workload, cell.server, figure, rates.median, note="; ".join(filter(None, notes)))
 
 
-def print_table(rows: Sequence[Row], title: str) -> None:
-    """The table on standard output: by rich when it is there, else plain columns."""
-    body = [cells(row) for row in rows]
+def print_table(headings: Sequence[str], body: Sequence[Sequence[str]], title: str) -> None:
+    """A table on standard output: by rich when it is there, else plain columns."""
     try:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
     except ImportError:
         print(title)
-        print(plain(body))
+        print(plain(headings, body))
         return
     colours = {"met": "green", "missed": "red", "void": "yellow"}
     table = Table(title=title, title_justify="left", pad_edge=False)
-    for heading in HEADINGS:
+    for heading in headings:
         table.add_column(heading, overflow="fold")
     previous = ""
     for line in body:
@@ -87,10 +100,24 @@ def print_table(rows: Sequence[Row], title: str) -> None:
     Console(width=width).print(table)
 
 
-def plain(body: Sequence[Sequence[str]]) -> str:
+def print_figures(document: dict[str, Any], title: str) -> None:
+    """What was measured, on standard output."""
+    print_table(HEADINGS, [cells(row) for row in rows_of(document)], title)
+
+
+def print_targets(rows: Sequence[Row], title: str) -> None:
+    """The targets of what was measured, on standard output."""
+    found = [row for row in rows if row.note != NOT_MEASURED]
+    if not found:
+        return
+    print_table(TARGET_HEADINGS, [target_cells(row) for row in found], title)
+    print(summary([row for row in rows if row.target]))
+
+
+def plain(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Columns padded with spaces; the last one is left as it is."""
-    lines = [HEADINGS, *body]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS) - 1)]
+    lines = [headings, *body]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
         for line in lines

@@ -3,6 +3,7 @@
     python bench/run.py [--servers NAME …] [--workloads NAME …] [--rounds 3] [--seconds 1] [--json FILE] [--quick]
     python bench/run.py --list
     python bench/run.py --compare OLD.json [--with NEW.json]
+    python bench/run.py --report FILE …
 
 A whole run writes bench/results/<date>-<machine>.json, bench/RESULTS.md and the plots; one of chosen servers or
 workloads, and the quick one, print what they found and write only the file that --json names. The server is on one
@@ -33,15 +34,17 @@ if not __package__:  # run as a script: its own directory would hide other modul
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench import peers
+from bench.document import DocumentError
 from bench.figures import median
 from bench.floor import compile_floor
+from bench.merge import merged
 from bench.operations import Operation, idle_connections
 from bench.peer_servers import SERVERS
 from bench.plan import OPERATIONS, chosen_operations, chosen_workloads, steps
 from bench.processes import become_reaper, choose_cpus, stop_all
 from bench.progress import spoken, with_progress
 from bench.promises import all_verdicts, targets_as_json
-from bench.report import machine, print_table, rows_of, standard_path, summary, tool_version, write_json
+from bench.report import machine, print_figures, print_targets, standard_path, tool_version, write_json
 from bench.results_file import FORMAT, Results
 from bench.servers import OURS, Kind, Programs
 from bench.steps import RATE_SHARE
@@ -67,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if old is not None and options.with_ is not None:
         print(_compare(old, _read(parser, options.with_)))
         return 0
+    if options.report:
+        return _report(parser, options)
     workloads = chosen_workloads(options.servers, options.workloads, quick=options.quick)
     operations = []
     if not options.no_operations:
@@ -120,6 +125,21 @@ def measure(
     return document
 
 
+def _report(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Results of several runs as those of one; the exit status."""
+    try:
+        document = merged([_read(parser, path) for path in options.report])
+        document["targets"] = targets_as_json(verdicts := all_verdicts(document))
+    except DocumentError as error:
+        parser.error(str(error))
+    print_targets(verdicts, "Targets")
+    write_json(path := options.json or standard_path(HERE / "results", document), document)
+    print(f"written: {path}")
+    if not options.json:
+        _publish(document)
+    return 0
+
+
 def print_known() -> None:
     """The servers and workloads, on standard output."""
     print("servers:")
@@ -170,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, and nothing else")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="then say what changed beyond the noise")
     parser.add_argument("--with", dest="with_", type=Path, metavar="NEW.json", help="compare with that; no run")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="make one of these results; no run")
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter that has the peers (one is made otherwise)")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has miniwsgi (this one)")
     parser.add_argument("--list", action="store_true", help="the known servers and workloads")
@@ -284,10 +305,8 @@ def _finish(options: argparse.Namespace, document: dict[str, Any], old: dict[str
         f" Linux {host['kernel']} · took {spoken(document['took_seconds'])}"
     )
     if not whole:
-        print_table(rows_of(document), title)
-    if not (options.servers or options.workloads):
-        print_table(verdicts, "Targets" if not whole else f"Targets · {title}")
-        print(summary(verdicts))
+        print_figures(document, title)
+    print_targets(verdicts, "Targets" if not whole else f"Targets · {title}")
     if (busy := settings.get("others", 0.0)) > QUIET:
         print(f"The machine was not quiet: others used {busy:.0%} of a core. Figures are worth little.")
     if not settings.get("server_cpus"):

@@ -16,9 +16,9 @@ from typing import Any
 from bench.document import CPU, MEMORY, P50, P99, P999, QUIET, RATE, SYSTEM, USER, Cell, Document, ratio
 from bench.figures import Row, Spread, Verdict, spread
 from bench.promises import all_verdicts
+from bench.report import MISSING, TARGET_HEADINGS, target_cells
 
 PLOTS = "results"
-MISSING = "–"
 WIDTH = 120
 
 
@@ -111,15 +111,9 @@ def _targets(rows: Sequence[Row]) -> Iterator[str]:
     count = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
     yield "## Targets\n"
     yield f"{count[Verdict.MET]} met, {count[Verdict.MISSED]} missed, {count[Verdict.VOID]} void.\n"
-    lines = []
-    for row in rows:
-        verdict = row.verdict.value if row.verdict is Verdict.MET else f"**{row.verdict.value}**"
-        if row.verdict is Verdict.VOID:
-            reached = MISSING
-        else:
-            reached = f"{row.value:,.3g}" if row.ratio is None else f"{row.ratio:.2f} × {row.peer}"
-        lines.append([row.name, row.figure, row.target, reached, verdict, row.note])
-    yield from _table(["workload", "figure", "target", "reached", "verdict", "note"], lines)
+    marked = {verdict.value: f"**{verdict.value}**" for verdict in (Verdict.MISSED, Verdict.VOID)}
+    lines = [[marked.get(cell, cell) for cell in target_cells(row)] for row in rows]
+    yield from _table(TARGET_HEADINGS, lines, right={2, 4, 5})
     yield ""
 
 
@@ -252,6 +246,8 @@ def _measured(document: Document) -> Iterator[str]:
         )
     pinned = [",".join(map(str, settings.get(name) or [])) for name in ("server_cpus", "load_cpus")]
     said += f"Servers on processor {pinned[0]}, load on {pinned[1]}. " if all(pinned) else "Nothing was pinned. "
+    if limit := _followed(document):
+        said += f"The load generator followed to {limit:,.0f} requests/s; from there, only CPU a request is judged. "
     if settings.get("rate_share"):
         said += f"Fixed rates are {settings['rate_share']:.0%} of what the slowest can do. "
     if (settings.get("others") or 0.0) > QUIET:
@@ -268,6 +264,12 @@ def _measured(document: Document) -> Iterator[str]:
         lines.append([name, str(one.get("what") or ""), str(one.get("missing") or "") or command])
     if lines:
         yield from _table(["server", "what it is", "started as, or why it is missing"], lines)
+
+
+def _followed(document: Document) -> float | None:
+    """The least rate of hello-world at which the load generator had no time to spare."""
+    rates = [cell.median(RATE) or 0.0 for cell in document.of("hello") if not cell.void and cell.saturated]
+    return min(rates, default=None)
 
 
 # --- text -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a run is held to: ratios to the peers of the same run, and their verdicts. Pure.
 
-A target is void when its workload, our figure or every peer is missing; it is never met by silence.
+A target is void when its workload, our figure or every peer is missing; it is never met by silence. The load generator
+follows to some rate: from there on, the rate is its own, and only the CPU a request is judged.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bench.document import CPU, RATE, Cell, Document, ratio
-from bench.figures import Row, Target, Verdict
-from bench.servers import OURS
+from bench.document import CPU, RATE, SYSTEM, USER, Cell, Document, ratio
+from bench.figures import NOT_MEASURED, Row, Target, Verdict
+from bench.servers import IN_PYTHON, OURS
+from bench.workloads import GREENLETS
 
 
 class By(Enum):
     """What is compared."""
 
-    RATE = "requests/s"
-    CPU = "CPU a request"
-    P99 = "p99 at a fixed rate"
+    SPEED = "requests/s"  # or CPU a request, where the load generator was what limited either side
+    CPU = "CPU µs a request"
+    P99 = "p99 at a fixed rate, ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,29 @@ class Held:
 
     workload: str
     target: Target
+    by: By = By.SPEED
     peer: str = ""  # "": the best one
-    by: By = By.RATE
+    but: tuple[str, ...] = ()  # servers that do not count
 
 
+BEST, CHEAP = Target(at_least=1.0), Target(at_most=1.05)
 TARGETS = (
-    Held("hello", Target(at_least=0.72), "bjoern"),
-    Held("hello", Target(at_least=1.1), "granian"),
-    Held("browser", Target(at_least=0.55), "bjoern"),
-    Held("flask", Target(at_least=0.95)),
-    Held("blocking-32", Target(at_least=0.9)),
-    Held("blocking-32", Target(at_most=1.0), by=By.CPU),
-    Held("file", Target(at_least=1.0)),
-    Held("mixed", Target(at_most=1.0), by=By.P99),
+    Held("hello", Target(at_most=0.92), By.CPU),
+    Held("browser", Target(at_most=0.92), By.CPU),
+    Held("browser-same", Target(at_most=0.85), By.CPU),
+    Held("flask", BEST),
+    Held("flask", Target(at_least=1.3), peer=IN_PYTHON),
+    Held("django", BEST),
+    Held("json", BEST),
+    Held("blocking-32", Target(at_least=0.98), but=GREENLETS),
+    Held("blocking-32", Target(at_most=1.0), By.CPU),
+    Held("mixed", Target(at_most=1.0), By.P99, "granian"),
+    Held("connection-each", BEST),
+    Held("pipelined", BEST),
+    Held("memory-100k", CHEAP, By.CPU),
+    Held("memory-1m", CHEAP, By.CPU),
+    Held("stream", CHEAP, By.CPU),
+    Held("file", CHEAP, By.CPU),
 )
 
 
@@ -52,50 +64,65 @@ def verdicts(data: dict[str, Any], held: tuple[Held, ...] = TARGETS) -> list[Row
 
 
 def _row(document: Document, held: Held) -> Row:
-    ours = _ours(document, held.workload)
-    peers = [cell for cell in document.of(held.workload) if cell.kind == "peer" and _named(cell.server, held.peer)]
-    counting = [cell for cell in peers if not cell.void and _value(cell, held.by) is not None]
-    lowest = held.target.at_most is not None
-    ranked = sorted(counting, key=lambda cell: (_value(cell, held.by) or 0.0, cell.server), reverse=not lowest)
-    peer = ranked[0] if ranked else None
-    value = _ratio(ours, peer, held.by) if ours is not None and peer is not None else None
-    note = ""
+    ours = document.ours(held.workload)
+    peers = [cell for cell in document.of(held.workload) if _takes_part(cell, held)]
+    by, peer = held.by, _best(peers, held.by)
+    notes = []
+    if by is By.SPEED and ours is not None and peer is not None and (ours.saturated or peer.saturated):
+        by, peer = By.CPU, _best(peers, By.CPU)
+        notes.append("wrk could not follow: the speed is that of the CPU")
+    value = _ratio(ours, peer, by) if ours is not None and peer is not None else None
+    if value and by is not held.by:
+        value = 1 / value  # less CPU is more speed
     if ours is None:
-        note = "not measured"
+        notes = [NOT_MEASURED]
     elif ours.void:
-        note = ours.void
+        notes = [ours.void]
     elif peer is None:
-        note = "; ".join(f"{cell.server}: {cell.void or 'no figure'}" for cell in peers) or "no peer was measured"
+        notes = ["; ".join(f"{cell.server}: {cell.void or 'no figure'}" for cell in peers) or "no peer was measured"]
     elif value is None:
-        note = "no round in which both were measured"
-    elif held.by is By.RATE and (ours.saturated or peer.saturated):
-        note = "wrk was saturated: compare the CPU"
+        notes = ["no round in which both were measured"]
+    elif by is By.CPU:
+        notes.append(f"user + system {_split(ours)}, {peer.server} {_split(peer)}")
     return Row(
         held.workload,
         ours.server if ours else OURS,
-        held.by.value,
-        _value(ours, held.by) if ours is not None and not ours.void else None,
-        target=f"{held.target} × {held.peer or 'the best peer'}",
+        by.value,
+        _value(ours, by) if ours is not None and not ours.void else None,
+        target=f"{held.target} × {held.peer or _all_but(held.but)}",
         ratio=value,
         peer=peer.server if peer else "",
+        theirs=_value(peer, by) if peer else None,
         verdict=held.target.verdict(value) if value is not None else Verdict.VOID,
-        note=note,
+        note="; ".join(notes),
     )
 
 
-def _ours(document: Document, workload: str) -> Cell | None:
-    cells = {cell.server: cell for cell in document.of(workload) if cell.kind == "ours"}
-    return cells.get(OURS) or next(iter(cells.values()), None)
+def _takes_part(cell: Cell, held: Held) -> bool:
+    if held.peer:
+        return cell.server == held.peer or (cell.kind == "peer" and cell.server.startswith(f"{held.peer}-"))
+    return cell.kind == "peer" and cell.server not in held.but
 
 
-def _named(server: str, name: str) -> bool:
-    return not name or server == name or server.startswith(f"{name}-")
+def _all_but(servers: tuple[str, ...]) -> str:
+    return "the best peer" + (f" but {' and '.join(servers)}" if servers else "")
+
+
+def _best(peers: list[Cell], by: By) -> Cell | None:
+    """The one with most requests a second, or with least of what is to be little."""
+    counting = [cell for cell in peers if not cell.void and _value(cell, by) is not None]
+    ranked = sorted(counting, key=lambda cell: (_value(cell, by) or 0.0, cell.server), reverse=by is By.SPEED)
+    return ranked[0] if ranked else None
+
+
+def _split(cell: Cell) -> str:
+    return f"{cell.median(USER) or 0.0:.1f} + {cell.median(SYSTEM) or 0.0:.1f}"
 
 
 _READ: dict[By, Callable[[Cell], float | None]] = {
-    By.RATE: lambda cell: cell.median(RATE),
+    By.SPEED: lambda cell: cell.median(RATE),
     By.CPU: lambda cell: cell.median(CPU),
-    By.P99: lambda cell: cell.fixed.get("p99"),
+    By.P99: lambda cell: None if (seconds := cell.fixed.get("p99")) is None else float(seconds) * 1e3,
 }
 
 
@@ -105,6 +132,6 @@ def _value(cell: Cell, by: By) -> float | None:
 
 def _ratio(ours: Cell, peer: Cell, by: By) -> float | None:
     if by is not By.P99:
-        return ratio(ours, peer, RATE if by is By.RATE else CPU)
-    mine, theirs = ours.fixed.get("p99"), peer.fixed.get("p99")
-    return None if ours.void or mine is None or not theirs else float(mine) / float(theirs)
+        return ratio(ours, peer, RATE if by is By.SPEED else CPU)
+    mine, theirs = _value(ours, by), _value(peer, by)
+    return None if ours.void or mine is None or not theirs else mine / theirs

@@ -14,6 +14,7 @@ KINDS = {
     "epoll-1": "road",
     "prefork": "road",
     "miniwsgi": "ours",
+    "miniwsgi-plain": "ours",
     "bjoern": "peer",
     "fastwsgi": "peer",
     "granian": "peer",

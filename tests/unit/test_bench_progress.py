@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bench import report
-from bench.figures import Row, Verdict
+from bench.figures import NOT_MEASURED, Row, Verdict
 from bench.progress import Remaining, spoken, with_progress
-from bench.promises import all_verdicts, promises, targets_as_json
+from bench.promises import all_verdicts, promises, scaling, targets_as_json
 
 
 @dataclass
@@ -55,8 +55,9 @@ def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
 def test_every_target_has_a_verdict_even_when_nothing_ran() -> None:
     rows = all_verdicts(document())
     assert len(rows) >= 18
-    assert {row.verdict for row in rows} == {Verdict.VOID}
-    assert report.summary(rows) == f"{len(rows)} targets: 0 met, 0 missed, {len(rows)} void"
+    assert {row.verdict for row in rows if row.target} == {Verdict.VOID}
+    assert {row.note for row in rows} == {NOT_MEASURED}
+    assert report.summary(rows) == f"{len(rows)} targets: 0 met, 0 missed, {sum(bool(row.target) for row in rows)} void"
 
 
 def test_operations_are_held_to_what_was_promised_in_its_unit() -> None:
@@ -73,7 +74,7 @@ def test_operations_are_held_to_what_was_promised_in_its_unit() -> None:
     assert rows["reload"].verdict is Verdict.MISSED
     assert (rows["memory of the master"].value, rows["memory of the master"].target) == (30.0, "≤ 45 MiB")
     assert (rows["scrape"].verdict, rows["scrape"].note) == (Verdict.VOID, "nothing was scraped")
-    assert {"name": "reload: of 4 workers 1.5 s", "target": "≤ 1 s", "value": 1.5, "verdict": "missed"}.items() <= (
+    assert {"name": "reload: of 4 workers, s", "target": "≤ 1 s", "value": 1.5, "verdict": "missed"}.items() <= (
         targets_as_json([rows["reload"]])[0].items()
     )
 
@@ -94,11 +95,22 @@ def test_workloads_are_held_to_what_was_promised() -> None:
             ("mixed", {"p99": 0.006}, {}),
             ("beside-cpu", None, {}),
             ("idle-10000", None, {"bytes_each": 1024.0, "speed": 0.85}),
+            ("workers-2", None, {"unevenness": 0.04}),
+            ("workers-4", None, {"unevenness": 0.2}),
         )
     ]
-    rows = promises(document(cells=cells))[:4]
-    assert [row.verdict.value for row in rows] == ["met", "missed", "met", "missed"]
-    assert [row.value for row in rows] == pytest.approx([1.0, 6.0, 1.0, 0.85])
+    rows = promises(document(cells=cells))[:6]
+    assert [row.verdict.value for row in rows] == ["met", "missed", "met", "missed", "met", "missed"]
+    assert [row.value for row in rows] == pytest.approx([1.0, 6.0, 1.0, 0.85, 0.04, 0.2])
+
+
+def test_several_workers_stand_beside_one() -> None:
+    rounds = [{"round": 0, "rate": 100.0, "errors": 0}], [{"round": 0, "rate": 190.0, "errors": 0}]
+    names = ("workers-1", "workers-2")
+    cells = [{"server": "miniwsgi", "workload": name, "rounds": one} for name, one in zip(names, rounds, strict=True)]
+    two, four = scaling(document(cells=cells))
+    assert (two.value, two.target, two.verdict) == (1.9, "", Verdict.NONE)
+    assert (four.value, four.note) == (None, NOT_MEASURED)
 
 
 def test_every_cell_and_operation_has_a_row_and_a_void_one_its_reason() -> None:
@@ -116,8 +128,8 @@ def test_every_cell_and_operation_has_a_row_and_a_void_one_its_reason() -> None:
 
 
 def test_the_plain_table_lines_up() -> None:
-    row = Row("hello", "bjoern", "1 req/s", 1.0, "≥ 2", 0.5, "x", Verdict.MISSED, "slow")
-    header, line = report.plain([report.cells(row)]).splitlines()
+    row = Row("hello", "bjoern", "1 req/s", 1.0, note="slow")
+    header, line = report.plain(report.HEADINGS, [report.cells(row)]).splitlines()
     assert line.index("bjoern") == header.index("server")
     assert line.index("slow") == header.index("note")
 

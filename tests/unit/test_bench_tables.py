@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bench.document import CPU, MEMORY, P999, RATE, Document, DocumentError, least, ratio
-from bench.figures import Verdict
+from bench.figures import Target, Verdict
 from bench.tables import write_markdown
-from bench.targets import TARGETS, verdicts
+from bench.targets import TARGETS, Held, verdicts
 from tests.support.bench_document import RATES, cell, document, rounds
 
 
@@ -151,10 +151,12 @@ def test_targets_stand_with_what_was_reached(tmp_path: Path) -> None:
     start = {"server": "miniwsgi", "name": "cold start", "unit": "s", "values": [0.5], "note": "", "void": ""}
     data["operations"] = [{**start, "failed_requests": None}]
     found = {(row["workload"], row["target"]): row for row in rows(page(data, tmp_path), "## Targets")}
-    ratio_row, own = found["hello", "≥ 0.72 × bjoern"], found["cold start", "≤ 0.6 s"]
-    assert (ratio_row["reached"], ratio_row["verdict"]) == ("0.75 × bjoern", "met")
-    assert (own["reached"], own["verdict"]) == ("0.5", "met")
-    assert (found["file", "≥ 1 × the best peer"]["verdict"], found["reload", "≤ 1 s"]["reached"]) == ("**void**", "–")
+    hello, own = found["hello", "≤ 0.92 × the best peer"], found["cold start", "≤ 0.6 s"]
+    shown = [hello[name] for name in ("figure", "ours", "best peer", "theirs", "ratio", "verdict")]
+    assert shown == ["CPU µs a request", "16.7", "fastwsgi", "10", "1.67", "**missed**"]
+    assert hello["note"] == "user + system 10.0 + 6.7, fastwsgi 6.0 + 4.0"
+    assert (own["figure"], own["ours"], own["verdict"]) == ("to the first answer, s", "0.5", "met")
+    assert (found["file", "≤ 1.05 × the best peer"]["verdict"], found["reload", "≤ 1 s"]["ours"]) == ("**void**", "–")
 
 
 def test_operations_are_in_the_unit_that_reads_best(tmp_path: Path) -> None:
@@ -238,16 +240,18 @@ def test_medians_and_the_least() -> None:
 
 def every_target() -> dict[str, Any]:
     names = dict.fromkeys(one.workload for one in TARGETS)
-    return document({name: {"miniwsgi": 90e3, "bjoern": 90e3, "granian": 80e3} for name in names})
+    rates = {"miniwsgi": 90e3, "miniwsgi-plain": 60e3, "bjoern": 70e3, "granian": 69e3}
+    return document(dict.fromkeys(names, rates))
 
 
-def test_targets_are_met_where_we_are_as_good() -> None:
+def test_targets_are_met_where_we_are_better() -> None:
     data = every_target()
     for one in data["cells"]:
         one["fixed"] = {"rate": 1000.0, "p50": 0.001, "p99": 0.002, "p999": 0.003, "late_p99": 0.0}
     found = verdicts(data)
     assert [row.verdict for row in found] == [Verdict.MET] * len(TARGETS)
-    assert [row.ratio for row in found if "bjoern" in row.target] == pytest.approx([1.0, 1.0])
+    assert [row.ratio for row in found if row.name == "flask"] == pytest.approx([90 / 70, 1.5])
+    assert [row.ratio for row in found if row.name == "hello"] == pytest.approx([70 / 90])
 
 
 def test_targets_are_missed_where_we_are_not() -> None:
@@ -258,19 +262,20 @@ def test_targets_are_missed_where_we_are_not() -> None:
         one["fixed"] = {"rate": 1000.0, "p50": 0.001, "p99": 0.009 if ours else 0.002, "p999": None, "late_p99": 0.0}
     found = verdicts(data)
     assert [row.verdict for row in found] == [Verdict.MISSED] * len(TARGETS)
-    assert {row.peer for row in found} == {"bjoern", "granian"}
+    assert {row.peer for row in found} == {"bjoern", "granian", "miniwsgi-plain"}
 
 
 def test_targets_without_figures_are_void_and_say_why() -> None:
     data = every_target()
-    find(data, "bjoern", "hello")["void"] = "2 errors"
+    for name in ("bjoern", "granian"):
+        find(data, name, "hello")["void"] = "2 errors"
     find(data, "miniwsgi", "flask")["void"] = "5 errors"
     data["cells"] = [one for one in data["cells"] if one["workload"] != "file"]
     notes = {(row.name, row.target): row.note for row in verdicts(data) if row.verdict is Verdict.VOID}
-    assert notes["hello", "≥ 0.72 × bjoern"] == "bjoern: 2 errors"
-    assert notes["flask", "≥ 0.95 × the best peer"] == "5 errors"
-    assert notes["file", "≥ 1 × the best peer"] == "not measured"
-    assert notes["mixed", "≤ 1 × the best peer"] == "bjoern: no figure; granian: no figure"
+    assert notes["hello", "≤ 0.92 × the best peer"] == "bjoern: 2 errors; granian: 2 errors"
+    assert notes["flask", "≥ 1 × the best peer"] == "5 errors"
+    assert notes["file", "≤ 1.05 × the best peer"] == "not measured"
+    assert notes["mixed", "≤ 1 × granian"] == "granian: no figure"
     assert all(row.verdict is Verdict.VOID for row in verdicts(document({})))
 
 
@@ -278,8 +283,36 @@ def test_a_target_against_a_server_holds_against_each_of_its_configurations() ->
     data = document({"hello": {"miniwsgi": 90e3, "granian": 50e3}})
     data["servers"].append({**data["servers"][-1], "name": "granian-default", "kind": "peer"})
     data["cells"].append(cell("granian-default", "hello", 100e3))
-    found = next(row for row in verdicts(data) if "granian" in row.target)
-    assert (found.peer, found.verdict) == ("granian-default", Verdict.MISSED)
+    (found,) = verdicts(data, (Held("hello", Target(at_least=1.0), peer="granian"),))
+    assert (found.peer, found.theirs, found.verdict) == ("granian-default", pytest.approx(100e3), Verdict.MISSED)
+
+
+def test_a_peer_of_another_kind_does_not_count() -> None:
+    data = document({"hello": {"miniwsgi": 90e3, "granian": 50e3, "bjoern": 100e3}})
+    (found,) = verdicts(data, (Held("hello", Target(at_least=1.0), but=("bjoern",)),))
+    assert (found.peer, found.verdict, found.target) == ("granian", Verdict.MET, "≥ 1 × the best peer but bjoern")
+
+
+def test_where_the_generator_cannot_follow_the_cpu_decides() -> None:
+    data = document({"hello": {"miniwsgi": 100e3, "granian": 101e3, "bjoern": 50e3}})
+    for sample in find(data, "miniwsgi")["rounds"]:
+        sample["saturated"] = True
+    for name, microseconds in (("miniwsgi", 5.0), ("granian", 6.0), ("bjoern", 4.0)):
+        for sample in find(data, name)["rounds"]:
+            sample.update(user_us=microseconds, system_us=0.0)
+    (found,) = verdicts(data, (Held("hello", Target(at_least=1.0)),))
+    assert (found.peer, found.ratio, found.verdict) == ("bjoern", pytest.approx(0.8), Verdict.MISSED)
+    assert found.figure == "CPU µs a request"
+    assert found.note.startswith("wrk could not follow")
+
+
+def test_the_page_says_from_which_rate_on_only_the_cpu_is_judged(tmp_path: Path) -> None:
+    data = document()
+    assert "The load generator followed" not in page(data, tmp_path)
+    for server in ("fastwsgi", "bjoern"):
+        for sample in find(data, server)["rounds"]:
+            sample["saturated"] = True
+    assert "followed to 80,000 requests/s" in " ".join(page(data, tmp_path).split())
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:

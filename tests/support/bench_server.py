@@ -1,0 +1,57 @@
+"""A server for the benchmark's clients that answers as a test tells it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world!\n"
+
+
+class Fake:
+    """A server that answers each head with the same bytes."""
+
+    def __init__(self, answer: bytes, most: int | None = None) -> None:
+        self.answer = answer
+        self.most = most  # answers on one connection, after which it is closed
+        self.heads: list[bytes] = []
+        self.changed = threading.Condition()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.received = 0  # bytes
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        got, answered = b"", 0
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                with self.changed:
+                    self.received += len(data)
+                    self.changed.notify_all()
+                got += data
+                while b"\r\n\r\n" in got:
+                    head, _, got = got.partition(b"\r\n\r\n")
+                    self.heads.append(head)
+                    connection.sendall(self.answer)
+                    answered += 1
+                    if answered == self.most or b"Connection: close" in self.answer:
+                        return
+
+
+@contextmanager
+def serving(answer: bytes, most: int | None = None) -> Iterator[Fake]:
+    fake = Fake(answer, most)
+    try:
+        yield fake
+    finally:
+        fake.listener.close()
