@@ -20,7 +20,8 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(RECENT)' >/dev/null 2>&
 
 PACKAGES := miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
 SOURCES := daemon manager metrics bench tests docs packaging setup.py
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --config-settings editable_mode=strict -e
+EDITABLE ?= --config-settings editable_mode=strict -e
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(EDITABLE)
 
 DIST ?= dist
 DEB_BUILD ?= build/deb
@@ -49,9 +50,11 @@ PROMETHEUS_CLIENT_oldest := prometheus-client==$(shell sed -n 's/.*"prometheus-c
 PROMETHEUS_CLIENT_newest := prometheus-client
 METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/integration/test_fork_safety.py
 ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/fuzz
+ASAN_TESTS := $(ENGINE_TESTS) $(wildcard tests/unit/test_engine*.py) tests/conformance tests/security
+ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
-.PHONY: help serve test test-full test-system test-python test-debian test-engines test-metrics test-agents \
+.PHONY: help serve test test-full test-system test-python test-debian test-engines test-asan test-metrics test-agents \
   test-aarch64 lint audit conformance fuzz fuzz-engines fuzz-scanner faults soak man bench bench-quick sdist wheels \
   deb clean FORCE
 
@@ -89,6 +92,15 @@ test-engines: tools-test $(VENV)/.test bytecode ## pools, faults and fuzz in the
 	  MINIWSGI_SERVER_ENGINE=$$engine MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ENGINE_TESTS) $(ARGS) || \
 	    failed="$$failed $$engine"; done; \
 	  [ -z "$$failed" ] || { echo "failed on:$$failed" >&2; exit 1; }
+
+# Installed as a copy: an editable installation shares its build with all others of the tree. Memory is the system's
+# allocator's, so that every object is watched. Python itself leaks at its end.
+test-asan: tools-test ## pools, faults, fuzz, conformance on a compiled engine with ASan and UBSan
+	rm -f .venv-asan/.test # sources that have changed are not told from those that were copied
+	MINIWSGI_ENGINE_FLAGS='$(ASAN_FLAGS)' $(MAKE) VENV=.venv-asan EDITABLE= .venv-asan/.test
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 MINIWSGI_SERVER_ENGINE=compiled \
+	  MINIWSGI_TEST_LACKING=$(VENV)/.lacking .venv-asan/bin/python -m pytest -n $(PROCESSES) --timeout 1800 $(ASAN_TESTS) $(ARGS)
 
 test-metrics: ## what has to do with metrics, with a certain prometheus_client (RELEASE=oldest, newest)
 	$(MAKE) VENV=.venv-$(RELEASE) .venv-$(RELEASE)/.test

@@ -223,7 +223,7 @@ def existing() -> Iterator[builds.Found]:
     """All builds in all places, those of other releases too."""
     for path in sorted(Path(builds.FOLDER).glob("_engine.*.so")):
         yield builds.Found(str(path), builds.why_other_sources(str(path)))
-    for directory in (builds.PACKAGED, builds.BUILT, builds.own()):
+    for directory in builds.directories():
         for path in sorted(Path(directory).glob("*/_engine.*.so")):
             found = str(path)
             yield builds.Found(found, builds.why_other_sources(found) or builds.why_not_trusted(found))

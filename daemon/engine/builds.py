@@ -59,19 +59,28 @@ def own() -> str:
     return f"{cache}/miniwsgi/engines"
 
 
+def directories() -> tuple[str, ...]:
+    """Where builds are looked for that did not come with miniwsgi."""
+    return PACKAGED, BUILT, own()
+
+
 def places(file: str = FILE) -> list[str]:
     """Where a build of these sources may be, the one beside them first."""
-    below = key()
-    return [f"{FOLDER}/{file}", *(f"{directory}/{below}/{file}" for directory in (PACKAGED, BUILT, own()))]
+    return [f"{FOLDER}/{file}", *(f"{directory}/{key()}/{file}" for directory in directories())]
 
 
 def look(file: str = FILE) -> list[Found]:
-    """What there is of builds with that name."""
+    """What there is of builds with that name, made from these sources or others."""
     beside, *others = places(file)
-    found = [Found(path, why_not_trusted(path)) for path in others if os.path.exists(path)]
+    found = [Found(path, why_not_trusted(path) or why_other_sources(path)) for path in others if os.path.exists(path)]
     if os.path.exists(beside):  # whoever may write there may write what calls it
-        found.insert(0, Found(beside, ""))
-    return [Found(path, unfit or why_other_sources(path)) for path, unfit in found]
+        found.insert(0, Found(beside, why_other_sources(beside)))
+    for directory in directories():
+        for name in sorted(os.listdir(directory) if os.path.isdir(directory) else ()):
+            path = f"{directory}/{name}/{file}"
+            if path not in others and os.path.exists(path):
+                found.append(Found(path, f"{path} was made from other sources"))
+    return found
 
 
 def load() -> ModuleType:
@@ -80,12 +89,13 @@ def load() -> ModuleType:
         return sys.modules[MODULE]
     if why := why_plain():
         raise NoBuild(why)
-    found = look()
-    for path, unfit in found:
+    unfits = []
+    for path, unfit in look():
         if not unfit:
             return execute(path)
+        unfits.append(unfit)
     remedy = f"make one: miniwsgi engine build --python {sys.executable}"
-    raise NoBuild("; ".join([f"no build for {interpreter()}", *(unfit for _, unfit in found)]), remedy)
+    raise NoBuild("; ".join([f"no build for {interpreter()}", *unfits[:1]]), remedy)
 
 
 def interpreter() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -14,7 +15,7 @@ from miniwsgi.daemon.engine import builds, choice
 
 from tests.support.ctl import Tool
 from tests.support.programs import needs
-from tests.support.service import Service
+from tests.support.service import Service, get
 
 ROOT = Path(__file__).parents[2]
 MINIWSGI = [sys.executable, "-m", "miniwsgi.daemon"]
@@ -27,6 +28,7 @@ def nobody_has_built_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     """The cache directory of the user, which is looked in."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MINIWSGI_ENGINE_FLAGS", "-O0")
+    monkeypatch.delenv("MINIWSGI_SERVER_ENGINE", raising=False)  # which would win over a file
     return tmp_path / "cache" / "miniwsgi" / "engines"
 
 
@@ -90,6 +92,59 @@ def test_one_that_is_asked_for_and_not_there_fails_the_start_with_the_remedy(
         f'server.engine = "compiled" does not run here: no build for {other.name}; "auto" or "plain" does, '
         f"or make one: miniwsgi engine build --python {other.python}"
     ) in ended.stderr
+
+
+def test_a_reload_that_asks_for_one_that_is_not_there_fails_and_changes_nothing(
+    service: Service, other: engine_build.Interpreter
+) -> None:
+    socket = service.directory / "control.sock"
+    text = f"""
+    [app]
+    module = "app"
+    directory = "{service.directory}"
+    python = "{other.python}"
+    [server]
+    engine = "ENGINE"
+    workers = 1
+    """
+    file = service.write(text.replace("ENGINE", "plain"), "miniwsgi.toml")
+    daemon = service.start("-c", str(file), "--control", str(socket))
+    daemon.wait_for_log("start: done")
+    service.write(text.replace("ENGINE", "compiled"), "miniwsgi.toml")
+    reload = Tool(socket)("reload")
+    assert reload.status == 1
+    assert f'server.engine = "compiled" does not run here: no build for {other.name}; ' in reload.err
+    assert get(daemon).startswith("v1")
+
+
+CHOOSE = """
+import importlib.util
+spec = importlib.util.spec_from_file_location("launch", {launch!r})
+launch = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(launch)
+launch.packages({folder!r})
+from miniwsgi.daemon.engine import choice
+print(choice.choose("auto"), flush=True)
+"""
+IN_A_SECOND_INTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+exec(sys.argv[1])
+interpreters.run_string(interpreters.create(), sys.argv[1])
+"""
+
+
+@needs("cc", "gcc")
+def test_a_second_interpreter_of_a_process_runs_plain_and_says_so() -> None:
+    folder = Path(engine_build.__file__).parents[1]
+    choose = CHOOSE.format(launch=f"{folder}/daemon/worker/launch.py", folder=str(folder))
+    command = [sys.executable, "-c", IN_A_SECOND_INTERPRETER, choose]
+    first, second = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    assert first == "compiled"
+    assert re.match("plain: .* does not load: .*(one interpreter per process|subinterpreters)", second)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ def test_install_put_an_application_in_place_start(machine: Debian) -> None:
     status = machine.do("miniwsgictl", "status")
     assert "running" in status
     assert "engine:       compiled\n" in status
+    assert f"{PYTHON} (CPython 3." in machine.do("miniwsgi", "engine", "list", "--python", PYTHON)
     assert machine.property("miniwsgi", "NRestarts") == "0"
 
 

@@ -91,6 +91,18 @@ def test_one_of_other_sources_is_told_and_not_loaded(machine: Machine) -> None:
     assert len(machine.loaded) == 1
 
 
+def test_one_of_another_release_is_told_if_there_is_none(machine: Machine) -> None:
+    path = machine.build(machine.built)
+    former = path.parent.with_name("0.0.9-12345678")
+    path.parent.rename(former)
+    with pytest.raises(NoBuild) as caught:
+        builds.load()
+    assert str(caught.value) == f"no build for {HERE}; {former / builds.FILE} was made from other sources"
+    machine.build(machine.own)
+    builds.load()
+    assert len(machine.loaded) == 1
+
+
 def test_sources_that_change_need_a_build_of_their_own(machine: Machine) -> None:
     path = machine.build(machine.sources)
     assert builds.look() == [Found(str(path), "")]
