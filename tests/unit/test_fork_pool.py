@@ -39,7 +39,7 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
         log = ErrorLog("info", "text", False, "worker", slot=0)
         orders = SimpleNamespace(fds=list, deaf=False, reopened=0, read=lambda: None, tell=lambda *_, **__: None)
         pool = ForkPool(Context(settings, board, 0, log, None, None, choose("auto")), orders)
-        (queue,) = pool._sockets
+        (queue,) = pool._listening
         clients = [socket.create_connection(listening.getsockname()) for _ in range(2)]
         oldest, its_client = socket.socketpair()
         stale = oldest.fileno()
@@ -50,7 +50,7 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
         pool._take(queue)
         (ended,) = pool._children
         assert ended > stale
-        pool._accept_if(True)
+        pool._listening.want(True)
         pool._poller.register(stale, select.POLLIN)
         pool._lingering.add(oldest, 1)
         its_client.send(b"x")

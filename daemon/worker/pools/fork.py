@@ -36,6 +36,7 @@ from ..recycling import Recycling
 from ..signals import SignalPipe
 from .blocking import EVENTS, STAYS, LoneThread, is_eager
 from .lingering import Lingering
+from .listening import Listening
 from .saturation import Saturation
 
 WAIT_SECONDS = 0.5
@@ -77,18 +78,13 @@ class ForkPool:
         self._limit = min(context.settings.threads, context.settings.connections, scoreboard.MAX_THREADS)
         self._children: dict[int, _Child] = {}  # by pidfd
         self._memory: dict[int, Slot] = {}  # by child number, used again by the next
-        self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
-        self._listeners = {listener.fd: listener for listener in context.settings.listeners}
         self._recycling = Recycling(context)
         self._poller = select.poll()
+        self._listening = Listening(self._poller, context, orders)
         self._lingering = Lingering(self._poller, context.settings)
-        self._queues = select.poll()
-        for fd in self._sockets:
-            self._queues.register(fd, select.POLLIN)
         self._crowd = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")  # [0]: others wait; children read it
         self._waited_for_since = 0.0
         self._saturation = Saturation(context, f"{self._limit} processes")
-        self._accepting = False
         self._again_at = 0.0  # when to accept again, if forking or accepting has failed
         self._fold_at = 0
         self._told = context.duty  # what children know
@@ -96,10 +92,6 @@ class ForkPool:
         self._lifeline, self._life = os.pipe()
         self._room = -1  # a descriptor that gives way to the next child's pidfd; nobody is accepted without one
         self._ending = Lock()  # in a child: for whoever ends it
-        self._order_fds = orders.fds()
-        for fd in self._order_fds:
-            self._poller.register(fd, select.POLLIN)
-        children.withhold("listeners", lambda: self._sockets)
 
     def __repr__(self) -> str:
         return f"<ForkPool {self._context.duty.value} children={len(self._children)}>"
@@ -115,7 +107,7 @@ class ForkPool:
         duty = self._context.duty
         full = len(self._children) >= self._limit
         self._look_for_waiting(full)
-        self._accept_if(not full and time.monotonic() >= self._again_at and duty is not Duty.DRAIN)
+        self._listening.want(not full and time.monotonic() >= self._again_at and duty is not Duty.DRAIN)
         wait = CROWDED_SECONDS if full else WAIT_SECONDS
         if duty in {Duty.EMPTY, Duty.DRAIN}:
             wait = DRAIN_WAIT_SECONDS
@@ -124,16 +116,15 @@ class ForkPool:
         now = time.monotonic_ns()
         self._slot.cells[scoreboard.HEARTBEAT] = now
         # Listeners last: a new child's pidfd may get a number that was closed in this turn, and is ready no more.
-        for fd, _mask in sorted(ready, key=lambda event: event[0] in self._sockets):
+        for fd, _mask in sorted(ready, key=lambda event: event[0] in self._listening):
             if fd in self._children:
                 self._reap(fd)
-            elif fd in self._sockets:
+            elif fd in self._listening:
                 self._take(fd)
             elif fd in self._lingering:
                 self._lingering.read(fd)
             else:
-                self._orders.read()
-                self._forget_deaf_orders()
+                self._listening.read_orders()
                 self._tell_children()
                 self._have_children_reopen()
         if now >= self._fold_at:
@@ -148,7 +139,7 @@ class ForkPool:
 
     def _look_for_waiting(self, full: bool) -> None:
         """Tell children whether others wait for their places: twice in a row, as another worker may be about to."""
-        if not full or not self._queues.poll(0):
+        if not full or not self._listening.somebody_waits():
             self._waited_for_since = 0.0
             self._crowd[0] = 0
         elif not self._waited_for_since:
@@ -161,23 +152,13 @@ class ForkPool:
     def _crowded(self) -> bool:
         return bool(self._crowd[0])
 
-    def _accept_if(self, wanted: bool) -> None:
-        if wanted is self._accepting:
-            return
-        for fd in self._sockets:
-            if wanted:
-                self._poller.register(fd, select.POLLIN)
-            else:
-                self._poller.unregister(fd)
-        self._accepting = wanted
-
     def _take(self, fd: int) -> None:
         if len(self._children) >= self._limit:
             return
         try:
             if self._room < 0:
                 self._room = os.dup(self._lifeline)
-            sock, address = self._sockets[fd].accept()
+            sock, address, listener = self._listening.accept(fd)
         except OSError as error:
             self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
             return
@@ -192,7 +173,7 @@ class ForkPool:
             sock.close()
             return
         if not pid:
-            self._serve(sock, self._listeners[fd], address, number, counted)
+            self._serve(sock, listener, address, number, counted)
         sock.setblocking(False)
         os.close(self._room)
         self._room = -1
@@ -288,8 +269,7 @@ class ForkPool:
         if self._life >= 0:
             os.close(self._life)
         os.close(self._room)
-        while self._sockets:
-            self._sockets.popitem()[1].close()
+        self._listening.disown()
         for child in self._children.values():
             os.close(child.pidfd)
             child.sock.close()
@@ -346,15 +326,11 @@ class ForkPool:
     # --- the end ---
 
     def _ended(self, now: int) -> bool:
-        if self._context.duty is Duty.EMPTY:
-            self._listen_only(self._orders.emptying)
-            if not self._queues.poll(0):
-                self._context.duty = Duty.DRAIN
-        if self._context.duty is Duty.DRAIN:
-            self._listen_only(frozenset())
-            if self._children and all(child.has_only_jobs_left for child in self._children.values()):
-                self._orders.only_jobs_left()
-        return not (self._children or self._sockets or self._lingering) or self._orders.expired(now)
+        self._listening.end()
+        draining = self._context.duty is Duty.DRAIN
+        if draining and self._children and all(child.has_only_jobs_left for child in self._children.values()):
+            self._orders.only_jobs_left()
+        return not (self._children or self._listening or self._lingering) or self._orders.expired(now)
 
     def _tell_children(self) -> None:
         """Idle kept-alive connections hold places that those in the queue need."""
@@ -372,22 +348,6 @@ class ForkPool:
             self._reopened = self._orders.reopened
             for child in self._children.values():
                 signal.pidfd_send_signal(child.pidfd, signal.SIGUSR1)
-
-    def _listen_only(self, fds: frozenset[int]) -> None:
-        """Close the listeners but these; other processes may go on with the same sockets."""
-        for fd in self._sockets.keys() - fds:
-            if self._accepting:
-                self._poller.unregister(fd)
-            self._queues.unregister(fd)
-            self._sockets.pop(fd).close()
-
-    def _forget_deaf_orders(self) -> None:
-        if self._orders.deaf:
-            left = self._orders.fds()
-            for fd in self._order_fds:
-                if fd not in left:
-                    self._poller.unregister(fd)
-            self._order_fds = left
 
 
 def _send_end(sock: socket.socket) -> None:

@@ -13,7 +13,7 @@ from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
 from ...engine.presence import has_left
-from ...unpatched import select, socket, time
+from ...unpatched import select, time
 from .. import children
 from ..balance import Balance, accept_again_seconds
 from ..context import NANOSECONDS, Context, Duty
@@ -22,6 +22,7 @@ from ..orders import Orders
 from ..recycling import Recycling
 from .blocking import EVENTS, PARTS, STAYS, LoneThread, is_eager
 from .lingering import Lingering
+from .listening import Listening
 from .saturation import LoneSaturation
 
 IDLE_WAIT_SECONDS = 0.5
@@ -38,24 +39,14 @@ class PreforkPool:
         self._me = ThreadAccount(0, context.slot, context.site.request_ids.seed)
         self._thread = LoneThread(context, orders, self._me, self._crowded)
         self._draining_since = 0.0
-        self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
-        self._listeners = {listener.fd: listener for listener in context.settings.listeners}
         self._recycling = Recycling(context)
         self._balance = Balance(context)
         self._saturation = LoneSaturation(context)
         self._accept_again = 0.0
         self._tidy_at = 0.0
-        self._accepting = False
-        self._queues = select.poll()
         self._poller = select.poll()
+        self._listening = Listening(self._poller, context, orders)
         self._lingering = Lingering(self._poller, context.settings)
-        for fd, sock in self._sockets.items():
-            sock.setblocking(False)
-            self._queues.register(fd, select.POLLIN)
-        self._order_fds = orders.fds()
-        for fd in self._order_fds:
-            self._poller.register(fd, select.POLLIN)
-        children.withhold("listeners", lambda: self._sockets)
         children.withhold("connections", lambda: self._conversations)
 
     def __repr__(self) -> str:
@@ -72,8 +63,8 @@ class PreforkPool:
         """Wait and do what there is; True: the end."""
         wait = DRAIN_WAIT_SECONDS if self._draining_since else IDLE_WAIT_SECONDS
         now = time.monotonic()
-        self._accept_if(now >= self._accept_again and self._context.duty is not Duty.DRAIN)
-        if not self._accepting and self._sockets:
+        self._listening.want(now >= self._accept_again and self._context.duty is not Duty.DRAIN)
+        if not self._listening.wanted and self._listening:
             wait = min(wait, max(0.001, self._accept_again - now))
         ready = {fd: 0 for fd, conversation in self._conversations.items() if is_eager(conversation)}
         ready.update(self._poller.poll(0 if ready else wait * 1000))
@@ -87,13 +78,12 @@ class PreforkPool:
                     mask |= select.POLLHUP  # noqa: PLW2901 - what is known now
                 self._go_on(fd, self._thread.converse(conversation, mask))
                 served = True
-            elif fd in self._sockets:
+            elif fd in self._listening:
                 queues.append(fd)
             elif fd in self._lingering:
                 self._lingering.read(fd)
             else:
-                self._orders.read()
-                self._forget_deaf_orders()
+                self._listening.read_orders()
         for fd in queues:
             self._take(fd)
         now = time.monotonic()
@@ -105,22 +95,12 @@ class PreforkPool:
             self._orders.keep_signals()
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
-    def _accept_if(self, wanted: bool) -> None:
-        if wanted is self._accepting:
-            return
-        for fd in self._sockets:
-            if wanted:
-                self._poller.register(fd, select.POLLIN)
-            else:
-                self._poller.unregister(fd)
-        self._accepting = wanted
-
     def _take(self, fd: int) -> None:
         """Another client."""
         wait = self._balance.wait(len(self._conversations))
         if not wait:
             try:
-                sock, address = self._sockets[fd].accept()
+                sock, address, listener = self._listening.accept(fd)
             except OSError as error:
                 self._accept_again = time.monotonic() + accept_again_seconds(error, self._context.log)
                 return
@@ -128,7 +108,7 @@ class PreforkPool:
             self._accept_again = time.monotonic() + wait
             return
         sock.setblocking(False)
-        conversation = self._context.converse(sock, self._listeners[fd], address, time.monotonic_ns())
+        conversation = self._context.converse(sock, listener, address, time.monotonic_ns())
         self._conversations[sock.fileno()] = conversation
         self._poller.register(sock.fileno(), EVENTS)
         self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._conversations)
@@ -149,7 +129,7 @@ class PreforkPool:
 
     def _crowded(self) -> bool:
         """Whether another client has a connection, or waits to be accepted."""
-        return len(self._conversations) > 1 or bool(self._queues.poll(0))
+        return len(self._conversations) > 1 or self._listening.somebody_waits()
 
     def _look_at_time(self, now: float) -> None:
         settings = self._context.settings
@@ -173,32 +153,11 @@ class PreforkPool:
         running = self._me.conversation
         clients = list(self._conversations.items())
         others = {fd: conversation.sock for fd, conversation in clients if conversation is not running}
-        self._saturation.look_at(list(self._sockets), others, now)
+        self._saturation.look_at(self._listening, others, now)
 
     def _ended(self, now: float) -> bool:
         if not self._draining_since:
             self._draining_since = now
-        if self._context.duty is Duty.EMPTY:
-            self._listen_only(self._orders.emptying)
-            if not self._queues.poll(0):
-                self._context.duty = Duty.DRAIN
-        if self._context.duty is Duty.DRAIN:
-            self._listen_only(frozenset())
-        left = self._conversations or self._sockets or self._lingering
+        self._listening.end()
+        left = self._conversations or self._listening or self._lingering
         return not left or self._orders.expired(int(now * NANOSECONDS))
-
-    def _listen_only(self, fds: frozenset[int]) -> None:
-        """Close the listeners but these; other processes may go on with the same sockets."""
-        for fd in self._sockets.keys() - fds:
-            if self._accepting:
-                self._poller.unregister(fd)
-            self._queues.unregister(fd)
-            self._sockets.pop(fd).close()
-
-    def _forget_deaf_orders(self) -> None:
-        if self._orders.deaf:
-            left = self._orders.fds()
-            for fd in self._order_fds:
-                if fd not in left:
-                    self._poller.unregister(fd)
-            self._order_fds = left
