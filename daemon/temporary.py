@@ -31,7 +31,11 @@ def unnamed_file(directory: str | None = None) -> IO[bytes]:
     except OSError:  # file systems need not have such files (open(2), O_TMPFILE)
         path = unused_name(directory, "miniwsgi-body-")
         fd = os.open(path, NAMED, 0o600)
-        os.unlink(path)
+        try:
+            os.unlink(path)
+        except OSError:
+            os.close(fd)
+            raise
     return open(fd, "w+b")
 
 

@@ -42,6 +42,20 @@ def test_a_file_that_nobody_else_can_open(tmp_path: Path, monkeypatch: pytest.Mo
         assert file.read() == b"body"
 
 
+def test_a_file_that_cannot_be_unnamed_is_an_error_and_not_kept_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink(_path: str) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(temporary, "UNNAMED", os.O_RDWR | os.O_DIRECTORY)  # not supported
+    monkeypatch.setattr(temporary.os, "unlink", unlink)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(PermissionError):
+        unnamed_file(str(tmp_path))
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_file_in_no_directory_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         unnamed_file("/nonexistent")
