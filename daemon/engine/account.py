@@ -6,7 +6,7 @@ runs, for all who look, in cells of its own.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot, bucket
@@ -14,8 +14,7 @@ from miniwsgi.metrics.scoreboard import Closed, Slot, bucket
 from ..http.head import RequestLine
 from ..unpatched import get_ident, time
 from .claim import Claim
-
-Headers = list[tuple[str, str]]
+from .logs import AccessLog, Headers, Log
 
 CLIENT_CLOSED = "499 Client Closed Request"  # nginx's code for a client that left before its response
 TIMED_OUT = "504 Gateway Timeout"
@@ -32,21 +31,6 @@ _REQUEST_SIZES = tuple(scoreboard.REQUEST_SIZES + bucket for bucket in scoreboar
 _REJECTED = {status: scoreboard.REJECTED_BY + at for at, status in enumerate(scoreboard.REJECTED_STATUSES)}
 _REJECTED_OTHERWISE = scoreboard.REJECTED_BY + len(scoreboard.REJECTED_STATUSES)
 _KEPT_SERIES = 1024
-
-
-class Log(Protocol):
-    """The error log (`daemon.log`), as far as requests are told in it."""
-
-    def error(self, message: str, /, **fields: object) -> None: ...
-    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None: ...
-
-
-class AccessLog(Protocol):
-    """Where the line of each request goes (`daemon.log`)."""
-
-    def log(
-        self, environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int
-    ) -> None: ...
 
 
 class Account:

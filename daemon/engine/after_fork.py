@@ -10,19 +10,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from ..unpatched import os
+from .logs import Log
 
 FLUSH_SECONDS = 1.0
 EXIT_CAME_BACK = 70  # EX_SOFTWARE of sysexits.h
-
-
-class Log(Protocol):
-    """The error log, as far as it is needed here."""
-
-    def error(self, message: str, /, **fields: object) -> None: ...
-    def flush(self, seconds: float, /) -> object: ...
 
 
 class Process:

@@ -1,0 +1,23 @@
+"""Where the engine tells what happens: the two logs of `daemon.log`, as far as they are needed here."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Headers = list[tuple[str, str]]
+
+
+class Log(Protocol):
+    """The error log."""
+
+    def error(self, message: str, /, **fields: object) -> None: ...
+    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None: ...
+    def flush(self, seconds: float, /) -> object: ...
+
+
+class AccessLog(Protocol):
+    """Where the line of each request goes."""
+
+    def log(
+        self, environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int
+    ) -> None: ...
