@@ -18,11 +18,13 @@ from ..http.errors import REASONS, ProtocolError
 from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
 from ..settings import Listener, Settings
-from .account import AccessLog, Account, Log
+from ..temporary import temporary_directory
+from .account import Account
 from .call import Application, CallSteps
 from .claim import Claim
 from .contract import Conversation
 from .environ import connection_environ, server_software, worker_environ
+from .logs import AccessLog, Log
 from .proxy import Proxy
 from .request_ids import RequestIds
 from .variables import variables_of_the_import
@@ -60,7 +62,7 @@ class Site:
         self.request_variables = variables_of_the_import()
         self.script_name = settings.script_name
         self._body_memory_bytes = settings.body_memory_bytes
-        self._spool_directory = settings.spool_directory or None
+        self._spool_directory = settings.spool_directory or _temporary_directory()
         self._known, self._known_of_unix = Known(), Known()
         self.limits = Limits(
             settings.request_line_bytes,
@@ -160,3 +162,11 @@ def application_traceback(error: BaseException) -> str:
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("miniwsgi.daemon."):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__)).rstrip()
+
+
+def _temporary_directory() -> str | None:
+    """Where large bodies go; settled once, and not for each. None: nowhere, of which whoever sends one is told."""
+    try:
+        return temporary_directory()
+    except FileNotFoundError:
+        return None

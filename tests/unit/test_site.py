@@ -1,0 +1,39 @@
+"""What a worker settles for all its conversations when it boots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from miniwsgi.daemon import temporary
+from miniwsgi.daemon.engine.site import Site
+from miniwsgi.daemon.log.error_log import ErrorLog
+from miniwsgi.daemon.settings import Settings
+from miniwsgi.metrics.board import Board
+
+
+def spool_directory(**chosen: str) -> tuple[Site, str | None]:
+    """A site, and where it keeps what is too large for memory."""
+    board = Board.create()
+    settings = Settings(generation=1, listeners=(), scoreboard_fd=board.fd, module="x", directory="/", **chosen)  # type: ignore[arg-type]
+    site = Site(settings, board.claim(0), ErrorLog("info", "text", False, "worker", slot=0), None, lambda *_: [], None)
+    return site, found(site)
+
+
+def found(site: Site) -> str | None:
+    return site.parser_for({"REMOTE_ADDR": "127.0.0.1"}).spool_directory
+
+
+def test_where_large_bodies_go_is_settled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    site, directory = spool_directory()
+    assert directory == str(tmp_path)
+    monkeypatch.setenv("TMPDIR", "/var/tmp")
+    monkeypatch.setattr(temporary.os, "access", lambda *_: pytest.fail("it is looked for again"))
+    assert found(site) == str(tmp_path)
+    assert spool_directory(spool_directory="/chosen")[1] == "/chosen"
+
+
+def test_a_worker_boots_where_there_is_no_place_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary.os, "access", lambda *_: False)
+    assert spool_directory()[1] is None
