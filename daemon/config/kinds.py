@@ -222,8 +222,11 @@ class Path(Kind[str]):
 
 
 def _executable(program: str) -> str:
-    """Its path, looked for on PATH unless it is one; "" where there is none that we may execute."""
-    directories = [""] if "/" in program else os.get_exec_path()
+    """Its path, looked for on PATH unless it is one; "" where there is none that we may execute.
+
+    What PATH has that is not absolute, or empty, is passed over: it would be a place where we happen to be started.
+    """
+    directories = [""] if "/" in program else list(filter(os.path.isabs, os.get_exec_path()))
     paths = (os.path.join(directory, program) for directory in directories)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 

@@ -290,6 +290,19 @@ def test_a_program_is_found_on_path_and_beside_the_file(tmp_path: FilePath, monk
     assert Path("program").parse("python9", "/") == str(program)
 
 
+@pytest.mark.parametrize("searched", ["", ":", ".", "venv", ":/usr/bin:"])
+def test_no_program_is_looked_for_where_we_happen_to_be_started(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch, searched: str
+) -> None:
+    (tmp_path / "venv").mkdir()
+    for place in (tmp_path, tmp_path / "venv"):
+        (place / "python9").symlink_to("/bin/sh")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", searched)
+    with pytest.raises(MismatchError):
+        Path("program").parse("python9", str(tmp_path))
+
+
 def test_a_file_that_may_not_be_read_is_said_to_be_so(open_directory: FilePath) -> None:
     secret = open_directory / "secret"
     secret.touch(0o000)
