@@ -20,14 +20,15 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         kill {pid}                                  a worker that the master could not take over
     worker -> master
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
-        ready {}
+        ready {engine, why, python}                 which engine it runs, why that one, and under which interpreter
         failed {phase, error, traceback}            did not boot; exits
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
         only-jobs {}                                drains, and waits for threads of the application alone
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
         child-crashed {pid}     the process of a connection, in pool fork: its stacks are in the worker's pipe
     master -> worker
-        begin {}                                    it is held: it may write into its slot, and boots
+        begin {after_crash: bool}                   it is held: it may write into its slot, and boots. after_crash:
+                                the slot's last worker crashed, or was killed for want of memory
         serve {}                                    the answer to ready: accept from now on
         drain {deadline, empty}                     accept no more, finish, exit; deadline: seconds allowed.
                                 empty: descriptors of listeners that go away; accept from these until none

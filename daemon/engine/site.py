@@ -54,6 +54,8 @@ class Site:
         self.account = Account(slot, log, access)
         self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it
         self.closing = False  # each answer is its connection's last
+        # The slot's last worker crashed, or was killed for want of memory: the next one is to cost as little as can be.
+        self.after_crash = False
         # Otherwise, where others wait: whether this answer is to be its connection's last. Called by any thread.
         self.parts: Callable[[Conversation], bool] | None = None
         self.encodings = Encodings()

@@ -112,7 +112,7 @@ def _await_boot(
 
 
 def _await_ready(worker: Channel, deadline: float, late: BootFailure) -> BootFailure | None:
-    worker.send("begin")
+    worker.send("begin", after_crash=False)
     while True:
         worker.socket.settimeout(max(0.001, deadline - time.monotonic()))
         try:

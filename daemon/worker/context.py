@@ -47,6 +47,8 @@ class Context:
         access: AccessLog | None,
         application: Application,
         engine: Chosen,
+        *,
+        after_crash: bool = False,
     ) -> None:
         self.engine = engine
         self.settings = settings
@@ -56,6 +58,7 @@ class Context:
         self.access = access
         errors = ErrorStream(log, settings.application_level)
         self.site = Site(settings, self.slot, log, access, application, errors)
+        self.site.after_crash = after_crash
         self._duty = Duty.SERVE
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
         self._lost_lines = 0

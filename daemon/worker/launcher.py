@@ -273,7 +273,8 @@ class Launcher:
             self.channel.close()
             for fd in (reader, self._stack_fd, self._wakeup, self._wakeup_end):
                 os.close(fd)
-            if _expect(control, "begin") is None:
+            begin = _expect(control, "begin")
+            if begin is None:
                 os._exit(EXIT_GENERATION_OVER)  # the master does not know of us: the slot may be another's by now
             for stream in self._streams:
                 stream.follow()
@@ -283,7 +284,9 @@ class Launcher:
             if failures.error:
                 _try_to_send(control, "failed", phase="fork", error=failures.error, traceback=failures.traceback)
                 os._exit(EXIT_NOT_BOOTED)
-            run_worker(self.settings, slot, control, self.engine, self.application, stack_fd)
+            run_worker(
+                self.settings, slot, control, self.engine, self.application, stack_fd, after_crash=begin["after_crash"]
+            )
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
         finally:

@@ -54,15 +54,17 @@ EXIT_BOOT = 3
 
 
 def run_worker(
-    settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int
-) -> NoReturn:
+    settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
+    *, after_crash: bool = False,
+) -> NoReturn:  # fmt: skip
     """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done.
 
-    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile.
+    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile. `after_crash`:
+    see Site.
     """
     status = EXIT_RUNTIME
     try:
-        status = _work(settings, slot, control, engine, application, stack_fd)
+        status = _work(settings, slot, control, engine, application, stack_fd, after_crash)
     except BaseException as error:
         process.check()  # it has no descriptors of ours, which the loop has found
         text = traceback.format_exc()
@@ -78,8 +80,9 @@ def run_worker(
 
 
 def _work(
-    settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int
-) -> int:
+    settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
+    after_crash: bool,
+) -> int:  # fmt: skip
     set_process_name(f"mw-worker/{slot}")
     signals = SignalPipe()
     write_stacks_to(stack_fd)
@@ -97,7 +100,7 @@ def _work(
         process.serve(log)
         if application is None:
             application = load(settings)
-        context = Context(settings, board, slot, log, access, application, engine)
+        context = Context(settings, board, slot, log, access, application, engine, after_crash=after_crash)
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)

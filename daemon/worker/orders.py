@@ -7,6 +7,7 @@ main thread. End-of-file of the control channel is the lifeline: the master is g
 from __future__ import annotations
 
 import faulthandler
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -87,7 +88,7 @@ class Orders:
         Until then the master may have decided to do without this worker and kill it, which must not lose a request.
         """
         engine = self._context.engine
-        self.tell("ready", engine=engine.name, why=engine.why)
+        self.tell("ready", engine=engine.name, why=engine.why, python=f"Python {sys.version.split()[0]}")
         cells = self._context.slot.cells
         poller = select.poll()
         for fd in self.fds():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason, ProcessEnd
 from miniwsgi.daemon.master.supervising.worker_table import WorkerState
@@ -137,3 +138,35 @@ def test_request_timeout_and_wedge() -> None:
     world.do(ev.Wedged(slot, 31.0))
     world.settle()
     assert exits(world) == {"timeout": 1, "wedge": 1}
+
+
+# --- and what the next worker of its slot is told of it ---
+
+
+def told(world: World) -> list[tuple[int, bool]]:
+    """The slot of each fork that was ordered, and whether its last worker crashed."""
+    return [(order.slot, order.after_crash) for order in world.ordered(act.ForkWorker)]
+
+
+@pytest.mark.parametrize(("end", "oom"), [(SEGFAULT, False), (EXIT_3, False), (KILLED, True)])
+def test_a_successor_is_told_of_a_crash_and_the_next_one_of_none(end: ProcessEnd, oom: bool) -> None:
+    world = started()
+    del world.processes[1]
+    world.do(ev.WorkerExited(1, end, oom))
+    world.advance(1)
+    world.settle()
+    assert told(world) == [(0, False), (1, False), (1, True)]
+    world.ask(ch.Reload(who="test"))
+    world.settle()
+    world.ask(ch.Reload(who="test"))
+    world.settle()
+    assert not any(crashed for _slot, crashed in told(world)[3:])
+
+
+def test_where_a_worker_crashed_is_told() -> None:
+    world = started()
+    del world.processes[1]
+    world.do(ev.WorkerExited(1, SEGFAULT, running="GET /a", crash="stacks", inside="miniwsgi's compiled engine"))
+    told = "was killed by SIGSEGV inside miniwsgi's compiled engine while it ran GET /a"
+    assert world.table.slots[1].last_exit == told
+    assert any(told in line.message for line in world.ordered(act.LogLine))

@@ -28,6 +28,7 @@ from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.exits import ProcessEnd
 from ..system.process_ends import from_wait_status
+from . import crash_report
 from .configurations import Configurations, PreparedConfig
 from .last_words import LastWords, in_hand
 from .launcher_handle import LauncherHandle
@@ -65,6 +66,7 @@ class Fleet:
         self._feed = feed
         self._in_force = in_force
         self.last_words = LastWords(log, threads)
+        self._after_crash: dict[int, bool] = {}  # by slot, of the worker that was ordered last
         self._oom_kills = oom_kills()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -172,6 +174,7 @@ class Fleet:
 
     def fork(self, order: act.ForkWorker) -> None:
         self.board.claim(order.slot)
+        self._after_crash[order.slot] = order.after_crash
         if (launcher := self.launchers.get(order.generation)) is not None:
             launcher.fork(order.slot)
 
@@ -181,7 +184,7 @@ class Fleet:
         worker = self.workers[slot] = WorkerHandle(slot, pid, fds, queues, settings, self._heard, self._died)
         worker.requests_before = self.board.slot(slot).cells[REQUESTS]
         self.tally.begin(slot, generation)
-        worker.send("begin")
+        worker.send("begin", after_crash=self._after_crash.get(slot, False))
         if self._log.level != settings.log_level:  # changed since its launcher was told
             worker.send("log-level", level=self._log.level)
         self._feed(ev.WorkerForked(slot, pid))
@@ -190,7 +193,9 @@ class Fleet:
         slot = worker.slot
         match message["kind"]:
             case "ready":
-                self._note_engine(worker.settings.generation, EngineInUse(message["engine"], message["why"]))
+                self._note_engine(
+                    worker.settings.generation, EngineInUse(message["engine"], message["why"], message["python"])
+                )
                 self._feed(ev.WorkerReady(slot))
                 worker.send("serve")
             case "failed":
@@ -229,10 +234,14 @@ class Fleet:
             self._task(work)
         end = from_wait_status(status)
         crash = worker.take_crash() if end.signal else ""
+        engine = self.engines.get(worker.settings.generation)
+        inside = crash_report.inside(crash, engine)
+        if inside and engine is not None:
+            crash = f"{crash_report.report(crash, engine, self.board.slot(slot))}\n{crash}"
         worker.close()
         self.tally.end(slot)
         self.board.slot(slot).vacate()
-        self._feed(ev.WorkerExited(slot, end, self._killed_for_memory(end), in_hand(running), crash))
+        self._feed(ev.WorkerExited(slot, end, self._killed_for_memory(end), in_hand(running), crash, inside))
 
     def _killed_for_memory(self, end: ProcessEnd) -> bool:
         """Whether the kernel has killed something of ours for want of memory since this was last asked."""

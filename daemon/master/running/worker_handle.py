@@ -30,10 +30,11 @@ class EngineInUse(NamedTuple):
 
     name: str
     why: str  # why it is not one that server.engine = "auto" would rather take; "" if it is
+    python: str = ""  # which interpreter runs it: "CPython 3.14.1"
 
     def __str__(self) -> str:
         """For people: "plain: no build for CPython 3.14"."""
-        return ": ".join(filter(None, self))
+        return ": ".join(filter(None, (self.name, self.why)))
 
 
 class WorkerHandle:

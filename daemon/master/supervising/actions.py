@@ -61,10 +61,14 @@ class KillLauncher(Action, frozen=True):
 
 
 class ForkWorker(Action, frozen=True):
-    """→ WorkerForked, ForkFailed; then WorkerReady, WorkerFailed, WorkerExited"""
+    """→ WorkerForked, ForkFailed; then WorkerReady, WorkerFailed, WorkerExited
+
+    `after_crash`: the slot's last worker crashed, or was killed for want of memory.
+    """
 
     generation: int
     slot: int
+    after_crash: bool = False
 
 
 class DrainWorker(Action, frozen=True):

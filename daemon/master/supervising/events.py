@@ -102,7 +102,7 @@ class WorkerExited(SupervisorEvent, frozen=True):
     """The worker is reaped: its slot is free.
 
     `oom`: the kernel has killed something in our cgroup for want of memory since the last exit. `running`: the
-    requests that it had in hand, in words; `crash`: its stacks if it crashed in C code.
+    requests that it had in hand, in words; `crash`: its stacks if it crashed in C code; `inside`: what of ours.
     """
 
     slot: int
@@ -110,6 +110,7 @@ class WorkerExited(SupervisorEvent, frozen=True):
     oom: bool = False
     running: str = ""
     crash: str = ""
+    inside: str = ""
 
 
 class RecycleAsked(SupervisorEvent, frozen=True):

@@ -27,6 +27,9 @@ class ExitReason(Enum):
     STOP = "stop"
 
 
+# By itself, in the middle of what it did. A successor is told, see ForkWorker.
+CRASHES = frozenset({ExitReason.CRASH, ExitReason.OOM})
+
 # What a worker says that wants a successor, and under what its exit counts.
 RECYCLED = {
     "rss": ExitReason.RSS,

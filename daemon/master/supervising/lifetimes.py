@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from . import events as ev
-from .exits import RECYCLED, ExitReason, describe_recycling
+from .exits import CRASHES, RECYCLED, ExitReason, describe_recycling
 from .turnover import Turnover
 from .worker_table import Generation, GenerationState, Worker, WorkerState, WorkerTable
 
@@ -83,10 +83,14 @@ class Lifetimes:
         if worker is None or worker.state is WorkerState.FORKING:
             return
         how = event.end.told(oom=event.oom)
+        if event.inside:
+            how += f" inside {event.inside}"
         if event.running:
             how += f" while it ran {event.running}"
         slot = self.table.slots[event.slot]
-        self.table.exits[_reason(worker, event)] += 1
+        reason = _reason(worker, event)
+        slot.crashed = reason in CRASHES
+        self.table.exits[reason] += 1
         if worker.live:
             slot.last_exit = how
             booting = " while booting" if worker.state is WorkerState.BOOTING else ""

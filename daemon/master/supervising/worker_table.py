@@ -130,6 +130,7 @@ class WorkerSlot:
     failures: int = 0  # in a row
     restarts: int = 0  # successors of lost workers that it was given to
     last_exit: str = ""
+    crashed: bool = False  # that was a crash
 
     def __repr__(self) -> str:
         waits = f" restart_at={self.restart_at:.3f}" if self.restart_at is not None else ""
@@ -267,7 +268,7 @@ class WorkerTable:
             slot.last_exit = self._losses.popleft()
         slot.restart_at = None
         slot.worker = worker = Worker(index, generation.number, now, since=now, probe=probe)
-        self.actions.append(ForkWorker(generation.number, index))
+        self.actions.append(ForkWorker(generation.number, index, slot.crashed))
         return worker
 
     def drain(self, worker: Worker, seconds: float, reason: str, wave: Deadline | None = None) -> None:
