@@ -5,8 +5,12 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
+
+from bench.apps.bench_app import CHUNK, PAUSE_SECONDS
 
 HELLO_BODY = b"Hello, world!\n"
 NOT_YET = (502, 503)  # what a proxy says while the server behind it starts
@@ -25,6 +29,7 @@ class Exchange:
     sized: bool = True  # Content-Length must be there and right
     ends: bool = False  # the connection must be closed after the answer
     may_end: bool = False  # the connection may be closed after the answer
+    paced: bool = False  # what is on /paced must come as it is made: with a pause
     deep: int = 1  # so many requests at once on one connection
 
 
@@ -55,9 +60,23 @@ def complaint(port: int, exchange: Exchange, keeps_alive: bool = True) -> str:
                 return "does not keep the connection alive"
             if not keeps_alive:
                 connection.close()
-        return ""
+        return _complaint_paced(port) if exchange.paced else ""
     finally:
         connection.close()
+
+
+def _complaint_paced(port: int) -> str:
+    """Whether a part of an answer is sent before the next is made."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)) as connection:
+        connection.request("GET", "/paced")
+        response = connection.getresponse()
+        first = response.read(len(CHUNK))
+        begin = time.monotonic()
+        rest = response.read()
+        waited = time.monotonic() - begin
+    if (response.status, first, rest) != (200, CHUNK, CHUNK):
+        return f"on /paced {response.status} and {len(first) + len(rest)} bytes"
+    return "" if waited > PAUSE_SECONDS / 2 else "does not stream: it gathers the answer before it sends any of it"
 
 
 def wrong_answer(response: http.client.HTTPResponse, body: bytes, exchange: Exchange) -> str:

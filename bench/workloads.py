@@ -195,7 +195,7 @@ _LIST = (
         "a generator of 100 chunks of 1 KiB",
         "bench_app:stream",
         (*_FAST, "waitress", "cheroot", "nginx-uwsgi"),  # uWSGI alone does not say where the answer ends
-        Exchange(expected=CHUNK * CHUNKS, sized=False, may_end=True),
+        Exchange(expected=CHUNK * CHUNKS, sized=False, may_end=True, paced=True),
         system_calls=True,
     ),
     _blocking(1, (OURS, "epoll-1", "bjoern", "granian", "gunicorn-sync", "waitress")),
@@ -255,16 +255,26 @@ _LIST = (
 
 WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _LIST}
 
-_QUARTET = (OURS, "freastal", "granian", "gunicorn-gthread")
 _QUICK: dict[str, tuple[str, ...]] = {
     "hello": (OURS, "freastal", "peregrine", "granian"),
     "browser": (OURS, "freastal", "peregrine"),
-    "flask": _QUARTET,
-    "blocking-32": (OURS, "granian", "gunicorn-gthread"),
-    "mixed": (OURS, "granian", "gunicorn-gthread"),
-    "file": _QUARTET,
+    "browser-same": (OURS, "freastal", "peregrine"),
+    "flask": (OURS, IN_PYTHON, "bjoern", "freastal"),
+    "django": (OURS, "bjoern", "freastal"),
+    "json": (OURS, "freastal", "peregrine"),
+    "blocking-32": (OURS, "granian", "uwsgi"),
+    "mixed": (OURS, "granian"),
+    "connection-each": (OURS, "bjoern", "freastal"),
+    "pipelined": (OURS, "freastal", "peregrine"),
+    "memory-100k": (OURS, "bjoern", "freastal"),
+    "memory-1m": (OURS, "bjoern", "fastpysgi"),
+    "stream": (OURS, "bjoern", "peregrine"),
+    "file": (OURS, "granian", "uwsgi"),
     "beside-cpu": (OURS,),
     "idle-10000": (OURS,),
+    "workers-1": (OURS,),
+    "workers-2": (OURS,),
+    "workers-4": (OURS,),
 }
 
 

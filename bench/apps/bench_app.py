@@ -15,6 +15,7 @@ HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str
 BLOCKING_SECONDS = 0.010
 SLOW_SECONDS = 0.100
 BURN_SECONDS = 0.200
+PAUSE_SECONDS = 0.150
 
 KIB = 1024
 LINE = bytes(range(32, 127)) + b"\n"
@@ -126,7 +127,12 @@ def file(environ: dict[str, Any], start_response: Any) -> Any:
 
 
 def stream(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-    """100 chunks of 1 KiB from a generator, their number not said before."""
+    """100 chunks of 1 KiB from a generator, their number not said before; on /paced 2 of them, with a pause between."""
     start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/paced":
+        yield CHUNK
+        time.sleep(PAUSE_SECONDS)
+        yield CHUNK
+        return
     for _ in range(CHUNKS):
         yield CHUNK

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from bench.apps.bench_app import PAUSE_SECONDS
 
 RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world!\n"
 
@@ -13,8 +16,9 @@ RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world
 class Fake:
     """A server that answers each head with the same bytes."""
 
-    def __init__(self, answer: bytes, most: int | None = None) -> None:
+    def __init__(self, answer: bytes, most: int | None = None, then: bytes = b"") -> None:
         self.answer = answer
+        self.then = then  # sent after a pause
         self.most = most  # answers on one connection, after which it is closed
         self.heads: list[bytes] = []
         self.changed = threading.Condition()
@@ -43,14 +47,17 @@ class Fake:
                     head, _, got = got.partition(b"\r\n\r\n")
                     self.heads.append(head)
                     connection.sendall(self.answer)
+                    if self.then:
+                        time.sleep(PAUSE_SECONDS)
+                        connection.sendall(self.then)
                     answered += 1
                     if answered == self.most or b"Connection: close" in self.answer:
                         return
 
 
 @contextmanager
-def serving(answer: bytes, most: int | None = None) -> Iterator[Fake]:
-    fake = Fake(answer, most)
+def serving(answer: bytes, most: int | None = None, then: bytes = b"") -> Iterator[Fake]:
+    fake = Fake(answer, most, then)
     try:
         yield fake
     finally:

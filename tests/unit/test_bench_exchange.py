@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 
 from bench import openloop
+from bench.apps.bench_app import CHUNK
 from bench.exchange import Exchange, NotYet, complaint, complaint_echo
 from bench.idle import IdleConnections
 from bench.load import run_wrk
@@ -39,6 +41,17 @@ def test_a_body_without_a_length_is_right_where_the_workload_streams() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n9\r\n, world!\n\r\n0\r\n\r\n"
     with serving(chunked) as fake:
         assert complaint(fake.port, Exchange(sized=False)) == ""
+
+
+def test_an_answer_must_come_as_it_is_made_where_the_workload_streams() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(CHUNK))
+    streams = Exchange(expected=2 * CHUNK, paced=True)
+    with serving(head + 2 * CHUNK) as fake:
+        assert complaint(fake.port, streams).startswith("does not stream")
+    with serving(head + CHUNK, then=CHUNK) as fake:
+        assert complaint(fake.port, streams) == ""
+    with serving(head + CHUNK, then=CHUNK[::-1]) as fake:
+        assert complaint(fake.port, replace(streams, expected=CHUNK + CHUNK[::-1])) == "on /paced 200 and 2048 bytes"
 
 
 def test_a_server_that_is_known_to_close_is_asked_on_two_connections() -> None:
