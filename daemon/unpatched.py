@@ -8,10 +8,10 @@ application makes of its own. So:
 
     from ..unpatched import Lock, os, select, start_thread, time        # never `import os`, `import threading`
 
-`os`, `select`, `signal`, `socket` and `time` are copies of these modules, to be used as ever. `Lock`, `RLock`,
-`Condition`, `get_ident`, `get_native_id` and `start_thread` stand for `threading`, none of whose classes is safe.
-Whatever uses them is imported before the application is: no imports inside functions (tests/unit/test_unpatched.py).
-Standard library only.
+`os`, `select`, `signal`, `socket` and `time` are copies of these modules, to be used as ever. `Socket` is the class
+below `socket.socket`, with no Python code in it. `Lock`, `RLock`, `Condition`, `get_ident`, `get_native_id` and
+`start_thread` stand for `threading`, none of whose classes is safe. Whatever uses them is imported before the
+application is: no imports inside functions (tests/unit/test_unpatched.py). Standard library only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from types import BuiltinFunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "Condition", "Lock", "RLock", "get_ident", "get_native_id", "is_patched", "os", "select", "signal", "socket",
-    "start_thread", "starts_real_threads", "time",
+    "Condition", "Lock", "RLock", "Socket", "get_ident", "get_native_id", "is_patched", "os", "select", "signal",
+    "socket", "start_thread", "starts_real_threads", "time",
 ]  # fmt: skip
 
 
@@ -66,6 +66,7 @@ else:
     socket.socket = _Socket
     socket.socketpair = _socketpair
 
+Socket = _socket.socket  # what `socket.socket` is made of
 Lock = _thread.allocate_lock
 get_ident = _thread.get_ident
 get_native_id = _thread.get_native_id

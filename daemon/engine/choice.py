@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ..unpatched import select, socket
+    from ..unpatched import Socket, select
     from .contract import Conversation, GoOn, Turn, Unusual
+    from .listening_socket import ListeningSocket
     from .site import Site
 
 AUTO = "auto"
@@ -30,8 +31,11 @@ class Begin(Protocol):
     def turn(self) -> Callable[[select.epoll, dict[int, Conversation], Unusual, GoOn, int], Turn]:
         """Makes the turns of a loop."""
 
-    def __call__(self, site: Site, sock: socket.socket, base: dict[str, Any], now: int, /) -> Conversation:
+    def __call__(self, site: Site, sock: Socket, base: dict[str, Any], now: int, /) -> Conversation:
         """A conversation with a new client: see the contract."""
+
+    def accept(self, site: Site, listening: ListeningSocket, now: int, /) -> Conversation:
+        """The same with the next client of a listening socket. Raises OSError, also if there is none."""
 
 
 class Engine(NamedTuple):

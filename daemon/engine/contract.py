@@ -19,7 +19,7 @@ from collections.abc import Callable
 from enum import Enum, IntEnum, auto
 from typing import Any, NamedTuple, Protocol
 
-from ..unpatched import socket
+from ..unpatched import Socket
 from .account import ThreadAccount
 
 
@@ -127,7 +127,7 @@ class Conversation(Protocol):
     """One client's. Times are `time.monotonic_ns()`; `thread` is where the calling thread shows what it runs."""
 
     # facts, for the owner to read
-    sock: socket.socket  # non-blocking; the pool watches and closes it
+    sock: Socket  # non-blocking; the pool watches and closes it
     stage: Stage
     since_ns: int  # when it began to wait for what it waits for, for the owner to begin anew …
     since_bytes: int  # … with what was `delivered` then

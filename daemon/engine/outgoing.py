@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..unpatched import os, socket
+from ..unpatched import Socket, os
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
 LOW_WATER_BYTES = 64 * 1024
@@ -33,7 +33,7 @@ class Outgoing:
 
     __slots__ = ("_high", "_low", "_parts", "_sock", "ahead", "sent", "unsent")
 
-    def __init__(self, sock: socket.socket, *, ahead: bool = True) -> None:
+    def __init__(self, sock: Socket, *, ahead: bool = True) -> None:
         """`ahead`: something may wait while the application goes on."""
         self._sock = sock
         self.ahead = ahead

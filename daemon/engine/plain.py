@@ -6,20 +6,21 @@ becomes of answers that the client does not take in one go; then the ends.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from miniwsgi.metrics.scoreboard import Closed
 
 from ..http.connection import Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
-from ..unpatched import socket, time
+from ..unpatched import Socket, socket, time
 from . import request_ids
 from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount
 from .call import Call, Phase
 from .claim import Taken
 from .contract import Awaited, Expired, Outcome, Refusal, Stage
 from .environ import request_environ
+from .listening_socket import ListeningSocket
 from .progress import queued_bytes
 from .site import Site
 from .transport import Disconnected
@@ -48,7 +49,7 @@ class ConversationSteps(Wire):
 
     __slots__ = tuple[str, ...]()  # see ConnectionSteps
 
-    def __init__(self, site: Site, sock: socket.socket, base: dict[str, Any], now: int) -> None:
+    def __init__(self, site: Site, sock: Socket, base: dict[str, Any], now: int) -> None:
         """`base` is what all requests of the connection share: of `site.connection_environ`."""
         super().__init__(sock, site.settings)
         self.site = site
@@ -69,6 +70,12 @@ class ConversationSteps(Wire):
         self.thread: ThreadAccount | None = None
         self.ready_ns = self.called_ns = self.ended_ns = 0
         site.account.accepted()
+
+    @classmethod
+    def accept(cls, site: Site, listening: ListeningSocket, now: int) -> Self:
+        """Begin with the next client of a listening socket. Raises OSError."""
+        sock, address = listening.accept()
+        return cls(site, sock, site.connection_environ(listening.listener, address), now)
 
     def __repr__(self) -> str:
         client = f"{self.base['REMOTE_ADDR']}:{self.base['REMOTE_PORT']}"

@@ -8,7 +8,7 @@ tcp_fin_timeout in tcp(7)). A reset, and a Unix socket that is closed, show at o
 
 from __future__ import annotations
 
-from ..unpatched import select, socket
+from ..unpatched import Socket, select, socket
 
 LEFT = select.POLLHUP | select.POLLERR
 ENDED = select.POLLRDHUP  # it sends no more
@@ -21,7 +21,7 @@ PROBES = (
 )
 
 
-def has_left(sock: socket.socket) -> bool:
+def has_left(sock: Socket) -> bool:
     """Look at the connection, from any thread."""
     poller = select.poll()
     poller.register(sock, ENDED)
@@ -32,7 +32,7 @@ def has_left(sock: socket.socket) -> bool:
     return False
 
 
-def probe(sock: socket.socket) -> None:
+def probe(sock: Socket) -> None:
     """The client sends no more: have the kernel find out whether it is still there."""
     if sock.family != socket.AF_UNIX and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
         for level, option, value in PROBES:

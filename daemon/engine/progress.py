@@ -13,7 +13,7 @@ import sys
 import termios
 
 from ..settings import Settings
-from ..unpatched import select, socket, time
+from ..unpatched import Socket, select, socket, time
 from .transport import Disconnected
 
 
@@ -21,7 +21,7 @@ class NotRead(Disconnected):
     """The client reads too slowly, or not at all."""
 
 
-def queued_bytes(sock: socket.socket) -> int:
+def queued_bytes(sock: Socket) -> int:
     """Bytes in the socket's send queue (SIOCOUTQ, tcp(7) and unix(7)); 0 if it cannot tell."""
     try:
         return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
@@ -29,7 +29,7 @@ def queued_bytes(sock: socket.socket) -> int:
         return 0
 
 
-def input_waits(sock: socket.socket) -> bool:
+def input_waits(sock: Socket) -> bool:
     """Whether bytes have arrived that nobody has read yet.
 
     Whoever looks at a client's silence has to ask: it may be the server that was busy.
@@ -45,7 +45,7 @@ class Progress:
 
     __slots__ = ("_delivered", "_poller", "_rate", "_seconds", "_sock", "_waited")
 
-    def __init__(self, sock: socket.socket, settings: Settings) -> None:
+    def __init__(self, sock: Socket, settings: Settings) -> None:
         self._sock = sock
         self._poller = select.poll()
         self._poller.register(sock, select.POLLOUT)

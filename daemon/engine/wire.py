@@ -8,7 +8,7 @@ from __future__ import annotations
 from miniwsgi.metrics.scoreboard import Closed
 
 from ..settings import Settings
-from ..unpatched import os, socket
+from ..unpatched import Socket, os
 from .outgoing import SENDFILE_BYTES, Outgoing
 from .presence import has_left
 from .progress import NotRead, Progress, queued_bytes
@@ -20,7 +20,7 @@ class Wire:
 
     __slots__ = tuple[str, ...]()  # what is set here lies in the conversation: see ConnectionSteps
 
-    def __init__(self, sock: socket.socket, settings: Settings) -> None:
+    def __init__(self, sock: Socket, settings: Settings) -> None:
         self.sock = sock
         self.gone = False
         self.closed = Closed.CLIENT

@@ -12,12 +12,13 @@ from miniwsgi.metrics.scoreboard import Slot
 from ..engine.call import Application
 from ..engine.choice import Chosen
 from ..engine.contract import Conversation
+from ..engine.listening_socket import ListeningSocket
 from ..engine.site import Site
 from ..log.access_log import AccessLog
 from ..log.error_log import ErrorLog
 from ..log.error_stream import ErrorStream
 from ..settings import Listener, Settings
-from ..unpatched import os, socket
+from ..unpatched import Socket, os
 
 NANOSECONDS = 1_000_000_000
 FLUSH_SECONDS = 1.0  # for the logs of a process that ends
@@ -84,7 +85,11 @@ class Context:
         self._lost_lines, self._access_log_fails = 0, False
         self.site.count_in(slot)
 
-    def converse(self, sock: socket.socket, listener: Listener, address: Any, now: int) -> Conversation:
+    def accept(self, listening: ListeningSocket, now: int) -> Conversation:
+        """Begin a conversation with the next client of a listening socket. Raises OSError."""
+        return self.engine.begin.accept(self.site, listening, now)
+
+    def converse(self, sock: Socket, listener: Listener, address: Any, now: int) -> Conversation:
         """Begin a conversation with a new client, on a non-blocking socket; `address` is what accept(2) gave."""
         return self.engine.begin(self.site, sock, self.site.connection_environ(listener, address), now)
 

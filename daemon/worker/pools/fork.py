@@ -24,7 +24,7 @@ from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
 from ...settings import Listener
-from ...unpatched import Lock, os, select, signal, socket, time
+from ...unpatched import Lock, Socket, os, select, signal, socket, time
 from .. import children
 from ..background_jobs import finish_jobs
 from ..balance import accept_again_seconds
@@ -58,7 +58,7 @@ class _Child:
     pid: int
     pidfd: int
     counted: Slot
-    sock: socket.socket
+    sock: Socket
     seen: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -174,7 +174,6 @@ class ForkPool:
             return
         if not pid:
             self._serve(sock, listener, address, number, counted)
-        sock.setblocking(False)
         os.close(self._room)
         self._room = -1
         self._slot.cells[self._slot.thread_cell(number) + scoreboard.T_START] = time.monotonic_ns()
@@ -237,7 +236,7 @@ class ForkPool:
 
     # --- in the child ---
 
-    def _serve(self, sock: socket.socket, listener: Listener, address: Any, number: int, counted: Slot) -> NoReturn:
+    def _serve(self, sock: Socket, listener: Listener, address: Any, number: int, counted: Slot) -> NoReturn:
         status = _BROKEN
         context = self._context
         try:
@@ -250,7 +249,6 @@ class ForkPool:
             orders = Orders(context, None, signals)
             board_slot = context.slot
             context.count_in(counted)
-            sock.setblocking(False)
             me = ThreadAccount(number, board_slot, context.site.request_ids.seed)
             conversation = context.converse(sock, listener, address, time.monotonic_ns())
             self._converse(conversation, LoneThread(context, orders, me, self._crowded), orders)
@@ -350,7 +348,7 @@ class ForkPool:
                 signal.pidfd_send_signal(child.pidfd, signal.SIGUSR1)
 
 
-def _send_end(sock: socket.socket) -> None:
+def _send_end(sock: Socket) -> None:
     """For a process that ends: the client need not wait for that."""
     try:
         sock.shutdown(socket.SHUT_WR)

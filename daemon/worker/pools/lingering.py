@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ...engine.progress import queued_bytes
 from ...settings import Settings
-from ...unpatched import socket
+from ...unpatched import Socket, socket
 from .. import children
 from ..context import NANOSECONDS
 
@@ -34,7 +34,7 @@ class Poller(Protocol):
 
 @dataclass(slots=True)
 class _Ending:
-    sock: socket.socket
+    sock: Socket
     since_ns: int
     queued: int = -1  # bytes of the answer that the client did not have then; -1: nobody has looked
     received: int = 0
@@ -59,7 +59,7 @@ class Lingering:
     def __contains__(self, fd: int) -> bool:
         return fd in self._endings
 
-    def add(self, sock: socket.socket, now: int) -> None:
+    def add(self, sock: Socket, now: int) -> None:
         """Take over a socket, which the poller watches for input, and send its end; `now` is monotonic ns."""
         try:
             sock.shutdown(socket.SHUT_WR)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...engine.listening_socket import ListeningSocket
 from ...settings import Listener
-from ...unpatched import select, socket
+from ...unpatched import Socket, select
 from .. import children
 from ..context import Context, Duty
 from ..orders import Orders
@@ -19,12 +20,10 @@ class Listening:
         self._poller = poller
         self._context = context
         self._orders = orders
-        self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
-        self._listeners = {listener.fd: listener for listener in context.settings.listeners}
+        self._sockets = {listener.fd: ListeningSocket(listener) for listener in context.settings.listeners}
         self._queues = select.poll()
         self.wanted = False
-        for fd, sock in self._sockets.items():
-            sock.setblocking(False)
+        for fd in self._sockets:
             self._queues.register(fd, select.POLLIN)
         self._order_fds = orders.fds()
         for fd in self._order_fds:
@@ -58,10 +57,10 @@ class Listening:
         """Whether there is a new client in some queue."""
         return bool(self._queues.poll(0))
 
-    def accept(self, fd: int) -> tuple[socket.socket, Any, Listener]:
+    def accept(self, fd: int) -> tuple[Socket, Any, Listener]:
         """A new client: its socket, its address, where it came in. Raises OSError."""
-        sock, address = self._sockets[fd].accept()
-        return sock, address, self._listeners[fd]
+        listening = self._sockets[fd]
+        return *listening.accept(), listening.listener
 
     def read_orders(self) -> None:
         """Something is told by an order's descriptor; those that say nothing more are asked no more."""

@@ -107,7 +107,6 @@ class PreforkPool:
         if wait:
             self._accept_again = time.monotonic() + wait
             return
-        sock.setblocking(False)
         conversation = self._context.converse(sock, listener, address, time.monotonic_ns())
         self._conversations[sock.fileno()] = conversation
         self._poller.register(sock.fileno(), EVENTS)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ...engine.progress import input_waits
-from ...unpatched import select, socket
+from ...unpatched import Socket, select
 from ..context import NANOSECONDS, Context
 
 BUSY_NS = NANOSECONDS
@@ -53,7 +53,7 @@ class LoneSaturation(Saturation):
     def __init__(self, context: Context) -> None:
         super().__init__(context, "threads (there is one)")
 
-    def look_at(self, queues: Iterable[int], clients: Mapping[int, socket.socket], now: int) -> None:
+    def look_at(self, queues: Iterable[int], clients: Mapping[int, Socket], now: int) -> None:
         """On another thread than that which serves: `queues` of listeners, and `clients` but the one that is served.
 
         A client that has only ended its connection, or its own side of it, does not wait.

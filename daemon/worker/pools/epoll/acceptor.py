@@ -8,8 +8,9 @@ while others are idle.
 from __future__ import annotations
 
 from ....engine.contract import Conversation
+from ....engine.listening_socket import ListeningSocket
 from ....engine.progress import input_waits
-from ....unpatched import select, socket
+from ....unpatched import select
 from ... import children
 from ...balance import Balance, accept_again_seconds
 from ...context import Context
@@ -24,8 +25,7 @@ class Acceptor:
     def __init__(self, clients: Clients, context: Context) -> None:
         self._clients = clients
         self._context = context
-        self._sockets = {listener.fd: socket.socket(fileno=listener.fd) for listener in context.settings.listeners}
-        self._listeners = {listener.fd: listener for listener in context.settings.listeners}
+        self._sockets = {listener.fd: ListeningSocket(listener) for listener in context.settings.listeners}
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
         self._balance = Balance(context)
@@ -39,8 +39,7 @@ class Acceptor:
 
     def open(self) -> None:
         """Begin to accept."""
-        for fd, sock in self._sockets.items():
-            sock.setblocking(False)
+        for fd in self._sockets:
             self._clients.epoll.register(fd, select.EPOLLIN)
         self._watched = True
 
@@ -94,11 +93,10 @@ class Acceptor:
     def _take(self, fd: int, now: int) -> float:
         """Accept one connection if there is one; seconds to wait if that is impossible now."""
         try:
-            sock, address = self._sockets[fd].accept()
+            conversation = self._context.accept(self._sockets[fd], now)
         except OSError as error:
             return accept_again_seconds(error, self._context.log)
-        sock.setblocking(False)
-        self._clients.admit(self._context.converse(sock, self._listeners[fd], address, now))
+        self._clients.admit(conversation)
         return 0.0
 
     def _parts(self, conversation: Conversation) -> bool:
