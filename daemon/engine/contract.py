@@ -37,7 +37,7 @@ class Outcome(IntEnum):
     RESUME = auto()  # there is room for more of a result: `resume`, on its thread
     LAST = auto()  # no further request, and all is sent: part from the client in stages
     REFUSED = auto()  # the same after an answer of the server's own, of which `unsent` bytes may be left: `flush`
-    END = auto()  # the client has ended the connection between requests: close it
+    END = auto()  # the client has ended the connection between requests, or has said so and has its answer: close it
     GONE = auto()  # the client is gone: close it
 
 
@@ -66,22 +66,23 @@ _PARSED = {
 _NEXT = {**_PARSED, Outcome.IDLE: Stage.READING, Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER}
 _SETTLED = {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT}
 _SERVED = {**_SETTLED, Outcome.TAKEN: Stage.ANSWERED}
+_END = {Outcome.END: Stage.OVER}
 _ANSWERED = {Outcome.DONE: Stage.ANSWERED, Outcome.PAUSED: Stage.ANSWERED}
 _REFUSED = {Outcome.REFUSED: Stage.OVER, Outcome.GONE: Stage.OVER}
 _GONE = {Outcome.GONE: Stage.OVER}
 STAGES: dict[tuple[Stage, str], dict[Outcome, Stage]] = {
-    (Stage.READING, "receive"): {**_PARSED, Outcome.END: Stage.OVER, Outcome.GONE: Stage.OVER},
-    (Stage.READING, "serve"): {**_SERVED, Outcome.END: Stage.OVER},
+    (Stage.READING, "receive"): {**_PARSED, **_END, **_GONE},
+    (Stage.READING, "serve"): {**_SERVED, **_END},
     (Stage.READING, "refuse"): _REFUSED,
     (Stage.READING, "dismiss"): {Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},
     (Stage.UNPARSED, "receive"): _PARSED,
     (Stage.UNPARSED, "serve"): _SERVED,
     (Stage.UNPARSED, "abandon"): _GONE,
     (Stage.REQUEST, "answer"): _ANSWERED,
-    (Stage.REQUEST, "serve"): _SERVED,
+    (Stage.REQUEST, "serve"): {**_SERVED, **_END},
     (Stage.REQUEST, "refuse"): _REFUSED,
     (Stage.REQUEST, "abandon"): _GONE,
-    (Stage.ANSWERED, "settle"): _SETTLED,
+    (Stage.ANSWERED, "settle"): {**_SETTLED, **_END},
     # Pools whose threads wait for their clients themselves have all sent before they settle.
     (Stage.ANSWERED, "flush"): {
         Outcome.UNSENT: Stage.ANSWERED, Outcome.DONE: Stage.ANSWERED, Outcome.RESUME: Stage.RESUMABLE,

@@ -28,6 +28,10 @@ from .turn import Turn
 from .wire import Wire
 
 RECEIVE_BYTES = 65536
+# Closing in stages is for clients that may still send something (RFC 9112 section 9.6). One that has asked for the end
+# must not, in the same section's words; should it do so all the same, the reset comes behind an answer that needed
+# nothing of the client to be sent: it is in TCP's first flight (RFC 6928).
+FLIGHT_BYTES = 8192
 
 (
     _READING, _UNPARSED, _REQUEST, _ANSWERING, _ANSWERED, _PAUSED, _RESUMABLE, _UNSENT, _OVER, _CLOSED,
@@ -249,7 +253,16 @@ class ConversationSteps(Wire):
                 self.closed = Closed.TIMEOUT if call.phase is _EXPIRED else Closed.ABORTED
             elif head.persistent and not self.gone:  # the client would have gone on
                 self.closed = Closed.SERVER
-        return self._leave(GONE if self.gone else LAST)
+        return self._leave(GONE if self.gone else END if self._is_agreed(call) else LAST)
+
+    def _is_agreed(self, call: Call) -> bool:
+        """Whether the client has said that nothing follows its request, and its answer is on its way: FLIGHT_BYTES."""
+        http = self._http
+        head: Any = http.head
+        return (
+            self._kept is None and not call.aborted and call.sent <= FLIGHT_BYTES
+            and not (head.persistent or head.length or head.chunked or http.pending)
+        )  # fmt: skip
 
     # --- answers that the client does not take in one go ---
 

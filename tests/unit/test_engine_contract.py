@@ -28,6 +28,8 @@ def prepare(world: World, outcome: Outcome) -> tuple[tuple[bytes, ...], tuple[by
         case Outcome.REFUSED:
             return (GARBAGE,), ()
         case Outcome.LAST:
+            world.context.site.closing = True
+        case Outcome.END:
             return (), CLOSE
         case Outcome.PAUSED:
             world.pause()
@@ -74,9 +76,6 @@ def arrive(world: World, outcome: Outcome) -> None:
 
 
 def serve(world: World, stage: Stage, outcome: Outcome) -> Outcome:
-    if outcome is Outcome.END:
-        arrive(world, outcome)
-        return world.conversation.serve(world.thread, NOW)
     behind, fields = prepare(world, outcome)
     if stage is Stage.READING:
         world.send(get(b"/", *fields), *behind)
