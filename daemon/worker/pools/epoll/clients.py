@@ -29,21 +29,20 @@ class Clients:
 
     def arm(self, conversation: Conversation, mask: int) -> None:
         """Which events of a connection are wanted."""
-        if conversation.mask != mask:
+        watched = conversation.mask
+        if watched != mask:
             conversation.mask = mask
-            self.epoll.modify(conversation.sock.fileno(), mask)
+            (self.epoll.modify if watched else self.epoll.register)(conversation.sock.fileno(), mask)
 
     def admit(self, conversation: Conversation) -> None:
-        """A new client."""
-        fd = conversation.sock.fileno()
-        self.conversations[fd] = conversation
-        conversation.mask = select.EPOLLIN
-        self.epoll.register(fd, select.EPOLLIN)
+        """A new client. It is not watched yet: what it has sent already may be all that it ever sends."""
+        self.conversations[conversation.sock.fileno()] = conversation
         self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
 
     def drop(self, conversation: Conversation) -> None:
         """Close a connection at once: the client has gone, or has had everything and long been silent."""
-        self.epoll.unregister(conversation.sock.fileno())  # closing does not: the application may have forked a copy
+        if conversation.mask:  # closing does not end it: the application may have forked a copy
+            self.epoll.unregister(conversation.sock.fileno())
         self._forget(conversation)
         conversation.sock.close()
 

@@ -163,7 +163,9 @@ class EpollPool:
             if not now:
                 return False
             while others:
-                self._other(others.pop(), now)
+                now = self._other(me, others.pop(), now)
+                if not now:
+                    return False
 
     def _every_second(self, now: int) -> None:
         self._next_second_ns = now + NANOSECONDS
@@ -285,6 +287,8 @@ class EpollPool:
 
     def _hand_over(self, conversation: Conversation, now: int) -> bool:
         """False: there is no other thread, and none can be started; the owner must run it."""
+        if not conversation.mask:  # it is new; should its client leave, that is to be seen
+            self.clients.arm(conversation, _EPOLLIN)
         conversation.ready_ns = now
         self._count_outstanding(1)
         self._have_run(conversation)
@@ -394,8 +398,10 @@ class EpollPool:
     def _may_resume(self) -> bool:
         return self._threads.may_resume(self._in_hand())
 
-    def _taken_over(self, _conversation: Conversation) -> None:
+    def _taken_over(self, conversation: Conversation) -> None:
         """Called by the watcher, which has taken the loop from the thread that runs it and not yet given it on."""
+        if not conversation.mask:  # it was served as it came
+            self.clients.arm(conversation, _EPOLLIN)
         self._count_outstanding(1)
         self.slot.cells[scoreboard.TAKEN_OVER] += 1
 
@@ -411,11 +417,24 @@ class EpollPool:
 
     # --- what is no client's ---
 
-    def _other(self, fd: int, now: int) -> None:
+    def _other(self, me: Thread, fd: int, now: int) -> int:
+        """As `_go_on`."""
         if fd in self.clients.lingering:
             self.clients.lingering.read(fd)
         elif not self._messages.read(fd):
-            self._acceptor.accept(fd, now)
+            return self._accept(me, fd, now)
+        return now
+
+    def _accept(self, me: Thread, fd: int, now: int) -> int:
+        """Take new clients, and from each what it has sent already: mostly its request; as `_go_on`."""
+        for conversation in self._acceptor.accept(fd, now):
+            if self._turn.inline:
+                now = self._go_on(me, conversation, conversation.serve(me, now), now, served=True)
+            else:
+                now = self._go_on(me, conversation, conversation.receive(now), now)
+            if not now or now > self._turn_ends_ns:
+                break
+        return now
 
     def _check_alone(self, now: int) -> None:
         """On the monitor's thread, while the loop stands still."""
