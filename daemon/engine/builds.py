@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import stat
 import sys
+from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from importlib.util import module_from_spec
 from types import ModuleType
@@ -24,6 +25,8 @@ SOURCES = (".pyx", ".pxi", ".h")
 C_SOURCE = f"{FOLDER}/_engine.c"  # what Cython makes of them
 MODULE = "miniwsgi.daemon.engine.compiled._engine"  # whatever setup.py imports this as
 FILE = f"_engine{EXTENSION_SUFFIXES[0]}"  # for this interpreter: "_engine.cpython-311-x86_64-linux-gnu.so"
+
+READ_BYTES = 64 * 1024  # at a time: what is larger teaches malloc(3) to keep more for itself (M_MMAP_THRESHOLD)
 
 PACKAGED = "/usr/lib/miniwsgi/engines"
 BUILT = "/usr/local/lib/miniwsgi/engines"  # what root has built; services see it, and no service may write it
@@ -66,21 +69,23 @@ def directories() -> tuple[str, ...]:
 
 def places(file: str = FILE) -> list[str]:
     """Where a build of these sources may be, the one beside them first."""
-    return [f"{FOLDER}/{file}", *(f"{directory}/{key()}/{file}" for directory in directories())]
+    below = key()
+    return [f"{FOLDER}/{file}", *(f"{directory}/{below}/{file}" for directory in directories())]
 
 
-def look(file: str = FILE) -> list[Found]:
-    """What there is of builds with that name, made from these sources or others."""
+def look(file: str = FILE) -> Iterator[Found]:
+    """The builds with that name, made from these sources or others."""
     beside, *others = places(file)
-    found = [Found(path, why_not_trusted(path) or why_other_sources(path)) for path in others if os.path.exists(path)]
     if os.path.exists(beside):  # whoever may write there may write what calls it
-        found.insert(0, Found(beside, why_other_sources(beside)))
-    for directory in directories():
-        for name in sorted(os.listdir(directory) if os.path.isdir(directory) else ()):
+        yield Found(beside, why_other_sources(beside))
+    for path in others:
+        if os.path.exists(path):
+            yield Found(path, why_not_trusted(path) or why_other_sources(path))
+    for directory in filter(os.path.isdir, directories()):
+        for name in sorted(os.listdir(directory)):
             path = f"{directory}/{name}/{file}"
             if path not in others and os.path.exists(path):
-                found.append(Found(path, f"{path} was made from other sources"))
-    return found
+                yield Found(path, f"{path} was made from other sources")
 
 
 def load() -> ModuleType:
@@ -120,10 +125,13 @@ def mark(of: str) -> bytes:
 
 def why_other_sources(path: str) -> str:
     """Why a build was not made from these sources; "" if it was."""
+    wanted, end = mark(key()), b""
     try:
         with open(path, "rb") as file:
-            if mark(key()) in file.read():
-                return ""
+            while read := file.read(READ_BYTES):
+                if wanted in end + read:
+                    return ""
+                end = read[-len(wanted) :]
     except OSError as error:
         return f"{path}: {error.strerror}"
     return f"{path} was made from other sources"
