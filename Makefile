@@ -55,7 +55,7 @@ ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-s
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-asan test-metrics test-agents \
-  test-aarch64 lint audit conformance fuzz fuzz-engines fuzz-scanner faults soak man bench bench-quick sdist wheels \
+  test-aarch64 lint audit conformance fuzz fuzz-engines fuzz-scanner faults soak engine man bench bench-quick sdist wheels \
   deb clean FORCE
 
 help: ## this list
@@ -160,6 +160,12 @@ faults: $(VENV)/.test ## kills, broken applications, full disks: what is lost, h
 
 soak: $(VENV)/.test ## half an hour of traffic and changes: nothing fails, nothing grows (ARGS=--minutes 5 …)
 	$(BIN)/python -m tests.soak --plot soak.svg --json soak.json $(ARGS)
+
+# An installation makes it, too, in a few times the time.
+engine: ## the compiled engine anew, after a change of its sources
+	@[ -e $(VENV)/.test ] || $(MAKE) $(VENV)/.test
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@for stamp in serve test lint bench; do [ ! -e $(VENV)/.$$stamp ] || touch $(VENV)/.$$stamp; done
 
 man: $(VENV)/.serve ## make the man pages in docs/man anew from the commands' help
 	$(BIN)/python docs/generate_man.py
