@@ -116,6 +116,11 @@ class Worker:
         seen.access, self._lines.lines = self._lines.lines, []
         self._look(seen, closely)
 
+    def forget_lines(self) -> None:
+        """What has been logged, which nobody wants."""
+        self._log.lines.clear()
+        self._lines.lines.clear()
+
     def look(self) -> Seen:
         """At what all scripts so far have left."""
         seen = Seen()
