@@ -1,7 +1,7 @@
 """The access log: one line a request, in the combined or common format, a format string of atoms, or JSON.
 
-The atoms are gunicorn's, so that a format string can be carried over. The format is compiled once; a line
-costs two or three microseconds and is queued in a `Writer`. Promises: whatever a client sends, a line stays
+The atoms are gunicorn's, so that a format string can be carried over. The format is compiled once, to a function; a
+line costs two microseconds and is queued in a `Writer`. Promises: whatever a client sends, a line stays
 one line and a quoted value stays between its quotes: control characters, quotes, backslashes and everything
 beyond ASCII are written as \\xHH; what is unknown is "-" (null in JSON). Standard library only.
 """
@@ -20,7 +20,6 @@ from .ring import Ring
 from .writer import Writer, lost_message
 
 Headers = list[tuple[str, str]]
-Getter = Callable[[dict[str, Any], str, Headers, int, int], object]
 Render = Callable[[dict[str, Any], str, Headers, int, int], bytes]
 
 LINGER_SECONDS = 0.02  # at 100,000 requests/s 2,000 lines gather, a fifth of the queue
@@ -56,6 +55,7 @@ class AccessLog:
         if writer.notice is None:
             writer.notice = _json_notice if format == "json" else _comment_notice
         self.writer = writer
+        self._put = writer.put
 
     def __repr__(self) -> str:
         return f"<AccessLog {self.writer!r}>"
@@ -64,31 +64,42 @@ class AccessLog:
         """Queue the line of one request: its environ, or what is known of it; the response's status line
         ("200 OK"), header and body bytes; the nanoseconds from complete request to complete response.
         """
-        self.writer.put(self._render(environ, status, headers, body_bytes, duration_ns))
+        self._put(self._render(environ, status, headers, body_bytes, duration_ns))
 
 
 def compile_format(format: str) -> Render:
     """A function from a request to its line, newline included. Raises ValueError, as `AccessLog` does."""
     if format == "json":
         return _render_json
-    format = FORMATS.get(format, format)
-    template, getters = _parse(format)
-    literal = template.replace("%s", "").replace("%%", "%")
-    quotes = literal.count('"')
-    # If all that is literal is harmless, a whole line can be proved harmless at once, which is most of what
-    # makes a line cheap: printable ASCII, no backslash, and no quotes but the literal ones.
-    harmless = literal.isascii() and literal.isprintable()
+    template, expressions = _parse(FORMATS.get(format, format) + "\n")
+    special = _special(template.replace("%s", "").replace("%%", "%").encode())
+    careful = _render(template, [f"escaped({expression})" for expression in expressions], "entry")
+    # If nothing in a line is special but what is so in the format, all its values are harmless: proved at once for the
+    # whole line, which is most of what makes it cheap.
+    return _render(
+        template,
+        expressions,
+        "entry if special(entry) == SPECIAL else careful(environ, status, headers, body_bytes, duration_ns)",
+        special=_special, SPECIAL=special, careful=careful,
+    )  # fmt: skip
 
-    def render(environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int) -> bytes:
-        values = [getter(environ, status, headers, body_bytes, duration_ns) for getter in getters]
-        line = template % tuple(values)
-        plain = harmless and line.isascii() and line.isprintable()
-        if plain and "\\" not in line and line.count('"') == quotes:
-            return line.encode("ascii") + b"\n"
-        line = template % tuple([_escaped(value) for value in values])
-        return line.encode("utf-8", "backslashreplace") + b"\n"
 
-    return render
+def _render(template: str, expressions: list[str], returned: str, **known: object) -> Render:
+    """A function made of expressions of ours (_ATOMS), in which whatever a format says stands as a literal.
+
+    A call for each atom would cost more than all else in a line.
+    """
+    source = f"""
+def render(environ, status, headers, body_bytes, duration_ns):
+    get = environ.get
+    line = {template!r} % ({"".join(f"{expression}, " for expression in expressions)})
+    entry = line.encode("utf-8", "backslashreplace")
+    return {returned}
+"""
+    names: dict[str, Any] = {**_NAMES, **known}
+    exec(source, names)  # noqa: S102 - see above
+    rendered: Render = names["render"]
+    return rendered
 
 
 # --- the format string --------------------------------------------------------------------------------------
@@ -97,14 +108,14 @@ _TOKEN = re.compile(r"%\((?P<atom>[^()]*)\)(?P<kind>[a-zA-Z]?)|%%|(?P<stray>%)")
 _NAMED = re.compile(r"\{([^{}]+)\}([ioe])")
 
 
-def _parse(format: str) -> tuple[str, list[Getter]]:
-    """A %-template and a getter for each of its places."""
+def _parse(format: str) -> tuple[str, list[str]]:
+    """A %-template and an expression for each of its places."""
     if not format.strip():
         raise ValueError("the access-log format is empty")
-    if any(character != "\t" and not character.isprintable() for character in format):
-        raise ValueError(f"the access-log format {format!r} has control characters: a request is one line")
+    if any(character != "\t" and not character.isprintable() for character in format[:-1]):
+        raise ValueError(f"the access-log format {format[:-1]!r} has control characters: a request is one line")
     template: list[str] = []
-    getters: list[Getter] = []
+    expressions: list[str] = []
     at = 0
     for token in _TOKEN.finditer(format):
         template.append(format[at : token.start()])
@@ -115,16 +126,16 @@ def _parse(format: str) -> tuple[str, list[Getter]]:
         if atom is None:
             template.append("%%")
             continue
-        getter = _getter(atom)
+        expression = _expression(atom)
         if kind != "s" and not (kind == "d" and atom in _NUMBERS):
             raise ValueError(f"%({atom}){kind} in the access-log format: write %({atom})s")
         template.append("%s")
-        getters.append(getter)
+        expressions.append(expression)
     template.append(format[at:])
-    return "".join(template), getters
+    return "".join(template), expressions
 
 
-def _getter(atom: str) -> Getter:
+def _expression(atom: str) -> str:
     if found := _ATOMS.get(atom):
         return found
     if named := _NAMED.fullmatch(atom):
@@ -147,6 +158,12 @@ class _Escaped(str):
 
 
 _SPECIAL = re.compile(r"[^ !#-\[\]-~]")  # all but printable ASCII, and of that the quote and the backslash
+_PLAIN = bytes(code for code in range(0x80) if not _SPECIAL.match(chr(code)))
+
+
+def _special(entry: bytes) -> bytes:
+    """What of it is special, in its order."""
+    return entry.translate(None, _PLAIN)
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -166,13 +183,8 @@ def _word(value: object) -> str:
     return _Escaped(_SPECIAL.sub(_escape, text).replace(" ", "\\x20")) if " " in text else text or "-"
 
 
-def _remote(environ: dict[str, Any], *_: object) -> object:
-    return _word(environ.get("REMOTE_ADDR", "-"))
-
-
-def _user(environ: dict[str, Any], *_: object) -> object:
+def _user(credentials: object) -> object:
     """The user of HTTP Basic authentication (RFC 7617), as far as it can be read. Never the password."""
-    credentials = environ.get("HTTP_AUTHORIZATION")
     if not isinstance(credentials, str) or credentials[:6].lower() != "basic ":
         return "-"
     try:
@@ -185,7 +197,7 @@ def _user(environ: dict[str, Any], *_: object) -> object:
 _second: tuple[int, str] = (-1, "")
 
 
-def _time(*_: object) -> object:
+def _time() -> str:
     global _second  # noqa: PLW0603 - one tuple, replaced whole: a race costs one formatting
     second = int(time.time())
     cached = _second
@@ -208,7 +220,7 @@ def _target(environ: dict[str, Any]) -> str | None:
     return f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}{'?' if query else ''}{query or ''}"
 
 
-def _request(environ: dict[str, Any], *_: object) -> object:
+def _request(environ: dict[str, Any]) -> str:
     try:
         return f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"
     except KeyError:
@@ -217,86 +229,118 @@ def _request(environ: dict[str, Any], *_: object) -> object:
         return f"{environ['REQUEST_METHOD']} {_target(environ) or '-'} {environ.get('SERVER_PROTOCOL', '-')}"
 
 
-def _key(name: str) -> Getter:
-    return lambda environ, *_: environ.get(name) or "-"
+def _key(name: str) -> str:
+    return f'get({name!r}) or "-"'
 
 
-def _request_field(name: str) -> Getter:
+def _request_field(name: str) -> str:
     key = name.upper().replace("-", "_")
     return _key(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key)
 
 
-def _response_field(name: str) -> Getter:
-    name = name.lower()
-
-    def get(_environ: object, _status: object, headers: Headers, *_: object) -> object:
-        return ", ".join([value for field, value in headers if field.lower() == name]) or "-"
-
-    return get
+def _response_field(name: str) -> str:
+    return f"field(headers, {name.lower()!r})"
 
 
-def _variable(name: str) -> Getter:
+def _field(headers: Headers, name: str) -> str:
+    return ", ".join([value for field, value in headers if field.lower() == name]) or "-"
+
+
+def _variable(name: str) -> str:
     """gunicorn wants environ variables in lower case: any case will do."""
-    names = (name, name.upper(), name.lower())
-
-    def get(environ: dict[str, Any], *_: object) -> object:
-        for key in names:
-            if key in environ:
-                return environ[key]
-        return "-"
-
-    return get
+    return f"variable(environ, {(name, name.upper(), name.lower())!r})"
 
 
-_ATOMS: dict[str, Getter] = {
-    "h": _remote,
-    "l": lambda *_: "-",
-    "u": _user,
-    "t": _time,
-    "r": _request,
+def _variable_of(environ: dict[str, Any], names: tuple[str, ...]) -> object:
+    for key in names:
+        if key in environ:
+            return environ[key]
+    return "-"
+
+
+def _seconds(duration_ns: int) -> str:
+    return f"{duration_ns // 1_000_000_000}.{duration_ns // 1_000 % 1_000_000:06d}"
+
+
+# Expressions over a request's environ, its `get`, status, headers, body_bytes, duration_ns, and what is in _NAMES.
+_ATOMS = {
+    "h": 'word(get("REMOTE_ADDR", "-"))',
+    "l": '"-"',
+    "u": 'user(get("HTTP_AUTHORIZATION")) if "HTTP_AUTHORIZATION" in environ else "-"',
+    "t": "time()",
+    "r": "request(environ)",
     "m": _key("REQUEST_METHOD"),
     "U": _key("PATH_INFO"),
     "q": _key("QUERY_STRING"),
     "H": _key("SERVER_PROTOCOL"),
-    "s": lambda _environ, status, *_: status[:3] or "-",
-    "B": lambda _environ, _status, _headers, body_bytes, _duration: body_bytes,
-    "b": lambda _environ, _status, _headers, body_bytes, _duration: body_bytes or "-",
+    "s": 'status[:3] or "-"',
+    "B": "body_bytes",
+    "b": 'body_bytes or "-"',
     "f": _key("HTTP_REFERER"),
     "a": _key("HTTP_USER_AGENT"),
-    "T": lambda _environ, _status, _headers, _bytes, duration_ns: duration_ns // 1_000_000_000,
-    "M": lambda _environ, _status, _headers, _bytes, duration_ns: duration_ns // 1_000_000,
-    "D": lambda _environ, _status, _headers, _bytes, duration_ns: duration_ns // 1_000,
-    "L": lambda _environ, _status, _headers, _bytes, duration_ns: (
-        f"{duration_ns // 1_000_000_000}.{duration_ns // 1_000 % 1_000_000:06d}"
-    ),
-    "p": lambda *_: f"<{os.getpid()}>",
+    "T": "duration_ns // 1_000_000_000",
+    "M": "duration_ns // 1_000_000",
+    "D": "duration_ns // 1_000",
+    "L": "seconds(duration_ns)",
+    "p": 'f"<{getpid()}>"',
 }
 _NUMBERS = frozenset("BTMD")
+_NAMES = {
+    "escaped": _escaped, "field": _field, "getpid": os.getpid, "request": _request, "seconds": _seconds, "time": _time,
+    "user": _user, "variable": _variable_of, "word": _word,
+}  # fmt: skip
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------
 
 _quote = json.JSONEncoder().encode
 _CODES = frozenset(str(code) for code in range(100, 1000))
+_KEYS = (
+    "REMOTE_ADDR", "REQUEST_METHOD", "RAW_URI", "REQUEST_URI", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING",
+    "SERVER_PROTOCOL", "HTTP_REFERER", "HTTP_USER_AGENT", "miniwsgi.request_id",
+)  # fmt: skip
+_KEPT, _KEPT_CHARACTERS = 256, 512
+
+
+class _Remembered(dict[Any, str]):
+    """What texts become in JSON: most come again and again. It has only so many of them, and none that is long."""
+
+    def __init__(self, make: Callable[[Any], str]) -> None:
+        self._make = make
+
+    def __missing__(self, text: Any) -> str:
+        made = self._make(text)
+        if len(made) <= _KEPT_CHARACTERS:
+            if len(self) >= _KEPT:
+                self.clear()
+            self[text] = made
+        return made
 
 
 def _render_json(environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int) -> bytes:
     get = environ.get
-    target = _target(environ)
-    path, mark, query = target.partition("?") if target is not None else (None, "", None)
-    if not mark:
-        query = None
     code = status[:3]
     request_id = get("miniwsgi.request_id")
     end = "}\n" if request_id is None else f',"request_id":{_json(request_id)}}}\n'
-    line = (
-        f'{{"time":"{iso_timestamp(time.time())}","remote":{_json(get("REMOTE_ADDR") or None)}'
-        f',"method":{_json(get("REQUEST_METHOD"))},"path":{_json(path)},"query":{_json(query)}'
-        f',"protocol":{_json(get("SERVER_PROTOCOL"))},"status":{code if code in _CODES else "null"}'
-        f',"bytes":{body_bytes},"duration_ms":{duration_ns / 1e6:.3f}'
-        f',"referer":{_json(get("HTTP_REFERER"))},"user_agent":{_json(get("HTTP_USER_AGENT"))}{end}'
-    )
+    try:
+        line = (
+            f'{{"time":"{iso_timestamp(time.time())}","remote":{_texts[get("REMOTE_ADDR") or None]}'
+            f',"method":{_texts[get("REQUEST_METHOD")]},{_targets[get("RAW_URI") or _target(environ)]}'
+            f',"protocol":{_texts[get("SERVER_PROTOCOL")]},"status":{code if code in _CODES else "null"}'
+            f',"bytes":{body_bytes},"duration_ms":{duration_ns / 1e6:.3f}'
+            f',"referer":{_texts[get("HTTP_REFERER")]},"user_agent":{_texts[get("HTTP_USER_AGENT")]}{end}'
+        )
+    except TypeError:  # something that the application has left, and of which no dictionary has a key
+        texts = {key: None if environ[key] is None else str(environ[key]) for key in _KEYS if key in environ}
+        return _render_json(texts, status, headers, body_bytes, duration_ns)
     return line.encode("ascii")
+
+
+def _path_and_query(target: object) -> str:
+    if target is None:
+        return '"path":null,"query":null'
+    path, mark, query = str(target).partition("?")
+    return f'"path":{_json(path)},"query":{_json(query if mark else None)}'
 
 
 def _json(value: object) -> str:
@@ -310,6 +354,10 @@ def _json(value: object) -> str:
         except UnicodeError:
             pass
     return _quote(text)
+
+
+_texts = _Remembered(_json)
+_targets = _Remembered(_path_and_query)
 
 
 # --- lost lines ---------------------------------------------------------------------------------------------

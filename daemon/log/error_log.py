@@ -57,17 +57,21 @@ def open_writer(file: str, *, journal: bool, ring: Ring | None = None) -> Writer
     return open_journal(at_once=True, ring=ring) if journal else Writer(2, at_once=True, ring=ring)
 
 
-_second: tuple[int, str] = (-1, "")
+_last: tuple[int, str] = (-1, "")  # a millisecond and its text
 
 
 def iso_timestamp(now: float) -> str:
     """Seconds since the epoch as 2026-11-20T08:32:36.123Z (RFC 3339)."""
-    global _second  # noqa: PLW0603 - one tuple, replaced whole: a race costs one formatting
-    second = int(now)
-    cached = _second
-    if cached[0] != second:
-        cached = _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)))
-    return f"{cached[1]}{int((now - second) * 1000):03d}Z"
+    global _last  # noqa: PLW0603 - one tuple, replaced whole: a race costs one formatting
+    cached = _last
+    millisecond = int(now * 1000)
+    if cached[0] != millisecond:
+        second = millisecond // 1000
+        text = (
+            cached[1][:-4] if cached[0] // 1000 == second else time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        )
+        cached = _last = (millisecond, f"{text}{millisecond % 1000:03d}Z")
+    return cached[1]
 
 
 @dataclass(slots=True)

@@ -338,6 +338,19 @@ def test_lost_lines_are_told_as_a_comment_or_as_json(tmp_path, format, notice):
 
 
 def test_the_fast_way_and_the_careful_way_agree():
-    plain = compile_format('%(h)s "%(r)s" "%(a)s" %(D)s %(b)s')
-    careful = compile_format('%(h)s "%(r)s" "%(a)s" %(D)s %(b)s\t')
-    assert plain(ENVIRON, "200 OK", [], 5, 999)[:-1] == careful(ENVIRON, "200 OK", [], 5, 999)[:-2]
+    format = '%(h)s "%(r)s" "%(a)s" %(D)s %(b)s'
+    plain = compile_format(format)
+    careful = compile_format(format + " %({x}i)s")
+    expected = plain(ENVIRON, "200 OK", [], 5, 999)[:-1] + b" \\x22\n"
+    assert careful({**ENVIRON, "HTTP_X": '"'}, "200 OK", [], 5, 999) == expected
+
+
+def test_only_so_many_texts_and_none_that_are_long_are_kept_for_json():
+    made = []
+    kept = access_log._Remembered(lambda text: made.append(text) or f'"{text}"')
+    assert [kept["a"], kept["a"]] == ['"a"', '"a"']
+    assert [kept["b" * 1000], kept["b" * 1000]] == ['"' + "b" * 1000 + '"'] * 2
+    assert made == ["a", "b" * 1000, "b" * 1000]
+    for number in range(10 * access_log._KEPT):
+        assert kept[str(number)] == f'"{number}"'
+        assert len(kept) <= access_log._KEPT
