@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.conformance.server import POOLS, Pool, Server
+from tests.support.effort import FULL
+from tests.support.engines import ENGINES
 
 Servers = Callable[..., Server]
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the short run each pool has the engine that `auto` takes, and one pool all that there are.
+
+    What engines make of bytes is compared elsewhere, without sockets (`engine_parser`, `tests.fuzz.two_engines`).
+    """
+    if FULL:
+        return
+    left_out = [item for item in items if HERE in item.path.parents and _is_for_the_long_run(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+
+
+def _is_for_the_long_run(item: pytest.Item) -> bool:
+    chosen = getattr(item, "callspec", None)
+    if chosen is None or not {"engine", "pool"} <= chosen.params.keys():
+        return False
+    return chosen.params["engine"] != ENGINES[0] and chosen.params["pool"] is not POOLS[0]
 
 
 @pytest.fixture(scope="session", params=POOLS, ids=lambda pool: pool.name)

@@ -34,9 +34,10 @@ def output(*command: str, **environ: str) -> str:
     ).stdout
 
 
-def collected(engine: str = "auto") -> list[str]:
+def collected(engine: str = "auto", *, full: bool = True) -> list[str]:
     """The ids of the conformance tests where there is another engine, each without its parameters' names."""
-    found = output("-c", WITH_ANOTHER, "tests/conformance/test_engine.py", MINIWSGI_SERVER_ENGINE=engine)
+    environ = {"MINIWSGI_SERVER_ENGINE": engine, "MINIWSGI_TEST_FULL": "1" if full else ""}
+    found = output("-c", WITH_ANOTHER, "tests/conformance/test_engine.py", **environ)
     return sorted(line.partition("[")[2] for line in found.splitlines() if "::" in line)
 
 
@@ -47,6 +48,14 @@ def test_each_engine_that_runs_here_is_tested() -> None:
     for engine in ("made_up", *choice.available()):
         assert [rest for name, rest in names if name == engine] == pools
     assert len(names) == (1 + len(choice.available())) * len(pools)
+
+
+def test_in_the_short_run_one_pool_has_each_engine_and_each_pool_the_first() -> None:
+    names = collected(full=False)
+    assert sorted(name for name in names if name.endswith("-epoll-1]")) == sorted(
+        f"{name}-epoll-1]" for name in ("made-up", *choice.available())
+    )
+    assert {name.partition("-")[0] for name in names if not name.endswith("-epoll-1]")} == {"made"}
 
 
 def test_each_engine_parses_the_byte_tables() -> None:
