@@ -29,7 +29,9 @@ class BuildEngine(build_ext):
 if not engine_build.c_source_fits() and importlib.util.find_spec("Cython"):
     engine_build.make_c_source()
 
-if engine_build.c_source_fits():
+if builds.why_plain():
+    setup()
+elif engine_build.c_source_fits():
     flags = engine_build.flags()
     source = os.path.relpath(builds.C_SOURCE)
     engine = Extension(builds.MODULE, [source], extra_compile_args=flags, extra_link_args=flags, optional=True)

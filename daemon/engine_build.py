@@ -153,7 +153,7 @@ def build(python: str, directory: str = "") -> Iterator[str]:
     unfinished = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         _make_directories(target.parent)
-        yield f"compiling  for {python} ({interpreter.name[:-4]}{interpreter.version}), with {command[0]}"
+        yield f"compiling  for {python} (CPython {interpreter.version}), with {command[0]}"
         _run([*command, "-o", str(unfinished)])
         unfinished.chmod(0o644)
         ask(python, str(unfinished))
