@@ -34,7 +34,8 @@ def compiler() -> str:
 
 def compilers() -> list[str]:
     """`cc`, and others that happen to be there: their warnings differ."""
-    return [compiler(), *(found for name in ("gcc", "clang") if (found := which(name)))]
+    found = [compiler(), *(path for name in ("gcc", "clang") if (path := which(name)))]
+    return list({Path(path).resolve(): path for path in found}.values())
 
 
 def build(source: str, output: Path, *options: str, using: str = "") -> Path:
