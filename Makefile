@@ -55,6 +55,7 @@ ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-s
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-asan test-metrics test-agents \
+  test-flat \
   test-aarch64 lint audit conformance fuzz fuzz-engines fuzz-scanner faults soak engine man bench bench-quick sdist wheels \
   deb clean FORCE
 
@@ -74,6 +75,9 @@ PYTEST = MINIWSGI_TEST_LACKING=$(VENV)/.lacking $(BIN)/python -m pytest -n $(PRO
 
 test: tools-test $(VENV)/.test bytecode ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
 	$(PYTEST) $(ARGS)
+
+test-flat: $(VENV)/.test ## ten million requests leave nothing in memory
+	MINIWSGI_TEST_FULL=1 $(BIN)/python -m pytest -n 0 --timeout 7200 tests/fuzz/test_flat_memory.py $(ARGS)
 
 test-full: tools-test $(VENV)/.test bytecode ## the same tests in their long forms: the better part of an hour
 	MINIWSGI_TEST_FULL=1 $(PYTEST) --timeout 1800 $(ARGS)

@@ -24,24 +24,27 @@ IDS = 0x0123456789ABCDEF
 LISTENER = Listener(0, "127.0.0.1:80", False, "server.name", "80")
 UNIX_LISTENER = Listener(0, "unix:/run/x", True, "server.name", "")
 ERRORS = object()
-DATE = re.compile(rb"(?<=\n)Date: \w{3}, [^\r]{22} GMT(?=\r\n)|^Date: [^\r]* GMT")
+DATE = re.compile(rb"Date: \w{3}, [^\r]{20} GMT")
 PLAY = "test.play"  # in an environ: whose it is
 # The cells of a slot that tell time: how long requests took and waited. How many they were is told by others.
 QUEUE = slice(scoreboard.QUEUE_BUCKETS, scoreboard.QUEUE_BUCKETS + scoreboard.BUCKETS)
 THREADS = 3  # the owner of the loop, one that requests are given to, and one that takes the loop over
 NEVER_LONG_NS = 10**15
 
+# Of a traceback.
+_OUR_FRAMES = re.compile(r'  File "(?:[^"\n]*/miniwsgi/daemon/|daemon/engine/)[^\n]*\n(?:    [^\n]*\n)*')
+
 Environ = dict[str, Any]
 
 
 class Log:
-    """An error log that remembers."""
+    """An error log that remembers. What of a traceback is in the engine differs, as it may."""
 
     def __init__(self) -> None:
         self.lines: list[object] = []
 
     def error(self, message: str, /, **fields: object) -> None:
-        self.lines.append(("error", message, sorted(fields.items())))
+        self.lines.append(("error", _OUR_FRAMES.sub("", message), sorted(fields.items())))
 
     def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
         self.lines.append((key, level, message, sorted(fields.items())))

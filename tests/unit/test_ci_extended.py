@@ -13,6 +13,7 @@ PARTS = ["test-full", "conformance-full", "engines", "fuzz", "faults", "soak"]  
 
 NOTING_MAKE = """#!/bin/sh
 echo "$1" >>"$NOTES"
+echo "engine ${MINIWSGI_SERVER_ENGINE:-auto}"
 [ "$1" != "$FAILING" ]
 """
 
@@ -57,13 +58,20 @@ def test_the_list_names_every_part_and_runs_none(extended: Script) -> None:
 def test_help_says_how_and_lists_the_parts(extended: Script) -> None:
     shown = extended("--help")
     assert shown.returncode == 0
-    assert shown.stdout.startswith("Usage: .ci/extended [PART…]")
+    assert shown.stdout.startswith("Usage: .ci/extended [--engine NAME] [PART…]")
     assert extended("--list").stdout in shown.stdout
 
 
 def test_a_part_runs_alone(extended: Script) -> None:
     result = extended("soak")
     assert (result.returncode, extended.made) == (0, ["soak"])
+
+
+def test_parts_run_on_the_engine_that_is_named(extended: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINIWSGI_SERVER_ENGINE", raising=False)
+    assert "engine plain\n" in extended("--engine", "plain", "faults").stdout
+    assert extended.made == ["faults"]
+    assert "engine auto\n" in extended("faults").stdout
 
 
 def test_another_python_is_a_part(extended: Script) -> None:
