@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..log.access_log import compile_format
+from ..log.access_format import compile_format
 from . import machine
 from .addresses import Bind, Grantee, Network, SystemAccount
 from .declaration import key

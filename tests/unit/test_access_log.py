@@ -7,8 +7,9 @@ import re
 import time
 
 import pytest
-from miniwsgi.daemon.log import access_log
-from miniwsgi.daemon.log.access_log import AccessLog, compile_format
+from miniwsgi.daemon.log import access_format
+from miniwsgi.daemon.log.access_format import compile_format
+from miniwsgi.daemon.log.access_log import AccessLog
 from miniwsgi.daemon.log.error_log import Writer
 
 ENVIRON = {
@@ -51,12 +52,12 @@ def noon(monkeypatch):
     """Twelve o'clock, in a zone with half an hour in its offset."""
     monkeypatch.setenv("TZ", "XYZ-05:30")
     time.tzset()
-    monkeypatch.setattr(access_log.time, "time", lambda: 1795156200.25)
-    monkeypatch.setattr(access_log, "_second", (-1, ""))
+    monkeypatch.setattr(access_format.time, "time", lambda: 1795156200.25)
+    monkeypatch.setattr(access_format, "_second", (-1, ""))
     yield
     monkeypatch.undo()
     time.tzset()
-    access_log._second = (-1, "")
+    access_format._second = (-1, "")
 
 
 def test_the_combined_format(noon):
@@ -121,9 +122,9 @@ def test_the_process_is_the_one_that_logs():
 
 def test_the_time_is_taken_anew_each_second_and_does_not_follow_the_locale(monkeypatch, noon):
     assert render("%(t)s") == "[20/Nov/2026:12:00:00 +0530]"
-    monkeypatch.setattr(access_log.time, "time", lambda: 1795156200.99)
+    monkeypatch.setattr(access_format.time, "time", lambda: 1795156200.99)
     assert render("%(t)s") == "[20/Nov/2026:12:00:00 +0530]"
-    monkeypatch.setattr(access_log.time, "time", lambda: 1795156201.0)
+    monkeypatch.setattr(access_format.time, "time", lambda: 1795156201.0)
     assert render("%(t)s") == "[20/Nov/2026:12:00:01 +0530]"
 
 
@@ -347,10 +348,10 @@ def test_the_fast_way_and_the_careful_way_agree():
 
 def test_only_so_many_texts_and_none_that_are_long_are_kept_for_json():
     made = []
-    kept = access_log._Remembered(lambda text: made.append(text) or f'"{text}"')
+    kept = access_format._Remembered(lambda text: made.append(text) or f'"{text}"')
     assert [kept["a"], kept["a"]] == ['"a"', '"a"']
     assert [kept["b" * 1000], kept["b" * 1000]] == ['"' + "b" * 1000 + '"'] * 2
     assert made == ["a", "b" * 1000, "b" * 1000]
-    for number in range(10 * access_log._KEPT):
+    for number in range(10 * access_format._KEPT):
         assert kept[str(number)] == f'"{number}"'
-        assert len(kept) <= access_log._KEPT
+        assert len(kept) <= access_format._KEPT
