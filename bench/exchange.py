@@ -15,6 +15,7 @@ from bench.apps.bench_app import CHUNK, PAUSE_SECONDS
 HELLO_BODY = b"Hello, world!\n"
 NOT_YET = (502, 503)  # what a proxy says while the server behind it starts
 ANSWER_SECONDS = 10.0
+FURTHER_SECONDS = 2.0  # for the next of several that were asked at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,16 @@ def _complaint_pipelined(port: int, exchange: Exchange) -> str:
         stream = _Kept(socket.SocketIO(sock, "r"))
         for number in range(1, exchange.deep + 1):
             response = http.client.HTTPResponse(cast("socket.socket", stream), method=exchange.method)
-            response.begin()
+            try:
+                response.begin()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                if number == 1:
+                    raise
+                return f"answers {number - 1} of {exchange.deep} requests at once: {error}"
             if response.status in NOT_YET:
                 raise NotYet(f"{response.status} {response.reason}")
-            if wrong := wrong_answer(response, response.read(), exchange):
+            if wrong := wrong_answer(response, body, exchange):
                 return f"request {number} of {exchange.deep} at once: {wrong}"
+            sock.settimeout(FURTHER_SECONDS)
     return ""

@@ -82,6 +82,11 @@ def test_each_of_the_requests_at_once_must_be_answered() -> None:
         assert complaint(fake.port, Exchange(deep=3)).startswith("request 1 of 3 at once: the body is")
 
 
+def test_a_server_that_forgets_some_of_the_requests_at_once_is_not_asked_again() -> None:
+    with serving(RIGHT, most=2) as fake:
+        assert complaint(fake.port, Exchange(deep=3)).startswith("answers 2 of 3 requests at once: ")
+
+
 def test_an_echo_says_what_it_was_told() -> None:
     with serving(b"GET / HTTP/1.1\r\n\r\n") as fake:
         assert complaint_echo(fake.port) == ""
