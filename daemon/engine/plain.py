@@ -233,6 +233,8 @@ class ConversationSteps(Wire):
             self.stage = _UNPARSED
             return self.receive(ended_ns)
         self.stage = _READING
+        if self.requests == 1:
+            http.forget()  # many never send another, and thousands may come at once
         return IDLE
 
     def _failure(self, call: Call) -> str:

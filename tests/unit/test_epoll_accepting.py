@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,3 +210,21 @@ def test_one_that_has_its_share_takes_none(world, monkeypatch):
     assert world.turn() == 2
     assert world.pool._acceptor.timeout(NOW) == pytest.approx(0.002)
     assert world.turn() == 0
+
+
+def test_ten_thousand_idle_connections_cost_a_worker_fifteen_mebibytes(world):
+    """1.5 KiB each, also if all of them come at once and have asked for something with some fields."""
+    request = get(b"/", *(b"X-Field-%d: some value" % number for number in range(10)))
+    world.connect(request)
+    world.turn()  # what is remembered of requests, whoever sends them
+    world.pool._acceptor._most = MOST
+    world.connect(request, count=48)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert [world.turn() for _ in range(3)] == [MOST] * 3
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert world.cell(REQUESTS) == 49
+    assert (after - before) / 48 <= 1536
