@@ -59,6 +59,7 @@ class Phase(Enum):
 
 _OPEN, _STARTED, _DONE, _BROKEN, _EXPIRED = Phase
 TIMED_OUT = "504 Gateway Timeout"
+GATHERED_BYTES = 16 * 1024  # larger blocks are not copied to be put between head, size and end of a chunk
 
 
 class CallSteps:
@@ -284,7 +285,10 @@ class CallSteps:
                 data = self._mismatch(data, announced - length)
                 length = len(data)
             self.sent = length
-            self._transport.send(head + data)
+            if length < GATHERED_BYTES:
+                self._transport.send(head + data)
+            else:
+                self._transport.send_parts((head, data))
         elif body is _NONE:
             self._transport.send(head)
         else:  # HTTP/1.1 always knows a length here, and so does HTTP/1.0
@@ -324,9 +328,14 @@ class CallSteps:
                 self._left = -1  # said once
             else:
                 self._left = left - len(data)
-        self.sent += len(data)
+        size = len(data)
+        self.sent += size
         if body is _CHUNKED:
-            return bool(data) and self._transport.send(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+            if size < GATHERED_BYTES:
+                return bool(data) and self._transport.send(b"%b%x\r\n%b\r\n" % (head, size, data))
+            return self._transport.send_parts((b"%b%x\r\n" % (head, size), data, b"\r\n"))
+        if head and size >= GATHERED_BYTES:
+            return self._transport.send_parts((head, data))
         return self._transport.send(head + data) if head or data else False
 
     def _send_extent(self, result: FileWrapper) -> bool:

@@ -60,10 +60,12 @@ class Outgoing:
         parts = self._parts
         self.unsent += len(data)
         # Blocks of a byte each cost one system call and one object, if they are not put together.
-        if parts and isinstance(last := parts[-1], bytearray) and len(last) < JOINED_BYTES:
+        if len(data) >= JOINED_BYTES:
+            parts.append(data)
+        elif parts and isinstance(last := parts[-1], bytearray) and len(last) < JOINED_BYTES:
             last += data
         else:
-            parts.append(bytearray(data) if len(data) < JOINED_BYTES else data)
+            parts.append(bytearray(data))
 
     def keep_file(self, fd: int, offset: int, count: int) -> None:
         """The same for part of a file; the descriptor may be closed afterwards."""

@@ -15,6 +15,9 @@ class Transport(Protocol):
     def send(self, data: bytes, /) -> bool:
         """Send, or keep for sending; True when enough is kept: pause."""
 
+    def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
+        """The same for several of which one is large: they are not copied into one."""
+
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         """The same for `count` bytes of a regular file; the descriptor may be closed afterwards."""
 

@@ -51,11 +51,29 @@ class Wire:
         except OSError:
             self.gone = True
             raise Disconnected from None
-        if sent == len(data):
-            return False
-        kept = self._keeping()
-        kept.keep(memoryview(data)[sent:])
-        return kept.is_full
+        return sent != len(data) and self._keep((data,), sent)
+
+    def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
+        if self.gone:
+            raise Disconnected
+        sent = 0
+        if not self.unsent:
+            try:
+                sent = self.sock.sendmsg(parts)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.gone = True
+                raise Disconnected from None
+        return self._keep(parts, sent)
+
+    def _keep(self, parts: tuple[bytes, ...], sent: int) -> bool:
+        """What is left of them, of which so much is sent."""
+        for part in parts:
+            if sent < len(part):
+                self._keeping().keep(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
+        return self._kept is not None and self._kept.is_full
 
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         if self.gone:

@@ -33,6 +33,9 @@ class _Witness:
     def send(self, data: bytes, /) -> bool:
         return False
 
+    def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
+        return False
+
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         pass
 

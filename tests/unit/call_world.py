@@ -42,6 +42,10 @@ class Wire:
             self.meanwhile()
         return self.full
 
+    def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
+        assert all(type(part) is bytes for part in parts)
+        return self.send(b"".join(parts))
+
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         self._count()
         self.files.append((offset, count))
