@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from miniwsgi.daemon.engine import outgoing, plain
+from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.http.body import FEED_STEPS
@@ -30,6 +31,42 @@ FAST = get(b"/fast")
 
 class Stopped(Exception):
     pass
+
+
+class OneTurn:
+    """A turn as it is, or with the events that are given, and none behind it."""
+
+    def __init__(self, pool: EpollPool, events: list[tuple[int, int]] | None) -> None:
+        self._pool, self._real, self._events, self._over = pool, pool._turn, events, False
+
+    def wait(self, _seconds: float) -> int:
+        if self._over:
+            raise Stopped
+        self._over = True
+        return self._real.wait(0) if self._events is None else len(self._events)
+
+    def serve(self, thread: ThreadAccount, now: int) -> int:
+        if self._events is None:
+            return self._real.serve(thread, now)
+        for fd, mask in self._events:
+            now = self._pool._event(thread, fd, mask, now)
+        return now
+
+    @property
+    def served(self) -> int:
+        return self._real.served
+
+    @served.setter
+    def served(self, requests: int) -> None:
+        self._real.served = requests
+
+    @property
+    def inline(self) -> bool:
+        return self._real.inline
+
+    @inline.setter
+    def inline(self, inline: bool) -> None:
+        self._real.inline = inline
 
 
 class World:
@@ -90,6 +127,7 @@ class World:
         context = self.pool.context
         client = context.converse(near, context.settings.listeners[0], ("127.0.0.1", 1), self.now)
         self.pool.clients.admit(client)
+        self.pool.clients.arm(client, select.EPOLLIN)
         assert far.send(data) == len(data)
         self.ends.append(far)
         self.conversations.append(client)
@@ -97,21 +135,14 @@ class World:
 
     def turn(self, events: list[tuple[int, int]] | None = None) -> None:
         """One turn, with all that is ready, or with what is given."""
-        real, asked = self.pool.epoll, []
-
-        def poll(timeout: float, most: int) -> list[tuple[int, int]]:
-            if asked:
-                raise Stopped
-            asked.append(timeout)
-            return real.poll(0, most) if events is None else events
-
-        self.pool.epoll = SimpleNamespace(poll=poll)
+        real = self.pool._turn
+        self.pool._turn = OneTurn(self.pool, events)
         try:
             self.pool._loop(self.me)
         except Stopped:
             pass
         finally:
-            self.pool.epoll = real
+            self.pool._turn = real
 
     def until(self, condition: Callable[[], object], most: int = 2000) -> int:
         for turns in range(most):
