@@ -41,6 +41,7 @@ class Account:
         self._slot = slot
         self._log = log
         self._access = access
+        self.logs = access is not None  # each request has a line
         self._series: dict[tuple[str, str, str | None], int] = {}
 
     def __repr__(self) -> str:
@@ -63,7 +64,7 @@ class Account:
         route = environ.get("miniwsgi.route")
         if route is not None and type(route) is not str:
             route = self._plain_route(route)
-        at = self._series.get((method, status, route)) or self._series_of(method, status, route)
+        at = self._series.get((method, status, route)) or self.series(method, status, route)
         cells[at + _S_SUM] += duration_ns
         cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
         cells[_REQUESTS] += 1
@@ -116,8 +117,8 @@ class Account:
         self._log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
         return None
 
-    def _series_of(self, method: str, status: str, route: str | None) -> int:
-        """Remembers where a series lies; reasons and routes are the application's, so not all are kept."""
+    def series(self, method: str, status: str, route: str | None = None) -> int:
+        """Where a series lies, which is remembered; reasons and routes are the application's, so not all are kept."""
         number = self._slot.route(route) if route else scoreboard.NO_ROUTE
         at = self._slot.series(method, int(status[:3]) if status else 0, number)
         if len(self._series) < _KEPT_SERIES:
@@ -128,7 +129,7 @@ class Account:
 class ThreadAccount:
     """What one thread runs. `cell` is where its cells begin in the scoreboard; written by this thread alone."""
 
-    __slots__ = ("_cells", "_slot", "_text", "calls", "cell", "conversation", "number", "turn_ends_ns")
+    __slots__ = ("_cells", "_slot", "calls", "cell", "conversation", "number", "text", "turn_ends_ns")
 
     def __init__(self, number: int, slot: Slot, seed: int, calls: Claim[Any] | None = None) -> None:
         """`seed` is that of the request ids that it shows by their numbers."""
@@ -139,7 +140,7 @@ class ThreadAccount:
         self.turn_ends_ns = 0  # for results that are pulled in parts; 0: never, nobody waits for this thread
         self._slot = slot
         self._cells = slot.cells
-        self._text = b""  # the beginning of a request line
+        self.text = b""  # the beginning of a request line, as it is shown
         self._cells[self.cell + scoreboard.T_PREFIX] = seed
         self._cells[self.cell + _T_START] = time.monotonic_ns()  # not 0: who looks at the slot stops at the first 0
 
@@ -158,8 +159,8 @@ class ThreadAccount:
         cells, cell = self._cells, self.cell
         cells[cell + _T_START] = now
         cells[cell + _T_NUMBER] = number
-        if self._text is not line.text:
-            self._text = text = line.text
+        if self.text is not line.text:
+            self.text = text = line.text
             start = (cell + _T_TEXT) * _CELL
             self._slot.memory[start : start + len(text)] = text
         self.conversation = conversation

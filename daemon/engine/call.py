@@ -153,6 +153,10 @@ class CallSteps:
         except BaseException as error:
             self._fail(error)
             return True
+        return self._give(result)
+
+    def _give(self, result: Any) -> bool:
+        """Send a result that is more than a plain list; as `run`."""
         self._result = result
         try:
             if isinstance(result, FileWrapper) and self._send_extent(result):

@@ -19,7 +19,7 @@ from .proxy import Proxy
 Environ = dict[str, Any]
 
 # What changes with each request has its place in the template already: a dict that grows is made anew.
-_PLACES = {
+PLACES = {
     "REQUEST_METHOD": "",
     "PATH_INFO": "",
     "QUERY_STRING": "",
@@ -82,7 +82,7 @@ def request_environ(connection: Connection, script_name: str, proxy: Proxy | Non
     template = head.template
     if template is None:
         template = head.template = head.fields
-        template.update(_PLACES)
+        template.update(PLACES)
         if head.http11:
             template["wsgi.early_hints"] = None
         else:

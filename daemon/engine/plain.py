@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..http.connection import Parsing
+from ..http.connection import Connection, ConnectionSteps, Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
 from ..unpatched import Socket, socket, time
@@ -53,13 +53,15 @@ class ConversationSteps(Wire):
 
     __slots__ = tuple[str, ...]()  # see ConnectionSteps
 
+    connection: type[ConnectionSteps]  # the grammar
+
     def __init__(self, site: Site, sock: Socket, base: dict[str, Any], now: int) -> None:
         """`base` is what all requests of the connection share: of `site.connection_environ`."""
         super().__init__(sock, site.settings)
         self.site = site
         self.base = base
         self._proxy = site.proxy_for(base)
-        self._http = site.parser_for(base)
+        self._http = site.parser_for(base, self.connection)
         self.stage = _READING
         self.requests = 0
         self.since_ns = now
@@ -417,6 +419,7 @@ class Conversation(ConversationSteps):
 
     engine = "plain"
     turn = Turn
+    connection = Connection
 
     __slots__ = (
         "_call", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables", "base",

@@ -8,12 +8,12 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from miniwsgi.metrics.scoreboard import Slot
 
 from .. import __version__
-from ..http.connection import Connection
+from ..http.connection import ConnectionSteps
 from ..http.errors import REASONS, ProtocolError
 from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
@@ -28,6 +28,8 @@ from .logs import AccessLog, Log
 from .proxy import Proxy
 from .request_ids import RequestIds
 from .variables import variables_of_the_import
+
+C = TypeVar("C", bound=ConnectionSteps)
 
 UNLIMITED_BYTES = 10**18  # more than a Content-Length can say
 _LIMIT_KEYS = {
@@ -58,6 +60,7 @@ class Site:
         self.after_crash = False
         # Otherwise, where others wait: whether this answer is to be its connection's last. Called by any thread.
         self.parts: Callable[[Conversation], bool] | None = None
+        self.shared: Any = None  # what an engine keeps for all of its conversations
         self.encodings = Encodings()
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
         self.request_ids = RequestIds()
@@ -104,13 +107,13 @@ class Site:
             host = host[7:]
         return connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
 
-    def parser_for(self, base: dict[str, Any]) -> Connection:
-        """The grammar of a connection, within the limits of what its client may send."""
+    def parser_for(self, base: dict[str, Any], make: Callable[..., C]) -> C:
+        """The grammar of a connection, within the limits of what its client may send; `make` is its class."""
         if base["REMOTE_ADDR"]:
             limits, known = self.limits, self._known
         else:
             limits, known = self._unix_limits, self._known_of_unix
-        return Connection(limits, self._body_memory_bytes, self._spool_directory, base, known)
+        return make(limits, self._body_memory_bytes, self._spool_directory, base, known)
 
     def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
         """The trust to apply to a connection's requests, or None: the client is not a trusted proxy."""

@@ -116,9 +116,10 @@ class Known:
     One is shared by the connections of a worker: clients repeat themselves, and each other.
     """
 
-    __slots__ = ("hosts", "lines", "names", "wishes")
+    __slots__ = ("hosts", "lines", "names", "rules", "wishes")
 
     def __init__(self) -> None:
+        self.rules: Any = None  # what another engine's parser has made of the limits, and remembers
         self.lines: dict[bytes, RequestLine] = {}
         self.names = _Names()
         self.hosts: set[str] = set()

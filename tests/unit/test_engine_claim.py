@@ -21,6 +21,7 @@ from tests.conformance.case import get
 from .conversation_world import NOW, World
 
 WATCHED = ("engine/plain.py", "engine/call.py", "engine/wire.py")
+PLACES = {"plain": 300, "compiled": 30}  # at least: compiled code is left only where it calls some that is not
 
 
 def interrupted(run: Callable[[], Any], at: int, other: Callable[[], object]) -> tuple[Any, bool]:
@@ -90,7 +91,7 @@ def test_the_loop_has_one_owner_wherever_the_watcher_takes_it(engine: str, prepa
             assert (outcome is Outcome.IDLE) is not taken[0]
         return came
 
-    assert every_place(engine, prepare, check) > 300
+    assert every_place(engine, prepare, check) > PLACES[engine]
     assert orders == {True, False}
 
 
@@ -124,7 +125,7 @@ def test_a_request_is_answered_once_wherever_it_expires(engine: str, prepare: Ca
         assert not world.context.site.answers
         return True
 
-    assert every_place(engine, prepare, check) > 300
+    assert every_place(engine, prepare, check) > PLACES[engine]
     assert orders == {True, False}
 
 

@@ -1,4 +1,4 @@
-"""Orders of events in the epoll pool that no client can bring about at will."""
+"""Orders of events in the epoll pool that no client can bring about at will; on the engine whose steps can be traced."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pool() -> Iterator[EpollPool]:
             request_timeout=1.0,
         )
         log = ErrorLog("info", "text", False, "worker", slot=0)
-        context = Context(settings, board, 0, log, None, application, choose("auto"))
+        context = Context(settings, board, 0, log, None, application, choose("plain"))
         yield EpollPool(context, SimpleNamespace(fds=list, read=None, deaf=False, has_master=False))
 
 

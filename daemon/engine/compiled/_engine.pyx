@@ -1,12 +1,119 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False
-"""The compiled engine: the plain one with its usual path overridden. See the package's docstring."""
+"""The compiled engine: the plain one with its usual path overridden. See the package's docstring.
 
-from ..plain import Conversation as Plain
+What it assumes: the interpreter's lock. Nothing between a receive and the environ made of it, or between a head put
+together and its `send`, runs code of the application or gives the lock away; so their buffers are one for all threads.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_Copy, PyDict_GetItem, PyDict_SetItem
+from cpython.object cimport PyObject
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t, Py_UCS4)
+    void *PyUnicode_DATA(object)
+    int PyUnicode_KIND(object)
+    Py_ssize_t PyUnicode_GET_LENGTH(object)
+    object PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *)
+    Py_ssize_t Py_REFCNT(object)
+    int PySet_Add(object, object) except -1
+    int PySet_Discard(object, object) except -1
+    int PySet_Contains(object, object) except -1
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit(object) except -1
+
+cdef extern from "scan.h" nogil:
+    ctypedef struct mw_line:
+        uint32_t method_size, target_start, target_size, path_size
+        uint8_t has_query, escaped, high, http11
+    long mw_scan_lines(const uint8_t *, size_t, uint32_t *, int, int *, int *)
+    int mw_request_line(const uint8_t *, size_t, mw_line *)
+    size_t mw_unescape(const uint8_t *, size_t, uint8_t *, int *)
+    size_t mw_meta_variable(const uint8_t *, size_t, char *)
+    void mw_trim(const uint8_t **, const uint8_t **)
+    int mw_host(const uint8_t *, size_t)
+    int mw_connection(const uint8_t *, size_t)
+    int64_t mw_content_length(const uint8_t *, size_t)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int, timespec *)
+    int CLOCK_MONOTONIC
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    Py_ssize_t recv(int, void *, size_t, int)
+    Py_ssize_t send(int, const void *, size_t, int)
+    Py_ssize_t sendmsg(int, const msghdr *, int)
+    int MSG_NOSIGNAL, MSG_DONTWAIT
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_wait(int, epoll_event *, int, int)
+
+import io
+import sys
+
+from miniwsgi.metrics import scoreboard
+
+from ...http.connection import ConnectionSteps, Parsing
+from ...http.head import Known
+from ...http.response import Body as Framing
+from ...http.response import frame
+from .. import request_ids
+from ..after_fork import process
+from ..blocks import join
+from ..call import CallSteps, Phase
+from ..contract import Outcome, Stage
+from ..environ import PLACES
+from ..file_wrapper import FileWrapper
+from ..plain import RECEIVE_BYTES, ConversationSteps
+from ..presence import LEFT
+from ..transport import Disconnected
 
 
-class Conversation(Plain):
-    """One client's, over a socket. See `contract.Conversation`."""
+cdef inline int64_t now_ns() noexcept nogil:
+    cdef timespec at
+    clock_gettime(CLOCK_MONOTONIC, &at)
+    return at.tv_sec * <int64_t>1000000000 + at.tv_nsec
 
-    engine = "compiled"
 
-    __slots__ = ()
+cdef inline object text_of(const uint8_t *data, Py_ssize_t size, bint high):
+    """Bytes as latin-1 text (PEP 3333, "Unicode Issues"); `high`: some may be above 0x7f."""
+    if size == 0:
+        return ""
+    if high:
+        return PyUnicode_DecodeLatin1(<const char *>data, size, NULL)
+    text = PyUnicode_New(size, 127)
+    memcpy(PyUnicode_DATA(text), data, size)
+    return text
+
+
+cdef class Answer
+cdef class CallState
+cdef class ConversationState
+
+include "head.pxi"
+include "account.pxi"
+include "answer.pxi"
+include "call.pxi"
+include "turn.pxi"
+include "conversation.pxi"

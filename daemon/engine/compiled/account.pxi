@@ -1,0 +1,126 @@
+# Counting: the cells of a slot (metrics.scoreboard) as plain stores, by the rules of engine.account.
+
+cdef enum:
+    BUCKETS = 32  # room for the bounds of durations
+    SIZE_BITS = 65
+
+cdef int REQUESTS = scoreboard.REQUESTS
+cdef int FIRSTS = scoreboard.FIRSTS
+cdef int BYTES_IN = scoreboard.BYTES_IN
+cdef int BYTES_OUT = scoreboard.BYTES_OUT
+cdef int S_SUM = scoreboard.S_SUM
+cdef int S_BUCKETS = scoreboard.S_BUCKETS
+cdef int T_STATE = scoreboard.T_STATE
+cdef int T_START = scoreboard.T_START
+cdef int T_NUMBER = scoreboard.T_NUMBER
+cdef int T_TEXT = scoreboard.T_TEXT
+cdef uint64_t RUNNING = scoreboard.RUNNING
+cdef int REQUEST_SIZES = scoreboard.REQUEST_SIZES
+cdef int RESPONSE_SIZES = scoreboard.RESPONSE_SIZES
+cdef int64_t[BUCKETS] BOUNDS_NS
+cdef int BOUNDS = len(scoreboard.BOUNDS_NS)
+cdef int[SIZE_BITS] SIZE_BUCKET
+cdef int _at
+for _at in range(BOUNDS):
+    BOUNDS_NS[_at] = scoreboard.BOUNDS_NS[_at]
+for _at in range(SIZE_BITS):
+    SIZE_BUCKET[_at] = scoreboard.SIZE_BUCKET[_at]
+cdef object ROUTE = sys.intern("miniwsgi.route")
+
+
+cdef inline int bucket_of(int64_t duration_ns) noexcept nogil:
+    cdef int at = 0
+    while at < BOUNDS and duration_ns > BOUNDS_NS[at]:
+        at += 1
+    return at
+
+
+cdef inline int size_bucket(uint64_t size) noexcept nogil:
+    cdef int bits = 0
+    if size:
+        size -= 1
+    while size:
+        bits += 1
+        size >>= 1
+    return SIZE_BUCKET[bits]
+
+
+cdef class Shared:
+    """What the conversations of a site share here; made anew when the site counts in another slot."""
+
+    cdef readonly object account
+    cdef bint logs
+    cdef Py_buffer *view  # out of the collector's sight, which would clear it without a release
+    cdef uint64_t *cells
+    cdef bytes prefix
+    cdef object numbers, answering, server_fields
+    cdef bint remembers  # heads, which are the same whatever the request's id is
+    cdef list answers
+    cdef Answer last
+    cdef CallState spare
+    cdef object thread
+    cdef Py_ssize_t cell
+
+    def __init__(self, site):
+        self.account = site.account
+        self.logs = site.account.logs
+        self.view = <Py_buffer *>malloc(sizeof(Py_buffer))
+        if self.view == NULL:
+            raise MemoryError
+        PyObject_GetBuffer(site.account.cells, self.view, PyBUF_WRITABLE)
+        self.cells = <uint64_t *>self.view.buf
+        self.prefix = site.request_ids.prefix.encode()
+        self.numbers = site.request_ids.numbers
+        self.answering = site.answers
+        self.server_fields = site.server_fields
+        self.remembers = site.server_fields.request_id_header is None
+        self.answers = []
+
+    def __dealloc__(self):
+        if self.cells != NULL:
+            PyBuffer_Release(self.view)
+        free(self.view)
+
+    cdef int begin(self, object thread, object conversation, Line line, uint64_t number, int64_t now) except -1:
+        """From now on the request is seen as running: `ThreadAccount.begin`."""
+        cdef uint64_t *cell
+        if thread is not self.thread:
+            self.thread = thread
+            self.cell = thread.cell
+        cell = self.cells + self.cell
+        cell[T_START] = now
+        cell[T_NUMBER] = number
+        text = line.text
+        if thread.text is not text:
+            thread.text = text
+            memcpy(cell + T_TEXT, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        thread.conversation = conversation
+        cell[T_STATE] = RUNNING
+        return 0
+
+    cdef object answered(
+        self, CallState call, dict environ, Py_ssize_t received, bint first, int64_t duration_ns
+    ):
+        """An answer of the application: `Account.answered`."""
+        cdef uint64_t *cells = self.cells
+        cdef Py_ssize_t series
+        cdef Answer answer = call.answer
+        if self.logs or answer is None or PyDict_GetItem(environ, ROUTE) != NULL:
+            self.account.answered(
+                call.method, call.status, call.headers, call.sent, environ, received, first, duration_ns
+            )
+            return
+        if answer.method is not call.method:
+            answer.series = self.account.series(call.method, call.status)
+            answer.method = call.method
+        series = answer.series
+        cells[series + S_SUM] += duration_ns
+        cells[series + S_BUCKETS + bucket_of(duration_ns)] += 1
+        cells[REQUESTS] += 1
+        cells[RESPONSE_SIZES + size_bucket(call.sent)] += 1
+        cells[BYTES_OUT] += call.sent
+        if first:
+            cells[FIRSTS] += 1
+        if received >= 0:
+            cells[REQUEST_SIZES + size_bucket(received)] += 1
+            cells[BYTES_IN] += received

@@ -1,0 +1,222 @@
+# One request's call of the application (PEP 3333): the usual answers. All else is engine.call's, on the same object.
+
+cdef object OPEN = Phase.OPEN
+cdef object STARTED = Phase.STARTED
+cdef object DONE_PHASE = Phase.DONE
+cdef object EXPIRED = Phase.EXPIRED
+
+
+cdef class CallState:
+    """The fields of a Call."""
+
+    cdef public object _body, _encoded, _iterator, _result, _site
+    cdef public ConversationState _transport
+    cdef public object headers, method, phase, request_id, status
+    cdef public bint aborted, failed, http11, persistent
+    cdef public Py_ssize_t _left, sent
+    cdef bint is_head
+    cdef Shared shared
+    cdef Answer answer  # what `_encoded` is of
+    cdef object start, writing, hints  # bound methods, kept with it from one request to the next
+
+    # --- the application's side ---
+
+    def start_response(self, status, headers, exc_info=None):
+        """PEP 3333, "The start_response() Callable". Raises BadResponse for what cannot be sent."""
+        cdef Answer answer
+        if exc_info is None and self._encoded is None and type(headers) is list:
+            answer = find(self.shared, status, <list>headers)
+            if answer is not None:
+                self._encoded = answer.encoded
+                self.answer = answer
+                if self.phase is OPEN:  # else somebody has answered in the application's place
+                    self.status = status
+                    self.headers = headers
+                return self.writing
+        self.answer = None
+        CallSteps.start_response(self, status, headers, exc_info)
+        if self.phase is OPEN and self.shared.remembers:
+            self.answer = remember(self.shared, status, headers, self._encoded)
+        return self.writing
+
+    # --- the server's side ---
+
+    cdef bint call(self, object application, dict environ):
+        """Call the application and send what it gives. False: paused. No exception gets past it."""
+        try:
+            result = application(environ, self.start)
+            if process.forked:
+                process.end()
+            if type(result) is list:
+                self.send_whole((<list>result)[0] if len(<list>result) == 1 else join(result))
+                return True
+            if type(result) is tuple:
+                self.send_whole((<tuple>result)[0] if len(<tuple>result) == 1 else join(result))
+                return True
+        except BaseException as error:
+            self._fail(error)
+            return True
+        return self.give(result)
+
+    cdef bint give(self, object result):
+        self._result = result
+        try:
+            if isinstance(result, FileWrapper):
+                return self._give(result)
+            if isinstance(result, (list, tuple)) or getattr(result, "streaming", None) is False:
+                self.send_whole(join(result))
+                self._transport.wait_sent()
+                self.close()
+                return True
+            self._iterator = iter(result)
+        except BaseException as error:
+            self._fail(error)
+            self.close()
+            return True
+        return self.pull()
+
+    def resume(self):
+        """Go on pulling from the result, on the thread that called the application. As `run`."""
+        return self.pull()
+
+    cdef bint pull(self):
+        try:
+            for data in self._iterator:
+                if process.forked:
+                    process.end()
+                if not data:
+                    join((data,))
+                    self._check_client()
+                    continue
+                pause = self.emit(data)
+                if self._body is NONE or self._left < 0:
+                    break  # nothing more will go out: an endless generator need not be pulled
+                if pause or self._transport.turn_is_over():
+                    return False
+            self.finish()
+        except BaseException as error:
+            self._fail(error)
+        self.close()
+        return True
+
+    cdef object send_whole(self, object data):
+        """A body that is complete: head and body in one go."""
+        cdef Framed framed
+        cdef Py_ssize_t size
+        if type(data) is bytes and self.phase is OPEN and self.answer is not None:
+            size = PyBytes_GET_SIZE(data)
+            framed = self.answer.framed(self, size)
+            if framed is not None and framed.kind is SIZED and (self.answer.length < 0 or self.answer.length == size):
+                if not PySet_Discard(self.shared.answering, self):
+                    raise self._expired()
+                self.phase = DONE_PHASE
+                self.persistent = framed.persistent
+                self.sent = size
+                self._transport.put(head_of(framed, size), <bytes>data, False)
+                return
+        self._send_whole(data)
+
+    cdef bint emit(self, object data) except -1:
+        """One block of the body, which is not empty; True: pause."""
+        cdef Framed framed
+        cdef Py_ssize_t size, head_size = 0
+        if type(data) is not bytes:
+            return self._emit(data)
+        size = PyBytes_GET_SIZE(data)
+        if self.phase is OPEN and self.answer is not None:
+            framed = self.answer.framed(self, -1)
+            if framed is None or not (framed.kind is CHUNKED or (framed.kind is SIZED and self.answer.length >= size)):
+                return self._emit(data)
+            self._check_wanted()
+            self._body, self._left, self.persistent = framed.kind, self.answer.length, framed.persistent
+            if framed.kind is CHUNKED:
+                self._left = 0
+            self.phase = STARTED
+            head_size = head_of(framed, self._left)
+        elif self.phase is STARTED and (self._body is CHUNKED or (self._body is SIZED and self._left >= size)):
+            self._check_wanted()
+        else:
+            return self._emit(data)
+        self.sent += size
+        if self._body is CHUNKED:
+            return self._transport.put(chunk_of(head_size, size), <bytes>data, True)
+        self._left -= size
+        return self._transport.put(head_size, <bytes>data, False)
+
+    cdef object finish(self):
+        """The application has given all it has."""
+        if self.phase is STARTED and self._body is SIZED and self._left == 0 and not process.forked:
+            if not PySet_Discard(self.shared.answering, self):
+                raise self._expired()
+            self.phase = DONE_PHASE
+        else:
+            self._finish()
+
+    cdef object close(self):
+        result, self._result, self._iterator = self._result, None, None
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+                if process.forked:
+                    process.end()
+        except BaseException as error:
+            if process.forked:
+                process.end(error)
+            self._site.exception(self, error)  # the response is out: it can only be told
+
+
+class Call(CallState, CallSteps):
+    """Runs the application for one request. See engine.call.Call."""
+
+    __slots__ = ()
+
+
+cdef CallState new_call(Shared shared, ConversationState conversation, Line line, bint persistent, object request_id):
+    """The call of a request; the last one's object, where nobody else has got hold of it."""
+    cdef CallState call = shared.spare
+    if call is None:
+        call = <CallState>Call.__new__(Call)
+        call.shared = shared
+        call.start = call.start_response
+        call.writing = call.write
+        call.hints = call.early_hints
+    else:
+        shared.spare = None
+    call._site = conversation.site
+    call._transport = conversation
+    call._encoded = None
+    call.answer = None
+    call.method = line.method
+    call.is_head = line.is_head
+    call.http11 = line.http11
+    call.persistent = persistent
+    call.request_id = request_id
+    call.phase = OPEN
+    call.status = ""
+    call.headers = NO_HEADERS
+    call.sent = 0
+    call.failed = call.aborted = False
+    PySet_Add(shared.answering, call)
+    return call
+
+
+cdef int spare(Shared shared, CallState call) except -1:
+    """The call is over. Others may still have it, or one of its methods: then it is not used again."""
+    # Its own three methods know it, and the variable here and in the caller.
+    if (
+        shared.spare is None and Py_REFCNT(call) == 5 and Py_REFCNT(call.start) == 1 and Py_REFCNT(call.writing) == 1
+        and Py_REFCNT(call.hints) == 1
+    ):
+        call._transport = None
+        call.headers = NO_HEADERS
+        call.status = ""
+        call._encoded = None
+        call.answer = None
+        shared.spare = call
+    else:
+        call.start = call.writing = call.hints = None  # no circle is left to the collector
+    return 0
+
+
+cdef list NO_HEADERS = []

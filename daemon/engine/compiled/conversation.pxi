@@ -1,0 +1,332 @@
+# One client's exchange, in the order in which it happens: the usual path of engine.plain.
+
+cdef enum:
+    HEAD_BYTES = 8192
+    JOINED_BYTES = 8192  # a larger body is sent from where it lies
+
+cdef object READING = Stage.READING
+cdef object UNPARSED = Stage.UNPARSED
+cdef object REQUEST_STAGE = Stage.REQUEST
+cdef object ANSWERING = Stage.ANSWERING
+cdef object ANSWERED = Stage.ANSWERED
+cdef object IDLE = Outcome.IDLE
+cdef object MORE = Outcome.MORE
+cdef object REQUEST = Outcome.REQUEST
+cdef object DONE = Outcome.DONE
+cdef object PAUSED = Outcome.PAUSED
+cdef object TAKEN = Outcome.TAKEN
+cdef object GONE = Outcome.GONE
+cdef object BETWEEN = Parsing.IDLE
+cdef object OPEN_TO_CLIENT = scoreboard.Closed.CLIENT
+
+cdef object REQUEST_METHOD = sys.intern("REQUEST_METHOD")
+cdef object PATH_INFO = sys.intern("PATH_INFO")
+cdef object QUERY_STRING = sys.intern("QUERY_STRING")
+cdef object REQUEST_URI = sys.intern("REQUEST_URI")
+cdef object RAW_URI = sys.intern("RAW_URI")
+cdef object SCRIPT_NAME = sys.intern("SCRIPT_NAME")
+cdef object SERVER_PROTOCOL = sys.intern("SERVER_PROTOCOL")
+cdef object INPUT = sys.intern("wsgi.input")
+cdef object EARLY_HINTS = sys.intern("wsgi.early_hints")
+cdef object REQUEST_ID = sys.intern(request_ids.VARIABLE)
+
+cdef size_t RECEIVED = RECEIVE_BYTES
+cdef uint8_t *received = <uint8_t *>malloc(RECEIVED)
+cdef char[HEAD_BYTES + JOINED_BYTES + 64] outgoing
+if received == NULL:
+    raise MemoryError
+
+
+cdef Py_ssize_t head_of(Framed framed, Py_ssize_t length):
+    """Put a head together in `outgoing`; its size."""
+    cdef Py_ssize_t before = PyBytes_GET_SIZE(framed.before), behind = PyBytes_GET_SIZE(framed.behind)
+    memcpy(outgoing, PyBytes_AS_STRING(framed.before), before)
+    if framed.kind is SIZED:
+        before += digits_of(length, outgoing + before)
+        memcpy(outgoing + before, PyBytes_AS_STRING(framed.behind), behind)
+        return before + behind
+    return before
+
+
+cdef Py_ssize_t chunk_of(Py_ssize_t at, Py_ssize_t size) noexcept:
+    """Put the line of a chunk behind what is in `outgoing` (RFC 9112 section 7.1); the size of all."""
+    cdef char[20] digits
+    cdef int count = 0
+    while size:
+        digits[count] = b"0123456789abcdef"[size & 15]
+        size >>= 4
+        count += 1
+    while count:
+        count -= 1
+        outgoing[at] = digits[count]
+        at += 1
+    outgoing[at], outgoing[at + 1] = 13, 10
+    return at + 2
+
+
+cdef int digits_of(uint64_t number, char *room) noexcept:
+    cdef char[20] digits
+    cdef int count = 0, at
+    while True:
+        digits[count] = <char>(48 + number % 10)
+        number //= 10
+        count += 1
+        if not number:
+            break
+    for at in range(count):
+        room[at] = digits[count - 1 - at]
+    return count
+
+
+cdef class ConversationState:
+    """The fields of a Conversation."""
+
+    cdef public object site, sock, base, stage, thread, closed, _settings, _proxy, _part, _call, _environ, _variables, _kept
+    cdef public ConnectionState _http
+    cdef public bint gone, _complete
+    cdef public int mask
+    cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
+    cdef public Py_ssize_t requests
+    cdef int fd
+    cdef Shared shared
+
+    def __init__(self, site, sock, base, now):
+        self.site = site
+        self.sock = sock
+        self.base = base
+        self._settings = site.settings
+        self._proxy = site.proxy_for(base)
+        self._http = site.parser_for(base, Connection)
+        self._http.anew = self._proxy is not None
+        self.fd = sock.fileno()
+        self.stage = READING
+        self.closed = OPEN_TO_CLIENT
+        self.since_ns = now
+        self._part = BETWEEN
+        self._environ = base
+        self._complete = True
+        self.shared = shared_by(site)
+        site.account.accepted()
+
+    def serve(self, thread, int64_t now):
+        """`receive`, `answer` and `settle` in a row. See the contract."""
+        return self.run(thread, now)
+
+    def receive(self, int64_t now):
+        """Take once what has come, and parse it. See the contract."""
+        return self.take(now)
+
+    def answer(self, thread, int64_t now):
+        """Call the application, send what it gives. See the contract."""
+        return self.respond(thread, now)
+
+    def settle(self):
+        """Count and log an answer that is complete. See the contract."""
+        return self.end()
+
+    cdef object run(self, object thread, int64_t now):
+        if self.stage is not REQUEST_STAGE:
+            outcome = self.take(now)
+            if outcome is not REQUEST:
+                return outcome
+        self.ready_ns = now
+        calls = thread.calls
+        if calls is None:
+            self.respond(thread, now)
+        else:
+            PySet_Add(calls, self)
+            self.respond(thread, now)
+            if not PySet_Discard(calls, self):
+                return TAKEN
+        return self.end()
+
+    cdef object take(self, int64_t now):
+        cdef ConnectionState http = self._http
+        cdef Py_ssize_t size, used
+        if self.stage is UNPARSED:
+            outcome = self._parse(None, now)
+            return outcome
+        size = recv(self.fd, received, RECEIVED, MSG_DONTWAIT)
+        if size < 0:
+            return MORE if errno == EAGAIN or errno == EINTR else self._leave(GONE)
+        if size and http.state is IDLE_PARSING:
+            used = http.usual(received, size)
+            if used:
+                if used < size:
+                    http.pending = PyBytes_FromStringAndSize(<char *>received + used, size - used)
+                self.stage = REQUEST_STAGE
+                self.ready_ns = now
+                return REQUEST
+        return self._parse(PyBytes_FromStringAndSize(<char *>received, size), now)
+
+    cdef object respond(self, object thread, int64_t now):
+        cdef ConnectionState http = self._http
+        cdef object site = self.site
+        cdef Line line
+        cdef dict environ
+        cdef CallState call
+        cdef uint64_t number
+        cdef bint complete
+        if type(http.head) is not Head:
+            return ConversationSteps.answer(self, thread, now)
+        if self.shared.account is not site.account:
+            self.shared = shared_by(site)
+        line = <Line>http.line
+        environ = self.environ_of(<Head>http.head, line)
+        if http.body is not None:
+            PyDict_SetItem(environ, INPUT, http.body.file())
+        request_id = site.request_ids.given(environ) if self._proxy is not None else None
+        if request_id:
+            number = 0
+            thread.show_given_id(request_id)
+        else:
+            number = next(self.shared.numbers)
+            request_id = id_of(self.shared.prefix, number)
+        PyDict_SetItem(environ, REQUEST_ID, request_id)
+        persistent = (<Head>http.head).persistent and not site.closing
+        if persistent and site.parts is not None:
+            persistent = not site.parts(self)
+        call = new_call(self.shared, self, line, persistent, request_id)
+        if line.http11:
+            PyDict_SetItem(environ, EARLY_HINTS, call.hints)
+        self._environ = environ
+        self.called_ns = now  # before the call can be seen: see `expire`
+        self._call = call
+        self.thread = thread
+        self.stage = ANSWERING
+        self.shared.begin(thread, self, line, number, now)
+        variables = site.request_variables()
+        PyContext_Enter(variables)
+        complete = call.call(site.application, environ)
+        PyContext_Exit(variables)
+        self._complete = complete
+        if not complete:
+            self._variables = variables
+        self.ended_ns = now_ns()
+        self.stage = ANSWERED
+        return DONE if complete else PAUSED
+
+    cdef dict environ_of(self, Head head, Line line):
+        """The environ of a request: `environ.request_environ`."""
+        cdef dict template = head.template
+        if not head.complete:
+            template.update(PLACES)
+            if head.http11:
+                PyDict_SetItem(template, EARLY_HINTS, None)
+            else:
+                PyDict_SetItem(template, SERVER_PROTOCOL, "HTTP/1.0")
+            if self._proxy is not None:
+                self._proxy.apply(template)
+            head.complete = True
+        if head.line is not line:
+            head.line = line
+            PyDict_SetItem(template, REQUEST_METHOD, line.method)
+            PyDict_SetItem(template, QUERY_STRING, line.query)
+            PyDict_SetItem(template, REQUEST_URI, line.target)
+            PyDict_SetItem(template, RAW_URI, line.target)
+            PyDict_SetItem(template, PATH_INFO, line.path)
+            prefix = self.site.script_name
+            if prefix:
+                PyDict_SetItem(template, SCRIPT_NAME, "")
+                if line.path.startswith(prefix) and line.path[len(prefix): len(prefix) + 1] in ("", "/"):
+                    PyDict_SetItem(template, SCRIPT_NAME, prefix)
+                    PyDict_SetItem(template, PATH_INFO, line.path[len(prefix):])
+        return PyDict_Copy(template)
+
+    cdef object end(self):
+        cdef CallState call
+        cdef ConnectionState http = self._http
+        cdef Py_ssize_t size = -1
+        if not self._complete or type(self._call) is not Call or self.stage is not ANSWERED:
+            return ConversationSteps.settle(self)
+        call = <CallState>self._call
+        if (
+            call.phase is EXPIRED or call.aborted or call.failed or not call.persistent or self.gone
+            or (self._kept is not None and self._kept.unsent)
+        ):
+            return ConversationSteps.settle(self)
+        if http.body is not None:
+            size = http.body.size
+            http.body = None
+        self.shared.answered(call, <dict>self._environ, size, not self.requests, self.ended_ns - self.ready_ns)
+        self.requests += 1
+        self._call = None
+        self._environ = self.base
+        spare(self.shared, call)
+        http.state = IDLE_PARSING
+        self.since_ns = self.ended_ns
+        self._part = BETWEEN
+        if http.pending:
+            self.stage = UNPARSED
+            return self.take(self.ended_ns)
+        self.stage = READING
+        return IDLE
+
+    cdef bint put(self, Py_ssize_t head_size, bytes data, bint chunk) except -1:
+        """Send what is in `outgoing`, the data, and the end of a chunk. True: pause. Raises Disconnected."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data), end_size = 2 if chunk else 0, sent
+        cdef iovec[3] parts
+        cdef msghdr message
+        cdef char *end
+        if self.gone:
+            raise Disconnected
+        if self._kept is not None and self._kept.unsent:
+            sent = 0
+        elif size <= JOINED_BYTES:
+            memcpy(outgoing + head_size, PyBytes_AS_STRING(data), size)
+            end = outgoing + head_size + size
+            end[0], end[1] = 13, 10
+            sent = send(self.fd, outgoing, head_size + size + end_size, MSG_NOSIGNAL | MSG_DONTWAIT)
+        else:
+            memset(&message, 0, sizeof(message))
+            parts[0].iov_base, parts[0].iov_len = outgoing, head_size
+            parts[1].iov_base, parts[1].iov_len = PyBytes_AS_STRING(data), size
+            parts[2].iov_base, parts[2].iov_len = <char *>b"\r\n", end_size
+            message.msg_iov, message.msg_iovlen = parts, 3
+            sent = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if sent == head_size + size + end_size:
+            return False
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                self.gone = True
+                raise Disconnected
+            sent = 0
+        kept = self._keeping()
+        if sent < head_size:
+            kept.keep(memoryview(PyBytes_FromStringAndSize(outgoing + sent, head_size - sent)))
+            sent = head_size
+        sent -= head_size
+        if sent < size:
+            kept.keep(memoryview(data)[sent:])
+            sent = size
+        if sent < size + end_size:
+            kept.keep(memoryview(b"\r\n"[sent - size:]))
+        return kept.is_full
+
+
+cdef object id_of(bytes prefix, uint64_t number):
+    """f"{prefix}{number}"."""
+    cdef char[24] digits
+    cdef int count = digits_of(number, digits)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix)
+    text = PyUnicode_New(size + count, 127)
+    memcpy(PyUnicode_DATA(text), PyBytes_AS_STRING(prefix), size)
+    memcpy(<char *>PyUnicode_DATA(text) + size, digits, count)
+    return text
+
+
+cdef Shared shared_by(object site):
+    cdef object shared = site.shared
+    if shared is None or (<Shared>shared).account is not site.account:
+        shared = site.shared = Shared(site)
+    return <Shared>shared
+
+
+class Conversation(ConversationState, ConversationSteps):
+    """One client's, over a socket. See `contract.Conversation`."""
+
+    engine = "compiled"
+    turn = Turn
+    connection = Connection
+
+    __slots__ = ()

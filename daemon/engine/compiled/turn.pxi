@@ -1,0 +1,68 @@
+# A turn of a loop: engine.turn, with epoll_wait(2) and what is usual in one crossing.
+
+cdef enum:
+    EVENTS = 256  # of one turn
+    EPOLLIN = 1
+
+cdef uint32_t LEFT_MASK = LEFT
+
+
+cdef class Turn:
+    """See `contract.Turn`."""
+
+    cdef public bint inline
+    cdef public Py_ssize_t served
+    cdef int fd, count
+    cdef int64_t long_ns
+    cdef dict conversations
+    cdef object epoll, unusual, go_on
+    cdef epoll_event[EVENTS] events
+
+    def __init__(self, epoll, conversations, unusual, go_on, long_ns):
+        self.inline = True
+        self.epoll = epoll
+        self.fd = epoll.fileno()
+        self.conversations = conversations
+        self.unusual = unusual
+        self.go_on = go_on
+        self.long_ns = long_ns
+
+    def __repr__(self):
+        return f"<Turn served={self.served}>"
+
+    def wait(self, double seconds):
+        """How many descriptors have something to tell; after `seconds` none."""
+        cdef int milliseconds = <int>(seconds * 1000 + 0.999)
+        cdef int count
+        if not milliseconds:
+            count = epoll_wait(self.fd, self.events, EVENTS, 0)
+        else:
+            with nogil:
+                count = epoll_wait(self.fd, self.events, EVENTS, milliseconds)
+        self.count = 0 if count < 0 else count  # EINTR: a signal has come, which has a descriptor of its own
+        return self.count
+
+    def serve(self, thread, int64_t now):
+        """Let all of them go on; when that was over, or 0 if the loop was lost."""
+        cdef ConversationState conversation
+        cdef int at, fd, count = self.count
+        cdef uint32_t mask
+        for at in range(count):
+            fd, mask = self.events[at].data.fd, self.events[at].events
+            found = <PyObject *>PyDict_GetItem(self.conversations, fd)
+            if found == NULL or (<ConversationState>found).stage is not READING or mask & LEFT_MASK or not self.inline:
+                now = self.unusual(thread, fd, mask, now)
+            else:
+                conversation = <ConversationState>found
+                outcome = conversation.run(thread, now)
+                if (
+                    outcome is IDLE and conversation.mask == EPOLLIN
+                    and conversation.ended_ns - now <= self.long_ns
+                ):
+                    self.served += 1
+                    now = conversation.ended_ns
+                    continue
+                now = self.go_on(thread, conversation, outcome, now)
+            if not now:
+                return 0
+        return now
