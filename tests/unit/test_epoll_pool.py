@@ -1,4 +1,7 @@
-"""Orders of events in the epoll pool that no client can bring about at will; on the engine whose steps can be traced."""
+"""Orders of events in the epoll pool that no client can bring about at will.
+
+On the plain engine, whose steps can be traced.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False
 """The compiled engine: the plain one with its usual path overridden. See the package's docstring.
 
-What it assumes: the interpreter's lock. Nothing between a receive and the environ made of it, or between a head put
-together and its `send`, runs code of the application or gives the lock away; so their buffers are one for all threads.
+What it assumes: the interpreter's lock, and that only a loop's owner receives. Nothing between a head put together and
+its `send` runs Python, so that the lock is not given away: one buffer for outgoing bytes serves all threads of a site.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -20,7 +20,7 @@ cdef extern from "Python.h":
     int PyUnicode_KIND(object)
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     object PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *)
-    Py_ssize_t Py_REFCNT(object)
+    Py_ssize_t Py_REFCNT(PyObject *)
     int PySet_Add(object, object) except -1
     int PySet_Discard(object, object) except -1
     int PySet_Contains(object, object) except -1
@@ -70,6 +70,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_wait(int, epoll_event *, int, int)
 
 import io
+import os
 import sys
 
 from miniwsgi.metrics import scoreboard

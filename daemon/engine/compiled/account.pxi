@@ -60,12 +60,16 @@ cdef class Shared:
     cdef CallState spare
     cdef object thread
     cdef Py_ssize_t cell
+    cdef uint8_t *received  # the owner's of the loop, from a receive to what is made of it
+    cdef char *outgoing  # a head, and a small body behind it
 
     def __init__(self, site):
         self.account = site.account
         self.logs = site.account.logs
         self.view = <Py_buffer *>malloc(sizeof(Py_buffer))
-        if self.view == NULL:
+        self.received = <uint8_t *>malloc(RECEIVED)
+        self.outgoing = <char *>malloc(HEAD_BYTES + JOINED_BYTES + 64)
+        if self.view == NULL or self.received == NULL or self.outgoing == NULL:
             raise MemoryError
         PyObject_GetBuffer(site.account.cells, self.view, PyBUF_WRITABLE)
         self.cells = <uint64_t *>self.view.buf
@@ -80,6 +84,8 @@ cdef class Shared:
         if self.cells != NULL:
             PyBuffer_Release(self.view)
         free(self.view)
+        free(self.received)
+        free(self.outgoing)
 
     cdef int begin(self, object thread, object conversation, Line line, uint64_t number, int64_t now) except -1:
         """From now on the request is seen as running: `ThreadAccount.begin`."""

@@ -49,12 +49,12 @@ cdef class Answer:
     cdef Framed framed(self, CallState call, Py_ssize_t length):
         """The head of an answer of so many bytes (below 0: not known). None: the plain engine's affair."""
         cdef Framed found
-        cdef object server = call.shared.server_fields
+        cdef object server = call.shared.server_fields, lines = server.lines
         cdef int at = call.http11 | call.persistent << 1 | (length >= 0) << 2
         if call.is_head:
             return None
         found = <Framed>self.framings[at]
-        if found is not None and found.lines is server.lines:
+        if found is not None and found.lines is lines:
             return found
         head, kind, announced, persistent = frame(
             self.encoded, call.method, call.http11, call.persistent, None if length < 0 else length, server
@@ -62,7 +62,7 @@ cdef class Answer:
         if kind is NONE:
             return None
         found = Framed.__new__(Framed)
-        found.kind, found.persistent, found.lines = kind, persistent, server.lines
+        found.kind, found.persistent, found.lines = kind, persistent, lines
         found.before, found.behind = head, b""
         if kind is SIZED:
             digits = b"%d" % announced
@@ -96,19 +96,21 @@ cdef Answer find(Shared shared, object status, list headers):
     return None
 
 
-cdef Answer remember(Shared shared, object status, object headers, object encoded):
-    """None: it is not one to be remembered."""
+cdef Answer remember(Shared shared, object status, list given, list headers, object encoded):
+    """`given` is what `headers` were before they were encoded. None: they are not to be remembered."""
     cdef Answer answer
-    if not encoded.kept or encoded.mistakes or type(headers) is not list or len(headers) > ANSWER_FIELDS:
+    if not encoded.kept or encoded.mistakes or len(given) > ANSWER_FIELDS or len(given) != len(headers):
         return None
     if not is_text(status):
         return None
-    for item in headers:
+    for now, item in zip(headers, given):
+        if now is not item:  # another thread of the application changes them
+            return None
         if type(item) is not tuple or len(item) != 2 or not is_text(item[0]) or not is_text(item[1]):
             return None
     answer = Answer.__new__(Answer)
     answer.status = status
-    answer.items = list(headers)
+    answer.items = given
     answer.encoded = encoded
     answer.framings = [None] * FRAMINGS
     answer.length = -1 if encoded.length is None else encoded.length

@@ -10,7 +10,7 @@ cdef class CallState:
     """The fields of a Call."""
 
     cdef public object _body, _encoded, _iterator, _result, _site
-    cdef public ConversationState _transport
+    cdef readonly ConversationState _transport
     cdef public object headers, method, phase, request_id, status
     cdef public bint aborted, failed, http11, persistent
     cdef public Py_ssize_t _left, sent
@@ -24,6 +24,9 @@ cdef class CallState:
     def start_response(self, status, headers, exc_info=None):
         """PEP 3333, "The start_response() Callable". Raises BadResponse for what cannot be sent."""
         cdef Answer answer
+        if self.shared is None:
+            raise RuntimeError("no request is answered by this")
+        given = None
         if exc_info is None and self._encoded is None and type(headers) is list:
             answer = find(self.shared, status, <list>headers)
             if answer is not None:
@@ -32,12 +35,13 @@ cdef class CallState:
                 if self.phase is OPEN:  # else somebody has answered in the application's place
                     self.status = status
                     self.headers = headers
-                return self.writing
+                return self.write if self.writing is None else self.writing
+            given = list(headers)
         self.answer = None
-        CallSteps.start_response(self, status, headers, exc_info)
-        if self.phase is OPEN and self.shared.remembers:
-            self.answer = remember(self.shared, status, headers, self._encoded)
-        return self.writing
+        write = CallSteps.start_response(self, status, headers, exc_info)
+        if given is not None and self.phase is OPEN and self.shared.remembers:
+            self.answer = remember(self.shared, status, given, headers, self._encoded)
+        return write
 
     # --- the server's side ---
 
@@ -112,7 +116,7 @@ cdef class CallState:
                 self.phase = DONE_PHASE
                 self.persistent = framed.persistent
                 self.sent = size
-                self._transport.put(head_of(framed, size), <bytes>data, False)
+                self._transport.put(head_of(framed, size, self.shared.outgoing), <bytes>data, False)
                 return
         self._send_whole(data)
 
@@ -132,14 +136,14 @@ cdef class CallState:
             if framed.kind is CHUNKED:
                 self._left = 0
             self.phase = STARTED
-            head_size = head_of(framed, self._left)
+            head_size = head_of(framed, self._left, self.shared.outgoing)
         elif self.phase is STARTED and (self._body is CHUNKED or (self._body is SIZED and self._left >= size)):
             self._check_wanted()
         else:
             return self._emit(data)
         self.sent += size
         if self._body is CHUNKED:
-            return self._transport.put(chunk_of(head_size, size), <bytes>data, True)
+            return self._transport.put(chunk_of(head_size, size, self.shared.outgoing), <bytes>data, True)
         self._left -= size
         return self._transport.put(head_size, <bytes>data, False)
 
@@ -158,8 +162,8 @@ cdef class CallState:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-                if process.forked:
-                    process.end()
+            if process.forked:
+                process.end()
         except BaseException as error:
             if process.forked:
                 process.end(error)
@@ -202,11 +206,10 @@ cdef CallState new_call(Shared shared, ConversationState conversation, Line line
 
 
 cdef int spare(Shared shared, CallState call) except -1:
-    """The call is over. Others may still have it, or one of its methods: then it is not used again."""
-    # Its own three methods know it, and the variable here and in the caller.
+    """The call is over. Where nobody else has got hold of it, nor of one of its methods, it is the next one's."""
     if (
-        shared.spare is None and Py_REFCNT(call) == 5 and Py_REFCNT(call.start) == 1 and Py_REFCNT(call.writing) == 1
-        and Py_REFCNT(call.hints) == 1
+        shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES and Py_REFCNT(<PyObject *>call.start) == 1
+        and Py_REFCNT(<PyObject *>call.writing) == 1 and Py_REFCNT(<PyObject *>call.hints) == 1
     ):
         call._transport = None
         call.headers = NO_HEADERS
@@ -215,8 +218,20 @@ cdef int spare(Shared shared, CallState call) except -1:
         call.answer = None
         shared.spare = call
     else:
-        call.start = call.writing = call.hints = None  # no circle is left to the collector
+        let_go(call)
     return 0
 
 
-cdef list NO_HEADERS = []
+cdef void let_go(object call) noexcept:
+    """No circle of it and its methods is left to the collector."""
+    cdef CallState state
+    if type(call) is Call:
+        state = <CallState>call
+        state.start = state.writing = state.hints = None
+
+
+cdef enum:
+    OWN_REFERENCES = 4  # of a call that is over: those of its three methods, and the caller's
+
+
+cdef tuple NO_HEADERS = ()

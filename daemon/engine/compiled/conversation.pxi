@@ -31,13 +31,9 @@ cdef object EARLY_HINTS = sys.intern("wsgi.early_hints")
 cdef object REQUEST_ID = sys.intern(request_ids.VARIABLE)
 
 cdef size_t RECEIVED = RECEIVE_BYTES
-cdef uint8_t *received = <uint8_t *>malloc(RECEIVED)
-cdef char[HEAD_BYTES + JOINED_BYTES + 64] outgoing
-if received == NULL:
-    raise MemoryError
 
 
-cdef Py_ssize_t head_of(Framed framed, Py_ssize_t length):
+cdef Py_ssize_t head_of(Framed framed, Py_ssize_t length, char *outgoing):
     """Put a head together in `outgoing`; its size."""
     cdef Py_ssize_t before = PyBytes_GET_SIZE(framed.before), behind = PyBytes_GET_SIZE(framed.behind)
     memcpy(outgoing, PyBytes_AS_STRING(framed.before), before)
@@ -48,7 +44,7 @@ cdef Py_ssize_t head_of(Framed framed, Py_ssize_t length):
     return before
 
 
-cdef Py_ssize_t chunk_of(Py_ssize_t at, Py_ssize_t size) noexcept:
+cdef Py_ssize_t chunk_of(Py_ssize_t at, Py_ssize_t size, char *outgoing) noexcept:
     """Put the line of a chunk behind what is in `outgoing` (RFC 9112 section 7.1); the size of all."""
     cdef char[20] digits
     cdef int count = 0
@@ -82,9 +78,9 @@ cdef class ConversationState:
     """The fields of a Conversation."""
 
     cdef public object site, sock, base, stage, thread, closed, _settings, _proxy, _part, _call, _environ, _variables, _kept
-    cdef public ConnectionState _http
+    cdef readonly ConnectionState _http
     cdef public bint gone, _complete
-    cdef public int mask
+    cdef public int64_t mask
     cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
     cdef public Py_ssize_t requests
     cdef int fd
@@ -110,19 +106,31 @@ cdef class ConversationState:
 
     def serve(self, thread, int64_t now):
         """`receive`, `answer` and `settle` in a row. See the contract."""
-        return self.run(thread, now)
+        return self.begun().run(thread, now)
 
     def receive(self, int64_t now):
         """Take once what has come, and parse it. See the contract."""
-        return self.take(now)
+        return self.begun().take(now)
 
     def answer(self, thread, int64_t now):
         """Call the application, send what it gives. See the contract."""
-        return self.respond(thread, now)
+        return self.begun().respond(thread, now)
 
     def settle(self):
         """Count and log an answer that is complete. See the contract."""
-        return self.end()
+        return self.begun().end()
+
+    def close(self):
+        """Keep nothing any more. See the contract."""
+        call = self._call
+        self.fd = -1  # its number may soon be another's
+        ConversationSteps.close(self)
+        let_go(call)
+
+    cdef ConversationState begun(self):
+        if self.shared is None or self._http is None:
+            raise RuntimeError("a conversation that was never begun")
+        return self
 
     cdef object run(self, object thread, int64_t now):
         if self.stage is not REQUEST_STAGE:
@@ -146,9 +154,10 @@ cdef class ConversationState:
         if self.stage is UNPARSED:
             outcome = self._parse(None, now)
             return outcome
-        size = recv(self.fd, received, RECEIVED, MSG_DONTWAIT)
+        size = recv(self.fd, self.shared.received, RECEIVED, MSG_DONTWAIT)
         if size < 0:
             return MORE if errno == EAGAIN or errno == EINTR else self._leave(GONE)
+        received = self.shared.received
         if size and http.state is IDLE_PARSING:
             used = http.usual(received, size)
             if used:
@@ -197,8 +206,10 @@ cdef class ConversationState:
         self.shared.begin(thread, self, line, number, now)
         variables = site.request_variables()
         PyContext_Enter(variables)
-        complete = call.call(site.application, environ)
-        PyContext_Exit(variables)
+        try:
+            complete = call.call(site.application, environ)
+        finally:
+            PyContext_Exit(variables)
         self._complete = complete
         if not complete:
             self._variables = variables
@@ -238,13 +249,13 @@ cdef class ConversationState:
         cdef ConnectionState http = self._http
         cdef Py_ssize_t size = -1
         if not self._complete or type(self._call) is not Call or self.stage is not ANSWERED:
-            return ConversationSteps.settle(self)
+            return self.end_plainly()
         call = <CallState>self._call
         if (
             call.phase is EXPIRED or call.aborted or call.failed or not call.persistent or self.gone
             or (self._kept is not None and self._kept.unsent)
         ):
-            return ConversationSteps.settle(self)
+            return self.end_plainly()
         if http.body is not None:
             size = http.body.size
             http.body = None
@@ -262,11 +273,19 @@ cdef class ConversationState:
         self.stage = READING
         return IDLE
 
+    cdef object end_plainly(self):
+        call = self._call
+        outcome = ConversationSteps.settle(self)
+        if self._call is not call:
+            let_go(call)
+        return outcome
+
     cdef bint put(self, Py_ssize_t head_size, bytes data, bint chunk) except -1:
         """Send what is in `outgoing`, the data, and the end of a chunk. True: pause. Raises Disconnected."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), end_size = 2 if chunk else 0, sent
         cdef iovec[3] parts
         cdef msghdr message
+        cdef char *outgoing = self.shared.outgoing
         cdef char *end
         if self.gone:
             raise Disconnected
@@ -291,9 +310,11 @@ cdef class ConversationState:
                 self.gone = True
                 raise Disconnected
             sent = 0
+        # Before anything that is Python: another thread may put its own answer there.
+        head = PyBytes_FromStringAndSize(outgoing + sent, head_size - sent) if sent < head_size else None
         kept = self._keeping()
-        if sent < head_size:
-            kept.keep(memoryview(PyBytes_FromStringAndSize(outgoing + sent, head_size - sent)))
+        if head is not None:
+            kept.keep(memoryview(head))
             sent = head_size
         sent -= head_size
         if sent < size:

@@ -9,11 +9,20 @@ cdef enum:
 
 cdef object IDLE_PARSING = Parsing.IDLE
 cdef object ANSWERING_PARSING = Parsing.ANSWERING
-cdef object HOST = sys.intern("HTTP_HOST")
-cdef object CONNECTION = sys.intern("HTTP_CONNECTION")
-cdef object CONTENT_LENGTH = sys.intern("CONTENT_LENGTH")
-cdef object TRANSFER_ENCODING = sys.intern("HTTP_TRANSFER_ENCODING")
-cdef object EXPECT = sys.intern("HTTP_EXPECT")
+# What applications and the server ask for by name. Nothing else that clients send is interned: that may be for ever.
+cdef dict USUAL = {sys.intern(name): sys.intern(name) for name in (
+    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
+    "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ACCEPT_LANGUAGE",
+    "HTTP_AUTHORIZATION", "HTTP_CACHE_CONTROL", "HTTP_CONNECTION", "HTTP_COOKIE", "HTTP_EXPECT", "HTTP_HOST",
+    "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_ORIGIN", "HTTP_PRAGMA", "HTTP_RANGE", "HTTP_REFERER",
+    "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_USER_AGENT", "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REQUESTED_WITH", "HTTP_X_REQUEST_ID",
+)}
+cdef object HOST = USUAL["HTTP_HOST"]
+cdef object CONNECTION = USUAL["HTTP_CONNECTION"]
+cdef object CONTENT_LENGTH = USUAL["CONTENT_LENGTH"]
+cdef object TRANSFER_ENCODING = USUAL["HTTP_TRANSFER_ENCODING"]
+cdef object EXPECT = USUAL["HTTP_EXPECT"]
 
 cdef enum Meaning:
     UNUSUAL  # for the plain parser
@@ -147,7 +156,8 @@ cdef class Rules:
         line.raw = raw
         line.text = raw[:TEXT_BYTES] + b"\r"
         line.http11 = found.http11
-        line.method = sys.intern(text_of(data, found.method_size, False))
+        method = text_of(data, found.method_size, False)
+        line.method = USUAL.get(method, method)
         line.is_head = line.method == "HEAD"
         target = data + found.target_start
         line.target = text_of(target, found.target_size, found.high)
@@ -180,7 +190,8 @@ cdef class Rules:
             return None
         if len(self.names) >= KEPT_NAMES:
             self.names.clear()
-        found = sys.intern(text_of(<uint8_t *>key, key_size, False))
+        text = text_of(<uint8_t *>key, key_size, False)
+        found = USUAL.get(text, text)
         self.names[raw] = found
         return found
 
@@ -235,10 +246,11 @@ cdef class ConnectionState:
     def advance(self):
         """After `finish`, or while `unparsed`: parse what is here. As `receive`."""
         cdef Py_ssize_t used
-        if self.state is IDLE_PARSING and self.pending:
-            used = self.usual(<const uint8_t *>PyBytes_AS_STRING(self.pending), PyBytes_GET_SIZE(self.pending))
+        pending = self.pending
+        if self.state is IDLE_PARSING and pending:
+            used = self.usual(<const uint8_t *>PyBytes_AS_STRING(pending), PyBytes_GET_SIZE(pending))
             if used:
-                self.pending = self.pending[used:]
+                self.pending = pending[used:]
                 return True
         return ConnectionSteps.advance(self)
 
@@ -290,8 +302,8 @@ cdef class ConnectionState:
             kept = self.make(data, ends, count - 1, high, line.http11)
             if kept is None:
                 return 0
-        self.kept = kept
         kept.keep(data + ends[0], <uint32_t>(used - ends[0]))
+        self.kept = kept
         if kept.length:
             if kept.length > size - used or kept.length > self.body_memory_bytes or kept.length > self.rules.body_bytes:
                 return 0

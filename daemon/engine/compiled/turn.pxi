@@ -39,8 +39,12 @@ cdef class Turn:
         else:
             with nogil:
                 count = epoll_wait(self.fd, self.events, EVENTS, milliseconds)
-        self.count = 0 if count < 0 else count  # EINTR: a signal has come, which has a descriptor of its own
-        return self.count
+        if count < 0:
+            if errno != EINTR:  # a signal has come, which has a descriptor of its own
+                raise OSError(errno, os.strerror(errno))
+            count = 0
+        self.count = count
+        return count
 
     def serve(self, thread, int64_t now):
         """Let all of them go on; when that was over, or 0 if the loop was lost."""

@@ -1,0 +1,96 @@
+"""What only the compiled engine has to promise: what it keeps from one request for the next is nobody else's."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from miniwsgi.daemon.engine import choice
+from miniwsgi.daemon.engine.contract import Outcome
+
+from tests.conformance.case import get
+
+from .conversation_world import NOW, World
+
+if "compiled" not in choice.available():
+    pytest.skip("no compiled engine in this Python", allow_module_level=True)
+
+
+class Keeper(World):
+    """Its application keeps what it likes; `calls_seen` are the objects behind start_response."""
+
+    def __init__(self, keep: Callable[[dict[str, Any], Any], object]) -> None:
+        super().__init__("compiled")
+        self.calls_seen: list[int] = []
+        self.kept: list[object] = []
+        self._keep = keep
+
+    def application(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        self.calls_seen.append(id(start_response.__self__))
+        self.kept.append(self._keep(environ, start_response))
+        start_response("200 OK", [])
+        return [b"."]
+
+    def request(self) -> None:
+        self.send(get())
+        assert self.conversation.serve(self.thread, NOW) is Outcome.IDLE
+
+
+def test_a_call_that_nobody_has_is_the_next_ones() -> None:
+    world = Keeper(lambda environ, start_response: None)
+    for _ in range(5):
+        world.request()
+    assert len(set(world.calls_seen)) == 1
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda environ, start_response: start_response,
+        lambda environ, start_response: start_response.__self__,
+        lambda environ, start_response: start_response.__self__.write,
+        lambda environ, start_response: environ["wsgi.early_hints"],
+        lambda environ, start_response: environ,
+    ],
+    ids=["start_response", "the call", "write", "early_hints", "the environ"],
+)
+def test_a_call_that_somebody_has_is_not(keep: Callable[[dict[str, Any], Any], object]) -> None:
+    world = Keeper(keep)
+    for _ in range(5):
+        world.request()
+    assert len(set(world.calls_seen)) == 5
+
+
+def _raises() -> Any:
+    raise ValueError
+
+
+@pytest.mark.parametrize("answer", [lambda: [b"."], lambda: iter([b"."]), _raises], ids=["list", "iterator", "error"])
+def test_nothing_is_left_to_the_collector(answer: Callable[[], Any], capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither of a conversation that goes on nor of one that ends with its answer."""
+    world = World("compiled")
+    world.answer = answer
+    gc.collect()
+    gc.disable()
+    try:
+        for fields in ("Connection: keep-alive", "Connection: keep-alive", "Connection: close"):
+            world.send(f"GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n".encode())
+            world.conversation.serve(world.thread, NOW)
+        world.conversation.close()
+        world.thread.conversation = None
+        del world.conversation
+        left = [thing for thing in gc.get_objects() if str(type(thing).__module__).endswith("compiled._engine")]
+    finally:
+        gc.enable()
+    assert [type(thing).__name__ for thing in left if type(thing).__name__ in {"Conversation", "Connection"}] == []
+    assert sum(type(thing).__name__ == "Call" for thing in left) <= 1, "the spare one"
+
+
+def test_what_was_never_begun_says_so() -> None:
+    engine = type(World("compiled").conversation)
+    conversation = engine.__new__(engine)
+    for use in (lambda: conversation.receive(NOW), lambda: conversation.settle()):
+        with pytest.raises(RuntimeError, match="never begun"):
+            use()
