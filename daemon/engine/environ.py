@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..http.connection import Connection
+from ..http.connection import ConnectionSteps
 from . import request_ids
 from .file_wrapper import FileWrapper
 from .input import EMPTY
@@ -71,7 +71,7 @@ def connection_environ(
     return environ
 
 
-def request_environ(connection: Connection, script_name: str, proxy: Proxy | None) -> Environ:
+def request_environ(connection: ConnectionSteps, script_name: str, proxy: Proxy | None) -> Environ:
     """The environ of the complete request of `connection`, whose `base` came of `connection_environ`.
 
     `proxy` is set when the peer is a trusted one. Two variables are the caller's to set: the request's id, and
