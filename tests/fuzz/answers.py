@@ -46,6 +46,7 @@ class Reading(Enum):
     LATE = 5  # with the first block of the result
     CLOSED = 6
     SEEK = 7
+    AFTERWARDS = 8  # when the request is over
 
 
 class Headers(Enum):
@@ -110,6 +111,7 @@ class Connection:
         self.same_list: list[Any] = []
         self.told: list[object] = []  # of what engines must do alike: bodies read, calls of close(), what was raised
         self.kept: list[Any] = []
+        self.streams: list[Any] = []  # wsgi.input of requests that are over
 
     def start(self, given: Answer, start_response: StartResponse, *exc_info: Any) -> Any:
         """Call start_response, with the fields as the answer has them."""
@@ -135,6 +137,12 @@ class Connection:
         return write
 
     def read(self, reading: Reading, environ: Environ) -> None:
+        """The body, and those of the requests before that are read late."""
+        while self.streams:
+            try:
+                self.told.append(self.streams.pop().read())
+            except ValueError as error:
+                self.told.append(str(error))
         if reading is Reading.NOT:
             return
         stream = environ["wsgi.input"]
@@ -145,6 +153,9 @@ class Connection:
                 found = list(stream)
             case Reading.LIST:
                 found = [stream.readline(2), stream.readlines(), stream.readlines(1)]
+            case Reading.AFTERWARDS:
+                self.streams.append(stream)
+                return
             case Reading.CLOSED:
                 stream.close()
                 found = type(stream).__name__

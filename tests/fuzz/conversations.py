@@ -18,6 +18,8 @@ from .answers import PLAINEST, Answer, Event, Headers, Reading
 from .client_requests import requests
 from .mutations import RIGHT, SEEDS, mutated, pieces
 
+LARGE_BLOCKS = (11, 3000, 16_384, 40_000, 70_000)
+IN_PARTS = ("generator", "result", "iterator", "fails midway")
 MOST_ANSWERS = 6  # of a script; what more requests are answered with begins anew
 SMALL_LIMITS = {
     "request_line_bytes": 200, "field_bytes": 220, "fields": 12, "fields_bytes": 900, "body_max_bytes": 800,
@@ -95,6 +97,7 @@ class Script:
     small_buffer: bool = False  # the socket takes little at once
     short_turns: bool = False  # a result is pulled in parts
     beside: bool = False  # another client has a request in each turn
+    seconds_pass: bool = False  # between two pieces
     forgets: bool = False  # the server drops what it remembers between two pieces
 
     @property
@@ -140,11 +143,15 @@ def make(seed: int, number: int) -> Script:
     reader = chance.choice(_READERS)
     # Where the thread that answers sends itself, it waits for a client that does not read.
     waits = "pool" in SERVERS[server].settings
+    small_buffer = chance.random() < 0.1 and not waits
+    answers = [answer(chance) for _ in range(chance.randrange(1, MOST_ANSWERS + 1))]
+    if small_buffer:  # what comes in parts, while earlier ones wait
+        sizes = tuple(chance.choice(LARGE_BLOCKS) for _ in range(chance.choice((2, 3, 5))))
+        answers[0] = replace(answers[0], way=chance.choice(IN_PARTS), sizes=sizes)
     return Script(
-        server, sent, tuple(answer(chance) for _ in range(chance.randrange(1, MOST_ANSWERS + 1))),
-        chance.choice(_OWNERS), Reader.AT_ONCE if waits else reader, chance.choice(_ENDINGS),
-        chance.random() < 0.1 and not waits, chance.random() < 0.2, chance.random() < 0.2,
-        chance.random() < 0.1,
+        server, sent, tuple(answers), chance.choice(_OWNERS), Reader.AT_ONCE if waits else reader,
+        chance.choice(_ENDINGS), small_buffer, chance.random() < (0.6 if small_buffer else 0.2),
+        chance.random() < 0.2, chance.random() < 0.2, chance.random() < 0.1,
     )  # fmt: skip
 
 
@@ -164,7 +171,17 @@ def _cut(chance: random.Random, asked: list[bytes], data: bytes) -> list[bytes]:
 def simpler(script: Script) -> Iterator[Script]:
     """What is left of a script with something left out, or as it usually is."""
     plainest = Script()
-    for name in ("server", "owner", "reader", "ending", "small_buffer", "short_turns", "beside", "forgets"):
+    for name in (
+        "server",
+        "owner",
+        "reader",
+        "ending",
+        "small_buffer",
+        "short_turns",
+        "beside",
+        "seconds_pass",
+        "forgets",
+    ):
         usual = getattr(plainest, name)
         if getattr(script, name) != usual:
             yield replace(script, **{name: usual})

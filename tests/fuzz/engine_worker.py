@@ -25,6 +25,7 @@ LISTENER = Listener(0, "127.0.0.1:80", False, "server.name", "80")
 UNIX_LISTENER = Listener(0, "unix:/run/x", True, "server.name", "")
 ERRORS = object()
 DATE = re.compile(rb"Date: \w{3}, [^\r]{20} GMT")
+DATES = 7
 PLAY = "test.play"  # in an environ: whose it is
 # The cells of a slot that tell time: how long requests took and waited. How many they were is told by others.
 QUEUE = slice(scoreboard.QUEUE_BUCKETS, scoreboard.QUEUE_BUCKETS + scoreboard.BUCKETS)
@@ -98,8 +99,8 @@ class Worker:
         access = AccessLog("-", self._server.access_log, writer) if self._server.access_log else None
         self.site = Site(settings, self._slot, self._log, access, self._application, ERRORS)
         self.site.closing = not settings.keep_alive_timeout
-        fields = self.site.server_fields
-        fields.lines = tuple(DATE.sub(b"Date: Thu, 01 Jan 1970 00:00:00 GMT", line) for line in fields.lines)
+        self._seconds = 0
+        self.tick()
         ids = self.site.request_ids
         ids.seed, ids.prefix = IDS, f"{IDS:016x}-"
         self.begin = choice.choose(engine).begin
@@ -118,6 +119,13 @@ class Worker:
         seen.log, self._log.lines = self._log.lines, []
         seen.access, self._lines.lines = self._lines.lines, []
         self._look(seen, closely)
+
+    def tick(self) -> None:
+        """A second passes, on the clock of the Date field: it has a time of its own here."""
+        self._seconds = (self._seconds + 1) % DATES
+        date = b"Date: Thu, 01 Jan 1970 00:00:0%d GMT" % self._seconds
+        fields = self.site.server_fields
+        fields.lines = tuple(DATE.sub(date, line) for line in fields.lines)
 
     def forget_lines(self) -> None:
         """What has been logged, which nobody wants."""

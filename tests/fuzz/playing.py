@@ -15,7 +15,7 @@ from miniwsgi.daemon.engine.presence import LEFT
 from .answer_ways import give
 from .answers import Answer, Connection, Event
 from .conversations import BESIDE, MEANWHILE, SERVERS, Ending, Owner, Reader, Script
-from .engine_worker import DATE, LISTENER, PLAY, UNIX_LISTENER, Environ, Seen, Worker
+from .engine_worker import LISTENER, PLAY, UNIX_LISTENER, Environ, Seen, Worker
 
 MOST_STEPS = 2000  # of one script, before it counts as one that does not end
 SMALL_BUFFER_BYTES = 4096
@@ -32,6 +32,8 @@ def play(worker: Worker, script: Script, *, closely: bool = False) -> Seen:
         playing.to_the_end()
     finally:
         playing.release()
+    if script.small_buffer:
+        playing.seen.steps.clear()  # how much of it the kernel takes at once depends on how it is put together
     worker.take(playing.seen, closely=closely)
     return playing.seen
 
@@ -76,6 +78,8 @@ class Play:
             self._send(piece)
             if self._over:
                 break
+            if script.seconds_pass:
+                self.worker.tick()
             if script.forgets and conversation.awaited is Awaited.REQUEST:
                 conversation.forget()
         if not self._over and script.reader is not Reader.NEVER:
@@ -88,7 +92,7 @@ class Play:
         if self._beside is not None:
             self._beside.script = replace(self._beside.script, pieces=())
             self._beside.to_the_end()
-        self.seen.sent = DATE.sub(b"", b"".join(self._got))
+        self.seen.sent = b"".join(self._got)
         self.seen.told = self._known.told
         if self._beside is not None:
             self.seen.told.append(self._beside.summary())
@@ -151,6 +155,8 @@ class Play:
             elif stage is Stage.ANSWERED:
                 stage = self._step("settle")
             elif stage is Stage.RESUMABLE:
+                if self.script.reader is Reader.AT_ONCE:
+                    self._read()
                 stage = self._step("resume", self._thread(), time.monotonic_ns())
             else:  # it waits for its client
                 if self.script.reader is Reader.AT_ONCE:
@@ -204,8 +210,9 @@ class Play:
     def say(self) -> None:
         """Have another request ready for the next turn, whoever it is for."""
         self._read()
-        for piece in self.script.pieces:
-            self.far.send(piece)
+        if self.conversation.stage is Stage.READING:
+            for piece in self.script.pieces:
+                self.far.send(piece)
 
     def went_on(self, outcome: Outcome, now: int) -> int:
         """What the turn has for the pool."""
