@@ -31,6 +31,10 @@ class Begin(Protocol):
     def turn(self) -> Callable[[select.epoll, dict[int, Conversation], Unusual, GoOn, int], Turn]:
         """Makes the turns of a loop."""
 
+    @property
+    def access_lines(self) -> Callable[..., Callable[..., bytes]] | None:
+        """Who renders usual lines of the access log faster: `daemon.log.access_format.Faster`. None: nobody."""
+
     def __call__(self, site: Site, sock: Socket, base: dict[str, Any], now: int, /) -> Conversation:
         """A conversation with a new client: see the contract."""
 

@@ -420,6 +420,7 @@ class Conversation(ConversationSteps):
     engine = "plain"
     turn = Turn
     connection = Connection
+    access_lines = None
 
     __slots__ = (
         "_call", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables", "base",

@@ -96,7 +96,7 @@ def _work(
     access = None
     _detach_standard_streams(log, settings.application_level)
     try:
-        access = _open_access_log(settings, ring=ring)
+        access = _open_access_log(settings, engine, ring=ring)
         process.serve(log)
         if application is None:
             application = load(settings)
@@ -140,9 +140,9 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     write_lines_at_once()
     show_crashes(2)
     try:
-        access = _open_access_log(settings, at_once=True)  # nobody is there to write what would be left
-        process.serve(log)
         engine = engine_for(settings)
+        access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left
+        process.serve(log)
         application = load(settings)
         context = Context(settings, board, 0, log, access, application, engine)
         _take_signals(signals, log)
@@ -220,13 +220,16 @@ def _open_log(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog
     return _open_error_log(settings, "worker", slot, rings[0]), rings[1]
 
 
-def _open_access_log(settings: Settings, *, at_once: bool = False, ring: Ring | None = None) -> AccessLog | None:
+def _open_access_log(
+    settings: Settings, engine: Chosen, *, at_once: bool = False, ring: Ring | None = None
+) -> AccessLog | None:
     """None: there is none. Raises BootError."""
     path = settings.access_log
     if not path:
         return None
     try:
-        return AccessLog(path, settings.access_log_format, at_once=at_once, ring=ring)
+        faster = engine.begin.access_lines
+        return AccessLog(path, settings.access_log_format, at_once=at_once, ring=ring, faster=faster)
     except OSError as error:
         raise BootError("log", f"log.access_log {path} cannot be opened: {why_not_written(path, error)}") from None
 
