@@ -7,8 +7,10 @@ its `send` runs Python, so that the lock is not given away: one buffer for outgo
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.dict cimport PyDict_Copy, PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItem, PyDict_SetItem
+from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_CheckExact
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -18,9 +20,11 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t, Py_UCS4)
     void *PyUnicode_DATA(object)
     int PyUnicode_KIND(object)
+    int PyUnicode_IS_COMPACT_ASCII(object)
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     object PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *)
     Py_ssize_t Py_REFCNT(PyObject *)
+    long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
     int PySet_Add(object, object) except -1
     int PySet_Discard(object, object) except -1
     int PySet_Contains(object, object) except -1
@@ -45,7 +49,7 @@ cdef extern from "<time.h>" nogil:
         long tv_sec
         long tv_nsec
     int clock_gettime(int, timespec *)
-    int CLOCK_MONOTONIC
+    int CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -117,4 +121,5 @@ include "account.pxi"
 include "answer.pxi"
 include "call.pxi"
 include "turn.pxi"
+include "access.pxi"
 include "conversation.pxi"

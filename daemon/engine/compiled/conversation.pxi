@@ -348,6 +348,7 @@ class Conversation(ConversationState, ConversationSteps):
 
     engine = "compiled"
     turn = Turn
+    access_lines = access_lines
     connection = Connection
 
     __slots__ = ()

@@ -1,0 +1,289 @@
+# Lines of the access log (daemon.log.access_format): usual ones, in which nothing has to be escaped and all is of the type
+# that it should be. Every other line is rendered by the plain function, which alone knows how.
+
+cdef enum:
+    ATOMS = 64
+    LINE_BYTES = 4096  # a longer line is unusual
+    TIMESTAMP_BYTES = 24
+    SECOND_BYTES = 20  # of these, those that stay for a second
+
+# As access_format.Kind, by their names.
+cdef enum Kind:
+    KIND_KEY = 1
+    KIND_WORD, KIND_DASH, KIND_USER, KIND_TIME, KIND_REQUEST, KIND_STATUS, KIND_BODY_BYTES, KIND_BODY_BYTES_OR_DASH
+    KIND_SECONDS, KIND_MILLISECONDS, KIND_MICROSECONDS, KIND_DECIMAL_SECONDS
+    KIND_TIMESTAMP, KIND_TEXT, KIND_ADDRESS, KIND_TARGET, KIND_CODE, KIND_DURATION, KIND_REQUEST_ID
+
+cdef dict KINDS = {
+    "KEY": KIND_KEY,
+    "WORD": KIND_WORD,
+    "DASH": KIND_DASH,
+    "USER": KIND_USER,
+    "TIME": KIND_TIME,
+    "REQUEST": KIND_REQUEST,
+    "STATUS": KIND_STATUS,
+    "BODY_BYTES": KIND_BODY_BYTES,
+    "BODY_BYTES_OR_DASH": KIND_BODY_BYTES_OR_DASH,
+    "SECONDS": KIND_SECONDS,
+    "MILLISECONDS": KIND_MILLISECONDS,
+    "MICROSECONDS": KIND_MICROSECONDS,
+    "DECIMAL_SECONDS": KIND_DECIMAL_SECONDS,
+    "TIMESTAMP": KIND_TIMESTAMP,
+    "TEXT": KIND_TEXT,
+    "ADDRESS": KIND_ADDRESS,
+    "TARGET": KIND_TARGET,
+    "CODE": KIND_CODE,
+    "DURATION": KIND_DURATION,
+    "REQUEST_ID": KIND_REQUEST_ID,
+}
+
+cdef uint8_t[256] PLAIN  # printable ASCII without the quote and the backslash
+cdef int _code
+for _code in range(256):
+    PLAIN[_code] = 0x20 <= _code < 0x7F and _code not in (0x22, 0x5C)
+
+
+cdef struct Place:
+    Py_ssize_t size
+    const char *literal
+    int kind  # of the atom behind it …
+    PyObject *key
+
+cdef struct Room:
+    char *at
+    char *end
+
+
+cdef inline bint put(Room *room, const char *data, Py_ssize_t size) noexcept nogil:
+    if room.end - room.at < size:
+        return False
+    memcpy(room.at, data, size)
+    room.at += size
+    return True
+
+
+cdef inline bint put_text(Room *room, PyObject *found, bint word) noexcept:
+    """A text that is harmless as it is; `word`: also where a space is not."""
+    cdef const uint8_t *data
+    cdef Py_ssize_t size, at
+    value = <object>found
+    if not (PyUnicode_CheckExact(value) and PyUnicode_IS_COMPACT_ASCII(value)):
+        return False
+    data = <const uint8_t *>PyUnicode_DATA(value)
+    size = PyUnicode_GET_LENGTH(value)
+    for at in range(size):
+        if not PLAIN[data[at]] or (word and data[at] == 0x20):
+            return False
+    return put(room, <const char *>data, size)
+
+
+cdef inline bint put_quoted(Room *room, PyObject *found) noexcept:
+    return put(room, '"', 1) and put_text(room, found, False) and put(room, '"', 1)
+
+
+cdef inline bint put_number(Room *room, int64_t number, int digits) noexcept nogil:
+    """At least so many digits of it."""
+    cdef char[20] text
+    cdef int at = 20
+    while number or digits > 0:
+        at -= 1
+        text[at] = <char>(0x30 + number % 10)
+        number //= 10
+        digits -= 1
+    return put(room, text + at, 20 - at)
+
+
+cdef inline bint put_code(Room *room, status) noexcept:
+    """The code of a status that is a usual one."""
+    cdef const char *data
+    cdef int at
+    if not PyUnicode_IS_COMPACT_ASCII(status) or PyUnicode_GET_LENGTH(status) < 3:
+        return False
+    data = <const char *>PyUnicode_DATA(status)
+    for at in range(3):
+        if not (0x31 if at == 0 else 0x30) <= data[at] <= 0x39:
+            return False
+    return put(room, data, 3)
+
+
+cdef inline bint is_empty(PyObject *found) noexcept:
+    return PyUnicode_CheckExact(<object>found) and not PyUnicode_GET_LENGTH(<object>found)
+
+
+cdef inline bint put_path_and_query(Room *room, PyObject *found) noexcept:
+    """Two values in JSON, of a target that is not empty."""
+    cdef const char *data
+    cdef const char *mark
+    cdef Py_ssize_t size, path
+    if not (put(room, '"path":"', 8) and put_text(room, found, False)):
+        return False
+    size = PyUnicode_GET_LENGTH(<object>found)
+    data = <const char *>PyUnicode_DATA(<object>found)
+    mark = <const char *>memchr(data, 0x3F, size)
+    if mark == NULL:
+        return put(room, '","query":null', 14)
+    path = mark - data
+    room.at -= size - path  # the rest once more, behind its key
+    return put(room, '","query":"', 11) and put(room, mark + 1, size - path - 1) and put(room, '"', 1)
+
+
+cdef class Lines:
+    """Renders the lines of one format; of its parts, a literal stands before each atom, and one behind the last."""
+
+    cdef object plain, time_of_second, timestamp
+    cdef list kept  # what the pointers lead to
+    cdef Place[ATOMS + 1] places
+    cdef int count
+    cdef bint has_time, has_timestamp
+    cdef int64_t second  # of which the two are:
+    cdef bytes text
+    cdef char[TIMESTAMP_BYTES] stamp
+
+    def __init__(self, list parts, plain, time_of_second, timestamp):
+        """`time_of_second()` and `timestamp(seconds)` are what access_format says of now. Raises ValueError: this
+        format is not for us."""
+        cdef bytes literal = b""
+        self.plain, self.time_of_second, self.timestamp = plain, time_of_second, timestamp
+        self.kept = []
+        self.second = -1
+        for part in parts:
+            if isinstance(part, str):
+                literal += part.encode()
+                continue
+            if part.kind.name not in KINDS or self.count == ATOMS:
+                raise ValueError(part.kind.name)
+            self.place(literal, KINDS[part.kind.name], part.key)
+            self.count += 1
+            literal = b""
+        self.place(literal, 0, "")
+
+    cdef object place(self, bytes literal, int kind, key):
+        cdef Place *place = &self.places[self.count]
+        self.kept += [literal, key]
+        place.literal, place.size = PyBytes_AS_STRING(literal), PyBytes_GET_SIZE(literal)
+        place.kind, place.key = kind, <PyObject *>key
+        self.has_time = self.has_time or kind == KIND_TIME
+        self.has_timestamp = self.has_timestamp or kind == KIND_TIMESTAMP
+
+    def render(self, environ, status, headers, body_bytes, duration_ns):
+        cdef char[LINE_BYTES] line
+        cdef Room room
+        cdef timespec now
+        cdef int64_t sent, took
+        cdef int large_sent, large_took
+        if (
+            PyDict_CheckExact(environ) and PyUnicode_CheckExact(status)
+            and PyLong_CheckExact(body_bytes) and PyLong_CheckExact(duration_ns)
+        ):
+            clock_gettime(CLOCK_REALTIME, &now)
+            if now.tv_sec != self.second:  # first: it may run other threads
+                self.refresh(now.tv_sec)
+            room.at = line
+            room.end = line + LINE_BYTES
+            sent = PyLong_AsLongLongAndOverflow(body_bytes, &large_sent)
+            took = PyLong_AsLongLongAndOverflow(duration_ns, &large_took)
+            if not (large_sent or large_took) and self.put_line(
+                &room, environ, status, sent, took, now.tv_nsec // 1000000
+            ):
+                return PyBytes_FromStringAndSize(line, room.at - line)
+        return self.plain(environ, status, headers, body_bytes, duration_ns)
+
+    cdef int refresh(self, int64_t second) except -1:
+        cdef bytes stamp
+        if self.has_time:
+            self.text = self.time_of_second().encode("ascii")
+        if self.has_timestamp:
+            stamp = self.timestamp(float(second)).encode("ascii")
+            memcpy(self.stamp, PyBytes_AS_STRING(stamp), min(TIMESTAMP_BYTES, PyBytes_GET_SIZE(stamp)))
+        self.second = second
+        return 0
+
+    cdef bint put_line(
+        self, Room *room, environ, status, int64_t body_bytes, int64_t duration_ns, int millisecond
+    ) noexcept:
+        cdef Place *place = self.places
+        cdef Place *last = self.places + self.count
+        if body_bytes < 0 or duration_ns < 0:
+            return False
+        while place != last:
+            if not (
+                put(room, place.literal, place.size)
+                and self.put_atom(room, place, environ, status, body_bytes, duration_ns, millisecond)
+            ):
+                return False
+            place += 1
+        return put(room, place.literal, place.size)
+
+    cdef inline bint put_atom(
+        self, Room *room, Place *place, environ, status, int64_t body_bytes, int64_t duration_ns, int millisecond
+    ) noexcept:
+        cdef int kind = place.kind
+        cdef PyObject *found
+        if kind == KIND_KEY or kind == KIND_WORD:
+            found = PyDict_GetItem(environ, <object>place.key)
+            if found == NULL or is_empty(found) or (kind == KIND_KEY and <object>found is None):
+                return put(room, "-", 1)
+            return put_text(room, found, kind == KIND_WORD)
+        if kind == KIND_TEXT or kind == KIND_ADDRESS:
+            found = PyDict_GetItem(environ, <object>place.key)
+            if found == NULL or <object>found is None or (kind == KIND_ADDRESS and is_empty(found)):
+                return put(room, "null", 4)
+            return put_quoted(room, found)
+        if kind == KIND_REQUEST:
+            found = PyDict_GetItem(environ, "REQUEST_METHOD")
+            if found == NULL or not (put_text(room, found, False) and put(room, " ", 1)):
+                return False
+            found = PyDict_GetItem(environ, "RAW_URI")
+            if found == NULL or not (put_text(room, found, False) and put(room, " ", 1)):
+                return False
+            found = PyDict_GetItem(environ, "SERVER_PROTOCOL")
+            return found != NULL and put_text(room, found, False)
+        if kind == KIND_TARGET:
+            found = PyDict_GetItem(environ, <object>place.key)
+            return found != NULL and not is_empty(found) and put_path_and_query(room, found)
+        if kind == KIND_REQUEST_ID:
+            found = PyDict_GetItem(environ, <object>place.key)
+            if found == NULL or <object>found is None:
+                return True
+            return put(room, ',"request_id":', 14) and put_quoted(room, found)
+        if kind == KIND_USER:
+            return PyDict_GetItem(environ, "HTTP_AUTHORIZATION") == NULL and put(room, "-", 1)
+        if kind == KIND_STATUS or kind == KIND_CODE:
+            return put_code(room, status)
+        if kind == KIND_TIME:
+            return put(room, PyBytes_AS_STRING(self.text), PyBytes_GET_SIZE(self.text))
+        if kind == KIND_TIMESTAMP:
+            return (
+                put(room, self.stamp, SECOND_BYTES) and put_number(room, millisecond, 3)
+                and put(room, self.stamp + SECOND_BYTES + 3, TIMESTAMP_BYTES - SECOND_BYTES - 3)
+            )
+        if kind == KIND_DURATION:
+            duration_ns = (duration_ns + 500) // 1000
+            return (
+                put_number(room, duration_ns // 1000, 1) and put(room, ".", 1)
+                and put_number(room, duration_ns % 1000, 3)
+            )
+        if kind == KIND_DASH or (kind == KIND_BODY_BYTES_OR_DASH and not body_bytes):
+            return put(room, "-", 1)
+        if kind == KIND_BODY_BYTES or kind == KIND_BODY_BYTES_OR_DASH:
+            return put_number(room, body_bytes, 1)
+        if kind == KIND_SECONDS:
+            return put_number(room, duration_ns // 1000000000, 1)
+        if kind == KIND_MILLISECONDS:
+            return put_number(room, duration_ns // 1000000, 1)
+        if kind == KIND_MICROSECONDS:
+            return put_number(room, duration_ns // 1000, 1)
+        if kind == KIND_DECIMAL_SECONDS:
+            return (
+                put_number(room, duration_ns // 1000000000, 1) and put(room, ".", 1)
+                and put_number(room, duration_ns // 1000 % 1000000, 6)
+            )
+        return False
+
+
+def access_lines(list parts, plain, time_of_second, timestamp):
+    """`plain`, or what renders the lines of these parts faster."""
+    try:
+        return Lines(parts, plain, time_of_second, timestamp).render
+    except ValueError:
+        return plain
