@@ -40,8 +40,7 @@ class Account:
         self.cells = slot.cells
         self._slot = slot
         self._log = log
-        self._access = access
-        self.logs = access is not None  # each request has a line
+        self.access = access
         self._series: dict[tuple[str, str, str | None], int] = {}
 
     def __repr__(self) -> str:
@@ -76,8 +75,8 @@ class Account:
         if received >= 0:
             cells[_REQUEST_SIZES[(received - 1).bit_length()]] += 1
             cells[scoreboard.BYTES_IN] += received
-        if self._access is not None:
-            self._access.log(environ, status, headers, sent, duration_ns)
+        if self.access is not None:
+            self.access.log(environ, status, headers, sent, duration_ns)
 
     def failed(self) -> None:
         """The application raised."""
@@ -96,8 +95,8 @@ class Account:
         """The server's own answer to a request that does not reach the application; `line` is its status line."""
         self.cells[scoreboard.REJECTED] += 1
         self.cells[_REJECTED.get(status, _REJECTED_OTHERWISE)] += 1
-        if self._access is not None:
-            self._access.log(environ, line, [], sent, 0)
+        if self.access is not None:
+            self.access.log(environ, line, [], sent, 0)
 
     def waited(self, waited_ns: int, requests: int = 1) -> None:
         """So many complete requests have each waited for so long until the application was called."""

@@ -49,7 +49,7 @@ cdef class Shared:
     """What the conversations of a site share here; made anew when the site counts in another slot."""
 
     cdef readonly object account
-    cdef bint logs
+    cdef object log  # of the access log; None: there is none
     cdef Py_buffer *view  # out of the collector's sight, which would clear it without a release
     cdef uint64_t *cells
     cdef bytes prefix
@@ -65,7 +65,7 @@ cdef class Shared:
 
     def __init__(self, site):
         self.account = site.account
-        self.logs = site.account.logs
+        self.log = None if site.account.access is None else site.account.access.log
         self.view = <Py_buffer *>malloc(sizeof(Py_buffer))
         self.received = <uint8_t *>malloc(RECEIVED)
         self.outgoing = <char *>malloc(HEAD_BYTES + JOINED_BYTES + 64)
@@ -111,7 +111,7 @@ cdef class Shared:
         cdef uint64_t *cells = self.cells
         cdef Py_ssize_t series
         cdef Answer answer = call.answer
-        if self.logs or answer is None or PyDict_GetItem(environ, ROUTE) != NULL:
+        if answer is None or PyDict_GetItem(environ, ROUTE) != NULL:
             self.account.answered(
                 call.method, call.status, call.headers, call.sent, environ, received, first, duration_ns
             )
@@ -130,3 +130,5 @@ cdef class Shared:
         if received >= 0:
             cells[REQUEST_SIZES + size_bucket(received)] += 1
             cells[BYTES_IN] += received
+        if self.log is not None:
+            self.log(environ, call.status, call.headers, call.sent, duration_ns)
