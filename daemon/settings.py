@@ -7,12 +7,10 @@ are bytes, and 0 means "off" unless a field says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """A listening socket as a worker sees it: an inherited descriptor and what stands behind it."""
 
     fd: int
@@ -22,8 +20,7 @@ class Listener:
     server_port: str  # SERVER_PORT likewise; "" on a Unix socket
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything that crosses from the master to a launcher and its workers."""
 
     generation: int
@@ -92,7 +89,7 @@ class Settings:
 
     def to_message(self) -> dict[str, Any]:
         """As JSON-ready data for the launcher's first message."""
-        return asdict(self)
+        return {**self._asdict(), "listeners": [listener._asdict() for listener in self.listeners]}
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Settings:

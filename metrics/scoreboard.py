@@ -10,8 +10,8 @@ cumulative over the workers that held the slot and are never set back. Times are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 LAYOUT = 4  # raise it with every change of what a cell means or where it lies
 
@@ -141,8 +141,7 @@ SLOT_CELLS = THREADS_AT + ((MAX_THREADS * THREAD_CELLS + 511) // 512) * 512
 SLOT_BYTES = SLOT_CELLS * CELL
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A request that a thread is running now."""
 
     thread: int

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LOCKS = "places.lock"
 PLACES = 4096  # places of one slot: its worker's, and those of processes that this forked
@@ -71,8 +71,7 @@ def is_held(locks_fd: int, identity: str) -> bool:
 # --- contents -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A file's (key, value, timestamp) entries. `whole`: nothing in it is damaged."""
 
     entries: list[tuple[bytes, float, float]]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from miniwsgi.metrics.scoreboard import Slot
@@ -76,7 +75,7 @@ class Site:
             settings.fields_bytes,
             settings.body_max_bytes or UNLIMITED_BYTES,
         )
-        self._unix_limits = replace(self.limits, host_is_path=True)
+        self._unix_limits = self.limits._replace(host_is_path=True)
         self._proxy = Proxy(settings.trusted, forwarded=settings.forwarded) if settings.trusted else None
         self._log = log
         self._access = access

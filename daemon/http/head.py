@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from typing import Any, Final, NamedTuple
 
 from . import errors
 from .errors import ProtocolError
@@ -33,6 +31,9 @@ _LF = ord("\n")
 # absolute-form = absolute-URI (RFC 9112 section 3.2.2), of which the authority may not carry userinfo; an empty host is
 # not one (RFC 9110 section 4.2.1)
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?:][^/?]*)([^?]*)(?:\?(.*))?")
+
+# pct-encoded (RFC 3986 section 2.1); a "%" without two digits behind it stays what it is
+_ENCODED = re.compile("%([0-9A-Fa-f]{2})")
 
 # Host = uri-host [ ":" port ] (RFC 9110 section 7.2; reg-name and IP-literal of RFC 3986 section 3.2.2)
 _HOST = re.compile(
@@ -57,8 +58,7 @@ _KEPT_WISH_CHARS = 64
 _MAX_LENGTH_DIGITS = 18
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a client may send; sizes in bytes. A ProtocolError names the one that is exceeded."""
 
     request_line_bytes: int = 8190
@@ -165,7 +165,7 @@ def _parse_request_line(line: bytes, known: Known) -> RequestLine:
     else:
         raise ProtocolError(400, "a request target that does not begin with /", "RFC 9112 section 3.2")
     if "%" in path:
-        path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+        path = _ENCODED.sub(lambda found: chr(int(found[1], 16)), path)
     return RequestLine(line, method, target, path, query, minor != b"0", authority)
 
 

@@ -12,7 +12,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from ..unpatched import RLock, os, time
 from .fork_reset import start_afresh_in_children
@@ -74,15 +73,16 @@ def iso_timestamp(now: float) -> str:
     return cached[1]
 
 
-@dataclass(slots=True)
 class _Burst:
     """What one key of `ErrorLog.limited` has seen since `started`."""
 
-    started: float
-    level: str
-    message: str
-    lines: int = 0
-    suppressed: int = 0
+    __slots__ = ("level", "lines", "message", "started", "suppressed")
+
+    def __init__(self, started: float, level: str, message: str) -> None:
+        self.started = started
+        self.level = level
+        self.message = message
+        self.lines = self.suppressed = 0
 
 
 class ErrorLog:

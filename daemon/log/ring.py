@@ -11,7 +11,7 @@ Standard library only.
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..unpatched import os
 
@@ -152,8 +152,7 @@ def shared_rings(fd: int) -> tuple[Ring, Ring]:
     return Ring(view[:LOG_BYTES]), Ring(view[LOG_BYTES:])
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(NamedTuple):
     """What a dead process had not written: lines, in pieces, or if it was `framed` entries; and how many were lost
     that nobody was told of."""
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miniwsgi.metrics.board import Board
@@ -51,8 +51,7 @@ def check_application(config: Config, environ: dict[str, str] | None = None) -> 
     nowhere.bind("")
     nowhere.listen()
     listener = Listener(nowhere.fileno(), "check", unix=True, server_name="localhost", server_port="")
-    settings = replace(
-        worker_settings(config, generation=0, listeners=[listener], scoreboard_fd=board.fd),
+    settings = worker_settings(config, generation=0, listeners=[listener], scoreboard_fd=board.fd)._replace(
         preload="true",  # whatever it leaves behind does no harm: one worker is forked, and serves nobody
         log_file="-",  # whoever checks need not be who will own the files
         access_log="",

@@ -179,8 +179,12 @@ def make(factory: Callable[[], Any], target: str) -> Application:
 
 def unfit(application: Any) -> str:
     """Why a callable cannot be an application (PEP 3333: two positional arguments); "" if it may be one."""
-    if isinstance(application, FunctionType):
-        code = application.__code__
-        if code.co_argcount == 2 and not code.co_kwonlyargcount and not code.co_flags & _ASYNCHRONOUS:
-            return ""  # the usual case
+    function: Any = application
+    own = 0  # arguments that are not the caller's to give: self
+    if not isinstance(application, type | FunctionType):
+        function, own = type(application).__call__, 1
+    if isinstance(function, FunctionType) and not hasattr(function, "__signature__"):
+        code = function.__code__
+        if code.co_argcount == own + 2 and not code.co_kwonlyargcount and not code.co_flags & _ASYNCHRONOUS:
+            return ""  # the usual cases: a function, and an object with a __call__
     return signature_mismatch(application)

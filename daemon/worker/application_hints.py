@@ -5,10 +5,8 @@ Functions return text and raise nothing. Standard library only.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
-import inspect
 import re
 import sys
 import traceback as tracebacks
@@ -275,6 +273,7 @@ def _callables(module: ModuleType) -> list[str]:
 def signature_mismatch(application: Any) -> str:
     """Why a callable cannot take (environ, start_response), after "it …"; "" if it can or does not tell."""
     call = type(application).__call__
+    inspect = _explainer("inspect")
     if any(map(inspect.iscoroutinefunction, (application, call))) and not isinstance(application, type):
         return "is asynchronous (ASGI), and this server speaks WSGI"
     try:
@@ -293,6 +292,7 @@ def signature_mismatch(application: Any) -> str:
 def factory_failure(error: BaseException, factory: Callable[..., Any], target: str, in_its_code: bool) -> str:
     """Why the factory did not return: it raised, or it cannot be called without arguments."""
     if isinstance(error, TypeError) and not in_its_code:
+        inspect = _explainer("inspect")
         try:
             signature = inspect.signature(factory, follow_wrapped=False)
         except (TypeError, ValueError):
@@ -303,12 +303,17 @@ def factory_failure(error: BaseException, factory: Callable[..., Any], target: s
     return f"{target}() failed: {outcome(error)}"
 
 
-def _accepts(signature: inspect.Signature, arguments: int) -> bool:
+def _accepts(signature: Any, arguments: int) -> bool:
     try:
         signature.bind(*[None] * arguments)
     except TypeError:
         return False
     return True
+
+
+def _explainer(name: str) -> Any:
+    """A module of the standard library that only failures need: one that is imported now would be in every worker."""
+    return importlib.import_module(name)
 
 
 def kind(value: object) -> str:
@@ -319,7 +324,7 @@ def kind(value: object) -> str:
 def _near(word: str, candidates: Iterable[str]) -> str:
     """The closest of the candidates, whatever the case; or ""."""
     lower = {candidate.lower(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(word.lower(), lower, 1, 0.6)
+    found = _explainer("difflib").get_close_matches(word.lower(), lower, 1, 0.6)
     return lower[found[0]] if found else ""
 
 

@@ -14,8 +14,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..unpatched import os, socket, time
 from . import native_threads
@@ -30,8 +29,7 @@ VALUES_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 # --- what there is ---------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """An open descriptor, as /proc/self/fd and fdinfo show it (proc(5))."""
 
     fd: int
@@ -49,8 +47,7 @@ class Descriptor:
         return stat.S_ISREG(self.status.st_mode)
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(NamedTuple):
     """What there was before the import: an agent of a sitecustomize has made it, and would make it anew."""
 
     descriptors: Mapping[int, str]
@@ -160,8 +157,7 @@ def _anonymous(name: str) -> Callable[[Descriptor], str | None]:
     return lambda opened: opened.link if opened.link in links else None
 
 
-@dataclass(frozen=True, slots=True)
-class LeftoverKind:
+class LeftoverKind(NamedTuple):
     """A kind of descriptors that workers must not share, and how it is seen: `names` is None for any other."""
 
     one: str

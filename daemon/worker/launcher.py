@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import fcntl
 import gc
-import random
 import sys
 import traceback
 from typing import NoReturn
@@ -278,7 +277,7 @@ class Launcher:
                 os._exit(EXIT_GENERATION_OVER)  # the master does not know of us: the slot may be another's by now
             for stream in self._streams:
                 stream.follow()
-            random.seed()  # workers of one import would share its sequence; ssl sees to itself (OpenSSL 1.1.1)
+            # The application's `random` has been seeded anew by its own hook of os.fork(), and ssl sees to itself.
             prometheus_slots.become_worker(slot)
             inherited.disarm()
             if failures.error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import random
 
 from miniwsgi.metrics.scoreboard import REQUESTS
 
@@ -23,7 +22,7 @@ class Recycling:
         self._served_before = context.slot.cells[REQUESTS]
         self._max_requests = settings.max_requests
         if settings.max_requests:
-            self._max_requests += random.randint(0, settings.max_requests_jitter)  # noqa: S311 - no secret
+            self._max_requests += int.from_bytes(os.urandom(4)) % (settings.max_requests_jitter + 1)
         self._born_ns = time.monotonic_ns()
         self._looked_ns = 0
         self._asked = False

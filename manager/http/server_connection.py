@@ -11,7 +11,6 @@ import asyncio
 import select
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from enum import Enum
 from typing import cast
 
@@ -80,7 +79,7 @@ class ServerConnection(asyncio.Protocol):
         sock: socket.socket = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
             self._peer = peer_of(sock)
-            self._http.limits = replace(self._http.limits, host_is_path=True)
+            self._http.limits = self._http.limits._replace(host_is_path=True)
         elif sock.family in {socket.AF_INET, socket.AF_INET6}:
             self._ends = ends_of(sock)
         admitted = self._table.admit(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from miniwsgi.daemon.http.connection import Connection, Parsing
@@ -81,7 +81,7 @@ def parse(
     Each request is answered at once, or, with `late`, when all pieces are here. With `ended` the client then sends no
     more.
     """
-    limits = replace(limits, host_is_path=unix)
+    limits = limits._replace(host_is_path=unix)
     connection = Connection(limits, known=KNOWN[limits])
     outcome = feed(connection, pieces, late=late, ended=ended)
     connection.close()

@@ -14,7 +14,6 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,7 +235,7 @@ def test_says_that_the_daemons_path_is_not_the_applications(
     tmp_path: Path, write: Write, source: str, missing: str
 ) -> None:
     write("shop.py", f"{source}\n{APP}")
-    whole = replace(settings(tmp_path, missing), python_path_dropped=True)
+    whole = settings(tmp_path, missing)._replace(python_path_dropped=True)
     with pytest.raises(BootError, match="the daemon's PYTHONPATH is not passed on"):
         load(whole)
     assert "PYTHONPATH" not in failure(tmp_path, missing).error
@@ -450,7 +449,7 @@ def test_what_the_import_wants_and_another_process_has(tmp_path: Path, write: Wr
         database.execute("begin exclusive")
         write("shop.py", needs.replace("PORT", str(listener.getsockname()[1])))
         with pytest.raises(BootError) as caught:
-            load(replace(settings(tmp_path, "shop"), generation=7))
+            load(settings(tmp_path, "shop")._replace(generation=7))
     if "dbm" in needs:
         gdbm.close()
     assert "; what it wants is held by another process, probably the running generation, for a" in caught.value.error

@@ -333,11 +333,7 @@ def test_every_setting_can_be_configured() -> None:
         app_metrics_directory="/x",
     )
     default = worker_settings(changed(), generation=1, listeners=(), scoreboard_fd=3)
-    same = {
-        field.name
-        for field in dataclasses.fields(Settings)
-        if getattr(given, field.name) == getattr(default, field.name)
-    }
+    same = {name for name in Settings._fields if getattr(given, name) == getattr(default, name)}
     assert same == {"listeners", "in_flight"}
 
 

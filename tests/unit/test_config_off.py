@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
@@ -145,7 +144,7 @@ def test_a_rate_that_is_off_lets_a_client_take_its_time(monkeypatch: pytest.Monk
                 near.send(b"x" * 65536)
         except BlockingIOError:
             pass
-        settings = dataclasses.replace(context(timeouts__minimum_rate="0").settings, send_timeout=0.001)
+        settings = context(timeouts__minimum_rate="0").settings._replace(send_timeout=0.001)
         Progress(near, settings).wait()  # it would raise NotRead
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from typing import Any
 
 from miniwsgi.manager.daemon_threads import DaemonThreads
@@ -124,7 +123,7 @@ class Fleet:
             journal=self._log.journal and config.log.file == "-",
             app_metrics_directory=self.metrics_directory(config, prepared.environment),
         )
-        settings = replace(settings, log_level=self.log_level or settings.log_level)
+        settings = settings._replace(log_level=self.log_level or settings.log_level)
         queues = _queues(prepared)
         launcher = self.launchers[order.generation] = LauncherHandle(
             order.generation,

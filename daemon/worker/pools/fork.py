@@ -13,7 +13,6 @@ from __future__ import annotations
 import gc
 import mmap
 import traceback
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from miniwsgi.metrics import scoreboard
@@ -50,16 +49,16 @@ STUCK_SECONDS = 2.0  # beyond request_timeout: by then a child has answered with
 _BROKEN, _TIMED_OUT = 70, 75  # exit statuses of a child: EX_SOFTWARE, EX_TEMPFAIL of sysexits.h
 
 
-@dataclass
 class _Child:
     """A process that serves one connection, and what of its counters is already in the slot."""
 
-    number: int
-    pid: int
-    pidfd: int
-    counted: Slot
-    sock: Socket
-    seen: dict[int, int] = field(default_factory=dict)
+    def __init__(self, number: int, pid: int, pidfd: int, counted: Slot, sock: Socket) -> None:
+        self.number = number
+        self.pid = pid
+        self.pidfd = pidfd
+        self.counted = counted
+        self.sock = sock
+        self.seen: dict[int, int] = {}
 
     @property
     def has_only_jobs_left(self) -> bool:

@@ -11,7 +11,6 @@ their number, to their time and to what is read from each.
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
 from typing import Protocol
 
 from ...engine.progress import queued_bytes
@@ -32,12 +31,14 @@ class Poller(Protocol):
     def unregister(self, fd: int, /) -> None: ...
 
 
-@dataclass(slots=True)
 class _Ending:
-    sock: Socket
-    since_ns: int
-    queued: int = -1  # bytes of the answer that the client did not have then; -1: nobody has looked
-    received: int = 0
+    __slots__ = ("queued", "received", "since_ns", "sock")
+
+    def __init__(self, sock: Socket, since_ns: int) -> None:
+        self.sock = sock
+        self.since_ns = since_ns
+        self.queued = -1  # bytes of the answer that the client did not have then; -1: nobody has looked
+        self.received = 0
 
 
 class Lingering:
