@@ -128,7 +128,7 @@ class Account:
 class ThreadAccount:
     """What one thread runs. `cell` is where its cells begin in the scoreboard; written by this thread alone."""
 
-    __slots__ = ("_cells", "_slot", "calls", "cell", "conversation", "number", "text", "turn_ends_ns")
+    __slots__ = ("_slot", "calls", "cell", "cells", "conversation", "number", "text", "turn_ends_ns")
 
     def __init__(self, number: int, slot: Slot, seed: int, calls: Claim[Any] | None = None) -> None:
         """`seed` is that of the request ids that it shows by their numbers."""
@@ -138,24 +138,24 @@ class ThreadAccount:
         self.conversation: Any = None  # whose request it runs; None: it runs nothing
         self.turn_ends_ns = 0  # for results that are pulled in parts; 0: never, nobody waits for this thread
         self._slot = slot
-        self._cells = slot.cells
+        self.cells = slot.cells
         self.text = b""  # the beginning of a request line, as it is shown
-        self._cells[self.cell + scoreboard.T_PREFIX] = seed
-        self._cells[self.cell + _T_START] = time.monotonic_ns()  # not 0: who looks at the slot stops at the first 0
+        self.cells[self.cell + scoreboard.T_PREFIX] = seed
+        self.cells[self.cell + _T_START] = time.monotonic_ns()  # not 0: who looks at the slot stops at the first 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number} {self.conversation}>"
 
     def enter(self) -> None:
         """The calling thread is the one: that is how it is told in a dump of stacks."""
-        self._cells[self.cell + scoreboard.T_IDENT] = get_ident()
+        self.cells[self.cell + scoreboard.T_IDENT] = get_ident()
 
     def begin(self, conversation: object, line: RequestLine, number: int, now: int) -> None:
         """From now on the request is seen as running; the last one's start must not be seen with it.
 
         `number` is that of its id, if it is one of this process's own; 0: `show_given_id` has been called.
         """
-        cells, cell = self._cells, self.cell
+        cells, cell = self.cells, self.cell
         cells[cell + _T_START] = now
         cells[cell + _T_NUMBER] = number
         if self.text is not line.text:
@@ -171,5 +171,5 @@ class ThreadAccount:
 
     def end(self) -> None:
         """It runs nothing any more."""
-        self._cells[self.cell + _T_STATE] = _IDLE
+        self.cells[self.cell + _T_STATE] = _IDLE
         self.conversation = None

@@ -45,6 +45,16 @@ cdef inline int size_bucket(uint64_t size) noexcept nogil:
     return SIZE_BUCKET[bits]
 
 
+cdef uint64_t *cells_of(object thread) except NULL:
+    """Of a thread, which keeps them. In pool fork they are in another slot than what is counted."""
+    cdef Py_buffer view
+    cdef uint64_t *found
+    PyObject_GetBuffer(thread.cells, &view, PyBUF_WRITABLE)
+    found = <uint64_t *>view.buf + <Py_ssize_t>thread.cell
+    PyBuffer_Release(&view)
+    return found
+
+
 cdef class Shared:
     """What the conversations of a site share here; made anew when the site counts in another slot."""
 
@@ -59,7 +69,7 @@ cdef class Shared:
     cdef Answer last
     cdef CallState spare
     cdef object thread
-    cdef Py_ssize_t cell
+    cdef uint64_t *cell  # the first of the thread's
     cdef uint8_t *received  # the owner's of the loop, from a receive to what is made of it
     cdef char *outgoing  # a head, and a small body behind it
 
@@ -92,8 +102,8 @@ cdef class Shared:
         cdef uint64_t *cell
         if thread is not self.thread:
             self.thread = thread
-            self.cell = thread.cell
-        cell = self.cells + self.cell
+            self.cell = cells_of(thread)
+        cell = self.cell
         cell[T_START] = now
         cell[T_NUMBER] = number
         text = line.text
