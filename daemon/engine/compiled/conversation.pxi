@@ -271,6 +271,8 @@ cdef class ConversationState:
             self.stage = UNPARSED
             return self.take(self.ended_ns)
         self.stage = READING
+        if self.requests == 1:
+            http.forget()  # as in engine.plain
         return IDLE
 
     cdef object end_plainly(self):
