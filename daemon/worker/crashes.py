@@ -5,7 +5,10 @@ the master reads anyway. Standard library only.
 from __future__ import annotations
 
 import faulthandler
+import sys
 import weakref
+
+COMPILED = "miniwsgi.daemon.engine.compiled._engine"
 
 
 class _Pipe:
@@ -32,3 +35,10 @@ def show_crashes(fd: int) -> None:
     pipe = _Pipe(fd)
     faulthandler.enable(file=pipe, all_threads=True)
     _pipes.add(pipe)
+
+
+def show_received(fd: int) -> None:
+    """The same for what a client has sent, as far as the compiled engine knows it; behind `show_crashes`."""
+    engine = sys.modules.get(COMPILED)
+    if engine is not None and _pipes:
+        engine.show_received(fd)

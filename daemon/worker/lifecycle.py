@@ -35,7 +35,7 @@ from .application import BootError, load
 from .background_jobs import finish_jobs
 from .boot_check import boot_check
 from .context import Context
-from .crashes import show_crashes
+from .crashes import show_crashes, show_received
 from .fork_safety import open_descriptors
 from .interpreter import engine_for
 from .orders import Orders
@@ -87,6 +87,7 @@ def _work(
     signals = SignalPipe()
     write_stacks_to(stack_fd)
     show_crashes(stack_fd)
+    show_received(stack_fd)
     children.withhold("stacks", lambda: (stack_fd,))
     children.withhold("the master's", lambda: (control.fileno(),))
     board = Board.attach(settings.scoreboard_fd)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.http.head import Known, parse_request_line
 from miniwsgi.daemon.master.running.crash_report import OURS, WHERE, inside, masked, report
+from miniwsgi.daemon.master.running.stacks import read_crash
 from miniwsgi.daemon.master.running.worker_handle import EngineInUse
 from miniwsgi.metrics.scoreboard import SLOT_BYTES, T_IDENT, Slot
 
@@ -70,14 +73,34 @@ def test_beside_no_request_the_fault_is_ours_alone() -> None:
     assert "|" not in report(OF_OURS, COMPILED, slot())
 
 
+def test_what_was_received_last_is_shown_if_it_begins_a_request() -> None:
+    shown = slot(b"GET /shown HTTP/1.1")
+    said = report(OF_OURS, COMPILED, shown, b"POST /last HTTP/1.1\r\nHost: h\r\nCookie: secret\r\n\r\nsecret body")
+    assert said.endswith("\n| POST /last HTTP/1.1\n| Host: h\n| Cookie: <6 bytes>")
+    said = report(OF_OURS, COMPILED, shown, b"secret: the rest of a body\r\n\r\n")
+    assert said.endswith("\n| GET /shown HTTP/1.1")
+
+
+def test_both_are_read_from_the_pipe() -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    os.write(writer, b"stacks of before\0miniwsgi received 474554\nFatal Python error: Aborted\n\nthread\n")
+    assert read_crash(reader) == ("Fatal Python error: Aborted\n\nthread", b"GET")
+    os.write(writer, b"miniwsgi received 47455")
+    assert read_crash(reader) == ("", b"")
+    os.write(writer, b"miniwsgi received 4745\xff\nFatal Python error: x")
+    assert read_crash(reader) == ("Fatal Python error: x", b"")
+    os.close(reader)
+    os.close(writer)
+
+
 def test_of_a_head_the_harmless_is_shown() -> None:
     head = (
         b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nCookie: s=1\r\nAUTHORIZATION: Basic dTpw\r\nX-Api-Key: k\r\n"
         b"User-Agent: u\xe9\x01\r\njunk\r\n\r\nbody"
     )
     assert masked(head) == [
-        "POST /a?<3 bytes> HTTP/1.1", "Host: x", "Cookie: <4 bytes>", "AUTHORIZATION: <11 bytes>",
-        "X-Api-Key: <2 bytes>", "User-Agent: u\\xe9\\x01", "<4 bytes>",
+        "POST /a?<3 bytes> HTTP/1.1", "Host: x", "Cookie: <3 bytes>", "AUTHORIZATION: <10 bytes>",
+        "X-Api-Key: <1 bytes>", "User-Agent: u\\xe9\\x01", "<4 bytes>",
     ]  # fmt: skip
     assert masked(b"GET /?" + b"q" * 300) == ["GET /?<300 bytes>"]
     assert masked(b"") == []

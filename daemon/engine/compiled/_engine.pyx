@@ -44,6 +44,11 @@ cdef extern from "scan.h" nogil:
     int mw_connection(const uint8_t *, size_t)
     int64_t mw_content_length(const uint8_t *, size_t)
 
+cdef extern from "crash.h" nogil:
+    const uint8_t *mw_received
+    size_t mw_received_size
+    void mw_show_crashes(int)
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec
@@ -110,6 +115,11 @@ cdef inline object text_of(const uint8_t *data, Py_ssize_t size, bint high):
     text = PyUnicode_New(size, 127)
     memcpy(PyUnicode_DATA(text), data, size)
     return text
+
+
+def show_received(int fd):
+    """From now on a crash of this process shows there what it has received last: see `crash.h`."""
+    mw_show_crashes(fd)
 
 
 cdef class Answer

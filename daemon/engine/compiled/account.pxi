@@ -91,9 +91,12 @@ cdef class Shared:
         self.answers = []
 
     def __dealloc__(self):
+        global mw_received
         if self.cells != NULL:
             PyBuffer_Release(self.view)
         free(self.view)
+        if mw_received == self.received:
+            mw_received = NULL
         free(self.received)
         free(self.outgoing)
 

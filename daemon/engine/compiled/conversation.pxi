@@ -149,6 +149,7 @@ cdef class ConversationState:
         return self.end()
 
     cdef object take(self, int64_t now):
+        global mw_received, mw_received_size
         cdef ConnectionState http = self._http
         cdef Py_ssize_t size, used
         if self.stage is UNPARSED:
@@ -158,6 +159,7 @@ cdef class ConversationState:
         if size < 0:
             return MORE if errno == EAGAIN or errno == EINTR else self._leave(GONE)
         received = self.shared.received
+        mw_received, mw_received_size = received, size
         if size and http.state is IDLE_PARSING:
             used = http.usual(received, size)
             if used:

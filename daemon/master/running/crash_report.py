@@ -39,6 +39,7 @@ _SHOWN_FIELDS = frozenset({
     "if-unmodified-since", "keep-alive", "max-forwards", "origin", "pragma", "range", "te", "trailer",
     "transfer-encoding", "upgrade", "upgrade-insecure-requests", "user-agent", "via",
 })  # fmt: skip
+_BEGINS_REQUEST = re.compile(rb"[A-Z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")  # else it is a body's, and nobody's affair
 _UNSHOWN = re.compile(r"[^\x20-\x7e]")
 
 
@@ -50,8 +51,11 @@ def inside(stacks: str, engine: EngineInUse | None) -> str:
     return WHERE if found is not None and found[2].startswith(OURS) else ""
 
 
-def report(stacks: str, engine: EngineInUse, slot: Slot) -> str:
-    """What is to be sent with the stacks, and why. `slot` is as the worker has left it."""
+def report(stacks: str, engine: EngineInUse, slot: Slot, received: bytes = b"") -> str:
+    """What is to be sent with the stacks, and why.
+
+    `slot` is as the worker has left it; `received` what it got last, if that is known: not always a head.
+    """
     found = _CURRENT.search(stacks)
     head, running = _last_request(slot, int(found[1], 16) if found is not None else 0)
     or_else = ", or compiled code of the application that it had called" if running else ""
@@ -59,7 +63,7 @@ def report(stacks: str, engine: EngineInUse, slot: Slot) -> str:
         f"This is a fault of miniwsgi's{or_else}, if no extension module of the application has damaged the memory. "
         'Please report it, with these lines; until then server.engine = "plain" does without that engine.',
         f"miniwsgi {__version__}, engine {engine.name}, {engine.python}, {platform.platform()}",
-        *(f"| {line}" for line in masked(head)),
+        *(f"| {line}" for line in masked(received if _BEGINS_REQUEST.match(received) else head)),
     ]
     return "\n".join(lines)
 
@@ -75,7 +79,8 @@ def masked(head: bytes) -> list[str]:
         name, colon, value = field.partition(b":")
         if not field:
             break
-        told = _plain(value.strip()) if name.strip().lower().decode("latin-1") in _SHOWN_FIELDS else _size(value)
+        value = value.strip()
+        told = _plain(value) if name.strip().lower().decode("latin-1") in _SHOWN_FIELDS else _size(value)
         shown.append(f"{_plain(name)}: {told}" if colon else _size(field))
     return shown
 

@@ -207,7 +207,8 @@ class Fleet:
                 worker.answered.add(message["thread"])
                 self._feed(ev.RequestTimedOut(slot, message["seconds"], message["request"]))
             case "child-crashed":
-                if stacks := worker.take_crash():
+                stacks, _received = worker.take_crash()
+                if stacks:
                     self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
 
     def _note_engine(self, generation: int, engine: EngineInUse) -> None:
@@ -232,11 +233,11 @@ class Fleet:
         if (work := self.last_words.write(worker, running)) is not None:
             self._task(work)
         end = from_wait_status(status)
-        crash = worker.take_crash() if end.signal else ""
+        crash, received = worker.take_crash() if end.signal else ("", b"")
         engine = self.engines.get(worker.settings.generation)
         inside = crash_report.inside(crash, engine)
         if inside and engine is not None:
-            crash = f"{crash_report.report(crash, engine, self.board.slot(slot))}\n{crash}"
+            crash = f"{crash_report.report(crash, engine, self.board.slot(slot), received)}\n{crash}"
         worker.close()
         self.tally.end(slot)
         self.board.slot(slot).vacate()

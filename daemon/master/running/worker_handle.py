@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ...channel import Channel, Message
 from ...settings import Settings
 from .link import Link, close_all
-from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, crash_stacks, discard, dump_stacks
+from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, discard, dump_stacks, read_crash
 
 GONE = f"{NO_STACKS}the process is gone"
 DEAF_SECONDS = 2.0  # between the ends of the channel and of the process, when it simply exits
@@ -127,9 +127,9 @@ class WorkerHandle:
             if self.log_memory >= 0:
                 os.close(self.log_memory)
 
-    def take_crash(self) -> str:
-        """The stacks of a crash in C code, if there was one."""
-        return crash_stacks(self._stack_fd)
+    def take_crash(self) -> tuple[str, bytes]:
+        """The stacks of a crash in C code, if there was one, and what it had received last: see `read_crash`."""
+        return read_crash(self._stack_fd)
 
     def _receive(self, message: Message, fds: list[int]) -> None:
         if message["kind"] == "logs" and len(fds) == 1 and self.log_memory < 0:
