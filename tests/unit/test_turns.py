@@ -84,7 +84,7 @@ class World:
         self.blocks = 0
         log = ErrorLog("info", "text", False, "worker", slot=0)
         self.pool = EpollPool(
-            Context(settings, board, 0, log, None, self.application, choose("auto")),
+            Context(settings, board, 0, log, None, self.application, choose("plain")),  # whose clock can be set
             SimpleNamespace(fds=list, read=None, deaf=False, expired=None, keep_signals=lambda: None),
         )
         self.me = self.pool._threads.owner
