@@ -38,10 +38,11 @@ class Server:
 
 
 ACCESS = '%(h)s %(u)s "%(r)s" %(s)s %(b)s %(f)s %(a)s %({x-a}o)s %({content-type}o)s %({miniwsgi.request_id}e)s'
-# Durations and times would differ.
 SERVERS: dict[str, Server] = {
     "as it comes": Server(often=8),
     "logged": Server(access_log=ACCESS, often=4),
+    "logged as usual": Server(access_log="combined", often=3),
+    "logged in JSON": Server(access_log="json", often=3),
     "small limits": Server(SMALL_LIMITS),
     "small limits, logged": Server({**SMALL_LIMITS, "threads": 1}, access_log=ACCESS),
     "one thread": Server({"threads": 1}),

@@ -32,6 +32,7 @@ QUEUE = slice(scoreboard.QUEUE_BUCKETS, scoreboard.QUEUE_BUCKETS + scoreboard.BU
 THREADS = 3  # the owner of the loop, one that requests are given to, and one that takes the loop over
 NEVER_LONG_NS = 10**15
 
+_TIMES = re.compile(rb'\[\d\d/\w{3}/\d{4}:[\d: +]{14}\]|"time":"[^"]{24}"|"duration_ms":[\d.]{5,9}(?=,)')
 # Of a traceback.
 _OUR_FRAMES = re.compile(r'  File "(?:[^"\n]*/miniwsgi/daemon/|daemon/engine/)[^\n]*\n(?:    [^\n]*\n)*')
 
@@ -96,14 +97,16 @@ class Worker:
         self._log = Log()
         self._lines = Lines()
         writer: Any = self._lines
-        access = AccessLog("-", self._server.access_log, writer) if self._server.access_log else None
+        self.begin: Any = choice.choose(engine).begin
+        access = None
+        if self._server.access_log:
+            access = AccessLog("-", self._server.access_log, writer, faster=self.begin.access_lines)
         self.site = Site(settings, self._slot, self._log, access, self._application, ERRORS)
         self.site.closing = not settings.keep_alive_timeout
         self._seconds = 0
         self.tick()
         ids = self.site.request_ids
         ids.seed, ids.prefix = IDS, f"{IDS:016x}-"
-        self.begin = choice.choose(engine).begin
         self.calls: Claim[Any] | None = Claim() if settings.threads > 1 else None
         self.threads = [
             ThreadAccount(number, self._slot, IDS, None if number == 1 else self.calls) for number in range(THREADS)
@@ -111,13 +114,12 @@ class Worker:
         self.plays: dict[str, Play] = {}  # by the name that their environ bears
         self.conversations: dict[int, Any] = {}
         self.epoll = select.epoll()
-        begin: Any = self.begin
-        self.turn = begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_LONG_NS)
+        self.turn = self.begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_LONG_NS)
 
     def take(self, seen: Seen, *, closely: bool = False) -> None:
         """What has been logged and counted since the last time; `closely`: also what takes long to look at."""
         seen.log, self._log.lines = self._log.lines, []
-        seen.access, self._lines.lines = self._lines.lines, []
+        seen.access, self._lines.lines = [_TIMES.sub(b"", line) for line in self._lines.lines], []
         self._look(seen, closely)
 
     def tick(self) -> None:
