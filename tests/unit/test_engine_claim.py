@@ -21,6 +21,7 @@ from tests.conformance.case import get
 from .conversation_world import NOW, World
 
 WATCHED = ("engine/plain.py", "engine/call.py", "engine/wire.py")
+NOWHERE = 10**9
 PLACES = {"plain": 300, "compiled": 30}  # at least: compiled code is left only where it calls some that is not
 
 
@@ -50,19 +51,22 @@ def interrupted(run: Callable[[], Any], at: int, other: Callable[[], object]) ->
 
 
 def every_place(engine: str, prepare: Callable[[World], object], check: Callable[[World, int], bool]) -> int:
-    """`check` is given a world with a request, and a place; False when there was no such place. How many there were."""
-    at = 0
+    """`check` is given a world with a request, and a place; False when there was no such place. How many there were.
+
+    The first round comes to no place: in it CPython 3.12.1 tells of no instruction in what compiled code has called.
+    """
+    at = NOWHERE
     while True:
         world = World(engine)
         prepare(world)
         world.send(get())
         try:
-            if not check(world, at):
+            if not check(world, at) and at != NOWHERE:
                 return at
         finally:
             world.near.close()
             world.far.close()
-        at += 1
+        at = 0 if at == NOWHERE else at + 1
 
 
 def streamed(world: World) -> None:
