@@ -320,7 +320,8 @@ class ConversationSteps(Wire):
         http = self._http
         late = isinstance(why, ProtocolError) and why.status == 408
         self.closed = Closed.TIMEOUT if late else Closed.REFUSED
-        head_only = http.asked_head or (http.line is not None and http.line.method == "HEAD")
+        begun = http.state is not _BETWEEN  # else the line is the last request's
+        head_only = http.asked_head or (begun and http.line is not None and http.line.method == "HEAD")
         answer = self.site.refuse(why, self.base, head_only=head_only)
         http.close()
         try:

@@ -68,12 +68,15 @@ cdef class Shared:
     cdef list answers
     cdef Answer last
     cdef CallState spare
-    cdef object thread
+    # Of the site and of the thread as they were when a turn, or a call from outside, began: see `look`.
+    cdef object site, application, variables, thread, calls
     cdef uint64_t *cell  # the first of the thread's
+    cdef bytes text  # that the thread's cells show; None: it is not known
     cdef uint8_t *received  # the owner's of the loop, from a receive to what is made of it
     cdef char *outgoing  # a head, and a small body behind it
 
     def __init__(self, site):
+        self.site = site
         self.account = site.account
         self.log = None if site.account.access is None else site.account.access.log
         self.view = <Py_buffer *>malloc(sizeof(Py_buffer))
@@ -100,20 +103,28 @@ cdef class Shared:
         free(self.received)
         free(self.outgoing)
 
-    cdef int begin(self, object thread, object conversation, Line line, uint64_t number, int64_t now) except -1:
-        """From now on the request is seen as running: `ThreadAccount.begin`."""
-        cdef uint64_t *cell
+    cdef int look(self, object thread) except -1:
+        """To be called on the thread before the first request of a turn, and again behind whatever was Python."""
+        site = self.site
+        self.application = site.application
+        self.variables = site.request_variables
+        self.text = thread.text
         if thread is not self.thread:
             self.thread = thread
+            self.calls = thread.calls
             self.cell = cells_of(thread)
-        cell = self.cell
+        return 0
+
+    cdef int begin(self, object conversation, Line line, uint64_t number, int64_t now) except -1:
+        """From now on the request is seen as running: `ThreadAccount.begin`."""
+        cdef uint64_t *cell = self.cell
         cell[T_START] = now
         cell[T_NUMBER] = number
         text = line.text
-        if thread.text is not text:
-            thread.text = text
+        if self.text is not text:
+            self.text = self.thread.text = text
             memcpy(cell + T_TEXT, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-        thread.conversation = conversation
+        self.thread.conversation = conversation
         cell[T_STATE] = RUNNING
         return 0
 

@@ -106,7 +106,8 @@ cdef class ConversationState:
 
     def serve(self, thread, int64_t now):
         """`receive`, `answer` and `settle` in a row. See the contract."""
-        return self.begun().run(thread, now)
+        self.begun().shared.look(thread)
+        return self.run(now)
 
     def receive(self, int64_t now):
         """Take once what has come, and parse it. See the contract."""
@@ -114,7 +115,14 @@ cdef class ConversationState:
 
     def answer(self, thread, int64_t now):
         """Call the application, send what it gives. See the contract."""
-        return self.begun().respond(thread, now)
+        self.begun().shared.look(thread)
+        return self.respond(now)
+
+    def resume(self, thread, int64_t now):
+        """Go on with a result, on the thread that called the application for it. See the contract."""
+        outcome = ConversationSteps.resume(self, thread, now)
+        self.shared.text = None
+        return outcome
 
     def settle(self):
         """Count and log an answer that is complete. See the contract."""
@@ -130,20 +138,22 @@ cdef class ConversationState:
     cdef ConversationState begun(self):
         if self.shared is None or self._http is None:
             raise RuntimeError("a conversation that was never begun")
+        if self.shared.account is not self.site.account:
+            self.shared = shared_by(self.site)
         return self
 
-    cdef object run(self, object thread, int64_t now):
+    cdef object run(self, int64_t now):
+        cdef object calls = self.shared.calls
         if self.stage is not REQUEST_STAGE:
             outcome = self.take(now)
             if outcome is not REQUEST:
                 return outcome
         self.ready_ns = now
-        calls = thread.calls
         if calls is None:
-            self.respond(thread, now)
+            self.respond(now)
         else:
             PySet_Add(calls, self)
-            self.respond(thread, now)
+            self.respond(now)
             if not PySet_Discard(calls, self):
                 return TAKEN
         return self.end()
@@ -170,34 +180,38 @@ cdef class ConversationState:
                 return REQUEST
         return self._parse(PyBytes_FromStringAndSize(<char *>received, size), now)
 
-    cdef object respond(self, object thread, int64_t now):
+    cdef object respond(self, int64_t now):
+        """Answer, on the thread that `shared` has looked at."""
         cdef ConnectionState http = self._http
-        cdef object site = self.site
+        cdef Shared shared = self.shared
+        cdef object thread = shared.thread
         cdef Line line
         cdef dict environ
         cdef CallState call
         cdef uint64_t number
-        cdef bint complete
+        cdef bint complete, persistent
         if type(http.head) is not Head:
-            return ConversationSteps.answer(self, thread, now)
-        if self.shared.account is not site.account:
-            self.shared = shared_by(site)
+            outcome = ConversationSteps.answer(self, thread, now)
+            shared.text = None
+            return outcome
         line = <Line>http.line
         environ = self.environ_of(<Head>http.head, line)
         if http.body is not None:
             PyDict_SetItem(environ, INPUT, http.body.file())
-        request_id = site.request_ids.given(environ) if self._proxy is not None else None
+        request_id = self.site.request_ids.given(environ) if self._proxy is not None else None
         if request_id:
             number = 0
             thread.show_given_id(request_id)
         else:
-            number = next(self.shared.numbers)
-            request_id = id_of(self.shared.prefix, number)
+            number = next(shared.numbers)
+            request_id = id_of(shared.prefix, number)
         PyDict_SetItem(environ, REQUEST_ID, request_id)
-        persistent = (<Head>http.head).persistent and not site.closing
-        if persistent and site.parts is not None:
-            persistent = not site.parts(self)
-        call = new_call(self.shared, self, line, persistent, request_id)
+        persistent = (<Head>http.head).persistent and not self.site.closing
+        if persistent:
+            parts = self.site.parts
+            if parts is not None:
+                persistent = not parts(self)
+        call = new_call(shared, self, line, persistent, request_id)
         if line.http11:
             PyDict_SetItem(environ, EARLY_HINTS, call.hints)
         self._environ = environ
@@ -205,11 +219,12 @@ cdef class ConversationState:
         self._call = call
         self.thread = thread
         self.stage = ANSWERING
-        self.shared.begin(thread, self, line, number, now)
-        variables = site.request_variables()
+        variables = shared.variables()
+        application = shared.application
+        shared.begin(self, line, number, now)
         PyContext_Enter(variables)
         try:
-            complete = call.call(site.application, environ)
+            complete = call.call(application, environ)
         finally:
             PyContext_Exit(variables)
         self._complete = complete

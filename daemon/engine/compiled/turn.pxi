@@ -49,6 +49,7 @@ cdef class Turn:
     def serve(self, thread, int64_t now):
         """Let all of them go on; when that was over, or 0 if the loop was lost."""
         cdef ConversationState conversation
+        cdef Shared looked = None
         cdef int at, fd, count = self.count
         cdef uint32_t mask
         for at in range(count):
@@ -56,9 +57,13 @@ cdef class Turn:
             found = <PyObject *>PyDict_GetItem(self.conversations, fd)
             if found == NULL or (<ConversationState>found).stage is not READING or mask & LEFT_MASK or not self.inline:
                 now = self.unusual(thread, fd, mask, now)
+                looked = None
             else:
                 conversation = <ConversationState>found
-                outcome = conversation.run(thread, now)
+                if conversation.shared is not looked:
+                    looked = conversation.begun().shared
+                    looked.look(thread)
+                outcome = conversation.run(now)
                 if (
                     outcome is IDLE and conversation.mask == EPOLLIN
                     and conversation.ended_ns - now <= self.long_ns
@@ -67,6 +72,7 @@ cdef class Turn:
                     now = conversation.ended_ns
                     continue
                 now = self.go_on(thread, conversation, outcome, now)
+                looked = None
             if not now:
                 return 0
         return now
