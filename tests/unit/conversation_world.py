@@ -52,6 +52,15 @@ class World:
         self.during()
         return self.answer()
 
+    def beside(self, path: str) -> Conversation:
+        """Another client's conversation, whose request is here."""
+        near, self._other = socket.socketpair()
+        near.setblocking(False)
+        other = self.context.converse(near, Listener(0, "x", False, "x", "80"), ("127.0.0.1", 2), NOW)
+        self._other.send(get(path.encode()))
+        assert other.receive(NOW) is Outcome.REQUEST
+        return other
+
     # --- the client ---
 
     def send(self, *data: bytes) -> None:

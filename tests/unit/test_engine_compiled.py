@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.engine import choice
+from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.contract import Outcome
 
 from tests.conformance.case import get
@@ -97,6 +98,25 @@ def _ours() -> dict[int, str]:
         for thing in gc.get_objects()
         if str(type(thing).__module__).endswith("compiled._engine")
     }
+
+
+def test_a_request_is_shown_by_its_own_thread_whatever_others_do_before_its_call() -> None:
+    """Between what a turn knows of its thread and the call another thread may be given a request of its own."""
+    world, shown = World("compiled"), []
+    other = world.beside("/other")
+    thread = ThreadAccount(1, world.context.slot, 0, world.calls)
+
+    def parts(conversation: Any) -> bool:
+        if conversation is world.conversation:
+            other.answer(thread, NOW)
+        return False
+
+    world.context.site.parts = parts
+    world.during = lambda: shown.append((world.thread.conversation, [run.path for run in world.context.slot.running()]))
+    world.send(get(b"/mine"))
+    assert world.conversation.serve(world.thread, NOW) is Outcome.IDLE
+    assert thread.conversation is other
+    assert shown[-1] == (world.conversation, ["/mine", "/other"])
 
 
 def test_what_was_never_begun_says_so() -> None:

@@ -115,16 +115,19 @@ cdef class Shared:
             self.cell = cells_of(thread)
         return 0
 
-    cdef int begin(self, object conversation, Line line, uint64_t number, int64_t now) except -1:
+    cdef int begin(self, object thread, object conversation, Line line, uint64_t number, int64_t now) except -1:
         """From now on the request is seen as running: `ThreadAccount.begin`."""
-        cdef uint64_t *cell = self.cell
+        cdef uint64_t *cell
+        if thread is not self.thread:  # another one was looked at, in what was Python since
+            self.look(thread)
+        cell = self.cell
         cell[T_START] = now
         cell[T_NUMBER] = number
         text = line.text
         if self.text is not text:
-            self.text = self.thread.text = text
+            self.text = thread.text = text
             memcpy(cell + T_TEXT, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-        self.thread.conversation = conversation
+        thread.conversation = conversation
         cell[T_STATE] = RUNNING
         return 0
 

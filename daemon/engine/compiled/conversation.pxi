@@ -107,7 +107,7 @@ cdef class ConversationState:
     def serve(self, thread, int64_t now):
         """`receive`, `answer` and `settle` in a row. See the contract."""
         self.begun().shared.look(thread)
-        return self.run(now)
+        return self.run(thread, now)
 
     def receive(self, int64_t now):
         """Take once what has come, and parse it. See the contract."""
@@ -116,7 +116,7 @@ cdef class ConversationState:
     def answer(self, thread, int64_t now):
         """Call the application, send what it gives. See the contract."""
         self.begun().shared.look(thread)
-        return self.respond(now)
+        return self.respond(thread, now)
 
     def resume(self, thread, int64_t now):
         """Go on with a result, on the thread that called the application for it. See the contract."""
@@ -142,18 +142,18 @@ cdef class ConversationState:
             self.shared = shared_by(self.site)
         return self
 
-    cdef object run(self, int64_t now):
-        cdef object calls = self.shared.calls
+    cdef object run(self, object thread, int64_t now):
+        cdef object calls = self.shared.calls  # one for all threads of a pool
         if self.stage is not REQUEST_STAGE:
             outcome = self.take(now)
             if outcome is not REQUEST:
                 return outcome
         self.ready_ns = now
         if calls is None:
-            self.respond(now)
+            self.respond(thread, now)
         else:
             PySet_Add(calls, self)
-            self.respond(now)
+            self.respond(thread, now)
             if not PySet_Discard(calls, self):
                 return TAKEN
         return self.end()
@@ -180,11 +180,9 @@ cdef class ConversationState:
                 return REQUEST
         return self._parse(PyBytes_FromStringAndSize(<char *>received, size), now)
 
-    cdef object respond(self, int64_t now):
-        """Answer, on the thread that `shared` has looked at."""
+    cdef object respond(self, object thread, int64_t now):
         cdef ConnectionState http = self._http
         cdef Shared shared = self.shared
-        cdef object thread = shared.thread
         cdef Line line
         cdef dict environ
         cdef CallState call
@@ -221,7 +219,7 @@ cdef class ConversationState:
         self.stage = ANSWERING
         variables = shared.variables()
         application = shared.application
-        shared.begin(self, line, number, now)
+        shared.begin(thread, self, line, number, now)
         PyContext_Enter(variables)
         try:
             complete = call.call(application, environ)

@@ -63,7 +63,7 @@ cdef class Turn:
                 if conversation.shared is not looked:
                     looked = conversation.begun().shared
                     looked.look(thread)
-                outcome = conversation.run(now)
+                outcome = conversation.run(thread, now)
                 if (
                     outcome is IDLE and conversation.mask == EPOLLIN
                     and conversation.ended_ns - now <= self.long_ns
