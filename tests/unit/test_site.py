@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon import temporary
 from miniwsgi.daemon.engine.site import Site
+from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Settings
 from miniwsgi.metrics.board import Board
@@ -21,7 +22,7 @@ def spool_directory(**chosen: str) -> tuple[Site, str | None]:
 
 
 def found(site: Site) -> str | None:
-    return site.parser_for({"REMOTE_ADDR": "127.0.0.1"}).spool_directory
+    return site.parser_for({"REMOTE_ADDR": "127.0.0.1"}, Connection).spool_directory
 
 
 def test_where_large_bodies_go_is_settled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
