@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 from miniwsgi.metrics.scoreboard import (
@@ -177,8 +177,10 @@ def test_after_max_requests_a_successor_is_asked_for_once(site, pool):
     jitter = 3
 
     def prepare() -> None:
+        from miniwsgi.daemon.worker import recycling
+
         hurry()
-        random.randint = lambda low, high: high if low == 0 else 1 / 0  # type: ignore[assignment]
+        recycling.os = SimpleNamespace(urandom=lambda count: jitter.to_bytes(count, "big"))  # type: ignore[assignment]
 
     worker = site.fork(application, pool, prepare=prepare, max_requests=4, max_requests_jitter=jitter)
     for _ in range(4 + jitter - 1):
