@@ -35,6 +35,9 @@ class Begin(Protocol):
     def access_lines(self) -> Callable[..., Callable[..., bytes]] | None:
         """Who renders usual lines of the access log faster: `daemon.log.access_format.Faster`. None: nobody."""
 
+    def trim_memory(self) -> None:
+        """Give memory that is allocated and free back to the system (malloc_trim(3)), where that can be asked for."""
+
     def __call__(self, site: Site, sock: Socket, base: dict[str, Any], now: int, /) -> Conversation:
         """A conversation with a new client: see the contract."""
 

@@ -83,6 +83,10 @@ class ConversationSteps(Wire):
         sock, address = listening.accept()
         return cls(site, sock, site.connection_environ(listening.listener, address), now)
 
+    @staticmethod
+    def trim_memory() -> None:
+        """See `choice.Begin`."""
+
     def __repr__(self) -> str:
         client = f"{self.base['REMOTE_ADDR']}:{self.base['REMOTE_PORT']}"
         return f"<Conversation {client} {self.stage.value}{' gone' * self.gone} unsent={self.unsent}>"

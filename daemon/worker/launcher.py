@@ -80,6 +80,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         return EXIT_NOT_BOOTED
     gc.collect()
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
+    engine.begin.trim_memory()  # an import leaves holes, which are every worker's, too
     channel.send("imported", preload=application is not None, note=note)
     launcher = Launcher(channel, settings, engine, application, streams, stack_fd)
     launcher.run()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 
 import pytest
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Outcome, Stage
 
 from tests.conformance.case import get
@@ -91,3 +94,18 @@ def test_a_conversation_whose_client_left_during_the_answer_is_freed_without_the
         world.thread.end()
         conversation.close()
         assert [thing() for thing in things] == [None, None]
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+def test_memory_that_is_free_between_what_is_used_goes_back_to_the_system(engine):
+    """Before workers are forked: holes that an import has left would be every worker's."""
+    blocks = [bytes(2000) for _ in range(10_000)]
+    used = blocks[::100]
+    del blocks
+    before = resident_bytes()
+    choose(engine).begin.trim_memory()
+    assert (before - resident_bytes() > 10_000_000) is (engine == "compiled")
+    assert len(used) == 100

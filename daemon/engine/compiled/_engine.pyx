@@ -49,6 +49,18 @@ cdef extern from "crash.h" nogil:
     size_t mw_received_size
     void mw_show_crashes(int)
 
+cdef extern from * nogil:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #define mw_trim_memory() malloc_trim(0)
+    #else
+    #define mw_trim_memory() 0
+    #endif
+    """
+    int mw_trim_memory()
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec

@@ -360,6 +360,11 @@ cdef Shared shared_by(object site):
     return <Shared>shared
 
 
+def trim_memory():
+    """Give the system what is free. See `choice.Begin`."""
+    mw_trim_memory()
+
+
 class Conversation(ConversationState, ConversationSteps):
     """One client's, over a socket. See `contract.Conversation`."""
 
@@ -367,5 +372,6 @@ class Conversation(ConversationState, ConversationSteps):
     turn = Turn
     access_lines = access_lines
     connection = Connection
+    trim_memory = staticmethod(trim_memory)
 
     __slots__ = ()
