@@ -105,7 +105,7 @@ class Scrape(Operation):
     def measure(self, bench: Bench, server: str, number: int) -> list[Taken]:
         port = free_port()
         order = replace(bench.order(self.workload("bench_app:statuses", SLOTS)), metrics=f"127.0.0.1:{port}")
-        with bench.serving(server, order, PLAIN) as running:
+        with bench.serving(server, order, PLAIN, pinned=False) as running:  # one processor is too little for so many
             _fill(running.port)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
             try:
