@@ -177,6 +177,15 @@ def test_a_client_that_leaves_is_noticed_while_its_first_request_lasts(world):
     assert list(world.pool.returned) == [world.conversation]
 
 
+def test_where_requests_are_counted_those_that_have_ended_are_counted_first(world):
+    """What other threads give back is taken at the beginning of a turn."""
+    world.pool._in_flight = 1
+    world.connect(get())
+    assert world.turn() == 1
+    assert (world.conversation.stage, world.cell(REQUESTS)) == (Stage.READING, 0)
+    assert world.watched() == {world.conversation.sock.fileno()}
+
+
 def test_nobody_is_taken_once_the_loop_is_lost(world):
     world.pool._acceptor._most = MOST
     world.during = lambda: world.pool._threads.calls.take(world.me.conversation)

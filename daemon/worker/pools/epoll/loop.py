@@ -428,7 +428,9 @@ class EpollPool:
     def _accept(self, me: Thread, fd: int, now: int) -> int:
         """Take new clients, and from each what it has sent already: mostly its request; as `_go_on`."""
         for conversation in self._acceptor.accept(fd, now):
-            if self._turn.inline:
+            if self._in_flight:  # in the next turn: by then, who has just been answered elsewhere is not in flight
+                self._act(conversation, _MORE, now)
+            elif self._turn.inline:
                 now = self._go_on(me, conversation, conversation.serve(me, now), now, served=True)
             else:
                 now = self._go_on(me, conversation, conversation.receive(now), now)
