@@ -385,7 +385,7 @@ class CallSteps:
         if process.forked:
             process.end(error)
         may_answer = self._end()
-        if isinstance(error, Disconnected):
+        if issubclass(type(error), Disconnected):  # isinstance would ask the application's object for its __class__
             self._break_off()
             return
         self.failed = True

@@ -43,6 +43,11 @@ class NotedError(Exception):
         raise KeyboardInterrupt
 
 
+class UntouchableError(Exception):
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
 @pytest.fixture
 def world(engine):
     made = World(engine)
@@ -69,7 +74,9 @@ def test_a_route_that_cannot_be_looked_up(world, route):
     assert world.context.slot.cells[REQUESTS] == 3
 
 
-@pytest.mark.parametrize("error", [NamelessError, NotedError], ids=["its class's name", "its notes"])
+@pytest.mark.parametrize(
+    "error", [NamelessError, NotedError, UntouchableError], ids=["its class's name", "its notes", "all of it"]
+)
 def test_an_exception_that_cannot_be_told(world, error, capfd):
     def application(environ, start_response):
         raise error

@@ -102,6 +102,18 @@ def test_what_was_handed_over_to_nobody_known_and_is_gone_has_been_taken(pool, m
     assert (pool.outstanding, pool.slot.cells[HANDED_OVER]) == (1, 1)
 
 
+def test_a_worker_that_fails_leaves_though_its_error_cannot_be_told(pool, monkeypatch):
+    class UntoldError(Exception):
+        def __getattribute__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+    left = []
+    monkeypatch.setattr(pool.context, "leave_at_once", left.append)
+    with pytest.raises(RuntimeError):  # the process would be gone by now
+        pool._broken(UntoldError())
+    assert left == [1]
+
+
 def test_a_request_is_not_seen_with_the_start_of_the_last_one(pool):
     """Whoever looks after those that take too long may do so between any two of its steps."""
     me = pool._threads.threads[0]

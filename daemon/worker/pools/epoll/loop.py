@@ -407,8 +407,10 @@ class EpollPool:
 
     def _broken(self, error: BaseException) -> NoReturn:
         """Called by a thread that fails where nothing should: its client, or the loop, would be lost for ever."""
-        self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
-        self.context.leave_at_once(1)
+        try:
+            self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
+        finally:  # whatever the error does when it is to be told
+            self.context.leave_at_once(1)
 
     def _note_long_call(self, began_ns: int, ended_ns: int) -> None:
         """For whether requests are handed over, and how often the watcher looks."""
