@@ -218,6 +218,7 @@ class Turn(Protocol):
     """
 
     inline: bool  # whether requests are served at all, or each event is the pool's
+    ends_ns: int  # until then a client's next request is run at once, if it has been sent ahead; set for each turn
     served: int  # requests that were run to their end, for the pool to take: begun anew by setting it to 0
 
     def wait(self, seconds: float) -> int:

@@ -21,6 +21,7 @@ class Turn:
         self, epoll: select.epoll, conversations: dict[int, Conversation], unusual: Unusual, go_on: GoOn, long_ns: int
     ) -> None:
         self.inline = True
+        self.ends_ns = 0
         self.served = 0
         self._poll = epoll.poll
         self._events: list[tuple[int, int]] = []

@@ -71,7 +71,7 @@ class World:
     def turn(self) -> int:
         """The listener's part of one; how many were taken."""
         before = self.cell(ACCEPTED)
-        self.pool._turn_ends_ns = LATER
+        self.pool._turn.ends_ns = LATER
         (fd,) = self.pool._acceptor.fds
         self.pool._accept(self.me, fd, NOW)
         return self.cell(ACCEPTED) - before
@@ -205,7 +205,7 @@ def test_never_so_many_that_others_wait_long(world):
     assert max(world.turn() for _ in range(7)) == MOST
     world.pool._acceptor._most = MOST
     world.connect(CLOSE, count=3)
-    world.during = lambda: setattr(world.pool, "_turn_ends_ns", 0)  # the turn's time is over with the first answer
+    world.during = lambda: setattr(world.pool._turn, "ends_ns", 0)  # the turn's time is over with the first answer
     before = world.cell(ACCEPTED)
     world.pool._accept(world.me, world.pool._acceptor.fds[0], NOW)
     assert world.cell(ACCEPTED) == before + 1

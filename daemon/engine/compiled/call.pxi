@@ -131,14 +131,14 @@ cdef class CallState:
             framed = self.answer.framed(self, -1)
             if framed is None or not (framed.kind is CHUNKED or (framed.kind is SIZED and self.answer.length >= size)):
                 return self._emit(data)
-            self._check_wanted()
+            self.check_wanted()
             self._body, self._left, self.persistent = framed.kind, self.answer.length, framed.persistent
             if framed.kind is CHUNKED:
                 self._left = 0
             self.phase = STARTED
             head_size = head_of(framed, self._left, self.shared.outgoing)
         elif self.phase is STARTED and (self._body is CHUNKED or (self._body is SIZED and self._left >= size)):
-            self._check_wanted()
+            self.check_wanted()
         else:
             return self._emit(data)
         self.sent += size
@@ -146,6 +146,12 @@ cdef class CallState:
             return self._transport.put(chunk_of(head_size, size, self.shared.outgoing), <bytes>data, True)
         self._left -= size
         return self._transport.put(head_size, <bytes>data, False)
+
+    cdef int check_wanted(self) except -1:
+        """Raises Disconnected if somebody else has answered meanwhile."""
+        if not PySet_Contains(self.shared.answering, self):
+            raise self._expired()
+        return 0
 
     cdef object finish(self):
         """The application has given all it has."""

@@ -12,6 +12,7 @@ cdef class Turn:
 
     cdef public bint inline
     cdef public Py_ssize_t served
+    cdef public int64_t ends_ns
     cdef int fd, count
     cdef int64_t long_ns
     cdef dict conversations
@@ -64,6 +65,14 @@ cdef class Turn:
                     looked = conversation.begun().shared
                     looked.look(thread)
                 outcome = conversation.run(thread, now)
+                # What the client has sent ahead, while its turn lasts.
+                while (
+                    outcome is REQUEST and self.inline and conversation.ended_ns <= self.ends_ns
+                    and conversation.ended_ns - now <= self.long_ns
+                ):
+                    self.served += 1
+                    now = conversation.ended_ns
+                    outcome = conversation.run(thread, now)
                 if (
                     outcome is IDLE and conversation.mask == EPOLLIN
                     and conversation.ended_ns - now <= self.long_ns

@@ -74,7 +74,6 @@ class EpollPool:
         self._lone_saturation = LoneSaturation(context)
         self._next_second_ns = 0
         self._next_check_ns = 0
-        self._turn_ends_ns = 0  # see TURN_NS
         self._in_flight = settings.in_flight
         self._pace = Pace(self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns)
         self._turn = context.engine.begin.turn(
@@ -137,15 +136,15 @@ class EpollPool:
             self._polling = False
             now = began = time.monotonic_ns()
             cells[scoreboard.HEARTBEAT] = now
-            self._turn_ends_ns = now + TURN_NS
+            turn.ends_ns = now + TURN_NS
             if not many:
-                me.turn_ends_ns = self._turn_ends_ns
+                me.turn_ends_ns = turn.ends_ns
             if returned:
                 for _ in range(len(returned)):
                     now = self._take_back(me, returned.popleft(), now)
                     if not now:
                         return False
-                    if now > self._turn_ends_ns:
+                    if now > self._turn.ends_ns:
                         break
             if self._waits:  # behind those that have waited: the loop may end when it has taken the last one back
                 self._count_waits()
@@ -224,7 +223,7 @@ class EpollPool:
                     return 0
                 if conversation.called_ns == now:
                     now = self._count_served(conversation, now)
-                    if outcome is _REQUEST and now > self._turn_ends_ns:
+                    if outcome is _REQUEST and now > self._turn.ends_ns:
                         self.returned.append(conversation)  # others want a turn before the rest of what it has sent
                         return now
             if outcome is not _REQUEST:
@@ -436,7 +435,7 @@ class EpollPool:
                 now = self._go_on(me, conversation, conversation.serve(me, now), now, served=True)
             else:
                 now = self._go_on(me, conversation, conversation.receive(now), now)
-            if not now or now > self._turn_ends_ns:
+            if not now or now > self._turn.ends_ns:
                 break
         return now
 
