@@ -25,6 +25,8 @@ from .conversations import make
 from .engine_worker import LISTENER, PLAY, Worker
 from .playing import play
 
+pytestmark = pytest.mark.skipif(not sys.getallocatedblocks(), reason="PYTHONMALLOC=malloc: no blocks are counted")
+
 SEED = 7  # of the scripts, the same in each run: what they leave is counted
 ROUNDS = 40
 LEAKED = ROUNDS // 2  # from here on it is not the interpreter, which keeps some of what is given back
