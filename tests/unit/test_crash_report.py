@@ -93,6 +93,17 @@ def test_both_are_read_from_the_pipe() -> None:
     os.close(writer)
 
 
+def test_what_another_process_has_sent_is_no_crash() -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    os.write(writer, b"miniwsgi was sent it by process 47\n" + OF_OURS.encode())
+    stacks, received = read_crash(reader)
+    assert stacks == f"miniwsgi was sent it by process 47\n{OF_OURS}"
+    assert not received
+    assert not inside(stacks, COMPILED)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_of_a_head_the_harmless_is_shown() -> None:
     head = (
         b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nCookie: s=1\r\nAUTHORIZATION: Basic dTpw\r\nX-Api-Key: k\r\n"

@@ -2,7 +2,8 @@
 
 faulthandler writes the Python frames of the thread that crashed, and none of C code (of CPython 3.14 on it does). Where
 the innermost of them is one of ours, what ran was called by us: the engine, or what the engine has called of the
-application if that is compiled itself. With the plain engine the same says nothing about us, who are Python.
+application if that is compiled itself; unless another process has sent the signal. With the plain engine the same says
+nothing about us, who are Python.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from miniwsgi.metrics.scoreboard import (
 )
 
 from ... import __version__
+from .stacks import SENT
 from .worker_handle import EngineInUse
 
 OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
@@ -45,7 +47,7 @@ _UNSHOWN = re.compile(r"[^\x20-\x7e]")
 
 def inside(stacks: str, engine: EngineInUse | None) -> str:
     """What of ours the thread was in that crashed; "" if in nothing, or nobody can tell. `stacks` is faulthandler's."""
-    if engine is None or engine.name not in NATIVE:
+    if engine is None or engine.name not in NATIVE or stacks.startswith(SENT.decode()):
         return ""
     found = _CURRENT.search(stacks)
     return WHERE if found is not None and found[2].startswith(OURS) else ""

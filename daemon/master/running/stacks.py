@@ -24,6 +24,7 @@ LIMIT_SECONDS = 2.0  # for the first line to come
 NO_STACKS = "no stacks: "  # how a text begins that says why there are none
 CRASH = b"Fatal Python error: "  # how faulthandler begins when the process dies of it
 RECEIVED = b"miniwsgi received "  # how a line of the compiled engine's begins that comes before (compiled/crash.h)
+SENT = b"miniwsgi was sent it by process "  # another one: the signal came by kill(2), and nothing has crashed
 END = b"\0"  # of a dump that was ordered
 QUIET_SECONDS = 0.05  # a pause of this length ends one that was signalled: it has no end mark …
 LAST_LINES = (b" in <module>\n", b"...\n")  # … but its last thread is the main thread, which began like this
@@ -122,7 +123,7 @@ def discard(fd: int) -> bool:
 
 
 def crash_stacks(fd: int) -> str:
-    """What a process that has crashed in C code wrote about that; "" if it has not."""
+    """What a process that has crashed in C code wrote about that; "" if it has not. SENT first, if it was told to."""
     return read_crash(fd)[0]
 
 
@@ -134,12 +135,13 @@ def read_crash(fd: int) -> tuple[str, bytes]:
     before, found, stacks = text.rpartition(CRASH)
     if not found:
         return "", b""
+    sender = SENT + before.rpartition(SENT)[2].partition(b"\n")[0] + b"\n" if SENT in before else b""
     digits = before.rpartition(RECEIVED)[2].partition(b"\n")[0] if RECEIVED in before else b""
     try:
         received = bytes.fromhex(digits.decode("ascii"))
     except ValueError:  # the pipe was full, or it is somebody else's line
         received = b""
-    return (found + stacks).replace(END, b"").decode("utf-8", "replace").rstrip(), received
+    return (sender + found + stacks).replace(END, b"").decode("utf-8", "replace").rstrip(), received
 
 
 def _ask(pidfd: int, fd: int) -> bool:
