@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from ..unpatched import Socket, select
-    from .contract import Conversation, GoOn, Turn, Unusual
+    from .contract import Conversation, Doze, GoOn, Turn, Unusual
     from .listening_socket import ListeningSocket
     from .site import Site
 
@@ -30,6 +30,10 @@ class Begin(Protocol):
     @property
     def turn(self) -> Callable[[select.epoll, dict[int, Conversation], Unusual, GoOn, int], Turn]:
         """Makes the turns of a loop."""
+
+    @property
+    def doze(self) -> Doze | None:
+        """For who watches a loop; None: the engine has none."""
 
     @property
     def access_lines(self) -> Callable[..., Callable[..., bytes]] | None:

@@ -209,6 +209,12 @@ Unusual = Callable[[Any, int, int, int], int]  # thread, descriptor, what epoll 
 GoOn = Callable[[Any, Conversation, Outcome, int], int]  # thread, conversation, what came of `serve`, when that began
 
 
+# Sleeps, again and again while calls of the application are short, without the interpreter, which one that sleeps in
+# Python has to be given at each look. Arguments: the slot's cells; the cell of when the last call began; what others are
+# told of the sleeper (`stalls.Stalls.expected`); in ns: how long a sleep is, what a long call is, what late is.
+Doze = Callable[[memoryview, int, memoryview, int, int, int], None]
+
+
 class Turn(Protocol):
     """One wait of a loop, and the requests that it brings. One a pool; everything belongs to the loop's owner.
 

@@ -424,6 +424,7 @@ class Conversation(ConversationSteps):
 
     engine = "plain"
     turn = Turn
+    doze = None
     connection = Connection
     access_lines = None
 

@@ -66,6 +66,8 @@ cdef extern from "<time.h>" nogil:
         long tv_sec
         long tv_nsec
     int clock_gettime(int, timespec *)
+    int nanosleep(const timespec *, timespec *)
+    int CLOCK_PROCESS_CPUTIME_ID
     int CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from "<sys/uio.h>" nogil:

@@ -370,6 +370,7 @@ class Conversation(ConversationState, ConversationSteps):
 
     engine = "compiled"
     turn = Turn
+    doze = staticmethod(doze)
     access_lines = access_lines
     connection = Connection
     trim_memory = staticmethod(trim_memory)

@@ -65,7 +65,7 @@ class EpollPool:
         self._messages = Messages(self.epoll, orders)
         self._threads = ThreadPool(
             self.slot, self.size, context.site.request_ids.seed,
-            self._loop, self._work, self._taken_over, self._messages.wake, self._broken,
+            self._loop, self._work, self._taken_over, self._messages.wake, self._broken, context.engine.begin.doze,
         )  # fmt: skip
         self._calls = self._threads.calls if self.size > 1 else None
         self._acceptor = Acceptor(self.clients, context)
@@ -429,6 +429,7 @@ class EpollPool:
     def _accept(self, me: Thread, fd: int, now: int) -> int:
         """Take new clients, and from each what it has sent already: mostly its request; as `_go_on`."""
         for conversation in self._acceptor.accept(fd, now):
+            self._decide()  # the last one's answer may be why this one is here
             if self._in_flight:  # in the next turn: by then, who has just been answered elsewhere is not in flight
                 self._act(conversation, _MORE, now)
             elif self._turn.inline:

@@ -22,10 +22,12 @@ _KEPT = 8  # stalls that are remembered
 class Stalls:
     """Written by the watcher, and by whoever rouses it; read by everybody. Times are `time.monotonic_ns()`."""
 
-    __slots__ = ("_expected", "_found")
+    __slots__ = ("_found", "expected")
 
     def __init__(self) -> None:
-        self._expected: tuple[int, int, int] | None = None  # told when, to be here when, computed before
+        # Told when, to be here when (below 0: it rests), computed before; also written by a `doze`.
+        self.expected = memoryview(bytearray(24)).cast("q")
+        self.rest()
         self._found: tuple[tuple[int, int], ...] = ()  # the last ones, in their order; replaced whole
 
     def __repr__(self) -> str:
@@ -34,13 +36,13 @@ class Stalls:
     def expect(self, now: int, due: int) -> None:
         """The watcher is here, and should be again when it is `due`: behind its sleep, or at once."""
         found = self._overdue(now)
-        self._expected = (now, due, time.process_time_ns())
+        self.expected[0], self.expected[1], self.expected[2] = now, due, time.process_time_ns()
         if found is not None:
             self._found = (*self._found[1 - _KEPT :], found)
 
     def rest(self) -> None:
         """It will not be here until it is roused."""
-        self._expected = None
+        self.expected[1] = -1
 
     def within(self, began: int, ended: int) -> int:
         """How many nanoseconds of a call, which has just ended, were a stall."""
@@ -53,12 +55,9 @@ class Stalls:
         return min(stalled, ended - began)
 
     def _overdue(self, now: int) -> tuple[int, int] | None:
-        expected = self._expected
-        if expected is None:
-            return None
-        told, due, computed = expected
+        told, due, computed = self.expected
         late = now - due
-        if late <= LATE_NS:
+        if late <= LATE_NS or due < 0:
             return None
         late -= time.process_time_ns() - computed
         if late <= LATE_NS:

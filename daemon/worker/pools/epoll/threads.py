@@ -24,9 +24,9 @@ from miniwsgi.metrics.scoreboard import T_START, Slot
 
 from ....engine.account import ThreadAccount
 from ....engine.claim import Claim, Taken
-from ....engine.contract import Conversation
+from ....engine.contract import Conversation, Doze
 from ....unpatched import Lock, get_native_id, start_thread, time
-from .stalls import Stalls, run_delay_ns
+from .stalls import LATE_NS, Stalls, run_delay_ns
 
 WATCH_SECONDS = 0.002  # a call that lasts longer than this is left to its thread, the loop goes on without it
 CALM_WATCH_SECONDS = 0.008  # between looks while all calls are short: each look costs the owner the interpreter
@@ -73,6 +73,7 @@ class ThreadPool:
         taken_over: Callable[[Conversation], None],
         wake: Callable[[], None],
         broken: Callable[[BaseException], NoReturn],
+        doze: Doze | None = None,
     ) -> None:
         self._slot = slot
         self._size = size
@@ -82,6 +83,7 @@ class ThreadPool:
         self._taken_over = taken_over
         self._wake = wake
         self._broken = broken
+        self._doze = doze
         self.backlog: deque[Conversation] = deque()
         self.calls: Claim[Conversation] = Claim()  # rule 2
         self.threads = [Thread(0, slot, seed, self.calls)]
@@ -266,8 +268,13 @@ class ThreadPool:
         while not self._ended:
             now = time.monotonic_ns()
             seconds = CALM_WATCH_SECONDS if now - self.long_call_ns > CALM_NS else WATCH_SECONDS
-            stalls.expect(now, now + int(seconds * 1e9))
-            time.sleep(seconds)
+            nanoseconds = int(seconds * 1e9)
+            owner = self.owner
+            stalls.expect(now, now + nanoseconds)
+            if self._doze is None:
+                time.sleep(seconds)
+            else:
+                self._doze(cells, owner.cell + T_START, stalls.expected, nanoseconds, _WATCH_NS, LATE_NS)
             now = time.monotonic_ns()
             stalls.expect(now, now)
             owner = self.owner
