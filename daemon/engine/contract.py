@@ -210,8 +210,8 @@ GoOn = Callable[[Any, Conversation, Outcome, int], int]  # thread, conversation,
 
 
 # Sleeps, again and again while calls of the application are short, without the interpreter, which one that sleeps in
-# Python has to be given at each look. Arguments: the slot's cells; the cell of when the last call began; what others are
-# told of the sleeper (`stalls.Stalls.expected`); in ns: how long a sleep is, what a long call is, what late is.
+# Python has to be given at each look. Arguments: the slot's cells; the cell of when the last call began; what others
+# are told of the sleeper (`stalls.Stalls.expected`); in ns: how long a sleep is, what a long call is, what late is.
 Doze = Callable[[memoryview, int, memoryview, int, int, int], None]
 
 
