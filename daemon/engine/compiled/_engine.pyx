@@ -109,7 +109,7 @@ from ..call import CallSteps, Phase
 from ..contract import Outcome, Stage
 from ..environ import PLACES
 from ..file_wrapper import FileWrapper
-from ..plain import RECEIVE_BYTES, ConversationSteps
+from ..plain import FLIGHT_BYTES, RECEIVE_BYTES, ConversationSteps
 from ..presence import LEFT
 from ..transport import Disconnected
 

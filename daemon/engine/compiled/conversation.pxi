@@ -9,7 +9,12 @@ cdef object UNPARSED = Stage.UNPARSED
 cdef object REQUEST_STAGE = Stage.REQUEST
 cdef object ANSWERING = Stage.ANSWERING
 cdef object ANSWERED = Stage.ANSWERED
+cdef object OVER = Stage.OVER
+cdef object CLOSED_STAGE = Stage.CLOSED
+cdef object CLOSED_PARSING = Parsing.CLOSED
 cdef object IDLE = Outcome.IDLE
+cdef object END = Outcome.END
+cdef object LAST = Outcome.LAST
 cdef object MORE = Outcome.MORE
 cdef object REQUEST = Outcome.REQUEST
 cdef object DONE = Outcome.DONE
@@ -18,6 +23,8 @@ cdef object TAKEN = Outcome.TAKEN
 cdef object GONE = Outcome.GONE
 cdef object BETWEEN = Parsing.IDLE
 cdef object OPEN_TO_CLIENT = scoreboard.Closed.CLIENT
+cdef object CLOSED_BY_SERVER = scoreboard.Closed.SERVER
+cdef Py_ssize_t FLIGHT = FLIGHT_BYTES
 
 cdef object REQUEST_METHOD = sys.intern("REQUEST_METHOD")
 cdef object PATH_INFO = sys.intern("PATH_INFO")
@@ -130,9 +137,19 @@ cdef class ConversationState:
 
     def close(self):
         """Keep nothing any more. See the contract."""
+        cdef ConnectionState http = self._http
         call = self._call
         self.fd = -1  # its number may soon be another's
-        ConversationSteps.close(self)
+        if http is None or http.body is not None or self._kept is not None or self.shared is None:
+            ConversationSteps.close(self)
+        else:
+            self.stage = CLOSED_STAGE
+            self._call = self._variables = None
+            self._environ = self.base
+            http.state = CLOSED_PARSING
+            http.pending = b""
+            http.unparsed = http.wants_continue = False
+            self.site.account.closed(self.closed)
         let_go(call)
 
     cdef ConversationState begun(self):
@@ -267,8 +284,8 @@ cdef class ConversationState:
             return self.end_plainly()
         call = <CallState>self._call
         if (
-            call.phase is EXPIRED or call.aborted or call.failed or not call.persistent or self.gone
-            or (self._kept is not None and self._kept.unsent)
+            call.phase is EXPIRED or call.aborted or call.failed or self.gone
+            or (self._kept is not None and (self._kept.unsent or not call.persistent))
         ):
             return self.end_plainly()
         if http.body is not None:
@@ -278,6 +295,8 @@ cdef class ConversationState:
         self.requests += 1
         self._call = None
         self._environ = self.base
+        if not call.persistent:
+            return self.end_last(call, size > 0)
         spare(self.shared, call)
         http.state = IDLE_PARSING
         self.since_ns = self.ended_ns
@@ -289,6 +308,18 @@ cdef class ConversationState:
         if self.requests == 1:
             http.forget()  # as in engine.plain
         return IDLE
+
+    cdef object end_last(self, CallState call, bint has_body):
+        """It was the connection's last answer, and all of it is sent: `_last` and `_is_agreed` of engine.plain."""
+        cdef ConnectionState http = self._http
+        cdef Head head = <Head>http.head
+        cdef bint agreed = call.sent <= FLIGHT and not (head.persistent or has_body or http.pending)
+        if head.persistent and self.closed is OPEN_TO_CLIENT:  # the client would have gone on
+            self.closed = CLOSED_BY_SERVER
+        spare(self.shared, call)
+        http.state = CLOSED_PARSING
+        self.stage = OVER
+        return END if agreed else LAST
 
     cdef object end_plainly(self):
         call = self._call
