@@ -226,6 +226,10 @@ class Turn(Protocol):
     inline: bool  # whether requests are served at all, or each event is the pool's
     ends_ns: int  # until then a client's next request is run at once, if it has been sent ahead; set for each turn
     served: int  # requests that were run to their end, for the pool to take: begun anew by setting it to 0
+    holds: bool  # whether answers of one turn may wait for each other for a moment, if the engine can do that
+
+    def descriptors(self) -> tuple[int, ...]:
+        """What is open for it: nothing for processes that the application forks."""
 
     def wait(self, seconds: float) -> int:
         """How many descriptors have something to tell; after `seconds` none."""
@@ -235,4 +239,11 @@ class Turn(Protocol):
 
         A conversation that waits for its client's next request is served; each other event goes to `unusual`. What
         ends otherwise than with IDLE, or lasts, goes to `go_on`.
+
+        Answers that wait for each other are sent before this returns, before either of the two calls back, and when a
+        call lasts; their conversations, which are in stage ANSWERED until then, are settled in the answers' order. Only
+        if the loop was lost, they are not.
         """
+
+    def settle(self, thread: ThreadAccount, now: int) -> int:
+        """Send and settle what was held when the loop was lost; as `serve`. Whoever takes the loop calls this first."""

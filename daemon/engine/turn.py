@@ -23,6 +23,7 @@ class Turn:
         self.inline = True
         self.ends_ns = 0
         self.served = 0
+        self.holds = False  # each answer is sent at once, whatever is wished
         self._poll = epoll.poll
         self._events: list[tuple[int, int]] = []
         self._conversations = conversations
@@ -33,9 +34,15 @@ class Turn:
     def __repr__(self) -> str:
         return f"<Turn served={self.served}>"
 
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
+
     def wait(self, seconds: float) -> int:
         self._events = self._poll(seconds, EVENTS)
         return len(self._events)
+
+    def settle(self, thread: ThreadAccount, now: int) -> int:
+        return now
 
     def serve(self, thread: ThreadAccount, now: int) -> int:
         conversations, long_ns = self._conversations, self._long_ns

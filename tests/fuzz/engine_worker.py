@@ -115,6 +115,9 @@ class Worker:
         self.conversations: dict[int, Any] = {}
         self.epoll = select.epoll()
         self.turn = self.begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_LONG_NS)
+        self.turn.holds = True
+        if held := getattr(self.turn, "held", None):  # whatever can be held is, until the turn ends
+            held.tiny_ns, held.short_ns, held.old_ns = -1, NEVER_LONG_NS, NEVER_LONG_NS
 
     def take(self, seen: Seen, *, closely: bool = False) -> None:
         """What has been logged and counted since the last time; `closely`: also what takes long to look at."""

@@ -302,6 +302,7 @@ class Play:
 
     def _meanwhile(self) -> None:
         """The thread that has taken the loop serves another client, from its beginning to its end."""
+        self.worker.turn.settle(self.worker.threads[_NEXT_OWNER], time.monotonic_ns())
         other = Play(self.worker, replace(MEANWHILE, server=self.script.server), "meanwhile", _NEXT_OWNER)
         try:
             other.to_the_end()

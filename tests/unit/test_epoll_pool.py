@@ -185,3 +185,32 @@ def test_the_owners_own_results_wait_for_no_other_thread(pool: EpollPool) -> Non
     assert pool._in_hand() == 0
     assert pool._may_resume()
     assert not pool._threads._reserved
+
+
+@pytest.mark.parametrize("after_crash", [False, True])
+def test_answers_wait_for_each_other_unless_the_last_worker_crashed(after_crash: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        board = Board.create()
+        board.claim(0)
+        settings = Settings(
+            generation=1, listeners=(Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80"),),
+            scoreboard_fd=board.fd, module="x", directory="/",
+        )  # fmt: skip
+        log = ErrorLog("info", "text", False, "worker", slot=0)
+        context = Context(settings, board, 0, log, None, application, choose("auto"), after_crash=after_crash)
+        made = EpollPool(context, SimpleNamespace(fds=list, read=None, deaf=False, has_master=False))
+        assert made._turn.holds is not after_crash
+
+
+def test_whoever_takes_the_loop_settles_what_is_held_before_it_waits(pool: EpollPool) -> None:
+    """Should that cost it the loop, nothing else of the loop is looked at."""
+    told: list[object] = []
+
+    def settle(thread: Thread, now: int) -> int:
+        told.append(thread)
+        return 0
+
+    pool._turn = SimpleNamespace(settle=settle)  # anything else is not there to be called
+    me = pool._threads.owner
+    assert pool._loop(me) is False
+    assert told == [me]

@@ -52,6 +52,9 @@ class OneTurn:
             now = self._pool._event(thread, fd, mask, now)
         return now
 
+    def settle(self, thread: ThreadAccount, now: int) -> int:
+        return self._real.settle(thread, now)
+
     @property
     def served(self) -> int:
         return self._real.served

@@ -61,6 +61,21 @@ cdef extern from * nogil:
     """
     int mw_trim_memory()
 
+cdef extern from "held.h":
+    ctypedef struct mw_answer:
+        int error
+        uint32_t start, size, sent
+    ctypedef struct mw_held:
+        int timer, count
+        mw_answer answers[256]
+        char bytes[262144]
+    mw_held *mw_held_new()
+    void mw_held_free(mw_held *)
+    int mw_hold(mw_held *, int, const char *, size_t, long)
+    void mw_send_held(mw_held *)
+    void mw_forget_answer(mw_held *, int)
+    void mw_clear_held(mw_held *)
+
 cdef extern from "<time.h>" nogil:
     struct timespec:
         long tv_sec
@@ -144,6 +159,7 @@ include "head.pxi"
 include "account.pxi"
 include "answer.pxi"
 include "call.pxi"
+include "held.pxi"
 include "turn.pxi"
 include "access.pxi"
 include "conversation.pxi"

@@ -116,7 +116,7 @@ cdef class CallState:
                 self.phase = DONE_PHASE
                 self.persistent = framed.persistent
                 self.sent = size
-                self._transport.put(head_of(framed, size, self.shared.outgoing), <bytes>data, False)
+                self._transport.put(head_of(framed, size, self.shared.outgoing), <bytes>data, False, framed.persistent)
                 return
         self._send_whole(data)
 
@@ -143,9 +143,9 @@ cdef class CallState:
             return self._emit(data)
         self.sent += size
         if self._body is CHUNKED:
-            return self._transport.put(chunk_of(head_size, size, self.shared.outgoing), <bytes>data, True)
+            return self._transport.put(chunk_of(head_size, size, self.shared.outgoing), <bytes>data, True, False)
         self._left -= size
-        return self._transport.put(head_size, <bytes>data, False)
+        return self._transport.put(head_size, <bytes>data, False, head_size and not self._left and self.persistent)
 
     cdef int check_wanted(self) except -1:
         """Raises Disconnected if somebody else has answered meanwhile."""

@@ -92,6 +92,9 @@ cdef class ConversationState:
     cdef public Py_ssize_t requests
     cdef int fd
     cdef Shared shared
+    cdef Held held  # where the present answer may be held, or is …
+    cdef int held_at  # … as which one; below 0: it is not
+    cdef object due  # what a turn that holds answers has to do for it: an outcome
 
     def __init__(self, site, sock, base, now):
         self.site = site
@@ -109,6 +112,7 @@ cdef class ConversationState:
         self._environ = base
         self._complete = True
         self.shared = shared_by(site)
+        self.held_at = -1
         site.account.accepted()
 
     def serve(self, thread, int64_t now):
@@ -139,6 +143,9 @@ cdef class ConversationState:
         """Keep nothing any more. See the contract."""
         cdef ConnectionState http = self._http
         call = self._call
+        self.due = None
+        if self.held_at >= 0:
+            self.held.forget(self)
         self.fd = -1  # its number may soon be another's
         if http is None or http.body is not None or self._kept is not None or self.shared is None:
             ConversationSteps.close(self)
@@ -160,6 +167,11 @@ cdef class ConversationState:
         return self
 
     cdef object run(self, object thread, int64_t now):
+        outcome = self.ask(thread, now)
+        return self.end() if outcome is DONE or outcome is PAUSED else outcome
+
+    cdef object ask(self, object thread, int64_t now):
+        """`receive` and `answer` in a row. TAKEN as of `serve`; DONE, PAUSED: `end` is to follow."""
         cdef object calls = self.shared.calls  # one for all threads of a pool
         if self.stage is not REQUEST_STAGE:
             outcome = self.take(now)
@@ -167,13 +179,10 @@ cdef class ConversationState:
                 return outcome
         self.ready_ns = now
         if calls is None:
-            self.respond(thread, now)
-        else:
-            PySet_Add(calls, self)
-            self.respond(thread, now)
-            if not PySet_Discard(calls, self):
-                return TAKEN
-        return self.end()
+            return self.respond(thread, now)
+        PySet_Add(calls, self)
+        outcome = self.respond(thread, now)
+        return outcome if PySet_Discard(calls, self) else TAKEN
 
     cdef object take(self, int64_t now):
         global mw_received, mw_received_size
@@ -328,8 +337,11 @@ cdef class ConversationState:
             let_go(call)
         return outcome
 
-    cdef bint put(self, Py_ssize_t head_size, bytes data, bint chunk) except -1:
-        """Send what is in `outgoing`, the data, and the end of a chunk. True: pause. Raises Disconnected."""
+    cdef bint put(self, Py_ssize_t head_size, bytes data, bint chunk, bint whole) except -1:
+        """Send what is in `outgoing`, the data, and the end of a chunk. True: pause. Raises Disconnected.
+
+        `whole`: it is all of an answer, after which the connection goes on.
+        """
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), end_size = 2 if chunk else 0, sent
         cdef iovec[3] parts
         cdef msghdr message
@@ -343,6 +355,8 @@ cdef class ConversationState:
             memcpy(outgoing + head_size, PyBytes_AS_STRING(data), size)
             end = outgoing + head_size + size
             end[0], end[1] = 13, 10
+            if whole and self.held is not None and self.held.add(self, outgoing, head_size + size):
+                return False
             sent = send(self.fd, outgoing, head_size + size + end_size, MSG_NOSIGNAL | MSG_DONTWAIT)
         else:
             memset(&message, 0, sizeof(message))

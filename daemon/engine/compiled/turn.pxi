@@ -1,4 +1,4 @@
-# A turn of a loop: engine.turn, with epoll_wait(2) and what is usual in one crossing.
+# A turn of a loop: engine.turn, with epoll_wait(2) and what is usual in one crossing; and answers that wait for each other.
 
 cdef enum:
     EVENTS = 256  # of one turn
@@ -10,13 +10,14 @@ cdef uint32_t LEFT_MASK = LEFT
 cdef class Turn:
     """See `contract.Turn`."""
 
-    cdef public bint inline
+    cdef public bint inline, holds
     cdef public Py_ssize_t served
     cdef public int64_t ends_ns
     cdef int fd, count
     cdef int64_t long_ns
     cdef dict conversations
     cdef object epoll, unusual, go_on
+    cdef readonly Held held
     cdef epoll_event[EVENTS] events
 
     def __init__(self, epoll, conversations, unusual, go_on, long_ns):
@@ -27,9 +28,14 @@ cdef class Turn:
         self.unusual = unusual
         self.go_on = go_on
         self.long_ns = long_ns
+        self.held = Held()
 
     def __repr__(self):
-        return f"<Turn served={self.served}>"
+        return f"<Turn served={self.served} held={len(self.held.conversations)}>"
+
+    def descriptors(self):
+        """What is open for it, also in a child, where `held.h` knows nothing any more."""
+        return () if self.held.timer < 0 else (self.held.timer,)
 
     def wait(self, double seconds):
         """How many descriptors have something to tell; after `seconds` none."""
@@ -51,40 +57,111 @@ cdef class Turn:
         """Let all of them go on; when that was over, or 0 if the loop was lost."""
         cdef ConversationState conversation
         cdef Shared looked = None
+        cdef Held held = self.held
         cdef int at, fd, count = self.count
         cdef uint32_t mask
+        cdef bint holds = self.holds and count > 1
         for at in range(count):
             fd, mask = self.events[at].data.fd, self.events[at].events
+            if len(held.conversations) and now - held.since_ns > held.old_ns:
+                now = self.release(thread)
+                looked = None
+                if not now:
+                    return 0
             found = <PyObject *>PyDict_GetItem(self.conversations, fd)
             if found == NULL or (<ConversationState>found).stage is not READING or mask & LEFT_MASK or not self.inline:
-                now = self.unusual(thread, fd, mask, now)
+                if len(held.conversations):
+                    now = self.release(thread)
+                if now:
+                    now = self.unusual(thread, fd, mask, now)
                 looked = None
-            else:
-                conversation = <ConversationState>found
-                if conversation.shared is not looked:
-                    looked = conversation.begun().shared
-                    looked.look(thread)
-                outcome = conversation.run(thread, now)
-                # What the client has sent ahead, while its turn lasts.
-                while (
-                    outcome is REQUEST and self.inline and conversation.ended_ns <= self.ends_ns
-                    and conversation.ended_ns - now <= self.long_ns
-                ):
-                    self.served += 1
+                if not now:
+                    return 0
+                continue
+            conversation = <ConversationState>found
+            if conversation.shared is not looked:
+                looked = conversation.begun().shared
+                looked.look(thread)
+            if holds and held.is_worth_it():
+                conversation.held = held
+            outcome = conversation.ask(thread, now)
+            if outcome is TAKEN:
+                if conversation.held_at < 0:
+                    conversation.held = None
+                return self.go_on(thread, conversation, outcome, now)
+            if outcome is DONE:
+                held.called(conversation.ended_ns - now)
+                if conversation.held_at >= 0 and conversation.ended_ns - now <= self.long_ns:
+                    if len(held.conversations) == 1:
+                        held.since_ns = conversation.ended_ns
+                    conversation.due = outcome
                     now = conversation.ended_ns
-                    outcome = conversation.run(thread, now)
-                if (
-                    outcome is IDLE and conversation.mask == EPOLLIN
-                    and conversation.ended_ns - now <= self.long_ns
-                ):
-                    self.served += 1
-                    now = conversation.ended_ns
+                    if conversation.shared.log is None and PyDict_GetItem(conversation._environ, ROUTE) == NULL:
+                        conversation._environ = conversation.base  # what the application has put there need not wait
                     continue
+            if len(held.conversations):  # all in their order
+                conversation.due = outcome
+                if conversation.held_at < 0:
+                    conversation.held = None
+                    held.conversations.append(conversation)
+                now = self.release(thread)
+            else:
+                conversation.held = None
+                if outcome is DONE or outcome is PAUSED:
+                    outcome = conversation.end()
+                    # What the client has sent ahead, while its turn lasts.
+                    while (
+                        outcome is REQUEST and self.inline and conversation.ended_ns <= self.ends_ns
+                        and conversation.ended_ns - now <= self.long_ns
+                    ):
+                        self.served += 1
+                        now = conversation.ended_ns
+                        outcome = conversation.run(thread, now)
+                    if self.is_usual(conversation, outcome):
+                        self.served += 1
+                        now = conversation.ended_ns
+                        continue
                 now = self.go_on(thread, conversation, outcome, now)
-                looked = None
+            looked = None
             if not now:
                 return 0
-        return now
+        return self.release(thread) if len(held.conversations) else now
+
+    def settle(self, thread, int64_t now):
+        """What was held when the loop was lost."""
+        self.held.called(self.long_ns)  # one has lasted at least so long
+        return self.release(thread) if len(self.held.conversations) else now
+
+    cdef bint is_usual(self, ConversationState conversation, object outcome):
+        return (
+            outcome is IDLE and conversation.mask == EPOLLIN
+            and conversation.ended_ns - conversation.called_ns <= self.long_ns
+        )
+
+    cdef int64_t release(self, object thread) except -1:
+        """Send what is held, and have each conversation go on; the time now, or 0 if the loop was lost.
+
+        Then the rest is whose the loop is.
+        """
+        cdef ConversationState conversation
+        cdef list conversations = self.held.conversations
+        cdef int64_t began
+        self.held.send()
+        while len(conversations):
+            conversation = <ConversationState>conversations.pop(0)
+            outcome, conversation.due = conversation.due, None
+            if outcome is None:  # its thread has lost the loop in its call, and gives it back
+                continue
+            began = 0
+            if outcome is DONE or outcome is PAUSED:
+                outcome, began = conversation.end(), conversation.called_ns
+                if self.is_usual(conversation, outcome):
+                    self.served += 1
+                    continue
+            if not self.go_on(thread, conversation, outcome, began or now_ns()):
+                return 0
+        return now_ns()
+
 
 
 cdef enum:

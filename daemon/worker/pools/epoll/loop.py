@@ -18,6 +18,7 @@ from ....engine.claim import Taken
 from ....engine.contract import Conversation, Outcome, Refusal, Stage
 from ....engine.presence import ENDED, LEFT, probe
 from ....unpatched import select, time
+from ... import children
 from ...context import NANOSECONDS, Context, Duty
 from ...monitor import Monitor
 from ...orders import Orders
@@ -79,6 +80,8 @@ class EpollPool:
         self._turn = context.engine.begin.turn(
             self.epoll, self.clients.conversations, self._event, self._served, LONG_NS
         )
+        self._turn.holds = not context.site.after_crash
+        children.withhold("turn", self._turn.descriptors)
         # What a turn has for no client comes last: a new connection may get the number of one that ended.
         self._others: list[int] = []
 
@@ -108,6 +111,9 @@ class EpollPool:
         site, account, many = self.context.site, self._account, self.size > 1
         others.clear()  # of whoever lost the loop: the next turn is told of them again
         now = began = time.monotonic_ns()
+        now = turn.settle(me, now)
+        if not now:
+            return False
         while True:
             if turn.served:  # in one turn: they have waited for each other, half of the turn in the mean
                 account.served((now - began) // 2, turn.served)
