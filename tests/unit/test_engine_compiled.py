@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,8 @@ class Keeper(World):
     def application(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         self.calls_seen.append(id(start_response.__self__))
         self.kept.append(self._keep(environ, start_response))
-        start_response("200 OK", [])
+        if not start_response.__self__.status:
+            start_response("200 OK", [])
         return [b"."]
 
     def request(self) -> None:
@@ -40,9 +42,11 @@ class Keeper(World):
 
 
 def test_a_call_that_nobody_has_is_the_next_ones() -> None:
+    before = _ours()
     world = Keeper(lambda environ, start_response: None)
     for _ in range(5):
         world.request()
+        assert [name for number, name in _ours().items() if number not in before].count("Call") == 1, "the spare one"
     assert len(set(world.calls_seen)) == 1
 
 
@@ -62,6 +66,26 @@ def test_a_call_that_somebody_has_is_not(keep: Callable[[dict[str, Any], Any], o
     for _ in range(5):
         world.request()
     assert len(set(world.calls_seen)) == 5
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda environ, start_response: start_response,
+        lambda environ, start_response: start_response("200 OK", []),
+        lambda environ, start_response: environ["wsgi.early_hints"],
+    ],
+    ids=["start_response", "write", "early_hints"],
+)
+def test_a_weak_reference_finds_nothing_of_the_next_request(find: Callable[[dict[str, Any], Any], Any]) -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    def keep(environ: dict[str, Any], start_response: Any) -> None:
+        kept.append(weakref.ref(find(environ, start_response)))
+
+    world = Keeper(keep)
+    world.request()
+    assert [ref() for ref in kept] == [None]
 
 
 def _raises() -> Any:

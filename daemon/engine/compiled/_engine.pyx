@@ -31,6 +31,15 @@ cdef extern from "Python.h":
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
 
+cdef extern from *:
+    """
+    static inline int mw_is_alone(PyObject *object) {
+        Py_ssize_t weak = Py_TYPE(object)->tp_weaklistoffset;
+        return Py_REFCNT(object) == 1 && (weak <= 0 || !*(PyObject **)((char *)object + weak));
+    }
+    """
+    bint mw_is_alone(PyObject *)  # there is one reference to it, and no weak one
+
 cdef extern from "scan.h" nogil:
     ctypedef struct mw_line:
         uint32_t method_size, target_start, target_size, path_size

@@ -214,8 +214,8 @@ cdef CallState new_call(Shared shared, ConversationState conversation, Line line
 cdef int spare(Shared shared, CallState call) except -1:
     """The call is over. Where nobody else has got hold of it, nor of one of its methods, it is the next one's."""
     if (
-        shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES and Py_REFCNT(<PyObject *>call.start) == 1
-        and Py_REFCNT(<PyObject *>call.writing) == 1 and Py_REFCNT(<PyObject *>call.hints) == 1
+        shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES and mw_is_alone(<PyObject *>call.start)
+        and mw_is_alone(<PyObject *>call.writing) and mw_is_alone(<PyObject *>call.hints)
     ):
         call._transport = None
         call.headers = NO_HEADERS
