@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 import pytest
 from miniwsgi.daemon import permission
 from miniwsgi.daemon.config.kinds import MismatchError, Path
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.permission import OPEN_IT, SHOW_IT, closed, why_not_written
 from miniwsgi.daemon.settings import Settings
 from miniwsgi.daemon.worker.application import BootError, load
@@ -102,12 +103,13 @@ def test_an_access_log_that_cannot_be_opened_is_named_with_its_key(place: FilePa
     logs = place / "logs"
     logs.mkdir(mode=0o755 if os.geteuid() == 0 else 0o555)
     path = logs / "access.log"
-    said = told(lambda: repr(_open_access_log(settings(str(place), access_log=str(path)))))
+    chosen = settings(str(place), access_log=str(path))
+    said = told(lambda: repr(_open_access_log(chosen, choose("plain"))))
     assert said.startswith(f"log.access_log {path} cannot be opened: ")
     assert f"may not make files in {logs}, which is {logs.owner()}'s" in said
     if os.geteuid() == 0:
         path.touch(0o640)
-        said = told(lambda: repr(_open_access_log(settings(str(place), access_log=str(path)))))
+        said = told(lambda: repr(_open_access_log(chosen, choose("plain"))))
         assert f"may not write to {path}, which is {path.owner()}'s, mode 0640" in said
 
 
