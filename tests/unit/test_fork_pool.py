@@ -61,6 +61,7 @@ def test_a_new_child_that_gets_the_number_of_a_closed_socket_is_not_taken_for_en
         assert [child.pid for child in pool._children.values()] == [processes[1].pid]
         assert list(pool._children) == [stale]
         assert processes[1].poll() is None
+        os.close(stale)  # the new child's pidfd
         for process in processes:
             process.kill()
             process.wait() if process.returncode is None else None
