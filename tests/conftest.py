@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -41,6 +42,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before Hypothesis reads its options."""
     if FULL and getattr(config.option, "hypothesis_seed", "") is None:
         config.option.hypothesis_seed = str(SEED)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """What a worker's pool withholds from the processes it forks, when a test has made one here, is the test's alone.
+
+    Left behind, it would be replaced in all that later tests fork here, where others have got the descriptors' numbers.
+    """
+    if children := sys.modules.get("miniwsgi.daemon.worker.children"):
+        children._withheld.clear()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
