@@ -26,6 +26,7 @@ SHOP = Shop("soak", str(Path(__file__).resolve().parent / "app"), "soakshop:app"
 SERVED = "http_server_request_duration_seconds_count"
 MOST_WARM_UP_SECONDS = 300.0
 FEWEST_SAMPLES = 30
+LINES_BEFORE, LINES_FROM = 3, 20  # of the log, around a line that should not be there: nothing else is left of it
 ANSWERED = {kind.name for kind in KINDS if kind.name != "leaving"}
 CHANGES = {"reload", "scale", "restart"}
 
@@ -229,9 +230,11 @@ def _end(daemon: Daemon, directory: Path, spool: Path) -> list[str]:
     left.remove("notify.sock")  # ours
     if left:
         complaints.append(f"files are left: {left}")
-    for line in daemon.log().splitlines():
+    log = daemon.log().splitlines()
+    for number, line in enumerate(log):
         if " error " in line or "Traceback" in line:
-            complaints.append(f"the daemon's log has: {line}")
+            around = "\n".join(log[max(0, number - LINES_BEFORE) : number + LINES_FROM])
+            complaints.append(f"the daemon's log has: {line}\n{around}")
     return complaints
 
 
