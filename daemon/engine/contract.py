@@ -228,6 +228,9 @@ class Turn(Protocol):
     served: int  # requests that were run to their end, for the pool to take: begun anew by setting it to 0
     holds: bool  # whether answers of one turn may wait for each other for a moment, if the engine can do that
 
+    def open(self) -> None:
+        """Make what it needs: once, in the process that serves, before it begins."""
+
     def descriptors(self) -> tuple[int, ...]:
         """What is open for it: nothing for processes that the application forks."""
 

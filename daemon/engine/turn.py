@@ -34,6 +34,9 @@ class Turn:
     def __repr__(self) -> str:
         return f"<Turn served={self.served}>"
 
+    def open(self) -> None:
+        pass
+
     def descriptors(self) -> tuple[int, ...]:
         return ()
 

@@ -29,6 +29,15 @@ cdef class Held:
         if self.answers != NULL:
             mw_held_free(self.answers)
 
+    cdef bint open(self) noexcept:
+        """Have a place for answers, and the thread. False: they cannot be had here, and nothing is held."""
+        if self.answers == NULL and not self.impossible:
+            self.answers = mw_held_new()
+            self.impossible = self.answers == NULL
+            if self.answers != NULL:
+                self.timer = self.answers.timer
+        return not self.impossible
+
     cdef void called(self, int64_t took_ns) noexcept:
         """So long a call has taken."""
         self.last_ns = took_ns
@@ -44,12 +53,8 @@ cdef class Held:
             return False  # its thread has lost the loop
         if conversation._http.pending:
             return False  # the client has sent more, which is not to wait
-        if self.answers == NULL:
-            self.answers = mw_held_new()
-            if self.answers == NULL:
-                self.impossible = True
-                return False
-            self.timer = self.answers.timer
+        if not self.open():
+            return False
         self.conversations.append(conversation)
         conversation.held_at = mw_hold(self.answers, conversation.fd, data, size, self.late_ns)
         if conversation.held_at < 0:

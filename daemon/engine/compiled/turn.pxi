@@ -33,6 +33,11 @@ cdef class Turn:
     def __repr__(self):
         return f"<Turn served={self.served} held={len(self.held.conversations)}>"
 
+    def open(self):
+        """Make what it needs, in the process that serves."""
+        if self.holds:
+            self.held.open()
+
     def descriptors(self):
         """What is open for it, also in a child, where `held.h` knows nothing any more."""
         return () if self.held.timer < 0 else (self.held.timer,)

@@ -92,6 +92,7 @@ class EpollPool:
     def run(self) -> None:
         """Serve; returns when the duty is done or its time is over. Called on the main thread."""
         self._acceptor.open()
+        self._turn.open()
         me = self._threads.owner
         if self.size > 1:
             self._threads.run()
