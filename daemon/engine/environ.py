@@ -19,7 +19,7 @@ from .proxy import Proxy
 Environ = dict[str, Any]
 
 # What changes with each request has its place in the template already: a dict that grows is made anew.
-PLACES = {
+_PLACES = {
     "REQUEST_METHOD": "",
     "PATH_INFO": "",
     "QUERY_STRING": "",
@@ -82,13 +82,7 @@ def request_environ(connection: ConnectionSteps, script_name: str, proxy: Proxy 
     template = head.template
     if template is None:
         template = head.template = head.fields
-        template.update(PLACES)
-        if head.http11:
-            template["wsgi.early_hints"] = None
-        else:
-            template["SERVER_PROTOCOL"] = "HTTP/1.0"
-        if proxy is not None:
-            proxy.apply(template)
+        complete_template(template, head.http11, proxy)
     environ: Environ = template.copy()
     environ["REQUEST_METHOD"] = line.method
     environ["PATH_INFO"] = path = line.path
@@ -103,10 +97,27 @@ def request_environ(connection: ConnectionSteps, script_name: str, proxy: Proxy 
             environ.pop("HTTP_TRAILER", None)
     if line.authority is not None:
         environ["HTTP_HOST"] = line.authority
-    if script_name and path.startswith(script_name) and path[len(script_name) : len(script_name) + 1] in {"", "/"}:
+    if script_name:
+        split_path(environ, path, script_name)
+    return environ
+
+
+def complete_template(template: Environ, http11: bool, proxy: Proxy | None) -> None:
+    """Make of what the connection knows and a request's fields what its environ begins with."""
+    template.update(_PLACES)
+    if http11:
+        template["wsgi.early_hints"] = None
+    else:
+        template["SERVER_PROTOCOL"] = "HTTP/1.0"
+    if proxy is not None:
+        proxy.apply(template)
+
+
+def split_path(environ: Environ, path: str, script_name: str) -> None:
+    """SCRIPT_NAME and PATH_INFO of a path below a prefix, which ends where a segment does; any other stays whole."""
+    if path.startswith(script_name) and path[len(script_name) : len(script_name) + 1] in {"", "/"}:
         environ["SCRIPT_NAME"] = script_name
         environ["PATH_INFO"] = path[len(script_name) :]
-    return environ
 
 
 def server_software(version: str) -> str:

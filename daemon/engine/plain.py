@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..http.connection import Connection, ConnectionSteps, Parsing
+from ..http.connection import Connection, Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
 from ..unpatched import Socket, socket, time
@@ -53,15 +53,13 @@ class ConversationSteps(Wire):
 
     __slots__ = tuple[str, ...]()  # see ConnectionSteps
 
-    connection: type[ConnectionSteps]  # the grammar
-
     def __init__(self, site: Site, sock: Socket, base: dict[str, Any], now: int) -> None:
         """`base` is what all requests of the connection share: of `site.connection_environ`."""
         super().__init__(sock, site.settings)
         self.site = site
         self.base = base
         self._proxy = site.proxy_for(base)
-        self._http = site.parser_for(base, self.connection)
+        self._http = site.parser_for(base, Connection)
         self.stage = _READING
         self.requests = 0
         self.since_ns = now
@@ -425,7 +423,6 @@ class Conversation(ConversationSteps):
     engine = "plain"
     turn = Turn
     doze = None
-    connection = Connection
     access_lines = None
 
     __slots__ = (

@@ -131,7 +131,7 @@ from ..after_fork import process
 from ..blocks import join
 from ..call import CallSteps, Phase
 from ..contract import Outcome, Stage
-from ..environ import PLACES
+from ..environ import complete_template, split_path
 from ..file_wrapper import FileWrapper
 from ..plain import FLIGHT_BYTES, RECEIVE_BYTES, ConversationSteps
 from ..presence import LEFT

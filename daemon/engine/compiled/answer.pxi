@@ -33,7 +33,6 @@ cdef class Answer:
 
     cdef bint says(self, object status, list headers):
         cdef Py_ssize_t at, count = len(self.items)
-        cdef PyObject *item
         if len(headers) != count or not same(status, self.status):
             return False
         for at in range(count):

@@ -111,8 +111,7 @@ cdef class CallState:
             size = PyBytes_GET_SIZE(data)
             framed = self.answer.framed(self, size)
             if framed is not None and framed.kind is SIZED and (self.answer.length < 0 or self.answer.length == size):
-                if not PySet_Discard(self.shared.answering, self):
-                    raise self._expired()
+                self.take()
                 self.phase = DONE_PHASE
                 self.persistent = framed.persistent
                 self.sent = size
@@ -147,6 +146,12 @@ cdef class CallState:
         self._left -= size
         return self._transport.put(head_size, <bytes>data, False, head_size and not self._left and self.persistent)
 
+    cdef int take(self) except -1:
+        """Nobody else may answer from here on. Raises Disconnected: somebody has."""
+        if not PySet_Discard(self.shared.answering, self):
+            raise self._expired()
+        return 0
+
     cdef int check_wanted(self) except -1:
         """Raises Disconnected if somebody else has answered meanwhile."""
         if not PySet_Contains(self.shared.answering, self):
@@ -156,8 +161,7 @@ cdef class CallState:
     cdef object finish(self):
         """The application has given all it has."""
         if self.phase is STARTED and self._body is SIZED and self._left == 0 and not process.forked:
-            if not PySet_Discard(self.shared.answering, self):
-                raise self._expired()
+            self.take()
             self.phase = DONE_PHASE
         else:
             self._finish()

@@ -32,7 +32,6 @@ cdef object QUERY_STRING = sys.intern("QUERY_STRING")
 cdef object REQUEST_URI = sys.intern("REQUEST_URI")
 cdef object RAW_URI = sys.intern("RAW_URI")
 cdef object SCRIPT_NAME = sys.intern("SCRIPT_NAME")
-cdef object SERVER_PROTOCOL = sys.intern("SERVER_PROTOCOL")
 cdef object INPUT = sys.intern("wsgi.input")
 cdef object EARLY_HINTS = sys.intern("wsgi.early_hints")
 cdef object REQUEST_ID = sys.intern(request_ids.VARIABLE)
@@ -189,8 +188,7 @@ cdef class ConversationState:
         cdef ConnectionState http = self._http
         cdef Py_ssize_t size, used
         if self.stage is UNPARSED:
-            outcome = self._parse(None, now)
-            return outcome
+            return self._parse(None, now)
         size = recv(self.fd, self.shared.received, RECEIVED, MSG_DONTWAIT)
         if size < 0:
             return MORE if errno == EAGAIN or errno == EINTR else self._leave(GONE)
@@ -262,13 +260,7 @@ cdef class ConversationState:
         """The environ of a request: `environ.request_environ`."""
         cdef dict template = head.template
         if not head.complete:
-            template.update(PLACES)
-            if head.http11:
-                PyDict_SetItem(template, EARLY_HINTS, None)
-            else:
-                PyDict_SetItem(template, SERVER_PROTOCOL, "HTTP/1.0")
-            if self._proxy is not None:
-                self._proxy.apply(template)
+            complete_template(template, head.http11, self._proxy)
             head.complete = True
         if head.line is not line:
             head.line = line
@@ -280,9 +272,7 @@ cdef class ConversationState:
             prefix = self.site.script_name
             if prefix:
                 PyDict_SetItem(template, SCRIPT_NAME, "")
-                if line.path.startswith(prefix) and line.path[len(prefix): len(prefix) + 1] in ("", "/"):
-                    PyDict_SetItem(template, SCRIPT_NAME, prefix)
-                    PyDict_SetItem(template, PATH_INFO, line.path[len(prefix):])
+                split_path(template, line.path, prefix)
         return PyDict_Copy(template)
 
     cdef object end(self):
@@ -373,18 +363,8 @@ cdef class ConversationState:
                 raise Disconnected
             sent = 0
         # Before anything that is Python: another thread may put its own answer there.
-        head = PyBytes_FromStringAndSize(outgoing + sent, head_size - sent) if sent < head_size else None
-        kept = self._keeping()
-        if head is not None:
-            kept.keep(memoryview(head))
-            sent = head_size
-        sent -= head_size
-        if sent < size:
-            kept.keep(memoryview(data)[sent:])
-            sent = size
-        if sent < size + end_size:
-            kept.keep(memoryview(b"\r\n"[sent - size:]))
-        return kept.is_full
+        head = PyBytes_FromStringAndSize(outgoing, head_size)
+        return self._keep((head, data, b"\r\n" if chunk else b""), sent)
 
 
 cdef object id_of(bytes prefix, uint64_t number):
@@ -417,7 +397,6 @@ class Conversation(ConversationState, ConversationSteps):
     turn = Turn
     doze = staticmethod(doze)
     access_lines = access_lines
-    connection = Connection
     trim_memory = staticmethod(trim_memory)
 
     __slots__ = ()

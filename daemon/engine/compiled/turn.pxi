@@ -168,7 +168,6 @@ cdef class Turn:
         return now_ns()
 
 
-
 cdef enum:
     LOOKS = 16  # of one doze: then whoever dozes has to see whether all has ended
 
