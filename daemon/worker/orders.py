@@ -217,3 +217,30 @@ class Orders:
                 self._reopen()
             elif number == signal.SIGQUIT:
                 os._exit(0)
+
+
+class WatchedOrders:
+    """The descriptors of a worker's orders, in what waits for them: select.poll or select.epoll."""
+
+    def __init__(self, orders: Orders, poller: select.poll | select.epoll) -> None:
+        self._orders = orders
+        self._poller = poller
+        self._fds = orders.fds()
+        for fd in self._fds:
+            poller.register(fd, select.POLLIN)
+
+    def __repr__(self) -> str:
+        return f"<WatchedOrders {self._fds}>"
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._fds
+
+    def read(self) -> None:
+        """Something is told by one of them; those that say nothing more are asked no more."""
+        self._orders.read()
+        if self._orders.deaf:
+            left = self._orders.fds()
+            for fd in self._fds:
+                if fd not in left:
+                    self._poller.unregister(fd)
+            self._fds = left

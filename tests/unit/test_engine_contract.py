@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 from miniwsgi.daemon.engine.contract import STAGES, Outcome, Refusal, Stage
@@ -158,14 +157,6 @@ def abandon(world: World, stage: Stage, outcome: Outcome) -> Outcome:
 
 WAYS = {way.__name__: way for way in (receive, serve, answer, settle, resume, flush, refuse, dismiss, abandon)}
 ROWS = [(stage, call, outcome) for (stage, call), outcomes in STAGES.items() for outcome in outcomes]
-
-
-@pytest.fixture
-def world(engine: str) -> Iterator[World]:
-    made = World(engine)
-    yield made
-    for end in (made.near, made.far):
-        end.close()
 
 
 @pytest.mark.parametrize(("stage", "call", "outcome"), ROWS, ids=lambda value: getattr(value, "name", value))

@@ -16,14 +16,6 @@ CLOSE = b"Connection: close"
 LAST = get(b"/", CLOSE)
 
 
-@pytest.fixture
-def world(engine: str) -> Iterator[World]:
-    made = World(engine)
-    yield made
-    for end in (made.near, made.far):
-        end.close()
-
-
 def fails() -> list[bytes]:
     raise ValueError("on purpose")
 

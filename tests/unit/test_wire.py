@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
 
 import pytest
 from miniwsgi.daemon.engine.call import GATHERED_BYTES
@@ -34,14 +33,6 @@ class Client:
             raise take
         self.got += bytes(data[:take])
         return min(take, len(data))
-
-
-@pytest.fixture
-def world(engine: str) -> Iterator[World]:
-    made = World(engine)
-    yield made
-    for end in (made.near, made.far):
-        end.close()
 
 
 def wire(world: World, *takes: int | OSError) -> tuple[object, Client]:

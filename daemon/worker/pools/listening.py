@@ -10,7 +10,7 @@ from ...settings import Listener
 from ...unpatched import Socket, select
 from .. import children
 from ..context import Context, Duty
-from ..orders import Orders
+from ..orders import Orders, WatchedOrders
 
 
 class Listening:
@@ -25,9 +25,7 @@ class Listening:
         self.wanted = False
         for fd in self._sockets:
             self._queues.register(fd, select.POLLIN)
-        self._order_fds = orders.fds()
-        for fd in self._order_fds:
-            poller.register(fd, select.POLLIN)
+        self._watched_orders = WatchedOrders(orders, poller)
         children.withhold("listeners", lambda: self._sockets)
 
     def __repr__(self) -> str:
@@ -63,14 +61,8 @@ class Listening:
         return *listening.accept(), listening.listener
 
     def read_orders(self) -> None:
-        """Something is told by an order's descriptor; those that say nothing more are asked no more."""
-        self._orders.read()
-        if self._orders.deaf:
-            left = self._orders.fds()
-            for fd in self._order_fds:
-                if fd not in left:
-                    self._poller.unregister(fd)
-            self._order_fds = left
+        """Something is told by an order's descriptor."""
+        self._watched_orders.read()
 
     def end(self) -> None:
         """While the duty is to end: close what is to be accepted from no more; on to the drain when that is all."""
