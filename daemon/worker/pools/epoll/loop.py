@@ -44,6 +44,7 @@ _IDLE, _MORE, _AGAIN, _REQUEST, _TAKEN = Outcome.IDLE, Outcome.MORE, Outcome.AGA
 _UNSENT, _PAUSED, _RESUME = Outcome.UNSENT, Outcome.PAUSED, Outcome.RESUME
 _LAST, _REFUSED = Outcome.LAST, Outcome.REFUSED
 _READING = Stage.READING
+_ACCEPTING = frozenset({Duty.SERVE, Duty.CLOSING})
 _WAITING_FOR_READERS = frozenset({Stage.PAUSED, Stage.UNSENT, Stage.OVER})
 
 
@@ -435,6 +436,8 @@ class EpollPool:
 
     def _accept(self, me: Thread, fd: int, now: int) -> int:
         """Take new clients, and from each what it has sent already: mostly its request; as `_go_on`."""
+        if self.context.duty not in _ACCEPTING:
+            return now  # an order of this very turn; the queues that are to be emptied are, when the turn is over
         for conversation in self._acceptor.accept(fd, now):
             self._decide()  # the last one's answer may be why this one is here
             if self._in_flight:  # in the next turn: by then, who has just been answered elsewhere is not in flight
