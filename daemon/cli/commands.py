@@ -1,4 +1,4 @@
-"""What can be said to `miniwsgi`: serve | check | config | engine | install-service | version.
+"""What can be said to `miniwsgi`: serve | check | config | import | engine | install-service | version.
 
 What a command needs is imported when it runs: `--help` and completion stay quick.
 """
@@ -14,7 +14,8 @@ import click
 from .. import __version__
 from ..config import Config, ReadConfig
 from .engine import engine
-from .flags import GroupedCommand, configuration_options
+from .flags import ConfigurationCommand, GroupedCommand, configuration_options
+from .importing import import_configuration
 from .reading import config_loader, load_or_exit, require_watchfiles
 from .terminal import EXIT_BOOT, EXIT_RUNTIME, EXIT_STATUSES, complain, report, tell
 
@@ -80,7 +81,7 @@ def commands() -> None:
 
 
 @commands.command(
-    cls=GroupedCommand,
+    cls=ConfigurationCommand,
     epilog=f"""\
 Examples:
   miniwsgi serve shop.wsgi:application
@@ -130,7 +131,7 @@ def serve(serving: list[ToServe], /, **options: Any) -> None:
 
 
 @commands.command(
-    cls=GroupedCommand,
+    cls=ConfigurationCommand,
     epilog=f"""\
 Examples:
   miniwsgi check -c /etc/miniwsgi/shop.toml
@@ -168,7 +169,7 @@ def check(**options: Any) -> None:
 
 
 @commands.command(
-    cls=GroupedCommand,
+    cls=ConfigurationCommand,
     epilog="""\
 Examples:
   miniwsgi config -c /etc/miniwsgi/shop.toml
@@ -200,6 +201,7 @@ def config(as_json: bool, reference: bool, **options: Any) -> None:
         click.echo(as_toml(effective), nl=False)
 
 
+commands.add_command(import_configuration)
 commands.add_command(engine)
 
 

@@ -112,6 +112,20 @@ class GroupedCommand(click.Command):
             formatter.write(self.epilog)
 
 
+class ConfigurationCommand(GroupedCommand):
+    """A command that takes `configuration_options`, with an answer for those who give it another server's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from ..migration import hints
+
+            if hint := hints.for_flag(error.option_name):
+                raise click.UsageError(f"No such option: {error.option_name}: {hint}", ctx) from None
+            raise
+
+
 def configuration_options(command: F) -> F:
     """Give a command MODULE:CALLABLE and all the options that make a configuration."""
     argument: Callable[[F], F] = click.argument("module", metavar="[MODULE:CALLABLE]", required=False)

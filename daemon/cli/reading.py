@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ import click
 
 from ..config import DEFAULT_PATH, Config, ConfigError, Problem, ReadConfig, daemons_environment, load
 from ..config.machine import working_directory
+from ..config.problems import Mistake
 from .flags import flags_from
 from .terminal import EXIT_USAGE, complain, styled, tell
 
@@ -56,8 +58,18 @@ def exit_with_problems(problems: list[Problem]) -> NoReturn:
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
     click.echo(f"{styled('miniwsgi:', fg='red', bold=True)} {count} in the configuration", err=True)
     for problem in problems:
-        click.echo(f"  {problem}", err=True)
+        click.echo(f"  {_with_hint(problem)}", err=True)
     sys.exit(EXIT_USAGE)
+
+
+def _with_hint(problem: Problem) -> Problem:
+    """What to do instead, if an unknown key is a setting of another server's."""
+    if problem.mistake not in (Mistake.UNKNOWN_KEY, Mistake.UNKNOWN_SECTION):
+        return problem
+    from ..migration import hints
+
+    hint = hints.for_key(problem.key.rpartition(".")[2])
+    return replace(problem, expected=hint) if hint else problem
 
 
 def require_watchfiles() -> None:

@@ -1,0 +1,152 @@
+"""What an import has found so far: our keys with their values, and remarks about all that became no key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ..config.addresses import SystemAccount
+from ..config.environment import MASK, masked
+from ..config.keys import KEYS
+from ..config.kinds import Many, MismatchError, Path
+from .setting import Fate, Given, Place, Setting, Unsuitable
+
+
+class Heading(Enum):
+    """Under which a remark stands, at the end of what is written."""
+
+    TODO = "To do: what has no key, and what there is instead"
+    HOOKS = "Hooks: as functions of a module of their own, which app.hooks names"
+    NOTHING = "Nothing like it here yet"
+    LEFT_OUT = "Better left out"
+    BUILT_IN = "Built in: needs no setting"
+    UNKNOWN = "Not understood"
+
+
+HEADINGS = {
+    Fate.SAME: Heading.TODO,
+    Fate.EQUIVALENT: Heading.TODO,
+    Fate.BUILT_IN: Heading.BUILT_IN,
+    Fate.LEFT_OUT: Heading.LEFT_OUT,
+    Fate.NOTHING: Heading.NOTHING,
+}
+
+
+@dataclass(slots=True)
+class Line:
+    """A key's value, with what it was called, its source where that was computed, and what else to know of it."""
+
+    value: Any
+    name: str = ""
+    was: str = ""
+    note: str = ""
+    refused: str = ""  # why it is written as a comment
+
+
+@dataclass(slots=True)
+class Draft:
+    """Filled by a server's reader; `finish` looks at the values with our own keys."""
+
+    server: str  # "gunicorn"
+    source: str  # "gunicorn.conf.py"
+    place: Place
+    lines: dict[str, Line] = field(default_factory=dict)
+    env: dict[str, Line] = field(default_factory=dict)
+    remarks: dict[Heading, list[tuple[str, str]]] = field(default_factory=dict)
+    differences: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    # --- filling it ---
+    def set(self, key: str, value: Any, given: Given | None = None, note: str = "") -> None:
+        """A later value wins, as in all of these servers."""
+        self.lines[key] = Line(value, given.name if given else "", given.was if given else "", note)
+
+    def add(self, key: str, values: list[str], given: Given | None = None, note: str = "") -> None:
+        """To a key that is a list."""
+        line = self.lines.setdefault(key, Line([]))
+        line.value = [*line.value, *(value for value in values if value not in line.value)]
+        line.name, line.was = (given.name, given.was or line.was) if given else (line.name, line.was)
+        line.note = line.note or note
+
+    def variable(self, name: str, value: str, was: str = "", note: str = "") -> None:
+        """An environment variable for the application. A secret that was computed is not copied into a file."""
+        if was and MASK in masked(name, value):
+            said = f"{name} was taken from where this was imported ({was}): keep it in a file of app.env_files"
+            self.remark(Heading.TODO, "environment", said)
+            self.warn(f"{name} is not written: it looks like a secret, and was computed ({was})")
+            return
+        self.env[name] = Line(value, was=was, note=note)
+
+    def remark(self, heading: Heading, name: str, text: str) -> None:
+        entries = self.remarks.setdefault(heading, [])
+        if (name, text) not in entries:
+            entries.append((name, text))
+
+    def differ(self, what: str, text: str) -> None:
+        self.differences.append((what, text))
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def carry(self, given: Given, settings: Mapping[str, Setting]) -> None:
+        """What the table says of a setting, and no more: what means something together is looked at elsewhere."""
+        setting = settings.get(given.name)
+        if setting is None:
+            self.remark(Heading.UNKNOWN, given.name, f"no setting of {self.server} that is known here; left as it was")
+            self.warn(f"{given.name}: no setting of {self.server} that is known here{_at(given)}")
+            return
+        if setting.convert is None or setting.key not in KEYS:
+            text = setting.says + (f" (was {given.was})" if given.was else "")
+            self.remark(HEADINGS[setting.fate], given.name, text)
+            return
+        try:
+            value = setting.convert(given.value, self.place)
+        except Unsuitable as reason:
+            self.remark(Heading.TODO, given.name, f"not taken over: {reason}")
+            return
+        note = setting.says if setting.fate is Fate.EQUIVALENT else ""
+        if isinstance(value, list) and isinstance(KEYS[setting.key].kind, Many):
+            self.add(setting.key, value, given, note)
+        else:
+            self.set(setting.key, value, given, note)
+
+    # --- the end ---
+    def finish(self) -> None:
+        """Values that our keys do not accept become comments. What only this machine lacks is left, with a warning."""
+        for path, line in self.lines.items():
+            kind = KEYS[path].kind
+            try:
+                kind.parse(tuple(line.value) if isinstance(line.value, list) else line.value, self.place.directory)
+            except MismatchError as error:
+                if isinstance(kind, (SystemAccount, Path)) and isinstance(line.value, str):
+                    self.warn(f"{path} = {line.value!r}: on this machine it is not {error.expected}")
+                    line.note = line.note or "not on the machine where this was imported"
+                else:
+                    line.refused = f"expected {error.expected}"
+                    self.warn(f"{path} = {line.value!r} is written as a comment: expected {error.expected}")
+
+    def relative_to(self, output: str) -> None:
+        """Paths below the directory of the file that is written are written as they look from there: it can move."""
+        base = os.path.dirname(os.path.abspath(output))
+        for path, line in self.lines.items():
+            if isinstance(KEYS[path].kind, Path) and isinstance(line.value, str):
+                line.value = _relative(line.value, base)
+            elif path in ("server.bind", "metrics.bind"):
+                line.value = [_relative_address(item, base) for item in line.value]
+
+
+def _relative(path: str, base: str) -> str:
+    inside = path == base or path.startswith(base.rstrip("/") + "/")
+    return os.path.relpath(path, base) if inside and os.path.isabs(path) else path
+
+
+def _relative_address(address: str, base: str) -> str:
+    return f"unix:{_relative(address[5:], base)}" if address.startswith("unix:/") else address
+
+
+def _at(given: Given) -> str:
+    return f" ({given.where})" if given.where else ""

@@ -1,0 +1,1 @@
+"""gunicorn: all of its settings, its configuration file, its command line."""

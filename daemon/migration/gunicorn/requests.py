@@ -1,0 +1,116 @@
+"""gunicorn's settings about requests: limits, proxies, HTTP's oddities, HTTP/2, TLS."""
+
+from __future__ import annotations
+
+from ..conversions import whole
+from ..setting import Place, Takes, built_in, left_out, like, nothing, same
+
+LARGEST_LINE = 1 << 20  # what limits.request_line and limits.field_size allow at most
+MOST_FIELDS = 10_000
+
+
+def line_limit(value: object, place: Place) -> int:
+    """gunicorn's 0 is "no limit"."""
+    return whole(value, place) or LARGEST_LINE
+
+
+def fields_limit(value: object, place: Place) -> int:
+    return min(whole(value, place), MOST_FIELDS)
+
+
+LIMITS = (
+    same("limit_request_line", "limits.request_line", line_limit, "", "--limit-request-line"),
+    same("limit_request_fields", "limits.fields", fields_limit, "", "--limit-request-fields"),
+    same(
+        "limit_request_field_size",
+        "limits.field_size",
+        line_limit,
+        "All fields together: limits.fields_size.",
+        "--limit-request-field_size",
+    ),
+)
+
+PROXIES = (
+    like(
+        "forwarded_allow_ips",
+        "proxy.trusted",
+        None,
+        "Whose X-Forwarded-For and X-Forwarded-Proto count: here they become REMOTE_ADDR, too. gunicorn trusts "
+        "loopback "
+        "and every Unix socket by default, miniwsgi nobody.",
+        "--forwarded-allow-ips",
+    ),
+    like(
+        "secure_scheme_headers",
+        "proxy.fields",
+        None,
+        "X-Forwarded-Proto of a trusted proxy makes wsgi.url_scheme. Let the proxy set that one.",
+    ),
+    like(
+        "forwarder_headers",
+        "server.script_name",
+        None,
+        "A fixed prefix is server.script_name; REMOTE_USER and the like are read from HTTP_… by the application, if "
+        "the "
+        "proxy sets them.",
+        "--forwarder-headers",
+    ),
+    nothing(
+        "proxy_protocol", "PROXY protocol: turn it off at the proxy; name it in proxy.trusted.", "--proxy-protocol"
+    ),
+    nothing("proxy_allow_ips", "PROXY protocol.", "--proxy-allow-from"),
+    nothing("protocol", "The uwsgi protocol: nginx's uwsgi_pass becomes proxy_pass.", "--protocol"),
+    nothing("uwsgi_allow_ips", "The uwsgi protocol.", "--uwsgi-allow-from"),
+)
+
+HTTP = (
+    left_out(
+        "permit_obsolete_folding", "Refused (400), as RFC 9112 has it.", "--permit-obsolete-folding", takes=Takes.ON
+    ),
+    left_out(
+        "strip_header_spaces", "Refused (400): they serve request smuggling.", "--strip-header-spaces", takes=Takes.ON
+    ),
+    built_in(
+        "permit_unconventional_http_method",
+        "Every method that is a token is passed to the application.",
+        "--permit-unconventional-http-method",
+        takes=Takes.ON,
+    ),
+    left_out(
+        "permit_unconventional_http_version",
+        "Refused (505).",
+        "--permit-unconventional-http-version",
+        takes=Takes.ON,
+    ),
+    left_out(
+        "casefold_http_method", "Methods are case-sensitive (RFC 9110).", "--casefold-http-method", takes=Takes.ON
+    ),
+    left_out(
+        "header_map",
+        "Fields with an underscore in their name, which would pass for others in the environ, are never mapped.",
+        "--header-map",
+    ),
+)
+
+AT_THE_PROXY = "HTTP/2 to clients is spoken by the proxy in front; between it and the daemon is HTTP/1.1."
+HTTP2 = (
+    nothing("http_protocols", AT_THE_PROXY, "--http-protocols"),
+    nothing("http2_cleartext", AT_THE_PROXY, "--http2-cleartext"),
+    nothing("http2_max_concurrent_streams", AT_THE_PROXY, "--http2-max-concurrent-streams"),
+    nothing("http2_initial_window_size", AT_THE_PROXY, "--http2-initial-window-size"),
+    nothing("http2_max_frame_size", AT_THE_PROXY, "--http2-max-frame-size"),
+    nothing("http2_max_header_list_size", AT_THE_PROXY, "--http2-max-header-list-size"),
+)
+
+TLS_PROXY = "TLS is ended by the proxy in front (docs/proxies.md)."
+TLS = (
+    nothing("keyfile", TLS_PROXY, "--keyfile"),
+    nothing("certfile", TLS_PROXY, "--certfile"),
+    nothing("ssl_version", TLS_PROXY, "--ssl-version"),
+    nothing("cert_reqs", TLS_PROXY, "--cert-reqs"),
+    nothing("ca_certs", TLS_PROXY, "--ca-certs"),
+    nothing("suppress_ragged_eofs", TLS_PROXY, "--suppress-ragged-eofs", takes=Takes.ON),
+    nothing("do_handshake_on_connect", TLS_PROXY, "--do-handshake-on-connect", takes=Takes.ON),
+    nothing("ciphers", TLS_PROXY, "--ciphers"),
+    nothing("ssl_context", TLS_PROXY),
+)

@@ -1,0 +1,238 @@
+"""gunicorn's settings that mean something only together, and what its defaults meant."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...config.keys import KEYS
+from ..conversions import EVERYONE, address, listed, peers, python_path, switch, whole
+from ..draft import Draft, Heading
+from ..setting import Given
+from .conf_file import Object
+from .hooks import BY_NAME
+from .table import SETTINGS
+
+GREEN = re.compile(r"gevent|eventlet|tornado|geventwebsocket|meinheld", re.IGNORECASE)
+ASGI = re.compile(r"uvicorn|asgi|hypercorn|aiohttp", re.IGNORECASE)
+GREEN_THREADS = 32
+MOST_THREADS = 256
+ENGINES = {"auto": "auto", "fast": "compiled", "python": "plain"}
+DEFAULT_PEERS = "127.0.0.1,::1"
+
+
+def fill(draft: Draft, found: Mapping[str, Given]) -> None:
+    """The draft from what is set: settings by themselves, together, and what of them differs."""
+    if "chdir" in found:
+        draft.place = type(draft.place)(draft.place.path(str(found["chdir"].value)))
+    _application(draft, found)
+    _workers(draft, found)
+    _sockets(draft, found)
+    _trust(draft, found)
+    _hooks(draft, found)
+    for name, given in found.items():
+        if name not in TOGETHER and name not in BY_NAME and _worth_telling(given):
+            draft.carry(given, SETTINGS)
+    _differences(draft, found)
+
+
+TOGETHER = {
+    "bind",
+    "chdir",
+    "config",
+    "control_socket_disable",
+    "forwarded_allow_ips",
+    "http_parser",
+    "preload_app",
+    "pythonpath",
+    "raw_env",
+    "secure_scheme_headers",
+    "threads",
+    "worker_class",
+    "worker_connections",
+    "workers",
+    "wsgi_app",
+}
+
+
+def _worth_telling(given: Given) -> bool:
+    """Not what is off, as by default, and would only be said to be off."""
+    setting = SETTINGS[given.name]
+    return setting.convert is not None or given.value not in (None, False, "", [], {})
+
+
+def _application(draft: Draft, found: Mapping[str, Given]) -> None:
+    draft.set("app.directory", draft.place.directory, found.get("chdir"))
+    if "chdir" not in found:
+        draft.lines["app.directory"].note = "gunicorn's was the directory that it was started in."
+    if given := found.get("wsgi_app"):
+        application(draft, str(given.value), given)
+    elif "paste" not in found:
+        draft.remark(
+            Heading.TODO, "app.module", 'the application, which gunicorn was told elsewhere: module = "shop.wsgi"'
+        )
+        draft.warn("the application is not named here: set app.module")
+    if given := found.get("pythonpath"):
+        draft.variable("PYTHONPATH", python_path(given.value, draft.place), given.was)
+    if given := found.get("raw_env"):
+        items = listed(given.value) if isinstance(given.value, str) else given.value
+        parts = given.parts if len(given.parts) == len(items) else [given.was] * len(items)
+        for item, was in zip(items, parts, strict=True):
+            name, equals, value = str(item).partition("=")
+            if name == "SCRIPT_NAME":
+                draft.set("server.script_name", value.rstrip("/"), given)
+            elif equals:
+                draft.variable(name.strip(), value, was)
+    if "preload_app" in found and switch(found["preload_app"].value):
+        draft.set("app.preload", "true", found["preload_app"])
+
+
+def application(draft: Draft, target: str, given: Given | None = None) -> None:
+    """module:attribute; or, with parentheses, a factory."""
+    call = re.fullmatch(r"([^()]+)\((.*)\)", target.strip(), re.DOTALL)
+    if call is None:
+        draft.set("app.module", target.strip(), given)
+    elif not call[2].strip():
+        draft.set("app.factory", call[1], given)
+    else:
+        with_arguments(draft, call[1], call[2], given)
+
+
+def with_arguments(draft: Draft, factory: str, arguments: str, given: Given | None) -> None:
+    text = f"{factory}({arguments})"
+    kind = KEYS["app.factory"].kind
+    draft.set("app.factory", text, given)
+    try:
+        kind.parse(text, "/")
+    except Exception:
+        return  # `finish` says so
+    draft.lines["app.factory"].note = ""
+
+
+def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
+    given = found.get("worker_class")
+    name = given.value.name if given and isinstance(given.value, Object) else str(given.value) if given else "sync"
+    threads = found.get("threads")
+    count = whole(threads.value) if threads else 1
+    connections = found.get("worker_connections")
+    if workers := found.get("workers"):
+        draft.set("server.workers", whole(workers.value), workers, platform_note("WEB_CONCURRENCY", workers))
+    if ASGI.search(name):
+        draft.remark(
+            Heading.NOTHING, "worker_class", f"{name} serves ASGI; miniwsgi serves WSGI, and cannot take it over"
+        )
+        draft.warn(f"worker_class = {name!r} is for ASGI applications: miniwsgi serves WSGI")
+    elif GREEN.search(name):
+        note = (
+            f"{name}: real threads instead of greenlets, without monkey-patching; as many as may wait at the same "
+            "time. "
+            "Remove monkey.patch_all() from the application."
+        )
+        draft.set("server.threads", GREEN_THREADS, given, note)
+    elif count > 1 or name.endswith(("gthread", "ThreadWorker")):
+        draft.set("server.threads", min(count, MOST_THREADS), threads or given)
+        if count == 1:
+            draft.lines["server.threads"].note = "gthread with one thread, gunicorn's default."
+    else:
+        note = (
+            "sync workers run one request at a time. If the application is thread-safe, remove this: the default is 8."
+        )
+        draft.set("server.threads", 1, given or threads, note)
+    if connections is not None:
+        if GREEN.search(name) or count > 1 or "gthread" in name:
+            draft.set("limits.connections", whole(connections.value), connections)
+        else:
+            draft.remark(
+                Heading.BUILT_IN, "worker_connections", "sync workers did not use it; limits.connections is 10000"
+            )
+    if parser := found.get("http_parser"):
+        draft.set("server.engine", ENGINES.get(str(parser.value), "auto"), parser)
+
+
+def _sockets(draft: Draft, found: Mapping[str, Given]) -> None:
+    if given := found.get("bind"):
+        values = [address(str(item), draft.place) for item in _flat(given.value)]
+        draft.set("server.bind", list(dict.fromkeys(values)), given, platform_note("PORT", given))
+    if (given := found.get("control_socket_disable")) and switch(given.value):
+        draft.set("control.socket", "off", given)
+
+
+def platform_note(variable: str, given: Given) -> str:
+    """A value out of a variable that we read ourselves is fixed by being written down."""
+    return f"Without this line ${variable} decides, as platforms set it." if variable in given.was else ""
+
+
+def _flat(value: Any) -> list[str]:
+    return [part for item in (value if isinstance(value, list) else [value]) for part in listed(item)]
+
+
+def _trust(draft: Draft, found: Mapping[str, Given]) -> None:
+    given = found.get("forwarded_allow_ips")
+    trusted = peers(given.value if given else os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PEERS))
+    binds = draft.lines["server.bind"].value if "server.bind" in draft.lines else []
+    if any(bind.startswith("unix:") for bind in binds) and "unix" not in trusted:
+        trusted.append("unix")
+    note = "" if given else "gunicorn's default. Only the proxies in front should be here."
+    if all(network in trusted for network in EVERYONE):
+        note = "Everyone is trusted: safe only where nobody but the proxy can connect."
+        draft.warn("forwarded_allow_ips = '*': anyone who can connect may say who the client is")
+    draft.set("proxy.trusted", trusted, given, note)
+    scheme = found.get("secure_scheme_headers")
+    if scheme is not None and isinstance(scheme.value, dict):
+        names = {str(name).upper().replace("_", "-"): str(value) for name, value in scheme.value.items()}
+        others = {
+            name: value for name, value in names.items() if (name, value.lower()) != ("X-FORWARDED-PROTO", "https")
+        }
+        if others:
+            said = ", ".join(f"{name}: {value}" for name, value in others.items())
+            draft.remark(Heading.TODO, "secure_scheme_headers", f"{said}. {SETTINGS['secure_scheme_headers'].says}")
+
+
+def _hooks(draft: Draft, found: Mapping[str, Given]) -> None:
+    functions: list[str] = []
+    for name, hook in BY_NAME.items():
+        if (given := found.get(name)) is None or given.value is None:
+            continue
+        became = f" → {hook.became}" if hook.became else ""
+        draft.remark(Heading.HOOKS, f"{name} ({given.where}){became}", hook.says)
+        if hook.became and hook.became not in functions:
+            functions.append(hook.became)
+    if functions:
+        module = "\n".join(f"def {function}: ..." for function in functions)
+        draft.remark(Heading.HOOKS, "The module, to be named by app.hooks", f"\n{module}")
+        draft.warn("it has hooks: what to write instead stands at the end of what is written")
+
+
+def _differences(draft: Draft, found: Mapping[str, Given]) -> None:
+    if "preload_app" not in found or not switch(found["preload_app"].value):
+        draft.differ(
+            "preload",
+            "the application is imported once, before workers are forked, unless that leaves threads or connections "
+            "behind. "
+            'As in gunicorn, in each worker: app.preload = "false".',
+        )
+    draft.differ(
+        "body limit",
+        "a request's body may have 100 MiB (limits.body_max), and is received whole before the application is called; "
+        "gunicorn has no limit.",
+    )
+    if "timeout" not in found:
+        draft.differ(
+            "request timeout",
+            "none, unless timeouts.request is set; gunicorn killed a sync worker after 30 s with one request.",
+        )
+    else:
+        draft.differ(
+            "request timeout", "the client gets 504, and the worker's other requests are finished before it goes."
+        )
+    draft.differ(
+        "forwarded addresses",
+        "REMOTE_ADDR is the client's address as a proxy in proxy.trusted says it, not the proxy's. With ProxyFix or "
+        "such "
+        "in the application, take it out, or empty proxy.trusted.",
+    )
+    draft.differ("metrics", "127.0.0.1:9464 has metrics and health (metrics.bind).")
+    if "max_requests" in found and "max_requests_jitter" not in found:
+        draft.differ("max_requests", "a tenth of it is added at random (recycle.max_requests_jitter).")

@@ -1,0 +1,125 @@
+"""A command as a Procfile, a Dockerfile or a unit has it: what is run, with which variables, and what surrounds it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .trouble import ImportTrouble
+
+SERVERS = ("gunicorn",)
+OTHERS = {
+    "uvicorn": "it serves ASGI; miniwsgi serves WSGI",
+    "hypercorn": "it serves ASGI; miniwsgi serves WSGI",
+    "daphne": "it serves ASGI; miniwsgi serves WSGI",
+    "waitress-serve": "its options are few: miniwsgi serve MODULE:CALLABLE --bind … --threads …",
+    "flask": "a development server: miniwsgi serve MODULE:app --reload-on-change",
+    "granian": "its options are much like ours: miniwsgi serve --help",
+    "miniwsgi": "it is what would be imported to",
+}
+NAMELESS = {"exec", "env", "nohup", "command", "time"}  # they change nothing of what is imported
+OPERATORS = {"&&", "||", ";", "|", "&"}
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?[-=]([^{}]*))?\})")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`program` is gunicorn; `around` are words before it, `others` commands beside it."""
+
+    program: str
+    arguments: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...] = ()
+    around: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def command(words: list[str]) -> Command:
+    """From words as a shell leaves them. Raises ImportTrouble if no server that is known is run."""
+    others: list[str] = []
+    found: Command | None = None
+    for part in _parts(words):
+        one = _simple(part)
+        if one is not None and found is None:
+            found = one
+        elif part:
+            others.append(shlex.join(part))
+    if found is None:
+        raise ImportTrouble(_not_known(words))
+    return Command(found.program, found.arguments, found.variables, found.around, tuple(others))
+
+
+def line(text: str) -> Command:
+    """The same from a line of text. Raises ImportTrouble."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="&|;")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        return command(list(lexer))
+    except ValueError as error:
+        raise ImportTrouble(f"{text!r}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+
+
+def _parts(words: list[str]) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word in OPERATORS:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def _simple(words: list[str]) -> Command | None:
+    """One command: assignments, wrappers, the server, its arguments."""
+    for index, word in enumerate(words):
+        name = os.path.basename(word)
+        if name not in SERVERS or (index and words[index - 1].startswith("-") and words[index - 1] != "-m"):
+            continue
+        before = words[:index]
+        if before[-1:] == ["-m"]:
+            before = before[:-2]
+        variables = tuple(tuple(item.split("=", 1)) for item in before if _ASSIGNMENT.match(item))
+        around = tuple(item for item in before if not _ASSIGNMENT.match(item) and item not in NAMELESS)
+        return Command(name, tuple(words[index + 1 :]), variables, around)  # type: ignore[arg-type]
+    return None
+
+
+def _not_known(words: list[str]) -> str:
+    for word in words:
+        name = os.path.basename(word)
+        if name in OTHERS:
+            return f"{name} is not imported: {OTHERS[name]}"
+    shown = shlex.join(words[:8]) + (" …" if len(words) > 8 else "")
+    return f"no gunicorn is run by: {shown or '(nothing)'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """A word with its variables replaced: `unknown` are those for which there is no value."""
+
+    text: str
+    variables: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def expanded(text: str, environ: Mapping[str, str]) -> Expanded:
+    """$NAME, ${NAME} and ${NAME:-default} replaced from `environ`, else by the default."""
+    names: list[str] = []
+    unknown: list[str] = []
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        names.append(name)
+        if environ.get(name):
+            return environ[name]
+        if match[3] is None:
+            unknown.append(name)
+            return match[0]
+        return match[3]
+
+    done = _VARIABLE.sub(value, text)
+    return Expanded(done, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(unknown)))

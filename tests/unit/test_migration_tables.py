@@ -1,0 +1,96 @@
+"""The tables of other servers' settings: none is missing, each says what becomes of it, and the pages are made of
+them."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from gunicorn.config import KNOWN_SETTINGS
+from miniwsgi.daemon.config.keys import KEYS
+from miniwsgi.daemon.migration import hints
+from miniwsgi.daemon.migration.gunicorn import hooks
+from miniwsgi.daemon.migration.gunicorn.table import SETTINGS as GUNICORN
+from miniwsgi.daemon.migration.setting import Fate, Setting, Takes
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = {"gunicorn": GUNICORN}
+ROWS = [pytest.param(row, id=f"{server} {row.name}") for server, table in TABLES.items() for row in table.values()]
+COMING = {"app.hooks"}  # a key that may not be there yet
+# For what nothing is there: HTTP/2, ASGI, task queues; TLS, the PROXY and uwsgi protocols, WebSockets.
+MAY_BE_NOTHING = re.compile(r"HTTP/2|ASGI|WebSocket|[Dd]irty|TLS|PROXY protocol|uwsgi protocol|[Ss]tatic files")
+ACTIONS = {"store_true": Takes.ON, "append": Takes.MANY, "store_const": Takes.OFF}
+
+
+def test_no_setting_of_the_installed_gunicorn_is_missing() -> None:
+    assert {setting.name for setting in KNOWN_SETTINGS} - GUNICORN.keys() == set()
+
+
+def test_flags_are_those_of_the_installed_gunicorn() -> None:
+    """With what follows them; the command line is read by these."""
+    theirs = {
+        setting.name: (set(setting.cli or ()), ACTIONS.get(setting.action, Takes.VALUE)) for setting in KNOWN_SETTINGS
+    }
+    ours = {row.name: (set(row.flags), row.takes) for row in GUNICORN.values() if row.name in theirs}
+    assert ours == theirs
+
+
+def test_hooks_are_those_settings_that_are_functions() -> None:
+    functions = {setting.name for setting in KNOWN_SETTINGS if callable(setting.default)}
+    assert functions - {"ssl_context"} == {name for name in (*hooks.BY_NAME, *GUNICORN) if name in functions} - {
+        "ssl_context"
+    }
+    assert set(hooks.BY_NAME) <= functions
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_says_what_becomes_of_a_setting(row: Setting) -> None:
+    assert row.key == "" or row.key in KEYS or row.key in COMING
+    assert row.group
+    if row.fate is Fate.SAME:
+        assert row.key in KEYS
+        assert row.convert is not None
+    else:
+        assert row.says.endswith((".", "?")), row.says
+    if row.fate is Fate.NOTHING:
+        assert MAY_BE_NOTHING.search(row.says), row.says
+    for word in re.findall(r"\b([a-z]+\.[a-z]+(?:_[a-z]+)*)\b", row.says):
+        if word.partition(".")[0] in {key.partition(".")[0] for key in KEYS}:
+            assert word in KEYS or word in COMING, word
+
+
+def test_the_pages_are_up_to_date() -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "generate_migrating.py"))["pages"]()
+    assert pages
+    assert [path.name for path, text in pages.items() if path.read_text("utf-8") != text] == [], (
+        "python docs/generate_migrating.py"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--worker-class", "server.threads (--threads)"),
+        ("-k", "server.threads (--threads)"),
+        ("--timeout", "timeouts.request (--set timeouts.request=…)"),
+        ("--graceful-timeout", "timeouts.graceful (--set timeouts.graceful=…)"),
+        ("--error-logfile", "log.file (--set log.file=…)"),
+        ("--statsd-host", "metrics.bind (--metrics-bind)"),
+        ("--daemon", "by intention not"),
+        ("--certfile", "nothing yet"),
+    ],
+)
+def test_a_flag_of_gunicorns_has_a_hint(flag: str, said: str) -> None:
+    assert said in hints.for_flag(flag)
+    assert "gunicorn's" in hints.for_flag(flag)
+
+
+@pytest.mark.parametrize("name", sorted(GUNICORN))
+def test_each_setting_of_gunicorns_has_a_hint(name: str) -> None:
+    assert "gunicorn's" in hints.for_key(name)
+
+
+def test_what_nobody_knows_has_no_hint() -> None:
+    assert hints.for_flag("--nonsense") == hints.for_key("nonsense") == ""
