@@ -305,9 +305,10 @@ def answer(chance: random.Random) -> Answer:
         chance.choice(STATUSES) if rarely or chance.random() < 0.2 else "200 OK",
         tuple(pairs),
         chance.choice(tuple(Headers)) if chance.random() < 0.3 else Headers.LIST,
-        tuple(chance.choice(SIZES) for _ in range(chance.choice((0, 1, 1, 1, 1, 2, 3)))),
+        tuple(chance.choice(SIZES) for _ in range(chance.choice((0, 1, 1, 1, 1, 2, 3, 6)))),
         chance.choice((None, None, 0, 0, -1, 1, -100, 70_000)) if chance.random() < 0.5 else None,
         chance.choice(tuple(Reading)),
         chance.choice(tuple(Event)) if chance.random() < 0.1 else Event.NOTHING,
+        chance.random() < 0.5,
         chance.randrange(len(CHANGES)) if chance.random() < 0.15 else 0,
     )

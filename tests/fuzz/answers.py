@@ -90,6 +90,7 @@ class Answer:
     length: int | None = None
     reading: Reading = Reading.NOT
     event: Event = Event.NOTHING
+    late: bool = False  # it happens behind the first block
     changes: int = 0  # of the environ, by place in answer_ways.CHANGES
 
     @property
@@ -112,6 +113,7 @@ class Connection:
         self.told: list[object] = []  # of what engines must do alike: bodies read, calls of close(), what was raised
         self.kept: list[Any] = []
         self.streams: list[Any] = []  # wsgi.input of requests that are over
+        self.happen: Callable[[Answer], object] = lambda given: None  # what others do
 
     def start(self, given: Answer, start_response: StartResponse, *exc_info: Any) -> Any:
         """Call start_response, with the fields as the answer has them."""
@@ -171,7 +173,10 @@ class Connection:
         try:
             if given.reading is Reading.LATE:
                 self.read(Reading.ALL, environ)
-            yield from given.blocks
+            for number, block in enumerate(given.blocks):
+                if number == 1 and given.late:
+                    self.happen(given)
+                yield block
             self.told.append("exhausted")
         finally:
             self.told.append("closed")

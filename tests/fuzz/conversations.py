@@ -75,6 +75,14 @@ class Reader(Enum):
     NEVER = "never"
 
 
+class Holding(Enum):
+    """How long what an engine may hold waits: nanoseconds of `held.pxi`, short, old and late."""
+
+    ALL = (10**15, 10**15, 700_000)  # whatever can be held is, or until the thread sends it
+    NOTHING = (-1, -1, 700_000)
+    BY_CHANCE = (4_000, 10_000, 15_000)  # some goes at once, some when it is old, and some by the thread
+
+
 class Ending(Enum):
     """How the conversation ends, if it is not over by itself."""
 
@@ -100,10 +108,17 @@ class Script:
     beside: bool = False  # another client has a request in each turn
     seconds_pass: bool = False  # between two pieces
     forgets: bool = False  # the server drops what it remembers between two pieces
+    chance: bool = False  # what is held goes by chance
 
     @property
     def data(self) -> bytes:
         return b"".join(self.pieces)
+
+    @property
+    def holding(self) -> Holding:
+        if any(answer.event is Event.CLIENT_LEFT for answer in self.answers):
+            return Holding.NOTHING  # what was held then, one engine would have sent, and one not
+        return Holding.BY_CHANCE if self.chance else Holding.ALL
 
     def answer(self, number: int) -> Answer:
         return self.answers[number % len(self.answers)]
@@ -152,7 +167,7 @@ def make(seed: int, number: int) -> Script:
     return Script(
         server, sent, tuple(answers), chance.choice(_OWNERS), Reader.AT_ONCE if waits else reader,
         chance.choice(_ENDINGS), small_buffer, chance.random() < (0.6 if small_buffer else 0.2),
-        chance.random() < 0.2, chance.random() < 0.2, chance.random() < 0.1,
+        chance.random() < 0.2, chance.random() < 0.2, chance.random() < 0.1, chance.random() < 0.3,
     )  # fmt: skip
 
 
@@ -182,6 +197,7 @@ def simpler(script: Script) -> Iterator[Script]:
         "beside",
         "seconds_pass",
         "forgets",
+        "chance",
     ):
         usual = getattr(plainest, name)
         if getattr(script, name) != usual:
@@ -205,7 +221,7 @@ def _simpler_answer(given: Answer) -> Iterator[Answer]:
     yield PLAINEST
     usual = {
         "way": "list", "status": "200 OK", "headers": Headers.LIST, "length": None, "reading": Reading.NOT,
-        "event": Event.NOTHING, "changes": 0, "sizes": (2,),
+        "event": Event.NOTHING, "late": False, "changes": 0, "sizes": (2,),
     }  # fmt: skip
     for name, value in usual.items():
         if getattr(given, name) != value:

@@ -15,7 +15,7 @@ from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES, Slot
 
-from .conversations import SERVERS
+from .conversations import SERVERS, Holding
 
 if TYPE_CHECKING:
     from .playing import Play
@@ -116,8 +116,13 @@ class Worker:
         self.epoll = select.epoll()
         self.turn = self.begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_LONG_NS)
         self.turn.holds = True
-        if held := getattr(self.turn, "held", None):  # whatever can be held is, until the turn ends
-            held.tiny_ns, held.short_ns, held.old_ns = -1, NEVER_LONG_NS, NEVER_LONG_NS
+        self.hold(Holding.ALL)
+
+    def hold(self, holding: Holding) -> None:
+        """From now on, where an engine holds anything."""
+        if held := getattr(self.turn, "held", None):
+            held.tiny_ns = -1
+            held.short_ns, held.old_ns, held.late_ns = holding.value
 
     def take(self, seen: Seen, *, closely: bool = False) -> None:
         """What has been logged and counted since the last time; `closely`: also what takes long to look at."""

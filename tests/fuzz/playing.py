@@ -28,12 +28,13 @@ _OWNER, _GIVEN, _NEXT_OWNER = range(3)  # of the worker's threads
 def play(worker: Worker, script: Script, *, closely: bool = False) -> Seen:
     """All of it, on a connection of its own."""
     playing = Play(worker, script)
+    worker.hold(script.holding)
     try:
         playing.to_the_end()
     finally:
         playing.release()
-    if script.small_buffer:
-        playing.seen.steps.clear()  # how much of it the kernel takes at once depends on how it is put together
+    if script.small_buffer or any(answer.way == "wraps" for answer in script.answers):
+        playing.seen.steps.clear()  # how much of many small ones the kernel takes depends on how they are put together
     worker.take(playing.seen, closely=closely)
     return playing.seen
 
@@ -55,6 +56,7 @@ class Play:
         base[PLAY] = name
         self.conversation: Any = worker.begin(worker.site, self.near, base, time.monotonic_ns())
         self._known = Connection()
+        self._known.happen = self._happen
         self._asked = 0
         self._left = False
         self._over = False
@@ -279,11 +281,13 @@ class Play:
         self.seen.environs.append((type(environ).__name__, shown))
         given = self.script.answer(self._asked)
         self._asked += 1
-        if given.event is not Event.NOTHING:
+        if given.event is not Event.NOTHING and not (given.late and given.way == "generator"):
             self._happen(given)
         return give(self._known, given, environ, start_response)
 
     def _happen(self, given: Answer) -> None:
+        if given.event is Event.NOTHING:
+            return
         conversation, calls = self.conversation, self.worker.calls
         match given.event:
             case Event.TAKEN:

@@ -1,7 +1,6 @@
 """Answers of one turn that wait for each other: when they are sent, by whom, and what is done after that.
 
-Every order is forced: the application looks at the clients, or at what is counted, while it is inside a call. But where
-a test says so, nothing is sent for its age, and everything is held whatever calls take.
+Every order is forced, and nothing is sent for its age, but where a test says so: see `turn_world`.
 """
 
 from __future__ import annotations
@@ -13,141 +12,24 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from miniwsgi.daemon.engine import choice
-from miniwsgi.daemon.engine.account import ThreadAccount
-from miniwsgi.daemon.engine.claim import Claim
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
-from miniwsgi.daemon.log.access_log import AccessLog
-from miniwsgi.daemon.log.error_log import ErrorLog
-from miniwsgi.daemon.settings import Listener, Settings
-from miniwsgi.daemon.worker.context import Context
-from miniwsgi.metrics.scoreboard import ABORTED, REQUESTS, SLOT_BYTES, Slot
+from miniwsgi.metrics.scoreboard import ABORTED
 
 from tests.conformance.case import get
+
+from .turn_world import NEVER_NS, World
 
 if "compiled" not in choice.available():
     pytest.skip("no compiled engine in this Python", allow_module_level=True)
 
-NEVER_NS = 10**17
 THREAD = "mw-held"
 TIMER = "anon_inode:[timerfd]"
 SIGNALS = (1 << 64) - 1
 UNBLOCKABLE = (1 << 8) | (1 << 18) | (1 << 31) | (1 << 32)  # SIGKILL, SIGSTOP, and what the C library keeps for itself
-
-
-class Lines:
-    """The writer of an access log."""
-
-    lost = untold = 0
-    notice = None
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def put(self, line: bytes) -> None:
-        self.lines.append(line)
-
-
-class World:
-    """Clients of one turn. What the application does for a target is in `during`, what it gives in `answers`."""
-
-    def __init__(self) -> None:
-        memory = memoryview(bytearray(SLOT_BYTES))
-        board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
-        settings = Settings(generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine="compiled")
-        self.lines = Lines()
-        writer: Any = self.lines
-        self.context = Context(
-            settings, board, 0, ErrorLog("error", "text", False, "worker", slot=0), AccessLog("-", "combined", writer),
-            self.application, choice.choose("compiled"),
-        )  # fmt: skip
-        self.calls: Claim[Any] = Claim()
-        self.owner, self.next_owner = (ThreadAccount(number, self.context.slot, 0, self.calls) for number in range(2))
-        self.epoll = select.epoll()
-        self.conversations: dict[int, Conversation] = {}
-        self.clients: dict[str, socket.socket] = {}
-        self.by_target: dict[str, Conversation] = {}
-        self.during: dict[str, Callable[[], object]] = {}
-        self.answers: dict[str, Callable[[], Any]] = {}
-        self.headers: list[tuple[str, str]] = []
-        self.went_on: list[tuple[str, Outcome]] = []
-        self.go_on: Callable[[Conversation, Outcome, int], int] = lambda conversation, outcome, now: now or 1
-        self.unusual: Callable[[], object] = lambda: None
-        begin: Any = self.context.engine.begin
-        self.turn = begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_NS)
-        self.turn.holds = True
-        held = self.turn.held
-        held.old_ns = held.late_ns = held.short_ns = NEVER_NS
-        held.tiny_ns = -1
-
-    def application(self, environ: dict[str, Any], start_response: Any) -> Any:
-        target = environ["PATH_INFO"]
-        self.during.get(target, lambda: None)()
-        start_response("200 OK", self.headers)
-        return self.answers.get(target, lambda: [target.encode()])()
-
-    def _unusual(self, thread: ThreadAccount, fd: int, mask: int, now: int) -> int:
-        self.unusual()
-        return now
-
-    def _go_on(self, thread: ThreadAccount, conversation: Conversation, outcome: Outcome, now: int) -> int:
-        target = next(target for target, each in self.by_target.items() if each is conversation)
-        self.went_on.append((target, outcome))
-        return self.go_on(conversation, outcome, now)
-
-    # --- the clients ---
-
-    def client(self, target: str, *behind: bytes, fields: tuple[bytes, ...] = ()) -> Conversation:
-        """One that has asked for this; the events of a turn come in the order in which their clients have asked."""
-        near, far = socket.socketpair()
-        for end in (near, far):
-            end.setblocking(False)
-        conversation = self.context.converse(near, Listener(0, "x", False, "x", "80"), ("127.0.0.1", 1), 0)
-        conversation.mask = select.EPOLLIN
-        self.conversations[near.fileno()] = conversation
-        self.by_target[target] = conversation
-        self.epoll.register(near.fileno(), select.EPOLLIN)
-        self.clients[target] = far
-        far.send(b"".join((get(target.encode(), *fields), *behind)))
-        return conversation
-
-    def got(self, target: str) -> bytes:
-        """What the client has been sent since the last time."""
-        found = b""
-        try:
-            while data := self.clients[target].recv(1 << 20):
-                found += data
-        except BlockingIOError:
-            pass
-        return found
-
-    def is_answered(self, target: str) -> bool:
-        found = self.got(target)
-        if found:
-            assert found.count(b"HTTP/1.1 200 OK") == 1
-            assert found.endswith(target.encode())
-        return bool(found)
-
-    @property
-    def settled(self) -> int:
-        return self.context.slot.cells[REQUESTS]
-
-    def serve(self, events: int) -> int:
-        assert self.turn.wait(1) == events
-        now: int = self.turn.serve(self.owner, time.monotonic_ns())
-        return now
-
-    def held(self) -> int:
-        return int(repr(self.turn).rpartition("=")[2].rstrip(">"))
-
-    def end(self) -> None:
-        for each in (*self.clients.values(), *(conversation.sock for conversation in self.by_target.values())):
-            each.close()
-        self.epoll.close()
 
 
 @pytest.fixture
@@ -314,8 +196,10 @@ def test_a_thread_sends_what_is_held_when_a_call_lasts(world: World) -> None:
     assert (world.settled, world.turn.served) == (2, 2)
 
 
-def test_the_thread_of_a_turn_gets_no_signals_and_ends_with_it(world: World) -> None:
+def test_the_thread_of_a_turn_gets_no_signals_and_ends_with_its_worker() -> None:
+    gc.collect()
     before = _threads()
+    world = World()
     world.client("/1")
     world.client("/2")
     world.serve(2)
@@ -328,7 +212,8 @@ def test_the_thread_of_a_turn_gets_no_signals_and_ends_with_it(world: World) -> 
     status = Path(f"/proc/self/task/{thread}/status").read_text()
     blocked = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk"))
     assert blocked | UNBLOCKABLE == SIGNALS
-    del world.turn
+    world.end()
+    del world
     gc.collect()
     assert not _threads() - before
 

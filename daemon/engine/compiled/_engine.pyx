@@ -76,14 +76,21 @@ cdef extern from "held.h":
         uint32_t start, size, sent
     ctypedef struct mw_held:
         int timer, count
-        mw_answer answers[256]
-        char bytes[262144]
+        mw_answer *answers
+        char *bytes
     mw_held *mw_held_new()
     void mw_held_free(mw_held *)
     int mw_hold(mw_held *, int, const char *, size_t, long)
     void mw_send_held(mw_held *)
     void mw_forget_answer(mw_held *, int)
     void mw_clear_held(mw_held *)
+    int mw_open_batch(mw_held *, int)
+    int mw_grow(mw_held *, int, size_t)
+    void mw_fill(mw_held *, int, const char *, size_t)
+    void mw_hold_batch(mw_held *, int, int, long)
+    void mw_send_filled(mw_held *, int)
+    void mw_send_batch(mw_held *, int)
+    void mw_close_batch(mw_held *, int)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -125,7 +132,7 @@ from miniwsgi.metrics import scoreboard
 from ...http.connection import ConnectionSteps, Parsing
 from ...http.head import Known
 from ...http.response import Body as Framing
-from ...http.response import frame
+from ...http.response import LAST_CHUNK, frame
 from .. import request_ids
 from ..after_fork import process
 from ..blocks import join
@@ -136,6 +143,7 @@ from ..file_wrapper import FileWrapper
 from ..plain import FLIGHT_BYTES, RECEIVE_BYTES, ConversationSteps
 from ..presence import LEFT
 from ..transport import Disconnected
+from ..wire import Wire
 
 
 cdef inline int64_t now_ns() noexcept nogil:
@@ -163,10 +171,12 @@ def show_received(int fd):
 cdef class Answer
 cdef class CallState
 cdef class ConversationState
+cdef class Held
 
 include "head.pxi"
 include "account.pxi"
 include "answer.pxi"
+include "wire.pxi"
 include "call.pxi"
 include "held.pxi"
 include "turn.pxi"

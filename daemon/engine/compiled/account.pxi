@@ -71,6 +71,7 @@ cdef class Shared:
     # Of the site and of the thread as they were when a turn, or a call from outside, began: see `look`.
     cdef object site, application, variables, thread, calls
     cdef uint64_t *cell  # the first of the thread's
+    cdef Held held  # of whose turns it is, if they may hold anything
     cdef bytes text  # that the thread's cells show; None: it is not known
     cdef uint8_t *received  # the owner's of the loop, from a receive to what is made of it
     cdef char *outgoing  # a head, and a small body behind it

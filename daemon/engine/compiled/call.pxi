@@ -84,6 +84,8 @@ cdef class CallState:
         return self.pull()
 
     cdef bint pull(self):
+        cdef ConversationState transport = self._transport
+        cdef int64_t ends_ns = transport.thread.turn_ends_ns
         try:
             for data in self._iterator:
                 if process.forked:
@@ -95,10 +97,13 @@ cdef class CallState:
                 pause = self.emit(data)
                 if self._body is NONE or self._left < 0:
                     break  # nothing more will go out: an endless generator need not be pulled
-                if pause or self._transport.turn_is_over():
+                if pause or (ends_ns and now_ns() > ends_ns):
+                    transport.let_out()
                     return False
             self.finish()
+            transport.let_out()
         except BaseException as error:
+            transport.let_out_what_can_be()
             self._fail(error)
         self.close()
         return True
@@ -115,7 +120,10 @@ cdef class CallState:
                 self.phase = DONE_PHASE
                 self.persistent = framed.persistent
                 self.sent = size
-                self._transport.put(head_of(framed, size, self.shared.outgoing), <bytes>data, False, framed.persistent)
+                self._transport.put(
+                    head_of(framed, size, self.shared.outgoing), <bytes>data, False,
+                    NEXT_ANSWER if framed.persistent else NOTHING_FOLLOWS,
+                )
                 return
         self._send_whole(data)
 
@@ -142,9 +150,12 @@ cdef class CallState:
             return self._emit(data)
         self.sent += size
         if self._body is CHUNKED:
-            return self._transport.put(chunk_of(head_size, size, self.shared.outgoing), <bytes>data, True, False)
+            return self._transport.put(chunk_of(head_size, size, self.shared.outgoing), <bytes>data, True, MORE_FOLLOWS)
         self._left -= size
-        return self._transport.put(head_size, <bytes>data, False, head_size and not self._left and self.persistent)
+        return self._transport.put(
+            head_size, <bytes>data, False,
+            MORE_FOLLOWS if self._left else NEXT_ANSWER if head_size and self.persistent else NOTHING_FOLLOWS,
+        )
 
     cdef int take(self) except -1:
         """Nobody else may answer from here on. Raises Disconnected: somebody has."""
@@ -160,11 +171,15 @@ cdef class CallState:
 
     cdef object finish(self):
         """The application has given all it has."""
-        if self.phase is STARTED and self._body is SIZED and self._left == 0 and not process.forked:
-            self.take()
-            self.phase = DONE_PHASE
-        else:
+        if self.phase is not STARTED or process.forked or not (
+            self._body is CHUNKED or (self._body is SIZED and self._left == 0)
+        ):
             self._finish()
+            return
+        self.take()
+        self.phase = DONE_PHASE
+        if self._body is CHUNKED:
+            self._transport.put_end()
 
     cdef object close(self):
         result, self._result, self._iterator = self._result, None, None

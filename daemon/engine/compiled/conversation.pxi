@@ -1,9 +1,5 @@
 # One client's exchange, in the order in which it happens: the usual path of engine.plain.
 
-cdef enum:
-    HEAD_BYTES = 8192
-    JOINED_BYTES = 8192  # a larger body is sent from where it lies
-
 cdef object READING = Stage.READING
 cdef object UNPARSED = Stage.UNPARSED
 cdef object REQUEST_STAGE = Stage.REQUEST
@@ -80,19 +76,15 @@ cdef int digits_of(uint64_t number, char *room) noexcept:
     return count
 
 
-cdef class ConversationState:
+cdef class ConversationState(WireState):
     """The fields of a Conversation."""
 
-    cdef public object site, sock, base, stage, thread, closed, _settings, _proxy, _part, _call, _environ, _variables, _kept
+    cdef public object base, stage, thread, _proxy, _part, _call, _environ, _variables
     cdef readonly ConnectionState _http
-    cdef public bint gone, _complete
+    cdef public bint _complete
     cdef public int64_t mask
     cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
     cdef public Py_ssize_t requests
-    cdef int fd
-    cdef Shared shared
-    cdef Held held  # where the present answer may be held, or is …
-    cdef int held_at  # … as which one; below 0: it is not
     cdef object due  # what a turn that holds answers has to do for it: an outcome
 
     def __init__(self, site, sock, base, now):
@@ -111,7 +103,7 @@ cdef class ConversationState:
         self._environ = base
         self._complete = True
         self.shared = shared_by(site)
-        self.held_at = -1
+        self.held_at = self.batch = -1
         site.account.accepted()
 
     def serve(self, thread, int64_t now):
@@ -130,6 +122,7 @@ cdef class ConversationState:
 
     def resume(self, thread, int64_t now):
         """Go on with a result, on the thread that called the application for it. See the contract."""
+        self.block_ns = now
         outcome = ConversationSteps.resume(self, thread, now)
         self.shared.text = None
         return outcome
@@ -138,6 +131,12 @@ cdef class ConversationState:
         """Count and log an answer that is complete. See the contract."""
         return self.begun().end()
 
+    def expire(self, int64_t limit_ns, int64_t now):
+        """Answer in the application's place, behind what it has given. See the contract."""
+        if self.batch >= 0 and now - self.called_ns > limit_ns:
+            mw_send_batch(self.held_by(), self.batch)  # its own thread looks what has come of that
+        return ConversationSteps.expire(self, limit_ns, now)
+
     def close(self):
         """Keep nothing any more. See the contract."""
         cdef ConnectionState http = self._http
@@ -145,6 +144,8 @@ cdef class ConversationState:
         self.due = None
         if self.held_at >= 0:
             self.held.forget(self)
+        if self.batch >= 0:
+            self.forget_batch()
         self.fd = -1  # its number may soon be another's
         if http is None or http.body is not None or self._kept is not None or self.shared is None:
             ConversationSteps.close(self)
@@ -237,7 +238,7 @@ cdef class ConversationState:
         if line.http11:
             PyDict_SetItem(environ, EARLY_HINTS, call.hints)
         self._environ = environ
-        self.called_ns = now  # before the call can be seen: see `expire`
+        self.called_ns = self.block_ns = now  # before the call can be seen: see `expire`
         self._call = call
         self.thread = thread
         self.stage = ANSWERING
@@ -326,45 +327,6 @@ cdef class ConversationState:
         if self._call is not call:
             let_go(call)
         return outcome
-
-    cdef bint put(self, Py_ssize_t head_size, bytes data, bint chunk, bint whole) except -1:
-        """Send what is in `outgoing`, the data, and the end of a chunk. True: pause. Raises Disconnected.
-
-        `whole`: it is all of an answer, after which the connection goes on.
-        """
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data), end_size = 2 if chunk else 0, sent
-        cdef iovec[3] parts
-        cdef msghdr message
-        cdef char *outgoing = self.shared.outgoing
-        cdef char *end
-        if self.gone:
-            raise Disconnected
-        if self._kept is not None and self._kept.unsent:
-            sent = 0
-        elif size <= JOINED_BYTES:
-            memcpy(outgoing + head_size, PyBytes_AS_STRING(data), size)
-            end = outgoing + head_size + size
-            end[0], end[1] = 13, 10
-            if whole and self.held is not None and self.held.add(self, outgoing, head_size + size):
-                return False
-            sent = send(self.fd, outgoing, head_size + size + end_size, MSG_NOSIGNAL | MSG_DONTWAIT)
-        else:
-            memset(&message, 0, sizeof(message))
-            parts[0].iov_base, parts[0].iov_len = outgoing, head_size
-            parts[1].iov_base, parts[1].iov_len = PyBytes_AS_STRING(data), size
-            parts[2].iov_base, parts[2].iov_len = <char *>b"\r\n", end_size
-            message.msg_iov, message.msg_iovlen = parts, 3
-            sent = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-        if sent == head_size + size + end_size:
-            return False
-        if sent < 0:
-            if errno != EAGAIN and errno != EINTR:
-                self.gone = True
-                raise Disconnected
-            sent = 0
-        # Before anything that is Python: another thread may put its own answer there.
-        head = PyBytes_FromStringAndSize(outgoing, head_size)
-        return self._keep((head, data, b"\r\n" if chunk else b""), sent)
 
 
 cdef object id_of(bytes prefix, uint64_t number):

@@ -1,10 +1,13 @@
 /*
- * Answers that wait for each other, and a thread that sends them if nobody else comes to it in time.
+ * Bytes that wait for others, and a thread that sends them if nobody else comes to it in time.
  *
- * No Python objects and no interpreter's lock: the thread sends while a call of the application has that. One thread, the
- * owner of the loop, holds answers and takes note of what has become of them; an answer's `state` says whose it is, and
- * whoever changes HELD to SENDING sends it, so that nobody waits for longer than a send takes. The answers of several
- * clients are independent of each other; a client has one at most.
+ * No Python objects and no interpreter's lock: the thread sends while a call of the application has that. All else here is
+ * done by who has the lock. An answer's `state` says whose it is, and whoever changes HELD to SENDING sends it, so that
+ * nobody waits for longer than a send takes. The answers of several clients are independent of each other.
+ *
+ * Whole answers of different clients are the loop's owner's, who holds them and takes note of what has become of them. A
+ * batch is an answer that grows: bytes of one client that come one after the other, by whatever thread serves it. A client
+ * has one of both at most.
  *
  * In a child of fork(2) the kernel has cleared all of it (MADV_WIPEONFORK): nothing is held there, and no thread runs.
  */
@@ -31,9 +34,11 @@ enum {
     MW_HELD_ANSWERS = 256,
     MW_HELD_BYTES = 256 * 1024,
     MW_HELD_STACK_BYTES = 256 * 1024,
+    MW_BATCHES = 32, /* at once; what has none is sent as it comes */
+    MW_BATCH_BYTES = 32 * 1024,
 };
 
-enum { MW_NO_ANSWER, MW_HELD, MW_SENDING, MW_SENT };
+enum { MW_NO_ANSWER, MW_HELD, MW_SENDING, MW_SENT, MW_FILLING };
 
 typedef struct {
     int state;
@@ -49,21 +54,27 @@ typedef struct {
     int spent; /* the timer: the thread has been woken, and may have looked at the answers already */
     int count;
     uint32_t used;
+    uint32_t batches; /* a bit for each that is in use */
     pthread_t thread;
-    mw_answer answers[MW_HELD_ANSWERS];
-    char bytes[MW_HELD_BYTES];
+    mw_answer answers[MW_HELD_ANSWERS + MW_BATCHES]; /* those that grow are the last */
+    char bytes[MW_HELD_BYTES + MW_BATCHES * MW_BATCH_BYTES];
 } mw_held;
+
+/* Send an answer that is the caller's. */
+static void mw_send_own(mw_held *held, mw_answer *answer)
+{
+    ssize_t sent = send(answer->fd, held->bytes + answer->start, answer->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    answer->error = sent < 0 ? errno : 0;
+    answer->sent = sent < 0 ? 0 : (uint32_t)sent;
+    __atomic_store_n(&answer->state, MW_SENT, __ATOMIC_RELEASE);
+}
 
 /* Send an answer, unless somebody else has begun to. */
 static void mw_send_answer(mw_held *held, mw_answer *answer)
 {
     int state = MW_HELD;
-    if (!__atomic_compare_exchange_n(&answer->state, &state, MW_SENDING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-        return;
-    ssize_t sent = send(answer->fd, held->bytes + answer->start, answer->size, MSG_NOSIGNAL | MSG_DONTWAIT);
-    answer->error = sent < 0 ? errno : 0;
-    answer->sent = sent < 0 ? 0 : (uint32_t)sent;
-    __atomic_store_n(&answer->state, MW_SENT, __ATOMIC_RELEASE);
+    if (__atomic_compare_exchange_n(&answer->state, &state, MW_SENDING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        mw_send_own(held, answer);
 }
 
 static void *mw_send_late(void *argument)
@@ -75,7 +86,7 @@ static void *mw_send_late(void *argument)
         if (read(held->timer, &times, sizeof times) < 0)
             continue;
         __atomic_store_n(&held->spent, 1, __ATOMIC_SEQ_CST);
-        for (int at = 0; at < MW_HELD_ANSWERS; at++)
+        for (int at = 0; at < MW_HELD_ANSWERS + MW_BATCHES; at++)
             mw_send_answer(held, &held->answers[at]);
     }
     return NULL;
@@ -133,10 +144,18 @@ static void mw_held_free(mw_held *held)
     munmap(held, sizeof *held);
 }
 
-/* Which answer it has become; -1: there is no room. So long after the first one the thread sends.
+/* So long from now the thread sends, if not earlier. To be called when something has just become HELD.
  *
- * It can be seen before the timer is set or looked at: either the thread finds it, or it will be woken again.
+ * It can be seen before the timer is set or looked at: either the thread finds it, or it will be woken again. A timer that
+ * is set already is for something older, unless this is `alone`: then it may be put off.
  */
+static void mw_will_send(mw_held *held, int alone, long late_ns)
+{
+    if (__atomic_exchange_n(&held->spent, 0, __ATOMIC_SEQ_CST) || alone)
+        mw_set_timer(held, late_ns);
+}
+
+/* Which answer it has become; -1: there is no room. So long after the first one the thread sends. */
 static int mw_hold(mw_held *held, int fd, const char *data, size_t size, long late_ns)
 {
     if (!held->runs || held->count == MW_HELD_ANSWERS || size > MW_HELD_BYTES - held->used)
@@ -148,8 +167,7 @@ static int mw_hold(mw_held *held, int fd, const char *data, size_t size, long la
     memcpy(held->bytes + held->used, data, size);
     held->used += (uint32_t)size;
     __atomic_store_n(&answer->state, MW_HELD, __ATOMIC_SEQ_CST);
-    if (__atomic_exchange_n(&held->spent, 0, __ATOMIC_SEQ_CST) || !held->count)
-        mw_set_timer(held, late_ns);
+    mw_will_send(held, !held->count && !held->batches, late_ns);
     return held->count++;
 }
 
@@ -182,6 +200,65 @@ static void mw_clear_held(mw_held *held)
 {
     held->count = 0;
     held->used = 0;
+}
+
+/* Which answer is to grow, for this descriptor, and is the caller's to put bytes into; -1: all are taken. */
+static int mw_open_batch(mw_held *held, int fd)
+{
+    if (!held->runs || !~held->batches)
+        return -1;
+    int bit = __builtin_ctz(~held->batches), at = MW_HELD_ANSWERS + bit;
+    mw_answer *batch = &held->answers[at];
+    held->batches |= 1u << bit;
+    batch->fd = fd;
+    batch->start = MW_HELD_BYTES + (uint32_t)bit * MW_BATCH_BYTES;
+    batch->size = 0;
+    batch->state = MW_FILLING;
+    return at;
+}
+
+/* Take a batch, to put so many bytes into it. False: there is no room, or it is sent. */
+static int mw_grow(mw_held *held, int at, size_t size)
+{
+    mw_answer *batch = &held->answers[at];
+    int state = MW_HELD;
+    return size <= MW_BATCH_BYTES - batch->size
+        && __atomic_compare_exchange_n(&batch->state, &state, MW_FILLING, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+/* Put bytes into a batch that was taken, which has room for them. */
+static void mw_fill(mw_held *held, int at, const char *data, size_t size)
+{
+    mw_answer *batch = &held->answers[at];
+    memcpy(held->bytes + batch->start + batch->size, data, size);
+    batch->size += (uint32_t)size;
+}
+
+/* A batch that was taken is held again. */
+static void mw_hold_batch(mw_held *held, int at, int is_new, long late_ns)
+{
+    __atomic_store_n(&held->answers[at].state, MW_HELD, __ATOMIC_SEQ_CST);
+    mw_will_send(held, is_new && !held->count && !(held->batches & ~(1u << (at - MW_HELD_ANSWERS))), late_ns);
+}
+
+/* Send a batch that was taken. */
+static void mw_send_filled(mw_held *held, int at)
+{
+    mw_send_own(held, &held->answers[at]);
+}
+
+/* Afterwards it is sent. */
+static void mw_send_batch(mw_held *held, int at)
+{
+    mw_send_answer(held, &held->answers[at]);
+    mw_await_sent(&held->answers[at]);
+}
+
+/* Nobody needs to know any more what has become of it, which is sent. */
+static void mw_close_batch(mw_held *held, int at)
+{
+    held->answers[at].state = MW_NO_ANSWER;
+    held->batches &= ~(1u << (at - MW_HELD_ANSWERS));
 }
 
 #endif

@@ -1,16 +1,17 @@
 # Answers that wait for each other: a client whose answers come at once, those of a turn, is woken once. `held.h` keeps
-# the bytes, and sends them when nobody else comes to it; here is whose they are, and when they are worth it.
+# the bytes, and sends them when nobody else comes to it; here is whose they are, and when they are worth it. What one
+# client's blocks and answers wait for, by the same limits, is told in `wire.pxi`.
 
 cdef enum:
     RECENT = 8  # calls of which a mean is made
 
 
 cdef class Held:
-    """Those of a turn. Everything belongs to the loop's owner, but for what `held.h` does. Times are nanoseconds."""
+    """Those of a turn. Everything belongs to the loop's owner, but for limits and batches. Times are nanoseconds."""
 
     cdef public int64_t old_ns  # then they are sent, between two calls …
     cdef public int64_t late_ns  # … and then by the thread, whatever a call does
-    cdef public int64_t short_ns  # longer calls are not waited for
+    cdef public int64_t short_ns  # longer calls are not waited for, nor what took longer to make
     cdef public int64_t tiny_ns  # after shorter ones the turn is over before it would have been worth the while
     cdef mw_held *answers
     cdef int timer  # its descriptor; below 0: there is none

@@ -87,6 +87,7 @@ cdef class Turn:
             if conversation.shared is not looked:
                 looked = conversation.begun().shared
                 looked.look(thread)
+                looked.held = held if self.holds else None
             if holds and held.is_worth_it():
                 conversation.held = held
             outcome = conversation.ask(thread, now)
