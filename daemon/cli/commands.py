@@ -87,9 +87,13 @@ Examples:
   miniwsgi serve shop.wsgi:application
       the object `application` of the module shop/wsgi.py
   miniwsgi serve shop.wsgi
-      the same: a plain module is searched for `application`, then `app`
+      the same: a module alone is searched for `application`, `app`, `wsgi`
+  miniwsgi serve ./shop.py
+      a file; what it has of these, or what its create_app() returns
   miniwsgi serve --factory shop:create_app -b :8000 -w 4 --access-log -
       what create_app() returns; on every address; with an access log
+  miniwsgi serve 'shop:create_app("x", debug=False)'
+      a call with literal arguments is a factory's
   miniwsgi serve shop.wsgi -b unix:/run/shop/http.sock
       behind a proxy on the same machine
   miniwsgi serve -c shop.toml --log-level debug
@@ -112,7 +116,8 @@ def serve(serving: list[ToServe], /, **options: Any) -> None:
     """Serve an application in the foreground until stopped.
 
     MODULE:CALLABLE names a module and the WSGI application in it; the current directory (or --chdir) is
-    importable. It may be left out if the configuration file names the application.
+    importable. FILE is its source, DIR/ a project with a miniwsgi.toml, or a pyproject.toml that has [tool.miniwsgi].
+    It may be left out if the configuration file names the application.
     """
     from ..master.system.process import hold_signals, release_signals
 

@@ -69,7 +69,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 # Where the key's line says too much, or the wrong thing, for a flag; docs/configuration.md has the whole.
 HELP = {
-    "app.factory": "MODULE:CALLABLE is called without arguments and returns the application.",
+    "app.factory": "MODULE:CALLABLE is called and returns the application. Literal arguments may follow it: "
+    "'shop:create_app(\"x\", debug=False)'.",
     "app.python": "The interpreter that runs the application, such as its virtual environment's.",
     "app.preload": "Import the application once, before forking. auto: unless that leaves threads behind.",
     "app.env": "An environment variable for the application.",
@@ -127,8 +128,8 @@ class ConfigurationCommand(GroupedCommand):
 
 
 def configuration_options(command: F) -> F:
-    """Give a command MODULE:CALLABLE and all the options that make a configuration."""
-    argument: Callable[[F], F] = click.argument("module", metavar="[MODULE:CALLABLE]", required=False)
+    """Give a command what to serve and all the options that make a configuration."""
+    argument: Callable[[F], F] = click.argument("module", metavar="[MODULE:CALLABLE|FILE|DIR/]", required=False)
     decorators = [argument]
     decorators.append(
         click.option(
@@ -139,8 +140,8 @@ def configuration_options(command: F) -> F:
             cls=GroupedOption,
             group="Configuration",
             type=click.Path(),
-            help="A configuration file (TOML). Flags win over it. Without MODULE:CALLABLE the default is "
-            "/etc/miniwsgi/miniwsgi.toml.",
+            help="A configuration file (TOML). Flags win over it. The default is miniwsgi.toml, or pyproject.toml with "
+            "[tool.miniwsgi], in the current directory; without MODULE:CALLABLE then /etc/miniwsgi/miniwsgi.toml.",
         )
     )
     decorators.append(

@@ -12,7 +12,17 @@ from typing import Any, NoReturn
 
 import click
 
-from ..config import DEFAULT_PATH, Config, ConfigError, Problem, ReadConfig, daemons_environment, load
+from ..config import (
+    DEFAULT_PATH,
+    Config,
+    ConfigError,
+    Problem,
+    ReadConfig,
+    configuration_of,
+    daemons_environment,
+    is_project_file,
+    load,
+)
 from ..config.machine import working_directory
 from ..config.problems import Mistake
 from .flags import flags_from
@@ -24,23 +34,58 @@ def config_loader(options: dict[str, Any]) -> ReadConfig:
 
     Raises click.UsageError if nothing names an application.
     """
-    flags = flags_from(options)
     environ = daemons_environment()
     directory, uid = working_directory(environ), os.geteuid()
     path: str | None = options["config"]
+    if project := project_directory(options["module"], directory):
+        path = _projects_configuration(project, options)
+        options = {**options, "module": None}
+    flags = flags_from(options)
     named = {"app.module", "app.factory"} & flags.keys()
     named |= {"MINIWSGI_APP_MODULE", "MINIWSGI_APP_FACTORY"} & environ.keys()
+    if path is None:
+        path = configuration_of(directory)
     if path is None and not named:
         if not os.path.lexists(DEFAULT_PATH):
-            raise click.UsageError(
-                "nothing to serve: name an application, as in\n\n"
-                f"  {click.get_current_context().command_path} shop.wsgi:application\n\n"
-                f"or a configuration file with -c FILE (there is no {DEFAULT_PATH})."
-            )
+            raise click.UsageError(_nothing_to_serve())
         path = DEFAULT_PATH
     if path is not None:
         path = os.path.join(directory, path)
-    return partial(load, path, flags, environ, directory=directory, uid=uid)  # it outlives the command line
+        if is_project_file(path):
+            project = os.path.dirname(os.path.normpath(path))
+    return partial(load, path, flags, environ, directory=directory, home=project or directory, uid=uid)
+
+
+def project_directory(argument: str | None, directory: str) -> str:
+    """The absolute path of the directory that is to be served, if the argument is one and no package; else ""."""
+    if not argument or not ("/" in argument or argument in (".", "..")):
+        return ""
+    path = os.path.normpath(os.path.join(directory, os.path.expanduser(argument)))
+    if not os.path.isdir(path):
+        return ""
+    return "" if os.path.isfile(os.path.join(path, "__init__.py")) and configuration_of(path) is None else path
+
+
+def _projects_configuration(project: str, options: dict[str, Any]) -> str:
+    """The file in a directory that is to be served. Raises click.UsageError."""
+    if options["config"] or options["app__factory"]:
+        other = "-c FILE" if options["config"] else "--factory"
+        raise click.UsageError(f"{options['module']} is a directory, whose configuration is served: leave out {other}.")
+    if path := configuration_of(project):
+        return path
+    raise click.UsageError(
+        f"{project} has neither a miniwsgi.toml nor a pyproject.toml with [tool.miniwsgi]. To serve an application "
+        f"in it:\n\n  {click.get_current_context().command_path} --chdir {options['module']} shop.wsgi:application"
+    )
+
+
+def _nothing_to_serve() -> str:
+    return (
+        "nothing to serve: name an application, as in\n\n"
+        f"  {click.get_current_context().command_path} shop.wsgi:application\n\n"
+        "or a configuration file with -c FILE (there is no miniwsgi.toml here, no pyproject.toml with [tool.miniwsgi], "
+        f"and there is no {DEFAULT_PATH})."
+    )
 
 
 def load_or_exit(load: Callable[[], Config], *, tell_notes: bool = True) -> Config:

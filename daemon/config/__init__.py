@@ -9,6 +9,7 @@ from .configuration import (
     reload_problems,
 )
 from .environment import daemons_environment
+from .file import configuration_of, is_project_file
 from .launching import application_environment, worker_settings
 from .problems import ConfigError, Problem
 
@@ -19,8 +20,10 @@ __all__ = [
     "Problem",
     "ReadConfig",
     "application_environment",
+    "configuration_of",
     "daemons_environment",
     "differences",
+    "is_project_file",
     "load",
     "reload_problems",
     "worker_settings",

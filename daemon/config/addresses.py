@@ -1,4 +1,4 @@
-"""The kinds of configuration values that carry a meaning: where to listen, whom to trust, who to be.
+"""The kinds of configuration values that carry a meaning: what to serve, where to listen, whom to trust, who to be.
 
 As in `kinds`: `parse` raises MismatchError, saying what was expected. Names of hosts are not looked up.
 """
@@ -11,7 +11,23 @@ import os
 import pwd
 import re
 
+from ..target import absolute
 from .kinds import Kind, MismatchError, is_off, quoted
+
+
+class Served(Kind[str]):
+    """What to serve. What is wrong with its words is said by whoever imports it (target.Target)."""
+
+    def __init__(self, what: str, function: str) -> None:
+        self.expected = f'{what}, as "package.module:{function}" or "./file.py:{function}"'
+
+    def parse(self, value: object, base: str) -> str:
+        if not isinstance(value, str) or re.search(r"[\x00-\x1f\x7f]", value):
+            raise MismatchError(self.expected)
+        name = value.partition("(")[0]
+        if re.search(r"\s", name) and "/" not in name:  # a path and the arguments of a call may have blanks
+            raise MismatchError(self.expected)
+        return absolute(value, base)
 
 
 class Bind(Kind[str]):

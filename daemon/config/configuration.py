@@ -1,8 +1,8 @@
 """The configuration: a TOML file, environment variables and flags, as one validated, immutable `Config`.
 
-Later sources win: default, file, environment (MINIWSGI_SERVER_WORKERS …), flag. Every mistake in every source
-is found before anything is raised. Relative paths start at the file's directory, or for flags and variables
-where the daemon was started. It reads files and accounts: call it off the event loop.
+Later sources win: default, platform (PORT …), file, environment (MINIWSGI_SERVER_WORKERS …), flag. Every mistake in
+every source is found before anything is raised. Relative paths start at the file's directory, or for flags and
+variables where the daemon was started. It reads files and accounts: call it off the event loop.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .kinds import MismatchError, Variables
 from .machine import working_directory
 from .managing_keys import ControlSection, LogSection, MetricsSection
 from .near import near_miss, near_variable
+from .platform import PLATFORM_VARIABLES, VARIABLE_OF, about_arguments
 from .problems import ConfigError, Mistake, Problem
 from .serving_keys import AppSection, LimitsSection, ProxySection, RecycleSection, ServerSection, TimeoutsSection
 
@@ -68,7 +69,7 @@ class Config:
     metrics: MetricsSection
 
     path: str = ""  # the file, absolute; "" without one
-    origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "file" | "environment" | "flag"
+    origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "platform" | "file" | …
     file_variables: Mapping[str, str] = field(default_factory=dict)  # what app.env_files held at this load
     metrics_token: str = field(default="", repr=False)  # what metrics.token_file held at this load
     dropped: tuple[str, ...] = ()  # see dropped_variables
@@ -94,6 +95,7 @@ def load(
     text: str | None = None,
     *,
     directory: str | None = None,
+    home: str | None = None,
     uid: int | None = None,
 ) -> Config:
     """Read, merge and validate.
@@ -101,26 +103,29 @@ def load(
     `text` is taken in place of what the file at `path` holds.
 
     `flags` maps key paths to texts as given on the command line, to lists of them, or (app.env) to a dict;
-    other TOML values are taken as they are. `directory` and `uid` are where and as whom the daemon was started.
-    Pass the same at each reload: by then a link may lead elsewhere, and the daemon is `server.user`. Raises
-    ConfigError.
+    other TOML values are taken as they are. `directory` and `uid` are where and as whom the daemon was started, `home`
+    is the directory of the project that is served, if that is another one. Pass the same at each reload: by then a
+    link may lead elsewhere, and the daemon is `server.user`. Raises ConfigError.
     """
-    loader = _Loader(environ, directory or working_directory(environ), os.geteuid() if uid is None else uid)
+    directory = directory or working_directory(environ)
+    loader = _Loader(environ, directory, home or directory, os.geteuid() if uid is None else uid)
     if path is not None:
         path = os.path.join(loader.directory, path)
     if path is not None or text is not None:
         loader.read_file(path or os.path.join(loader.directory, GIVEN), text)
     loader.read_environment()
     loader.read_flags(flags)
+    loader.read_platform()
     return loader.finish(path or "")
 
 
 class _Loader:
     """One load: the values so far, where they are from, and the mistakes."""
 
-    def __init__(self, environ: Mapping[str, str], directory: str, uid: int) -> None:
+    def __init__(self, environ: Mapping[str, str], directory: str, home: str, uid: int) -> None:
         self.environ = environ
         self.directory = directory
+        self.home = home
         self.uid = uid
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = dict.fromkeys(KEYS, "default")
@@ -129,7 +134,7 @@ class _Loader:
         self.path = ""
         self.file_unreadable = False
 
-    # --- the sources, weakest first ---
+    # --- the sources, weakest first but for the platform, which is asked only for what is left ---
     def read_file(self, path: str, text: str | None = None) -> None:
         self.path = path
         tables, problem = read_file(path) if text is None else parse_file(path, text.encode("utf-8", "replace"))
@@ -169,6 +174,20 @@ class _Loader:
             given = key.kind.from_text(value) if isinstance(value, str) else value
             self.set(key, given, "flag", key.flag or "command line", self.directory)
 
+    def read_platform(self) -> None:
+        for variable in PLATFORM_VARIABLES:
+            key, text = KEYS[variable.path], self.environ.get(variable.name, "").strip()
+            if not text or self.origins[key.path] != "default":
+                continue
+            try:
+                value = variable.value(text)
+            except MismatchError as error:
+                self.wrong(key.path, text, error.expected, f"environment variable {variable.name}")
+            else:
+                self.set(key, value, "platform", f"environment variable {variable.name}", self.directory)
+        if about := about_arguments(self.environ):
+            self.notes.append(about)
+
     def set(self, key: Key, value: object, origin: str, source: str, base: str) -> None:
         """Check one value and let it win over those before it."""
         try:
@@ -198,7 +217,7 @@ class _Loader:
     def finish(self, path: str) -> Config:
         for key in KEYS.values():
             if key.path not in self.values:
-                around = Surroundings(self.environ, self.directory, self.uid, self.values)
+                around = Surroundings(self.environ, self.directory, self.home, self.uid, self.values)
                 self.values[key.path] = key.compute(around) if key.compute else key.default
         file_variables = self.read_variables()
         metrics_token = self.read_token()
@@ -291,7 +310,12 @@ class _Loader:
 
     def source(self, key_path: str) -> str:
         key = KEYS[key_path]
-        named = {"file": self.path, "environment": key.variable, "flag": key.flag or "command line"}
+        named = {
+            "platform": VARIABLE_OF.get(key_path, ""),
+            "file": self.path,
+            "environment": key.variable,
+            "flag": key.flag or "command line",
+        }
         return named.get(self.origins[key_path], "default")
 
 

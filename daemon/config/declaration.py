@@ -18,6 +18,7 @@ class Surroundings:
 
     environ: Mapping[str, str]
     directory: str  # where the daemon was started
+    home: str  # of the project that is served; else the same
     uid: int  # as whom
     values: Mapping[str, Any]  # of the keys declared before
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .environment import masked
 from .keys import KEYS, SECTIONS
+from .platform import VARIABLE_OF
 
 if TYPE_CHECKING:
     from .configuration import Config
@@ -46,6 +47,8 @@ def _origin(config: Config, path: str) -> str:
         return f"default: {key.computed}"
     if origin == "flag" and key.flag:
         return f"flag {key.flag}"
+    if origin == "platform":
+        return f"platform {VARIABLE_OF[path]}"
     return f"environment {key.variable}" if origin == "environment" else origin
 
 

@@ -1,7 +1,11 @@
-"""Reading a TOML file, with errors that say where in it they are."""
+"""Reading a TOML file, with errors that say where in it they are.
+
+A project keeps its configuration in miniwsgi.toml, or in the tables [tool.miniwsgi.…] of its pyproject.toml.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from typing import Any
@@ -9,6 +13,8 @@ from typing import Any
 from .problems import Mistake, Problem
 
 MAX_FILE_BYTES = 1 << 20  # a configuration is smaller; this is some other file
+OWN_FILE, PROJECT_FILE = "miniwsgi.toml", "pyproject.toml"
+NO_TABLE = "there is no [tool.miniwsgi] in it; its tables are those of miniwsgi.toml, as [tool.miniwsgi.app]"
 _POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|(end of document))\)", re.DOTALL)
 
 
@@ -30,6 +36,40 @@ def read_file(path: str) -> tuple[dict[str, Any], Problem | None]:
 
 def parse_file(path: str, data: bytes) -> tuple[dict[str, Any], Problem | None]:
     """The same for what a file at `path` would hold."""
+    tables, problem = _parse(path, data)
+    if problem or not is_project_file(path):
+        return tables, problem
+    tool = tables.get("tool")
+    own = tool.get("miniwsgi") if isinstance(tool, dict) else None
+    if own is None:
+        return {}, _problem(path, NO_TABLE)
+    if not isinstance(own, dict):
+        return {}, _problem(path, f"tool.miniwsgi is {own!r} in it, and tables are expected, as [tool.miniwsgi.app]")
+    return own, None
+
+
+def is_project_file(path: str) -> bool:
+    """Whether our tables are below [tool.miniwsgi] there, as other tools' are below theirs."""
+    return os.path.basename(path) == PROJECT_FILE
+
+
+def configuration_of(project: str) -> str | None:
+    """The path of the configuration that lies in a project's directory.
+
+    A pyproject.toml that is broken counts if it speaks of tool.miniwsgi.
+    """
+    if os.path.isfile(path := os.path.join(project, OWN_FILE)):
+        return path
+    path = os.path.join(project, PROJECT_FILE)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES)
+    except OSError:
+        return None
+    return path if parse_file(path, data)[1] is None or b"tool.miniwsgi" in data else None
+
+
+def _parse(path: str, data: bytes) -> tuple[dict[str, Any], Problem | None]:
     if len(data) > MAX_FILE_BYTES:
         return {}, _problem(path, f"it is larger than {MAX_FILE_BYTES // 1024} KiB: not a configuration file")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .declaration import Key
 from .keys import KEYS, SECTIONS
+from .platform import PLATFORM_VARIABLES
 
 HEAD = """\
 # Configuration
@@ -11,9 +12,13 @@ HEAD = """\
 <!-- Made by `miniwsgi config --reference` from the declarations in daemon/config/keys.py. -->
 
 miniwsgi is configured by a TOML file, by flags, by environment variables, or by any mix of them. From weakest
-to strongest: default, file, environment variable, flag. `miniwsgi serve` without arguments reads
-`/etc/miniwsgi/miniwsgi.toml`; `-c FILE` (or `$MINIWSGI_CONFIG`) names another file; `miniwsgi serve shop.wsgi`
-needs none.
+to strongest: default, [platform variable](#platform-variables), file, environment variable, flag. Which file:
+
+1. `-c FILE`, or `$MINIWSGI_CONFIG`;
+2. else that of the project: `miniwsgi.toml`, or `pyproject.toml` if it has `[tool.miniwsgi]`, in the current
+   directory, or in `DIR` for `miniwsgi serve DIR/`;
+3. else `/etc/miniwsgi/miniwsgi.toml`, unless an argument or a variable names the application: `miniwsgi serve
+   shop.wsgi` needs no file.
 
 ```toml
 [app]
@@ -32,6 +37,16 @@ request = "30s"
 
 [log]
 access_log = "-"
+```
+
+In a `pyproject.toml` the same tables stand below `[tool.miniwsgi]`, and `app.directory` is by default where that is:
+
+```toml
+[tool.miniwsgi.app]
+factory = "shop:create_app('production')"
+
+[tool.miniwsgi.server]
+workers = 4
 ```
 
 `miniwsgi config` prints the effective configuration and where each value comes from, secrets masked.
@@ -55,6 +70,30 @@ access_log = "-"
 
 **Environment variables** are named after the key: `MINIWSGI_SERVER_WORKERS=4`, `MINIWSGI_TIMEOUTS_REQUEST=30s`.
 Commas separate the items of a list. `app.env` has none.
+
+## What is served
+
+`shop.wsgi:application` is the object `application` of the module `shop.wsgi`, which is imported from `app.directory`.
+`./shop.py:app` is the object `app` in a file, which is imported from the directory that it is in, or, in a package,
+from the one above the package. Like other paths, it starts at the directory of the configuration file, or where
+miniwsgi was started. Without `:NAME` the first of `application`, `app` and `wsgi` is served, else what `create_app()`
+or `make_app()` returns, and the log says which it was; a file that has several of the first three, which are not the
+same object, is refused.
+
+`shop:create_app("x", debug=False)` is a call, with or without `--factory`: its arguments are literals (texts, numbers,
+`True`, `False`, `None`, and lists, tuples, sets and dicts of them). They are shown where the application's name is, in
+logs and in `ps`: secrets belong into `app.env_files`.
+
+## Platform variables
+
+Hosting platforms tell any server by the same few variables what to do. Each counts if nothing that is miniwsgi's own
+sets the key: no file, no `MINIWSGI_` variable, no flag. An empty one is none. Under systemd they are rarely set.
+
+{platform}
+
+`GUNICORN_CMD_ARGS` is not obeyed, and the log says so.
+
+## Mistakes and reloads
 
 **Mistakes** are all reported at once, each with its key, its value and what was expected. At start nothing is
 started then (exit status 2); at a reload the running configuration stays.
@@ -80,7 +119,8 @@ those that are not. Relative paths in `PYTHONPATH` start at the directory in whi
 
 def reference() -> str:
     """The whole page."""
-    parts = [HEAD]
+    rows = (f"| `{one.name}` | `{one.path}` | {one.doc} |" for one in PLATFORM_VARIABLES)
+    parts = [HEAD.replace("{platform}", "\n".join(("| Variable | Key | What it means |", "|---|---|---|", *rows)))]
     for section, kind in SECTIONS.items():
         summary = (kind.__doc__ or "").splitlines()[0]
         parts.append(f"\n## [{section}]\n\n{summary}\n\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..engine import choice
 from . import machine
-from .addresses import Bind, Peer, SystemAccount
+from .addresses import Bind, Peer, Served, SystemAccount
 from .declaration import key
 from .kinds import Boolean, Choice, Many, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
@@ -25,17 +25,18 @@ class AppSection:
     """The application: what to import, from where, with which interpreter and environment."""
 
     module: str = key(
-        Text('the application, as "package.module:attribute" or "package.module"', r"[^\s\x00-\x1f]*"),
+        Served("the application", "app"),
         "",
-        "The WSGI application as package.module:attribute. A plain package.module looks for `application`, "
-        "then `app`. Either this or `factory` is required.",
+        "The WSGI application as package.module:attribute, or in a file, as ./shop.py or ./shop.py:app. Without an "
+        "attribute `application`, `app` and `wsgi` are looked for, then `create_app` and `make_app`, which are called. "
+        "Either this or `factory` is required.",
         flag="MODULE",
     )
     factory: str = key(
-        Text('a callable that makes the application, as "package.module:create_app"', r"[^\s\x00-\x1f]*"),
+        Served("a callable that makes the application", "create_app"),
         "",
-        "A callable without arguments that returns the application. A plain package.module looks for "
-        "`create_app`, then `make_app`.",
+        'A callable that returns the application, which may have literal arguments: shop:create_app("x", debug=False). '
+        "Without an attribute `create_app`, then `make_app` is looked for.",
         flag="--factory",
     )
     directory: str = key(
@@ -43,8 +44,8 @@ class AppSection:
         "",
         "The working directory of the application, first on its import path.",
         flag="--chdir",
-        compute=lambda around: around.directory,
-        computed="the current directory",
+        compute=lambda around: around.home,
+        computed="the current directory, or the project's",
     )
     python: str = key(
         Path("program"),

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.after_fork import process
 from ..permission import why_not
+from ..target import Target, TargetError
 from ..unpatched import is_patched, os
 from .application_hints import (
     PATH_DROPPED,
+    ambiguous,
     attribute_failure,
     factory_failure,
     held_elsewhere,
+    hidden,
     import_failure,
     kind,
     no_default,
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 
 Application = Callable[..., Any]
 
-PLAIN_NAMES = ("application", "app")  # what a MODULE without :CALLABLE is searched for, in this order
-FACTORY_NAMES = ("create_app", "make_app")
+PLAIN_NAMES = ("application", "app", "wsgi")  # what a MODULE without :CALLABLE is searched for, in this order
+FACTORY_NAMES = ("create_app", "make_app")  # and then for these, which are called
 PATCHED_TOO_EARLY = (
     "the standard library was monkey-patched (gevent.monkey, eventlet) before the server was imported, as by a "
     "sitecustomize or a .pth file: call patch_all() at the top of the application's module instead"
@@ -55,10 +58,11 @@ class BootError(Exception):
         self.traceback = traceback  # the application's frames; "" if none of its code was running
 
 
-def load(settings: Settings) -> Application:
+def load(settings: Settings, tell: Callable[[str], None] = lambda _message: None) -> Application:
     """Import what settings.module names and return the WSGI callable. Raises BootError, and nothing else.
 
-    A process that was forked meanwhile, and comes back, ends here.
+    `tell` is told what was taken if that had to be searched for. A process that was forked meanwhile, and comes back,
+    ends here.
     """
     if is_patched():
         raise BootError("import", PATCHED_TOO_EARLY)
@@ -71,7 +75,7 @@ def load(settings: Settings) -> Application:
     if sys.path[:1] != [settings.directory]:
         sys.path.insert(0, settings.directory)
     try:
-        application = _import_target(settings)
+        application = _import_target(settings, tell)
     except BootError as error:
         if process.forked:
             process.end(error.__context__)
@@ -82,70 +86,47 @@ def load(settings: Settings) -> Application:
     return application
 
 
-def _import_target(settings: Settings) -> Application:
-    name, attribute = split_target(settings.module, settings.factory)
-    module = import_module(name, attribute, settings)
-    found, attribute = find(module, attribute, FACTORY_NAMES if settings.factory else PLAIN_NAMES)
-    target = f"{name}:{attribute}"
+def _import_target(settings: Settings, tell: Callable[[str], None]) -> Application:
+    try:
+        target = Target.parse(settings.module)
+    except TargetError as error:
+        raise BootError("import", str(error)) from None
+    if target.root and sys.path[:1] != [target.root]:
+        sys.path.insert(0, target.root)
+    module = import_module(target, settings)
+    is_factory = settings.factory or target.is_call
+    if target.attribute:
+        found, attribute = find(module, target.attribute), target.attribute
+    else:
+        found, attribute = search(module, settings.factory, is_file=bool(target.file))
+        is_factory |= attribute in FACTORY_NAMES
+        tell(f"{settings.module}: serves {f'what {attribute}() returns' if is_factory else f'`{attribute}`'}")
+    shown = f"{target.module}:{attribute}"
     if not callable(found):
-        raise BootError("import", not_callable(module, attribute, target, found, PLAIN_NAMES))
-    if settings.factory:
-        return make(found, target)
+        raise BootError("import", not_callable(module, attribute, shown, found, PLAIN_NAMES))
+    if is_factory:
+        return make(found, shown, target)
     if why := unfit(found):
-        raise BootError("import", f"{target} is no WSGI application: it {why}")
+        raise BootError("import", f"{shown} is no WSGI application: it {why}")
     return found  # type: ignore[no-any-return]
 
 
-def split_target(target: str, factory: bool = False) -> tuple[str, str]:
-    """The module and the attribute ("" if none is named) of "package.module:attribute". Raises BootError.
-
-    The current directory is app.directory: a path that lies in it is answered with the dotted name to write.
-    """
-    name, colon, attribute = target.strip().partition(":")
-    if "/" in name or (name.endswith(".py") and os.path.isfile(name)):
-        raise BootError("import", _path_instead_of_name(name, attribute))
-    if "(" in attribute:
-        maker = f"{name}:{attribute.partition('(')[0]}"
-        remedy = f"write {maker}" if factory else f"name the factory: --factory {maker} (app.factory)"
-        raise BootError("import", f"{target} is a call, and only names are accepted; {remedy}")
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise BootError("import", f"{name!r} is not the name of a Python module; write package.module:attribute")
-    if colon and not all(part.isidentifier() for part in attribute.split(".")):
-        raise BootError("import", f"{attribute!r} is not the name of a Python attribute; write {name}:app or such")
-    return name, attribute
-
-
-def _path_instead_of_name(path: str, attribute: str) -> str:
-    inside = os.path.relpath(path) if os.path.isabs(path) else os.path.normpath(path)
-    dotted = inside.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    said = f"{path} is a path, and a module's dotted name is needed"
-    if dotted.startswith("."):
-        directory, file = os.path.split(os.path.abspath(path))
-        dotted = file.removesuffix(".py")
-        remedy = f"write {dotted}{':' + attribute if attribute else ''} with --chdir {directory} (app.directory)"
-    else:
-        remedy = f"write {dotted}{':' + attribute if attribute else ''}"
-    return f"{said}: {remedy}"
-
-
-def import_module(name: str, attribute: str, settings: Settings) -> ModuleType:
+def import_module(target: Target, settings: Settings) -> ModuleType:
     """Import it. Whatever the application's code raises, SystemExit included, becomes a BootError."""
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(target.module)
     except BaseException as error:
-        message = import_failure(error, name, attribute, settings.directory)
+        message = import_failure(error, target.module, target.attribute, settings.directory)
         if settings.python_path_dropped and isinstance(error, ModuleNotFoundError):
             message += f"; {PATH_DROPPED}"
         raise BootError("import", message, user_traceback(error)) from None
+    if target.file and (why := hidden(module, target.file)):
+        raise BootError("import", why)
+    return module
 
 
-def find(module: ModuleType, attribute: str, defaults: tuple[str, ...]) -> tuple[Any, str]:
-    """The object that `attribute` (dotted) names in the module, or the first of the default names there."""
-    if not attribute:
-        for default in defaults:
-            if hasattr(module, default):
-                return getattr(module, default), default
-        raise BootError("import", no_default(module, defaults, FACTORY_NAMES))
+def find(module: ModuleType, attribute: str) -> Any:
+    """The object that `attribute` (dotted) names in the module."""
     found: Any = module
     path = f"{module.__name__}:"
     for part in attribute.split("."):
@@ -156,25 +137,39 @@ def find(module: ModuleType, attribute: str, defaults: tuple[str, ...]) -> tuple
             message = attribute_failure(error, module, found, path, part, usual=usual)
             raise BootError("import", message, user_traceback(error)) from None
         path += f"{part}."
-    return found, attribute
+    return found
 
 
-def make(factory: Callable[[], Any], target: str) -> Application:
+def search(module: ModuleType, only_factories: bool, *, is_file: bool) -> tuple[Any, str]:
+    """What has one of the usual names, and that name. A file may not leave open which application is meant."""
+    names = FACTORY_NAMES if only_factories else PLAIN_NAMES + FACTORY_NAMES
+    there = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    usable = {name: value for name, value in there.items() if callable(value)} or there
+    if not usable:
+        raise BootError("import", no_default(module, names, FACTORY_NAMES))
+    applications = {name: value for name, value in usable.items() if name in PLAIN_NAMES}
+    if is_file and len({id(value) for value in applications.values()}) > 1:
+        raise BootError("import", ambiguous(module, list(applications)))
+    name = next(iter(usable))
+    return usable[name], name
+
+
+def make(factory: Callable[..., Any], shown: str, target: Target) -> Application:
     """Call the factory. Raises BootError with phase "factory"."""
     try:
-        made = factory()
+        made = factory(*target.arguments, **dict(target.keywords))
     except BaseException as error:
         text = user_traceback(error)
-        raise BootError("factory", factory_failure(error, factory, target, bool(text)), text) from None
+        raise BootError("factory", factory_failure(error, factory, shown, target, bool(text)), text) from None
     if callable(made):
         if why := unfit(made):
-            raise BootError("factory", f"what {target}() returned is no WSGI application: it {why}")
+            raise BootError("factory", f"what {shown}() returned is no WSGI application: it {why}")
         return made  # type: ignore[no-any-return]
     if hasattr(made, "cr_frame"):
         made.close()  # a coroutine that nobody will await
-        raise BootError("factory", f"{target} is an async function; a factory must be a plain one")
+        raise BootError("factory", f"{shown} is an async function; a factory must be a plain one")
     hint = ": does it end with `return app`?" if made is None else ""
-    raise BootError("factory", f"{target}() returned {kind(made)}, which is not callable{hint}")
+    raise BootError("factory", f"{shown}() returned {kind(made)}, which is not callable{hint}")
 
 
 def unfit(application: Any) -> str:

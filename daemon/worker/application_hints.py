@@ -15,6 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from ..permission import closed
+from ..target import Target
 from ..unpatched import os
 
 MAX_MESSAGE_CHARS = 500
@@ -221,16 +222,34 @@ def attribute_failure(
     return f"{said}: it has {_listed(there)}" if there else f"{said}, nor anything that can be called"
 
 
-def no_default(module: ModuleType, defaults: tuple[str, ...], factories: tuple[str, ...]) -> str:
-    """Why a plain MODULE is not enough: it has none of the default names."""
-    said = f"{_described(module)} has neither `{defaults[0]}` nor `{defaults[1]}`"
-    makers = [name for name in factories if callable(getattr(module, name, None))]
-    if makers and defaults != factories:
-        return f"{said}, but `{makers[0]}`: to serve what that returns, add --factory (app.factory)"
+def no_default(module: ModuleType, names: tuple[str, ...], factories: tuple[str, ...]) -> str:
+    """Why a module alone is not enough: it has none of the usual names."""
+    said = f"{_described(module)} has none of {', '.join(f'`{name}`' for name in names)}"
     there = _callables(module)
     if there:
-        return f"{said}; name what to serve, as in {module.__name__}:{there[0]} (it has {_listed(there)})"
+        factory = "--factory " if names == factories else ""
+        return f"{said}; name what to serve, as in {factory}{module.__name__}:{there[0]} (it has {_listed(there)})"
     return f"{said}, nor anything that can be called"
+
+
+def ambiguous(module: ModuleType, names: list[str]) -> str:
+    """What to say of a file with several applications."""
+    file = module.__file__
+    both = " and ".join(f"`{name}`" for name in names)
+    return f"{file} has {both}, which are not the same: name one, as in {file}:{names[-1]}"
+
+
+def hidden(module: ModuleType, file: str) -> str:
+    """Why the import of a file's module gave another one; "" if it did not."""
+    imported = getattr(module, "__file__", None)
+    try:
+        if imported is not None and os.path.samefile(imported, file):
+            return ""
+    except OSError:
+        pass
+    name = module.__name__
+    what = imported or next(iter(getattr(module, "__path__", ())), "built in")
+    return f"{file} cannot be imported, for the name {name} is taken by another module ({what}): rename one of them"
 
 
 def not_callable(module: ModuleType, attribute: str, target: str, found: Any, usual: tuple[str, ...]) -> str:
@@ -289,18 +308,22 @@ def signature_mismatch(application: Any) -> str:
     return f"takes {signature}, not (environ, start_response)"
 
 
-def factory_failure(error: BaseException, factory: Callable[..., Any], target: str, in_its_code: bool) -> str:
-    """Why the factory did not return: it raised, or it cannot be called without arguments."""
+def factory_failure(
+    error: BaseException, factory: Callable[..., Any], shown: str, target: Target, in_its_code: bool
+) -> str:
+    """Why the factory did not return: it raised, or it cannot be called like that."""
     if isinstance(error, TypeError) and not in_its_code:
         inspect = _explainer("inspect")
         try:
             signature = inspect.signature(factory, follow_wrapped=False)
         except (TypeError, ValueError):
-            return f"{target}() failed: {outcome(error)}"
+            return f"{shown}() failed: {outcome(error)}"
+        if target.arguments or target.keywords:
+            return f"{shown} takes {signature}, and cannot be called as it is written: {error}"
         if _accepts(signature, 2):
-            return f"{target} takes two arguments: it looks like the application itself; leave out --factory"
-        return f"{target} takes {signature}; a factory must be callable without arguments"
-    return f"{target}() failed: {outcome(error)}"
+            return f"{shown} takes two arguments: it looks like the application itself; leave out --factory"
+        return f"{shown} takes {signature}; write its arguments, as in --factory '{shown}(\"x\", debug=False)'"
+    return f"{shown}() failed: {outcome(error)}"
 
 
 def _accepts(signature: Any, arguments: int) -> bool:

@@ -118,7 +118,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> Application | No
         return None
     environ = initial_environment()  # the application may set a title, or change os.environ
     before = before_import()
-    application = load(settings)
+    application = load(settings, lambda message: channel.send("log", level="info", message=message))
     if settings.preload == "auto" and (found := reason_not_to_fork(before)):
         inherited.end_import(before)
         _execute_again(channel, settings, found, environ)

@@ -100,7 +100,7 @@ def _work(
         access = _open_access_log(settings, engine, ring=ring)
         process.serve(log)
         if application is None:
-            application = load(settings)
+            application = load(settings, log.info if slot == 0 else log.debug)
         context = Context(settings, board, slot, log, access, application, engine, after_crash=after_crash)
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
@@ -144,7 +144,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         engine = engine_for(settings)
         access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left
         process.serve(log)
-        application = load(settings)
+        application = load(settings, log.info)
         context = Context(settings, board, 0, log, access, application, engine)
         _take_signals(signals, log)
         if settings.boot_check:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from .base import RequestBody, ResponseBody
 
-Origin = Literal["default", "file", "environment", "flag", "runtime"]
+Origin = Literal["default", "platform", "file", "environment", "flag", "runtime"]
 
 
 class ConfigValue(ResponseBody):

@@ -118,7 +118,7 @@ def test_mistakes_in_values_that_are_overridden_are_told_too(write_config: Write
 @pytest.mark.parametrize("flags", [{}, {"app.module": ""}])
 def test_nothing_names_the_application(flags: dict[str, object]) -> None:
     assert mistakes(None, flags) == [
-        'app.module: expected the application, as "package.module:attribute" or "package.module" '
+        'app.module: expected the application, as "package.module:app" or "./file.py:app" '
         "(nothing names the application)"
     ]
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 from miniwsgi.daemon.config import Config, load
 from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
+from miniwsgi.daemon.master.running.reload_on_change import watched
 from miniwsgi.daemon.master.sockets.listeners import open_listeners
 
 
@@ -35,3 +36,12 @@ def test_names_are_looked_up_before_the_commit(tmp_path: Path, monkeypatch: pyte
         assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
     finally:
         configurations.close()
+
+
+def test_changes_beside_a_file_from_elsewhere_call_for_a_reload_too(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "work").mkdir()
+    for module, more in (("shop:app", ()), ("./code/shop.py:app", (f"{tmp_path}/code",)), ("./work/x.py", ())):
+        flags = {"app.module": module, "app.directory": "work"}
+        config = load(None, flags, {}, directory=str(tmp_path))
+        assert watched(config) == (f"{tmp_path}/work", *more)

@@ -39,7 +39,8 @@ def config(tmp_path: Path) -> Config:
     assert 'directory = "/srv/app"' in text
     path = tmp_path / "miniwsgi.toml"
     path.write_text(text.replace('"/srv/app"', f'"{tmp_path}"'), "utf-8")
-    return load(str(path), {}, {}, directory=str(tmp_path))
+    (port,) = re.findall(r"^ENV .*\bPORT=(\d+)", (DOCKER / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    return load(str(path), {}, {"PORT": port}, directory=str(tmp_path))
 
 
 @pytest.fixture

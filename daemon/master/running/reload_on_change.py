@@ -31,9 +31,7 @@ class ReloadOnChange:
 
     def watch(self, config: Config) -> None:
         """Called with each configuration that comes into force."""
-        paths = (
-            (config.app.directory, *([config.path] if config.path else [])) if config.server.reload_on_change else ()
-        )
+        paths = watched(config) if config.server.reload_on_change else ()
         if self._watch is not None and self._watch.paths == paths:
             return
         self.stop()
@@ -56,6 +54,14 @@ class ReloadOnChange:
             self._loop.call_soon_threadsafe(self._master.feed, ch.Reload(who=what))
         except RuntimeError:
             pass  # the loop has ended
+
+
+def watched(config: Config) -> tuple[str, ...]:
+    """The directories and files whose changes call for a reload."""
+    file = config.app.target.partition(":")[0]
+    beside = os.path.dirname(file)  # absolute, if a file is served
+    apart = beside and os.path.relpath(beside, config.app.directory).startswith("..")
+    return (config.app.directory, *([beside] if apart else []), *([config.path] if config.path else []))
 
 
 class FileWatch:
