@@ -51,6 +51,6 @@ def about_arguments(environ: Mapping[str, str]) -> str:
     if not environ.get(UNUSED_ARGUMENTS):
         return ""
     return (
-        f"the environment variable {UNUSED_ARGUMENTS} is gunicorn's and is not obeyed: say it by flags, by MINIWSGI_* "
-        "variables or in a file (docs/configuration.md)"
+        f"the environment variable {UNUSED_ARGUMENTS} is gunicorn's and is not obeyed: "
+        f"`miniwsgi import -- gunicorn ${UNUSED_ARGUMENTS}` says what it is here"
     )
