@@ -15,6 +15,7 @@ HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str
 BLOCKING_SECONDS = 0.010
 SLOW_SECONDS = 0.100
 BURN_SECONDS = 0.200
+BRIEF_SECONDS = 60e-6
 PAUSE_SECONDS = 0.150
 
 KIB = 1024
@@ -56,6 +57,21 @@ def mixed(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             sum(range(1000))
     start_response("200 OK", HEADERS[:])
     return [BODY]
+
+
+def brief(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Hello-world after 60 µs of computing; on /told its body is when it was ready: CLOCK_MONOTONIC, in ns. /slow sleeps."""
+    path = environ["PATH_INFO"]
+    if path == "/slow":
+        time.sleep(SLOW_SECONDS)
+    end = time.monotonic() + BRIEF_SECONDS
+    while time.monotonic() < end:
+        pass
+    if path != "/told":
+        return hello(environ, start_response)
+    body = b"%020d" % time.monotonic_ns()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def statuses(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from bench import held_answer
+from bench.apps.bench_app import BRIEF_SECONDS, brief
 from bench.exchange import HELLO_BODY
 from bench.held_answer import Client, stopped
 from bench.logged import look_for_lines
 from bench.processes import ServerError, parse_stat
 from tests.support.bench_server import RIGHT, serving
+from tests.support.waiting import PATIENCE_SECONDS
+
+TOLD = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n%020d"
 
 
 def state(pid: int) -> str:
@@ -34,7 +40,7 @@ def test_a_process_stands_still_meanwhile_and_goes_on() -> None:
 def test_an_answer_is_awaited_whole() -> None:
     with serving(RIGHT) as fake, Client(fake.port) as client:
         client.ask("/slow")
-        client.answer()
+        assert client.answer() == HELLO_BODY
         assert [head.split(b"\r\n")[0] for head in fake.heads] == [b"GET /slow HTTP/1.1"]
 
 
@@ -43,6 +49,24 @@ def test_a_connection_that_ends_before_its_answer_is_told() -> None:
         client.ask("/")
         with pytest.raises(ServerError, match="closed the connection after b'HTTP"):
             client.answer()
+
+
+def test_the_application_says_when_its_answer_was_ready() -> None:
+    begin = time.monotonic_ns()
+    (body,) = brief({"PATH_INFO": "/told"}, lambda *_: None)
+    assert begin + BRIEF_SECONDS * 1e9 <= int(body) <= time.monotonic_ns()
+    assert brief({"PATH_INFO": "/"}, lambda *_: None) == [HELLO_BODY]
+
+
+def test_the_wait_counts_from_when_the_answer_was_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_answer, "CALM_SECONDS", 0.0)
+    ready = time.monotonic_ns() - 7_000_000_000  # long ago, as if the answer had been held since
+    with serving(RIGHT) as others, serving(TOLD % ready) as fake, Client(fake.port) as fast, Client(others.port) as slow:
+        monkeypatch.setattr(held_answer, "SLOW_SECONDS", 0.0)
+        assert 7.0 < held_answer._wait(fast, slow, []) < 7.0 + PATIENCE_SECONDS
+        monkeypatch.setattr(held_answer, "SLOW_SECONDS", PATIENCE_SECONDS)
+        with pytest.raises(ServerError, match="the slow call did not last"):
+            held_answer._wait(fast, slow, [])
 
 
 def test_requests_that_are_not_in_the_log_void_the_figure(tmp_path: Path) -> None:
