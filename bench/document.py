@@ -86,6 +86,11 @@ class Cell:
         return bool(self.samples) and all(sample.get("saturated") for sample in self.samples)
 
     @property
+    def screened(self) -> bool:
+        """Whether it was measured in a few short rounds only, which chose the peers of the others."""
+        return bool(self.data.get("screened"))
+
+    @property
     def noisy(self) -> bool:
         """Whether others used the processors meanwhile."""
         others = [float(sample.get("others") or 0.0) for sample in self.samples]
@@ -154,7 +159,7 @@ class Document:
 
     def best_peer(self, workload: str) -> Cell | None:
         """The peer that answered most a second."""
-        return next(iter(self.counting(workload, "peer")), None)
+        return next((cell for cell in self.counting(workload, "peer") if not cell.screened), None)
 
     def floor(self, workload: str) -> Cell | None:
         """The fastest floor."""

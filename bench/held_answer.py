@@ -21,7 +21,7 @@ from bench.apps.bench_app import SLOW_SECONDS
 from bench.figures import median
 from bench.operations import Operation, Taken
 from bench.processes import ServerError, parse_stat
-from bench.servers import IN_PYTHON, OURS
+from bench.servers import OURS
 from bench.trial import Bench
 from bench.workloads import PLAIN
 
@@ -38,7 +38,7 @@ class HeldAnswer(Operation):
     """From when an answer is ready to its arrival, a call of 100 ms being next in the same turn."""
 
     name = "held answer"
-    servers = (OURS, IN_PYTHON, "bjoern", "freastal", "granian")
+    servers = (OURS, "bjoern", "granian")
     estimate = TIMES * (CALM_SECONDS + 0.2) + 1.0
     rounds = 3
 

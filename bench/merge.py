@@ -34,6 +34,7 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "workloads": _workloads(documents),
         "cells": _latest(documents, "cells", lambda one: (one["workload"], one["server"])),
         "operations": _latest(documents, "operations", lambda one: (one["name"], one["server"])),
+        "screening": _latest(documents, "screening", lambda one: (one["workload"], one["server"])),
     }
 
 

@@ -28,13 +28,13 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def target_cells(row: Row) -> tuple[str, ...]:
     """A row that has a target as the columns of the targets' table."""
-    ours, theirs = (MISSING if value is None else _number(value) for value in (row.value, row.theirs))
+    ours, theirs = (MISSING if value is None else number(value) for value in (row.value, row.theirs))
     shown = MISSING if row.ratio is None else f"{row.ratio:.2f}"
     verdict = row.verdict.value or "no target"
     return (row.name, row.figure, ours, row.peer or MISSING, theirs, shown, row.target, verdict, row.note)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits that count."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}"
 

@@ -24,6 +24,7 @@ class Cell:
     note: str = ""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    screened: bool = False  # in a few short rounds, and did not go on
     missing: bool = False  # it will not do better another time
     fixed_runs: list[dict[str, Any]] = field(default_factory=list)
     curve: list[dict[str, float]] | None = None
@@ -79,6 +80,7 @@ class Cell:
             "workload": self.workload,
             "void": self.void,
             "note": self.note,
+            "screened": self.screened,
             "rounds": self.rounds,
             "fixed": self.fixed(),
             "fixed_runs": self.fixed_runs,

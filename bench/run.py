@@ -1,12 +1,14 @@
 """The comparison: every server under every workload, side by side, on this machine.
 
     python bench/run.py [--servers NAME …] [--workloads NAME …] [--rounds 3] [--seconds 1] [--json FILE] [--quick]
+    python bench/run.py --targets --screen 2 --rounds 7
     python bench/run.py --list
     python bench/run.py --compare OLD.json [--with NEW.json]
     python bench/run.py --report FILE …
 
-A whole run writes bench/results/<date>-<machine>.json, bench/RESULTS.md and the plots; one of chosen servers or
-workloads, and the quick one, print what they found and write only the file that --json names. The server is on one
+A whole run, and one of all that has a target, write bench/results/<date>-<machine>.json, bench/RESULTS.md, the plots
+and the tables of README.md and docs/benchmarks.md; one of chosen servers or workloads, and the quick one, print what
+they found and write only the file that --json names. The server is on one
 core and the load on another; each server is started afresh, must answer rightly before it is timed, and is compared
 with the others of the same round. Interrupted, it keeps what it has and leaves no process behind.
 """
@@ -25,6 +27,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -40,12 +43,13 @@ from bench.floor import compile_floor
 from bench.merge import merged
 from bench.operations import Operation, idle_connections
 from bench.peer_servers import SERVERS
-from bench.plan import OPERATIONS, chosen_operations, chosen_workloads, steps
+from bench.plan import OPERATIONS, OTHERS_ROUNDS, chosen_operations, chosen_workloads, steps
 from bench.processes import become_reaper, choose_cpus, stop_all
 from bench.progress import spoken, with_progress
 from bench.promises import all_verdicts, targets_as_json
 from bench.report import machine, print_figures, print_targets, standard_path, tool_version, write_json
 from bench.results_file import FORMAT, Results
+from bench.screening import Screening, taking_part, with_the_screened
 from bench.servers import OURS, Kind, Programs
 from bench.steps import RATE_SHARE
 from bench.trial import Bench
@@ -72,10 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.report:
         return _report(parser, options)
-    workloads = chosen_workloads(options.servers, options.workloads, quick=options.quick)
+    chosen = {"quick": options.quick, "targets": options.targets}
+    workloads = chosen_workloads(options.servers, options.workloads, **chosen)
     operations = []
     if not options.no_operations:
-        operations = chosen_operations(options.servers, options.workloads, quick=options.quick)
+        operations = chosen_operations(options.servers, options.workloads, **chosen)
     if options.json and not os.access(options.json.resolve().parent, os.W_OK):
         parser.error(f"{options.json}: its folder is not there, or not writable")
     if not workloads and not operations:
@@ -94,14 +99,25 @@ def measure(
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # servers inherit it
     started, begin = datetime.now(UTC), time.monotonic()
-    results, interrupted = Results(), False
+    results, screened, interrupted = Results(), Results(), False
     bench: Bench | None = None
+    screening = _screening(options)
     with tempfile.TemporaryDirectory(prefix="miniwsgi-bench-") as scratch:
         try:
             bench = _bench(options, workloads, operations, Path(scratch))
-            todo = steps(workloads, operations, options.rounds, bench, system_calls=not options.no_syscalls)
+            going_on = screening.run(bench, workloads, screened) if screening else workloads
+            todo = steps(
+                going_on,
+                operations,
+                options.rounds,
+                bench,
+                system_calls=not options.no_syscalls,
+                others_rounds=OTHERS_ROUNDS if options.targets else None,
+            )
             for step in with_progress(todo):
                 step.run(bench, results)
+            if screening is not None:
+                workloads = taking_part(workloads, going_on)
         except KeyboardInterrupt:
             interrupted = True
             print("\ninterrupted: what was measured so far", file=sys.stderr)
@@ -111,6 +127,7 @@ def measure(
         finally:
             _ignore_interrupts()
             stop_all()
+    with_the_screened(results, screened)
     idle_connections(results)
     document = {
         "format": FORMAT,
@@ -120,6 +137,7 @@ def measure(
         "machine": machine(),
         **(_about(options, bench, workloads, operations) if bench else {}),
         **results.as_json(),
+        "screening": screened.as_json()["cells"],
     }
     document["targets"] = targets_as_json(all_verdicts(document))
     return document
@@ -185,6 +203,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=whole, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=positive, default=1.0, help="of load for each figure (default 1)")
     parser.add_argument("--quick", action="store_true", help="what has a target, beside few peers; a few minutes")
+    parser.add_argument("--targets", action="store_true", help="what has a target, beside all peers")
+    parser.add_argument(
+        "--screen", type=whole, metavar="ROUNDS", help="short rounds of all peers first: the best go on"
+    )
+    parser.add_argument("--best", type=whole, default=2, help="peers of each workload that go on (default 2)")
     parser.add_argument("--no-operations", action="store_true", help="no cold start, scale, reload, …")
     parser.add_argument("--no-syscalls", action="store_true", help="do not count system calls")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, and nothing else")
@@ -226,8 +249,12 @@ def _bench(
     server_cpus, load_cpus = choose_cpus()
     floor = compile_floor(scratch) if any(SERVERS[name].kind is Kind.FLOOR for name in names) else {}
     programs = Programs(os.path.abspath(options.python), environment.python, floor)
-    warm_up = QUICK_WARM_UP if options.quick else WARM_UP
+    warm_up = QUICK_WARM_UP if options.quick or options.targets else WARM_UP
     return Bench(programs, environment, scratch, options.seconds, warm_up, server_cpus, load_cpus)
+
+
+def _screening(options: argparse.Namespace) -> Screening | None:
+    return Screening(options.screen, options.best, min(options.seconds, 0.5)) if options.screen else None
 
 
 def _about(
@@ -250,6 +277,7 @@ def _about(
             "warm_up": bench.warm_up,
             "connections": WORKLOADS["hello"].connections,
             "quick": options.quick,
+            "screening": asdict(screening) if (screening := _screening(options)) else None,
             "server_cpus": bench.server_cpus,
             "load_cpus": bench.load_cpus,
             "rate_share": RATE_SHARE,
@@ -325,16 +353,20 @@ def _finish(options: argparse.Namespace, document: dict[str, Any], old: dict[str
 
 
 def _publish(document: dict[str, Any]) -> None:
-    """The page and its plots. The plots come first: the page links those that are there."""
+    """The page, its plots, and the tables elsewhere. The plots come first: the page links those that are there."""
+    for stale in (HERE / "results").glob("*.[sp][vn]g"):  # of another run: the page would link it
+        stale.unlink()
     try:
         plots = importlib.import_module("bench.plots")
         plots.draw(document, HERE / "results")
     except ImportError as error:
         print(f"no plots: {error} (pip install matplotlib)", file=sys.stderr)
+    from bench.published import publish
     from bench.tables import write_markdown
 
     write_markdown(document, HERE / "RESULTS.md")
-    print(f"written: {HERE / 'RESULTS.md'}")
+    for path in (HERE / "RESULTS.md", *publish(document, HERE.parent)):
+        print(f"written: {path}")
 
 
 def _compare(old: dict[str, Any], new: dict[str, Any]) -> str:

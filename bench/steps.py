@@ -201,6 +201,7 @@ class Afterwards(Step):
     servers: tuple[str, ...]  # of the workload, whose slowest gives the rate
     fixed: bool
     calls: bool
+    number: int
     estimate: float
 
     @property
@@ -252,7 +253,7 @@ class Afterwards(Step):
             cell.remark(f"at {rate:,.0f}/s: {errors} errors, {unanswered} unanswered")
             return
         times = {name: fast[key] for name, key in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"))}
-        cell.fixed_runs.append({"rate": rate, **times, "late_p99": outcome["late"]["p99"]})
+        cell.fixed_runs.append({"round": self.number, "rate": rate, **times, "late_p99": outcome["late"]["p99"]})
         cell.curve = outcome["curve"]
 
     def _system_calls(self, bench: Bench, running: Running, directory: Path) -> float:
@@ -290,7 +291,7 @@ def rounds_of(workload: Workload, number: int, bench: Bench) -> list[Step]:
     return [Round(workload, server, number, estimate) for server in turn(workload.servers, number)]
 
 
-def afterwards(workload: Workload, rounds: int, bench: Bench, *, system_calls: bool) -> list[Step]:
+def afterwards(workload: Workload, rounds: int, bench: Bench, *, system_calls: bool, fixed: bool = True) -> list[Step]:
     """What is measured of a workload after its rounds."""
     found: list[Step] = []
     calls = workload.system_calls and system_calls
@@ -298,9 +299,9 @@ def afterwards(workload: Workload, rounds: int, bench: Bench, *, system_calls: b
     for number in range(repeats):
         for name in turn(workload.servers, number):
             server = bench.servers[name]
-            fixed = workload.fixed is not None and takes_fixed(server.kind, name, server.keeps_alive)
+            rated = fixed and workload.fixed is not None and takes_fixed(server.kind, name, server.keeps_alive)
             counts = calls and number == 0 and not name.startswith("echo-")
-            if fixed or counts:
-                seconds = 1.0 + bench.warm_up + fixed * (max(2.0, bench.seconds * 2) + 1.0) + counts * 1.7
-                found.append(Afterwards(workload, name, workload.servers, fixed, counts, seconds))
+            if rated or counts:
+                seconds = 1.0 + bench.warm_up + rated * (max(2.0, bench.seconds * 2) + 1.0) + counts * 1.7
+                found.append(Afterwards(workload, name, workload.servers, rated, counts, number, seconds))
     return found

@@ -17,6 +17,7 @@ from bench.document import CPU, MEMORY, P50, P99, P999, QUIET, RATE, SYSTEM, USE
 from bench.figures import Row, Spread, Verdict, spread
 from bench.promises import all_verdicts
 from bench.report import MISSING, TARGET_HEADINGS, target_cells
+from bench.servers import OURS
 
 PLOTS = "results"
 WIDTH = 120
@@ -66,6 +67,12 @@ def _page(document: Document, data: dict[str, Any], plots: Path) -> Iterator[str
         " long the queue is. Ours are **bold**, floors *slanted*; † the load generator had no time to spare, so that"
         " only the CPU tells, and the ratio is a bound.\n"
     )
+    if screening := document.settings.get("screening"):
+        yield (
+            f"‡ {screening['rounds']} rounds of {screening['seconds']:g} s only, before the others: of every workload's"
+            f" peers the best {screening['best']}, by each figure that its targets compare, went on from there. Who did"
+            " not is nobody's best peer and has no ratio.\n"
+        )
     for name in document.workloads:
         yield from _workload(document, name, plots)
     yield from _images(plots, "memory", "Memory of each server under load")
@@ -77,6 +84,8 @@ def _page(document: Document, data: dict[str, Any], plots: Path) -> Iterator[str
 
 
 def _road(document: Document) -> Iterator[str]:
+    if not any(name in document.servers for step in ROAD for name in step.servers if name != OURS):
+        return
     yield "## The road\n"
     yield (
         "The steps on the way from a single process to this server, each of which can be run, beside the figures"
@@ -104,7 +113,7 @@ def _rate_and_cpu(cell: Cell | None, missing: str) -> tuple[str, str]:
     void = missing if cell is None else cell.void
     if cell is None or void:
         return f"void: {void}" if void else MISSING, MISSING
-    return _count(cell.spread(RATE)), _decimal(cell.median(CPU))
+    return _count(cell.spread(RATE)) + " ‡" * cell.screened, _decimal(cell.median(CPU))
 
 
 def _targets(rows: Sequence[Row]) -> Iterator[str]:
@@ -135,9 +144,9 @@ def _workload(document: Document, name: str, plots: Path) -> Iterator[str]:
         lines.append(
             [
                 _name(cell),
-                _count(cell.spread(RATE)) + (" †" if cell.saturated else ""),
-                _ratio(cell, peer),
-                _ratio(cell, floor),
+                _count(cell.spread(RATE)) + " †" * cell.saturated + " ‡" * cell.screened,
+                MISSING if cell.screened else _ratio(cell, peer),
+                _ratio(cell, floor if floor is None or floor.screened == cell.screened else None),
                 MISSING
                 if used is None
                 else f"{used.median:,.1f} ({_decimal(cell.median(USER))} + {_decimal(cell.median(SYSTEM))})",

@@ -6,12 +6,12 @@ follows to some rate: from there on, the rate is its own, and only the CPU a req
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bench.document import CPU, RATE, SYSTEM, USER, Cell, Document, ratio
+from bench.document import CPU, FIXED_P99, RATE, SYSTEM, USER, Cell, Document, ratio
 from bench.figures import NOT_MEASURED, Row, Target, Verdict
 from bench.servers import IN_PYTHON, OURS
 from bench.workloads import GREENLETS
@@ -63,6 +63,23 @@ def verdicts(data: dict[str, Any], held: tuple[Held, ...] = TARGETS) -> list[Row
     return [_row(document, one) for one in held]
 
 
+def contenders(data: dict[str, Any], workload: str, servers: Sequence[str], best: int) -> list[str]:
+    """Who may be the best of a workload: so many peers by each figure that its targets compare, and who they name.
+
+    Of a target on speed that is the rate and the CPU a request, which decides where the load generator cannot follow.
+    Raises DocumentError.
+    """
+    document, found = Document(data), dict[str, None]()
+    for held in (one for one in TARGETS if one.workload == workload):
+        if held.peer:
+            found.update(dict.fromkeys(name for name in servers if name == held.peer))
+            continue
+        peers = [cell for cell in document.of(workload) if _takes_part(cell, held)]
+        for by in (By.SPEED, By.CPU) if held.by is By.SPEED else (held.by,):
+            found.update(dict.fromkeys(cell.server for cell in _ranked(peers, by)[:best]))
+    return list(found)
+
+
 def _row(document: Document, held: Held) -> Row:
     ours = document.ours(held.workload)
     peers = [cell for cell in document.of(held.workload) if _takes_part(cell, held)]
@@ -88,11 +105,11 @@ def _row(document: Document, held: Held) -> Row:
         held.workload,
         ours.server if ours else OURS,
         by.value,
-        _value(ours, by) if ours is not None and not ours.void else None,
+        value_of(ours, by) if ours is not None and not ours.void else None,
         target=f"{held.target} × {held.peer or _all_but(held.but)}",
         ratio=value,
         peer=peer.server if peer else "",
-        theirs=_value(peer, by) if peer else None,
+        theirs=value_of(peer, by) if peer else None,
         verdict=held.target.verdict(value) if value is not None else Verdict.VOID,
         note="; ".join(notes),
     )
@@ -109,10 +126,13 @@ def _all_but(servers: tuple[str, ...]) -> str:
 
 
 def _best(peers: list[Cell], by: By) -> Cell | None:
-    """The one with most requests a second, or with least of what is to be little."""
-    counting = [cell for cell in peers if not cell.void and _value(cell, by) is not None]
-    ranked = sorted(counting, key=lambda cell: (_value(cell, by) or 0.0, cell.server), reverse=by is By.SPEED)
-    return ranked[0] if ranked else None
+    return next((cell for cell in _ranked(peers, by) if not cell.screened), None)
+
+
+def _ranked(peers: list[Cell], by: By) -> list[Cell]:
+    """Those that count, first who has most requests a second, or least of what is to be little."""
+    counting = [cell for cell in peers if not cell.void and value_of(cell, by) is not None]
+    return sorted(counting, key=lambda cell: (value_of(cell, by) or 0.0, cell.server), reverse=by is By.SPEED)
 
 
 def _split(cell: Cell) -> str:
@@ -126,12 +146,10 @@ _READ: dict[By, Callable[[Cell], float | None]] = {
 }
 
 
-def _value(cell: Cell, by: By) -> float | None:
+def value_of(cell: Cell, by: By) -> float | None:
+    """Its median, in the unit that `by` names; None without one."""
     return _READ[by](cell)
 
 
 def _ratio(ours: Cell, peer: Cell, by: By) -> float | None:
-    if by is not By.P99:
-        return ratio(ours, peer, RATE if by is By.SPEED else CPU)
-    mine, theirs = _value(ours, by), _value(peer, by)
-    return None if ours.void or mine is None or not theirs else mine / theirs
+    return ratio(ours, peer, {By.SPEED: RATE, By.CPU: CPU, By.P99: FIXED_P99}[by])

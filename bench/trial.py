@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,7 +108,6 @@ class Bench:
     servers: dict[str, Server] = field(default_factory=lambda: SERVERS)
     commands: dict[str, str] = field(default_factory=dict)  # of each server, as it was started first
     others: list[float] = field(default_factory=list)  # of every sample
-    started: int = 0
 
     def __post_init__(self) -> None:
         self.scratch.chmod(0o755)  # Apache gives up being root
@@ -132,9 +132,7 @@ class Bench:
 
     def order(self, workload: Workload) -> Order:
         """How a workload is to be served, on a port that is free now."""
-        self.started += 1
-        directory = self.scratch / f"{self.started:04}"
-        directory.mkdir()
+        directory = Path(tempfile.mkdtemp(dir=self.scratch))
         directory.chmod(0o777)
         return Order(
             workload.application,

@@ -60,7 +60,7 @@ def mixed(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def brief(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Hello-world after 60 µs of computing; on /told its body is when it was ready: CLOCK_MONOTONIC, in ns. /slow sleeps."""
+    """Hello-world after 60 µs of computing; on /told when it was ready (CLOCK_MONOTONIC, ns); on /slow 100 ms later."""
     path = environ["PATH_INFO"]
     if path == "/slow":
         time.sleep(SLOW_SECONDS)

@@ -61,7 +61,12 @@ def test_the_application_says_when_its_answer_was_ready() -> None:
 def test_the_wait_counts_from_when_the_answer_was_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_answer, "CALM_SECONDS", 0.0)
     ready = time.monotonic_ns() - 7_000_000_000  # long ago, as if the answer had been held since
-    with serving(RIGHT) as others, serving(TOLD % ready) as fake, Client(fake.port) as fast, Client(others.port) as slow:
+    with (
+        serving(RIGHT) as others,
+        serving(TOLD % ready) as fake,
+        Client(fake.port) as fast,
+        Client(others.port) as slow,
+    ):
         monkeypatch.setattr(held_answer, "SLOW_SECONDS", 0.0)
         assert 7.0 < held_answer._wait(fast, slow, []) < 7.0 + PATIENCE_SECONDS
         monkeypatch.setattr(held_answer, "SLOW_SECONDS", PATIENCE_SECONDS)

@@ -244,10 +244,15 @@ def every_target() -> dict[str, Any]:
     return document(dict.fromkeys(names, rates))
 
 
+def fix(one: dict[str, Any], p99: float) -> None:
+    one["fixed"] = {"rate": 1000.0, "p50": 0.001, "p99": p99, "p999": None, "late_p99": 0.0}
+    one["fixed_runs"] = [{"round": number, **one["fixed"]} for number in range(3)]
+
+
 def test_targets_are_met_where_we_are_better() -> None:
     data = every_target()
     for one in data["cells"]:
-        one["fixed"] = {"rate": 1000.0, "p50": 0.001, "p99": 0.002, "p999": 0.003, "late_p99": 0.0}
+        fix(one, 0.002)
     found = verdicts(data)
     assert [row.verdict for row in found] == [Verdict.MET] * len(TARGETS)
     assert [row.ratio for row in found if row.name == "flask"] == pytest.approx([90 / 70, 1.5])
@@ -259,7 +264,7 @@ def test_targets_are_missed_where_we_are_not() -> None:
     for one in data["cells"]:
         ours = one["server"] == "miniwsgi"
         one["rounds"] = rounds(10e3 if ours else 90e3)
-        one["fixed"] = {"rate": 1000.0, "p50": 0.001, "p99": 0.009 if ours else 0.002, "p999": None, "late_p99": 0.0}
+        fix(one, 0.009 if ours else 0.002)
     found = verdicts(data)
     assert [row.verdict for row in found] == [Verdict.MISSED] * len(TARGETS)
     assert {row.peer for row in found} == {"bjoern", "granian", "miniwsgi-plain"}
@@ -285,6 +290,27 @@ def test_a_target_against_a_server_holds_against_each_of_its_configurations() ->
     data["cells"].append(cell("granian-default", "hello", 100e3))
     (found,) = verdicts(data, (Held("hello", Target(at_least=1.0), peer="granian"),))
     assert (found.peer, found.theirs, found.verdict) == ("granian-default", pytest.approx(100e3), Verdict.MISSED)
+
+
+def test_who_was_only_screened_is_nobodys_best_peer(tmp_path: Path) -> None:
+    data = document()
+    data["settings"]["screening"] = {"rounds": 2, "seconds": 0.5, "best": 1}
+    find(data, "fastwsgi")["screened"] = True
+    text = page(data, tmp_path)
+    found = {row["server"].strip("*"): row for row in rows(text, "### hello")}
+    assert (found["fastwsgi"]["requests/s"], found["fastwsgi"]["× peer"]) == ("100,000 (99,000–101,000) ‡", "–")
+    assert (found["bjoern"]["× peer"], found["miniwsgi"]["× peer"]) == ("1.00", "0.75")
+    assert "‡ 2 rounds of 0.5 s only" in text
+    assert {row.peer for row in verdicts(data) if row.name == "hello"} == {"bjoern"}
+
+
+def test_p99_is_compared_within_rounds() -> None:
+    data = document({"mixed": {"miniwsgi": 1e3, "granian": 1e3}})
+    for one, times in zip(data["cells"], ((0.002, 0.001, 0.009), (0.004, 0.002, 0.001)), strict=True):
+        one["fixed"] = {"p99": sorted(times)[1]}
+        one["fixed_runs"] = [{"round": number, "p99": p99} for number, p99 in enumerate(times)]
+    (found,) = verdicts(data, tuple(held for held in TARGETS if held.workload == "mixed"))
+    assert (found.ratio, found.value, found.theirs) == (pytest.approx(0.5), pytest.approx(2.0), pytest.approx(2.0))
 
 
 def test_a_peer_of_another_kind_does_not_count() -> None:
