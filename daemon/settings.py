@@ -40,6 +40,7 @@ class Settings(NamedTuple):
     threads: int = 8
     engine: str = "auto"  # or the name of one: see engine.choice
     script_name: str = ""
+    script_name_stripped: bool = False  # the proxies have taken it off the path
     server_header: str = "miniwsgi"
     request_id_header: str = ""  # a response field's name; "" none
     switch_interval: float = 0.0005
@@ -73,7 +74,14 @@ class Settings(NamedTuple):
 
     # trust
     trusted: tuple[str, ...] = ()  # addresses or networks; "unix" for every Unix-socket peer
-    forwarded: bool = False  # the trusted set Forwarded instead of X-Forwarded-*
+    forwarded: bool = False  # the trusted set Forwarded instead of the fields of client and scheme
+    hops: int = 0  # proxies that a request comes through; 0: as many as `trusted` names
+    client_field: str = "X-Forwarded-For"  # where they say it; "": nowhere
+    scheme_field: str = "X-Forwarded-Proto"
+    host_field: str = ""
+    port_field: str = ""
+    prefix_field: str = ""
+    prefix_stripped: bool = True  # they have taken it off the path
 
     # logs
     log_level: str = "info"

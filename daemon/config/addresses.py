@@ -14,6 +14,8 @@ import re
 from ..target import absolute
 from .kinds import Kind, MismatchError, is_off, quoted
 
+ANYWHERE = "*"  # each peer, whatever its address
+
 
 class Served(Kind[str]):
     """What to serve. What is wrong with its words is said by whoever imports it (target.Target)."""
@@ -111,7 +113,7 @@ class Network(Kind[str]):
     def parse(self, value: object, base: str) -> str:
         if not isinstance(value, str):
             raise MismatchError(self.expected)
-        if value == "*":
+        if value == ANYWHERE:
             raise MismatchError(f'{self.expected} (for every address: "0.0.0.0/0" and "::/0")')
         try:
             if "/" in value:
@@ -128,12 +130,12 @@ class Network(Kind[str]):
 
 
 class Peer(Network):
-    """Whom to trust: an address, a network, or "unix" for every peer on a Unix socket."""
+    """Whom to trust: an address, a network, "unix" for every peer on a Unix socket, or "*" for all."""
 
-    expected = 'an IP address, a network such as "10.0.0.0/8", or "unix"'
+    expected = 'an IP address, a network such as "10.0.0.0/8", "unix" or "*"'
 
     def parse(self, value: object, base: str) -> str:
-        return "unix" if value == "unix" else super().parse(value, base)
+        return str(value) if value in ("unix", ANYWHERE) else super().parse(value, base)
 
 
 class Grantee(Kind[str]):

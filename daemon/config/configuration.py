@@ -24,7 +24,8 @@ from .managing_keys import ControlSection, LogSection, MetricsSection
 from .near import near_miss, near_variable
 from .platform import PLATFORM_VARIABLES, VARIABLE_OF, about_arguments
 from .problems import ConfigError, Mistake, Problem
-from .serving_keys import AppSection, LimitsSection, ProxySection, RecycleSection, ServerSection, TimeoutsSection
+from .proxy_keys import FORWARDED, ProxySection, proxy_notes
+from .serving_keys import AppSection, LimitsSection, RecycleSection, ServerSection, TimeoutsSection
 
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
 TOKEN_CHARS = 1000
@@ -297,6 +298,9 @@ class _Loader:
         counts_are_known = not failed & {"server.workers", "metrics.ready_min"}
         if counts_are_known and pool != "single" and values["metrics.ready_min"] > workers:
             self.wrong_value("metrics.ready_min", f"at most server.workers, {workers}")
+        if values["proxy.host_field"].title() == FORWARDED and values["proxy.fields"] != FORWARDED.lower():
+            self.wrong_value("proxy.host_field", 'proxy.fields = "forwarded", or the name of another field')
+        self.notes += proxy_notes(values)
         for key_path, value in UNUSED[pool].items():
             if self.origins[key_path] != "default" and values[key_path] != value:
                 self.notes.append(f"{key_path} ({self.source(key_path)}) is not used by pool {pool}")

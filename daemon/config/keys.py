@@ -1,7 +1,7 @@
 """Every configuration key by its path, and the sections that they stand in.
 
-A key is declared once, in serving_keys or managing_keys: name, kind, default, command-line flag, one line of
-documentation. The sections are frozen dataclasses; a field's `key(…)` carries what the loader, `--help`,
+A key is declared once, in serving_keys, proxy_keys or managing_keys: name, kind, default, command-line flag, one line
+of documentation. The sections are frozen dataclasses; a field's `key(…)` carries what the loader, `--help`,
 `miniwsgi config` and the reference in docs/configuration.md need. Durations are seconds, sizes bytes, paths absolute. A
 key that can be off is 0 or "" then; "off", false, 0 and "" all say it (`kinds.is_off`). A default that depends on the
 machine is computed at each load.
@@ -16,7 +16,8 @@ from typing import Any
 
 from .declaration import Key
 from .managing_keys import ControlSection, LogSection, MetricsSection
-from .serving_keys import AppSection, LimitsSection, ProxySection, RecycleSection, ServerSection, TimeoutsSection
+from .proxy_keys import ProxySection
+from .serving_keys import AppSection, LimitsSection, RecycleSection, ServerSection, TimeoutsSection
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {

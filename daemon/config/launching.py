@@ -43,7 +43,7 @@ def worker_settings(
     app_metrics_directory: str = "",
 ) -> Settings:
     """What a launcher and its workers need to know of the configuration."""
-    app, server, limits, timeouts = config.app, config.server, config.limits, config.timeouts
+    app, server, limits, timeouts, proxy = config.app, config.server, config.limits, config.timeouts, config.proxy
     return Settings(
         generation=generation,
         listeners=tuple(listeners),
@@ -58,6 +58,7 @@ def worker_settings(
         threads=server.threads,
         engine=server.engine,
         script_name=server.script_name,
+        script_name_stripped=server.script_name_stripped,
         server_header=server.server_header,
         request_id_header=server.request_id_header,
         switch_interval=server.switch_interval,
@@ -83,8 +84,15 @@ def worker_settings(
         max_lifetime=config.recycle.max_lifetime,
         max_rss_bytes=config.recycle.max_rss,
         app_metrics_directory=app_metrics_directory,
-        trusted=config.proxy.trusted,
-        forwarded=config.proxy.fields == "forwarded",
+        trusted=proxy.trusted,
+        forwarded=proxy.fields == "forwarded",
+        hops=proxy.hops,
+        client_field=proxy.client_field,
+        scheme_field=proxy.scheme_field,
+        host_field=proxy.host_field,
+        port_field=proxy.port_field,
+        prefix_field=proxy.prefix_field,
+        prefix_stripped=proxy.prefix_stripped,
         log_level=config.log.level,
         log_format=config.log.format,
         log_file=config.log.file,

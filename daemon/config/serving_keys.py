@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..engine import choice
 from . import machine
-from .addresses import Bind, Peer, Served, SystemAccount
+from .addresses import Bind, Served, SystemAccount
 from .declaration import key
 from .kinds import Boolean, Choice, Many, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
@@ -156,6 +156,11 @@ class ServerSection:
         "",
         "The prefix under which the application is mounted (SCRIPT_NAME).",
     )
+    script_name_stripped: bool = key(
+        Boolean(),
+        False,
+        "The proxy has taken script_name off the path already. false: it is taken off here, of paths that have it.",
+    )
     server_header: str = key(
         Text("a text without control characters", r"[\x20-\x7e\xa0-\xff]+", off=True),
         "miniwsgi",
@@ -265,21 +270,4 @@ class RecycleSection:
         "When its resident memory exceeds this: replaced in peace, before the kernel kills it.",
         compute=lambda _around: machine.memory_ceiling(),
         computed="nine tenths of the cgroup's memory limit; off without one",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxySection:
-    """Whose word counts about the client."""
-
-    trusted: tuple[str, ...] = key(
-        Many(Peer()),
-        (),
-        'Addresses and networks of proxies whose word about the client counts; "unix" for every peer on a Unix socket.',
-    )
-    fields: str = key(
-        Choice("x-forwarded", "forwarded"),
-        "x-forwarded",
-        "Which fields the trusted proxies set: X-Forwarded-For and X-Forwarded-Proto, or Forwarded (RFC 7239). The "
-        "other ones are not read: a proxy passes them on as a client sent them.",
     )

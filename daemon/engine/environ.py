@@ -14,6 +14,7 @@ from ..http.connection import ConnectionSteps
 from . import request_ids
 from .file_wrapper import FileWrapper
 from .input import EMPTY
+from .mount import Mount
 from .proxy import Proxy
 
 Environ = dict[str, Any]
@@ -71,11 +72,11 @@ def connection_environ(
     return environ
 
 
-def request_environ(connection: ConnectionSteps, script_name: str, proxy: Proxy | None) -> Environ:
+def request_environ(connection: ConnectionSteps, mount: Mount, proxy: Proxy | None) -> Environ:
     """The environ of the complete request of `connection`, whose `base` came of `connection_environ`.
 
-    `proxy` is set when the peer is a trusted one. Two variables are the caller's to set: the request's id, and
-    wsgi.early_hints where it is there.
+    `proxy` is set when the peer is a trusted one, and has checked the fields then. Two variables are the caller's to
+    set: the request's id, and wsgi.early_hints where it is there.
     """
     line: Any = connection.line  # it and the head are there, as the request is complete
     head: Any = connection.head
@@ -85,7 +86,7 @@ def request_environ(connection: ConnectionSteps, script_name: str, proxy: Proxy 
         complete_template(template, head.http11, proxy)
     environ: Environ = template.copy()
     environ["REQUEST_METHOD"] = line.method
-    environ["PATH_INFO"] = path = line.path
+    environ["PATH_INFO"] = line.path
     environ["QUERY_STRING"] = line.query
     environ["REQUEST_URI"] = environ["RAW_URI"] = line.target
     body = connection.body
@@ -97,8 +98,10 @@ def request_environ(connection: ConnectionSteps, script_name: str, proxy: Proxy 
             environ.pop("HTTP_TRAILER", None)
     if line.authority is not None:
         environ["HTTP_HOST"] = line.authority
-    if script_name:
-        split_path(environ, path, script_name)
+        if proxy is not None:
+            proxy.place(environ)
+    if mount.splits(proxy):
+        mount.split(environ, line.path, proxy)
     return environ
 
 
@@ -111,13 +114,6 @@ def complete_template(template: Environ, http11: bool, proxy: Proxy | None) -> N
         template["SERVER_PROTOCOL"] = "HTTP/1.0"
     if proxy is not None:
         proxy.apply(template)
-
-
-def split_path(environ: Environ, path: str, script_name: str) -> None:
-    """SCRIPT_NAME and PATH_INFO of a path below a prefix, which ends where a segment does; any other stays whole."""
-    if path.startswith(script_name) and path[len(script_name) : len(script_name) + 1] in {"", "/"}:
-        environ["SCRIPT_NAME"] = script_name
-        environ["PATH_INFO"] = path[len(script_name) :]
 
 
 def server_software(version: str) -> str:

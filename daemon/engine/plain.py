@@ -151,8 +151,16 @@ class ConversationSteps(Wire):
                 return self._leave(END)
         except (ProtocolError, OSError) as error:  # OSError: the body could not be kept
             return self._refuse(error)
-        if not complete:
-            return self._incomplete(now)
+        return self._has_come(now) if complete else self._incomplete(now)
+
+    def _has_come(self, now: int) -> Outcome:
+        """A whole request."""
+        if self._proxy is not None:
+            head: Any = self._http.head
+            try:
+                self._proxy.check(head.fields)
+            except ProtocolError as error:
+                return self._refuse(error)
         self.stage = _REQUEST
         self.ready_ns = now
         return REQUEST
@@ -181,7 +189,7 @@ class ConversationSteps(Wire):
         site, http = self.site, self._http
         line: Any = http.line  # it and the head are there, as the request is complete
         head: Any = http.head
-        environ = request_environ(http, site.script_name, self._proxy)
+        environ = request_environ(http, site.mount, self._proxy)
         ids = site.request_ids
         if self._proxy is None or not (request_id := ids.given(environ)):
             number = next(ids.numbers)
@@ -362,7 +370,7 @@ class ConversationSteps(Wire):
         """A complete request that never reached the application: as one whose client left during its answer."""
         site, line, body = self.site, self._http.line, self._http.body
         assert line is not None
-        environ = request_environ(self._http, site.script_name, self._proxy)
+        environ = request_environ(self._http, site.mount, self._proxy)
         waited_ns = now - self.ready_ns
         site.account.aborted(self.closed)
         site.account.answered(

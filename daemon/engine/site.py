@@ -24,6 +24,7 @@ from .claim import Claim
 from .contract import Conversation
 from .environ import connection_environ, server_software, worker_environ
 from .logs import AccessLog, Log
+from .mount import Mount
 from .proxy import Proxy
 from .request_ids import RequestIds
 from .variables import variables_of_the_import
@@ -64,7 +65,7 @@ class Site:
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
         self.request_ids = RequestIds()
         self.request_variables = variables_of_the_import()
-        self.script_name = settings.script_name
+        self.mount = Mount.of(settings)
         self._body_memory_bytes = settings.body_memory_bytes
         self._spool_directory = settings.spool_directory or _temporary_directory()
         self._known, self._known_of_unix = Known(), Known()
@@ -76,7 +77,7 @@ class Site:
             settings.body_max_bytes or UNLIMITED_BYTES,
         )
         self._unix_limits = self.limits._replace(host_is_path=True)
-        self._proxy = Proxy(settings.trusted, forwarded=settings.forwarded) if settings.trusted else None
+        self._proxy = Proxy.of(settings)
         self._log = log
         self._access = access
         self._environ = worker_environ(

@@ -164,9 +164,12 @@ def _parse_request_line(line: bytes, known: Known) -> RequestLine:
             raise ProtocolError(400, "invalid authority in an absolute-form request target", "RFC 9112 section 3.2.2")
     else:
         raise ProtocolError(400, "a request target that does not begin with /", "RFC 9112 section 3.2")
-    if "%" in path:
-        path = _ENCODED.sub(lambda found: chr(int(found[1], 16)), path)
-    return RequestLine(line, method, target, path, query, minor != b"0", authority)
+    return RequestLine(line, method, target, unescape(path), query, minor != b"0", authority)
+
+
+def unescape(path: str) -> str:
+    """Percent-decode, once, as latin-1."""
+    return _ENCODED.sub(lambda found: chr(int(found[1], 16)), path) if "%" in path else path
 
 
 def refuse_first_byte(data: bytes) -> None:
@@ -378,8 +381,9 @@ def _read_wishes(connection: str, wishes: dict[str, tuple[bool, bool]]) -> tuple
     return found
 
 
-def _valid_host(host: str, hosts: set[str]) -> bool:
-    match = _HOST.fullmatch(host)
+def is_host(text: str) -> bool:
+    """Whether a Host field may say this (RFC 9110 section 7.2)."""
+    match = _HOST.fullmatch(text)
     if match is None:
         return False
     if match["ipv6"] is not None:
@@ -387,6 +391,12 @@ def _valid_host(host: str, hosts: set[str]) -> bool:
             ipaddress.IPv6Address(match["ipv6"])
         except ValueError:
             return False
+    return True
+
+
+def _valid_host(host: str, hosts: set[str]) -> bool:
+    if not is_host(host):
+        return False
     if len(host) <= _KEPT_HOST_CHARS:
         if len(hosts) >= _KEPT_HOSTS:
             hosts.clear()

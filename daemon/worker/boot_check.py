@@ -83,7 +83,7 @@ def boot_check(context: Context, path: str) -> None:
     base = site.connection_environ(context.settings.listeners[0], ("127.0.0.1", 0))
     connection = Connection(site.limits, base=base)
     connection.receive(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: miniwsgi-boot-check\r\n\r\n".encode())
-    environ = request_environ(connection, site.script_name, None)
+    environ = request_environ(connection, site.mount, None)
     witness = _Witness(context)
     errors = environ["wsgi.errors"] = _Errors(environ["wsgi.errors"])
     environ[request_ids.VARIABLE] = request_id = site.request_ids.new()

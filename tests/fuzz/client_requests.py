@@ -28,7 +28,13 @@ PROXY: tuple[Field, ...] = (
     (b"Host", b"inner"), (b"X-Forwarded-For", b"192.0.2.1"), (b"X-Forwarded-Proto", b"https"),
     (b"X-Request-Id", b"abc-1"), (b"Forwarded", b"for=192.0.2.7;proto=https;host=w"),
 )  # fmt: skip
+TELLING: tuple[Field, ...] = (
+    (b"Host", b"inner"), (b"X-Forwarded-For", b"203.0.113.1, 192.0.2.1"), (b"X-Forwarded-Proto", b"https"),
+    (b"X-Forwarded-Host", b"w.example:444"), (b"X-Forwarded-Port", b"444"), (b"X-Forwarded-Prefix", b"/app"),
+    (b"X-Forwarded-Ssl", b"on"), (b"Forwarded", b"for=192.0.2.7;proto=https;host=\"w:8\""),
+)  # fmt: skip
 FEWEST: tuple[Field, ...] = ((b"Host", b"a"),)
+FIRST = (FEWEST, BROWSER, BROWSER, BROWSER, PROXY, TELLING)
 # What a further field may be, or become.
 FIELDS: tuple[Field, ...] = (
     (b"Host", b"b"), (b"Host", b"a:80"), (b"Host", b"a:"), (b"Host", b""), (b"Host", b"a b"), (b"Host", b"a/b"),
@@ -40,6 +46,9 @@ FIELDS: tuple[Field, ...] = (
     (b"Expect", b"100-continue"), (b"Expect", b"200-ok"), (b"Cookie", b"b=2"), (b"Cookie", b"a=1; session=23"),
     (b"X-Forwarded-For", b"192.0.2.1, 192.0.2.2"), (b"X-Forwarded-For", b"junk"), (b"X-Forwarded-Host", b"w:81"),
     (b"X-Forwarded-Proto", b"http"), (b"X-Forwarded-Port", b"444"), (b"X-Forwarded-Prefix", b"/p"),
+    (b"X-Forwarded-Host", b"a b"), (b"X-Forwarded-Host", b"b, c, d:"), (b"X-Forwarded-Port", b"0"),
+    (b"X-Forwarded-Prefix", b"p"), (b"X-Forwarded-Prefix", b"/app, /%2e%2e"), (b"X-Forwarded-Prefix", b"/%61pp/"),
+    (b"X-Forwarded-Ssl", b"off"), (b"Forwarded", b"host=\"a b\";proto=http"),
     (b"X-Real-IP", b"192.0.2.3"), (b"Forwarded", b"for=\"[2001:db8::1]\""), (b"Forwarded", b"junk;;"),
     (b"X-Request-Id", b"abc-2"), (b"X-Request-Id", b"not usable"), (b"X_A", b"underscore"), (b"X-A", b"dash"),
     (b"x-a", b"lower"), (b"X-A", b"\t padded \t"), (b"X-A", b"\xe9t\xe9"), (b"X-A", b""), (b"X-A", b"a\x7fb"),
@@ -82,7 +91,7 @@ class Draft:
 
 def requests(chance: random.Random) -> list[bytes]:
     """Some of one client, in their order."""
-    draft = Draft(b"GET", b"/", b"HTTP/1.1", list(chance.choice((FEWEST, BROWSER, BROWSER, BROWSER, PROXY))), b"", 0)
+    draft = Draft(b"GET", b"/", b"HTTP/1.1", list(chance.choice(FIRST)), b"", 0)
     for _ in range(chance.choice((0, 0, 0, 1, 2))):
         _change(chance, draft)
     found = [draft.data()]

@@ -52,6 +52,35 @@ SERVERS: dict[str, Server] = {
     "behind a proxy": Server({"trusted": ("127.0.0.1",)}, access_log=ACCESS),
     "behind a modern proxy": Server({"trusted": ("127.0.0.1",), "forwarded": True, "request_id_header": "X-Id"}),
     "a Unix socket behind a proxy": Server({"trusted": ("unix",), "script_name": "/app"}, unix=True),
+    "behind a proxy that tells all": Server(
+        {
+            "trusted": ("127.0.0.1",),
+            "host_field": "X-Forwarded-Host",
+            "port_field": "X-Forwarded-Port",
+            "prefix_field": "X-Forwarded-Prefix",
+        },
+        access_log=ACCESS,
+    ),
+    "behind two proxies, under a path": Server(
+        {
+            "trusted": ("*",),
+            "hops": 2,
+            "host_field": "X-Forwarded-Host",
+            "prefix_field": "X-Forwarded-Prefix",
+            "prefix_stripped": False,
+            "scheme_field": "X-Forwarded-Ssl",
+            "script_name": "/app",
+        },
+    ),
+    "behind a modern proxy that tells all": Server(
+        {
+            "trusted": ("127.0.0.1",),
+            "forwarded": True,
+            "host_field": "Forwarded",
+            "script_name": "/app",
+            "script_name_stripped": True,
+        },
+    ),
     "behind another's proxy": Server({"trusted": ("10.0.0.0/8",)}, often=1),
     "without keep-alive": Server({"keep_alive_timeout": 0.0}, often=1),
     "one process a request": Server({"pool": "prefork", "threads": 1}),

@@ -11,6 +11,7 @@ from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.claim import Claim
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
+from miniwsgi.daemon.log.access_log import AccessLog
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
@@ -26,14 +27,19 @@ WANTS_CONTINUE = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent
 
 
 class World:
-    """A conversation over a socket pair. `answer` is what the application gives, `during` is called in it."""
+    """A conversation over a socket pair. `answer` is what the application gives, `during` is called in it.
 
-    def __init__(self, engine: str) -> None:
+    `peer` is the client's address; "": it is one of a Unix socket.
+    """
+
+    def __init__(self, engine: str, peer: str = "127.0.0.1", access: AccessLog | None = None, **options: Any) -> None:
         memory = memoryview(bytearray(SLOT_BYTES))  # no board: it would cost two descriptors
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
-        settings = Settings(generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine)
+        settings = Settings(
+            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine, **options
+        )
         log = ErrorLog("error", "text", False, "worker", slot=0)
-        self.context = Context(settings, board, 0, log, None, self.application, choose(engine))
+        self.context = Context(settings, board, 0, log, access, self.application, choose(engine))
         self.calls: Claim[Any] = Claim()
         self.calls_made = 0
         self.thread = ThreadAccount(0, self.context.slot, 0, self.calls)
@@ -41,7 +47,7 @@ class World:
         for end in (self.near, self.far):
             end.setblocking(False)
         self.conversation: Conversation = self.context.converse(
-            self.near, Listener(0, "x", False, "x", "80"), ("127.0.0.1", 1), NOW
+            self.near, Listener(0, "x", not peer, "x", "80"), (peer, 1), NOW
         )
         self.answer: Callable[[], Any] = lambda: [b"."]
         self.during: Callable[[], object] = lambda: None

@@ -277,6 +277,9 @@ def test_settings_carry_the_configuration_to_the_workers() -> None:
         "timeouts.minimum_rate": "1 KiB",
         "recycle.max_rss": "512 MiB",
         "proxy.trusted": "10.0.0.0/8",
+        "proxy.hops": "2",
+        "proxy.client_field": "X-Real-IP",
+        "proxy.host_field": "X-Forwarded-Host",
         "log.access_log": "/var/log/x",
         "log.file": "/var/log/e",
         "server.script_name": "/shop",
@@ -291,7 +294,8 @@ def test_settings_carry_the_configuration_to_the_workers() -> None:
     assert (settings.module, settings.directory, settings.journal) == ("shop:app", "/", True)
     assert (settings.body_max_bytes, settings.in_flight, settings.keep_alive_timeout) == (1 << 30, 50, 5.0)
     assert (settings.minimum_rate, settings.max_rss_bytes) == (1024, 512 << 20)
-    assert settings.trusted == ("10.0.0.0/8",)
+    assert (settings.trusted, settings.hops, settings.prefix_stripped) == (("10.0.0.0/8",), 2, True)
+    assert (settings.client_field, settings.host_field) == ("X-Real-IP", "X-Forwarded-Host")
     assert (settings.access_log, settings.log_file) == ("/var/log/x", "/var/log/e")
     assert (settings.script_name, settings.server_header) == ("/shop", "")
 
@@ -312,11 +316,18 @@ def test_every_setting_can_be_configured() -> None:
         "server.pool": "fork",
         "server.engine": "plain",
         "server.script_name": "/x",
+        "server.script_name_stripped": "true",
         "server.server_header": "x",
         "server.request_id_header": "X-Id",
         "server.spool_directory": "/tmp",
         "proxy.trusted": "unix",
         "proxy.fields": "forwarded",
+        "proxy.client_field": "X-Real-IP",
+        "proxy.scheme_field": "X-Forwarded-Ssl",
+        "proxy.host_field": "Forwarded",
+        "proxy.port_field": "X-Forwarded-Port",
+        "proxy.prefix_field": "X-Forwarded-Prefix",
+        "proxy.prefix_stripped": "false",
         "log.level": "error",
         "log.format": "json",
         "log.file": "/x",

@@ -32,6 +32,12 @@ OFF: dict[str, Any] = {
     "server.server_header": "",
     "server.request_id_header": "",
     "server.spool_directory": "",
+    "proxy.hops": 0,
+    "proxy.client_field": "",
+    "proxy.scheme_field": "",
+    "proxy.host_field": "",
+    "proxy.port_field": "",
+    "proxy.prefix_field": "",
     "limits.body_max": 0,
     "limits.in_flight": 0,
     "timeouts.minimum_rate": 0,
@@ -52,7 +58,8 @@ OFF: dict[str, Any] = {
 NUMBERS = {"server.surge", "server.stop_delay", "limits.body_memory", "timeouts.graceful", "timeouts.drain_idle",
            "recycle.max_requests_jitter"}  # fmt: skip
 ACCOUNTS = {"server.user", "server.group", "server.socket_owner", "server.socket_group", "control.group"}
-SWITCHES = {"server.reload_on_change", "control.required", "metrics.application", "metrics.fine_buckets"}
+SWITCHES = {"server.reload_on_change", "server.script_name_stripped", "proxy.prefix_stripped", "control.required",
+            "metrics.application", "metrics.fine_buckets"}  # fmt: skip
 GRANTS = {"control.read", "control.operate", "control.admin"}  # 0 is root
 MEANINGS: dict[str, dict[Any, Any]] = {
     **{path: {0: 0} for path in NUMBERS},

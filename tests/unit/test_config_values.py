@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.daemon.config.addresses import Bind, Peer, SystemAccount
+from miniwsgi.daemon.config.addresses import Bind, Network, Peer, SystemAccount
 from miniwsgi.daemon.config.kinds import Boolean, Choice, Kind, Many, MismatchError, Mode, Path, Text, Variables, is_off
 from miniwsgi.daemon.config.numbers import Duration, Integer, Size
 
@@ -93,6 +93,7 @@ DURATION = Duration(0.1, 86400, off=True)
         (Peer(), "::1", "::1"),
         (Peer(), "2001:db8::/32", "2001:db8::/32"),
         (Peer(), "unix", "unix"),
+        (Peer(), "*", "*"),
         (SystemAccount("user"), "root", "root"),
         (SystemAccount("user"), 4711, "4711"),
         (SystemAccount("group"), "0", "0"),
@@ -178,9 +179,9 @@ def test_accepts(kind: Kind[Any], value: object, parsed: object) -> None:
         (Many(Bind(), low=1), [], "at least one"),
         (Many(Bind()), 8000, "a list, each item"),
         (Many(Bind()), {"a": 1}, "a list, each item"),
-        (Peer(), "proxy.example", 'an IP address, a network such as "10.0.0.0/8", or "unix"'),
+        (Peer(), "proxy.example", 'an IP address, a network such as "10.0.0.0/8", "unix" or "*"'),
         (Peer(), "10.0.0.1/8", 'did you mean "10.0.0.0/8"?'),
-        (Peer(), "*", '(for every address: "0.0.0.0/0" and "::/0")'),
+        (Network(), "*", '(for every address: "0.0.0.0/0" and "::/0")'),
         (Peer(), 10, "an IP address"),
         (SystemAccount("user"), "no-such-user-here", "the name or number of a user that exists"),
         (SystemAccount("group"), "no-such-group-here", "the name or number of a group that exists"),

@@ -10,6 +10,7 @@ import pytest
 from miniwsgi.daemon.engine.environ import connection_environ, request_environ, server_software, worker_environ
 from miniwsgi.daemon.engine.file_wrapper import FileWrapper
 from miniwsgi.daemon.engine.input import EMPTY
+from miniwsgi.daemon.engine.mount import Mount
 from miniwsgi.daemon.engine.proxy import Proxy
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.head import Limits
@@ -31,12 +32,12 @@ class Client:
 
     def __init__(self, *, script_name="", proxy=None, memory_bytes=1000, base=BASE):
         self.connection = Connection(Limits(), memory_bytes, base=base)
-        self.script_name = script_name
+        self.mount = Mount(script_name)
         self.proxy = proxy
 
     def environ(self, data):
         assert self.connection.receive(data)
-        environ = request_environ(self.connection, self.script_name, self.proxy)
+        environ = request_environ(self.connection, self.mount, self.proxy)
         assert type(environ) is dict
         return environ
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+from miniwsgi.daemon.engine.proxy import Names, Proxy
 from miniwsgi.daemon.http import errors
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
@@ -53,7 +54,17 @@ def refused() -> list[ProtocolError]:
     outcomes = [feeding(case, "plain")([case.sent]) for case in PARSED if case.refusal]
     outcomes += [feeding(case, "plain")([case.sent], ended=True) for case in PARSED if case.stage is not None]
     by_the_clock = [errors.head_too_late(), errors.body_too_slow()]  # no parser knows them
-    return [outcome.refusal for outcome in outcomes if outcome.refusal] + by_the_clock
+    return [outcome.refusal for outcome in outcomes if outcome.refusal] + by_the_clock + by_proxies()
+
+
+def by_proxies() -> list[ProtocolError]:
+    """What a trusted proxy may not say; all of it is in test_behind_proxies.py."""
+    found = []
+    for names in (Names(host="X"), Names(port="X"), Names(prefix="X")):
+        with pytest.raises(ProtocolError) as caught:
+            Proxy(("*",), names=names).check({"HTTP_X": "a b"})
+        found.append(caught.value)
+    return found
 
 
 @pytest.mark.parametrize(("where", "call"), refusals(), ids=[where for where, _ in refusals()])

@@ -17,6 +17,7 @@ def applied(trusted=TRUSTED, forwarded=False, peer=PEER, **fields):
     Proxy(trusted, forwarded=forwarded).apply(environ)
     assert {key: environ[key] for key in fields} == fields
     assert environ["HTTP_HOST"] == "a"
+    assert environ.pop("HTTPS", "off") == ("on" if environ["wsgi.url_scheme"] == "https" else "off")
     assert set(environ) == {"REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme", "HTTP_HOST", *fields}
     changed = environ["REMOTE_ADDR"] != peer
     assert environ["REMOTE_PORT"] == ("" if changed else environ["REMOTE_PORT"])
@@ -134,7 +135,7 @@ def test_any_text_leaves_an_address(value):
     ("value", "expected"),
     [("https", "https"), ("HTTPS", "https"), (" https ", "https"), ("http", "http"), ("http, https", "https"),
      ("https, http", "http"), ("https,", "http"), ("", "http"), ("javascript", "http"), ("https://", "http"),
-     ("on", "http")],
+     ("on", "https"), ("off", "http"), ("wss", "https"), ("1", "http")],
 )  # fmt: skip
 def test_x_forwarded_proto(value, expected):
     assert applied(HTTP_X_FORWARDED_PROTO=value) == (PEER, expected)

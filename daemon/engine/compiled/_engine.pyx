@@ -138,7 +138,7 @@ from ..after_fork import process
 from ..blocks import join
 from ..call import CallSteps, Phase
 from ..contract import Outcome, Stage
-from ..environ import complete_template, split_path
+from ..environ import complete_template
 from ..file_wrapper import FileWrapper
 from ..plain import FLIGHT_BYTES, RECEIVE_BYTES, ConversationSteps
 from ..presence import LEFT

@@ -27,7 +27,6 @@ cdef object PATH_INFO = sys.intern("PATH_INFO")
 cdef object QUERY_STRING = sys.intern("QUERY_STRING")
 cdef object REQUEST_URI = sys.intern("REQUEST_URI")
 cdef object RAW_URI = sys.intern("RAW_URI")
-cdef object SCRIPT_NAME = sys.intern("SCRIPT_NAME")
 cdef object INPUT = sys.intern("wsgi.input")
 cdef object EARLY_HINTS = sys.intern("wsgi.early_hints")
 cdef object REQUEST_ID = sys.intern(request_ids.VARIABLE)
@@ -82,6 +81,7 @@ cdef class ConversationState(WireState):
     cdef public object base, stage, thread, _proxy, _part, _call, _environ, _variables
     cdef readonly ConnectionState _http
     cdef public bint _complete
+    cdef bint mounted  # SCRIPT_NAME depends on the request
     cdef public int64_t mask
     cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
     cdef public Py_ssize_t requests
@@ -95,6 +95,7 @@ cdef class ConversationState(WireState):
         self._proxy = site.proxy_for(base)
         self._http = site.parser_for(base, Connection)
         self._http.anew = self._proxy is not None
+        self.mounted = site.mount.splits(self._proxy)
         self.fd = sock.fileno()
         self.stage = READING
         self.closed = OPEN_TO_CLIENT
@@ -200,6 +201,8 @@ cdef class ConversationState(WireState):
             if used:
                 if used < size:
                     http.pending = PyBytes_FromStringAndSize(<char *>received + used, size - used)
+                if http.anew:
+                    return self._has_come(now)  # a proxy's words are to be checked
                 self.stage = REQUEST_STAGE
                 self.ready_ns = now
                 return REQUEST
@@ -270,10 +273,8 @@ cdef class ConversationState(WireState):
             PyDict_SetItem(template, REQUEST_URI, line.target)
             PyDict_SetItem(template, RAW_URI, line.target)
             PyDict_SetItem(template, PATH_INFO, line.path)
-            prefix = self.site.script_name
-            if prefix:
-                PyDict_SetItem(template, SCRIPT_NAME, "")
-                split_path(template, line.path, prefix)
+            if self.mounted:
+                self.site.mount.split(template, line.path, self._proxy)
         return PyDict_Copy(template)
 
     cdef object end(self):
