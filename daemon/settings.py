@@ -91,6 +91,9 @@ class Settings(NamedTuple):
     journal: bool = False  # stderr is the journal: lines carry <N> priorities
     access_log: str = ""  # "" off, "-" standard output, or a path
     access_log_format: str = "combined"  # "combined" | "json" | a format string with %(name)s atoms
+    access_skip: tuple[str, ...] = ()  # rules of requests without a line: see log.access_skip
+    access_lines: str = "all"  # or "problems": of those alone …
+    access_slow: float = 1.0  # … and of what takes longer; 0: of nothing else
 
     # metrics
     app_metrics_directory: str = ""  # where prometheus_client is to keep its values; "": not our affair
@@ -103,4 +106,5 @@ class Settings(NamedTuple):
     def from_message(cls, message: dict[str, Any]) -> Settings:
         """The inverse of `to_message`. Raises TypeError for fields of another version."""
         listeners = tuple(Listener(**listener) for listener in message["listeners"])
-        return cls(**{**message, "listeners": listeners, "trusted": tuple(message["trusted"])})
+        lists = {name: tuple(message[name]) for name in ("trusted", "access_skip")}
+        return cls(**{**message, **lists, "listeners": listeners})

@@ -100,4 +100,7 @@ def worker_settings(
         journal=journal,
         access_log=config.log.access_log,
         access_log_format=config.log.access_log_format,
+        access_skip=config.log.access_skip,
+        access_lines=config.log.access_lines,
+        access_slow=config.log.access_slow,
     )

@@ -5,12 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..log.access_format import compile_format
+from ..log.access_skip import Lines, parse_rule
 from . import machine
 from .addresses import Bind, Grantee, Network, SystemAccount
 from .declaration import key
-from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text
+from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, is_off
 from .numbers import Duration, Integer
 from .serving_keys import DAY, MAX_WORKERS
+
+_RULE = 'a rule such as "GET /healthz", "/static/* 304" or "agent:kube-probe"'
+
+
+def _skip_rule(text: str) -> str:
+    if is_off(text):
+        raise MismatchError(f"{_RULE}; for none an empty list")
+    try:
+        parse_rule(text)
+    except ValueError as error:
+        raise MismatchError(f"{_RULE}; {error}") from None
+    return text
 
 
 def _log_format(text: str) -> str:
@@ -42,6 +55,21 @@ class LogSection:
         Text('"combined", "common", "json" or a format such as "%(h)s %(r)s %(s)s"', check=_log_format),
         "combined",
         "combined, common, json, or a format string with %(name)s atoms as gunicorn's.",
+    )
+    access_lines: str = key(
+        Choice(*(lines.value for lines in Lines)),
+        "all",
+        "Of which requests the access log has lines. problems: of those with a status from 400 on, and of slow ones.",
+    )
+    access_slow: float = key(
+        Duration(0.001, DAY, off=True), 1.0, "What takes longer is slow (access_lines = problems). off: nothing is."
+    )
+    access_skip: tuple[str, ...] = key(
+        Many(Text(_RULE, check=_skip_rule, name="rule")),
+        (),
+        "Requests without a line in the access log, such as those of health checks; they are counted all the same. A "
+        "rule is [METHOD] [PATH] [STATUS …] [agent:BEGINNING]. PATH is without the query, and a * in it is any text; "
+        "STATUS is 304, 2xx or any, and without one it is 1xx to 3xx: errors are not hidden (operations.md).",
     )
     application_level: str = key(
         Choice("debug", "info", "warning", "error"),

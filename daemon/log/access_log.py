@@ -10,6 +10,7 @@ from typing import Any
 
 from ..unpatched import time
 from .access_format import JSON, Faster, Headers, compile_format, parse, time_of_second
+from .access_skip import Wanted
 from .error_log import iso_timestamp
 from .ring import Ring
 from .writer import Writer, lost_message
@@ -49,6 +50,8 @@ class AccessLog:
         self.writer = writer
         self._put = writer.put
 
+    every = True  # each request gets a line
+
     def __repr__(self) -> str:
         return f"<AccessLog {self.writer!r}>"
 
@@ -57,6 +60,20 @@ class AccessLog:
         ("200 OK"), header and body bytes; the nanoseconds from complete request to complete response.
         """
         self._put(self._render(environ, status, headers, body_bytes, duration_ns))
+
+
+class SelectiveAccessLog(AccessLog):
+    """Lines about those requests alone that are `wanted` (see `access_skip.wanted`); the rest as AccessLog."""
+
+    every = False
+
+    def __init__(self, wanted: Wanted, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._wanted = wanted
+
+    def log(self, environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int) -> None:
+        if self._wanted(environ, status, duration_ns):
+            super().log(environ, status, headers, body_bytes, duration_ns)
 
 
 def _json_notice(lines: int, reason: str) -> bytes:

@@ -13,6 +13,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
@@ -23,7 +24,8 @@ from ..channel import Channel
 from ..engine.after_fork import process
 from ..engine.call import Application
 from ..engine.choice import Chosen
-from ..log.access_log import AccessLog
+from ..log.access_log import AccessLog, SelectiveAccessLog
+from ..log.access_skip import Lines, wanted
 from ..log.error_log import ErrorLog, open_writer
 from ..log.error_stream import ErrorStream
 from ..log.ring import Ring, is_shared_memory, shared_memory, shared_rings
@@ -230,7 +232,9 @@ def _open_access_log(
         return None
     try:
         faster = engine.begin.access_lines
-        return AccessLog(path, settings.access_log_format, at_once=at_once, ring=ring, faster=faster)
+        chosen = wanted(settings.access_skip, Lines(settings.access_lines), int(settings.access_slow * 1e9))
+        make = AccessLog if chosen is None else partial(SelectiveAccessLog, chosen)
+        return make(path, settings.access_log_format, at_once=at_once, ring=ring, faster=faster)
     except OSError as error:
         raise BootError("log", f"log.access_log {path} cannot be opened: {why_not_written(path, error)}") from None
 

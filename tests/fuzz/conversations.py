@@ -43,6 +43,8 @@ SERVERS: dict[str, Server] = {
     "logged": Server(access_log=ACCESS, often=4),
     "logged as usual": Server(access_log="combined", often=3),
     "logged in JSON": Server(access_log="json", often=3),
+    "logged but for what went well": Server({"access_lines": "problems"}, access_log="combined"),
+    "logged but for some": Server({"access_skip": ("GET /a*", "HEAD any", "404", "agent:mozilla")}, access_log="json"),
     "small limits": Server(SMALL_LIMITS),
     "small limits, logged": Server({**SMALL_LIMITS, "threads": 1}, access_log=ACCESS),
     "one thread": Server({"threads": 1}),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import select
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from miniwsgi.daemon.engine import choice
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.claim import Claim
 from miniwsgi.daemon.engine.site import Site
-from miniwsgi.daemon.log.access_log import AccessLog
+from miniwsgi.daemon.log.access_log import AccessLog, SelectiveAccessLog
+from miniwsgi.daemon.log.access_skip import Lines as Choice
+from miniwsgi.daemon.log.access_skip import wanted
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES, Slot
@@ -100,7 +103,9 @@ class Worker:
         self.begin: Any = choice.choose(engine).begin
         access = None
         if self._server.access_log:
-            access = AccessLog("-", self._server.access_log, writer, faster=self.begin.access_lines)
+            chosen = wanted(settings.access_skip, Choice(settings.access_lines))  # how slow it is is no engine's doing
+            make = AccessLog if chosen is None else partial(SelectiveAccessLog, chosen)
+            access = make("-", self._server.access_log, writer, faster=self.begin.access_lines)
         self.site = Site(settings, self._slot, self._log, access, self._application, ERRORS)
         self.site.closing = not settings.keep_alive_timeout
         self._seconds = 0

@@ -281,6 +281,7 @@ def test_settings_carry_the_configuration_to_the_workers() -> None:
         "proxy.client_field": "X-Real-IP",
         "proxy.host_field": "X-Forwarded-Host",
         "log.access_log": "/var/log/x",
+        "log.access_skip": "GET /healthz, 304",
         "log.file": "/var/log/e",
         "server.script_name": "/shop",
         "server.server_header": "off",
@@ -297,6 +298,7 @@ def test_settings_carry_the_configuration_to_the_workers() -> None:
     assert (settings.trusted, settings.hops, settings.prefix_stripped) == (("10.0.0.0/8",), 2, True)
     assert (settings.client_field, settings.host_field) == ("X-Real-IP", "X-Forwarded-Host")
     assert (settings.access_log, settings.log_file) == ("/var/log/x", "/var/log/e")
+    assert (settings.access_skip, settings.access_lines) == (("GET /healthz", "304"), "all")
     assert (settings.script_name, settings.server_header) == ("/shop", "")
 
 
@@ -334,6 +336,9 @@ def test_every_setting_can_be_configured() -> None:
         "log.access_log": "-",
         "log.application_level": "error",
         "log.access_log_format": "json",
+        "log.access_lines": "problems",
+        "log.access_slow": "2s",
+        "log.access_skip": "/x",
     }
     given = worker_settings(
         load(None, flags, {"PYTHONPATH": "/x"}),

@@ -49,6 +49,7 @@ OFF: dict[str, Any] = {
     "recycle.max_rss": 0,
     "log.access_log": "",
     "log.slow_request": 0,
+    "log.access_slow": 0,
     "control.socket": "",
     "control.state_directory": "",
     "metrics.bind": "",

@@ -59,7 +59,7 @@ cdef class Shared:
     """What the conversations of a site share here; made anew when the site counts in another slot."""
 
     cdef readonly object account
-    cdef object log  # of the access log; None: there is none
+    cdef object log  # of the access log, which decides of whom there is a line unless it is `every`; None: there is none
     cdef Py_buffer *view  # out of the collector's sight, which would clear it without a release
     cdef uint64_t *cells
     cdef bytes prefix
