@@ -12,6 +12,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         forked {slot, pid} + [pidfd, control channel, stack pipe]
         fork-failed {slot, error}
         exited {slot, pid, status}                  a wait status, see os.waitstatus_to_exitcode
+        hook {name, runs: bool}                     a function of app.hooks begins, or has ended
         log {level, message}                        for the error log: a launcher has none of its own
     master -> launcher
         settings {…Settings}                        the answer to each hello
@@ -22,6 +23,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
         ready {engine, why, python}                 which engine it runs, why that one, and under which interpreter
         failed {phase, error, traceback}            did not boot; exits
+        hook {name, runs: bool}                     a function of app.hooks begins, or has ended
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
         only-jobs {}                                drains, and waits for threads of the application alone
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
@@ -30,7 +32,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         begin {after_crash: bool}                   it is held: it may write into its slot, and boots. after_crash:
                                 the slot's last worker crashed, or was killed for want of memory
         serve {}                                    the answer to ready: accept from now on
-        drain {deadline, empty}                     accept no more, finish, exit; deadline: seconds allowed.
+        drain {deadline, reason, empty}             accept no more, finish, exit; deadline: seconds allowed.
                                 empty: descriptors of listeners that go away; accept from these until none
                                 waits in their queues. Usually there are none
         closing {}                                  stop_delay runs: go on, and answer with Connection: close

@@ -33,6 +33,7 @@ class Settings(NamedTuple):
     python_path_dropped: bool = False  # the daemon's PYTHONPATH has not come to the application
     factory: bool = False
     preload: str = "auto"  # "auto" | "true" | "false"
+    hooks: str = ""  # the module of the application's hooks, "package.module"; "" none
     boot_check: str = ""  # a path that must be answered below 400 before the worker counts as ready
 
     # how it is served
@@ -64,6 +65,7 @@ class Settings(NamedTuple):
     keep_alive_timeout: float = 75.0
     request_timeout: float = 0.0
     graceful_timeout: float = 30.0
+    hook_timeout: float = 30.0
     drain_idle: float = 2.0
 
     # recycling: asked for by the worker, ordered by the master (replacement first)

@@ -29,6 +29,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("app.python", "", "PROGRAM"),
             ("app.preload", "", "auto|true|false"),
             ("app.env", "-e", "NAME=VALUE"),
+            ("app.hooks", "", "MODULE"),
         ),
     ),
     (
@@ -74,6 +75,7 @@ HELP = {
     "app.python": "The interpreter that runs the application, such as its virtual environment's.",
     "app.preload": "Import the application once, before forking. auto: unless that leaves threads behind.",
     "app.env": "An environment variable for the application.",
+    "app.hooks": "A module of functions that are called as workers come and go, such as shop.hooks.",
     "server.bind": "Where to listen: HOST:PORT, :PORT, [IPV6]:PORT, unix:/path, unix:@abstract, fd:N, systemd:NAME.",
     "server.threads": "Threads a worker that may run the application (pool epoll).",
     "server.pool": "epoll: many connections, threads when the application blocks. prefork: one request at a "

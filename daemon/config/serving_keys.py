@@ -17,6 +17,7 @@ MAX_SURGE = 100
 DAY = 86400.0
 TIB = 1 << 40
 
+_MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _URL_PATH = r"/[\x21\x23-\x7e]*"
 
 
@@ -75,6 +76,13 @@ class AppSection:
         Many(Path("file")),
         (),
         "Files of NAME=value lines, read again at each reload; later files win over earlier ones.",
+    )
+    hooks: str = key(
+        Text('a module such as "shop.hooks"', _MODULE, off=True),
+        "",
+        "A module of the application whose functions are called as workers come and go: `loaded`, `worker_start`, "
+        "`worker_ready`, `worker_drain` and `worker_stop` (hooks.md). off: none.",
+        flag="--hooks",
     )
     boot_check: str = key(
         Text('a path such as "/health"', _URL_PATH, off=True),
@@ -245,6 +253,11 @@ class TimeoutsSection:
     )
     boot: float = key(Duration(0.1, DAY), 60.0, "For a worker to become ready.")
     graceful: float = key(Duration(0, DAY), 30.0, "For what runs to finish when a worker drains or the daemon stops.")
+    hook: float = key(
+        Duration(0.1, DAY),
+        30.0,
+        "For each function of `app.hooks`; what takes longer before a worker is ready fails its boot (hooks.md).",
+    )
     wedge: float = key(
         Duration(1, DAY, off=True), 30.0, "A worker whose loop has not turned for this long is replaced."
     )

@@ -153,7 +153,7 @@ def _await_import(
                 return BootFailure(message["phase"], message["error"], message["traceback"])
             case "imported":
                 return None
-            case "log":
+            case "log" if message["level"] != "info":
                 os.write(2, (message["message"] + "\n").encode())
 
 

@@ -70,6 +70,12 @@ def user_traceback(error: BaseException) -> str:
     return "".join(lines).rstrip("\n")
 
 
+def user_frames(stack: tracebacks.StackSummary) -> str:
+    """What a thread is doing, most recent call last, without the frames of this server; "" if it has no other."""
+    stack[:] = [frame for frame in stack if not _is_machinery(frame.filename)]
+    return "".join(stack.format()).rstrip("\n")
+
+
 def outcome(error: BaseException) -> str:
     """A traceback's last line, as one line; for SystemExit, what it means."""
     if isinstance(error, SystemExit):
@@ -141,7 +147,7 @@ def _missing_module(name: str, attribute: str, directory: str, missing: str) -> 
         return _missing_in_package(said, parent, last, attribute)
     places = f"in {directory} (app.directory, --chdir){_elsewhere(directory)}"
     candidates = _modules_in(directory)
-    if near := _near(last, candidates):
+    if near := nearest(last, candidates):
         rest = name[len(missing) :] + (f":{attribute}" if attribute else "")
         return f"{said} {places}: did you mean {near}{rest}?"
     if why := closed(directory):
@@ -167,7 +173,7 @@ def _missing_in_package(said: str, parent: str, last: str, attribute: str) -> st
         hint = f": did you mean {parent}:{last}?" if hasattr(package, last) else ""
         return f"{said}: {parent} ({where}) is a module, not a package{hint}"
     candidates = sorted({module for path in paths for module in _modules_in(path)})
-    if near := _near(last, candidates):
+    if near := nearest(last, candidates):
         return f"{said} in {paths[0]}: did you mean {parent}.{near}{':' + attribute if attribute else ''}?"
     if package is not None and hasattr(package, last):
         return f"{said}: did you mean {parent}:{last}?"
@@ -208,10 +214,10 @@ def attribute_failure(
         return f"{path}{part}: {outcome(error)}"
     names = [name for name in dir(holder) if not name.startswith("__")]
     if holder is not module:
-        near = _near(part, names)
+        near = nearest(part, names)
         return f"{path.rstrip('.')} has no attribute {part!r}" + (f": did you mean {path}{near}?" if near else "")
     said = f"{_described(module)} has no attribute {part!r}"
-    near = _near(part, names)
+    near = nearest(part, names)
     if not near and part in (*usual, "wsgi", "api"):
         near = next((name for name in usual if hasattr(module, name)), "")
     if part in _submodules(module):
@@ -326,6 +332,15 @@ def factory_failure(
     return f"{shown}() failed: {outcome(error)}"
 
 
+def callable_arguments(function: Any, most: int) -> int:
+    """How many of `most` positional arguments a callable takes; -1: it cannot be called with any number of them."""
+    try:
+        signature = _explainer("inspect").signature(function)
+    except (TypeError, ValueError):
+        return most  # it does not tell
+    return next((number for number in range(most, -1, -1) if _accepts(signature, number)), -1)
+
+
 def _accepts(signature: Any, arguments: int) -> bool:
     try:
         signature.bind(*[None] * arguments)
@@ -344,10 +359,10 @@ def kind(value: object) -> str:
 
 
 # --- words ---------------------------------------------------------------------------------------------
-def _near(word: str, candidates: Iterable[str]) -> str:
-    """The closest of the candidates, whatever the case; or ""."""
+def nearest(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
+    """The closest of the candidates, whatever the case; or "". `cutoff`: how alike, from 0.0 to 1.0."""
     lower = {candidate.lower(): candidate for candidate in candidates}
-    found = _explainer("difflib").get_close_matches(word.lower(), lower, 1, 0.6)
+    found = _explainer("difflib").get_close_matches(word.lower(), lower, 1, cutoff)
     return lower[found[0]] if found else ""
 
 

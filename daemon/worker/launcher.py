@@ -29,6 +29,8 @@ from . import children, inherited, prometheus_slots
 from .application import Application, BootError, load
 from .crashes import show_crashes
 from .fork_safety import before_import, child_processes, reason_not_to_fork
+from .hook_calls import load_hooks
+from .hooks import NO_HOOKS, Hooks
 from .interpreter import engine_for
 from .lifecycle import run_worker
 from .process_name import set_process_name
@@ -74,7 +76,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     process.serve(None)
     try:
         engine = engine_for(settings)  # what cannot run is told before the import; what can, loaded before it
-        application = _import(channel, settings, note)
+        application, hooks = _import(channel, settings, note)
     except BootError as error:
         channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
         return EXIT_NOT_BOOTED
@@ -82,7 +84,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
     engine.begin.trim_memory()  # an import leaves holes, which are every worker's, too
     channel.send("imported", preload=application is not None, note=note)
-    launcher = Launcher(channel, settings, engine, application, streams, stack_fd)
+    launcher = Launcher(channel, settings, engine, application, hooks, streams, stack_fd)
     launcher.run()
     launcher.leave()
     return EXIT_GENERATION_OVER
@@ -112,17 +114,32 @@ def _expect(channel: Channel, kind: str) -> Message | None:
     return message
 
 
-def _import(channel: Channel, settings: Settings, note: str) -> Application | None:
-    """The application if it is to be preloaded. Raises BootError. May execute this program again instead."""
+def _import(channel: Channel, settings: Settings, note: str) -> tuple[Application | None, Hooks]:
+    """The application, with its hooks, if it is to be preloaded. Raises BootError.
+
+    May execute this program again instead.
+    """
     if settings.preload == "false" or note:
-        return None
+        return None, NO_HOOKS
     environ = initial_environment()  # the application may set a title, or change os.environ
     before = before_import()
-    application = load(settings, lambda message: channel.send("log", level="info", message=message))
+
+    def log(level: str, message: str) -> None:
+        _try_to_send(channel, "log", level=level, message=message)
+
+    def tell(kind: str, **fields: object) -> None:
+        _try_to_send(channel, kind, **fields)
+
+    def fail(error: BootError) -> NoReturn:
+        tell("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        os._exit(EXIT_NOT_BOOTED)
+
+    application = load(settings, lambda message: log("info", message))
+    hooks = load_hooks(settings, application, log, tell, fail)
     if settings.preload == "auto" and (found := reason_not_to_fork(before)):
         inherited.end_import(before)
         _execute_again(channel, settings, found, environ)
-    return application
+    return application, hooks
 
 
 def _execute_again(channel: Channel, settings: Settings, note: str, environ: dict[str, str]) -> NoReturn:
@@ -150,6 +167,7 @@ class Launcher:
         settings: Settings,
         engine: Chosen,
         application: Application | None,
+        hooks: Hooks,
         streams: list[StandardStream],
         stack_fd: int,
     ) -> None:
@@ -157,6 +175,7 @@ class Launcher:
         self.settings = settings
         self.engine = engine
         self.application = application
+        self.hooks = hooks
         self.workers: dict[int, int] = {}
         self.retired = False
         self._streams = streams
@@ -285,8 +304,9 @@ class Launcher:
                 _try_to_send(control, "failed", phase="fork", error=failures.error, traceback=failures.traceback)
                 os._exit(EXIT_NOT_BOOTED)
             run_worker(
-                self.settings, slot, control, self.engine, self.application, stack_fd, after_crash=begin["after_crash"]
-            )
+                self.settings, slot, control, self.engine, self.application, stack_fd,
+                hooks=self.hooks, after_crash=begin["after_crash"],
+            )  # fmt: skip
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
         finally:

@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
@@ -39,6 +39,8 @@ from .boot_check import boot_check
 from .context import Context
 from .crashes import show_crashes, show_received
 from .fork_safety import open_descriptors
+from .hook_calls import WorkerHooks, load_hooks
+from .hooks import NO_HOOKS, Hooks
 from .interpreter import engine_for
 from .orders import Orders
 from .pools import start
@@ -57,16 +59,16 @@ EXIT_BOOT = 3
 
 def run_worker(
     settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
-    *, after_crash: bool = False,
+    *, hooks: Hooks = NO_HOOKS, after_crash: bool = False,
 ) -> NoReturn:  # fmt: skip
     """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done.
 
-    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile. `after_crash`:
-    see Site.
+    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile. `hooks` are
+    those of an application that is imported already. `after_crash`: see Site.
     """
     status = EXIT_RUNTIME
     try:
-        status = _work(settings, slot, control, engine, application, stack_fd, after_crash)
+        status = _work(settings, slot, control, engine, application, stack_fd, hooks, after_crash)
     except BaseException as error:
         process.check()  # it has no descriptors of ours, which the loop has found
         text = traceback.format_exc()
@@ -83,7 +85,7 @@ def run_worker(
 
 def _work(
     settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
-    after_crash: bool,
+    hooks: Hooks, after_crash: bool,
 ) -> int:  # fmt: skip
     set_process_name(f"mw-worker/{slot}")
     signals = SignalPipe()
@@ -98,15 +100,31 @@ def _work(
     log, ring = _open_log(settings, slot, control)
     access = None
     _detach_standard_streams(log, settings.application_level)
+
+    def tell(kind: str, **fields: Any) -> None:
+        try:
+            control.send(kind, **fields)
+        except OSError:
+            pass  # the channel's end will tell
+
+    def fail(error: BootError) -> NoReturn:
+        log.flush(FLUSH_SECONDS)
+        tell("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        os._exit(EXIT_BOOT)
+
     try:
         access = _open_access_log(settings, engine, ring=ring)
         process.serve(log)
         if application is None:
             application = load(settings, log.info if slot == 0 else log.debug)
+            hooks = load_hooks(settings, application, log.log, tell, fail)
+        called = WorkerHooks(settings, slot, hooks, log, tell)
+        called.start(fail)
         context = Context(settings, board, slot, log, access, application, engine, after_crash=after_crash)
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
+        called.follow(context, orders)
         for opened in (log, access):
             if opened is not None:
                 opened.writer.start()  # a thread that is needed later may not be had then
@@ -121,7 +139,9 @@ def _work(
     cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = SlotState.READY
     orders.await_serve()
+    called.ready()
     start(context, orders)
+    called.stop(context, orders)
     finish_jobs(context, orders)
     cells[scoreboard.STATE] = SlotState.STOPPED
     _leave(log, access)
@@ -142,11 +162,21 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     access = None
     write_lines_at_once()
     show_crashes(2)
+
+    def fail(error: BootError) -> NoReturn:
+        log.error(f"{error.error}\n{error.traceback}".rstrip())
+        log.flush(FLUSH_SECONDS)
+        clean_up()
+        os._exit(EXIT_BOOT)
+
     try:
         engine = engine_for(settings)
         access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left
         process.serve(log)
         application = load(settings, log.info)
+        hooks = load_hooks(settings, application, log.log, _nobody, fail)
+        called = WorkerHooks(settings, 0, hooks, log, _nobody)
+        called.start(fail)
         context = Context(settings, board, 0, log, access, application, engine)
         _take_signals(signals, log)
         if settings.boot_check:
@@ -161,7 +191,10 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
     log.info(f"engine {engine}")
     orders = Orders(context, None, signals)
+    called.follow(context, orders)
+    called.ready()
     start(context, orders)
+    called.stop(context, orders)
     finished = finish_jobs(context, orders)
     cells[scoreboard.STATE] = SlotState.STOPPED
     _leave(log, access, exit_functions=not finished)
@@ -169,6 +202,10 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         clean_up()
         os._exit(EXIT_STOPPED)
     return EXIT_STOPPED
+
+
+def _nobody(_kind: str, **_fields: Any) -> None:
+    """Whom a process without a master tells."""
 
 
 def _take_slot(slot: Slot, generation: int) -> memoryview[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from miniwsgi.metrics.scoreboard import HEARTBEAT, SlotState
@@ -20,6 +20,11 @@ from .context import NANOSECONDS, Context, Duty
 from .signals import SignalPipe
 
 HEARTBEAT_MILLISECONDS = 1000
+STOP, RESTART, ORPHANED = "stop", "restart", "orphaned"  # why a worker leaves, where the master does not say it
+
+
+def _nothing() -> None:
+    """Who has nothing to do when a worker leaves."""
 
 
 class Orders:
@@ -30,7 +35,12 @@ class Orders:
         self._control = control
         self._signals = signals
         self._stack_fd = stack_fd
-        self.deadline_ns = 0  # 0: none
+        self.deadline_ns = 0  # for requests; 0: none
+        self.ends_ns = 0  # for the process; 0: none
+        self.kept_seconds = 0.0  # of a drain's time, for what has to be done after the last request
+        self.reason = ""  # why it leaves, in a word: see docs/hooks.md
+        self.on_leave: Callable[[], None] = _nothing  # called once, when it begins to drain
+        self.on_end: Callable[[], None] = _nothing  # called before it ends, where the main thread cannot come back
         self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
         self.reopened = 0  # how often log files were
         self.deaf = False  # the control channel is at its end
@@ -134,14 +144,14 @@ class Orders:
         context = self._context
         match message["kind"]:
             case "drain":
-                self._leave(message["deadline"], message.get("empty", ()))
+                self._leave(message["deadline"], message.get("reason", RESTART), message.get("empty", ()))
             case "serve":
                 self._serving = True
             case "closing":
                 if context.duty is Duty.SERVE:
                     context.duty = Duty.CLOSING
             case "finish":
-                self._leave(message["deadline"], message["accept"])
+                self._leave(message["deadline"], STOP, message["accept"])
             case "reopen":
                 self._reopen()
             case "stacks":
@@ -156,21 +166,25 @@ class Orders:
         except OSError:
             pass  # the pipe is full: there is more than anybody reads
 
-    def _leave(self, seconds: float, emptying: Iterable[int] = ()) -> None:
+    def _leave(self, seconds: float, reason: str, emptying: Iterable[int] = ()) -> None:
         """Have an end within `seconds`, once the queues of the listeners `emptying` are empty."""
         self.emptying = frozenset(emptying)
         self._context.duty = Duty.EMPTY if self.emptying else Duty.DRAIN
         self._context.slot.state = SlotState.DRAINING
-        self.deadline_ns = time.monotonic_ns() + int(seconds * NANOSECONDS)
+        self.ends_ns = time.monotonic_ns() + int(seconds * NANOSECONDS)
+        self.deadline_ns = self.ends_ns - int(min(self.kept_seconds, seconds / 10) * NANOSECONDS)
+        if not self.reason:
+            self.reason = reason
+            self.on_leave()
 
     def _leave_all_answered(self) -> None:
         settings = self._context.settings
-        self._leave(settings.graceful_timeout, (listener.fd for listener in settings.listeners))
+        self._leave(settings.graceful_timeout, STOP, (listener.fd for listener in settings.listeners))
 
     def _have_itself_replaced(self) -> None:
         """TERM to this worker alone: the master boots the successor first, then it orders the drain."""
         if self.deaf:
-            self._leave(self._context.settings.graceful_timeout)
+            self._leave(self._context.settings.graceful_timeout, RESTART)
         elif not self._replacement_asked:
             self._replacement_asked = True
             self.tell("recycle", reason="signal")
@@ -191,7 +205,7 @@ class Orders:
         self.deaf = True
         if self._context.duty in {Duty.SERVE, Duty.CLOSING}:
             self._context.log.error(f"{why}: finishing what runs, then exiting")
-            self._leave(self._context.settings.graceful_timeout)
+            self._leave(self._context.settings.graceful_timeout, ORPHANED)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -206,13 +220,13 @@ class Orders:
                     self._leave_all_answered()
                     serving = False
                 else:
-                    self.deadline_ns = 1  # the second one: at once
+                    self.deadline_ns = self.ends_ns = 1  # the second one: at once
             elif number == signal.SIGTERM:
                 self._terminations += 1
                 if serving:
                     self._have_itself_replaced()
                 elif self._terminations > 1:  # the first one may have come with the master's order
-                    self.deadline_ns = 1
+                    self.deadline_ns = self.ends_ns = 1
             elif number == signal.SIGUSR1 and self._control is None:
                 self._reopen()
             elif number == signal.SIGQUIT:

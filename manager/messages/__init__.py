@@ -60,6 +60,7 @@ from .metric_list import MetricKind as MetricKind
 from .metric_list import MetricList as MetricList
 from .metric_list import MetricSample as MetricSample
 from .problem_document import Problem as Problem
+from .worker_status import RunningHook as RunningHook
 from .worker_status import RunningRequest as RunningRequest
 from .worker_status import Stack as Stack
 from .worker_status import Worker as Worker

@@ -10,6 +10,7 @@ from msgspec import field
 from .base import ResponseBody
 from .change_operations import LogLevelName, Operation, OperationState
 from .figures import LastMinute, Latency, Rates
+from .worker_status import RunningHook
 
 DaemonState = Literal["starting", "running", "reloading", "draining", "stopping", "stopped"]
 VerdictLevel = Literal["healthy", "degraded", "down"]
@@ -118,3 +119,4 @@ class Status(ResponseBody):
     persist_error: str  # why the state directory cannot be used; "" if it can, or none is needed
     metrics_error: str  # why there are no metrics and health checks although they are not off; "" if there are
     role: Role  # what the asking client may do
+    hooks: list[RunningHook] = field(default_factory=list)  # the application's, in all processes

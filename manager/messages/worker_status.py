@@ -22,6 +22,15 @@ class RunningRequest(ResponseBody):
     age_seconds: float
 
 
+class RunningHook(ResponseBody):
+    """A function of `app.hooks` that a process is inside."""
+
+    name: str  # "worker_start"
+    slot: int | None  # of its worker; null: a launcher, which has imported the application
+    generation: int
+    age_seconds: float
+
+
 class Worker(ResponseBody):
     """A worker and its slot."""
 
@@ -50,6 +59,7 @@ class Worker(ResponseBody):
     cpu_seconds: float | None
     restarts: int  # successors of lost workers in this slot, whatever slot those had: crashed, wedged, out of time …
     last_exit: str  # why the last one of them, or of this slot, ended
+    hooks: list[RunningHook] = field(default_factory=list)
 
 
 class WorkerList(ResponseBody):

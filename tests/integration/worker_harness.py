@@ -26,6 +26,7 @@ import pytest
 from miniwsgi.daemon.channel import Channel, Message
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker.hooks import NO_HOOKS, Hooks
 from miniwsgi.daemon.worker.lifecycle import run_worker
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Slot
@@ -232,6 +233,7 @@ class Site:
         prepare: Callable[[], object] = lambda: None,
         slot: int | None = None,
         ready: bool = True,
+        hooks: Hooks = NO_HOOKS,
         **settings: Any,
     ) -> Worker:
         """A worker that is ready. `prepare` is called in it first: the place for patches."""
@@ -259,7 +261,7 @@ class Site:
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
-            _become_worker(chosen, slot, workers_end, application, stacks[1], prepare, kept, log)
+            _become_worker(chosen, slot, workers_end, application, stacks[1], prepare, kept, log, hooks)
         workers_end.close()
         for fd in stacks:
             os.close(fd)
@@ -302,6 +304,7 @@ def _become_worker(
     prepare: Callable[[], object],
     kept: list[int],
     log: Path,
+    hooks: Hooks,
 ) -> NoReturn:
     """In the child: leave the test run behind."""
     try:
@@ -325,7 +328,7 @@ def _become_worker(
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.settrace(None)
         prepare()
-        run_worker(settings, slot, control, choose(settings.engine), application, stack_fd)
+        run_worker(settings, slot, control, choose(settings.engine), application, stack_fd, hooks=hooks)
     except BaseException:
         import traceback
 

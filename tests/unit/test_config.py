@@ -315,6 +315,7 @@ def test_every_setting_can_be_configured() -> None:
         "app.python": "/bin/sh",
         "app.preload": "false",
         "app.boot_check": "/x",
+        "app.hooks": "x",
         "server.pool": "fork",
         "server.engine": "plain",
         "server.script_name": "/x",

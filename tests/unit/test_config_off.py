@@ -28,6 +28,7 @@ SAID = ("off", "OFF", " off ", False, "false", 0, "0", "")
 # What can be off, and the value that the program then sees.
 OFF: dict[str, Any] = {
     "app.boot_check": "",
+    "app.hooks": "",
     "server.pid_file": "",
     "server.server_header": "",
     "server.request_id_header": "",

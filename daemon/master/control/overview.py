@@ -22,8 +22,10 @@ from miniwsgi.metrics.percentiles import SHARES, percentile
 from miniwsgi.metrics.sampler import ProcessSample
 from miniwsgi.metrics.verdict import Level, Verdict, verdict
 
+from ..running.launcher_handle import LauncherHandle
 from ..running.master import WATCHED, Master
 from ..running.watch import load
+from ..running.worker_handle import WorkerHandle
 from ..sockets.listeners import BoundListener
 from ..supervising.operations import Operation
 from ..supervising.worker_table import Worker, WorkerSlot, WorkerState
@@ -96,7 +98,14 @@ class Overview:
             persist_error=self._kept.error,
             metrics_error=self.metrics_error,
             role=role,
+            hooks=self._hooks(),
         )
+
+    def _hooks(self) -> list[ms.RunningHook]:
+        """Those that launchers and workers are inside."""
+        fleet = self._master.fleet
+        found = [hook for launcher in fleet.launchers.values() for hook in _running_hooks(launcher)]
+        return found + [hook for _, worker in sorted(fleet.workers.items()) for hook in _running_hooks(worker)]
 
     def _counts(self) -> ms.WorkerCounts:
         sizing, table = self._master.supervisor.sizing, self._master.supervisor.table
@@ -221,6 +230,7 @@ class Overview:
             cpu_seconds=round(sample.cpu_seconds, 2) if sample is not None else None,
             restarts=slot.restarts,
             last_exit=slot.last_exit,
+            hooks=_running_hooks(handle) if handle is not None else [],
         )
 
     # --- operations ---
@@ -272,6 +282,14 @@ def _listener(listener: BoundListener) -> ms.ListenerStatus:
         queued=queue[0] if queue is not None else None,
         queue_limit=queue[1] if queue is not None else None,
     )
+
+
+def _running_hooks(process: LauncherHandle | WorkerHandle) -> list[ms.RunningHook]:
+    slot, now = process.slot if isinstance(process, WorkerHandle) else None, time.monotonic()
+    generation = process.settings.generation
+    return [
+        ms.RunningHook(name, slot, generation, round(now - since, 3)) for name, since in process.hooks.since.items()
+    ]
 
 
 def _state(worker: Worker | None) -> ms.WorkerState:

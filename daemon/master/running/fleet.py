@@ -199,6 +199,8 @@ class Fleet:
                 worker.send("serve")
             case "failed":
                 self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
+            case "hook":
+                worker.hooks.hear(message)
             case "recycle":
                 self._feed(ev.RecycleAsked(slot, message["reason"]))
             case "only-jobs":
@@ -254,7 +256,7 @@ class Fleet:
         if (worker := self.workers.get(order.slot)) is not None:
             kept = _queues(self._configurations.of(self._in_force()))
             gone = [fd for fd, name in worker.queues.items() if kept.get(fd) != name]
-            worker.send("drain", deadline=order.seconds, empty=gone)
+            worker.send("drain", deadline=order.seconds, reason=order.why.value, empty=gone)
 
     def finish_worker(self, order: act.FinishWorker) -> None:
         if (worker := self.workers.get(order.slot)) is not None:

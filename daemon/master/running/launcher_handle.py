@@ -27,6 +27,7 @@ from ..supervising import events as ev
 from ..system.process_ends import from_returncode
 from .bootstrap import execute
 from .link import Link, close_all
+from .running_hooks import RunningHooks
 from .stacks import crash_stacks, dump_stacks
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class LauncherHandle:
         self.config = config
         self.listeners = tuple(listeners)
         self.settings = settings
+        self.hooks = RunningHooks()
         self._emit = emit
         self._on_fork = on_fork
         self._on_exit = on_exit
@@ -176,6 +178,8 @@ class LauncherHandle:
             self._emit(ev.ForkFailed(slot, "it could not be taken over: too many open files (ulimit -n)"))
         elif kind == "exited":
             self._on_exit(message["slot"], message["pid"], message["status"])
+        elif kind == "hook":
+            self.hooks.hear(message)
         elif kind == "log":
             self._on_log(message["level"], message["message"])
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ...channel import Channel, Message
 from ...settings import Settings
 from .link import Link, close_all
+from .running_hooks import RunningHooks
 from .stacks import NO_STACKS, ORDER_SECONDS, await_stacks, discard, dump_stacks, read_crash
 
 GONE = f"{NO_STACKS}the process is gone"
@@ -57,6 +58,7 @@ class WorkerHandle:
         self.pid = pid
         self.queues = queues
         self.settings = settings
+        self.hooks = RunningHooks()
         self.log_memory = -1  # what it has not written yet, see log_ring
         self.killed = False  # by the master
         self.requests_before = 0  # that the slot had counted when this worker was forked

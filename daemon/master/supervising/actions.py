@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from .exits import ExitReason
 from .operations import Operation
 
 
@@ -72,11 +73,12 @@ class ForkWorker(Action, frozen=True):
 
 
 class DrainWorker(Action, frozen=True):
-    """Accept no more, finish within `seconds`, exit."""
+    """Accept no more, finish within `seconds`, exit. `why`: the same as `reason`, in a word."""
 
     slot: int
     seconds: float
     reason: str
+    why: ExitReason
 
 
 class FinishWorker(Action, frozen=True):

@@ -280,7 +280,8 @@ class WorkerTable:
         worker.deadline = wave
         worker.leave(reason, ExitReason.SCALE)
         self.enter(worker, WorkerState.DRAINING)
-        self.actions.append(DrainWorker(worker.slot, seconds, reason))
+        assert worker.reason is not None, worker
+        self.actions.append(DrainWorker(worker.slot, seconds, reason, worker.reason))
 
     def dump_stacks(self, worker: Worker, reason: str) -> None:
         self.actions.append(DumpStacks(worker.slot, reason))
@@ -290,7 +291,7 @@ class WorkerTable:
         worker.deadline = Deadline(self.clock() + seconds)
         worker.leave(reason, ExitReason.TIMEOUT)
         self.enter(worker, WorkerState.STUCK)
-        self.actions.append(DrainWorker(worker.slot, seconds, reason))
+        self.actions.append(DrainWorker(worker.slot, seconds, reason, ExitReason.TIMEOUT))
 
     def note_loss(self, why: str) -> None:
         """A wanted worker is lost whose slot is not free yet: the restart counts where its successor will be."""

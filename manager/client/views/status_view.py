@@ -75,10 +75,18 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
         yield "started", f"{status.started_at.astimezone():%Y-%m-%d %H:%M:%S %z}"
         yield "log level", status.log_level
         yield "you", f"may {'do everything' if status.role == 'admin' else status.role}"
+    for hook in status.hooks:
+        yield "under way", session.styled(running_hook(hook), fg="cyan")
     for operation in status.operations:
         yield "under way", session.styled(progress(operation), fg="cyan")
     if status.last_reload is not None:
         yield "last reload", _last_reload(status.last_reload, session)
+
+
+def running_hook(hook: messages.RunningHook) -> str:
+    """In a line: "hook worker_start of worker 3 for 2.1 s"."""
+    who = f"worker {hook.slot}" if hook.slot is not None else f"the launcher of generation {hook.generation}"
+    return text.clean(f"hook {hook.name} of {who} for {text.seconds(hook.age_seconds)}")
 
 
 def _pool(status: messages.Status) -> str:

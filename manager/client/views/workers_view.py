@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from ... import messages
 from .. import text
 from ..options import Session
-from .status_view import errors
+from .status_view import errors, running_hook
 
 NOT_RESPONDING = "not responding"
 COLUMNS = (
@@ -153,6 +153,8 @@ def _facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
     yield "restarts", f"{worker.restarts}, after workers that were lost"
     yield "last exit", worker.last_exit or text.NOTHING
     yield "waiting", f"{text.count(worker.waiting, 'request')} for a thread"
+    for hook in worker.hooks:
+        yield "hook", running_hook(hook)
     yield "running", text.count(len(worker.in_flight), "request")
     for request in sorted(worker.in_flight, key=lambda request: -request.age_seconds):
         yield "  thread " + str(request.thread), running(request)

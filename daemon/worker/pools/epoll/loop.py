@@ -135,7 +135,8 @@ class EpollPool:
                 timeout = min(timeout, DRAIN_WAIT_SECONDS)
                 if self._ended(now):
                     if self.outstanding and me.number:
-                        self.context.leave_at_once(0)  # the main thread may be inside one of these requests
+                        self.orders.on_end()  # the main thread may be inside one of these requests
+                        self.context.leave_at_once(0)
                     return True
             self._polling = True
             if returned or (mailbox and self._may_resume()):
