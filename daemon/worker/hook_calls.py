@@ -221,8 +221,8 @@ class BesideRequests:
         caller, hook = self._caller, self._hook
         with TimeLimit(caller.seconds, self._late):
             error = caller.run(hook, *self._arguments)
-        self._over = True
         caller.complain(hook, error)
+        self._over = True
 
     def _late(self, stack: str) -> None:
         self._caller.log("error", f"{self._caller.late(self._hook)}; it goes on beside the requests\n{stack}".rstrip())
