@@ -12,6 +12,7 @@ from enum import Enum
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..target import Target
 from .application import BootError, import_module
 from .application_hints import callable_arguments, kind, nearest
 
@@ -92,7 +93,7 @@ def find_hooks(settings: Settings) -> Hooks:
     if not name:
         return NO_HOOKS
     try:
-        module = import_module(name, "", settings)
+        module = import_module(Target(name), settings)
     except BootError as error:
         raise BootError("hooks", f"app.hooks: {error.error}", error.traceback) from None
     found = {hook: _checked(module, hook) for hook in Hook if hasattr(module, hook.value)}
