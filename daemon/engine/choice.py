@@ -39,6 +39,10 @@ class Begin(Protocol):
     def access_lines(self) -> Callable[..., Callable[..., bytes]] | None:
         """Who renders usual lines of the access log faster: `daemon.log.access_format.Faster`. None: nobody."""
 
+    @property
+    def append(self) -> Callable[[memoryview, memoryview], Any] | None:
+        """Makes what appends to a ring of the log faster: `daemon.log.ring.MakeAppend`. None: nobody."""
+
     def trim_memory(self) -> None:
         """Give memory that is allocated and free back to the system (malloc_trim(3)), where that can be asked for."""
 

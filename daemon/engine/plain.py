@@ -432,6 +432,7 @@ class Conversation(ConversationSteps):
     turn = Turn
     doze = None
     access_lines = None
+    append = None
 
     __slots__ = (
         "_call", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables", "base",

@@ -21,9 +21,9 @@ from .error_log import iso_timestamp
 
 Headers = list[tuple[str, str]]
 Render = Callable[[dict[str, Any], str, Headers, int, int], bytes]
-# Takes a format's parts, its Render, and what time_of_second and iso_timestamp are; renders usual lines itself, and all
-# others by that Render, with the same result.
-Faster = Callable[["list[Part]", Render, Callable[[], str], Callable[[float], str]], Render]
+# Takes a format's parts, its Render, time_of_second, iso_timestamp, and the writer's `append`. Renders usual lines, and
+# others by that Render, with the same result. Where `append` is the engine's own, it may append usual ones uncalled.
+Faster = Callable[["list[Part]", Render, Callable[[], str], Callable[[float], str], object], Render]
 
 COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
 FORMATS = {"common": COMMON, "combined": COMMON + ' "%(f)s" "%(a)s"'}
@@ -48,6 +48,9 @@ class Kind(IntEnum):
     MILLISECONDS = auto()
     MICROSECONDS = auto()
     DECIMAL_SECONDS = auto()
+    PROCESS = auto()  # its number
+    FIELD = auto()  # of the response; `key` is its name in lower case
+    VARIABLE = auto()  # of the environ, in any case: `key` is its name as it was written
     # of JSON:
     TIMESTAMP = auto()  # of now, to a millisecond
     TEXT = auto()  # a variable of the environ
@@ -265,12 +268,12 @@ def _request_field(name: str) -> Atom:
 
 
 def _response_field(name: str) -> Atom:
-    return _text(f"of_field(headers, {name.lower()!r})")
+    return _text(f"of_field(headers, {name.lower()!r})", Kind.FIELD, name.lower())
 
 
 def _variable(name: str) -> Atom:
     """gunicorn wants environ variables in lower case: any case will do."""
-    return _text(f"of_variable(environ, {(name, name.upper(), name.lower())!r})")
+    return _text(f"of_variable(environ, {(name, name.upper(), name.lower())!r})", Kind.VARIABLE, name)
 
 
 _ATOMS = {
@@ -292,7 +295,7 @@ _ATOMS = {
     "M": _text("duration_ns // 1_000_000", Kind.MILLISECONDS),
     "D": _text("duration_ns // 1_000", Kind.MICROSECONDS),
     "L": _text("seconds(duration_ns)", Kind.DECIMAL_SECONDS),
-    "p": _text('f"<{getpid()}>"'),
+    "p": _text('f"<{getpid()}>"', Kind.PROCESS),
 }
 _NUMBERS = frozenset("BTMD")
 

@@ -38,9 +38,7 @@ class AccessLog:
         at_once: bool = False,
         faster: Faster | None = None,
     ) -> None:
-        self._render = compile_format(format)
-        if faster is not None:
-            self._render = faster(parse(format), self._render, time_of_second, iso_timestamp)
+        self.render = compile_format(format)
         if writer is None:
             linger = 0.0 if at_once else LINGER_SECONDS
             target = _STREAMS.get(destination, destination)
@@ -49,6 +47,8 @@ class AccessLog:
             writer.notice = _json_notice if format == JSON else _comment_notice
         self.writer = writer
         self._put = writer.put
+        if faster is not None:
+            self.render = faster(parse(format), self.render, time_of_second, iso_timestamp, writer.append)
 
     every = True  # each request gets a line
 
@@ -59,7 +59,7 @@ class AccessLog:
         """Queue the line of one request: its environ, or what is known of it; the response's status line
         ("200 OK"), header and body bytes; the nanoseconds from complete request to complete response.
         """
-        self._put(self._render(environ, status, headers, body_bytes, duration_ns))
+        self._put(self.render(environ, status, headers, body_bytes, duration_ns))
 
 
 class SelectiveAccessLog(AccessLog):

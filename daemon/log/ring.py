@@ -11,7 +11,8 @@ Standard library only.
 from __future__ import annotations
 
 import mmap
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from ..unpatched import os
 
@@ -33,25 +34,59 @@ PRIVATE_BYTES = 1024 * 1024
 LOOKS = 16  # in a round, at how full the ring is
 
 
+class Append:
+    """The hot path of a ring: appends an entry that ends at `limit` at most; False: ask `Ring.append_anywhere`.
+
+    An engine may have a faster one. It is told where the memory is, and when to look again, and decides neither.
+    """
+
+    __slots__ = ("_data", "_head", "limit")
+
+    def __init__(self, head: memoryview, data: memoryview) -> None:
+        """The cell HEAD, and where entries lie."""
+        self._head = head
+        self._data = data
+        self.limit = 0  # in bytes since ever; never beyond the end of the memory
+
+    def __call__(self, entry: bytes) -> bool:
+        head = self._head[0]
+        end = head + len(entry)
+        if end > self.limit:
+            return False
+        at = head % len(self._data)
+        self._data[at : at + len(entry)] = entry
+        self._head[0] = end
+        return True
+
+
+class Appends(Protocol):
+    """See `Append`."""
+
+    limit: int
+
+    def __call__(self, entry: bytes, /) -> bool: ...
+
+
+MakeAppend = Callable[[memoryview, memoryview], Appends]
+
+
 class Ring:
     """`memory` is all zeros. Appending and taking may go on at the same time, each by one thread at a time."""
 
-    __slots__ = ("_base", "_cells", "_data", "_head", "_limit", "capacity")
+    __slots__ = ("_cells", "_data", "append", "capacity")
 
-    def __init__(self, memory: memoryview) -> None:
+    def __init__(self, memory: memoryview, make_append: MakeAppend = Append) -> None:
         self._cells = memory[:HEADER_BYTES].cast("Q")
         self._data = memory[HEADER_BYTES:]
         self.capacity = len(self._data)
-        self._head = 0  # as the cell
-        self._base = 0  # where the memory began, in bytes since ever
-        self._limit = 0  # as far as `append` may go without another look
+        self.append = make_append(self._cells[HEAD : HEAD + 1], self._data)
 
     def __repr__(self) -> str:
         return f"<Ring {self.used}/{self.capacity} lost={self.lost}>"
 
     @property
     def head(self) -> int:
-        return self._head
+        return self._cells[HEAD]
 
     @property
     def tail(self) -> int:
@@ -60,40 +95,33 @@ class Ring:
     @property
     def used(self) -> int:
         """Bytes that wait."""
-        return self._head - self._cells[TAIL]
+        return self._cells[HEAD] - self._cells[TAIL]
 
-    def append(self, entry: bytes) -> bool:
-        """The hot path; False: ask `append_anywhere`."""
-        head = self._head
-        end = head + len(entry)
-        if end > self._limit:
-            return False
-        base = self._base
-        self._data[head - base : end - base] = entry
-        self._cells[HEAD] = self._head = end
-        return True
+    def pause(self) -> None:
+        """The next entry needs `append_anywhere`, whose caller has something to do for it."""
+        self.append.limit = 0
 
     def append_anywhere(self, entry: bytes) -> bool:
         """Append, around the end of the memory if need be; False: there is no room for it."""
-        head, capacity = self._head, self.capacity
+        self.append.limit = 0  # a faster one asks for no lock of the caller's
+        head, capacity = self._cells[HEAD], self.capacity
         end = head + len(entry)
         if end - self._cells[TAIL] > capacity:
             return False
-        at = head - self._base
+        at = head % capacity
         first = min(len(entry), capacity - at)
         self._data[at : at + first] = entry[:first]
         self._data[: len(entry) - first] = entry[first:]
-        self._cells[HEAD] = self._head = end
-        if end - self._base >= capacity:
-            self._base += capacity
-        self._limit = min(self._base + capacity, self._cells[TAIL] + capacity, end + capacity // LOOKS)
+        self._cells[HEAD] = end
+        turn_of_memory = end - end % capacity + capacity
+        self.append.limit = min(turn_of_memory, self._cells[TAIL] + capacity, end + capacity // LOOKS)
         return True
 
     def peek(self, limit: int) -> bytes:
         """The first bytes that wait, at most `limit`."""
         tail = self._cells[TAIL]
         at = tail % self.capacity
-        end = at + min(limit, self._head - tail)
+        end = at + min(limit, self._cells[HEAD] - tail)
         if end <= self.capacity:
             return bytes(self._data[at:end])
         return bytes(self._data[at:]) + bytes(self._data[: end - self.capacity])
@@ -146,10 +174,10 @@ def is_shared_memory(fd: int) -> bool:
         return False
 
 
-def shared_rings(fd: int) -> tuple[Ring, Ring]:
-    """A worker's rings in that memory: of its error log, of its access log. Raises OSError."""
+def shared_rings(fd: int, make_append: MakeAppend = Append) -> tuple[Ring, Ring]:
+    """A worker's rings in that memory: of its error log, of its access log, which is busy. Raises OSError."""
     view = memoryview(mmap.mmap(fd, SHARED_BYTES))
-    return Ring(view[:LOG_BYTES]), Ring(view[LOG_BYTES:])
+    return Ring(view[:LOG_BYTES]), Ring(view[LOG_BYTES:], make_append)
 
 
 class Left(NamedTuple):

@@ -83,13 +83,16 @@ class Writer:
 
     def _after_fork(self) -> None:
         # What waits is the parent's to write, and so is its ring. A child may end at any time, by os._exit().
+        if self._ring is not None:
+            self._ring.pause()
         self._start_afresh(None, at_once=True, linger_seconds=0.0)
 
     def _start_afresh(self, ring: Ring | None, *, at_once: bool, linger_seconds: float) -> None:
         self.lost = 0
         self.reason = UNREAD
         self._ring = ring  # None: not needed yet
-        self._append = ring.append if ring is not None and linger_seconds else None  # the hot path
+        # The hot path, which whoever calls it need not lock out others for if it is an engine's; None: `put` alone.
+        self.append = ring.append if ring is not None and linger_seconds else None
         self._at_once = at_once
         self._linger = linger_seconds
         self._lock = lock = RLock()  # re-entrant: a signal handler or a finaliser may log in the midst of put()
@@ -128,10 +131,8 @@ class Writer:
                 return
             self._inside = True
             try:
-                if self._append is None or not self._append(entry):
+                if self.append is None or not self.append(entry):
                     self._write_or_keep(entry)
-                elif self._idle:
-                    self._rouse()
             finally:
                 self._inside = False
             while self._late:
@@ -263,6 +264,8 @@ class Writer:
             self._join = start_thread(self._run, THREAD_NAME)
         except RuntimeError:  # no more threads here now; the next line tries again
             self._state, self._idle = State.ABSENT, True
+            if self._ring is not None:
+                self._ring.pause()
 
     # --- the thread -----------------------------------------------------------------------------------------
 
@@ -270,6 +273,8 @@ class Writer:
         while True:
             with self._lock:
                 ring = self._ring
+                if ring is not None:
+                    ring.pause()  # before the look: an entry that is not seen finds this thread asleep, and rouses it
                 idle = ring is None or not ring.used
                 self._idle = idle
                 if idle and self._state is State.STOPPING:

@@ -28,7 +28,7 @@ from ..log.access_log import AccessLog, SelectiveAccessLog
 from ..log.access_skip import Lines, wanted
 from ..log.error_log import ErrorLog, open_writer
 from ..log.error_stream import ErrorStream
-from ..log.ring import Ring, is_shared_memory, shared_memory, shared_rings
+from ..log.ring import Append, Ring, is_shared_memory, shared_memory, shared_rings
 from ..permission import why_not_written
 from ..settings import Settings
 from ..unpatched import os, time
@@ -97,7 +97,7 @@ def _work(
     board = Board.attach(settings.scoreboard_fd)
     _withhold(settings, signals)
     cells = _take_slot(board.slot(slot), settings.generation)
-    log, ring = _open_log(settings, slot, control)
+    log, ring = _open_log(settings, slot, control, engine)
     access = None
     _detach_standard_streams(log, settings.application_level)
 
@@ -240,7 +240,7 @@ def _take_signals(signals: SignalPipe, log: ErrorLog) -> None:
         log.info(f"the application's own handler of {names} is not called; functions of atexit are")
 
 
-def _open_log(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog, Ring | None]:
+def _open_log(settings: Settings, slot: int, control: Channel, engine: Chosen) -> tuple[ErrorLog, Ring | None]:
     """The error log, and where lines of the access log wait.
 
     What waits to be written lies in memory that the master has, too: it writes what a dead worker has left.
@@ -249,7 +249,7 @@ def _open_log(settings: Settings, slot: int, control: Channel) -> tuple[ErrorLog
     try:
         memory = shared_memory()
         try:
-            rings = shared_rings(memory)
+            rings = shared_rings(memory, engine.begin.append or Append)
             mapped = _copies_of(memory)
             control.send("logs", (memory,))
         finally:

@@ -14,6 +14,7 @@ from miniwsgi.daemon.engine.site import Site
 from miniwsgi.daemon.log.access_log import AccessLog, SelectiveAccessLog
 from miniwsgi.daemon.log.access_skip import Lines as Choice
 from miniwsgi.daemon.log.access_skip import wanted
+from miniwsgi.daemon.log.ring import Append, Ring
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES, Slot
@@ -34,6 +35,7 @@ PLAY = "test.play"  # in an environ: whose it is
 QUEUE = slice(scoreboard.QUEUE_BUCKETS, scoreboard.QUEUE_BUCKETS + scoreboard.BUCKETS)
 THREADS = 3  # the owner of the loop, one that requests are given to, and one that takes the loop over
 NEVER_LONG_NS = 10**15
+RING_BYTES = 1 << 20
 
 _TIMES = re.compile(rb'\[\d\d/\w{3}/\d{4}:[\d: +]{14}\]|"time":"[^"]{24}"|"duration_ms":[\d.]{5,9}(?=,)')
 # Of a traceback.
@@ -56,17 +58,23 @@ class Log:
 
 
 class Lines:
-    """The writer of an access log."""
+    """The writer of an access log, whose lines stay in their ring."""
 
     lost = 0
     untold = 0
     notice = None
 
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
+    def __init__(self, make_append: Any) -> None:
+        self._ring = Ring(memoryview(bytearray(RING_BYTES)), make_append or Append)
+        self.append = self._ring.append
 
     def put(self, line: bytes) -> None:
-        self.lines.append(line)
+        assert self._ring.append_anywhere(line)
+
+    def take(self) -> list[bytes]:
+        lines = self._ring.peek(RING_BYTES)
+        self._ring.advance(len(lines))
+        return lines.splitlines(keepends=True)
 
 
 class Seen:
@@ -98,9 +106,9 @@ class Worker:
         self._memory = memoryview(bytearray(SLOT_BYTES))
         self._slot = Slot(0, self._memory)
         self._log = Log()
-        self._lines = Lines()
-        writer: Any = self._lines
         self.begin: Any = choice.choose(engine).begin
+        self._lines = Lines(self.begin.append)
+        writer: Any = self._lines
         access = None
         if self._server.access_log:
             chosen = wanted(settings.access_skip, Choice(settings.access_lines))  # how slow it is is no engine's doing
@@ -132,7 +140,7 @@ class Worker:
     def take(self, seen: Seen, *, closely: bool = False) -> None:
         """What has been logged and counted since the last time; `closely`: also what takes long to look at."""
         seen.log, self._log.lines = self._log.lines, []
-        seen.access, self._lines.lines = [_TIMES.sub(b"", line) for line in self._lines.lines], []
+        seen.access = [_TIMES.sub(b"", line) for line in self._lines.take()]
         self._look(seen, closely)
 
     def tick(self) -> None:
@@ -145,7 +153,7 @@ class Worker:
     def forget_lines(self) -> None:
         """What has been logged, which nobody wants."""
         self._log.lines.clear()
-        self._lines.lines.clear()
+        self._lines.take()
 
     def look(self) -> Seen:
         """At what all scripts so far have left."""

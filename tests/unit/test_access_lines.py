@@ -17,7 +17,11 @@ EVERY_ATOM = (
     '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(m)s "%(U)s" "%(q)s" %(H)s %(s)s %(B)s %(b)s "%(f)s" "%(a)s" %(T)s %(M)s %(D)s '
     '%(L)s "%({x-name}i)s"'
 )
-FORMATS = ["combined", "common", "json", EVERY_ATOM, '%% é "\\ %(m)s\t', "%(p)s %({x}o)s %({X}e)s"]
+FORMATS = [
+    "combined", "common", "json", EVERY_ATOM, '%% é "\\ %(m)s\t',
+    '%(p)s "%({x}o)s" "%({none}o)s" %({raw_uri}e)s %({Query_String}e)s %({none}e)s', "%({é}o)s",
+]  # fmt: skip
+HEADERS = [("x", "y"), ("X-Kind", "z")]
 NOW = re.compile(rb"\[\d\d/\w{3}/\d{4}:[\d:]{8} [+-]\d{4}\]|\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z")
 
 USUAL: dict[str, Any] = {
@@ -69,7 +73,7 @@ def line(render: Render, *request: Any) -> bytes | str:
 
 def agree(pairs: list[tuple[str, Render, Render]], environ: Any, status: str, size: Any, duration: Any) -> None:
     for format, plain, faster in pairs:
-        request = (environ, status, [("x", "y")], size, duration)
+        request = (environ, status, HEADERS, size, duration)
         assert line(faster, *request) == line(plain, *request), format
 
 
@@ -83,8 +87,7 @@ def test_usual_formats_are_rendered_by_the_engine_itself(engine: str) -> None:
         raise AssertionError
 
     for format in FORMATS[:-1]:
-        assert faster(parse(format), plain, time_of_second, iso_timestamp)(USUAL, "200 OK", [], 5, 999)
-    assert faster(parse(FORMATS[-1]), plain, time_of_second, iso_timestamp) is plain
+        assert faster(parse(format), plain, time_of_second, iso_timestamp)(USUAL, "200 OK", HEADERS, 5, 999)
 
 
 @pytest.mark.parametrize("key", USUAL)
@@ -100,6 +103,20 @@ def test_each_value_may_be_odd_or_missing(pairs, key: str, missing: bool) -> Non
 )
 def test_statuses(pairs, status: str) -> None:
     agree(pairs, USUAL, status, 0, 0)
+
+
+ODD_HEADERS: list[Any] = [
+    [], [("X", "")], [("x", "a"), ("X", "b")], [("X", 'a"b')], [("xx", "y"), ("@", "z")], [("x", Text("a"))],
+    [("x", None)], [("É", "a")], [("é", "a")], [["x", "y"]], [("x", "y", "z")], [("x",)], (("x", "y"),), [(b"x", "y")],
+    [(7, "y")], None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", ODD_HEADERS, ids=repr)
+def test_fields_of_the_response(pairs, headers: Any) -> None:
+    for format, plain, faster in pairs:
+        request = (USUAL, "200 OK", headers, 1, 1)
+        assert line(faster, *request) == line(plain, *request), format
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 2**31, 2**62, -1, 2**70, True])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from miniwsgi.daemon.config.configuration import load
 from miniwsgi.daemon.config.problems import ConfigError
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.log.access_log import AccessLog, SelectiveAccessLog
 from miniwsgi.daemon.log.access_skip import Lines, parse_rule, wanted
 from miniwsgi.metrics import scoreboard
@@ -135,9 +136,10 @@ def test_no_rule_takes_long() -> None:
 
 def asked(engine: str, format: str, rules: Sequence[str], lines: Lines, *requests: bytes) -> tuple[list[bytes], World]:
     """The lines of these requests, each answered 200, and who answered them."""
-    writer: Any = Writer()
+    begin: Any = choose(engine).begin
+    writer: Any = Writer(begin.append)
     chosen = wanted(rules, lines)
-    faster = World(engine).context.engine.begin.access_lines
+    faster = begin.access_lines
     access = (
         AccessLog("-", format, writer, faster=faster)
         if chosen is None
@@ -148,7 +150,7 @@ def asked(engine: str, format: str, rules: Sequence[str], lines: Lines, *request
         world.send(request)
         world.conversation.serve(world.thread, NOW)
         world._read()
-    return writer.lines, world
+    return writer.take(), world
 
 
 @pytest.mark.parametrize("format", ["combined", "json", '"%(r)s" %(s)s'])

@@ -32,7 +32,7 @@ class Lines:
     """The writer of an access log."""
 
     lost = untold = 0
-    notice = None
+    append = notice = None
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []

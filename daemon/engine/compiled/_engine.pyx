@@ -7,6 +7,7 @@ its `send` runs Python, so that the lock is not given away: one buffer for outgo
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+cimport cython
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItem, PyDict_SetItem
 from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
@@ -24,6 +25,12 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     object PyUnicode_DecodeLatin1(const char *, Py_ssize_t, const char *)
     Py_ssize_t Py_REFCNT(PyObject *)
+    int PyList_CheckExact(object)
+    Py_ssize_t PyList_GET_SIZE(object)
+    PyObject *PyList_GET_ITEM(object, Py_ssize_t)
+    int PyTuple_CheckExact(object)
+    Py_ssize_t PyTuple_GET_SIZE(object)
+    PyObject *PyTuple_GET_ITEM(object, Py_ssize_t)
     long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
     int PySet_Add(object, object) except -1
     int PySet_Discard(object, object) except -1
@@ -39,6 +46,17 @@ cdef extern from *:
     }
     """
     bint mw_is_alone(PyObject *)  # there is one reference to it, and no weak one
+
+cdef extern from * nogil:
+    """
+    static inline void mw_store_behind(uint64_t *cell, uint64_t value) {
+        __atomic_store_n(cell, value, __ATOMIC_RELEASE);
+    }
+    """
+    void mw_store_behind(uint64_t *, uint64_t)  # whoever sees it sees what was stored before
+
+cdef extern from "<unistd.h>" nogil:
+    int getpid()
 
 cdef extern from "scan.h" nogil:
     ctypedef struct mw_line:
@@ -170,6 +188,7 @@ def show_received(int fd):
 
 cdef class Answer
 cdef class CallState
+cdef class Lines
 cdef class ConversationState
 cdef class Held
 

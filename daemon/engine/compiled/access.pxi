@@ -1,5 +1,6 @@
 # Lines of the access log (daemon.log.access_format): usual ones, in which nothing has to be escaped and all is of the type
-# that it should be. Every other line is rendered by the plain function, which alone knows how.
+# that it should be. Every other line is rendered by the plain function, which alone knows how. Usual ones go straight to
+# where lines wait (daemon.log.ring), which says where that is and when it wants to be asked.
 
 cdef enum:
     ATOMS = 64
@@ -11,7 +12,7 @@ cdef enum:
 cdef enum Kind:
     KIND_KEY = 1
     KIND_WORD, KIND_DASH, KIND_USER, KIND_TIME, KIND_REQUEST, KIND_STATUS, KIND_BODY_BYTES, KIND_BODY_BYTES_OR_DASH
-    KIND_SECONDS, KIND_MILLISECONDS, KIND_MICROSECONDS, KIND_DECIMAL_SECONDS
+    KIND_SECONDS, KIND_MILLISECONDS, KIND_MICROSECONDS, KIND_DECIMAL_SECONDS, KIND_PROCESS, KIND_FIELD, KIND_VARIABLE
     KIND_TIMESTAMP, KIND_TEXT, KIND_ADDRESS, KIND_TARGET, KIND_CODE, KIND_DURATION, KIND_REQUEST_ID
 
 cdef dict KINDS = {
@@ -28,6 +29,9 @@ cdef dict KINDS = {
     "MILLISECONDS": KIND_MILLISECONDS,
     "MICROSECONDS": KIND_MICROSECONDS,
     "DECIMAL_SECONDS": KIND_DECIMAL_SECONDS,
+    "PROCESS": KIND_PROCESS,
+    "FIELD": KIND_FIELD,
+    "VARIABLE": KIND_VARIABLE,
     "TIMESTAMP": KIND_TIMESTAMP,
     "TEXT": KIND_TEXT,
     "ADDRESS": KIND_ADDRESS,
@@ -127,10 +131,80 @@ cdef inline bint put_path_and_query(Room *room, PyObject *found) noexcept:
     return put(room, '","query":"', 11) and put(room, mark + 1, size - path - 1) and put(room, '"', 1)
 
 
+cdef inline bint put_field(Room *room, object headers, object name) noexcept:
+    """A field of the response that is there once at most; `name` is ASCII, in lower case."""
+    cdef const char *wanted = <const char *>PyUnicode_DATA(name)
+    cdef const char *found
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(name), at, entry
+    cdef PyObject *value = NULL
+    if not (PyUnicode_IS_COMPACT_ASCII(name) and PyList_CheckExact(headers)):
+        return False
+    for entry in range(PyList_GET_SIZE(headers)):
+        pair = <object>PyList_GET_ITEM(headers, entry)
+        if not (PyTuple_CheckExact(pair) and PyTuple_GET_SIZE(pair) == 2):
+            return False
+        field = <object>PyTuple_GET_ITEM(pair, 0)
+        if not (PyUnicode_CheckExact(field) and PyUnicode_IS_COMPACT_ASCII(field)):
+            return False
+        if PyUnicode_GET_LENGTH(field) != size:
+            continue
+        found = <const char *>PyUnicode_DATA(field)
+        at = 0
+        while at < size and (found[at] | (0x20 if 0x41 <= found[at] <= 0x5A else 0)) == wanted[at]:
+            at += 1
+        if at == size:
+            if value != NULL:
+                return False
+            value = PyTuple_GET_ITEM(pair, 1)
+    return put(room, "-", 1) if value == NULL or is_empty(value) else put_text(room, value, False)
+
+
+cdef inline bint put_variable(Room *room, object environ, object names) noexcept:
+    cdef PyObject *found = NULL
+    for name in <tuple>names:
+        found = PyDict_GetItem(environ, name)
+        if found != NULL:
+            return put_text(room, found, False)
+    return put(room, "-", 1)
+
+
+@cython.no_gc_clear
+cdef class Append:
+    """`daemon.log.ring.Append`. Between its look at the limit and its last store no other thread runs."""
+
+    cdef public uint64_t limit
+    cdef object kept  # what the pointers lead to
+    cdef uint64_t *head
+    cdef char *data
+    cdef uint64_t capacity
+
+    def __init__(self, head, data):
+        cdef Py_buffer view
+        self.kept = head, data
+        PyObject_GetBuffer(head, &view, PyBUF_WRITABLE)
+        self.head = <uint64_t *>view.buf
+        PyBuffer_Release(&view)
+        PyObject_GetBuffer(data, &view, PyBUF_WRITABLE)
+        self.data, self.capacity = <char *>view.buf, view.len
+        PyBuffer_Release(&view)
+
+    def __call__(self, bytes entry not None):
+        return self.take(PyBytes_AS_STRING(entry), PyBytes_GET_SIZE(entry))
+
+    cdef bint take(self, const char *entry, uint64_t size) noexcept:
+        cdef uint64_t head = self.head[0], at = head % self.capacity
+        if head + size > self.limit or size > self.capacity - at:  # the cell is the application's memory, too
+            return False
+        memcpy(self.data + at, entry, size)
+        mw_store_behind(self.head, head + size)
+        return True
+
+
 cdef class Lines:
     """Renders the lines of one format; of its parts, a literal stands before each atom, and one behind the last."""
 
     cdef object plain, time_of_second, timestamp
+    cdef Append append  # None: somebody else's
     cdef list kept  # what the pointers lead to
     cdef Place[ATOMS + 1] places
     cdef int count
@@ -139,11 +213,12 @@ cdef class Lines:
     cdef bytes text
     cdef char[TIMESTAMP_BYTES] stamp
 
-    def __init__(self, list parts, plain, time_of_second, timestamp):
+    def __init__(self, list parts, plain, time_of_second, timestamp, append):
         """`time_of_second()` and `timestamp(seconds)` are what access_format says of now. Raises ValueError: this
         format is not for us."""
         cdef bytes literal = b""
         self.plain, self.time_of_second, self.timestamp = plain, time_of_second, timestamp
+        self.append = append if type(append) is Append else None
         self.kept = []
         self.second = -1
         for part in parts:
@@ -152,7 +227,10 @@ cdef class Lines:
                 continue
             if part.kind.name not in KINDS or self.count == ATOMS:
                 raise ValueError(part.kind.name)
-            self.place(literal, KINDS[part.kind.name], part.key)
+            key = part.key
+            if part.kind.name == "VARIABLE":  # as `access_format` looks for it
+                key = (key, key.upper(), key.lower())
+            self.place(literal, KINDS[part.kind.name], key)
             self.count += 1
             literal = b""
         self.place(literal, 0, "")
@@ -165,28 +243,46 @@ cdef class Lines:
         self.has_time = self.has_time or kind == KIND_TIME
         self.has_timestamp = self.has_timestamp or kind == KIND_TIMESTAMP
 
-    def render(self, environ, status, headers, body_bytes, duration_ns):
+    def __call__(self, environ, status, headers, body_bytes, duration_ns):
+        """The line of a request, see access_format."""
         cdef char[LINE_BYTES] line
-        cdef Room room
-        cdef timespec now
         cdef int64_t sent, took
         cdef int large_sent, large_took
-        if (
-            PyDict_CheckExact(environ) and PyUnicode_CheckExact(status)
-            and PyLong_CheckExact(body_bytes) and PyLong_CheckExact(duration_ns)
-        ):
-            clock_gettime(CLOCK_REALTIME, &now)
-            if now.tv_sec != self.second:  # first: it may run other threads
-                self.refresh(now.tv_sec)
-            room.at = line
-            room.end = line + LINE_BYTES
+        cdef Py_ssize_t size
+        if PyLong_CheckExact(body_bytes) and PyLong_CheckExact(duration_ns):
             sent = PyLong_AsLongLongAndOverflow(body_bytes, &large_sent)
             took = PyLong_AsLongLongAndOverflow(duration_ns, &large_took)
-            if not (large_sent or large_took) and self.put_line(
-                &room, environ, status, sent, took, now.tv_nsec // 1000000
-            ):
-                return PyBytes_FromStringAndSize(line, room.at - line)
+            if not (large_sent or large_took):
+                size = self.compose(line, environ, status, headers, sent, took)
+                if size:
+                    return PyBytes_FromStringAndSize(line, size)
         return self.plain(environ, status, headers, body_bytes, duration_ns)
+
+    cdef bint log(self, environ, status, headers, int64_t body_bytes, int64_t duration_ns) except -1:
+        """Append the line of a request. False: it is not a usual one, or has to be put by the writer."""
+        cdef char[LINE_BYTES] line
+        cdef Py_ssize_t size
+        if self.append is None:
+            return False
+        size = self.compose(line, environ, status, headers, body_bytes, duration_ns)
+        return size and self.append.take(line, size)
+
+    cdef Py_ssize_t compose(
+        self, char *line, environ, status, headers, int64_t body_bytes, int64_t duration_ns
+    ) except -1:
+        """How long the line is; 0: it is not a usual one."""
+        cdef Room room
+        cdef timespec now
+        if not (PyDict_CheckExact(environ) and PyUnicode_CheckExact(status)):
+            return 0
+        clock_gettime(CLOCK_REALTIME, &now)
+        if now.tv_sec != self.second:  # first: it may run other threads
+            self.refresh(now.tv_sec)
+        room.at = line
+        room.end = line + LINE_BYTES
+        if not self.put_line(&room, environ, status, headers, body_bytes, duration_ns, now.tv_nsec // 1000000):
+            return 0
+        return room.at - line
 
     cdef int refresh(self, int64_t second) except -1:
         cdef bytes stamp
@@ -199,7 +295,7 @@ cdef class Lines:
         return 0
 
     cdef bint put_line(
-        self, Room *room, environ, status, int64_t body_bytes, int64_t duration_ns, int millisecond
+        self, Room *room, environ, status, headers, int64_t body_bytes, int64_t duration_ns, int millisecond
     ) noexcept:
         cdef Place *place = self.places
         cdef Place *last = self.places + self.count
@@ -208,14 +304,15 @@ cdef class Lines:
         while place != last:
             if not (
                 put(room, place.literal, place.size)
-                and self.put_atom(room, place, environ, status, body_bytes, duration_ns, millisecond)
+                and self.put_atom(room, place, environ, status, headers, body_bytes, duration_ns, millisecond)
             ):
                 return False
             place += 1
         return put(room, place.literal, place.size)
 
     cdef inline bint put_atom(
-        self, Room *room, Place *place, environ, status, int64_t body_bytes, int64_t duration_ns, int millisecond
+        self, Room *room, Place *place, environ, status, headers, int64_t body_bytes, int64_t duration_ns,
+        int millisecond,
     ) noexcept:
         cdef int kind = place.kind
         cdef PyObject *found
@@ -278,12 +375,18 @@ cdef class Lines:
                 put_number(room, duration_ns // 1000000000, 1) and put(room, ".", 1)
                 and put_number(room, duration_ns // 1000 % 1000000, 6)
             )
+        if kind == KIND_FIELD:
+            return put_field(room, headers, <object>place.key)
+        if kind == KIND_VARIABLE:
+            return put_variable(room, environ, <object>place.key)
+        if kind == KIND_PROCESS:
+            return put(room, "<", 1) and put_number(room, getpid(), 1) and put(room, ">", 1)
         return False
 
 
-def access_lines(list parts, plain, time_of_second, timestamp):
+def access_lines(list parts, plain, time_of_second, timestamp, append=None):
     """`plain`, or what renders the lines of these parts faster."""
     try:
-        return Lines(parts, plain, time_of_second, timestamp).render
+        return Lines(parts, plain, time_of_second, timestamp, append)
     except ValueError:
         return plain

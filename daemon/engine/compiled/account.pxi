@@ -60,6 +60,7 @@ cdef class Shared:
 
     cdef readonly object account
     cdef object log  # of the access log, which decides of whom there is a line unless it is `every`; None: there is none
+    cdef Lines lines  # that renders each of them; None: it has none of ours
     cdef Py_buffer *view  # out of the collector's sight, which would clear it without a release
     cdef uint64_t *cells
     cdef bytes prefix
@@ -79,7 +80,10 @@ cdef class Shared:
     def __init__(self, site):
         self.site = site
         self.account = site.account
-        self.log = None if site.account.access is None else site.account.access.log
+        access = site.account.access
+        if access is not None:
+            self.log = access.log
+            self.lines = access.render if access.every and type(access.render) is Lines else None
         self.view = <Py_buffer *>malloc(sizeof(Py_buffer))
         self.received = <uint8_t *>malloc(RECEIVED)
         self.outgoing = <char *>malloc(HEAD_BYTES + JOINED_BYTES + 64)
@@ -158,5 +162,7 @@ cdef class Shared:
         if received >= 0:
             cells[REQUEST_SIZES + size_bucket(received)] += 1
             cells[BYTES_IN] += received
+        if self.lines is not None and self.lines.log(environ, call.status, call.headers, call.sent, duration_ns):
+            return
         if self.log is not None:
             self.log(environ, call.status, call.headers, call.sent, duration_ns)

@@ -360,6 +360,7 @@ class Conversation(ConversationState, ConversationSteps):
     turn = Turn
     doze = staticmethod(doze)
     access_lines = access_lines
+    append = Append
     trim_memory = staticmethod(trim_memory)
 
     __slots__ = ()
