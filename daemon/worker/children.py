@@ -60,13 +60,21 @@ def _after_in_child() -> None:
     if mask is None:
         return
     if _forking != get_ident():
-        _strip()
-        _withheld.clear()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            _strip()
+        finally:
+            _withheld.clear()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _strip() -> None:
-    fds = {fd for found in _withheld.values() for fd in found() if fd >= 0}
+    fds: set[int] = set()
+    failed = None
+    for found in _withheld.values():
+        try:
+            fds.update(fd for fd in found() if fd >= 0)
+        except Exception as error:  # whatever state the fork has found it in; the others' are withheld all the same
+            failed = error
     if "stacks" in _withheld:
         faulthandler.unregister(STACK_SIGNAL)
     give_back(_SIGNALS)
@@ -84,6 +92,8 @@ def _strip() -> None:
             pass  # the application has closed it
     if null >= 0:
         os.close(null)
+    if failed is not None:
+        raise failed  # Python tells of it, and the child goes on
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
