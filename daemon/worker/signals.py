@@ -63,7 +63,8 @@ class SignalPipe:
         reader, writer = socket.socketpair()
         for end in (reader, writer):
             end.setblocking(False)
-        self.fd, self._writer = reader.detach(), writer.detach()
+        self._reader, self.fd = reader, reader.fileno()
+        self._writer = writer.detach()
         self._main_thread = get_ident()
         self.overruled: set[str] = set()  # the duties for which the application had a handler of its own
         self._taken = False  # the wake-up descriptor has been another's, and may be: handlers tell what they run for
@@ -111,18 +112,25 @@ class SignalPipe:
                 signal.set_wakeup_fd(theirs)
             except (OSError, ValueError):
                 pass  # it is closed, or another file has its number
-        if self._taken:
+        if self._taken and number not in self._unread():
             try:
                 os.write(self._writer, bytes([number]))
             except BlockingIOError:
                 pass  # more have come than anybody reads
 
+    def _unread(self) -> bytes:
+        """While the descriptor changes hands a signal may be told by both; the same number is not told twice."""
+        try:
+            return self._reader.recv(64, socket.MSG_PEEK)
+        except OSError:
+            return b""
+
     def close(self) -> None:
         """In a process that the server has forked for itself, and which makes another one."""
         _use(None)
         signal.set_wakeup_fd(-1)
-        for fd in self.fds():
-            os.close(fd)
+        self._reader.close()
+        os.close(self._writer)
 
 
 def _use(pipe: SignalPipe | None) -> None:
