@@ -10,7 +10,8 @@ application makes of its own. So:
 
 `os`, `select`, `signal`, `socket` and `time` are copies of these modules, to be used as ever. `Socket` is the class
 below `socket.socket`, with no Python code in it. `Lock`, `RLock`, `Condition`, `get_ident`, `get_native_id` and
-`start_thread` stand for `threading`, none of whose classes is safe. Whatever uses them is imported before the
+`start_thread` stand for `threading`, none of whose classes is safe; `import_under_real_locks` is for who has several
+threads import. Whatever uses them is imported before the
 application is: no imports inside functions (tests/unit/test_unpatched.py). Standard library only.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import importlib._bootstrap as _bootstrap_module
 import os as _os
 import select as _select
 import signal as _signal
@@ -29,8 +31,8 @@ from types import BuiltinFunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "Condition", "Lock", "RLock", "Socket", "get_ident", "get_native_id", "is_patched", "os", "select", "signal",
-    "socket", "start_thread", "starts_real_threads", "time",
+    "Condition", "Lock", "RLock", "Socket", "get_ident", "get_native_id", "import_under_real_locks", "is_patched", "os",
+    "select", "signal", "socket", "start_thread", "starts_real_threads", "time",
 ]  # fmt: skip
 
 
@@ -66,6 +68,8 @@ else:
     socket.socket = _Socket
     socket.socketpair = _socketpair
 
+_bootstrap: Any = _bootstrap_module
+_real_thread = _copy(_thread)
 Socket = _socket.socket  # what `socket.socket` is made of
 Lock = _thread.allocate_lock
 get_ident = _thread.get_ident
@@ -146,6 +150,18 @@ class Condition:
 def starts_real_threads() -> bool:
     """Whether `threading` is, now, what it was: what the application starts with it are threads."""
     return all(getattr(_threading, attribute, None) is was for attribute, was in _threading_was.items())
+
+
+def import_under_real_locks() -> None:
+    """Have modules imported under locks of threads again, if something has replaced them; no other thread runs yet.
+
+    importlib takes its locks from `_thread`. With gevent's, two threads that want the same module at once hang: gevent
+    itself imports in each thread, when that first waits. eventlet sees to it by itself. What a greenlet is importing
+    just now keeps its locks, and all others with it. See importlib._bootstrap.
+    """
+    held = [lock for found in list(_bootstrap._module_locks.values()) if (lock := found()) is not None]
+    if _bootstrap._thread.allocate_lock is not Lock and all(lock.owner is None for lock in held):
+        _bootstrap._thread = _real_thread
 
 
 def start_thread(run: Callable[[], None], name: str, *, runs_application: bool = False) -> Callable[[float], bool]:

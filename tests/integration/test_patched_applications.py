@@ -44,6 +44,9 @@ def application(environ, start_response):
     elif path == "/late":
         start_response("200 OK", [])
         return [repr(LATE).encode()]
+    elif path == "/locks":  # under which modules are imported
+        start_response("200 OK", [])
+        return [type(sys.modules["importlib._bootstrap"]._thread.allocate_lock).__name__.encode()]
     elif path == "/raise":
         raise ValueError("for its traceback")
     else:
@@ -113,6 +116,8 @@ def test_a_patched_application_serves_after_a_reload_to_it(
         assert ask_at_once(daemon, ["/"] * 6) == [version] * 6
         assert get(daemon, "/raise").startswith("500")
         assert get(daemon, "/late") == "[]"
+        if pool[-2:] == ["--threads", "4"] and pool[0] == "epoll":
+            assert get(daemon, "/locks") == "builtin_function_or_method"
     daemon.wait_for_log("for its traceback", 3)
     assert daemon.stop() == 0
     assert "is killed" not in daemon.log()

@@ -151,3 +151,33 @@ def test_threads_and_locks_stay_real(patch: str) -> None:
     """
     told = run(PATCHED[patch], script)
     assert told == ["False", "True", "False", "True", "True", "True", "[]", "True", "True", "True", "True", "empty"]
+
+
+IMPORTS_AT_ONCE = """
+    import importlib, threading
+    begun, others = Lock(), Lock()
+    begun.acquire(), others.acquire()
+
+    def arrived():                      # whoever imports it is there until all want to
+        begun.release()
+        others.acquire()
+
+    def late():
+        importlib.import_module("wanted")
+
+    joins = [start_thread(late, "first")]
+    begun.acquire()
+    joins += [start_thread(late, f"thread-{number}") for number in range(7)]
+    time.sleep(0.1)                     # they wait for the module's lock, or soon will, which does no harm
+    others.release()
+    print(*(join(10) for join in joins), flush=True)
+"""
+
+
+@pytest.mark.parametrize("patch", ["gevent", "eventlet"])
+def test_threads_may_import_the_same_module_at_once(patch: str, tmp_path: Path) -> None:
+    if find_spec(patch) is None:
+        pytest.skip(f"{patch} is not there for this Python")
+    (tmp_path / "wanted.py").write_text("import sys; sys.modules['__main__'].arrived()")
+    begin = f"sys.path.insert(0, {str(tmp_path)!r}); import_under_real_locks()\n"
+    assert run(PATCHED[patch], begin + textwrap.dedent(IMPORTS_AT_ONCE)) == ["True"] * 8

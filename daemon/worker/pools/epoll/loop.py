@@ -17,7 +17,7 @@ from miniwsgi.metrics import scoreboard
 from ....engine.claim import Taken
 from ....engine.contract import Conversation, Outcome, Refusal, Stage
 from ....engine.presence import ENDED, LEFT, probe
-from ....unpatched import select, time
+from ....unpatched import import_under_real_locks, select, time
 from ... import children
 from ...context import NANOSECONDS, Context, Duty
 from ...monitor import Monitor
@@ -92,6 +92,8 @@ class EpollPool:
 
     def run(self) -> None:
         """Serve; returns when the duty is done or its time is over. Called on the main thread."""
+        if self.size > 1:
+            import_under_real_locks()
         self._acceptor.open()
         self._turn.open()
         me = self._threads.owner
