@@ -46,6 +46,12 @@ _LIMIT_KEYS = {
 class Site:
     """Also the CallSite of its calls: what is wrong with an application's answer is told in the error log."""
 
+    __slots__ = (
+        "_access", "_body_memory_bytes", "_environ", "_known", "_known_of_unix", "_log", "_proxy", "_spool_directory",
+        "_unix_limits", "account", "after_crash", "answers", "application", "closing", "encodings", "limits", "mount",
+        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared",
+    )  # fmt: skip
+
     def __init__(
         self, settings: Settings, slot: Slot, log: Log, access: AccessLog | None, application: Application,
         errors: object,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from miniwsgi.daemon.engine import choice
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.contract import Outcome
+from miniwsgi.daemon.http.response import BadResponse
 
 from tests.conformance.case import get
 
@@ -56,16 +58,83 @@ def test_a_call_that_nobody_has_is_the_next_ones() -> None:
         lambda environ, start_response: start_response,
         lambda environ, start_response: start_response.__self__,
         lambda environ, start_response: start_response.__self__.write,
-        lambda environ, start_response: environ["wsgi.early_hints"],
-        lambda environ, start_response: environ,
     ],
-    ids=["start_response", "the call", "write", "early_hints", "the environ"],
+    ids=["start_response", "the call", "write"],
 )
 def test_a_call_that_somebody_has_is_not(keep: Callable[[dict[str, Any], Any], object]) -> None:
     world = Keeper(keep)
     for _ in range(5):
         world.request()
     assert len(set(world.calls_seen)) == 5
+
+
+@pytest.mark.parametrize("keep", [lambda environ, _: environ["wsgi.early_hints"], lambda environ, _: environ])
+def test_early_hints_that_somebody_has_are_not_the_next_ones(keep: Callable[[dict[str, Any], Any], Any]) -> None:
+    world = Keeper(keep)
+    for _ in range(3):
+        world.request()
+        world.far.recv(10_000)
+    kept: list[Any] = [thing["wsgi.early_hints"] if type(thing) is dict else thing for thing in world.kept]
+    assert len(set(map(id, kept))) == 3
+
+    def hint_of_the_first() -> None:
+        kept[0]([("Link", "</a>")])
+        with pytest.raises(BadResponse):
+            kept[0]([("Li nk", "</a>")])
+
+    world.during = hint_of_the_first
+    world.request()
+    assert world.far.recv(10_000).startswith(b"HTTP/1.1 200")
+
+
+FIELDS = ("HTTP_COOKIE", "HTTP_REFERER", "HTTP_USER_AGENT", "miniwsgi.request_id")
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda environ: [environ[name] for name in FIELDS],
+        lambda environ: list({environ[name]: 1 for name in FIELDS}),
+        lambda environ: [sys.intern(environ[name]) for name in FIELDS],
+        lambda environ: [environ.pop(name) for name in FIELDS],
+        lambda environ: environ,
+        lambda environ: environ.copy(),
+    ],
+    ids=["values", "keys", "interned", "popped", "the environ", "a copy"],
+)
+def test_a_value_that_somebody_has_stays_what_it_was(keep: Callable[[dict[str, Any]], Any]) -> None:
+    world = Keeper(lambda environ, _start_response: (keep(environ), [environ.get(name) for name in FIELDS]))
+    told = []
+    for at in range(8):
+        values = [f"session={at}{'x' * (at % 3)}", f"http://a/{'é' * (at == 5)}{at}", "b" * (29 + at)]
+        world.send(get(b"/", *map(str.encode, map("{}: {}".format, ("Cookie", "Referer", "User-Agent"), values))))
+        assert world.conversation.serve(world.thread, NOW) is Outcome.IDLE
+        told.append([value.encode().decode("latin-1") for value in values])
+    kept: list[Any] = [[thing[name] for name in FIELDS] if type(thing) is dict else thing for thing, _ in world.kept]
+    assert [values[:3] for values in kept] == told
+    ids = [values[3] for values in kept]
+    assert len(set(ids)) == 8
+    assert [int(text.rpartition("-")[2]) for text in ids] == list(range(1, 9))
+    for values in kept:
+        for value in values:
+            assert {value: 1}["".join(value)] == 1, "its hash is its own"
+
+
+def test_a_value_that_nobody_has_is_the_next_ones_text() -> None:
+    seen: list[tuple[int, str, int]] = []
+
+    def look(environ: dict[str, Any], _start_response: Any) -> None:
+        cookie = environ["HTTP_COOKIE"]
+        seen.append((id(cookie), str(cookie.encode(), "ascii"), hash(cookie)))
+
+    world = Keeper(look)
+    values = [b"a=1", b"b=22", b"c", b"d=" + b"x" * 29]
+    for value in [b"", *values]:
+        world.send(get(b"/", b"Cookie: " + value))
+        assert world.conversation.serve(world.thread, NOW) is Outcome.IDLE
+    assert len({at for at, _text, _hash in seen[2:]}) == 1
+    assert [text for _at, text, _hash in seen] == ["", *(value.decode() for value in values)]
+    assert [number for _at, _text, number in seen] == [hash(value.decode()) for value in [b"", *values]]
 
 
 @pytest.mark.parametrize(

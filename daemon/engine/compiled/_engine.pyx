@@ -35,17 +35,20 @@ cdef extern from "Python.h":
     int PySet_Add(object, object) except -1
     int PySet_Discard(object, object) except -1
     int PySet_Contains(object, object) except -1
+    object PyContext_Copy(object)
+    object PyMethod_New(object, object)
+    PyObject *PyMethod_GET_SELF(PyObject *)
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
 
-cdef extern from *:
-    """
-    static inline int mw_is_alone(PyObject *object) {
-        Py_ssize_t weak = Py_TYPE(object)->tp_weaklistoffset;
-        return Py_REFCNT(object) == 1 && (weak <= 0 || !*(PyObject **)((char *)object + weak));
-    }
-    """
+cdef extern from "objects.h":
     bint mw_is_alone(PyObject *)  # there is one reference to it, and no weak one
+    PyObject *mw_get(object, object)
+    Py_ssize_t mw_slot(object, const char *) except -1
+    void mw_set_slot(object, Py_ssize_t, object)
+    PyObject *mw_in_slot(object, Py_ssize_t)  # a reference that is the object's
+    object mw_new_text(const void *, Py_ssize_t, Py_ssize_t)
+    bint mw_put_text(PyObject *, const void *, Py_ssize_t, Py_ssize_t)
 
 cdef extern from * nogil:
     """
@@ -144,22 +147,26 @@ cdef extern from "<sys/epoll.h>" nogil:
 import io
 import os
 import sys
+from contextvars import Context
 
 from miniwsgi.metrics import scoreboard
 
 from ...http.connection import ConnectionSteps, Parsing
 from ...http.head import Known
 from ...http.response import Body as Framing
-from ...http.response import LAST_CHUNK, frame
+from ...http.response import LAST_CHUNK, Encodings, ServerFields, early_hints, frame
 from .. import request_ids
+from ..account import ThreadAccount
 from ..after_fork import process
 from ..blocks import join
 from ..call import CallSteps, Phase
+from ..claim import Claim, Taken
 from ..contract import Outcome, Stage
 from ..environ import complete_template
 from ..file_wrapper import FileWrapper
 from ..plain import FLIGHT_BYTES, RECEIVE_BYTES, ConversationSteps
 from ..presence import LEFT
+from ..site import Site
 from ..transport import Disconnected
 from ..wire import Wire
 
@@ -168,6 +175,14 @@ cdef inline int64_t now_ns() noexcept nogil:
     cdef timespec at
     clock_gettime(CLOCK_MONOTONIC, &at)
     return at.tv_sec * <int64_t>1000000000 + at.tv_nsec
+
+
+cdef Py_ssize_t FORKED = mw_slot(type(process), b"forked")
+
+
+cdef inline bint is_forked() noexcept:
+    """Whether the application has forked this process: `after_fork`."""
+    return mw_in_slot(process, FORKED) == <PyObject *>True
 
 
 cdef inline object text_of(const uint8_t *data, Py_ssize_t size, bint high):
@@ -189,10 +204,12 @@ def show_received(int fd):
 cdef class Answer
 cdef class CallState
 cdef class Lines
+cdef class Hints
 cdef class ConversationState
 cdef class Held
 
 include "head.pxi"
+include "connection.pxi"
 include "account.pxi"
 include "answer.pxi"
 include "wire.pxi"

@@ -55,6 +55,83 @@ cdef uint64_t *cells_of(object thread) except NULL:
     return found
 
 
+# Where a site and a thread keep what every turn, or every request, asks for.
+cdef Py_ssize_t ACCOUNT = mw_slot(Site, b"account")
+cdef Py_ssize_t APPLICATION = mw_slot(Site, b"application")
+cdef Py_ssize_t CLOSING = mw_slot(Site, b"closing")
+cdef Py_ssize_t PARTS = mw_slot(Site, b"parts")
+cdef Py_ssize_t REQUEST_VARIABLES = mw_slot(Site, b"request_variables")
+cdef Py_ssize_t CONVERSATION = mw_slot(ThreadAccount, b"conversation")
+
+
+cdef class Numbers:
+    """Those of requests: itertools.count, which is quicker to ask here."""
+
+    cdef uint64_t number
+
+    def __init__(self, number):
+        self.number = number
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.next()
+
+    cdef uint64_t next(self) noexcept:
+        self.number += 1
+        return self.number - 1
+
+
+cdef class Unanswered:
+    """engine.claim.Claim of calls, where those of this engine bear a mark of their own instead.
+
+    As there nothing divides what is done: it is C, under the interpreter's lock.
+    """
+
+    cdef Py_ssize_t count
+    cdef object others  # calls of the plain engine
+
+    def __init__(self):
+        self.others = Claim()
+
+    def __len__(self):
+        return self.count + len(self.others)
+
+    def __contains__(self, call):
+        return (<CallState>call).wanted if isinstance(call, CallState) else call in self.others
+
+    def offer(self, call):
+        """Let one have it."""
+        if isinstance(call, CallState):
+            self.add(<CallState>call)
+        else:
+            self.others.offer(call)
+
+    def take(self, call):
+        """Have it. Raises Taken."""
+        if not isinstance(call, CallState):
+            self.others.take(call)
+        elif not self.discard(<CallState>call):
+            raise Taken(call)
+
+    cdef void add(self, CallState call) noexcept:
+        self.count += not call.wanted
+        call.wanted = True
+
+    cdef bint discard(self, CallState call) noexcept:
+        cdef bint wanted = call.wanted
+        self.count -= wanted
+        call.wanted = False
+        return wanted
+
+
+cdef object context_of(object variables):
+    """Of which Context that is the `copy`; None: it is something else."""
+    found = getattr(variables, "__self__", None)
+    return found if type(found) is Context and variables == found.copy else None
+
+
 cdef class Shared:
     """What the conversations of a site share here; made anew when the site counts in another slot."""
 
@@ -64,20 +141,25 @@ cdef class Shared:
     cdef Py_buffer *view  # out of the collector's sight, which would clear it without a release
     cdef uint64_t *cells
     cdef bytes prefix
-    cdef object numbers, answering, server_fields
+    cdef Numbers numbers
+    cdef Unanswered unanswered
+    cdef object server_fields
     cdef bint remembers  # heads, which are the same whatever the request's id is
     cdef list answers
     cdef Answer last
     cdef CallState spare
     # Of the site and of the thread as they were when a turn, or a call from outside, began: see `look`.
     cdef object site, application, variables, thread, calls
+    cdef object context  # that `variables` copies; None: it does something else
     cdef uint64_t *cell  # the first of the thread's
     cdef Held held  # of whose turns it is, if they may hold anything
     cdef bytes text  # that the thread's cells show; None: it is not known
     cdef uint8_t *received  # the owner's of the loop, from a receive to what is made of it
     cdef char *outgoing  # a head, and a small body behind it
 
-    def __init__(self, site):
+    def __init__(self, site not None):
+        if not isinstance(site, Site):
+            raise TypeError("it has other slots")
         self.site = site
         self.account = site.account
         access = site.account.access
@@ -92,9 +174,15 @@ cdef class Shared:
         PyObject_GetBuffer(site.account.cells, self.view, PyBUF_WRITABLE)
         self.cells = <uint64_t *>self.view.buf
         self.prefix = site.request_ids.prefix.encode()
+        if type(site.request_ids.numbers) is not Numbers:
+            site.request_ids.numbers = Numbers(next(site.request_ids.numbers))
         self.numbers = site.request_ids.numbers
-        self.answering = site.answers
+        if type(site.answers) is not Unanswered:
+            site.answers = Unanswered()
+        self.unanswered = site.answers
         self.server_fields = site.server_fields
+        if not isinstance(self.server_fields, ServerFields):
+            raise TypeError("they have other slots")
         self.remembers = site.server_fields.request_id_header is None
         self.answers = []
 
@@ -111,10 +199,15 @@ cdef class Shared:
     cdef int look(self, object thread) except -1:
         """To be called on the thread before the first request of a turn, and again behind whatever was Python."""
         site = self.site
-        self.application = site.application
-        self.variables = site.request_variables
+        self.application = <object>mw_in_slot(site, APPLICATION)
+        variables = <object>mw_in_slot(site, REQUEST_VARIABLES)
+        if variables is not self.variables:
+            self.variables = variables
+            self.context = context_of(variables)
         self.text = thread.text
         if thread is not self.thread:
+            if not isinstance(thread, ThreadAccount):
+                raise TypeError("it has other slots")
             self.thread = thread
             self.calls = thread.calls
             self.cell = cells_of(thread)
@@ -132,7 +225,7 @@ cdef class Shared:
         if self.text is not text:
             self.text = thread.text = text
             memcpy(cell + T_TEXT, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-        thread.conversation = conversation
+        mw_set_slot(thread, CONVERSATION, conversation)
         cell[T_STATE] = RUNNING
         return 0
 
@@ -143,7 +236,7 @@ cdef class Shared:
         cdef uint64_t *cells = self.cells
         cdef Py_ssize_t series
         cdef Answer answer = call.answer
-        if answer is None or PyDict_GetItem(environ, ROUTE) != NULL:
+        if answer is None or mw_get(environ, ROUTE) != NULL:
             self.account.answered(
                 call.method, call.status, call.headers, call.sent, environ, received, first, duration_ns
             )

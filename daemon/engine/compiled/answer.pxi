@@ -6,6 +6,7 @@ cdef enum:
     ANSWER_FIELDS = 64
     FRAMINGS = 8
 
+cdef Py_ssize_t SERVER_LINES = mw_slot(ServerFields, b"lines")
 cdef object SIZED = Framing.SIZED
 cdef object CHUNKED = Framing.CHUNKED
 cdef object NONE = Framing.NONE
@@ -48,7 +49,7 @@ cdef class Answer:
     cdef Framed framed(self, CallState call, Py_ssize_t length):
         """The head of an answer of so many bytes (below 0: not known). None: the plain engine's affair."""
         cdef Framed found
-        cdef object server = call.shared.server_fields, lines = server.lines
+        cdef object server = call.shared.server_fields, lines = <object>mw_in_slot(server, SERVER_LINES)
         cdef int at = call.http11 | call.persistent << 1 | (length >= 0) << 2
         if call.is_head:
             return None

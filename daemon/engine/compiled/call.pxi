@@ -17,7 +17,9 @@ cdef class CallState:
     cdef bint is_head
     cdef Shared shared
     cdef Answer answer  # what `_encoded` is of
-    cdef object start, writing, hints  # bound methods, kept with it from one request to the next
+    cdef object start, writing  # bound methods, kept with it from one request to the next
+    cdef Hints hints
+    cdef bint wanted  # nobody has taken its answer: see `Unanswered`
 
     # --- the application's side ---
 
@@ -49,7 +51,7 @@ cdef class CallState:
         """Call the application and send what it gives. False: paused. No exception gets past it."""
         try:
             result = application(environ, self.start)
-            if process.forked:
+            if is_forked():
                 process.end()
             if type(result) is list:
                 self.send_whole((<list>result)[0] if len(<list>result) == 1 else join(result))
@@ -88,7 +90,7 @@ cdef class CallState:
         cdef int64_t ends_ns = transport.thread.turn_ends_ns
         try:
             for data in self._iterator:
-                if process.forked:
+                if is_forked():
                     process.end()
                 if not data:
                     join((data,))
@@ -159,19 +161,19 @@ cdef class CallState:
 
     cdef int take(self) except -1:
         """Nobody else may answer from here on. Raises Disconnected: somebody has."""
-        if not PySet_Discard(self.shared.answering, self):
+        if not self.shared.unanswered.discard(self):
             raise self._expired()
         return 0
 
     cdef int check_wanted(self) except -1:
         """Raises Disconnected if somebody else has answered meanwhile."""
-        if not PySet_Contains(self.shared.answering, self):
+        if not self.wanted:
             raise self._expired()
         return 0
 
     cdef object finish(self):
         """The application has given all it has."""
-        if self.phase is not STARTED or process.forked or not (
+        if self.phase is not STARTED or is_forked() or not (
             self._body is CHUNKED or (self._body is SIZED and self._left == 0)
         ):
             self._finish()
@@ -187,10 +189,10 @@ cdef class CallState:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-            if process.forked:
+            if is_forked():
                 process.end()
         except BaseException as error:
-            if process.forked:
+            if is_forked():
                 process.end(error)
             self._site.exception(self, error)  # the response is out: it can only be told
 
@@ -201,6 +203,29 @@ class Call(CallState, CallSteps):
     __slots__ = ()
 
 
+cdef class Hints:
+    """Whose `wsgi.early_hints` a method is; the next request's of its connection, where nobody else has got hold of it."""
+
+    cdef CallState call  # None: it is over
+
+
+def give_hints(Hints hints not None, headers):
+    """See engine.call.Call.early_hints."""
+    if hints.call is not None:
+        return hints.call.early_hints(headers)
+    if is_forked():
+        process.end()
+    early_hints(headers, Encodings())  # for what it raises
+
+
+cdef object GIVE_HINTS = give_hints
+
+
+cdef inline bint are_forgotten(PyObject *hints):
+    """Whether the template alone has them."""
+    return mw_is_alone(hints) and mw_is_alone(PyMethod_GET_SELF(hints))
+
+
 cdef CallState new_call(Shared shared, ConversationState conversation, Line line, bint persistent, object request_id):
     """The call of a request; the last one's object, where nobody else has got hold of it."""
     cdef CallState call = shared.spare
@@ -209,36 +234,40 @@ cdef CallState new_call(Shared shared, ConversationState conversation, Line line
         call.shared = shared
         call.start = call.start_response
         call.writing = call.write
-        call.hints = call.early_hints
+        call.headers = NO_HEADERS
+        call.status = ""
     else:
         shared.spare = None
     call._site = conversation.site
     call._transport = conversation
-    call._encoded = None
-    call.answer = None
     call.method = line.method
     call.is_head = line.is_head
     call.http11 = line.http11
     call.persistent = persistent
     call.request_id = request_id
     call.phase = OPEN
-    call.status = ""
-    call.headers = NO_HEADERS
     call.sent = 0
     call.failed = call.aborted = False
-    PySet_Add(shared.answering, call)
+    shared.unanswered.add(call)
     return call
 
 
-cdef int spare(Shared shared, CallState call) except -1:
+cdef int spare(Shared shared, CallState call, Head head) except -1:
     """The call is over. Where nobody else has got hold of it, nor of one of its methods, it is the next one's."""
+    cdef bint forgotten = True
+    if call.hints is not None:
+        call.hints.call = None
+        call.hints = None
+        forgotten = head.hints != NULL and are_forgotten(head.hints)
+        if not forgotten:
+            head.forget_hints()
     if (
-        shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES and mw_is_alone(<PyObject *>call.start)
-        and mw_is_alone(<PyObject *>call.writing) and mw_is_alone(<PyObject *>call.hints)
+        forgotten and shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES
+        and mw_is_alone(<PyObject *>call.start) and mw_is_alone(<PyObject *>call.writing)
     ):
         call._transport = None
         call.headers = NO_HEADERS
-        call.status = ""
+        call.status = call.request_id = ""
         call._encoded = None
         call.answer = None
         shared.spare = call
@@ -252,11 +281,14 @@ cdef void let_go(object call) noexcept:
     cdef CallState state
     if type(call) is Call:
         state = <CallState>call
-        state.start = state.writing = state.hints = None
+        state.start = state.writing = None
+        if state.hints is not None:
+            state.hints.call = None
+            state.hints = None
 
 
 cdef enum:
-    OWN_REFERENCES = 4  # of a call that is over: those of its three methods, and the caller's
+    OWN_REFERENCES = 3  # of a call that is over: those of its two methods, and the caller's
 
 
 cdef tuple NO_HEADERS = ()

@@ -163,7 +163,7 @@ cdef class ConversationState(WireState):
     cdef ConversationState begun(self):
         if self.shared is None or self._http is None:
             raise RuntimeError("a conversation that was never begun")
-        if self.shared.account is not self.site.account:
+        if <PyObject *>self.shared.account != mw_in_slot(self.site, ACCOUNT):
             self.shared = shared_by(self.site)
         return self
 
@@ -212,6 +212,7 @@ cdef class ConversationState(WireState):
         cdef ConnectionState http = self._http
         cdef Shared shared = self.shared
         cdef Line line
+        cdef Head head
         cdef dict environ
         cdef CallState call
         cdef uint64_t number
@@ -220,32 +221,33 @@ cdef class ConversationState(WireState):
             outcome = ConversationSteps.answer(self, thread, now)
             shared.text = None
             return outcome
-        line = <Line>http.line
-        environ = self.environ_of(<Head>http.head, line)
-        if http.body is not None:
-            PyDict_SetItem(environ, INPUT, http.body.file())
-        request_id = self.site.request_ids.given(environ) if self._proxy is not None else None
+        line, head = <Line>http.line, <Head>http.head
+        self.make_template(head, line)
+        request_id = self.site.request_ids.given(head.template) if self._proxy is not None else None
         if request_id:
             number = 0
             thread.show_given_id(request_id)
+            PyDict_SetItem(head.template, REQUEST_ID, request_id)
+            head.request_id = NULL
         else:
-            number = next(shared.numbers)
-            request_id = id_of(shared.prefix, number)
-        PyDict_SetItem(environ, REQUEST_ID, request_id)
-        persistent = (<Head>http.head).persistent and not self.site.closing
+            number = shared.numbers.next()
+            request_id = head.identify(shared.prefix, number)
+        persistent = head.persistent and not <object>mw_in_slot(self.site, CLOSING)
         if persistent:
-            parts = self.site.parts
-            if parts is not None:
-                persistent = not parts(self)
+            parts = <object>mw_in_slot(self.site, PARTS)
+            persistent = parts is None or not parts(self)
         call = new_call(shared, self, line, persistent, request_id)
         if line.http11:
-            PyDict_SetItem(environ, EARLY_HINTS, call.hints)
+            call.hints = head.hints_of(call)
+        environ = PyDict_Copy(head.template)
+        if http.body is not None:
+            PyDict_SetItem(environ, INPUT, http.body.file())
         self._environ = environ
         self.called_ns = self.block_ns = now  # before the call can be seen: see `expire`
         self._call = call
         self.thread = thread
         self.stage = ANSWERING
-        variables = shared.variables()
+        variables = shared.variables() if shared.context is None else PyContext_Copy(shared.context)
         application = shared.application
         shared.begin(thread, self, line, number, now)
         PyContext_Enter(variables)
@@ -260,8 +262,8 @@ cdef class ConversationState(WireState):
         self.stage = ANSWERED
         return DONE if complete else PAUSED
 
-    cdef dict environ_of(self, Head head, Line line):
-        """The environ of a request: `environ.request_environ`."""
+    cdef int make_template(self, Head head, Line line) except -1:
+        """All of a request's environ but its id, its hints and its body: `environ.request_environ`."""
         cdef dict template = head.template
         if not head.complete:
             complete_template(template, head.http11, self._proxy)
@@ -275,7 +277,7 @@ cdef class ConversationState(WireState):
             PyDict_SetItem(template, PATH_INFO, line.path)
             if self.mounted:
                 self.site.mount.split(template, line.path, self._proxy)
-        return PyDict_Copy(template)
+        return 0
 
     cdef object end(self):
         cdef CallState call
@@ -298,7 +300,7 @@ cdef class ConversationState(WireState):
         self._environ = self.base
         if not call.persistent:
             return self.end_last(call, size > 0)
-        spare(self.shared, call)
+        spare(self.shared, call, <Head>http.head)
         http.state = IDLE_PARSING
         self.since_ns = self.ended_ns
         self._part = BETWEEN
@@ -317,7 +319,7 @@ cdef class ConversationState(WireState):
         cdef bint agreed = call.sent <= FLIGHT and not (head.persistent or has_body or http.pending)
         if head.persistent and self.closed is OPEN_TO_CLIENT:  # the client would have gone on
             self.closed = CLOSED_BY_SERVER
-        spare(self.shared, call)
+        spare(self.shared, call, head)
         http.state = CLOSED_PARSING
         self.stage = OVER
         return END if agreed else LAST
@@ -328,17 +330,6 @@ cdef class ConversationState(WireState):
         if self._call is not call:
             let_go(call)
         return outcome
-
-
-cdef object id_of(bytes prefix, uint64_t number):
-    """f"{prefix}{number}"."""
-    cdef char[24] digits
-    cdef int count = digits_of(number, digits)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix)
-    text = PyUnicode_New(size + count, 127)
-    memcpy(PyUnicode_DATA(text), PyBytes_AS_STRING(prefix), size)
-    memcpy(<char *>PyUnicode_DATA(text) + size, digits, count)
-    return text
 
 
 cdef Shared shared_by(object site):

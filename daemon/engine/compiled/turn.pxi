@@ -73,7 +73,7 @@ cdef class Turn:
                 looked = None
                 if not now:
                     return 0
-            found = <PyObject *>PyDict_GetItem(self.conversations, fd)
+            found = mw_get(self.conversations, fd)
             if found == NULL or (<ConversationState>found).stage is not READING or mask & LEFT_MASK or not self.inline:
                 if len(held.conversations):
                     now = self.release(thread)
@@ -102,7 +102,7 @@ cdef class Turn:
                         held.since_ns = conversation.ended_ns
                     conversation.due = outcome
                     now = conversation.ended_ns
-                    if conversation.shared.log is None and PyDict_GetItem(conversation._environ, ROUTE) == NULL:
+                    if conversation.shared.log is None and mw_get(conversation._environ, ROUTE) == NULL:
                         conversation._environ = conversation.base  # what the application has put there need not wait
                     continue
             if len(held.conversations):  # all in their order
