@@ -15,6 +15,8 @@ from pathlib import Path
 from miniwsgi.daemon.config.keys import KEYS
 from miniwsgi.daemon.migration.gunicorn import table as gunicorn
 from miniwsgi.daemon.migration.setting import Fate, Setting
+from miniwsgi.daemon.migration.unit import table as unit
+from miniwsgi.daemon.migration.uwsgi import table as uwsgi
 
 DIRECTORY = Path(__file__).parent
 BEGIN, END = "<!-- Made by docs/generate_migrating.py from {}. -->", "<!-- End. -->"
@@ -79,8 +81,23 @@ def _gunicorn() -> Iterator[str]:
     yield from _tables(gunicorn.SETTINGS, "gunicorn", name)
 
 
+def _uwsgi() -> Iterator[str]:
+    def name(setting: Setting) -> str:
+        return " ".join(f"`{word}`" for word in (setting.name, *setting.flags))
+
+    yield "The usual options of uWSGI 2.0, with their other names.\n\n"
+    yield from _tables(uwsgi.SETTINGS, "uWSGI", name)
+
+
+def _unit() -> Iterator[str]:
+    yield "What NGINX Unit 1.35 has for an application in Python, by its place in the configuration.\n\n"
+    yield from _tables(unit.SETTINGS, "Unit", lambda setting: f"`{setting.name}`")
+
+
 PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "migrating-from-gunicorn.md": ("daemon/migration/gunicorn", _gunicorn),
+    "migrating-from-uwsgi.md": ("daemon/migration/uwsgi", _uwsgi),
+    "migrating-from-unit.md": ("daemon/migration/unit", _unit),
 }
 
 

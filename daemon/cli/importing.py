@@ -22,6 +22,10 @@ Examples:
       a command as it is typed, with the file that it names or finds
   miniwsgi import Procfile --select web
       a process of a Procfile
+  miniwsgi import uwsgi.ini
+      also .yaml, .xml and .json
+  miniwsgi import unit.json --select shop
+      an application of NGINX Unit: curl --unix-socket … http://localhost/config
 
 Exit status:
   0  written
@@ -46,8 +50,10 @@ class ImportCommand(GroupedCommand):
 @click.argument("file", metavar="[FILE | -- COMMAND ...]", required=False)
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write to FILE. It is not overwritten.")
 @click.option("--force", "-f", is_flag=True, help="Overwrite the file of -o.")
-@click.option("--from", "kind", metavar="SERVER", default="", help="gunicorn|procfile, if no name tells.")
-@click.option("--select", metavar="NAME", default="", help="The process of a Procfile.")
+@click.option("--from", "kind", metavar="SERVER", default="", help="gunicorn|uwsgi|unit|procfile, if no name tells.")
+@click.option(
+    "--select", metavar="NAME", default="", help="A process of a Procfile, a section of uWSGI, an application of Unit."
+)
 @click.option("--python", metavar="PROGRAM", default="", help="The interpreter that executes a gunicorn.conf.py.")
 @click.option(
     "--chdir",
@@ -60,8 +66,9 @@ class ImportCommand(GroupedCommand):
 def import_configuration(ctx: click.Context, /, file: str | None, **options: Any) -> None:
     """Turn another server's configuration into ours.
 
-    FILE is a gunicorn.conf.py or a Procfile; or COMMAND starts gunicorn. What is printed is a miniwsgi.toml with
-    comments: what became what, what is built in, what has no equivalent
+    FILE is a gunicorn.conf.py, a uwsgi.ini, a configuration of NGINX Unit (JSON) or a Procfile; or COMMAND starts
+    gunicorn or uWSGI. What is printed is a miniwsgi.toml with comments: what became what, what is built in, what has
+    no equivalent
     and what to do, and what will behave differently. Nothing is started or changed.
     """
     from ..migration.trouble import ImportTrouble
@@ -79,6 +86,7 @@ def _made(file: str | None, command: list[str] | None, options: dict[str, Any]) 
     """What is to be written, and what should be known. Raises ImportTrouble, click.UsageError."""
     from ..config.environment import daemons_environment
     from ..migration import commands, commented_toml, sources
+    from ..migration.asked import Asked
     from ..migration.trouble import ImportTrouble
 
     if (file is None) == (command is None):
@@ -93,7 +101,7 @@ def _made(file: str | None, command: list[str] | None, options: dict[str, Any]) 
         raise ImportTrouble(f"--chdir {options['chdir']}: there is no such directory")
     if file is not None and not file.startswith("python:"):
         file = os.path.abspath(file)
-    asked = commands.Asked(directory, options["python"] or sys.executable, daemons_environment())
+    asked = Asked(directory, options["python"] or sys.executable, daemons_environment())
     if command is not None:
         draft = commands.from_words(command, asked)
     else:

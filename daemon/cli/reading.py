@@ -113,7 +113,7 @@ def _with_hint(problem: Problem) -> Problem:
         return problem
     from ..migration import hints
 
-    hint = hints.for_key(problem.key.rpartition(".")[2])
+    hint = hints.for_key(problem.key.rpartition(".")[2], problem.expected)
     return replace(problem, expected=hint) if hint else problem
 
 

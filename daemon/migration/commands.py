@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import shell_line
+from .asked import Asked
 from .draft import Draft, Heading
 from .gunicorn import command as gunicorn_command
 from .gunicorn import conf_file, together
@@ -25,19 +26,14 @@ AGENTS = {"newrelic-admin", "ddtrace-run", "opentelemetry-instrument", "scout_ap
 RUNNERS = {"poetry", "pipenv", "uv", "pdm", "hatch", "rye", "conda"}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """How an import is to be made."""
-
-    directory: str
-    python: str
-    environ: Mapping[str, str]
-    seconds: float = conf_file.SECONDS
-
-
 def import_command(command: Command, draft: Draft, asked: Asked) -> None:
     """Fill the draft from a command. Raises ImportTrouble."""
     _surroundings(command, draft)
+    if command.program == "uwsgi":
+        from .uwsgi import command as uwsgi_command
+
+        uwsgi_command.fill(draft, _known_words(command.arguments, draft, asked), asked)
+        return
     environ = {**asked.environ, **{name: value for name, value in command.variables if "$" not in value}}
     given = gunicorn_command.settings(
         command.arguments, environ, asked.directory, lambda file: read_conf(file, draft, asked)
@@ -99,6 +95,17 @@ def _with_variables(given: Given, draft: Draft, asked: Asked) -> Given | None:
     if not texts:
         return None
     return replace(given, value=texts if isinstance(given.value, list) else texts[0], was=_text(given.value))
+
+
+def _known_words(words: Sequence[str], draft: Draft, asked: Asked) -> list[str]:
+    """The words of a uwsgi command, with $PORT as uWSGI's own $(PORT), which is left to be read each time."""
+    known = []
+    for word in words:
+        done = expanded(word.replace("$PORT", "$(PORT)").replace("${PORT}", "$(PORT)"), asked.environ)
+        if done.unknown:
+            draft.warn(f"{word}: ${done.unknown[0]} is not set here ({done.unknown[0]}=… miniwsgi import …)")
+        known.append(done.text)
+    return known
 
 
 def _has_variable(value: Any) -> bool:

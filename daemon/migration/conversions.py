@@ -12,7 +12,7 @@ from .setting import Place, Unsuitable
 
 TRUE = frozenset(("1", "true", "yes", "on", "y", "t"))
 ANYWHERE = Place("")  # for what is no path
-EVERYONE = ["0.0.0.0/0", "::/0"]
+EVERYONE = "*"
 
 
 def as_it_is(value: Any, _place: Place) -> Any:
@@ -90,9 +90,9 @@ def listed(value: Any) -> list[str]:
 
 
 def peers(value: Any, _place: Place = ANYWHERE) -> list[str]:
-    """Whose word counts: "*" is everyone, on whatever socket."""
+    """Whose word counts."""
     items = listed(value)
-    return [*EVERYONE, "unix"] if "*" in items else items
+    return [EVERYONE] if EVERYONE in items else items
 
 
 def address(text: str, place: Place) -> str:

@@ -62,14 +62,15 @@ class Draft:
     # --- filling it ---
     def set(self, key: str, value: Any, given: Given | None = None, note: str = "") -> None:
         """A later value wins, as in all of these servers."""
-        self.lines[key] = Line(value, given.name if given else "", given.was if given else "", note)
+        self.lines[key] = Line(value, given.said or given.name if given else "", given.was if given else "", note)
 
     def add(self, key: str, values: list[str], given: Given | None = None, note: str = "") -> None:
         """To a key that is a list."""
         line = self.lines.setdefault(key, Line([]))
         line.value = [*line.value, *(value for value in values if value not in line.value)]
-        line.name, line.was = (given.name, given.was or line.was) if given else (line.name, line.was)
         line.note = line.note or note
+        if given:
+            line.name, line.was = given.said or given.name, given.was or line.was
 
     def variable(self, name: str, value: str, was: str = "", note: str = "") -> None:
         """An environment variable for the application. A secret that was computed is not copied into a file."""
@@ -101,7 +102,7 @@ class Draft:
             return
         if setting.convert is None or setting.key not in KEYS:
             text = setting.says + (f" (was {given.was})" if given.was else "")
-            self.remark(HEADINGS[setting.fate], given.name, text)
+            self.remark(HEADINGS[setting.fate], given.said or given.name, text)
             return
         try:
             value = setting.convert(given.value, self.place)
@@ -135,6 +136,10 @@ class Draft:
         for path, line in self.lines.items():
             if isinstance(KEYS[path].kind, Path) and isinstance(line.value, str):
                 line.value = _relative(line.value, base)
+            elif path in ("app.module", "app.factory") and str(line.value).startswith("/"):
+                line.value = (
+                    f"./{_relative(line.value, base)}" if _relative(line.value, base) != line.value else line.value
+                )
             elif path in ("server.bind", "metrics.bind"):
                 line.value = [_relative_address(item, base) for item in line.value]
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from ..config.keys import KEYS
 from .gunicorn.table import SETTINGS as GUNICORN
 from .setting import Fate, Setting
+from .uwsgi import table as uwsgi
 
-SHORT = {flag: setting for setting in GUNICORN.values() for flag in setting.flags}
+FLAGS = {flag: setting for setting in GUNICORN.values() for flag in setting.flags}
+OUR_NAMES = frozenset(key.name for key in KEYS.values())
 
 
 def for_flag(flag: str) -> str:
-    """A sentence about gunicorn's flag; "" for one that it does not have."""
-    setting = SHORT.get(flag)
-    return _hint(setting, "gunicorn") if setting else ""
+    """A sentence about gunicorn's or uWSGI's flag; "" for one that neither has."""
+    if setting := FLAGS.get(flag):
+        return _hint(setting, "gunicorn")
+    setting = uwsgi.found(flag) if flag.startswith("--") else None
+    return _hint(setting, "uWSGI") if setting else ""
 
 
-def for_key(name: str) -> str:
-    """The same about a setting's name, as it was given for one of our keys."""
-    setting = GUNICORN.get(name)
-    return _hint(setting, "gunicorn") if setting else ""
+def for_key(name: str, near: str = "") -> str:
+    """The same about a setting's name that was given for one of our keys. `near` is what else was probably meant: it
+    wins over uWSGI's, whose options have names such as "socket", and over what is a name of ours, too."""
+    if name in GUNICORN and not (near and name in OUR_NAMES):
+        return _hint(GUNICORN[name], "gunicorn")
+    setting = None if near else uwsgi.found(name)
+    return _hint(setting, "uWSGI") if setting else ""
 
 
 def _hint(setting: Setting, server: str) -> str:

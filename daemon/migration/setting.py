@@ -67,13 +67,14 @@ class Setting:
 class Given:
     """A setting that was found. `was` is its source where that varies, with what it depends on; `parts` that of each
     item
-    of a list."""
+    of a list; `said` the name that it was given by."""
 
     name: str
     value: Any
     where: str = ""  # "line 12", "-w", "$GUNICORN_CMD_ARGS"
     was: str = ""
     parts: tuple[str, ...] = ()
+    said: str = ""
 
 
 def table(*groups: tuple[str, Iterable[Setting]]) -> Mapping[str, Setting]:
@@ -89,24 +90,28 @@ def table(*groups: tuple[str, Iterable[Setting]]) -> Mapping[str, Setting]:
     return rows
 
 
-# --- rows, short to write -------------------------------------------------------------------------------------
+# --- rows, short to write: flags, and other names, may stand in one text ----------------------------------------
 
 
 def same(name: str, key: str, convert: Convert, says: str = "", *flags: str, takes: Takes = Takes.VALUE) -> Setting:
-    return Setting(name, Fate.SAME, says, key, convert, flags, takes)
+    return Setting(name, Fate.SAME, says, key, convert, _words(flags), takes)
 
 
 def like(name: str, key: str, convert: Convert | None, says: str, *flags: str, takes: Takes = Takes.VALUE) -> Setting:
-    return Setting(name, Fate.EQUIVALENT, says, key, convert, flags, takes)
+    return Setting(name, Fate.EQUIVALENT, says, key, convert, _words(flags), takes)
 
 
 def built_in(name: str, says: str, *flags: str, takes: Takes = Takes.VALUE) -> Setting:
-    return Setting(name, Fate.BUILT_IN, says, "", None, flags, takes)
+    return Setting(name, Fate.BUILT_IN, says, "", None, _words(flags), takes)
 
 
 def left_out(name: str, says: str, *flags: str, takes: Takes = Takes.VALUE) -> Setting:
-    return Setting(name, Fate.LEFT_OUT, says, "", None, flags, takes)
+    return Setting(name, Fate.LEFT_OUT, says, "", None, _words(flags), takes)
 
 
 def nothing(name: str, says: str, *flags: str, takes: Takes = Takes.VALUE) -> Setting:
-    return Setting(name, Fate.NOTHING, says, "", None, flags, takes)
+    return Setting(name, Fate.NOTHING, says, "", None, _words(flags), takes)
+
+
+def _words(flags: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(" ".join(flags).split())

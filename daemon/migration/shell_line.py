@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .trouble import ImportTrouble
 
-SERVERS = ("gunicorn",)
+SERVERS = ("gunicorn", "uwsgi")
 OTHERS = {
     "uvicorn": "it serves ASGI; miniwsgi serves WSGI",
     "hypercorn": "it serves ASGI; miniwsgi serves WSGI",
@@ -28,7 +28,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?[-=]([^{}]*))?\})")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`program` is gunicorn; `around` are words before it, `others` commands beside it."""
+    """`program` is gunicorn or uwsgi; `around` are words before it, `others` commands beside it."""
 
     program: str
     arguments: tuple[str, ...]
@@ -94,7 +94,7 @@ def _not_known(words: list[str]) -> str:
         if name in OTHERS:
             return f"{name} is not imported: {OTHERS[name]}"
     shown = shlex.join(words[:8]) + (" …" if len(words) > 8 else "")
-    return f"no gunicorn is run by: {shown or '(nothing)'}"
+    return f"no gunicorn or uwsgi is run by: {shown or '(nothing)'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,42 +6,50 @@ import os
 from collections.abc import Callable
 
 from . import commands, procfile, shell_line
-from .commands import Asked
+from .asked import Asked
 from .draft import Draft, Heading
 from .trouble import ImportTrouble
 
-KINDS = ("gunicorn", "procfile")
+KINDS = ("gunicorn", "uwsgi", "unit", "procfile")
 MAX_BYTES = 1 << 20
 
 
 def import_file(path: str, asked: Asked, kind: str = "", which: str = "") -> Draft:
     """The draft that a file makes. `kind` is one of KINDS, or "" to be told by the name; `which` names a process of a
-    Procfile. Raises ImportTrouble."""
+    Procfile, a section of uWSGI's, an application of Unit. Raises ImportTrouble."""
     name = os.path.basename(path)
     if kind == "gunicorn" and path.startswith("python:"):
         text = ""
     else:
         path = os.path.join(asked.directory, path)
         text = _read(path)
-    kind = kind or kind_of(name)
-    if which and kind != "procfile":
-        raise ImportTrouble(f"--select {which} is for a Procfile, not for {name}")
+    kind = kind or kind_of(name, text)
+    if which and kind == "gunicorn":
+        raise ImportTrouble(f"--select {which} is for a Procfile, for uWSGI and for Unit, not for {name}")
     readers: dict[str, Callable[[], Draft]] = {
         "gunicorn": lambda: _gunicorn(path, name, asked),
         "procfile": lambda: _procfile(text, name, asked, which),
+        "uwsgi": lambda: _uwsgi(path, text, asked, which),
+        "unit": lambda: _unit(text, name, asked, which),
     }
     return readers[kind]()
 
 
-def kind_of(name: str) -> str:
-    """By a file's name. Raises ImportTrouble."""
+def kind_of(name: str, text: str) -> str:
+    """By a file's name, and if that is not enough by what it holds. Raises ImportTrouble."""
     if name.startswith("Procfile") or name.endswith(".procfile"):
         return "procfile"
     extension = os.path.splitext(name)[1].lower()
     if extension in (".py", ".pyc"):
         return "gunicorn"
+    if extension in (".ini", ".yaml", ".yml", ".xml"):
+        return "uwsgi"
+    if extension == ".json":
+        return "uwsgi" if '"uwsgi"' in text else "unit"
+    if text.lstrip().startswith("[uwsgi]"):
+        return "uwsgi"
     raise ImportTrouble(
-        f"{name}: what is it? gunicorn.conf.py and Procfile are known by "
+        f"{name}: what is it? gunicorn.conf.py, uwsgi.ini (.yaml, .xml, .json), unit.json and Procfile are known by "
         "their "
         f"names; for another name: --from {'|'.join(KINDS)}"
     )
@@ -80,3 +88,15 @@ def _procfile(text: str, name: str, asked: Asked, which: str) -> Draft:
         elif other != process:
             draft.remark(Heading.TODO, other, f"{said}: no web server; a unit (or container) of its own, as before")
     return draft
+
+
+def _uwsgi(path: str, text: str, asked: Asked, which: str) -> Draft:
+    from .uwsgi import files
+
+    return files.draft(path, text, asked, which)
+
+
+def _unit(text: str, name: str, asked: Asked, which: str) -> Draft:
+    from .unit import file
+
+    return file.draft(text, name, asked, which)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.migration import procfile, shell_line, sources
-from miniwsgi.daemon.migration.commands import Asked
+from miniwsgi.daemon.migration.asked import Asked
 from miniwsgi.daemon.migration.draft import Draft, Heading
 from miniwsgi.daemon.migration.trouble import ImportTrouble
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.migration import commands, sources
-from miniwsgi.daemon.migration.commands import Asked
+from miniwsgi.daemon.migration.asked import Asked
 from miniwsgi.daemon.migration.draft import Draft, Heading
 from miniwsgi.daemon.migration.gunicorn import command, conf_file
 from miniwsgi.daemon.migration.setting import Given
@@ -92,7 +92,8 @@ def test_what_varies_is_told_with_its_source(conf: Conf, monkeypatch: pytest.Mon
     assert (found["threads"].value, found["threads"].was) == (4, "")
     assert (found["timeout"].value, found["timeout"].was) == (60, "int(os.getenv('NOT_SET_ANYWHERE', '60'))")
     assert (found["pidfile"].value, found["pidfile"].was) == ("/run/shop.pid", "")
-    assert (found["keepalive"].value, found["keepalive"].was, found["keepalive"].where) == (5, "", "line 15")
+    keepalive = found["keepalive"]
+    assert (keepalive.value, keepalive.was, keepalive.where) == (5, "5, from $PER_CPU", "line 15")
     assert found["raw_env"].value == ["A=1", "B=3", "C=3"]
 
 

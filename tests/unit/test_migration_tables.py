@@ -14,9 +14,12 @@ from miniwsgi.daemon.migration import hints
 from miniwsgi.daemon.migration.gunicorn import hooks
 from miniwsgi.daemon.migration.gunicorn.table import SETTINGS as GUNICORN
 from miniwsgi.daemon.migration.setting import Fate, Setting, Takes
+from miniwsgi.daemon.migration.unit.table import SETTINGS as UNIT
+from miniwsgi.daemon.migration.uwsgi.table import NAMES as UWSGI_NAMES
+from miniwsgi.daemon.migration.uwsgi.table import SETTINGS as UWSGI
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = {"gunicorn": GUNICORN}
+TABLES = {"gunicorn": GUNICORN, "uwsgi": UWSGI, "unit": UNIT}
 ROWS = [pytest.param(row, id=f"{server} {row.name}") for server, table in TABLES.items() for row in table.values()]
 COMING = {"app.hooks"}  # a key that may not be there yet
 # For what nothing is there: HTTP/2, ASGI, task queues; TLS, the PROXY and uwsgi protocols, WebSockets.
@@ -43,6 +46,12 @@ def test_hooks_are_those_settings_that_are_functions() -> None:
         "ssl_context"
     }
     assert set(hooks.BY_NAME) <= functions
+
+
+def test_an_option_of_uwsgis_has_one_row_whatever_it_is_called() -> None:
+    named = [name for row in UWSGI.values() for name in (row.name, *row.flags)]
+    assert sorted(named) == sorted(UWSGI_NAMES)
+    assert len(UWSGI) >= 120
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -85,6 +94,27 @@ def test_the_pages_are_up_to_date() -> None:
 def test_a_flag_of_gunicorns_has_a_hint(flag: str, said: str) -> None:
     assert said in hints.for_flag(flag)
     assert "gunicorn's" in hints.for_flag(flag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--harakiri", "timeouts.request"),
+        ("--wsgi-file", "app.module"),
+        ("--http", "server.bind"),
+        ("--master", "built in"),
+    ],
+)
+def test_a_flag_of_uwsgis_has_a_hint(flag: str, said: str) -> None:
+    assert said in hints.for_flag(flag)
+    assert "uWSGI's" in hints.for_flag(flag)
+
+
+def test_what_is_near_a_key_of_ours_wins_over_names_that_others_have_too() -> None:
+    assert "uWSGI's" in hints.for_key("harakiri")
+    assert hints.for_key("socket", near="did you mean control.socket?") == ""
+    assert hints.for_key("user", near="did you mean server.user?") == ""
+    assert "server.threads" in hints.for_key("worker_class", near="did you mean server.workers?")
 
 
 @pytest.mark.parametrize("name", sorted(GUNICORN))

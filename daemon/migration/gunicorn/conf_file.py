@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ...config.environment import dropped_variables
+from ..asked import SECONDS
 from ..setting import Given
 from ..trouble import ImportTrouble
 from .table import SETTINGS
 
-SECONDS = 30.0
 MOST_SAID_BYTES = 4000
 MOST_ANSWER_BYTES = 4 << 20
 PROBE = Path(__file__).with_name("probe.py")

@@ -61,7 +61,7 @@ LOGS = (
         "logger_class",
         'No code of the application runs in the master. log.format = "json" and log.access_log_format are what such '
         "classes "
-        "mostly are for; for health checks see log.access_log and its docs.",
+        "mostly are for; log.access_skip leaves health checks out of the access log.",
         "--logger-class",
     ),
     left_out("logconfig", ITS_OWN, "--log-config"),

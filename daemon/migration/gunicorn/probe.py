@@ -21,21 +21,31 @@ LONGEST = 160
 
 
 class Assignments(ast.NodeVisitor):
-    """What the module's own lines assign, name by name: (line, expression), and its functions."""
+    """What the module's own lines assign, name by name: (line, expression, conditions around it), and its functions."""
 
     def __init__(self, executed: Container[int]) -> None:
         self.executed = executed
-        self.values: dict[str, list[tuple[int, ast.AST]]] = {}
+        self.values: dict[str, list[tuple[int, ast.AST, list[ast.expr]]]] = {}
         self.functions: dict[str, ast.FunctionDef] = {}
+        self.conditions: list[ast.expr] = []
 
     def _assign(self, target: ast.AST, node: ast.stmt, value: ast.AST) -> None:
         if isinstance(target, ast.Name):
-            self.values.setdefault(target.id, []).append((node.lineno, value))
+            self._add(target.id, node.lineno, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
             parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else ()
             same = len(parts) == len(target.elts)
             for index, part in enumerate(target.elts):
                 self._assign(part, node, parts[index] if same else value)
+
+    def _add(self, name: str, line: int, value: ast.AST) -> None:
+        self.values.setdefault(name, []).append((line, value, self.conditions))
+
+    def visit_If(self, node: ast.If) -> None:
+        before = self.conditions
+        self.conditions = [*before, node.test]
+        self.generic_visit(node)
+        self.conditions = before
 
     def visit_Assign(self, node: ast.Assign) -> None:
         if node.lineno in self.executed:
@@ -48,7 +58,7 @@ class Assignments(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if node.lineno in self.executed and isinstance(node.target, ast.Name):
-            self.values.setdefault(node.target.id, []).append((node.lineno, node))
+            self._add(node.target.id, node.lineno, node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
         """As `raw_env.append(…)`."""
@@ -60,7 +70,7 @@ class Assignments(ast.NodeVisitor):
             and isinstance(call.func.value, ast.Name)
             and call.func.value.id in self.values
         ):
-            self.values[call.func.value.id].append((node.lineno, node))
+            self._add(call.func.value.id, node.lineno, node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.functions[node.name] = node
@@ -109,7 +119,9 @@ class Assignments(ast.NodeVisitor):
             if name in known:
                 continue
             known.add(name)
-            roots: list[ast.AST] = [value for _line, value in self.values.get(name, ())]
+            roots: list[ast.AST] = []
+            for _line, value, conditions in self.values.get(name, ()):
+                roots += [value, *conditions]
             roots += [self.functions[name]] if name in self.functions else []
             for root in roots:
                 found = list(ast.walk(root))

@@ -42,15 +42,18 @@ PROXIES = (
     ),
     like(
         "secure_scheme_headers",
-        "proxy.fields",
+        "proxy.scheme_field",
         None,
-        "X-Forwarded-Proto of a trusted proxy makes wsgi.url_scheme. Let the proxy set that one.",
+        "One field of a trusted proxy makes wsgi.url_scheme, by default X-Forwarded-Proto; its values are http and "
+        "https, "
+        "or on and off.",
     ),
     like(
         "forwarder_headers",
-        "server.script_name",
+        "proxy.prefix_field",
         None,
-        "A fixed prefix is server.script_name; REMOTE_USER and the like are read from HTTP_… by the application, if "
+        "SCRIPT_NAME from a trusted proxy is proxy.prefix_field; a fixed one is server.script_name. REMOTE_USER and "
+        "the like are read from HTTP_… by the application, if "
         "the "
         "proxy sets them.",
         "--forwarder-headers",

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...config.keys import KEYS
 from ..conversions import EVERYONE, address, listed, peers, python_path, switch, whole
 from ..draft import Draft, Heading
 from ..setting import Given
@@ -94,21 +93,8 @@ def application(draft: Draft, target: str, given: Given | None = None) -> None:
     call = re.fullmatch(r"([^()]+)\((.*)\)", target.strip(), re.DOTALL)
     if call is None:
         draft.set("app.module", target.strip(), given)
-    elif not call[2].strip():
-        draft.set("app.factory", call[1], given)
     else:
-        with_arguments(draft, call[1], call[2], given)
-
-
-def with_arguments(draft: Draft, factory: str, arguments: str, given: Given | None) -> None:
-    text = f"{factory}({arguments})"
-    kind = KEYS["app.factory"].kind
-    draft.set("app.factory", text, given)
-    try:
-        kind.parse(text, "/")
-    except Exception:
-        return  # `finish` says so
-    draft.lines["app.factory"].note = ""
+        draft.set("app.factory", f"{call[1]}({call[2]})" if call[2].strip() else call[1], given)
 
 
 def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
@@ -172,22 +158,28 @@ def _trust(draft: Draft, found: Mapping[str, Given]) -> None:
     given = found.get("forwarded_allow_ips")
     trusted = peers(given.value if given else os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PEERS))
     binds = draft.lines["server.bind"].value if "server.bind" in draft.lines else []
-    if any(bind.startswith("unix:") for bind in binds) and "unix" not in trusted:
+    if any(bind.startswith("unix:") for bind in binds) and not {"unix", EVERYONE} & set(trusted):
         trusted.append("unix")
     note = "" if given else "gunicorn's default. Only the proxies in front should be here."
-    if all(network in trusted for network in EVERYONE):
+    if EVERYONE in trusted:
         note = "Everyone is trusted: safe only where nobody but the proxy can connect."
         draft.warn("forwarded_allow_ips = '*': anyone who can connect may say who the client is")
     draft.set("proxy.trusted", trusted, given, note)
-    scheme = found.get("secure_scheme_headers")
-    if scheme is not None and isinstance(scheme.value, dict):
-        names = {str(name).upper().replace("_", "-"): str(value) for name, value in scheme.value.items()}
-        others = {
-            name: value for name, value in names.items() if (name, value.lower()) != ("X-FORWARDED-PROTO", "https")
-        }
-        if others:
-            said = ", ".join(f"{name}: {value}" for name, value in others.items())
-            draft.remark(Heading.TODO, "secure_scheme_headers", f"{said}. {SETTINGS['secure_scheme_headers'].says}")
+    if (scheme := found.get("secure_scheme_headers")) is not None and isinstance(scheme.value, dict):
+        _scheme(draft, scheme)
+
+
+def _scheme(draft: Draft, given: Given) -> None:
+    """The one field that says it, if its values are such as ours may have."""
+    names = {str(name).upper().replace("_", "-"): str(value).lower() for name, value in given.value.items()}
+    if "X-FORWARDED-PROTO" in names:
+        names = {name: value for name, value in names.items() if name == "X-FORWARDED-PROTO"}
+    field, value = next(iter(names.items()), ("", ""))
+    if len(names) != 1 or value not in ("https", "on"):
+        said = ", ".join(f"{name}: {value}" for name, value in names.items())
+        draft.remark(Heading.TODO, "secure_scheme_headers", f"{said}. {SETTINGS['secure_scheme_headers'].says}")
+    elif field != "X-FORWARDED-PROTO":
+        draft.set("proxy.scheme_field", field.title(), given)
 
 
 def _hooks(draft: Draft, found: Mapping[str, Given]) -> None:

@@ -7,7 +7,7 @@ from ..setting import Takes, built_in, left_out, like, nothing, same
 
 APPLICATION = (
     built_in("config", "The file is read once, for the import; ours is named with -c.", "-c", "--config"),
-    same("wsgi_app", "app.module", as_it_is, "With parentheses, as in shop:create_app(), it is app.factory."),
+    same("wsgi_app", "app.module", as_it_is, "With parentheses, as in shop:create_app('x'), it is app.factory."),
     same("chdir", "app.directory", path, "", "--chdir"),
     like(
         "pythonpath",

@@ -1,0 +1,19 @@
+"""How an import is to be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SECONDS = 30.0  # for a configuration file that is a program
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`directory` is where the other server was started, `python` executes its configuration, `environ` is for
+    variables."""
+
+    directory: str
+    python: str
+    environ: Mapping[str, str]
+    seconds: float = SECONDS

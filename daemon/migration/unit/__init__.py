@@ -1,0 +1,1 @@
+"""NGINX Unit: its settings, its configuration."""

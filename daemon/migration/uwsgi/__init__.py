@@ -1,0 +1,1 @@
+"""uWSGI: its usual options, its configuration files, its command line."""

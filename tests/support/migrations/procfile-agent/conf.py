@@ -1,0 +1,3 @@
+threads = 6
+worker_class = 'gthread'
+workers = 1

@@ -1,0 +1,42 @@
+"""Twenty configurations in the shapes that they have in the wild: each becomes one that our own reader takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from miniwsgi.daemon.cli import commands
+from miniwsgi.daemon.config import load
+
+from tests.support import migrated
+
+
+def test_there_are_twenty_for_all_servers() -> None:
+    assert len(migrated.NAMES) == 20
+    assert {name.partition("-")[0] for name in migrated.NAMES} == {"gunicorn", "procfile", "uwsgi", "unit"}
+
+
+@pytest.mark.parametrize("name", migrated.NAMES)
+def test_a_configuration_becomes_one_of_ours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = migrated.prepare(name, tmp_path / name)
+    for variable in migrated.FOREIGN:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in case.environ.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(case.directory)
+    result = CliRunner().invoke(commands.commands, ["import", "-o", migrated.OUTPUT, *case.arguments])
+    assert result.exit_code == 0, result.output
+    text = case.output.read_text("utf-8")
+    config = load(str(case.output), {}, {}, directory=str(case.directory))
+    for key, value in case.keys.items():
+        found = config[key]
+        assert (list(found) if isinstance(found, tuple) else found) == value, f"{key}\n{text}"
+        assert config.origins[key] == "file" or value == 0, f"{key}\n{text}"
+    flat = " ".join(text.replace("\n#", " ").split())
+    for said in case.said:
+        assert said in flat, text
+    for warned in case.warned:
+        assert warned in result.stderr
+    assert "# --- What will behave differently" in text
+    assert all(len(line) <= 100 for line in text.splitlines() if line.startswith("#") and "http" not in line), text
