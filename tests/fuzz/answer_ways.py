@@ -236,7 +236,7 @@ def _starts_again_later(connection: Connection, given: Answer, environ: Environ,
 @way
 def _wraps(connection: Connection, given: Answer, environ: Environ, start_response: StartResponse) -> Any:
     connection.start(given, start_response)
-    return environ["wsgi.file_wrapper"](io.BytesIO(b"".join(given.blocks)), 1000)
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"".join(given.blocks)), 16_000)
 
 
 @way

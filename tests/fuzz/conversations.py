@@ -20,6 +20,7 @@ from .mutations import RIGHT, SEEDS, mutated, pieces
 
 LARGE_BLOCKS = (11, 3000, 16_384, 40_000, 70_000)
 IN_PARTS = ("generator", "result", "iterator", "fails midway")
+MANY_PARTS = 2
 MOST_ANSWERS = 6  # of a script; what more requests are answered with begins anew
 SMALL_LIMITS = {
     "request_line_bytes": 200, "field_bytes": 220, "fields": 12, "fields_bytes": 900, "body_max_bytes": 800,
@@ -146,9 +147,17 @@ class Script:
         return b"".join(self.pieces)
 
     @property
+    def may_fill(self) -> bool:
+        """Whether the kernel may not take all, of what consists of many parts."""
+        parts = any(len(answer.sizes) > MANY_PARTS for answer in self.answers)
+        return self.small_buffer or (parts and self.reader is not Reader.AT_ONCE)
+
+    @property
     def holding(self) -> Holding:
         if any(answer.event is Event.CLIENT_LEFT for answer in self.answers):
             return Holding.NOTHING  # what was held then, one engine would have sent, and one not
+        if self.small_buffer and self.beside:
+            return Holding.NOTHING  # what is put together may fit, and who is next differs with it
         return Holding.BY_CHANCE if self.chance else Holding.ALL
 
     def answer(self, number: int) -> Answer:

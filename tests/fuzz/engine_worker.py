@@ -133,6 +133,8 @@ class Worker:
 
     def hold(self, holding: Holding) -> None:
         """From now on, where an engine holds anything."""
+        # What a client sends ahead is the turn's or the pool's, which must be the same.
+        self.turn.ends_ns = 0 if holding is Holding.NOTHING else NEVER_LONG_NS
         if held := getattr(self.turn, "held", None):
             held.tiny_ns = -1
             held.short_ns, held.old_ns, held.late_ns = holding.value

@@ -19,6 +19,7 @@ from .engine_worker import LISTENER, PLAY, UNIX_LISTENER, Environ, Seen, Worker
 
 MOST_STEPS = 2000  # of one script, before it counts as one that does not end
 SMALL_BUFFER_BYTES = 4096
+SURE_BYTES = 2000  # that a kernel takes all the same
 _SHOWN = {str, int, bool, tuple, type(None)}
 _ENDS = {Outcome.END, Outcome.GONE}
 _REFUSABLE = {Stage.READING, Stage.REQUEST}
@@ -33,8 +34,10 @@ def play(worker: Worker, script: Script, *, closely: bool = False) -> Seen:
         playing.to_the_end()
     finally:
         playing.release()
-    if script.small_buffer or any(answer.way == "wraps" for answer in script.answers):
-        playing.seen.steps.clear()  # how much of many small ones the kernel takes depends on how they are put together
+    if script.may_fill:  # how much of it the kernel takes at once depends on how it is put together
+        playing.seen.steps.clear()
+        if script.reader is not Reader.AT_ONCE:
+            playing.seen.sent = playing.seen.sent[:SURE_BYTES]
     worker.take(playing.seen, closely=closely)
     return playing.seen
 
@@ -218,6 +221,11 @@ class Play:
 
     def went_on(self, outcome: Outcome, now: int) -> int:
         """What the turn has for the pool."""
+        if outcome is Outcome.REQUEST:  # one engine has run what was sent ahead, the other leaves that to the pool
+            while outcome is Outcome.REQUEST:
+                outcome = self.conversation.serve(self._thread(), time.monotonic_ns())
+            if outcome is Outcome.IDLE:
+                return now
         self._note("of a turn", outcome.name)
         self._over = self._over or outcome in _ENDS
         return 0 if outcome is Outcome.TAKEN else now

@@ -207,6 +207,7 @@ cdef class Lines
 cdef class Hints
 cdef class ConversationState
 cdef class Held
+cdef class Pipeline
 
 include "head.pxi"
 include "connection.pxi"
@@ -217,4 +218,5 @@ include "call.pxi"
 include "held.pxi"
 include "turn.pxi"
 include "access.pxi"
+include "pipeline.pxi"
 include "conversation.pxi"

@@ -87,7 +87,7 @@ cdef class CallState:
 
     cdef bint pull(self):
         cdef ConversationState transport = self._transport
-        cdef int64_t ends_ns = transport.thread.turn_ends_ns
+        cdef int64_t ends_ns
         try:
             for data in self._iterator:
                 if is_forked():
@@ -99,6 +99,7 @@ cdef class CallState:
                 pause = self.emit(data)
                 if self._body is NONE or self._left < 0:
                     break  # nothing more will go out: an endless generator need not be pulled
+                ends_ns = transport.thread.turn_ends_ns
                 if pause or (ends_ns and now_ns() > ends_ns):
                     transport.let_out()
                     return False

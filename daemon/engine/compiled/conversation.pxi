@@ -20,6 +20,7 @@ cdef object GONE = Outcome.GONE
 cdef object BETWEEN = Parsing.IDLE
 cdef object OPEN_TO_CLIENT = scoreboard.Closed.CLIENT
 cdef object CLOSED_BY_SERVER = scoreboard.Closed.SERVER
+cdef object CLOSED_WHILE_ANSWERED = scoreboard.Closed.ABORTED
 cdef Py_ssize_t FLIGHT = FLIGHT_BYTES
 
 cdef object REQUEST_METHOD = sys.intern("REQUEST_METHOD")
@@ -85,6 +86,7 @@ cdef class ConversationState(WireState):
     cdef public int64_t mask
     cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
     cdef public Py_ssize_t requests
+    cdef bint pipes  # answers to what the client has sent ahead may wait for each other
     cdef object due  # what a turn that holds answers has to do for it: an outcome
 
     def __init__(self, site, sock, base, now):
@@ -134,8 +136,8 @@ cdef class ConversationState(WireState):
 
     def expire(self, int64_t limit_ns, int64_t now):
         """Answer in the application's place, behind what it has given. See the contract."""
-        if self.batch >= 0 and now - self.called_ns > limit_ns:
-            mw_send_batch(self.held_by(), self.batch)  # its own thread looks what has come of that
+        if now - self.called_ns > limit_ns:
+            send_ahead(self)
         return ConversationSteps.expire(self, limit_ns, now)
 
     def close(self):
@@ -147,6 +149,7 @@ cdef class ConversationState(WireState):
             self.held.forget(self)
         if self.batch >= 0:
             self.forget_batch()
+        self.pipeline = None
         self.fd = -1  # its number may soon be another's
         if http is None or http.body is not None or self._kept is not None or self.shared is None:
             ConversationSteps.close(self)
@@ -243,6 +246,10 @@ cdef class ConversationState(WireState):
         if http.body is not None:
             PyDict_SetItem(environ, INPUT, http.body.file())
         self._environ = environ
+        self.joins = (
+            self.pipes and PyBytes_GET_SIZE(http.pending) != 0 and not http.anew  # see `take`
+            and (self.batch >= 0 or self.pipeline is None)
+        )
         self.called_ns = self.block_ns = now  # before the call can be seen: see `expire`
         self._call = call
         self.thread = thread
@@ -283,14 +290,13 @@ cdef class ConversationState(WireState):
         cdef CallState call
         cdef ConnectionState http = self._http
         cdef Py_ssize_t size = -1
-        if not self._complete or type(self._call) is not Call or self.stage is not ANSWERED:
+        if self.batch >= 0 or self.pipeline is not None:
+            if goes_on(self):
+                return REQUEST
+            settle_pipeline(self)
+        if not self.is_usual_end():
             return self.end_plainly()
         call = <CallState>self._call
-        if (
-            call.phase is EXPIRED or call.aborted or call.failed or self.gone
-            or (self._kept is not None and (self._kept.unsent or not call.persistent))
-        ):
-            return self.end_plainly()
         if http.body is not None:
             size = http.body.size
             http.body = None
@@ -311,6 +317,16 @@ cdef class ConversationState(WireState):
         if self.requests == 1:
             http.forget()  # as in engine.plain
         return IDLE
+
+    cdef bint is_usual_end(self):
+        cdef CallState call
+        if not self._complete or type(self._call) is not Call or self.stage is not ANSWERED:
+            return False
+        call = <CallState>self._call
+        return not (
+            call.phase is EXPIRED or call.aborted or call.failed or self.gone
+            or (self._kept is not None and (self._kept.unsent or not call.persistent))
+        )
 
     cdef object end_last(self, CallState call, bint has_body):
         """It was the connection's last answer, and all of it is sent: `_last` and `_is_agreed` of engine.plain."""

@@ -46,7 +46,10 @@ cdef class Held:
 
     cdef bint is_worth_it(self) noexcept:
         """Whether the next call's answer may be held: as long as they are short, and take any time."""
-        return self.last_ns < self.short_ns and self.tiny_ns < self.mean_ns < self.short_ns and not self.impossible
+        return self.tiny_ns < self.mean_ns and self.calls_are_short()
+
+    cdef bint calls_are_short(self) noexcept:
+        return self.last_ns < self.short_ns and self.mean_ns < self.short_ns and not self.impossible
 
     cdef bint add(self, ConversationState conversation, const char *data, size_t size) except -1:
         """Hold a whole answer. False: it is to be sent."""

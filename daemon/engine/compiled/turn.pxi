@@ -18,6 +18,7 @@ cdef class Turn:
     cdef dict conversations
     cdef object epoll, unusual, go_on
     cdef readonly Held held
+    cdef ConversationState piped  # the client whose answers wait in its batch while the next one is made
     cdef epoll_event[EVENTS] events
 
     def __init__(self, epoll, conversations, unusual, go_on, long_ns):
@@ -90,8 +91,10 @@ cdef class Turn:
                 looked.held = held if self.holds else None
             if holds and held.is_worth_it():
                 conversation.held = held
+            conversation.pipes = self.holds and held.calls_are_short()
             outcome = conversation.ask(thread, now)
             if outcome is TAKEN:
+                conversation.pipes = False
                 if conversation.held_at < 0:
                     conversation.held = None
                 return self.go_on(thread, conversation, outcome, now)
@@ -114,15 +117,8 @@ cdef class Turn:
             else:
                 conversation.held = None
                 if outcome is DONE or outcome is PAUSED:
-                    outcome = conversation.end()
-                    # What the client has sent ahead, while its turn lasts.
-                    while (
-                        outcome is REQUEST and self.inline and conversation.ended_ns <= self.ends_ns
-                        and conversation.ended_ns - now <= self.long_ns
-                    ):
-                        self.served += 1
-                        now = conversation.ended_ns
-                        outcome = conversation.run(thread, now)
+                    outcome = self.follow(thread, conversation, conversation.end())
+                    now = conversation.called_ns
                     if self.is_usual(conversation, outcome):
                         self.served += 1
                         now = conversation.ended_ns
@@ -133,8 +129,36 @@ cdef class Turn:
                 return 0
         return self.release(thread) if len(held.conversations) else now
 
+    cdef object follow(self, object thread, ConversationState conversation, object outcome):
+        """Run what the client has sent ahead, while its turn lasts; what has come of the last one."""
+        cdef int64_t began = conversation.called_ns
+        while (
+            outcome is REQUEST and self.inline and conversation.ended_ns <= self.ends_ns
+            and conversation.ended_ns - began <= self.long_ns
+        ):
+            self.served += 1
+            self.held.called(conversation.ended_ns - began)
+            self.piped = conversation if conversation.pipeline is not None else None
+            conversation.pipes = self.holds and self.held.calls_are_short()
+            began = conversation.ended_ns
+            outcome = conversation.run(thread, began)
+        conversation.pipes = False
+        if outcome is TAKEN:  # what waits is the next owner's to settle
+            return outcome
+        self.piped = None
+        if conversation.pipeline is not None:
+            settle_pipeline(conversation)
+            if conversation.gone:
+                conversation.closed = CLOSED_WHILE_ANSWERED
+                return conversation._leave(GONE)
+        return outcome
+
     def settle(self, thread, int64_t now):
         """What was held when the loop was lost."""
+        cdef ConversationState piped = self.piped
+        self.piped = None
+        if piped is not None:
+            send_ahead(piped)
         self.held.called(self.long_ns)  # one has lasted at least so long
         return self.release(thread) if len(self.held.conversations) else now
 
@@ -160,7 +184,11 @@ cdef class Turn:
                 continue
             began = 0
             if outcome is DONE or outcome is PAUSED:
-                outcome, began = conversation.end(), conversation.called_ns
+                outcome = conversation.end()
+                if outcome is REQUEST:
+                    conversation.begun().shared.look(thread)
+                    outcome = self.follow(thread, conversation, outcome)
+                began = conversation.called_ns
                 if self.is_usual(conversation, outcome):
                     self.served += 1
                     continue

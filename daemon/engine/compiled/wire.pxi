@@ -30,7 +30,8 @@ cdef class WireState:
     cdef int batch  # what is put together is that; below 0: there is none
     cdef int64_t batch_ns  # since when
     cdef int64_t block_ns  # when the application was last asked for a block
-    cdef bint joins  # the client has sent more, and whoever runs it lets out what answers leave in the batch
+    cdef bint joins  # the present answer may wait in the batch for the next one's
+    cdef Pipeline pipeline  # whose answers are, or were, in the batch, and are not counted yet
 
     def send(self, data, /):
         """See wire.Wire."""
@@ -150,6 +151,11 @@ cdef class WireState:
         mw_send_batch(self.held_by(), self.batch)
         return self.look_at_batch()
 
+    cdef bint has_failed(self) noexcept:
+        """Whether a batch that is sent has found its client gone."""
+        cdef int error = self.held_by().answers[self.batch].error
+        return error and error != EAGAIN and error != EINTR
+
     cdef int let_out_what_can_be(self) except -1:
         """Behind an error: who has gone need not be told of again."""
         try:
@@ -169,12 +175,15 @@ cdef class WireState:
         """What has come of it, once it is sent: as `let_out`."""
         cdef mw_held *held = self.held_by()
         cdef mw_answer *batch = &held.answers[self.batch]
-        cdef bint failed = batch.error and batch.error != EAGAIN and batch.error != EINTR
+        cdef bint failed = self.has_failed()
         left = None
         if not failed and batch.sent < batch.size:
             left = PyBytes_FromStringAndSize(held.bytes + batch.start + batch.sent, batch.size - batch.sent)
         mw_close_batch(held, self.batch)
         self.batch = -1
+        self.joins = False  # what is counted of two batches is not to be mixed up
+        if self.pipeline is not None and self.pipeline.state == NOT_YET:
+            self.pipeline.state = LOST if failed else SENT
         if failed:
             self.gone = True
             raise Disconnected
