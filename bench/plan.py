@@ -17,6 +17,7 @@ from bench.workloads import WORKLOADS, Workload, quick_workloads
 
 QUICK_OPERATIONS = ("cold-start", "reload", "memory", "metered", "logged", "held-answer", "scrape")
 QUICK_ROUNDS = 2  # of an operation
+TARGET_ROUNDS = 3  # the same in a run of all that has a target
 OPERATIONS: dict[str, Operation] = {
     operation.name.replace(" ", "-"): operation
     for operation in (
@@ -73,6 +74,8 @@ def chosen_operations(
             chosen.servers = taking_part
             if quick:
                 chosen.rounds = chosen.rounds or QUICK_ROUNDS
+            elif targets and name != "logged":  # that one is in the table beside the workloads
+                chosen.rounds = min(chosen.rounds or TARGET_ROUNDS, TARGET_ROUNDS)
             found.append(chosen)
     return found
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench import published
 from bench.document import DocumentError
-from bench.plan import OTHERS_ROUNDS, QUICK_OPERATIONS, chosen_operations, chosen_workloads, steps
+from bench.plan import OTHERS_ROUNDS, QUICK_OPERATIONS, TARGET_ROUNDS, chosen_operations, chosen_workloads, steps
 from bench.published import publish
 from bench.results_file import Results
 from bench.screening import Screening, is_open, taking_part, with_the_screened
@@ -81,7 +81,7 @@ def test_a_run_of_what_has_a_target_has_all_servers_and_others_operations_seldom
     assert len(operations) == len(QUICK_OPERATIONS)
     reloads = [operation for operation in operations if operation.name == "reload"]
     found = steps([], reloads, 7, object(), system_calls=False, others_rounds=OTHERS_ROUNDS)  # type: ignore[arg-type]
-    assert len(found) == 7 + OTHERS_ROUNDS * (len(reloads[0].servers) - 1)
+    assert len(found) == TARGET_ROUNDS + OTHERS_ROUNDS * (len(reloads[0].servers) - 1)
 
 
 # --- tables elsewhere ---------------------------------------------------------------------------------------------
