@@ -44,10 +44,12 @@ class Lines:
 class World:
     """Clients of one turn. What the application does for a target is in `during`, what it gives in `answers`."""
 
-    def __init__(self) -> None:
+    def __init__(self, **changes: Any) -> None:
         memory = memoryview(bytearray(SLOT_BYTES))
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
-        settings = Settings(generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine="compiled")
+        settings = Settings(
+            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine="compiled", **changes
+        )
         self.lines = Lines()
         writer: Any = self.lines
         self.context = Context(

@@ -253,8 +253,8 @@ cdef CallState new_call(Shared shared, ConversationState conversation, Line line
     return call
 
 
-cdef int spare(Shared shared, CallState call, Head head) except -1:
-    """The call is over. Where nobody else has got hold of it, nor of one of its methods, it is the next one's."""
+cdef bint give_up_hints(CallState call, Head head) except -1:
+    """The call is over, and gives none any more; whether nobody has got hold of them."""
     cdef bint forgotten = True
     if call.hints is not None:
         call.hints.call = None
@@ -262,6 +262,12 @@ cdef int spare(Shared shared, CallState call, Head head) except -1:
         forgotten = head.hints != NULL and are_forgotten(head.hints)
         if not forgotten:
             head.forget_hints()
+    return forgotten
+
+
+cdef int spare(Shared shared, CallState call, Head head) except -1:
+    """The call is over. Where nobody else has got hold of it, nor of one of its methods, it is the next one's."""
+    cdef bint forgotten = give_up_hints(call, head)
     if (
         forgotten and shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES
         and mw_is_alone(<PyObject *>call.start) and mw_is_alone(<PyObject *>call.writing)

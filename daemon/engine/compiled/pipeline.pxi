@@ -72,6 +72,7 @@ cdef bint goes_on(ConversationState conversation) except -1:
     conversation.requests += 1
     conversation._call = None
     conversation._environ = conversation.base
+    give_up_hints(call, <Head>head)
     conversation.since_ns = conversation.ready_ns = conversation.ended_ns
     conversation._part = BETWEEN
     conversation.stage = REQUEST_STAGE
@@ -114,5 +115,5 @@ cdef int count_pipeline(ConversationState conversation) except -1:
             )
         else:
             conversation.shared.answered(call, waiting.environ, waiting.received, waiting.first, waiting.duration_ns)
-        spare(conversation.shared, call)
+        spare(conversation.shared, call, None)  # its hints are given up
     return 0
