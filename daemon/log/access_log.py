@@ -28,6 +28,8 @@ class AccessLog:
     lost. Lines gather in `ring` for 20 ms; `at_once`: they do not. `faster` renders usual lines.
     """
 
+    every = True  # each request gets a line: an engine may write usual ones without asking `log`
+
     def __init__(
         self,
         destination: str,
@@ -49,8 +51,6 @@ class AccessLog:
         self._put = writer.put
         if faster is not None:
             self.render = faster(parse(format), self.render, time_of_second, iso_timestamp, writer.append)
-
-    every = True  # each request gets a line
 
     def __repr__(self) -> str:
         return f"<AccessLog {self.writer!r}>"

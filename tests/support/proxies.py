@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -20,6 +21,7 @@ from tests.support.programs import program
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 PROXIES = Path(__file__).resolve().parents[2] / "packaging" / "proxies"
+PAGE = PROXIES.parents[1] / "docs" / "proxies.md"
 SOCKET, METRICS_PORT = "/run/miniwsgi/miniwsgi.sock", "9464"  # as the files name them
 
 NGINX_AROUND = """
@@ -50,6 +52,16 @@ defaults
     log global
 
 """
+
+
+def recipes() -> dict[str, dict[str, str]]:
+    """What docs/proxies.md says of each proxy: by its section, the snippets by language."""
+    text = PAGE.read_text("utf-8").partition("\n## Recipes\n")[2].partition("\n## ")[0]
+    sections = re.split(r"^### (.+)$", text, flags=re.MULTILINE)[1:]
+    return {
+        name: dict(re.findall(r"```(\w+)\n(.*?)```", body, flags=re.DOTALL))
+        for name, body in zip(sections[::2], sections[1::2], strict=True)
+    }
 
 
 def in_place(text: str, places: Mapping[str, str]) -> str:
@@ -153,8 +165,9 @@ class Proxy:
 class Nginx(Proxy):
     name = "nginx"
 
-    def configure(self) -> list[str]:
-        snippet = in_place(
+    def snippet(self) -> str:
+        """What is under test, with places of its own."""
+        return in_place(
             (PROXIES / "nginx.conf").read_text("utf-8"),
             {
                 "listen 80;": f"listen 127.0.0.1:{self.address[1]};",
@@ -166,6 +179,9 @@ class Nginx(Proxy):
                 SOCKET: str(self.unix_socket),
             },
         )
+
+    def configure(self) -> list[str]:
+        snippet = self.snippet()
         (self.directory / "snippet.conf").write_text(snippet, "utf-8")
         user = "user root;" if os.geteuid() == 0 else ""
         around = self.directory / "nginx.conf"
@@ -176,8 +192,9 @@ class Nginx(Proxy):
 class HAProxy(Proxy):
     name = "haproxy"
 
-    def configure(self) -> list[str]:
-        snippet = in_place(
+    def snippet(self) -> str:
+        """What is under test, with places of its own."""
+        return in_place(
             (PROXIES / "haproxy.cfg").read_text("utf-8"),
             {
                 "bind :80": f"bind 127.0.0.1:{self.address[1]}",
@@ -187,8 +204,10 @@ class HAProxy(Proxy):
                 f"port {METRICS_PORT}": f"port {self.metrics_port}",
             },
         )
+
+    def configure(self) -> list[str]:
         path = self.directory / "haproxy.cfg"
-        path.write_text(HAPROXY_AROUND + snippet, "utf-8")
+        path.write_text(HAPROXY_AROUND + self.snippet(), "utf-8")
         return [program(self.name), "-db", "-f", str(path)]
 
     def has_marked_it_down(self) -> bool:
