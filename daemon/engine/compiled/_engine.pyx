@@ -48,6 +48,7 @@ cdef extern from "objects.h":
     void mw_set_slot(object, Py_ssize_t, object)
     PyObject *mw_in_slot(object, Py_ssize_t)  # a reference that is the object's
     object mw_new_text(const void *, Py_ssize_t, Py_ssize_t)
+    void mw_prefetch(const void *) nogil
     bint mw_put_text(PyObject *, const void *, Py_ssize_t, Py_ssize_t)
 
 cdef extern from * nogil:

@@ -253,23 +253,18 @@ cdef CallState new_call(Shared shared, ConversationState conversation, Line line
     return call
 
 
-cdef bint give_up_hints(CallState call, Head head) except -1:
-    """The call is over, and gives none any more; whether nobody has got hold of them."""
-    cdef bint forgotten = True
+cdef void give_up_hints(CallState call) noexcept:
+    """The call is over: who has got hold of its hints has nothing of the next one's."""
     if call.hints is not None:
         call.hints.call = None
         call.hints = None
-        forgotten = head.hints != NULL and are_forgotten(head.hints)
-        if not forgotten:
-            head.forget_hints()
-    return forgotten
 
 
-cdef int spare(Shared shared, CallState call, Head head) except -1:
+cdef int spare(Shared shared, CallState call) except -1:
     """The call is over. Where nobody else has got hold of it, nor of one of its methods, it is the next one's."""
-    cdef bint forgotten = give_up_hints(call, head)
+    give_up_hints(call)
     if (
-        forgotten and shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES
+        shared.spare is None and Py_REFCNT(<PyObject *>call) == OWN_REFERENCES
         and mw_is_alone(<PyObject *>call.start) and mw_is_alone(<PyObject *>call.writing)
     ):
         call._transport = None
@@ -289,9 +284,7 @@ cdef void let_go(object call) noexcept:
     if type(call) is Call:
         state = <CallState>call
         state.start = state.writing = None
-        if state.hints is not None:
-            state.hints.call = None
-            state.hints = None
+        give_up_hints(state)
 
 
 cdef enum:

@@ -92,7 +92,7 @@ cdef class ConnectionState:
     cdef public bytes pending
     cdef public Py_ssize_t body_memory_bytes, _empty_lines, _looked_at, received
     cdef public bint unparsed, wants_continue, asked_head
-    cdef bint anew  # the template is not to be changed: a proxy's words are in it
+    cdef public bint anew  # the template is not to be changed: a proxy's words are in it
     cdef Head kept
     cdef Rules rules
 
@@ -164,6 +164,8 @@ cdef class ConnectionState:
                 if line is not None and line.http11 == kept.http11:
                     self.line = line
                     return size
+        if kept is not None:
+            kept.prefetch()
         used = mw_scan_lines(data, size, ends, LINES, &count, &high)
         if used <= 0 or count - 1 > self.rules.fields or used - ends[0] > self.rules.field_bytes:
             return 0

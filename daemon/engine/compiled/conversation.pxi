@@ -306,7 +306,7 @@ cdef class ConversationState(WireState):
         self._environ = self.base
         if not call.persistent:
             return self.end_last(call, size > 0)
-        spare(self.shared, call, <Head>http.head)
+        spare(self.shared, call)
         http.state = IDLE_PARSING
         self.since_ns = self.ended_ns
         self._part = BETWEEN
@@ -335,7 +335,7 @@ cdef class ConversationState(WireState):
         cdef bint agreed = call.sent <= FLIGHT and not (head.persistent or has_body or http.pending)
         if head.persistent and self.closed is OPEN_TO_CLIENT:  # the client would have gone on
             self.closed = CLOSED_BY_SERVER
-        spare(self.shared, call, head)
+        spare(self.shared, call)
         http.state = CLOSED_PARSING
         self.stage = OVER
         return END if agreed else LAST

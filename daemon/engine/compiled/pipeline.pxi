@@ -59,7 +59,7 @@ cdef bint goes_on(ConversationState conversation) except -1:
     if conversation.shared.log is not None:
         waiting.environ = PyDict_Copy(waiting.environ)
         call.headers = tuple(call.headers)
-    elif PyDict_GetItem(waiting.environ, ROUTE) == NULL:
+    elif mw_get(waiting.environ, ROUTE) == NULL:
         waiting.environ = <dict>conversation.base
     else:
         waiting.environ = PyDict_Copy(waiting.environ)
@@ -72,7 +72,7 @@ cdef bint goes_on(ConversationState conversation) except -1:
     conversation.requests += 1
     conversation._call = None
     conversation._environ = conversation.base
-    give_up_hints(call, <Head>head)
+    give_up_hints(call)
     conversation.since_ns = conversation.ready_ns = conversation.ended_ns
     conversation._part = BETWEEN
     conversation.stage = REQUEST_STAGE
@@ -115,5 +115,5 @@ cdef int count_pipeline(ConversationState conversation) except -1:
             )
         else:
             conversation.shared.answered(call, waiting.environ, waiting.received, waiting.first, waiting.duration_ns)
-        spare(conversation.shared, call, None)  # its hints are given up
+        spare(conversation.shared, call)  # its hints are given up
     return 0
