@@ -61,6 +61,7 @@ cdef extern from * nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int getpid()
+    int close(int)
 
 cdef extern from "scan.h" nogil:
     ctypedef struct mw_line:
@@ -137,6 +138,29 @@ cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t sendmsg(int, const msghdr *, int)
     int MSG_NOSIGNAL, MSG_DONTWAIT
 
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        pass
+    struct sockaddr_storage:
+        int ss_family
+    int accept4(int, sockaddr *, socklen_t *, int)
+    int AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC
+
+cdef extern from "<arpa/inet.h>" nogil:
+    struct in_addr:
+        pass
+    struct sockaddr_in:
+        uint16_t sin_port
+        in_addr sin_addr
+    struct in6_addr:
+        pass
+    struct sockaddr_in6:
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    uint16_t ntohs(uint16_t)
+    const char *inet_ntop(int, const void *, char *, socklen_t)
+
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
         int fd
@@ -152,6 +176,7 @@ from contextvars import Context
 
 from miniwsgi.metrics import scoreboard
 
+from ...unpatched import Socket
 from ...http.connection import ConnectionSteps, Parsing
 from ...http.head import Known
 from ...http.response import Body as Framing
@@ -220,4 +245,5 @@ include "held.pxi"
 include "turn.pxi"
 include "access.pxi"
 include "pipeline.pxi"
+include "accept.pxi"
 include "conversation.pxi"

@@ -90,6 +90,9 @@ cdef class ConversationState(WireState):
     cdef object due  # what a turn that holds answers has to do for it: an outcome
 
     def __init__(self, site, sock, base, now):
+        self.start(site, sock, sock.fileno(), base, now)
+
+    cdef int start(self, object site, object sock, int fd, object base, int64_t now) except -1:
         self.site = site
         self.sock = sock
         self.base = base
@@ -98,7 +101,7 @@ cdef class ConversationState(WireState):
         self._http = site.parser_for(base, Connection)
         self._http.anew = self._proxy is not None
         self.mounted = site.mount.splits(self._proxy)
-        self.fd = sock.fileno()
+        self.fd = fd
         self.stage = READING
         self.closed = OPEN_TO_CLIENT
         self.since_ns = now
@@ -107,7 +110,8 @@ cdef class ConversationState(WireState):
         self._complete = True
         self.shared = shared_by(site)
         self.held_at = self.batch = -1
-        site.account.accepted()
+        self.shared.cells[ACCEPTED] += 1  # `Account.accepted`
+        return 0
 
     def serve(self, thread, int64_t now):
         """`receive`, `answer` and `settle` in a row. See the contract."""
@@ -160,7 +164,10 @@ cdef class ConversationState(WireState):
             http.state = CLOSED_PARSING
             http.pending = b""
             http.unparsed = http.wants_continue = False
-            self.site.account.closed(self.closed)
+            if self.shared.account is self.site.account:
+                count_closed(self.shared.cells, self.closed)
+            else:
+                self.site.account.closed(self.closed)
         let_go(call)
 
     cdef ConversationState begun(self):
@@ -362,6 +369,11 @@ def trim_memory():
 
 class Conversation(ConversationState, ConversationSteps):
     """One client's, over a socket. See `contract.Conversation`."""
+
+    @classmethod
+    def accept(cls, site, listening, now):
+        """Begin with the next client of a listening socket. Raises OSError."""
+        return new_client(cls, site, listening, now)
 
     engine = "compiled"
     turn = Turn
