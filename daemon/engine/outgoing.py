@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..unpatched import Socket, os
+from ..unpatched import Socket, os, time
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
 LOW_WATER_BYTES = 64 * 1024
 JOINED_BYTES = 16 * 1024  # smaller blocks are kept together
-SENDFILE_BYTES = 1024 * 1024  # a turn: one file must not keep the loop from others
+SENDFILE_BYTES = 1024 * 1024  # at once: they may have to come from a disk
+FLUSH_NS = 500_000  # then what a client would still take has to wait: one file must not keep the loop from others
 
 
 class _Extent:
@@ -73,8 +74,9 @@ class Outgoing:
         self._parts.append(_Extent(fd, offset, count))
 
     def flush(self) -> None:
-        """Send as far as the client takes it. Raises OSError if it never will."""
+        """Send as far as the client takes it, of a file only for a bounded time. Raises OSError if it never will."""
         parts = self._parts
+        ends_ns = time.monotonic_ns() + FLUSH_NS
         try:
             while parts:
                 part = parts[0]
@@ -97,9 +99,10 @@ class Outgoing:
                         raise ConnectionAbortedError
                 self.unsent -= sent
                 self.sent += sent
-                if left:
+                if not left:
+                    self._drop_first()
+                elif sent != SENDFILE_BYTES or time.monotonic_ns() > ends_ns:
                     return
-                self._drop_first()
         except BlockingIOError:
             pass
 

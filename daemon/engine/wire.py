@@ -78,11 +78,12 @@ class Wire:
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         if self.gone:
             raise Disconnected
+        sent = 0
         if count and not self.unsent:
             try:
                 sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, SENDFILE_BYTES))
             except BlockingIOError:
-                sent = 0
+                pass
             except OSError:
                 self.gone = True
                 raise Disconnected from None
@@ -90,6 +91,10 @@ class Wire:
             count -= sent
         if count:
             self._keeping().keep_file(fd, offset, count)
+            if sent == SENDFILE_BYTES:  # the client may take more
+                self.flush_kept()
+                if self.gone:
+                    raise Disconnected
 
     def check_client(self) -> None:
         if self.gone or has_left(self.sock):
