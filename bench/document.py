@@ -157,6 +157,12 @@ class Document:
         cells = {cell.server: cell for cell in self.of(workload) if cell.kind == "ours"}
         return cells.get(OURS) or next(iter(cells.values()), None)
 
+    @property
+    def engine(self) -> str:
+        """Which engine miniwsgi ran, in its default; "" where that is not known."""
+        said = (cell.data.get("extra") or {} for (_, server), cell in self.cells.items() if server == OURS)
+        return " and ".join(sorted({str(one["engine"]) for one in said if one.get("engine")}))
+
     def best_peer(self, workload: str) -> Cell | None:
         """The peer that answered most a second."""
         return next((cell for cell in self.counting(workload, "peer") if not cell.screened), None)

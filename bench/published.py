@@ -95,9 +95,10 @@ def benchmarks(document: Document, rows: Sequence[Row]) -> Iterator[str]:
 def _sentence(document: Document) -> str:
     machine, settings = document.machine, document.settings
     pinned = "server and load on a core each" if settings.get("server_cpus") else "server and load on the same cores"
+    engine = f" with its {document.engine} engine" * bool(document.engine)
     said = (
-        f"miniwsgi {document.versions.get(OURS, '?')} on {str(document.data.get('started', '?'))[:10]}: one worker,"
-        f" wrk with {settings.get('connections', '?')} connections, {pinned}, {machine.get('cpu', '?')} with"
+        f"miniwsgi {document.versions.get(OURS, '?')}{engine} on {str(document.data.get('started', '?'))[:10]}: one"
+        f" worker, wrk with {settings.get('connections', '?')} connections, {pinned}, {machine.get('cpu', '?')} with"
         f" {machine.get('cores', '?')} cores, Python {machine.get('python', '?')}, medians of"
         f" {settings.get('rounds', '?')} interleaved rounds of {settings.get('seconds', 0):g} s; a ratio is the median"
         " of the rounds' own."

@@ -37,7 +37,7 @@ if not __package__:  # run as a script: its own directory would hide other modul
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench import peers
-from bench.document import DocumentError
+from bench.document import Document, DocumentError
 from bench.figures import median
 from bench.floor import compile_floor
 from bench.merge import merged
@@ -337,6 +337,8 @@ def _finish(options: argparse.Namespace, document: dict[str, Any], old: dict[str
     print_targets(verdicts, "Targets" if not whole else f"Targets · {title}")
     if (busy := settings.get("others", 0.0)) > QUIET:
         print(f"The machine was not quiet: others used {busy:.0%} of a core. Figures are worth little.")
+    if (engine := Document(document).engine) not in ("", "compiled"):
+        print(f"miniwsgi ran with its {engine} engine: make engine")
     if not settings.get("server_cpus"):
         print("Nothing was pinned: server and load shared their cores.")
     if options.json or not chosen:

@@ -99,9 +99,10 @@ def test_tables_are_filled_with_what_was_measured_and_nothing_else_is_touched(ro
     data = document({"hello": {"miniwsgi": 125e3, "bjoern": 100e3, "granian": 50e3, "gunicorn-gthread": 10e3}})
     data["settings"]["screening"] = {"rounds": 2, "seconds": 0.5, "best": 1}
     data["cells"][2]["screened"] = True
+    data["cells"][0]["extra"] = {"engine": "compiled"}
     assert publish(data, root) == [root / "README.md", root / "docs/benchmarks.md"]
     text = (root / "README.md").read_text("utf-8")
-    assert text.startswith("before\n<!-- bench:table -->\nminiwsgi 0.9 on 2026-01-02: one worker,")
+    assert text.startswith("before\n<!-- bench:table -->\nminiwsgi 0.9 with its compiled engine on 2026-01-02: one")
     assert text.endswith("\n<!-- /bench:table -->\nafter\n")
     assert "old" not in text
     assert [line for line in text.splitlines() if line.startswith("|")] == [
