@@ -71,7 +71,10 @@ bytecode: $(VENV)/.test
 .PHONY: bytecode
 
 # Half of a run is waiting: two processors have enough to do with four tests at a time.
-PYTEST = MINIWSGI_TEST_LACKING=$(VENV)/.lacking $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations 20
+# Plugins by name: of those that it finds by itself pytest compiles everything anew, in each process, for their assertions.
+PLUGINS := xdist.plugin pytest_timeout _hypothesis_pytestplugin schemathesis.pytest.plugin
+PYTEST = MINIWSGI_TEST_LACKING=$(VENV)/.lacking PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest \
+  $(PLUGINS:%=-p %) -n $(PROCESSES) --dist worksteal --durations 20
 
 test: tools-test $(VENV)/.test bytecode ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
 	$(PYTEST) $(ARGS)

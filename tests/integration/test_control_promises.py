@@ -168,7 +168,8 @@ def test_status_stack_and_restart_work_while_every_worker_is_wedged(
     path = tmp_path / "control.sock"
     source = WEDGING.format(wedge=WEDGES[wedge])
     service.write(source)
-    daemon = service.start("--workers", "2", "--threads", "1", "--control", str(path))
+    patient = ("--set", "timeouts.graceful=2s")  # the loops burn a processor each until they are killed
+    daemon = service.start("--workers", "2", "--threads", "1", "--control", str(path), *patient)
     control = Control(path)
     daemon.wait(lambda: control.status()["workers"]["ready"] == 2, "two workers")
     for number in (1, 2):
