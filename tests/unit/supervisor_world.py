@@ -258,3 +258,12 @@ class World:
 
 def void(_result: object) -> None:
     """For lambdas whose result nobody wants."""
+
+
+def running() -> World:
+    """Four workers of generation 1, all ready."""
+    world = World()
+    world.start()
+    world.actions.clear()
+    world.verdicts.clear()
+    return world
