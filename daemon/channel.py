@@ -21,7 +21,10 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         kill {pid}                                  a worker that the master could not take over
     worker -> master
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
-        ready {engine, why, python}                 which engine it runs, why that one, and under which interpreter
+        ready {engine, why, python, leads: bool}    which engine it runs, why that one, and under which interpreter;
+                                leads: it has hooks of a leader
+        leader {state, error, traceback}            the answer to lead: "started" | "failed" | "late" | "stopped"; the
+                                latter comes by itself when it drains
         failed {phase, error, traceback}            did not boot; exits
         hook {name, runs: bool}                     a function of app.hooks begins, or has ended
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
@@ -35,6 +38,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         drain {deadline, reason, empty}             accept no more, finish, exit; deadline: seconds allowed.
                                 empty: descriptors of listeners that go away; accept from these until none
                                 waits in their queues. Usually there are none
+        lead {}                                     be the service's leader: see hooks.md
         closing {}                                  stop_delay runs: go on, and answer with Connection: close
         finish {deadline, accept}                   stop: as drain, but first empty the queues of listeners
                                 whose descriptors are in `accept` (those that are ours, not systemd's)

@@ -33,6 +33,7 @@ class Settings(NamedTuple):
     python_path_dropped: bool = False  # the daemon's PYTHONPATH has not come to the application
     factory: bool = False
     preload: str = "auto"  # "auto" | "true" | "false"
+    leader_fd: int = -1  # of the file whose lock a leader holds; -1: none
     hooks: str = ""  # the module of the application's hooks, "package.module"; "" none
     boot_check: str = ""  # a path that must be answered below 400 before the worker counts as ready
 

@@ -182,6 +182,8 @@ def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: DaemonFacts) 
     yield d.THREADS.single(facts.threads)
     named = [(str(slot.index), slot) for slot in slots]
     yield d.STATE.by((name, WORKER_STATES.index(held[name].state) + 1 if name in held else 0) for name, _slot in named)
+    if facts.may_lead:
+        yield d.LEADER.by((name, int(worker.slot == facts.leader)) for name, worker in held.items())
     yield d.BUSY.by((name, len(running[slot.index])) for name, slot in named)
     yield d.WORKER_CONNECTIONS.by((name, slot.cells[sb.CONNECTIONS]) for name, slot in named)
     yield d.WORKER_REQUESTS.by((name, slot.cells[sb.REQUESTS]) for name, slot in named)

@@ -137,6 +137,13 @@ STATE = _declare(
     "slot",
     series=A_SLOT,
 )
+LEADER = _declare(
+    "miniwsgi_leader",
+    "gauge",
+    "Whether the slot's worker leads: 1 between leader_start and leader_stop, else 0; absent without these hooks.",
+    "slot",
+    series=A_SLOT,
+)
 BUSY = _declare("miniwsgi_worker_busy_threads", "gauge", "Threads inside the application.", "slot", series=A_SLOT)
 WORKER_CONNECTIONS = _declare("miniwsgi_worker_connections", "gauge", "Connections open.", "slot", series=A_SLOT)
 WORKER_REQUESTS = _declare(
@@ -181,10 +188,10 @@ EXITS = _declare(
     "miniwsgi_worker_exits_total",
     "counter",
     "Workers that have gone: by themselves (crash), by the kernel (oom), after timeouts.request (timeout), wedged "
-    "(wedge), not booted (boot), recycled (rss, lifetime, requests), or as was asked for (scale, reload, restart, "
-    "stop).",
+    "(wedge), not booted (boot), late with leader_start (hook), recycled (rss, lifetime, requests), or as was asked "
+    "for (scale, reload, restart, stop).",
     "reason",
-    series="12",
+    series="13",
 )
 UTILIZATION = _declare(
     "miniwsgi_utilization_ratio",

@@ -77,5 +77,7 @@ class DaemonFacts(Struct, frozen=True):
     master: MasterUsage
     worker_memory_limit: int | None = None
     memory_limit: int | None = None
+    leader: int | None = None  # the slot of the worker that leads
+    may_lead: bool = False  # one of the workers could, or does
     application_errors: Mapping[str, int] = field(default_factory=dict)  # by reason
     application_seconds: float | None = None

@@ -42,6 +42,7 @@ class ServiceCondition(Struct, frozen=True):
     capacity: int = 1  # requests that the ready workers can run at a time
     utilization: float | None = None  # 0 to 1
     last_minute: Answers = NONE
+    leader: str = ""  # why no worker leads although one should
     new_code: str = ""  # that most of what the generation in force has answered so far are errors
 
 
@@ -93,6 +94,8 @@ def _degraded(now: ServiceCondition, *, missing: bool) -> Iterator[str]:
         yield now.new_code
     elif failed >= FAILING_ANSWERS and share is not None and share >= FAILING_SHARE:
         yield f"{100 * share:.0f} % of the last minute's {now.last_minute.total} answers were 5xx"
+    if now.leader:
+        yield now.leader
     if now.queue_share > QUEUE_SHARE:
         yield f"an accept queue is {100 * now.queue_share:.0f} % full{_queue(now)}"
     elif (

@@ -81,7 +81,8 @@ class AppSection:
         Text('a module such as "shop.hooks"', _MODULE, off=True),
         "",
         "A module of the application whose functions are called as workers come and go: `loaded`, `worker_start`, "
-        "`worker_ready`, `worker_drain` and `worker_stop` (hooks.md). off: none.",
+        "`worker_ready`, `worker_drain`, `worker_stop`, and `leader_start` and `leader_stop` in one worker alone "
+        "(hooks.md). off: none.",
         flag="--hooks",
     )
     boot_check: str = key(

@@ -24,6 +24,7 @@ from ..log.writer import Writer
 from ..permission import why_not_written
 from .control.control_server import ControlServer
 from .opened import Opened
+from .running.leader_lock import SUFFIX
 from .running.master import Master
 from .running.reaper import become_subreaper, end_children
 from .running.reload_on_change import ReloadOnChange
@@ -152,6 +153,8 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     overview.metrics_error = opened.metrics_error
     port = MetricsPort(master, opened.metrics, log, exporter.answer, lambda: overview.public(measuring.samples()))
     master.announcer.detail = overview.in_brief
+    if opened.control.file is not None:
+        fleet.leader_lock.path = opened.control.file.path + SUFFIX
     control.restore()
     opened.go_on_with(master)
     _handle_signals(master)
@@ -168,7 +171,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         await _within(HELPERS_SECONDS, log, "what it serves beside requests", starting)
         await _within(HELPERS_SECONDS, log, "the control API", control.stop())
         await _within(HELPERS_SECONDS, log, "the metrics port", port.stop())
-        for end in (app_metrics.close, files.stop):
+        for end in (app_metrics.close, files.stop, fleet.leader_lock.close):
             try:
                 end()
             except Exception:

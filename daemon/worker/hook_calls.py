@@ -1,9 +1,7 @@
-"""Calling hooks: on which thread, for how long at most, and what is told of it.
+"""Calling a hook: for how long at most, on a thread of its own if it runs beside requests, and what is told of it.
 
-Before a worker is ready, and when it has served, hooks run on the main thread: `loaded`, `worker_start`, `worker_stop`.
-While it serves they run beside the requests, each on a thread of its own that waits for the one before. What is late
-before ready fails the boot, with what the main thread was doing; what is late beside requests is told, and harms
-nobody; the last one has what drains leave it. Standard library only.
+What is late before a worker is ready fails the boot, with what the main thread was doing; what is late beside requests
+is told, and harms nobody. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,22 +12,15 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..engine.after_fork import process
-from ..log.error_log import ErrorLog
 from ..settings import Settings
 from ..unpatched import Lock, get_ident, get_native_id, os, start_thread, time
 from .application import Application, BootError
 from .application_hints import outcome, user_frames, user_traceback
-from .context import NANOSECONDS, Context
-from .hooks import Hook, HookedWorker, Hooks, find_hooks
-from .monitor import Monitor
-from .orders import Orders
+from .hooks import Hook, Hooks, find_hooks
 
 TIME_KEY = "timeouts.hook"
 GONE_SECONDS = 1.0  # for a thread that has nothing more to do
-MARGIN_NS = NANOSECONDS // 2  # before the master kills: for exit functions and what is in the logs' queues
-KEPT_SECONDS = 2.0  # of a drain's time for worker_stop, when requests take all the rest; at most a tenth of it
 LOOK_SECONDS = 0.05
-EXIT_STOPPED = 0
 
 Tell = Callable[..., None]  # a message to the master: its kind, its fields
 Fail = Callable[[BootError], NoReturn]  # the boot has failed while the main thread is inside a hook
@@ -140,58 +131,6 @@ def load_hooks(
     return hooks
 
 
-class WorkerHooks:
-    """The hooks of one worker, in the order of its life."""
-
-    def __init__(self, settings: Settings, slot: int, hooks: Hooks, log: ErrorLog, tell: Tell) -> None:
-        self.hooks = hooks
-        self.worker = HookedWorker(slot, os.getpid(), settings.generation, settings.pool, settings.threads)
-        self.caller = HookCaller(hooks, settings.hook_timeout, log.log, tell)
-        self._beside: BesideRequests | None = None  # the latest
-
-    def __repr__(self) -> str:
-        return f"<WorkerHooks {self.hooks}>"
-
-    def follow(self, context: Context, orders: Orders) -> None:
-        """Hear of the drain, which leaves some of its time for what stops."""
-        orders.on_leave = self.drain
-        orders.on_end = lambda: self.stop(context, orders)
-        if Hook.WORKER_STOP in self.hooks:
-            orders.kept_seconds = KEPT_SECONDS
-
-    def start(self, fail: Fail) -> None:
-        """On the main thread, before the worker is ready. Raises BootError."""
-        self.caller.boot(Hook.WORKER_START, fail, self.worker)
-
-    def ready(self) -> None:
-        """The worker serves from now on. Returns at once."""
-        self._run_beside(Hook.WORKER_READY)
-
-    def drain(self) -> None:
-        """It begins to drain. Returns at once."""
-        self._run_beside(Hook.WORKER_DRAIN)
-
-    def stop(self, context: Context, orders: Orders) -> None:
-        """When nothing is served any more, on the main thread unless a request keeps that.
-
-        What is late then ends the process, without the rest.
-        """
-        orders.deadline_ns = orders.ends_ns  # what was kept for now
-        if self._beside is None and Hook.WORKER_STOP not in self.hooks:
-            return
-        patience = _Patience(context, orders, self.caller)
-        with Monitor(context, orders, patience.look):
-            if self._beside is not None:
-                self._beside.wait()
-            patience.begin()
-            error = self.caller.run(Hook.WORKER_STOP, self.worker, orders.reason)
-        self.caller.complain(Hook.WORKER_STOP, error)
-
-    def _run_beside(self, hook: Hook) -> None:
-        if hook in self.hooks:
-            self._beside = BesideRequests(self.caller, hook, (self.worker,), self._beside)
-
-
 class BesideRequests:
     """A hook on a thread of its own, when the one before it has ended or is late."""
 
@@ -227,34 +166,3 @@ class BesideRequests:
     def _late(self, stack: str) -> None:
         self._caller.log("error", f"{self._caller.late(self._hook)}; it goes on beside the requests\n{stack}".rstrip())
         self._over = True
-
-
-class _Patience:
-    """How long a worker that has served waits for its last hooks: up to the deadline of the drain.
-
-    `look` is called by the monitor while the thread that has made this one is inside them.
-    """
-
-    def __init__(self, context: Context, orders: Orders, caller: HookCaller) -> None:
-        self._context = context
-        self._orders = orders
-        self._caller = caller
-        self._thread = get_ident()
-        self._stops_at_ns = 0
-
-    def begin(self) -> None:
-        """The last hook runs from now on."""
-        self._stops_at_ns = time.monotonic_ns() + int(self._caller.seconds * NANOSECONDS)
-
-    def look(self, now: int) -> None:
-        orders = self._orders
-        orders.read()  # a second signal says that the time is over
-        ends_ns = orders.ends_ns - MARGIN_NS if orders.ends_ns else 0
-        if self._stops_at_ns and now > self._stops_at_ns:
-            self._leave(self._caller.late(Hook.WORKER_STOP))
-        elif ends_ns and now > ends_ns:
-            self._leave("the worker's time is over (timeouts.graceful) before its hooks have returned")
-
-    def _leave(self, why: str) -> None:
-        self._context.log.warning(f"{why}: it ends without\n{stack_of(self._thread)}".rstrip())
-        self._context.leave_at_once(EXIT_STOPPED)

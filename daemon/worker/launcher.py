@@ -154,7 +154,7 @@ def _execute_again(channel: Channel, settings: Settings, note: str, environ: dic
 
 def _passed(settings: Settings) -> list[int]:
     """The descriptors that the master has passed beside the channel."""
-    fds = (settings.scoreboard_fd, *(listener.fd for listener in settings.listeners))
+    fds = (settings.scoreboard_fd, settings.leader_fd, *(listener.fd for listener in settings.listeners))
     return [fd for fd in fds if fd >= 0]
 
 

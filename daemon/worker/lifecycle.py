@@ -39,7 +39,7 @@ from .boot_check import boot_check
 from .context import Context
 from .crashes import show_crashes, show_received
 from .fork_safety import open_descriptors
-from .hook_calls import WorkerHooks, load_hooks
+from .hook_calls import load_hooks
 from .hooks import NO_HOOKS, Hooks
 from .interpreter import engine_for
 from .orders import Orders
@@ -47,8 +47,10 @@ from .pools import start
 from .process_name import set_process_name
 from .signals import SignalPipe, write_stacks_to
 from .standard_streams import write_lines_at_once
+from .worker_hooks import WorkerHooks
 
 FLUSH_SECONDS = 1.0
+BUSY_SECONDS = 0.05  # between attempts to tell a master that is slow to hear
 
 NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})  # a descriptor of the server is closed, or another's by now
 
@@ -102,10 +104,15 @@ def _work(
     _detach_standard_streams(log, settings.application_level)
 
     def tell(kind: str, **fields: Any) -> None:
-        try:
-            control.send(kind, **fields)
-        except OSError:
-            pass  # the channel's end will tell
+        while True:
+            try:
+                control.send(kind, **fields)
+            except BlockingIOError:
+                time.sleep(BUSY_SECONDS)  # it does not wait by itself once it is a loop's, and this must be heard
+            except OSError:
+                return  # the channel's end will tell
+            else:
+                return
 
     def fail(error: BootError) -> NoReturn:
         log.flush(FLUSH_SECONDS)
@@ -193,6 +200,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     orders = Orders(context, None, signals)
     called.follow(context, orders)
     called.ready()
+    called.lead()
     start(context, orders)
     called.stop(context, orders)
     finished = finish_jobs(context, orders)
@@ -223,6 +231,7 @@ def _withhold(settings: Settings, signals: SignalPipe) -> None:
     scoreboard_fds = _copies_of(settings.scoreboard_fd)
     children.withhold("scoreboard", lambda: scoreboard_fds)
     children.withhold("signals", signals.fds)
+    children.withhold("leader", lambda: [fd for fd in (settings.leader_fd,) if fd >= 0])
     children.withhold("listeners", lambda: (listener.fd for listener in settings.listeners))
 
 

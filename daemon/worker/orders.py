@@ -40,6 +40,8 @@ class Orders:
         self.kept_seconds = 0.0  # of a drain's time, for what has to be done after the last request
         self.reason = ""  # why it leaves, in a word: see docs/hooks.md
         self.on_leave: Callable[[], None] = _nothing  # called once, when it begins to drain
+        self.leads = False  # it has hooks of a leader
+        self.on_lead: Callable[[], None] = _nothing  # called when it is to lead
         self.on_end: Callable[[], None] = _nothing  # called before it ends, where the main thread cannot come back
         self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
         self.reopened = 0  # how often log files were
@@ -98,7 +100,9 @@ class Orders:
         Until then the master may have decided to do without this worker and kill it, which must not lose a request.
         """
         engine = self._context.engine
-        self.tell("ready", engine=engine.name, why=engine.why, python=f"Python {sys.version.split()[0]}")
+        self.tell(
+            "ready", engine=engine.name, why=engine.why, python=f"Python {sys.version.split()[0]}", leads=self.leads
+        )
         cells = self._context.slot.cells
         poller = select.poll()
         for fd in self.fds():
@@ -114,12 +118,16 @@ class Orders:
 
     def watch_lifeline(self) -> None:
         """For a thread beside one that is inside the application: if the master is gone, end it in its time."""
-        if self._control is None or self.deaf or self._alarmed:
-            return
+        if not self.deaf and not self._alarmed and self.has_lost_master():
+            self._set_alarm()
+
+    def has_lost_master(self) -> bool:
+        """Whether there was one, and its end of the channel is closed. For any thread."""
+        if self._control is None or self.deaf:
+            return self.deaf
         poller = select.poll()
         poller.register(self._control.fileno(), 0)  # hang-up is always told
-        if poller.poll(0):
-            self._set_alarm()
+        return bool(poller.poll(0))
 
     def tell(self, kind: str, **fields: Any) -> None:
         """A message to the master; dropped if it is gone."""
@@ -145,6 +153,8 @@ class Orders:
         match message["kind"]:
             case "drain":
                 self._leave(message["deadline"], message.get("reason", RESTART), message.get("empty", ()))
+            case "lead":
+                self.on_lead()
             case "serve":
                 self._serving = True
             case "closing":

@@ -40,6 +40,7 @@ from .config_values import Origin as Origin
 from .daemon_status import DaemonState as DaemonState
 from .daemon_status import GenerationCounts as GenerationCounts
 from .daemon_status import LastReload as LastReload
+from .daemon_status import Leader as Leader
 from .daemon_status import ListenerStatus as ListenerStatus
 from .daemon_status import RequestCounts as RequestCounts
 from .daemon_status import Role as Role
@@ -60,6 +61,7 @@ from .metric_list import MetricKind as MetricKind
 from .metric_list import MetricList as MetricList
 from .metric_list import MetricSample as MetricSample
 from .problem_document import Problem as Problem
+from .worker_status import LeaderState as LeaderState
 from .worker_status import RunningHook as RunningHook
 from .worker_status import RunningRequest as RunningRequest
 from .worker_status import Stack as Stack

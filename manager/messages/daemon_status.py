@@ -10,7 +10,7 @@ from msgspec import field
 from .base import ResponseBody
 from .change_operations import LogLevelName, Operation, OperationState
 from .figures import LastMinute, Latency, Rates
-from .worker_status import RunningHook
+from .worker_status import LeaderState, RunningHook
 
 DaemonState = Literal["starting", "running", "reloading", "draining", "stopping", "stopped"]
 VerdictLevel = Literal["healthy", "degraded", "down"]
@@ -88,6 +88,18 @@ class LastReload(ResponseBody):
     who: str
 
 
+class Leader(ResponseBody):
+    """Which worker leads the service: has called leader_start, and not leader_stop."""
+
+    state: LeaderState  # "late": its leader_start or leader_stop takes too long, and it is replaced
+    slot: int | None  # null: "nobody"
+    pid: int | None
+    generation: int | None
+    in_state_seconds: float
+    error: str  # why the latest attempt to have one failed; "" once one leads
+    next_in_seconds: float | None  # until another worker is tried
+
+
 class Status(ResponseBody):
     """The daemon at a glance."""
 
@@ -120,3 +132,4 @@ class Status(ResponseBody):
     metrics_error: str  # why there are no metrics and health checks although they are not off; "" if there are
     role: Role  # what the asking client may do
     hooks: list[RunningHook] = field(default_factory=list)  # the application's, in all processes
+    leader: Leader | None = None  # null: no worker that is there could lead

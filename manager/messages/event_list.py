@@ -10,6 +10,7 @@ from .base import ResponseBody
 EventKind = Literal[
     "worker.started", "worker.ready", "worker.draining", "worker.killed", "worker.exited", "worker.failed",
     "worker.recycled", "worker.silent", "worker.responds", "worker.wedged", "worker.stacks",
+    "leader.started", "leader.failed", "leader.late", "leader.stopped",
     "request.slow", "request.timeout",
     "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
     "generation.failing", "generation.retired", "generation.exited",

@@ -31,6 +31,9 @@ class RunningHook(ResponseBody):
     age_seconds: float
 
 
+LeaderState = Literal["nobody", "starting", "leading", "stopping", "late"]
+
+
 class Worker(ResponseBody):
     """A worker and its slot."""
 
@@ -60,6 +63,7 @@ class Worker(ResponseBody):
     restarts: int  # successors of lost workers in this slot, whatever slot those had: crashed, wedged, out of time …
     last_exit: str  # why the last one of them, or of this slot, ended
     hooks: list[RunningHook] = field(default_factory=list)
+    leader: LeaderState | None = None  # its part in leading the service; null: none
 
 
 class WorkerList(ResponseBody):

@@ -41,6 +41,7 @@ class PublicWorker(ms.ResponseBody):
     rss_bytes: int | None
     cpu_percent: float | None
     restarts: int
+    leader: ms.LeaderState | None
 
 
 class PublicStatus(ms.ResponseBody):
@@ -68,6 +69,7 @@ class PublicStatus(ms.ResponseBody):
     queue_time: ms.Latency
     generations: list[ms.GenerationCounts]
     listeners: list[ms.ListenerStatus]
+    leader: int | None  # the slot of the worker that leads; null: none does
     workers: list[PublicWorker]
 
 
@@ -86,6 +88,7 @@ def public_status(
         counts=status.workers,
         utilization=utilization,
         oldest_seconds=max(ages, default=None),
+        leader=next((worker.slot for worker in shown if worker.leader == "leading"), None),
         workers=shown,
     )
 

@@ -33,7 +33,7 @@ STATES = {
     4: ("stopping", RED),
 }
 SLOT = "{{instance}} slot {{slot}}"
-UNWANTED = 'reason=~"crash|oom|timeout|wedge|boot"'
+UNWANTED = 'reason=~"crash|oom|timeout|wedge|hook|boot"'
 
 
 def made() -> dict[str, Any]:
@@ -69,6 +69,7 @@ def now() -> list[AnyPanel]:
 
 def _table() -> tuple[list[tuple[str, str]], list[Query], list[str]]:
     found = [
+        ("Leads", "short", "miniwsgi_leader"),
         ("Uptime", "s", "miniwsgi_worker_uptime_seconds"),
         ("Boot", "s", "miniwsgi_worker_boot_seconds"),
         ("Resident", "bytes", "miniwsgi_worker_resident_memory_bytes"),

@@ -7,6 +7,7 @@ every event; `check_complete` and `check_stopped` are what must hold at the end.
 from __future__ import annotations
 
 from miniwsgi.daemon.master.supervising import events as ev
+from miniwsgi.daemon.master.supervising.leadership import LeaderPhase
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
 from miniwsgi.manager import changes as ch
 
@@ -19,7 +20,7 @@ class History:
     """One run of the world, with things that go wrong, from the asking to start."""
 
     def __init__(self, workers: int = 4, surge: int = 0, preloaded: bool = True) -> None:
-        self.world = World(plan=ev.Plan(workers=workers, surge=surge), preloaded=preloaded)
+        self.world = World(plan=ev.Plan(workers=workers, surge=surge), preloaded=preloaded, may_lead=True)
         self.world.do(ch.Start(who="test"))
 
     def live_through(self, steps: Steps) -> None:
@@ -57,12 +58,25 @@ class History:
             world.do(ev.LauncherFailed(candidate.number, "broken", "Traceback"))
         elif what == "stale":
             self._stale(number)
+        elif what.startswith("leader") and world.leaders():
+            self._leader_trouble(what, world.leaders()[0])
         elif what == "refuse configuration" and candidate is not None:
             world.pending = [i for i in world.pending if i[0] != f"prepare of generation {candidate.number}"]
             if candidate.number not in world.launchers:
                 world.do(ev.PrepareFailed(candidate.number, "broken"))
         else:
             self._ask(what, number, processes)
+
+    def _leader_trouble(self, what: str, slot: int) -> None:
+        world = self.world
+        begins = f"lead {slot}" in [label for label, _ in world.pending]
+        if what == "leader late":
+            world.do(ev.LeaderLate(slot, "is late", "Traceback"))
+        elif what == "leader fails" and begins:
+            world.pending = [item for item in world.pending if item[0] != f"lead {slot}"]
+            world.give_up_lead(slot, lambda slot: ev.LeaderFailed(slot, "broken", "Traceback"))
+        elif what == "leader leaves" and not begins and world.processes[slot].state == "ready":
+            world.give_up_lead(slot, ev.LeaderStopped)
 
     def _stale(self, number: int) -> None:
         """News that come too late, or of nobody: nothing changes."""
@@ -77,6 +91,13 @@ class History:
             events += [ev.WorkerForked(slot, 1), ev.ForkFailed(slot, "no memory")]
         if process is None or process.state != "booting":
             events.append(ev.WorkerReady(slot))
+        if slot not in world.leaders():
+            events += [
+                ev.LeaderStarted(slot),
+                ev.LeaderStopped(slot),
+                ev.LeaderFailed(slot, "x"),
+                ev.LeaderLate(slot, "x"),
+            ]
         if not turnover.is_candidate(generation):
             events += [ev.Prepared(generation, ev.Plan(workers=50)), ev.PrepareFailed(generation, "broken")]
             events.append(ev.LauncherFailed(generation, "broken"))
@@ -134,6 +155,9 @@ class History:
         assert all(worker.fresh for worker in world.table.workers())
         assert supervisor.state in {SupervisorState.RUNNING, SupervisorState.DRAINING}
         assert not world.table.reserved()
+        leads = LeaderPhase.LEADING if world.processes else LeaderPhase.NOBODY
+        assert supervisor.leadership.phase is leads, supervisor.leadership
+        assert len(world.leaders()) == bool(world.processes)
         if world.preloaded:
             assert len({process.generation for process in world.processes.values()}) <= 1, "two versions serve"
 

@@ -33,6 +33,7 @@ class Process:
     pid: int
     generation: int
     state: str = "forking"  # booting, ready, draining; it vanishes with its exit
+    leads: bool = False  # from the order to lead until it has said that it does not, or its exit
 
 
 @dataclass
@@ -40,6 +41,7 @@ class World:
     plan: ev.Plan = field(default_factory=lambda: ev.Plan(workers=4))
     next_plan: ev.Plan | None = None  # what the next reload reads
     preloaded: bool = True
+    may_lead: bool = False  # workers have hooks of a leader
     now: float = 1000.0
     busy: set[int] = field(default_factory=set)
     silent: dict[int, float] = field(default_factory=dict)  # slots whose workers do not respond: for how many seconds
@@ -153,6 +155,10 @@ class World:
             process.state == "ready" and generation in {None, process.generation} for process in self.processes.values()
         )
 
+    def leaders(self) -> list[int]:
+        """Slots of processes that may be inside leader_start, or between that and the end of leader_stop."""
+        return [process.slot for process in self.processes.values() if process.leads]
+
     def states(self) -> dict[int, str]:
         return {slot: f"{p.state} {p.generation}" for slot, p in sorted(self.processes.items())}
 
@@ -194,6 +200,9 @@ class World:
             process = self.processes[action.slot]
             assert process.state == "ready", process
             process.state = "draining"
+            if process.leads:
+                self.pending = [item for item in self.pending if item[0] != f"lead {process.slot}"]
+                self._later(f"stop leading {process.slot}", lambda: self.give_up_lead(process.slot, ev.LeaderStopped))
             self._later(
                 f"drained {action.slot} of generation {process.generation} ", lambda: self._exit(process, EXITED_0)
             )
@@ -203,6 +212,12 @@ class World:
             self._forget(action.slot)
             process.state = "killed"
             self._later(f"killed {action.slot}", lambda: self._exit(process, KILLED_BY_KILL))
+        elif isinstance(action, act.LeadWorker):
+            process = self.processes[action.slot]
+            assert process.state == "ready", process
+            assert not self.leaders(), f"{self.leaders()} lead, and {action.slot} is asked to"
+            process.leads = True
+            self._later(f"lead {action.slot}", lambda: void(self.do(ev.LeaderStarted(action.slot))))
         elif isinstance(action, act.KillLauncher):
             assert action.generation in self.launchers
             number = action.generation
@@ -219,6 +234,11 @@ class World:
         elif isinstance(action, act.Exit):
             self.exit = action.status
 
+    def give_up_lead(self, slot: int, said: Callable[[int], ev.Input]) -> None:
+        """It leads no more, and says so."""
+        self.processes[slot].leads = False
+        self.do(said(slot))
+
     def _fork(self, action: act.ForkWorker) -> None:
         slot, number = action.slot, action.generation
         assert slot not in self.processes, f"slot {slot} is owned twice"
@@ -233,7 +253,7 @@ class World:
 
         def ready() -> None:
             process.state = "ready"
-            self.do(ev.WorkerReady(slot))
+            self.do(ev.WorkerReady(slot, self.may_lead))
 
         self._later(f"fork {slot} of generation {number}", forked)
 

@@ -351,7 +351,7 @@ def test_every_setting_can_be_configured() -> None:
     )
     default = worker_settings(changed(), generation=1, listeners=(), scoreboard_fd=3)
     same = {name for name in Settings._fields if getattr(given, name) == getattr(default, name)}
-    assert same == {"listeners", "in_flight"}
+    assert same == {"listeners", "in_flight", "leader_fd"}
 
 
 def test_limits_fit_the_scoreboard_and_are_those_of_the_control_api() -> None:

@@ -39,7 +39,7 @@ def test_an_interpreter_that_does_not_load_holds_nobody_and_is_killed_once_it_do
     events: list[ev.SupervisorEvent] = []
     nothing: Any = None
     config: Any = SimpleNamespace(app=SimpleNamespace(python="/nfs/bin/python"))
-    settings: Any = SimpleNamespace(module="app", scoreboard_fd=-1)
+    settings: Any = SimpleNamespace(module="app", scoreboard_fd=-1, leader_fd=-1)
     handle = LauncherHandle(1, config, (), settings, events.append, nothing, nothing, nothing)
 
     async def story() -> None:
@@ -81,7 +81,7 @@ def test_an_interpreter_that_cannot_be_executed_has_exited_once_though_it_is_kil
             handle.kill()
 
     config: Any = SimpleNamespace(app=SimpleNamespace(python="/nowhere/python"))
-    settings: Any = SimpleNamespace(module="app", scoreboard_fd=0)
+    settings: Any = SimpleNamespace(module="app", scoreboard_fd=0, leader_fd=-1)
     handle = LauncherHandle(1, config, (), settings, emit, nothing, nothing, nothing)
     asyncio.run(handle.boot({}, DaemonThreads()))
     failed, exited = events

@@ -45,6 +45,8 @@ FACTS = DaemonFacts(
     master=MasterUsage(0.5, 2000, 20, 1024, 1_700_000_000.0),
     worker_memory_limit=1 << 20,
     memory_limit=1 << 30,
+    leader=0,
+    may_lead=True,
     application_errors={"timeout": 1, "failed": 0},
     application_seconds=0.2,
 )
@@ -83,6 +85,12 @@ def test_every_declared_family_is_collected_once_and_no_other() -> None:
 @pytest.mark.parametrize("absent", ["worker_memory_limit", "memory_limit", "reloaded_at", "utilization"])
 def test_what_is_not_known_is_left_out(absent: str) -> None:
     assert len(collected(board(), replace(FACTS, **{absent: None}))) == len(DECLARED) - 1
+
+
+def test_the_slot_of_the_leader_is_one_and_all_others_are_zero() -> None:
+    assert values(collected(board())["miniwsgi_leader"]) == {"0": 1, "2": 0}
+    assert values(collected(board(), replace(FACTS, leader=None))["miniwsgi_leader"]) == {"0": 0, "2": 0}
+    assert "miniwsgi_leader" not in collected(board(), replace(FACTS, leader=None, may_lead=False))
 
 
 def test_durations_are_summed_over_slots_by_method_and_status() -> None:

@@ -22,6 +22,7 @@ trouble = st.one_of(
     st.tuples(st.sampled_from(["happen", "settle", "crash", "fail boot", "fail fork"]), number),
     st.tuples(st.sampled_from(["crash launcher", "fail import", "refuse configuration"]), number),
     st.tuples(st.sampled_from(["wedge", "time out", "recycle", "die unreaped", "stale"]), number),
+    st.tuples(st.sampled_from(["leader fails", "leader late", "leader leaves"]), number),
     st.tuples(st.sampled_from(["restart", "drain", "undrain", "log level"]), number),
     st.tuples(st.just("advance"), st.sampled_from([0.05, 0.1, 0.5, 2, 6, 31, 61])),
     st.tuples(st.just("reload"), st.integers(0, 9)),

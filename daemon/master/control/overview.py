@@ -99,6 +99,22 @@ class Overview:
             metrics_error=self.metrics_error,
             role=role,
             hooks=self._hooks(),
+            leader=self._leader(now),
+        )
+
+    def _leader(self, now: float) -> ms.Leader | None:
+        leadership = self._master.supervisor.leadership
+        worker, retry_at = leadership.worker, leadership.retry_at
+        if not leadership.wanted:
+            return None
+        return ms.Leader(
+            state=leadership.phase.value,
+            slot=worker.slot if worker is not None else None,
+            pid=worker.pid if worker is not None else None,
+            generation=worker.generation if worker is not None else None,
+            in_state_seconds=round(now - leadership.since, 3),
+            error=leadership.error,
+            next_in_seconds=round(max(0.0, retry_at - now), 3) if retry_at is not None else None,
         )
 
     def _hooks(self) -> list[ms.RunningHook]:
@@ -231,6 +247,7 @@ class Overview:
             restarts=slot.restarts,
             last_exit=slot.last_exit,
             hooks=_running_hooks(handle) if handle is not None else [],
+            leader=self._master.supervisor.leadership.phase.value if worker is not None and worker.leads else None,
         )
 
     # --- operations ---

@@ -31,6 +31,7 @@ from . import crash_report
 from .configurations import Configurations, PreparedConfig
 from .last_words import LastWords, in_hand
 from .launcher_handle import LauncherHandle
+from .leader_lock import LeaderLock
 from .reaper import Reaper
 from .stacks import with_requests
 from .worker_handle import EngineInUse, WorkerHandle
@@ -65,6 +66,7 @@ class Fleet:
         self._feed = feed
         self._in_force = in_force
         self.last_words = LastWords(log, threads)
+        self.leader_lock = LeaderLock(log)
         self._after_crash: dict[int, bool] = {}  # by slot, of the worker that was ordered last
         self._oom_kills = oom_kills()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +125,10 @@ class Fleet:
             journal=self._log.journal and config.log.file == "-",
             app_metrics_directory=self.metrics_directory(config, prepared.environment),
         )
-        settings = settings._replace(log_level=self.log_level or settings.log_level)
+        settings = settings._replace(
+            log_level=self.log_level or settings.log_level,
+            leader_fd=self.leader_lock.open() if settings.hooks else -1,
+        )
         queues = _queues(prepared)
         launcher = self.launchers[order.generation] = LauncherHandle(
             order.generation,
@@ -195,12 +200,14 @@ class Fleet:
                 self._note_engine(
                     worker.settings.generation, EngineInUse(message["engine"], message["why"], message["python"])
                 )
-                self._feed(ev.WorkerReady(slot))
+                self._feed(ev.WorkerReady(slot, message["leads"]))
                 worker.send("serve")
             case "failed":
                 self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
             case "hook":
                 worker.hooks.hear(message)
+            case "leader":
+                self._feed(_LEADER_EVENTS[message["state"]](slot, message))
             case "recycle":
                 self._feed(ev.RecycleAsked(slot, message["reason"]))
             case "only-jobs":
@@ -269,6 +276,10 @@ class Fleet:
         elif worker is not None:
             worker.kill()
 
+    def lead(self, order: act.LeadWorker) -> None:
+        if (worker := self.workers.get(order.slot)) is not None:
+            worker.send("lead")
+
     def dump_stacks(self, order: act.DumpStacks) -> None:
         if (worker := self.workers.get(order.slot)) is not None:
             self._task(self._log_stacks(worker, order.reason))
@@ -286,6 +297,15 @@ class Fleet:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+# What a worker says of its part in leading.
+_LEADER_EVENTS: dict[str, Callable[[int, Message], ev.SupervisorEvent]] = {
+    "started": lambda slot, _said: ev.LeaderStarted(slot),
+    "failed": lambda slot, said: ev.LeaderFailed(slot, said["error"], said["traceback"]),
+    "late": lambda slot, said: ev.LeaderLate(slot, said["error"], said["traceback"]),
+    "stopped": lambda slot, _said: ev.LeaderStopped(slot),
+}
 
 
 def _queues(prepared: PreparedConfig) -> dict[int, str]:

@@ -112,6 +112,8 @@ class LauncherHandle:
     def _execute(self, channel: Channel, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """Blocks. Raises OSError, which says why not."""
         python, fds = self.config.app.python, [listener.fd for listener in self.listeners]
+        if self.settings.leader_fd >= 0:
+            fds.append(self.settings.leader_fd)
         with channel.socket:
             try:
                 return execute(

@@ -82,6 +82,7 @@ class Master:
             act.DrainWorker: self.fleet.drain,
             act.FinishWorker: self.fleet.finish_worker,
             act.KillWorker: self.fleet.kill_worker,
+            act.LeadWorker: self.fleet.lead,
             act.DumpStacks: self.fleet.dump_stacks,
             act.Serving: self._serving,
             act.OverrideLogLevel: self._set_log_level,

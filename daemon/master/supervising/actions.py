@@ -96,6 +96,12 @@ class KillWorker(Action, frozen=True):
     stacks: bool = False
 
 
+class LeadWorker(Action, frozen=True):
+    """Call leader_start, and leader_stop before the end. → LeaderStarted, LeaderFailed, LeaderLate; LeaderStopped"""
+
+    slot: int
+
+
 class DumpStacks(Action, frozen=True):
     """Log what all threads of the worker are doing."""
 

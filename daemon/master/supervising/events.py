@@ -81,7 +81,10 @@ class ForkFailed(SupervisorEvent, frozen=True):
 
 
 class WorkerReady(SupervisorEvent, frozen=True):
+    """`may_lead`: it has hooks of a leader."""
+
     slot: int
+    may_lead: bool = False
 
 
 class WorkerFailed(SupervisorEvent, frozen=True):
@@ -111,6 +114,34 @@ class WorkerExited(SupervisorEvent, frozen=True):
     running: str = ""
     crash: str = ""
     inside: str = ""
+
+
+class LeaderStarted(SupervisorEvent, frozen=True):
+    """The worker's leader_start has returned."""
+
+    slot: int
+
+
+class LeaderFailed(SupervisorEvent, frozen=True):
+    """The worker's leader_start has raised: it does not lead."""
+
+    slot: int
+    error: str
+    traceback: str = ""
+
+
+class LeaderStopped(SupervisorEvent, frozen=True):
+    """The worker's leader_stop is over, or it drained before it began to lead."""
+
+    slot: int
+
+
+class LeaderLate(SupervisorEvent, frozen=True):
+    """The worker's leader_start or leader_stop takes too long, and goes on."""
+
+    slot: int
+    error: str
+    traceback: str = ""
 
 
 class RecycleAsked(SupervisorEvent, frozen=True):

@@ -18,6 +18,7 @@ class ExitReason(Enum):
     TIMEOUT = "timeout"  # a request exceeded timeouts.request
     WEDGE = "wedge"  # its loop did not turn
     BOOT = "boot"  # it never became ready
+    HOOK = "hook"  # leader_start or leader_stop exceeded timeouts.hook
     RSS = "rss"
     LIFETIME = "lifetime"
     REQUESTS = "requests"

@@ -60,6 +60,7 @@ class Lifetimes:
         if worker is None:
             return
         self.table.enter(worker, WorkerState.READY)
+        worker.may_lead = event.may_lead
         seconds = worker.since - worker.forked_at
         self.table.log("info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
         if worker.probe and self.turnover.is_candidate(worker.generation):

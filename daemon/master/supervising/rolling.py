@@ -99,8 +99,9 @@ def _drain(
         if running >= max(1, target) and not surplus:
             return None
         return DrainStep(min(leaving, key=lambda worker: (load(worker.slot) > 0, worker.slot)), surplus)
-    # Workers of a generation that failed go first, then the idle, then those with the highest slots.
-    return DrainStep(
-        min(ready, key=lambda worker: (worker.generation == current, load(worker.slot) > 0, -worker.slot)),
-        surplus=True,
-    )
+
+    # Workers of a generation that failed go first, then those that do not lead, the idle, those with the highest slots.
+    def rank(worker: Worker) -> tuple[bool, bool, bool, int]:
+        return worker.generation == current, worker.leads, load(worker.slot) > 0, -worker.slot
+
+    return DrainStep(min(ready, key=rank), surplus=True)

@@ -27,6 +27,7 @@ from .actions import (
     PrepareGeneration,
 )
 from .exits import ExitReason
+from .leadership import Leadership
 from .lifetimes import Lifetimes
 from .operations import Ledger, Operation, OperationState
 from .rolling import DrainStep, ForkStep, KillStep, next_step
@@ -63,6 +64,7 @@ class Supervisor:
         self.turnover = Turnover(self.table, plan, self._conclude)
         self.sizing = Sizing(self.table, self.ledger, self.turnover, self._conclude)
         self.stopping = Stopping(self.table, self._conclude)
+        self.leadership = Leadership(self.table)
         self._load, self._silent = load, silent
         self._now = clock()
         self._traceback = ""  # of the last recovery that failed
@@ -79,6 +81,10 @@ class Supervisor:
             ev.WorkerFailed: lives.failed,
             ev.WorkerDied: lives.died,
             ev.WorkerExited: lives.exited,
+            ev.LeaderStarted: self.leadership.started,
+            ev.LeaderFailed: self.leadership.failed,
+            ev.LeaderStopped: self.leadership.stopped,
+            ev.LeaderLate: self.leadership.late,
             ev.RecycleAsked: lives.recycle,
             ev.OnlyJobsLeft: lives.only_jobs_left,
             ev.RequestTimedOut: lives.timed_out,
@@ -112,7 +118,7 @@ class Supervisor:
 
     def next_wakeup(self) -> float | None:
         """When the next Tick is due, in the clock's seconds; None if nothing waits for time."""
-        times = [*self._lives.deadlines(), self.turnover.wakeup(), self.stopping.wakeup()]
+        times = [*self._lives.deadlines(), self.turnover.wakeup(), self.stopping.wakeup(), self.leadership.wakeup()]
         times += [slot.restart_at for slot in self.table.reserved()]
         # What is past has been dealt with, or waits for something else than time.
         return min((time for time in times if time is not None and time > self._now), default=None)
@@ -136,6 +142,7 @@ class Supervisor:
             self._roll()
             self.turnover.settle(self.sizing.target)
             self.sizing.settle()
+        self.leadership.step(stopping=self.stopping.asked)
         self.table.forget_dead_generations(self.turnover.current, self.turnover.candidate)
         actions, self.table.actions = self.table.actions, []
         return actions

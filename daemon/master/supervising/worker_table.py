@@ -81,6 +81,9 @@ class Worker:
     leaving: str = ""  # why it is to be replaced; "" while it is wanted
     reason: ExitReason | None = None  # the same for the count
     surplus: bool = False  # drained without a replacement
+    may_lead: bool = False
+    leads: bool = False  # or may still
+    asked_to_lead: int = 0  # when: 1 for the first one of the service; 0: never
     only_jobs: bool = False  # it has answered its last request, and waits for threads of the application
     operation: int | None = None  # the restart or scale that waits for its end
     deadline: Deadline | None = None  # killed then

@@ -14,6 +14,7 @@ from miniwsgi.metrics.health import Health, ServicePhase
 from miniwsgi.metrics.verdict import ServiceCondition
 
 from ..running.master import Master
+from ..supervising.leadership import LeaderPhase, Leadership
 from ..supervising.supervisor import SupervisorState
 from ..supervising.worker_table import WorkerState
 
@@ -63,5 +64,19 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
         capacity=health.responding_workers * capacity_of(master),
         utilization=utilization,
         last_minute=last_minute,
+        leader=_leaderless(supervisor.leadership, now),
         new_code=new_code,
     )
+
+
+def _leaderless(leadership: Leadership, now: float) -> str:
+    """Why no worker leads although one should; without what the application has said, for anybody may read it."""
+    if not leadership.failing:
+        return ""
+    if leadership.phase is LeaderPhase.LATE:
+        return "no worker leads: a leader hook is late (timeouts.hook), its worker is replaced"
+    left = leadership.retry_at
+    tried = (
+        f"another worker is tried in {max(0.0, left - now):.0f} s" if left is not None else "another worker is tried"
+    )
+    return f"no worker leads: leader_start has failed, {tried}"

@@ -26,6 +26,7 @@ from ..running.watch import load
 from ..sockets.listeners import BoundListener
 from ..supervising import actions as act
 from ..supervising import events as ev
+from ..supervising.leadership import LeaderPhase
 from ..supervising.operations import OperationState
 from ..supervising.worker_table import WorkerState
 from .condition import capacity_of, health_of
@@ -107,6 +108,7 @@ class Measuring:
         turnover, table, health = supervisor.turnover, supervisor.table, health_of(master)
         workers = list(table.workers())
         engine = master.fleet.engine
+        leadership, leader = supervisor.leadership, supervisor.leadership.worker
         return DaemonFacts(
             version=__version__,
             python_version=platform.python_version(),
@@ -119,6 +121,8 @@ class Measuring:
             not_responding=len(health.silent),
             boot_seconds=self._boots,
             usage=self._sampler.by_slot({worker.slot: worker.pid for worker in workers}),
+            leader=leader.slot if leader is not None and leadership.phase is LeaderPhase.LEADING else None,
+            may_lead=leadership.wanted,
             exits={reason.value: count for reason, count in table.exits.items()},
             utilization=self.utilization,
             generation=turnover.current.number if turnover.current is not None else 0,

@@ -7,7 +7,17 @@ from .. import text
 from ..options import Session
 
 KIND_COLUMN = 21
-BAD = frozenset(("worker.failed", "worker.killed", "worker.wedged", "request.timeout", "generation.failed"))
+BAD = frozenset(
+    (
+        "worker.failed",
+        "worker.killed",
+        "worker.wedged",
+        "request.timeout",
+        "generation.failed",
+        "leader.failed",
+        "leader.late",
+    )
+)
 ODD = frozenset(("worker.silent", "generation.failing", "request.slow", "events.lost", "worker.stacks"))
 GOOD = frozenset(("worker.ready", "generation.serving", "daemon.serving"))
 

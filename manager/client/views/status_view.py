@@ -49,6 +49,8 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
     if status.engine is not None:
         yield "engine", text.clean(": ".join(filter(None, (status.engine, status.engine_note))))
     yield "workers", _workers(status.workers, session)
+    if status.leader is not None:
+        yield "leader", _leader(status.leader, session)
     if warning := _override(status.workers):
         yield "workers", session.styled(warning, fg="yellow")
     if status.persist_error:
@@ -109,6 +111,17 @@ def _workers(workers: messages.WorkerCounts, session: Session) -> str:
     if workers.not_responding:
         found.append(session.styled(f"{workers.not_responding} not responding", fg="red"))
     return ", ".join(found)
+
+
+def _leader(leader: messages.Leader, session: Session) -> str:
+    who = f"worker {leader.slot} (pid {leader.pid})" if leader.slot is not None else "nobody"
+    state = {"leading": "", "nobody": ""}.get(leader.state, f", {leader.state}")
+    said = f"{who}{state}, for {text.age(leader.in_state_seconds)}"
+    if leader.error:
+        said += f": {text.clean(leader.error)}"
+    if leader.next_in_seconds is not None:
+        said += f"; another one is tried in {text.seconds(leader.next_in_seconds)}"
+    return session.styled(said, fg="red") if leader.error else said
 
 
 def _override(workers: messages.WorkerCounts) -> str:

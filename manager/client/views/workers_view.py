@@ -10,6 +10,7 @@ from ..options import Session
 from .status_view import errors, running_hook
 
 NOT_RESPONDING = "not responding"
+LEADER = "*"  # before the slot of the worker that leads
 COLUMNS = (
     "SLOT", "PID", "GEN", "STATE", "AGE", "REQUESTS", "REQ/S", "4XX", "4XX%", "5XX", "5XX%", "RUN", "WAIT", "CONN",
     "RSS", "CPU",
@@ -90,7 +91,7 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
 def figures(worker: messages.Worker) -> dict[str, str]:
     """What tables of workers show of one, by column, but for the request that has run for longest."""
     return {
-        "SLOT": str(worker.slot),
+        "SLOT": f"{LEADER}{worker.slot}" if worker.leader is not None else str(worker.slot),
         "PID": optional(worker.pid),
         "GEN": optional(worker.generation),
         "STATE": condition(worker),
@@ -139,6 +140,8 @@ def _facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
     yield "state", f"{worker.state}{since}{f': {worker.reason}' if worker.reason else ''}"
     if worker.next_in_seconds is not None:
         yield "next worker", f"in {text.seconds(worker.next_in_seconds)}"
+    if worker.leader is not None:
+        yield "leader", worker.leader
     yield "age", text.age(worker.age_seconds)
     beat = worker.heartbeat_age_seconds
     yield "heartbeat", text.NOTHING if beat is None else f"{text.seconds(beat)} ago"
