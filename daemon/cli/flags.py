@@ -171,7 +171,7 @@ def _option(key: Key, short: str, metavar: str, group: str) -> Callable[[F], F]:
     if isinstance(key.kind, Boolean) or key.path == "app.factory":
         return click.option(*names, is_flag=True, **attributes)
     if isinstance(key.kind, Choice):
-        attributes["shell_complete"] = _complete_words(key.kind.words)
+        attributes["shell_complete"] = complete_words(key.kind.words)
     elif isinstance(key.kind, Path):
         attributes["type"] = click.Path()
     return click.option(*names, metavar=metavar, multiple=key.kind.many, **attributes)
@@ -190,7 +190,7 @@ def _help(key: Key) -> str:
     return f"{text} [default: {default}]"
 
 
-def _complete_words(words: tuple[str, ...]) -> Callable[..., list[str]]:
+def complete_words(words: tuple[str, ...]) -> Callable[..., list[str]]:
     return lambda ctx, param, incomplete: [word for word in words if word.startswith(incomplete)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from .flags import GroupedCommand
+from .flags import GroupedCommand, complete_words
 from .terminal import EXIT_RUNTIME, EXIT_USAGE, complain, tell
 
 EPILOG = """\
@@ -47,10 +47,17 @@ class ImportCommand(GroupedCommand):
 
 
 @click.command("import", cls=ImportCommand, epilog=EPILOG)
-@click.argument("file", metavar="[FILE | -- COMMAND ...]", required=False)
+@click.argument("file", metavar="[FILE | -- COMMAND ...]", required=False, type=click.Path())
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write to FILE. It is not overwritten.")
 @click.option("--force", "-f", is_flag=True, help="Overwrite the file of -o.")
-@click.option("--from", "kind", metavar="SERVER", default="", help="gunicorn|uwsgi|unit|procfile, if no name tells.")
+@click.option(
+    "--from",
+    "kind",
+    metavar="SERVER",
+    default="",
+    shell_complete=complete_words(("gunicorn", "uwsgi", "unit", "procfile")),
+    help="gunicorn|uwsgi|unit|procfile, if FILE's name does not tell.",
+)
 @click.option(
     "--select", metavar="NAME", default="", help="A process of a Procfile, a section of uWSGI, an application of Unit."
 )
@@ -101,7 +108,7 @@ def _made(file: str | None, command: list[str] | None, options: dict[str, Any]) 
         raise ImportTrouble(f"--chdir {options['chdir']}: there is no such directory")
     if file is not None and not file.startswith("python:"):
         file = os.path.abspath(file)
-    asked = Asked(directory, options["python"] or sys.executable, daemons_environment())
+    asked = Asked(directory, options["python"], daemons_environment())
     if command is not None:
         draft = commands.from_words(command, asked)
     else:

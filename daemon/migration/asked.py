@@ -10,8 +10,9 @@ SECONDS = 30.0  # for a configuration file that is a program
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`directory` is where the other server was started, `python` executes its configuration, `environ` is for
-    variables."""
+    """`directory` is where the other server was started, `environ` is for variables. `python` executes its
+    configuration
+    and the application; "" if nobody has said which: then it is ours that executes."""
 
     directory: str
     python: str

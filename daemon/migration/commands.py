@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,11 +35,21 @@ def import_command(command: Command, draft: Draft, asked: Asked) -> None:
 
         uwsgi_command.fill(draft, _known_words(command.arguments, draft, asked), asked)
         return
+    if not asked.python and (python := _beside(command.path, asked.directory)):
+        asked = replace(asked, python=python)
+        draft.set("app.python", python, note="The interpreter that gunicorn was installed for.")
     environ = {**asked.environ, **{name: value for name, value in command.variables if "$" not in value}}
     given = gunicorn_command.settings(
         command.arguments, environ, asked.directory, lambda file: read_conf(file, draft, asked)
     )
     gunicorn_settings(draft, given, asked)
+
+
+def _beside(program: str, directory: str) -> str:
+    """The Python of a virtual environment's program, such as venv/bin/gunicorn; "" if there is none."""
+    python = os.path.join(directory, os.path.dirname(program), "python")
+    in_environment = os.path.isfile(os.path.join(os.path.dirname(python), "..", "pyvenv.cfg"))
+    return os.path.normpath(python) if "/" in program and in_environment and os.access(python, os.X_OK) else ""
 
 
 def import_conf(file: str, draft: Draft, asked: Asked) -> None:
@@ -54,10 +65,12 @@ def read_conf(file: str, draft: Draft, asked: Asked) -> list[Given]:
     where = file.removeprefix("file:")
     if not where.startswith("python:"):
         where = os.path.join(asked.directory, where)
-    given, said = conf_file.execute(where, asked.python, asked.directory, asked.seconds)
-    if said:
-        draft.warn(f"{os.path.basename(file)} printed: {said}")
-    return given
+    executed = conf_file.execute(where, asked.python or sys.executable, asked.directory, asked.seconds)
+    if executed.printed:
+        draft.warn(f"{os.path.basename(file)} printed: {executed.printed}")
+    for note in executed.notes:
+        draft.warn(note)
+    return executed.given
 
 
 def gunicorn_settings(draft: Draft, given: list[Given], asked: Asked) -> None:

@@ -12,7 +12,7 @@ from ..config.addresses import SystemAccount
 from ..config.environment import MASK, masked
 from ..config.keys import KEYS
 from ..config.kinds import Many, MismatchError, Path
-from .setting import Fate, Given, Place, Setting, Unsuitable
+from .setting import Convert, Fate, Given, Place, Setting, Unsuitable
 
 
 class Heading(Enum):
@@ -74,6 +74,9 @@ class Draft:
 
     def variable(self, name: str, value: str, was: str = "", note: str = "") -> None:
         """An environment variable for the application. A secret that was computed is not copied into a file."""
+        if not name or "=" in name or "\0" in name + value:
+            self.remark(Heading.TODO, "environment", f"{name}={value}: no variable of an environment")
+            return
         if was and MASK in masked(name, value):
             said = f"{name} was taken from where this was imported ({was}): keep it in a file of app.env_files"
             self.remark(Heading.TODO, "environment", said)
@@ -104,10 +107,8 @@ class Draft:
             text = setting.says + (f" (was {given.was})" if given.was else "")
             self.remark(HEADINGS[setting.fate], given.said or given.name, text)
             return
-        try:
-            value = setting.convert(given.value, self.place)
-        except Unsuitable as reason:
-            self.remark(Heading.TODO, given.name, f"not taken over: {reason}")
+        value = self.converted(given, setting.convert)
+        if value is None:
             return
         note = setting.says if setting.fate is Fate.EQUIVALENT else ""
         if isinstance(value, list) and isinstance(KEYS[setting.key].kind, Many):
@@ -115,15 +116,36 @@ class Draft:
         else:
             self.set(setting.key, value, given, note)
 
+    def converted(self, given: Given, convert: Convert) -> Any:
+        """A value for a key, or None, which is remarked on."""
+        try:
+            return convert(given.value, self.place)
+        except Unsuitable as reason:
+            self.remark(Heading.TODO, given.said or given.name, f"not taken over: {reason}")
+            return None
+
     # --- the end ---
     def finish(self) -> None:
         """Values that our keys do not accept become comments. What only this machine lacks is left, with a warning."""
+        self._check()
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """One field may be no longer than all together, which other servers do not limit."""
+        field, fields = (self.lines.get(key) for key in ("limits.field_size", "limits.fields_size"))
+        if field is None or field.refused or not isinstance(field.value, int):
+            return
+        most = KEYS["limits.fields_size"].default if fields is None or fields.refused else fields.value
+        if isinstance(most, int) and field.value > most:
+            self.set("limits.fields_size", field.value, note="All fields together: no less than one of them.")
+
+    def _check(self) -> None:
         for path, line in self.lines.items():
             kind = KEYS[path].kind
             try:
                 kind.parse(tuple(line.value) if isinstance(line.value, list) else line.value, self.place.directory)
             except MismatchError as error:
-                if isinstance(kind, (SystemAccount, Path)) and isinstance(line.value, str):
+                if isinstance(kind, (SystemAccount, Path)) and isinstance(line.value, str) and line.value.isprintable():
                     self.warn(f"{path} = {line.value!r}: on this machine it is not {error.expected}")
                     line.note = line.note or "not on the machine where this was imported"
                 else:

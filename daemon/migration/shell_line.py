@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .trouble import ImportTrouble
 
@@ -35,6 +35,7 @@ class Command:
     variables: tuple[tuple[str, str], ...] = ()
     around: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    path: str = ""  # as the program was named
 
 
 def command(words: list[str]) -> Command:
@@ -49,7 +50,7 @@ def command(words: list[str]) -> Command:
             others.append(shlex.join(part))
     if found is None:
         raise ImportTrouble(_not_known(words))
-    return Command(found.program, found.arguments, found.variables, found.around, tuple(others))
+    return replace(found, others=tuple(others))
 
 
 def line(text: str) -> Command:
@@ -84,7 +85,8 @@ def _simple(words: list[str]) -> Command | None:
             before = before[:-2]
         variables = tuple(tuple(item.split("=", 1)) for item in before if _ASSIGNMENT.match(item))
         around = tuple(item for item in before if not _ASSIGNMENT.match(item) and item not in NAMELESS)
-        return Command(name, tuple(words[index + 1 :]), variables, around)  # type: ignore[arg-type]
+        path = word if words[index - 1 : index] != ["-m"] else words[index - 2]
+        return Command(name, tuple(words[index + 1 :]), variables, around, (), path)  # type: ignore[arg-type]
     return None
 
 

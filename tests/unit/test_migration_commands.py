@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from miniwsgi.daemon.migration.trouble import ImportTrouble
 def imported(directory: Path, text: str, which: str = "", **environ: str) -> Draft:
     path = directory / "Procfile"
     path.write_text(text)
-    draft = sources.import_file(str(path), Asked(str(directory), sys.executable, environ), "", which)
+    draft = sources.import_file(str(path), Asked(str(directory), "", environ), "", which)
     draft.finish()
     return draft
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import psutil
 import pytest
 from miniwsgi.daemon.migration import commands, sources
 from miniwsgi.daemon.migration.asked import Asked
@@ -16,6 +18,8 @@ from miniwsgi.daemon.migration.draft import Draft, Heading
 from miniwsgi.daemon.migration.gunicorn import command, conf_file
 from miniwsgi.daemon.migration.setting import Given
 from miniwsgi.daemon.migration.trouble import ImportTrouble
+
+from tests.support.waiting import wait_for
 
 
 class Conf:
@@ -27,12 +31,12 @@ class Conf:
         self.environ: dict[str, str] = {}
 
     def asked(self, seconds: float = 20.0) -> Asked:
-        return Asked(str(self.directory), sys.executable, self.environ, seconds)
+        return Asked(str(self.directory), "", self.environ, seconds)
 
     def given(self, source: str) -> dict[str, Given]:
         self.path.write_text(dedent(source))
-        given, _said = conf_file.execute(str(self.path), sys.executable, str(self.directory))
-        return {one.name: one for one in given}
+        executed = conf_file.execute(str(self.path), sys.executable, str(self.directory))
+        return {one.name: one for one in executed.given}
 
     def draft(self, source: str) -> Draft:
         self.path.write_text(dedent(source))
@@ -84,6 +88,10 @@ def test_what_varies_is_told_with_its_source(conf: Conf, monkeypatch: pytest.Mon
             keepalive = 5
         raw_env = ["A=1", "B=" + os.environ["PER_CPU"]]
         raw_env.append("C=3")
+        if per_cpu < 100:
+            backlog = 100
+        else:
+            backlog = os.getpid()
         """
     )
     assert found["workers"].value == (os.cpu_count() or 1) * 3
@@ -95,6 +103,7 @@ def test_what_varies_is_told_with_its_source(conf: Conf, monkeypatch: pytest.Mon
     keepalive = found["keepalive"]
     assert (keepalive.value, keepalive.was, keepalive.where) == (5, "5, from $PER_CPU", "line 15")
     assert found["raw_env"].value == ["A=1", "B=3", "C=3"]
+    assert (found["backlog"].was, found["backlog"].where) == ("100, from $PER_CPU", "line 19")
 
 
 def test_a_list_is_looked_at_item_by_item_and_a_computed_secret_is_not_written(
@@ -179,17 +188,45 @@ def test_one_that_prints_without_end_fills_no_memory(conf: Conf) -> None:
     assert "has not ended" in conf.trouble("while True: print('x' * 10000)\n", seconds=0.5)
 
 
-def test_one_that_leaves_a_process_behind_is_not_waited_for(conf: Conf) -> None:
+@pytest.mark.parametrize("end", ["workers = 2", "while True: time.sleep(1)"])
+def test_a_process_that_it_leaves_behind_is_neither_waited_for_nor_left(conf: Conf, end: str) -> None:
     begin = time.monotonic()
-    found = conf.given("import os, time\nif os.fork() == 0:\n    time.sleep(30)\n    os._exit(0)\nworkers = 2\n")
-    assert found["workers"].value == 2
-    assert time.monotonic() - begin < 15
+    child = "pid = os.fork()\nif pid == 0:\n    time.sleep(60)\n    os._exit(0)\nopen('child', 'w').write(str(pid))\n"
+    conf.path.write_text(f"import os, time\n{child}{end}\n")
+    with contextlib.suppress(ImportTrouble):
+        conf_file.execute(str(conf.path), sys.executable, str(conf.directory), 1.5)
+    assert time.monotonic() - begin < 20
+    pid = int((conf.directory / "child").read_text())
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "the child has gone", 10)
+
+
+def test_the_interpreter_beside_gunicorn_is_the_applications(conf: Conf) -> None:
+    programs = conf.directory / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    conf.path.write_text("import sys\npidfile = sys.executable\n")
+    assert "app.python" not in conf.command("venv/bin/gunicorn", "shop").lines
+    (programs.parent / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    for words in (["venv/bin/gunicorn", "shop"], ["venv/bin/python", "-m", "gunicorn", "shop"]):
+        draft = conf.command(*words)
+        assert draft.lines["app.python"].value == f"{programs}/python"
+        assert draft.lines["server.pid_file"].value == f"{programs}/python"
 
 
 def test_an_interpreter_that_is_none_is_told(conf: Conf) -> None:
     conf.path.write_text("workers = 1\n")
     with pytest.raises(ImportTrouble, match="/no/python cannot be executed: No such file"):
         conf_file.execute(str(conf.path), "/no/python", str(conf.directory))
+
+
+def test_a_slip_of_the_pen_that_gunicorn_ignores_is_told(conf: Conf) -> None:
+    draft = conf.draft("worker = 4\nkeep_alive = 5\nmax_request = 3\nn = 2\nworkers = n\ntimeouts = 1\nx = timeouts\n")
+    said = [warning for warning in draft.warnings if "is no setting" in warning]
+    assert said == [
+        "gunicorn.conf.py, line 1: worker is no setting of gunicorn's: was workers meant?",
+        "gunicorn.conf.py, line 2: keep_alive is no setting of gunicorn's: was keepalive meant?",
+        "gunicorn.conf.py, line 3: max_request is no setting of gunicorn's: was max_requests meant?",
+    ]
 
 
 # --- what it becomes ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,17 @@ class Object:
     call: bool
 
 
-def execute(where: str, python: str, directory: str, seconds: float = SECONDS) -> tuple[list[Given], str]:
-    """What a file (or "python:MODULE") sets, and what it has printed.
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a file sets, what it has printed, and what should be known of it."""
+
+    given: list[Given]
+    printed: str
+    notes: list[str]
+
+
+def execute(where: str, python: str, directory: str, seconds: float = SECONDS) -> Executed:
+    """What a file (or "python:MODULE") says.
 
     `python` is the interpreter, `directory` is current and importable, as for gunicorn. Raises ImportTrouble.
     """
@@ -51,7 +61,15 @@ def execute(where: str, python: str, directory: str, seconds: float = SECONDS) -
         )
         for entry in answer["found"]
     ]
-    return given, said
+    return Executed(given, said, [note for entry in answer["unused"] if (note := _slip(name, entry))])
+
+
+def _slip(name: str, unused: dict[str, Any]) -> str:
+    """About a name that gunicorn ignores, if it looks like one that was meant to be a setting; else ""."""
+    near = get_close_matches(unused["name"], SETTINGS, 1, 0.85)
+    if not near:
+        return ""
+    return f"{name}, line {unused['line']}: {unused['name']} is no setting of gunicorn's: was {near[0]} meant?"
 
 
 def _value(value: Any) -> Any:

@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 import types
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 CPUS = {"cpu_count", "process_cpu_count", "sched_getaffinity"}
@@ -226,16 +226,14 @@ def mistake(where: str, error: BaseException) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": said, "line": line, "elsewhere": deepest}
 
 
-def answer(where: str, names: Iterable[str]) -> dict[str, Any]:
+def answer(where: str, names: list[str]) -> dict[str, Any]:
     try:
         variables, source, executed = execute(where)
     except (Exception, SystemExit) as error:
         return {"error": mistake(where, error)}
     assignments = Assignments(executed)
-    try:
-        assignments.visit(ast.parse(source))
-    except SyntaxError:
-        pass  # of a module without a source
+    tree = ast.parse(source)
+    assignments.visit(tree)
     found = []
     for name in names:
         value = variables.get(name)
@@ -249,7 +247,9 @@ def answer(where: str, names: Iterable[str]) -> dict[str, Any]:
                     "parts": assignments.parts(name),
                 }
             )
-    return {"found": found}
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    unused = [name for name in assignments.values if name not in names and name not in read]
+    return {"found": found, "unused": [{"name": name, "line": assignments.line(name)} for name in unused]}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,7 +75,7 @@ def _application(draft: Draft, found: Mapping[str, Given]) -> None:
     if given := found.get("pythonpath"):
         draft.variable("PYTHONPATH", python_path(given.value, draft.place), given.was)
     if given := found.get("raw_env"):
-        items = listed(given.value) if isinstance(given.value, str) else given.value
+        items = given.value if isinstance(given.value, list) else listed(given.value or "")
         parts = given.parts if len(given.parts) == len(items) else [given.was] * len(items)
         for item, was in zip(items, parts, strict=True):
             name, equals, value = str(item).partition("=")
@@ -101,10 +100,10 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
     given = found.get("worker_class")
     name = given.value.name if given and isinstance(given.value, Object) else str(given.value) if given else "sync"
     threads = found.get("threads")
-    count = whole(threads.value) if threads else 1
+    count = (draft.converted(threads, whole) if threads else None) or 1
     connections = found.get("worker_connections")
-    if workers := found.get("workers"):
-        draft.set("server.workers", whole(workers.value), workers, platform_note("WEB_CONCURRENCY", workers))
+    if (workers := found.get("workers")) and (number := draft.converted(workers, whole)) is not None:
+        draft.set("server.workers", number, workers, platform_note("WEB_CONCURRENCY", workers))
     if ASGI.search(name):
         draft.remark(
             Heading.NOTHING, "worker_class", f"{name} serves ASGI; miniwsgi serves WSGI, and cannot take it over"
@@ -112,9 +111,8 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
         draft.warn(f"worker_class = {name!r} is for ASGI applications: miniwsgi serves WSGI")
     elif GREEN.search(name):
         note = (
-            f"{name}: real threads instead of greenlets, without monkey-patching; as many as may wait at the same "
-            "time. "
-            "Remove monkey.patch_all() from the application."
+            f"{name}: real threads instead of greenlets, as many as may wait at the same time. Nothing has to be "
+            "patched; an application that patches itself is served, too."
         )
         draft.set("server.threads", GREEN_THREADS, given, note)
     elif count > 1 or name.endswith(("gthread", "ThreadWorker")):
@@ -128,7 +126,7 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
         draft.set("server.threads", 1, given or threads, note)
     if connections is not None:
         if GREEN.search(name) or count > 1 or "gthread" in name:
-            draft.set("limits.connections", whole(connections.value), connections)
+            draft.carry(connections, SETTINGS)
         else:
             draft.remark(
                 Heading.BUILT_IN, "worker_connections", "sync workers did not use it; limits.connections is 10000"
@@ -156,11 +154,11 @@ def _flat(value: Any) -> list[str]:
 
 def _trust(draft: Draft, found: Mapping[str, Given]) -> None:
     given = found.get("forwarded_allow_ips")
-    trusted = peers(given.value if given else os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_PEERS))
+    trusted = peers(given.value if given else DEFAULT_PEERS)
     binds = draft.lines["server.bind"].value if "server.bind" in draft.lines else []
     if any(bind.startswith("unix:") for bind in binds) and not {"unix", EVERYONE} & set(trusted):
         trusted.append("unix")
-    note = "" if given else "gunicorn's default. Only the proxies in front should be here."
+    note = "" if given else "gunicorn's default. Without this line $FORWARDED_ALLOW_IPS decides, as platforms set it."
     if EVERYONE in trusted:
         note = "Everyone is trusted: safe only where nobody but the proxy can connect."
         draft.warn("forwarded_allow_ips = '*': anyone who can connect may say who the client is")

@@ -67,7 +67,7 @@ WORKERS = (
     like(
         "worker_connections",
         "limits.connections",
-        None,
+        whole,
         "Open connections a worker; they are cheap here and need no thread, so that the default (10000) fits nearly "
         "all.",
         "--worker-connections",

@@ -35,6 +35,15 @@ def draft(text: str, name: str, asked: Asked, which: str = "") -> Draft:
     return made
 
 
+def _object(value: Any, where: str) -> dict[str, Any]:
+    """What has to be an object, or is not there. Raises ImportTrouble."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ImportTrouble(f"{where}: expected an object")
+    return value
+
+
 def _parsed(text: str, name: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
@@ -75,10 +84,10 @@ def _what_it_is(made: Draft, application: dict[str, Any]) -> None:
     made.place = Place(directory)
     if others := [path for path in paths if path != directory]:
         made.variable("PYTHONPATH", ":".join(others))
-    for name, value in (application.get("environment") or {}).items():
+    for name, value in _object(application.get("environment"), "environment").items():
         made.variable(str(name), str(value))
-    targets = application.get("targets") or {}
-    target = application if "module" in application else next(iter(targets.values()), {})
+    targets = _object(application.get("targets"), "targets")
+    target = application if "module" in application else _object(next(iter(targets.values()), {}), "targets")
     if len(targets) > 1:
         made.remark(Heading.TODO, "targets", f"{', '.join(targets)}: {SETTINGS['applications.targets'].says}")
         made.warn("it has several targets: the first one is taken")
@@ -104,7 +113,8 @@ def _processes(made: Draft, application: dict[str, Any]) -> None:
                 made.carry(Given(f"applications.processes.{name}", processes[name], said=f"processes.{name}"), SETTINGS)
     else:
         made.carry(Given("applications.processes", processes, said="processes"), SETTINGS)
-        made.lines["server.workers"].note = "" if "processes" in application else "Unit's default."
+        if "processes" not in application:
+            made.lines["server.workers"].note = "Unit's default."
     made.carry(Given("applications.threads", application.get("threads", 1), said="threads"), SETTINGS)
     if "threads" not in application:
         made.lines["server.threads"].note = "Unit's default. If the application is thread-safe, remove this: ours is 8."
@@ -113,7 +123,8 @@ def _processes(made: Draft, application: dict[str, Any]) -> None:
 def _listeners(made: Draft, config: dict[str, Any], chosen: str) -> Iterator[dict[str, Any]]:
     """Those that lead to the application, by themselves or by routes."""
     binds: list[str] = []
-    for where, listener in (config.get("listeners") or {}).items():
+    for where, given in _object(config.get("listeners"), "listeners").items():
+        listener = _object(given, f"listeners, {where}")
         target = [unquote(part) for part in str(listener.get("pass", "")).split("/")]
         if target[0] == "applications" and target[1:2] != [chosen]:
             continue
@@ -136,8 +147,8 @@ def _listeners(made: Draft, config: dict[str, Any], chosen: str) -> Iterator[dic
 def _proxies(made: Draft, listeners: list[dict[str, Any]]) -> None:
     trusted: list[str] = []
     for listener in listeners:
-        forwarded = listener.get("forwarded") or listener.get("client_ip") or {}
-        source = forwarded.get("source", [])
+        forwarded = _object(listener.get("forwarded") or listener.get("client_ip") or {}, "forwarded")
+        source = forwarded.get("source") or []
         for item in source if isinstance(source, list) else [source]:
             text = str(item)
             if text.startswith("!") or "-" in text or (":" in text and text.count(":") == 1):
@@ -155,7 +166,7 @@ def _proxies(made: Draft, listeners: list[dict[str, Any]]) -> None:
 
 
 def _http(made: Draft, config: dict[str, Any]) -> None:
-    http = (config.get("settings") or {}).get("http") or {}
+    http = _object(_object(config.get("settings"), "settings").get("http"), "settings.http")
     for name, value in http.items():
         full = f"settings.http.{name}"
         if name == "server_version":
@@ -184,7 +195,7 @@ def _rest(made: Draft, config: dict[str, Any], application: dict[str, Any]) -> N
     for name in ("user", "group", "stdout", "stderr", "thread_stack_size", "isolation"):
         if name in application:
             made.carry(Given(f"applications.{name}", application[name], said=name), SETTINGS)
-    for name, value in (application.get("limits") or {}).items():
+    for name, value in _object(application.get("limits"), "limits").items():
         made.carry(Given(f"applications.limits.{name}", value, said=f"limits.{name}"), SETTINGS)
     for name in sorted(_actions(config.get("routes"))):
         if f"routes.{name}" in SETTINGS:
@@ -196,10 +207,12 @@ def _rest(made: Draft, config: dict[str, Any], application: dict[str, Any]) -> N
 def _actions(routes: Any) -> set[str]:
     """Which kinds of steps there are in any of the routes."""
     found = set[str]()
-    lists = routes.values() if isinstance(routes, Mapping) else [routes or []]
+    lists = list(routes.values()) if isinstance(routes, Mapping) else [routes or []]
+    if not all(isinstance(steps, list) for steps in lists):
+        raise ImportTrouble("routes: expected a list of steps, or an object of such lists")
     for step in (step for steps in lists for step in steps if isinstance(step, dict)):
         found |= {"match"} if step.get("match") else set()
-        action = step.get("action") or {}
+        action = _object(step.get("action"), "routes, action")
         found |= {f"action.{name}" for name in action if name != "pass"}
     return found
 

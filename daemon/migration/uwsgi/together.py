@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..conversions import address, switch
 from ..draft import Draft, Heading
-from ..setting import Given, Unsuitable
+from ..setting import Given
 from . import values
 from .table import SETTINGS
 
@@ -136,10 +136,9 @@ def _logs(draft: Draft, last: dict[str, Given]) -> None:
     """uWSGI writes both logs to one place, and the access log by default."""
     for name in ("daemonize", "logto", "logger"):
         if name in last and last[name].value:
-            try:
-                draft.set("log.file", values.log_file(last[name].value, draft.place), last[name])
-            except Unsuitable as reason:
-                draft.remark(Heading.TODO, name, f"not taken over: {reason}")
+            file = draft.converted(last[name], values.log_file)
+            if file is not None:
+                draft.set("log.file", file, last[name])
     if "daemonize" in last:
         draft.remark(Heading.LEFT_OUT, "daemonize", SETTINGS["daemonize"].says)
     if request_log := last.get("req-logger"):
