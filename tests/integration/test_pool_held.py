@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import psutil
@@ -51,3 +52,44 @@ def test_a_held_answer_comes_while_the_next_call_lasts(site: Site, pool: str, pa
     assert slow.answer().body == path.encode()
     wait_for(lambda: worker.cells[REQUESTS] == 4)
     assert fast.get("/again").answer().body == b"/again"
+
+
+@pools("epoll-1", "epoll-8")
+@pytest.mark.parametrize("wedges", [False, True], ids=["waits", "keeps the interpreter"])
+def test_blocks_of_a_stream_come_while_the_application_makes_the_next_one(site: Site, pool: str, wedges: bool) -> None:
+    gate = site.gate()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b"first"] if environ["PATH_INFO"] == "/" else blocks()
+
+    def blocks() -> Iterator[bytes]:
+        yield b"one "
+        yield b"two "
+        (gate.keep_the_interpreter if wedges else gate.wait)()
+        yield b"three "
+        yield b"four"
+
+    worker = site.fork(application, pool, prepare=hold_all, engine="compiled")
+    client = site.connect()
+    assert client.get("/").answer().body == b"first"
+    client.get("/stream")
+    client.take_until(lambda: len(client.reader.responses) == 2 and client.reader.responses[1].body == b"one two ")
+    gate.open()
+    assert client.answer().body == b"one two three four"
+    wait_for(lambda: worker.cells[REQUESTS] == 2)
+
+
+@pools("epoll-1", "epoll-8")
+@pytest.mark.parametrize("path", ["/hold", "/wedge"], ids=["waits", "keeps the interpreter"])
+def test_an_answer_comes_while_the_next_one_that_was_sent_ahead_is_made(site: Site, pool: str, path: str) -> None:
+    application, gate = holding(site)
+    worker = site.fork(application, pool, prepare=hold_all, engine="compiled")
+    client = site.connect()
+    assert client.get("/").answer().status == 200
+    asked = "".join(f"GET {target} HTTP/1.1\r\nHost: test\r\n\r\n" for target in ("/a", "/b", path, "/c"))
+    client.send(asked.encode())
+    assert [client.answer().body for _ in range(2)] == [b"/a", b"/b"]
+    gate.open()
+    assert [client.answer().body for _ in range(2)] == [path.encode(), b"/c"]
+    wait_for(lambda: worker.cells[REQUESTS] == 5)
