@@ -21,6 +21,7 @@ from .mutations import RIGHT, SEEDS, mutated, pieces
 LARGE_BLOCKS = (11, 3000, 16_384, 40_000, 70_000)
 IN_PARTS = ("generator", "result", "iterator", "fails midway")
 MANY_PARTS = 2
+MUCH_BYTES = 100_000
 MOST_ANSWERS = 6  # of a script; what more requests are answered with begins anew
 SMALL_LIMITS = {
     "request_line_bytes": 200, "field_bytes": 220, "fields": 12, "fields_bytes": 900, "body_max_bytes": 800,
@@ -149,8 +150,8 @@ class Script:
     @property
     def may_fill(self) -> bool:
         """Whether the kernel may not take all, of what consists of many parts."""
-        parts = any(len(answer.sizes) > MANY_PARTS for answer in self.answers)
-        return self.small_buffer or (parts and self.reader is not Reader.AT_ONCE)
+        parts = [sum(answer.sizes) for answer in self.answers if len(answer.sizes) > MANY_PARTS]
+        return self.small_buffer or any(self.reader is not Reader.AT_ONCE or size > MUCH_BYTES for size in parts)
 
     @property
     def holding(self) -> Holding:
