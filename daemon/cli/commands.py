@@ -45,8 +45,9 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            if ":" in args[0] or "." in args[0] or "/" in args[0]:
-                raise click.UsageError(f"{error.message} To serve it: miniwsgi serve {args[0]}", ctx) from None
+            for argument in args[:2]:  # `miniwsgi shop:app`, and `miniwsgi run shop:app` as elsewhere
+                if ":" in argument or "." in argument or "/" in argument:
+                    raise click.UsageError(f"{error.message} To serve it: miniwsgi serve {argument}", ctx) from None
             raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -349,8 +349,9 @@ def test_install_service_makes_the_same_service_of_a_virtual_environment_in_a_ho
 
     machine.application("/srv/shop", "by pip too")
     machine.configure("other", "/srv/shop", "systemd:http")
-    machine.do("mv", "/etc/miniwsgi/other.toml", "/srv/shop/miniwsgi.toml")
-    machine.do(command, "install-service", "--instance", "shop", "--config", "/srv/shop/miniwsgi.toml")
+    machine.do("mv", "/etc/miniwsgi/other.toml", "/srv/shop/pyproject.toml")
+    machine.do("sed", "-i", r"s/^\[/[tool.miniwsgi./; s/wsgi:application/.\/wsgi.py/", "/srv/shop/pyproject.toml")
+    machine.do(command, "install-service", "--instance", "shop", "--config", "/srv/shop/pyproject.toml")
     machine.do("systemctl", "start", "miniwsgi@shop.socket", "miniwsgi@shop.service")
     assert machine.get("/run/miniwsgi/shop.sock") == (200, "by pip too")
 

@@ -418,6 +418,7 @@ def test_version(master: Master) -> None:
     [
         (["shop:app"], "No such command 'shop:app'. To serve it: miniwsgi serve shop:app"),
         (["shop.wsgi"], "To serve it: miniwsgi serve shop.wsgi"),
+        (["run", "./shop.py"], "No such command 'run'. To serve it: miniwsgi serve ./shop.py"),
         (["serv"], "No such command 'serv'"),
         (["serve", "--worker", "3"], "--workers"),
         (["serve", "a", "b"], "unexpected extra argument"),

@@ -18,6 +18,7 @@ from .config_files import NAMED, Write, mistakes
         ("PORT", "", "server.bind", ("127.0.0.1:8000",)),
         ("WEB_CONCURRENCY", "3", "server.workers", 3),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1, 10.1.0.0/16", "proxy.trusted", ("10.0.0.1", "10.1.0.0/16")),
+        ("FORWARDED_ALLOW_IPS", "*", "proxy.trusted", ("*",)),
     ],
 )
 def test_a_platforms_variable_is_weaker_than_all_but_the_default(
@@ -57,7 +58,7 @@ def test_a_platforms_variable_is_weaker_than_all_but_the_default(
         (
             "FORWARDED_ALLOW_IPS",
             "10.0.0.1,router",
-            'proxy.trusted = "router": expected an IP address, a network such as "10.0.0.0/8", or "unix" '
+            'proxy.trusted = "router": expected an IP address, a network such as "10.0.0.0/8", "unix" or "*" '
             "(environment variable FORWARDED_ALLOW_IPS)",
         ),
     ],
