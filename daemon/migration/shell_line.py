@@ -21,6 +21,7 @@ OTHERS = {
     "miniwsgi": "it is what would be imported to",
 }
 NAMELESS = {"exec", "env", "nohup", "command", "time"}  # they change nothing of what is imported
+SHELLS = {"sh", "bash", "dash", "ash", "zsh"}
 OPERATORS = {"&&", "||", ";", "|", "&"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?[-=]([^{}]*))?\})")
@@ -50,7 +51,7 @@ def command(words: list[str]) -> Command:
             others.append(shlex.join(part))
     if found is None:
         raise ImportTrouble(_not_known(words))
-    return replace(found, others=tuple(others))
+    return replace(found, others=(*found.others, *others))
 
 
 def line(text: str) -> Command:
@@ -75,19 +76,33 @@ def _parts(words: list[str]) -> list[list[str]]:
 
 
 def _simple(words: list[str]) -> Command | None:
-    """One command: assignments, wrappers, the server, its arguments."""
+    """One command: assignments, wrappers, the server, its arguments; or a shell that is given such a command."""
+    if text := _for_a_shell(words):
+        return line(text)
     for index, word in enumerate(words):
         name = os.path.basename(word)
-        if name not in SERVERS or (index and words[index - 1].startswith("-") and words[index - 1] != "-m"):
+        after_an_option = words[index - 1 : index] and words[index - 1].startswith("-")
+        if name not in SERVERS or (after_an_option and words[index - 1] not in ("-m", "--")):
             continue
-        before = words[:index]
+        before, path = words[:index], word
         if before[-1:] == ["-m"]:
-            before = before[:-2]
-        variables = tuple(tuple(item.split("=", 1)) for item in before if _ASSIGNMENT.match(item))
+            pythons = [at for at, one in enumerate(before) if os.path.basename(one).startswith("python")]
+            before = before[: pythons[-1]] if pythons else before[:-1]
+            path = words[pythons[-1]] if pythons else word
+        variables = tuple(
+            (item.partition("=")[0], item.partition("=")[2]) for item in before if _ASSIGNMENT.match(item)
+        )
         around = tuple(item for item in before if not _ASSIGNMENT.match(item) and item not in NAMELESS)
-        path = word if words[index - 1 : index] != ["-m"] else words[index - 2]
-        return Command(name, tuple(words[index + 1 :]), variables, around, (), path)  # type: ignore[arg-type]
+        return Command(name, tuple(words[index + 1 :]), variables, around, (), path)
     return None
+
+
+def _for_a_shell(words: list[str]) -> str:
+    """The text of `sh -c TEXT`; "" for other commands."""
+    if len(words) < 3 or os.path.basename(words[0]) not in SHELLS:
+        return ""
+    flags = [at for at, word in enumerate(words[:-1]) if re.fullmatch(r"-[a-z]*c", word)]
+    return words[flags[0] + 1] if flags else ""
 
 
 def _not_known(words: list[str]) -> str:

@@ -41,16 +41,21 @@ def project(name: str, directory: Path) -> Path:
     return Path(shutil.copytree(PROJECTS / name, directory / name))
 
 
-def convert(directory: Path, *arguments: str) -> str:
-    """Run `miniwsgi import`; what it has written."""
+def miniwsgi(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "miniwsgi.daemon", "import", "-o", "miniwsgi.toml", *arguments],
+        [sys.executable, "-m", "miniwsgi.daemon", *arguments],
         cwd=directory,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def convert(directory: Path, *arguments: str) -> str:
+    """Run `miniwsgi import`; what it has written."""
+    miniwsgi(directory, "import", "-o", "miniwsgi.toml", *arguments)
     return (directory / "miniwsgi.toml").read_text("utf-8")
 
 
@@ -180,6 +185,8 @@ def test_a_flask_project_moves_from_a_procfile(tmp_path: Path) -> None:
     text = convert(directory, "Procfile")
     assert """factory = "notes:create_app('/notes', debug=False)\"""" in text
     assert "python -m notes.worker" in text
+    checked = miniwsgi(directory, "check", "-c", "miniwsgi.toml")
+    assert "imported from" in checked.stdout
     with Served(directory, PORT=str(port)) as daemon:
         assert answers_at(port, requests) == before
         assert daemon.stop() == 0, daemon.log()

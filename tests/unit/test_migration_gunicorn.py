@@ -286,7 +286,7 @@ def test_hooks_are_named_with_what_to_write_instead(conf: Conf) -> None:
     remarks = dict(draft.remarks[Heading.HOOKS])
     assert "post_fork (line 3) → worker_start(worker)" in remarks
     assert "worker_exit (line 4) → worker_stop(worker, reason)" in remarks
-    assert "when_ready (line 5) → leader_start()" in remarks
+    assert "when_ready (line 5) → leader_start(worker)" in remarks
     assert "middleware" in remarks["pre_request (line 6)"]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gunicorn.config import KNOWN_SETTINGS
 from miniwsgi.daemon.config import ConfigError, load
 from miniwsgi.daemon.migration import commented_toml
 from miniwsgi.daemon.migration.asked import Asked
@@ -75,6 +76,20 @@ def test_a_setting_of_gunicorns(name: str) -> None:
         draft = Draft("gunicorn", "x", Place("/tmp"))
         gunicorn.fill(draft, {"wsgi_app": Given("wsgi_app", "shop"), name: Given(name, value, "line 1", "x()")})
         check(draft)
+
+
+def test_gunicorns_defaults_are_values_of_ours() -> None:
+    """All at once; what is no data in them is no value of a file."""
+    plain = (str, int, float, bool, list, dict, type(None))
+    found = {
+        one.name: Given(one.name, one.default)
+        for one in KNOWN_SETTINGS
+        if one.name in GUNICORN and type(one.default) in plain
+    }
+    draft = Draft("gunicorn", "x", Place("/tmp"))
+    gunicorn.fill(draft, found)
+    check(draft)
+    assert [key for key, line in draft.lines.items() if line.refused] == []
 
 
 @pytest.mark.parametrize("name", sorted(UWSGI))

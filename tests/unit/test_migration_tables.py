@@ -17,11 +17,11 @@ from miniwsgi.daemon.migration.setting import Fate, Setting, Takes
 from miniwsgi.daemon.migration.unit.table import SETTINGS as UNIT
 from miniwsgi.daemon.migration.uwsgi.table import NAMES as UWSGI_NAMES
 from miniwsgi.daemon.migration.uwsgi.table import SETTINGS as UWSGI
+from miniwsgi.daemon.worker.hooks import Hook
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = {"gunicorn": GUNICORN, "uwsgi": UWSGI, "unit": UNIT}
 ROWS = [pytest.param(row, id=f"{server} {row.name}") for server, table in TABLES.items() for row in table.values()]
-COMING = {"app.hooks"}  # a key that may not be there yet
 # For what nothing is there: HTTP/2, ASGI, task queues; TLS, the PROXY and uwsgi protocols, WebSockets.
 MAY_BE_NOTHING = re.compile(r"HTTP/2|ASGI|WebSocket|[Dd]irty|TLS|PROXY protocol|uwsgi protocol|[Ss]tatic files")
 ACTIONS = {"store_true": Takes.ON, "append": Takes.MANY, "store_const": Takes.OFF}
@@ -54,9 +54,15 @@ def test_an_option_of_uwsgis_has_one_row_whatever_it_is_called() -> None:
     assert len(UWSGI) >= 120
 
 
+@pytest.mark.parametrize("hook", hooks.HOOKS, ids=lambda hook: hook.name)
+def test_a_hook_becomes_one_that_there_is(hook: hooks.Hook) -> None:
+    heads = [f"{one.value}({', '.join(one.arguments)})" for one in Hook]
+    assert hook.became == "" or hook.became in heads
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_says_what_becomes_of_a_setting(row: Setting) -> None:
-    assert row.key == "" or row.key in KEYS or row.key in COMING
+    assert row.key == "" or row.key in KEYS
     assert row.group
     if row.fate is Fate.SAME:
         assert row.key in KEYS
@@ -67,7 +73,7 @@ def test_a_row_says_what_becomes_of_a_setting(row: Setting) -> None:
         assert MAY_BE_NOTHING.search(row.says), row.says
     for word in re.findall(r"\b([a-z]+\.[a-z]+(?:_[a-z]+)*)\b", row.says):
         if word.partition(".")[0] in {key.partition(".")[0] for key in KEYS}:
-            assert word in KEYS or word in COMING, word
+            assert word in KEYS, word
 
 
 def test_the_pages_are_up_to_date() -> None:

@@ -24,7 +24,7 @@ HOOKS = (
         "Before anything runs: ExecStartPre= in the unit (migrations, directories), or, for what is to run "
         + ONCE
         + " leader_start.",
-        "leader_start()",
+        "leader_start(worker)",
     ),
     Hook(
         "on_reload",
@@ -37,7 +37,7 @@ HOOKS = (
         Fate.EQUIVALENT,
         "systemd is told by itself (Type=notify). What is to run " + ONCE + " is leader_start; a touch of a file for a "
         "load balancer is /readyz of metrics.bind.",
-        "leader_start()",
+        "leader_start(worker)",
     ),
     Hook(
         "pre_fork",
@@ -94,7 +94,7 @@ HOOKS = (
         "on_exit",
         Fate.EQUIVALENT,
         "What ran " + ONCE + " ends in leader_stop; after everything, ExecStopPost= in the unit.",
-        "leader_stop()",
+        "leader_stop(worker)",
     ),
 )
 BY_NAME = {hook.name: hook for hook in HOOKS}
