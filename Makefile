@@ -53,6 +53,7 @@ ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/
 ASAN_TESTS := $(ENGINE_TESTS) $(wildcard tests/unit/test_engine*.py) tests/conformance tests/security
 ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
+HOOKED := 'apscheduler<4' 'psycopg[binary,pool]' sentry-sdk sqlalchemy
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-asan test-metrics test-agents \
   test-flat \
@@ -115,10 +116,11 @@ test-metrics: ## what has to do with metrics, with a certain prometheus_client (
 	.venv-$(RELEASE)/bin/python -m pip list --disable-pip-version-check | grep prometheus
 	.venv-$(RELEASE)/bin/python -m pytest $(METRICS_TESTS) $(ARGS)
 
-test-agents: ## agents that instrument applications: ddtrace, OpenTelemetry, New Relic
+test-agents: ## agents that instrument applications, and the libraries that docs/hooks.md shows
 	$(MAKE) VENV=.venv-agents .venv-agents/.test
-	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS)
-	MINIWSGI_TEST_AGENTS=1 .venv-agents/bin/python -m pytest tests/integration/test_agents.py $(ARGS)
+	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS) $(HOOKED)
+	MINIWSGI_TEST_AGENTS=1 .venv-agents/bin/python -m pytest tests/integration/test_agents.py \
+	  tests/integration/test_hooks_examples.py $(ARGS)
 
 test-aarch64: $(BIN)/python ## the tables of the scanner of heads, cross-compiled, under qemu-user
 	@.ci/install-tools $(VENV)/.lacking-aarch64 $(AARCH64_TOOLS)

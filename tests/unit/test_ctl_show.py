@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -69,6 +71,37 @@ def test_status_tells_what_is_not_as_configured_or_not_well(tmp_path: Path) -> N
     assert found["last reload"] == [r"failed 3m20s ago, took 1.3 s, by SIGHUP: cannot import shop\x1b[31m"]
     assert found["under way"] == ["scale to 4 workers, 3 of 4, for 500 ms (operation 9, by alice (uid 1000, pid 712))"]
     assert found["metrics"] == ["off: cannot listen on 127.0.0.1:9464: in use"]
+
+
+@pytest.mark.parametrize(
+    ("leader", "line"),
+    [
+        ((("leading", 1, 4701, 7, 65.0, "", None)), "worker 1 (pid 4701), for 1m5s"),
+        ((("stopping", 1, 4701, 7, 2.0, "", None)), "worker 1 (pid 4701), stopping, for 2s"),
+        (
+            (("nobody", None, None, None, 2.0, "app.hooks: no database", 0.4)),
+            "nobody, for 2s: app.hooks: no database; another one is tried in 400 ms",
+        ),
+    ],
+)
+def test_status_tells_who_leads(tmp_path: Path, leader: tuple[Any, ...], line: str) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": status(leader=ms.Leader(*leader))}) as daemon:
+        assert subjects(daemon.run("status").out)["leader"] == [line]
+
+
+def test_hooks_are_told_while_they_run_and_the_leader_is_marked(tmp_path: Path) -> None:
+    hooks = [ms.RunningHook("loaded", None, 8, 2.5), ms.RunningHook("worker_start", 1, 8, 0.4)]
+    one = worker(1, hooks=hooks[1:], leader="leading")
+    answers = {"GET /status": status(hooks=hooks), "GET /workers": ms.WorkerList([worker(0), one])}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        assert subjects(daemon.run("status").out)["under way"] == [
+            "hook loaded of the launcher of generation 8 for 2.5 s",
+            "hook worker_start of worker 1 for 400 ms",
+        ]
+        assert [line.split()[0] for line in daemon.run("workers").out.splitlines()] == ["SLOT", "0", "*1"]
+        found = daemon.run("workers", "1").out
+    assert re.search(r"^leader: +leading$", found, flags=re.MULTILINE)
+    assert "hook worker_start of worker 1 for 400 ms" in found
 
 
 def test_status_before_the_first_worker(tmp_path: Path) -> None:

@@ -232,6 +232,14 @@ def test_nothing_jumps_when_values_come_and_go() -> None:
 # --- what is not shown ---------------------------------------------------------------------------------------------
 
 
+def test_who_leads_is_told_and_not_why_nobody_could() -> None:
+    found = shown(workers=[worker(0), worker(1, leader="leading")])
+    assert (found["leader"], [one["leader"] for one in found["workers"]]) == (1, [None, "leading"])
+    failed = shown(leader=ms.Leader("nobody", None, None, None, 1.0, "secret", 1.0), workers=[worker(0)])
+    assert failed["leader"] is None
+    assert "secret" not in str(failed)
+
+
 def test_nothing_of_requests_and_of_people_is_told() -> None:
     told = status(
         operations=[

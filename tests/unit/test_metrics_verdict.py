@@ -58,6 +58,7 @@ def said(**changed: Any) -> str:
         ({"ready_workers": 1, "retry_seconds": 10.0}, "degraded: 1 of 2 workers ready, the next one is tried in 10 s"),
         ({"target_workers": 4, "growing": True, "booting": 2}, "healthy: 2 of 4 workers ready"),
         ({"ready_min": 3}, "degraded: 2 of 2 workers are ready, 3 needed"),
+        ({"leader": "no worker leads: it failed"}, "degraded: no worker leads: it failed"),
         # --- answers that are errors
         (
             {"last_minute": Answers(800, 10, 100)},
