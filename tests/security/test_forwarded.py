@@ -6,12 +6,15 @@ and test_smuggling.py.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from miniwsgi.daemon.engine.proxy import Proxy
+from miniwsgi.daemon.engine.mount import Mount
+from miniwsgi.daemon.engine.proxy import Names, Proxy
+from miniwsgi.daemon.http.errors import ProtocolError
 
 PROXY = "10.0.0.1"
 CLIENT = "198.51.100.7"
@@ -71,6 +74,44 @@ def test_in_front_of_what_the_proxy_adds_to_forwarded_too(added: str, said: str)
     address, scheme = seen(Proxy(("10.0.0.0/8",), forwarded=True), HTTP_FORWARDED=f"{said}, {added}")
     assert address in {CLIENT, PROXY}
     assert scheme == "http"
+
+
+URL = Names(host="X-Forwarded-Host", port="X-Forwarded-Port", prefix="X-Forwarded-Prefix")
+URL_FIELDS = ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PREFIX")
+
+
+def told(proxy: Proxy, *values: str) -> tuple[str, ...] | None:
+    """Host, port and prefix that the application is told; None: the request is refused."""
+    environ: dict[str, Any] = {"REMOTE_ADDR": PROXY, "wsgi.url_scheme": "http", "HTTP_HOST": "a", "SERVER_PORT": "80"}
+    environ |= dict(zip(URL_FIELDS, values, strict=True))
+    try:
+        proxy.check(environ)
+    except ProtocolError:
+        return None
+    proxy.apply(environ)
+    Mount().split(environ, "/path", proxy)
+    return environ["HTTP_HOST"], environ["SERVER_PORT"], environ["SCRIPT_NAME"]
+
+
+@given(SAID, st.sampled_from([0, 1, 2]))
+def test_a_url_is_the_proxys_whatever_is_in_front_of_it(said: str, hops: int) -> None:
+    added = ("shop.example", "81", "/p")
+    behind = ("inner", "82", "/inner")[: 3 * (hops - 1)] if hops else ()
+    values = [", ".join([said, one, *behind[at : at + 1]]) for at, one in enumerate(added)]
+    proxy = Proxy(("10.0.0.0/8",), hops=hops, names=URL)
+    assert told(proxy, *values) == ("shop.example:81", "81", "/p")
+
+
+@given(SAID, SAID, SAID)
+@example("a", "1", "/%2e%2e")
+@example("a", "1", "/a%0d%0ab")
+def test_whatever_is_told_is_a_url(host: str, port: str, prefix: str) -> None:
+    found = told(Proxy((PROXY,), names=URL), host, port, prefix)
+    if found is not None:
+        assert re.fullmatch(r"(?:[\w.~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[1-9][0-9]{0,4})?", found[0], re.ASCII)
+        assert re.fullmatch(r"[1-9][0-9]{0,4}", found[1], re.ASCII)
+        assert re.fullmatch(r"(?:/[^/\x00-\x1f\x7f\\]+)*", found[2])
+        assert not {".", ".."} & set(found[2].split("/"))
 
 
 @given(SAID)
