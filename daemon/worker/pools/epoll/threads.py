@@ -88,6 +88,7 @@ class ThreadPool:
         self.calls: Claim[Conversation] = Claim()  # rule 2
         self.threads = [Thread(0, slot, seed, self.calls)]
         self._parked: list[Thread] = []
+        self._mailed: set[Thread] = set()  # whose mailbox may not be empty; only the owner looks here
         self._free: Claim[str] = Claim((_LOOP,))  # rule 1
         self._reserved = False  # rule 6; only the owner writes it
         self._starting = Lock()  # owner and watcher may both need another thread
@@ -135,6 +136,7 @@ class ThreadPool:
         thread = conversation.thread
         assert isinstance(thread, Thread)
         thread.mailbox.append(conversation)
+        self._mailed.add(thread)
         try:
             self._parked.remove(thread)
         except ValueError:
@@ -143,12 +145,14 @@ class ThreadPool:
 
     def behind(self) -> int:
         """How many results wait behind what their own thread runs: no other thread may go on with them."""
+        if not self._mailed:
+            return 0
+        self._mailed = {thread for thread in self._mailed if thread.mailbox}
         found = 0
-        for thread in self.threads:
-            if thread.mailbox:
-                # One that runs nothing is about to take the first; should it be done by now, one too few is found.
-                runs = thread.conversation is not None or thread is self.owner
-                found += max(0, len(thread.mailbox) - (not runs))
+        for thread in self._mailed:
+            # One that runs nothing is about to take the first; should it be done by now, one too few is found.
+            runs = thread.conversation is not None or thread is self.owner
+            found += max(0, len(thread.mailbox) - (not runs))
         return found
 
     def run_delay_ns(self) -> int:
