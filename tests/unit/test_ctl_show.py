@@ -92,7 +92,11 @@ def test_status_tells_who_leads(tmp_path: Path, leader: tuple[Any, ...], line: s
 def test_hooks_are_told_while_they_run_and_the_leader_is_marked(tmp_path: Path) -> None:
     hooks = [ms.RunningHook("loaded", None, 8, 2.5), ms.RunningHook("worker_start", 1, 8, 0.4)]
     one = worker(1, hooks=hooks[1:], leader="leading")
-    answers = {"GET /status": status(hooks=hooks), "GET /workers": ms.WorkerList([worker(0), one])}
+    answers = {
+        "GET /status": status(hooks=hooks),
+        "GET /workers": ms.WorkerList([worker(0), one]),
+        "GET /workers/1": one,
+    }
     with FakeDaemon(tmp_path / "s", answers) as daemon:
         assert subjects(daemon.run("status").out)["under way"] == [
             "hook loaded of the launcher of generation 8 for 2.5 s",
