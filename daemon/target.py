@@ -76,7 +76,7 @@ def _no_file(path: str) -> str:
     if os.path.isfile(path):
         return f"{path} is not a .py file, and only those can be imported: give it that ending"
     directory, name = os.path.split(path)
-    said = f"there is no file {path}"
+    said = f"there is no file{'' if name.endswith('.py') else ' or directory'} {path}"
     if os.path.isdir(path):
         said, directory = f"{path} is a directory, and no package, for it has no __init__.py", path
     try:

@@ -258,6 +258,8 @@ class Many(Kind[tuple[str, ...]]):
     def parse(self, value: object, base: str) -> tuple[str, ...]:
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
+            if type(value) is int:
+                self.item.parse(value, base)  # it may say what is meant: bind = 8000
             raise MismatchError(self.expected)
         if len(items) < self.low:
             raise MismatchError(f"{self.expected}; at least one")

@@ -31,6 +31,7 @@ HELD = re.compile(
 MISTAKES = (NameError, AttributeError, ImportError, TypeError, SyntaxError)  # whose messages have any names in them
 PATH_DROPPED = "the daemon's PYTHONPATH is not passed on, as app.python is of another environment: app.env can set one"
 
+APPLICATIONS_ARGUMENTS = frozenset(("environ", "env", "start_response"))
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _IMPORTLIB = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
 
@@ -326,8 +327,8 @@ def factory_failure(
             return f"{shown}() failed: {outcome(error)}"
         if target.arguments or target.keywords:
             return f"{shown} takes {signature}, and cannot be called as it is written: {error}"
-        if _accepts(signature, 2):
-            return f"{shown} takes two arguments: it looks like the application itself; leave out --factory"
+        if _accepts(signature, 2) and APPLICATIONS_ARGUMENTS & signature.parameters.keys():
+            return f"{shown} takes {signature}: it looks like the application itself; leave out --factory"
         return f"{shown} takes {signature}; write its arguments, as in --factory '{shown}(\"x\", debug=False)'"
     return f"{shown}() failed: {outcome(error)}"
 

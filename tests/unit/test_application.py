@@ -206,6 +206,7 @@ def test_imports_a_file_from_above_the_packages_that_it_is_in(
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
+        ("./nowhere/", "there is no file or directory {dir}/nowhere; there is both.py"),
         ("./shp.py", "there is no file {dir}/shp.py: did you mean {dir}/shop.py?"),
         ("./nothing.py:app", "there is no file {dir}/nothing.py; there is both.py, json.py, pack.py, shop.py in {dir}"),
         (
@@ -475,6 +476,7 @@ def test_shows_what_a_factory_raised(tmp_path: Path, write: Write, source: str, 
         ("def make(): return 'x'", "broken:make() returned of type str, which is not callable"),
         ("async def make(): ...", "broken:make is an async function; a factory must be a plain one"),
         ("def make(environ, start_response): ...", "it looks like the application itself; leave out --factory"),
+        ("def make(name, debug=True): ...", "broken:make takes (name, debug=True); write its arguments, as in"),
         ("def make(config): ...", "broken:make takes (config); write its arguments, as in --factory 'broken:make("),
         (
             "def make():\n    async def app(scope, receive, send): ...\n    return app",
