@@ -82,6 +82,11 @@ def test_what_has_no_counterpart_is_said(tmp_path: Path) -> None:
     assert {name for name, _ in draft.remarks[Heading.NOTHING]} == {"tls of *:1", "routes: share"}
 
 
+def test_what_nobody_knows_is_said(tmp_path: Path) -> None:
+    draft = imported(tmp_path, {**config(module_comment="x"), "certificates": {}})
+    assert {name for name, _ in draft.remarks[Heading.UNKNOWN]} == {"module_comment", "certificates"}
+
+
 @pytest.mark.parametrize(
     ("given", "which", "said"),
     [

@@ -63,6 +63,7 @@ def values(draft: Draft) -> dict[str, Any]:
         (["socket = /run/x.sock"], "server.bind", ["unix:/run/x.sock"]),
         (["socket = @x"], "server.bind", ["unix:@x"]),
         (["socket = /run/x.sock"], "proxy.trusted", ["unix"]),
+        (["socket = 127.0.0.1:3031"], "proxy.trusted", ["127.0.0.1", "::1"]),
         (["chmod-socket = 660"], "server.socket_mode", "0660"),
         (["chmod-socket = true"], "server.socket_mode", "0666"),
         (["chown-socket = root:root"], "server.socket_owner", "root"),
@@ -90,6 +91,13 @@ def values(draft: Draft) -> dict[str, Any]:
 )  # fmt: skip
 def test_an_option_becomes_a_key(files: Files, lines: list[str], key: str, value: object) -> None:
     assert values(files.ini(*lines))[key] == value
+
+
+def test_an_address_that_is_named_nowhere_is_said_to_be_missing(files: Files) -> None:
+    missing = "no address is named here: server.bind is 127.0.0.1:8000, until it is set"
+    assert missing in files.ini().warnings
+    assert missing not in files.ini("http = :8000").warnings
+    assert missing not in files.ini("http = :$(PORT)").warnings
 
 
 def test_logs_can_be_off(files: Files) -> None:

@@ -115,6 +115,13 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
             "patched; an application that patches itself is served, too."
         )
         draft.set("server.threads", GREEN_THREADS, given, note)
+        draft.remark(
+            Heading.NOTHING,
+            "worker_class",
+            "WebSockets, for which eventlet and gevent are often chosen (Flask-SocketIO), are not served; its long "
+            "polling "
+            "is, by a thread for each client that waits.",
+        )
     elif count > 1 or name.endswith(("gthread", "ThreadWorker")):
         draft.set("server.threads", min(count, MOST_THREADS), threads or given)
         if count == 1:

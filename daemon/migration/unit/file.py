@@ -197,6 +197,11 @@ def _rest(made: Draft, config: dict[str, Any], application: dict[str, Any]) -> N
             made.carry(Given(f"applications.{name}", application[name], said=name), SETTINGS)
     for name, value in _object(application.get("limits"), "limits").items():
         made.carry(Given(f"applications.limits.{name}", value, said=f"limits.{name}"), SETTINGS)
+    for name in application:
+        if f"applications.{name}" not in SETTINGS and name not in ("limits", "name"):
+            made.remark(Heading.UNKNOWN, name, "no setting of an application of Unit's that is known here")
+    for name in config.keys() - {"listeners", "applications", "settings", "access_log", "routes", "upstreams"}:
+        made.remark(Heading.UNKNOWN, name, "no part of Unit's configuration that is known here")
     for name in sorted(_actions(config.get("routes"))):
         if f"routes.{name}" in SETTINGS:
             made.carry(Given(f"routes.{name}", True, said=f"routes: {name.removeprefix('action.')}"), SETTINGS)

@@ -32,6 +32,7 @@ TOGETHER = {
     "wsgi-file",
 }
 GREEN_THREADS = 32
+LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
 def fill(draft: Draft, options: Sequence[Given], asked: object) -> None:
@@ -123,8 +124,13 @@ def _sockets(draft: Draft, by_name: dict[str, list[Given]]) -> None:
     if "socket" in by_name:
         draft.remark(Heading.TODO, "socket", SETTINGS["socket"].says)
         draft.warn("socket speaks the uwsgi protocol, server.bind HTTP: in nginx proxy_pass instead of uwsgi_pass")
-    if any(bind.startswith("unix:") for bind in binds):
-        draft.set("proxy.trusted", ["unix"], note="The proxy at the Unix socket: it says who the client is.")
+    if not binds and not any("$PORT" in text for _, text in draft.remarks.get(Heading.BUILT_IN, ())):
+        draft.warn("no address is named here: server.bind is 127.0.0.1:8000, until it is set")
+    trusted = ["unix"] if any(bind.startswith("unix:") for bind in binds) else []
+    if any(str(given.value).startswith(LOOPBACK) for given in by_name.get("socket", ())):
+        trusted += ["127.0.0.1", "::1"]
+    if trusted:
+        draft.set("proxy.trusted", trusted, note="The proxy in front: it says who the client is, as uwsgi_params did.")
     for given in by_name.get("chown-socket", ()):
         user, _, group = str(given.value).partition(":")
         draft.set("server.socket_owner", user, given)
