@@ -24,7 +24,7 @@ def test_nothing_differs(engine: str) -> None:
     assert not report.faults, "\n".join(report.faults)
     assert report.inputs == inputs
     assert report.requests > inputs
-    assert len(report.outcomes) > 40
+    assert len(report.outcomes) > 35  # of 1,000 inputs, with any seed
 
 
 def test_the_same_seed_makes_the_same_script() -> None:
