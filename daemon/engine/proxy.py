@@ -158,7 +158,9 @@ class Proxy:
         match = _PREFIX.fullmatch(said)
         prefix = unescape(match[1]) if match else ""
         if match is None or _NOT_IN_PREFIX.search(prefix):
-            raise ProtocolError(400, f"no prefix of a path in {self._names.prefix}", "RFC 3986 section 3.3")
+            raise ProtocolError(
+                400, f"{self._names.prefix} of a trusted proxy is no prefix of a path", "RFC 3986 section 3.3"
+            )
         return prefix
 
     def _said_host(self, fields: Mapping[str, Any]) -> str:
@@ -167,13 +169,13 @@ class Proxy:
         else:
             host = self._value(fields, self._host)
         if host and not (is_host(host) and _is_complete(*_name_and_port(host))):
-            raise ProtocolError(400, f"no host in {self._names.host}", "RFC 9110 section 7.2")
+            raise ProtocolError(400, f"{self._names.host} of a trusted proxy is no host", "RFC 9110 section 7.2")
         return host
 
     def _said_port(self, fields: Mapping[str, Any]) -> str:
         port = self._value(fields, self._port)
         if port and not _is_port(port):
-            raise ProtocolError(400, f"no port in {self._names.port}", "RFC 3986 section 3.2.3")
+            raise ProtocolError(400, f"{self._names.port} of a trusted proxy is no port", "RFC 3986 section 3.2.3")
         return port.lstrip("0")
 
     # --- whose word of several counts ---

@@ -7,6 +7,8 @@ from wsgiref.util import request_uri
 
 import pytest
 from miniwsgi.daemon.engine.contract import Outcome
+from miniwsgi.daemon.engine.proxy import Names, Proxy
+from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.metrics import scoreboard
 
 from tests.conformance.case import get, get10
@@ -210,6 +212,21 @@ def test_a_url_that_can_be_none_is_refused(engine: str, settings: Settings, line
     assert world.calls_made == before
     cells = world.context.slot.cells
     assert (cells[scoreboard.REJECTED], cells[scoreboard.REQUESTS]) == (1, before)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (Names(host="X-Forwarded-Host"), "X-Forwarded-Host of a trusted proxy is no host (RFC 9110 section 7.2)"),
+        (Names(port="X-Port"), "X-Port of a trusted proxy is no port (RFC 3986 section 3.2.3)"),
+        (Names(prefix="X-Script"), "X-Script of a trusted proxy is no prefix of a path (RFC 3986 section 3.3)"),
+    ],
+)
+def test_the_log_says_what_it_was_and_nothing_of_it(names: Names, told: str) -> None:
+    fields = dict.fromkeys(("HTTP_X_FORWARDED_HOST", "HTTP_X_PORT", "HTTP_X_SCRIPT"), "<secret>")
+    with pytest.raises(ProtocolError) as caught:
+        Proxy(("*",), names=names).check(fields)
+    assert str(caught.value) == f"400 Bad Request: {told}"
 
 
 @pytest.mark.parametrize(("settings", "line"), BAD)
