@@ -12,6 +12,7 @@ import sys
 import threading
 
 import pytest
+from miniwsgi.daemon.config.platform import PLATFORM_VARIABLES
 
 from tests.support.effort import FULL, SEED
 from tests.support.engines import ENGINES
@@ -28,6 +29,9 @@ except ImportError:
 else:
     settings.register_profile("ours", deadline=None, derandomize=not FULL, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("ours")
+
+for variable in PLATFORM_VARIABLES:  # a platform's, where the tests run, are not the daemons'
+    os.environ.pop(variable.name, None)
 
 PYTHON_IGNORES = {signal.SIGPIPE, signal.SIGXFSZ}
 

@@ -21,7 +21,6 @@ from miniwsgi.daemon.cli import commands, flags, reading, terminal
 from miniwsgi.daemon.config import Config, ConfigError
 from miniwsgi.daemon.config.keys import KEYS
 
-PLATFORM = ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS")
 PARENT = str(Path(cli.__file__).parents[2])
 
 
@@ -51,9 +50,8 @@ def master(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Master:
     trial = SimpleNamespace(check_application=fake.check_application)
     monkeypatch.setitem(sys.modules, "miniwsgi.daemon.master.trial", trial)
     monkeypatch.setattr(reading, "DEFAULT_PATH", str(tmp_path / "default.toml"))
-    for name in os.environ.keys() - {"PATH", "HOME"}:
-        if name.startswith("MINIWSGI_") or name in PLATFORM:
-            monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.startswith("MINIWSGI_")]:
+        monkeypatch.delenv(name)
     return fake
 
 
