@@ -38,9 +38,10 @@ def import_command(command: Command, draft: Draft, asked: Asked) -> None:
     if not asked.python and (python := _beside(command.path, asked.directory)):
         asked = replace(asked, python=python)
         draft.set("app.python", python, note="The interpreter that gunicorn was installed for.")
-    environ = {**asked.environ, **{name: value for name, value in command.variables if "$" not in value}}
+    known = {name: value for name, value in command.variables if "$" not in value}
+    asked = replace(asked, environ={**asked.environ, **known})
     given = gunicorn_command.settings(
-        command.arguments, environ, asked.directory, lambda file: read_conf(file, draft, asked)
+        command.arguments, asked.environ, asked.directory, lambda file: read_conf(file, draft, asked)
     )
     gunicorn_settings(draft, given, asked)
 
@@ -65,7 +66,7 @@ def read_conf(file: str, draft: Draft, asked: Asked) -> list[Given]:
     where = file.removeprefix("file:")
     if not where.startswith("python:"):
         where = os.path.join(asked.directory, where)
-    executed = conf_file.execute(where, asked.python or sys.executable, asked.directory, asked.seconds)
+    executed = conf_file.execute(where, asked.python or sys.executable, asked.directory, asked.environ, asked.seconds)
     if executed.printed:
         draft.warn(f"{os.path.basename(file)} printed: {executed.printed}")
     for note in executed.notes:
@@ -86,7 +87,7 @@ def gunicorn_settings(draft: Draft, given: list[Given], asked: Asked) -> None:
 
 def _with_variables(given: Given, draft: Draft, asked: Asked) -> Given | None:
     """A setting whose shell variables are replaced; None for one that is left to our own reading of the environment."""
-    if given.where.startswith("line ") or not _has_variable(given.value):
+    if not given.where.startswith(("-", "$", "the command")) or not _has_variable(given.value):
         return given
     values = given.value if isinstance(given.value, list) else [given.value]
     variable = next((name for name, setting in PLATFORM.items() if setting == given.name), "")

@@ -50,8 +50,7 @@ def kind_of(name: str, text: str) -> str:
         return "uwsgi"
     raise ImportTrouble(
         f"{name}: what is it? gunicorn.conf.py, uwsgi.ini (.yaml, .xml, .json), unit.json and Procfile are known by "
-        "their "
-        f"names; for another name: --from {'|'.join(KINDS)}"
+        f"their names; for another name: --from {'|'.join(KINDS)}"
     )
 
 

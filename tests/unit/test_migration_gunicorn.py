@@ -35,7 +35,7 @@ class Conf:
 
     def given(self, source: str) -> dict[str, Given]:
         self.path.write_text(dedent(source))
-        executed = conf_file.execute(str(self.path), sys.executable, str(self.directory))
+        executed = conf_file.execute(str(self.path), sys.executable, str(self.directory), os.environ)
         return {one.name: one for one in executed.given}
 
     def draft(self, source: str) -> Draft:
@@ -107,9 +107,9 @@ def test_what_varies_is_told_with_its_source(conf: Conf, monkeypatch: pytest.Mon
 
 
 def test_a_list_is_looked_at_item_by_item_and_a_computed_secret_is_not_written(
-    conf: Conf, monkeypatch: pytest.MonkeyPatch
+    conf: Conf,
 ) -> None:
-    monkeypatch.setenv("THE_SECRET_KEY", "hidden")
+    conf.environ["THE_SECRET_KEY"] = "hidden"
     draft = conf.draft(
         """
         import os
@@ -194,7 +194,7 @@ def test_a_process_that_it_leaves_behind_is_neither_waited_for_nor_left(conf: Co
     child = "pid = os.fork()\nif pid == 0:\n    time.sleep(60)\n    os._exit(0)\nopen('child', 'w').write(str(pid))\n"
     conf.path.write_text(f"import os, time\n{child}{end}\n")
     with contextlib.suppress(ImportTrouble):
-        conf_file.execute(str(conf.path), sys.executable, str(conf.directory), 1.5)
+        conf_file.execute(str(conf.path), sys.executable, str(conf.directory), {}, 1.5)
     assert time.monotonic() - begin < 20
     pid = int((conf.directory / "child").read_text())
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "the child has gone", 10)
@@ -216,7 +216,7 @@ def test_the_interpreter_beside_gunicorn_is_the_applications(conf: Conf) -> None
 def test_an_interpreter_that_is_none_is_told(conf: Conf) -> None:
     conf.path.write_text("workers = 1\n")
     with pytest.raises(ImportTrouble, match="/no/python cannot be executed: No such file"):
-        conf_file.execute(str(conf.path), "/no/python", str(conf.directory))
+        conf_file.execute(str(conf.path), "/no/python", str(conf.directory), {})
 
 
 def test_a_slip_of_the_pen_that_gunicorn_ignores_is_told(conf: Conf) -> None:
@@ -356,6 +356,13 @@ def test_a_command_that_gunicorn_would_refuse_is_refused(conf: Conf, line: str, 
     with pytest.raises(ImportTrouble) as caught:
         conf.command("gunicorn", *line.split())
     assert said in str(caught.value)
+
+
+def test_what_a_command_sets_before_it_is_known_to_the_file(conf: Conf) -> None:
+    source = "import os\nworkers = int(os.environ['HOW_MANY'])\npidfile = '$HOME/x'\n"
+    draft = conf.command("HOW_MANY=3", "gunicorn", "shop", source=source)
+    assert values(draft)["server.workers"] == 3
+    assert values(draft)["server.pid_file"] == f"{conf.directory}/$HOME/x"  # a file has no shell
 
 
 def test_abbreviations_and_all_flags_parse() -> None:

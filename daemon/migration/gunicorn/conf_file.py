@@ -9,6 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,13 +43,13 @@ class Executed:
     notes: list[str]
 
 
-def execute(where: str, python: str, directory: str, seconds: float = SECONDS) -> Executed:
+def execute(where: str, python: str, directory: str, environ: Mapping[str, str], seconds: float = SECONDS) -> Executed:
     """What a file (or "python:MODULE") says.
 
     `python` is the interpreter, `directory` is current and importable, as for gunicorn. Raises ImportTrouble.
     """
-    name = where if where.startswith("python:") else os.path.basename(where)
-    answer, said = _run(where, python, directory, seconds, name)
+    name = _name(where)
+    answer, said = _run(where, python, directory, environ, seconds)
     if error := answer.get("error"):
         raise ImportTrouble(_error(name, error, python))
     given = [
@@ -62,6 +63,10 @@ def execute(where: str, python: str, directory: str, seconds: float = SECONDS) -
         for entry in answer["found"]
     ]
     return Executed(given, said, [note for entry in answer["unused"] if (note := _slip(name, entry))])
+
+
+def _name(where: str) -> str:
+    return where if where.startswith("python:") else os.path.basename(where)
 
 
 def _slip(name: str, unused: dict[str, Any]) -> str:
@@ -90,14 +95,17 @@ def _error(name: str, error: dict[str, Any], python: str) -> str:
     return text
 
 
-def _run(where: str, python: str, directory: str, seconds: float, name: str) -> tuple[dict[str, Any], str]:
-    environ = {key: value for key, value in os.environ.items() if key not in dropped_variables(python, os.environ)}
+def _run(
+    where: str, python: str, directory: str, environ: Mapping[str, str], seconds: float
+) -> tuple[dict[str, Any], str]:
+    name = _name(where)
+    dropped = dropped_variables(python, environ)
     answer_fd, theirs = os.pipe()
     try:
         process = subprocess.Popen(  # noqa: S603 - what the operator asks for
             [python, "-c", PROBE.read_text("utf-8"), str(theirs), where, ",".join(SETTINGS)],
             cwd=directory,
-            env=environ,
+            env={key: value for key, value in environ.items() if key not in dropped},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

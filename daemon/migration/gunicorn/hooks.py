@@ -85,8 +85,7 @@ HOOKS = (
         "child_exit",
         Fate.BUILT_IN,
         "A worker's exit is in the log, the events and the metrics. prometheus_client.multiprocess.mark_process_dead "
-        "is not "
-        "needed: what the application counts is merged (metrics.application).",
+        "is not needed: what the application counts is merged (metrics.application).",
     ),
     Hook("worker_exit", Fate.EQUIVALENT, "In the worker, before it exits.", "worker_stop(worker, reason)"),
     Hook("nworkers_changed", Fate.BUILT_IN, "It is in the log, the events (miniwsgictl events) and the metrics."),

@@ -32,13 +32,11 @@ def access_format(value: Any, _place: Place) -> str:
 JOURNAL = "Under systemd the journal has everything, with priorities, and passes it on to syslog (ForwardToSyslog=)."
 PROMETHEUS = (
     "Metrics are served to Prometheus (metrics.bind), with histograms, for all workers; statsd can be had from there "
-    "by "
-    "Telegraf or the OpenTelemetry collector."
+    "by Telegraf or the OpenTelemetry collector."
 )
 ITS_OWN = (
     "The application sets up its own logging (Django's LOGGING, logging.config.dictConfig in the module that is "
-    "served); the "
-    "server's is log.level, log.format and log.file."
+    "served); the server's is log.level, log.format and log.file."
 )
 LOGS = (
     same("accesslog", "log.access_log", access_log, "", "--access-logfile"),
@@ -60,8 +58,7 @@ LOGS = (
     left_out(
         "logger_class",
         'No code of the application runs in the master. log.format = "json" and log.access_log_format are what such '
-        "classes "
-        "mostly are for; log.access_skip leaves health checks out of the access log.",
+        "classes mostly are for; log.access_skip leaves health checks out of the access log.",
         "--logger-class",
     ),
     left_out("logconfig", ITS_OWN, "--log-config"),

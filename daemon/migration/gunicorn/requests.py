@@ -36,8 +36,7 @@ PROXIES = (
         "proxy.trusted",
         None,
         "Whose X-Forwarded-For and X-Forwarded-Proto count: here they become REMOTE_ADDR, too. gunicorn trusts "
-        "loopback "
-        "and every Unix socket by default, miniwsgi nobody.",
+        "loopback and every Unix socket by default, miniwsgi nobody.",
         "--forwarded-allow-ips",
     ),
     like(
@@ -45,17 +44,14 @@ PROXIES = (
         "proxy.scheme_field",
         None,
         "One field of a trusted proxy makes wsgi.url_scheme, by default X-Forwarded-Proto; its values are http and "
-        "https, "
-        "or on and off.",
+        "https, or on and off.",
     ),
     like(
         "forwarder_headers",
         "proxy.prefix_field",
         None,
         "SCRIPT_NAME from a trusted proxy is proxy.prefix_field; a fixed one is server.script_name. REMOTE_USER and "
-        "the like are read from HTTP_… by the application, if "
-        "the "
-        "proxy sets them.",
+        "the like are read from HTTP_… by the application, if the proxy sets them.",
         "--forwarder-headers",
     ),
     nothing(

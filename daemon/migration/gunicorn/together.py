@@ -119,8 +119,7 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
             Heading.NOTHING,
             "worker_class",
             "WebSockets, for which eventlet and gevent are often chosen (Flask-SocketIO), are not served; its long "
-            "polling "
-            "is, by a thread for each client that waits.",
+            "polling is, by a thread for each client that waits.",
         )
     elif count > 1 or name.endswith(("gthread", "ThreadWorker")):
         draft.set("server.threads", min(count, MOST_THREADS), threads or given)
@@ -206,8 +205,7 @@ def _differences(draft: Draft, found: Mapping[str, Given]) -> None:
     if "preload_app" not in found or not switch(found["preload_app"].value):
         draft.differ(
             "preload",
-            "the application is imported once, before workers are forked, unless that leaves threads or connections "
-            "behind. "
+            "the application is imported once, before workers are forked, unless that leaves threads or connections behind. "
             'As in gunicorn, in each worker: app.preload = "false".',
         )
     draft.differ(
@@ -227,8 +225,7 @@ def _differences(draft: Draft, found: Mapping[str, Given]) -> None:
     draft.differ(
         "forwarded addresses",
         "REMOTE_ADDR is the client's address as a proxy in proxy.trusted says it, not the proxy's. With ProxyFix or "
-        "such "
-        "in the application, take it out, or empty proxy.trusted.",
+        "such in the application, take it out, or empty proxy.trusted.",
     )
     draft.differ("metrics", "127.0.0.1:9464 has metrics and health (metrics.bind).")
     if "max_requests" in found and "max_requests_jitter" not in found:

@@ -47,8 +47,7 @@ WORKERS = (
         "server.workers",
         whole,
         "Without it: the CPUs this process may use. Workers have threads (server.threads), so that 2 × CPUs + 1 are "
-        "rarely "
-        "needed.",
+        "rarely needed.",
         "-w",
         "--workers",
     ),
@@ -57,9 +56,8 @@ WORKERS = (
         "server.threads",
         None,
         'There is one pool for all, "epoll": sync becomes server.threads = 1, gthread as many threads as it had; '
-        "gevent, "
-        "eventlet and tornado become threads, without monkey-patching. ASGI workers have no counterpart: miniwsgi "
-        "serves WSGI.",
+        "gevent, eventlet and tornado become threads, without monkey-patching. ASGI workers have no counterpart: "
+        "miniwsgi serves WSGI.",
         "-k",
         "--worker-class",
     ),
@@ -84,9 +82,9 @@ WORKERS = (
         "timeout",
         "timeouts.request",
         seconds_or_off,
-        "A request that takes longer is answered with 504, and its worker replaced. In gunicorn this was a time limit "
-        "for "
-        "requests only in sync workers; with threads it was a heartbeat, which here is timeouts.wedge (30 s).",
+        "A request that takes longer is answered with 504, and its worker replaced. In gunicorn this was a time "
+        "limit for requests only in sync workers; with threads it was a heartbeat, which here is timeouts.wedge (30 "
+        "s).",
         "-t",
         "--timeout",
     ),

@@ -226,8 +226,7 @@ def _differences(made: Draft, config: dict[str, Any]) -> None:
     made.differ(
         "preload",
         "the application is imported once, before workers are forked, unless that leaves threads or connections "
-        "behind; Unit "
-        "does so in a prototype process, too.",
+        "behind; Unit does so in a prototype process, too.",
     )
     made.differ("body limit", "as in Unit, limits.body_max; a body is received whole before the application is called.")
     made.differ("request timeout", "with timeouts.request the client gets 504, and the worker is replaced.")

@@ -164,7 +164,7 @@ def fill(made: Draft, options: list[Option], asked: Asked) -> None:
         for option, word in _holding(options, known, asked, made)
         if (one := _given(option, {**known, "_": word}, asked, made)) is not None
     ]
-    together.fill(made, given, asked)
+    together.fill(made, given)
 
 
 def _given(option: Option, known: Mapping[str, str], asked: Asked, made: Draft) -> Given | None:

@@ -35,7 +35,7 @@ GREEN_THREADS = 32
 LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
-def fill(draft: Draft, options: Sequence[Given], asked: object) -> None:
+def fill(draft: Draft, options: Sequence[Given]) -> None:
     """The draft from a section's options, in their order."""
     by_name: dict[str, list[Given]] = {}
     for option in options:
@@ -183,8 +183,7 @@ def _differences(draft: Draft, last: dict[str, Given]) -> None:
         draft.differ(
             "preload",
             "as in uWSGI the application is imported once, before workers are forked, but not if that leaves threads "
-            "or "
-            "connections behind.",
+            "or connections behind.",
         )
     if "limit-post" not in last:
         draft.differ("body limit", "a request's body may have 100 MiB (limits.body_max); uWSGI has no limit.")
