@@ -205,8 +205,8 @@ def _differences(draft: Draft, found: Mapping[str, Given]) -> None:
     if "preload_app" not in found or not switch(found["preload_app"].value):
         draft.differ(
             "preload",
-            "the application is imported once, before workers are forked, unless that leaves threads or connections behind. "
-            'As in gunicorn, in each worker: app.preload = "false".',
+            "the application is imported once, before workers are forked, unless that leaves threads or connections "
+            'behind. As in gunicorn, in each worker: app.preload = "false".',
         )
     draft.differ(
         "body limit",
