@@ -148,9 +148,10 @@ def _send_half(sock: socket.socket) -> bool:
 WEDGES = {
     "sleep": "time.sleep(1000)",
     "busy loop": "while True: pass",
-    "C code that holds the GIL": "sum(range(10 ** 15))",
+    "C code that holds the GIL": "ctypes.PyDLL(None).sleep(1000)",
 }
 WEDGING = """
+import ctypes
 import time
 
 def application(environ, start_response):

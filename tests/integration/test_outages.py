@@ -23,11 +23,11 @@ from tests.support.metrics_client import Port
 from tests.support.service import Service, get
 
 WEDGING = r"""
-import re
+import ctypes
 
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/wedge":
-        re.match(r"(a+)+$", "a" * 60 + "b")  # until the end of time, and it holds the interpreter
+        ctypes.PyDLL(None).sleep(1000)  # it holds the interpreter, as an endless regular expression would
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"served"]
 """
