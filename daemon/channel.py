@@ -21,10 +21,9 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         kill {pid}                                  a worker that the master could not take over
     worker -> master
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
-        ready {engine, why, python, leads: bool}    which engine it runs, why that one, and under which interpreter;
-                                leads: it has hooks of a leader
-        leader {state, error, traceback}            the answer to lead: "started" | "failed" | "late" | "stopped"; the
-                                latter comes by itself when it drains
+        ready {engine, why, python} + [channel]     which engine it runs, why that one, and under which interpreter;
+                                the channel, if there are hooks of a leader, is for lead and what ends it
+        leader {state, error, traceback}            the answer to lead: "started" | "failed" | "late" | "stopped"
         failed {phase, error, traceback}            did not boot; exits
         hook {name, runs: bool}                     a function of app.hooks begins, or has ended
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
@@ -38,7 +37,8 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         drain {deadline, reason, empty}             accept no more, finish, exit; deadline: seconds allowed.
                                 empty: descriptors of listeners that go away; accept from these until none
                                 waits in their queues. Usually there are none
-        lead {}                                     be the service's leader: see hooks.md
+        lead {}                                     be the service's leader (hooks.md); on the channel of its own, on
+                                which the next message, or its end, ends the lead
         closing {}                                  stop_delay runs: go on, and answer with Connection: close
         finish {deadline, accept}                   stop: as drain, but first empty the queues of listeners
                                 whose descriptors are in `accept` (those that are ours, not systemd's)

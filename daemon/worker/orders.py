@@ -40,8 +40,7 @@ class Orders:
         self.kept_seconds = 0.0  # of a drain's time, for what has to be done after the last request
         self.reason = ""  # why it leaves, in a word: see docs/hooks.md
         self.on_leave: Callable[[], None] = _nothing  # called once, when it begins to drain
-        self.leads = False  # it has hooks of a leader
-        self.on_lead: Callable[[], None] = _nothing  # called when it is to lead
+        self.leaders_channel: Channel | None = None  # for the master, if there are hooks of a leader: see `leading`
         self.on_end: Callable[[], None] = _nothing  # called before it ends, where the main thread cannot come back
         self.emptying: frozenset[int] = frozenset()  # of duty EMPTY: the listeners whose queues are emptied first
         self.reopened = 0  # how often log files were
@@ -100,9 +99,11 @@ class Orders:
         Until then the master may have decided to do without this worker and kill it, which must not lose a request.
         """
         engine = self._context.engine
-        self.tell(
-            "ready", engine=engine.name, why=engine.why, python=f"Python {sys.version.split()[0]}", leads=self.leads
-        )
+        leads = () if self.leaders_channel is None else (self.leaders_channel.fileno(),)
+        python = f"Python {sys.version.split()[0]}"
+        self.tell("ready", leads, engine=engine.name, why=engine.why, python=python)
+        if self.leaders_channel is not None:
+            self.leaders_channel.close()  # only the master may hold that end: it is a lifeline, too
         cells = self._context.slot.cells
         poller = select.poll()
         for fd in self.fds():
@@ -118,23 +119,19 @@ class Orders:
 
     def watch_lifeline(self) -> None:
         """For a thread beside one that is inside the application: if the master is gone, end it in its time."""
-        if not self.deaf and not self._alarmed and self.has_lost_master():
-            self._set_alarm()
-
-    def has_lost_master(self) -> bool:
-        """Whether there was one, and its end of the channel is closed. For any thread."""
-        if self._control is None or self.deaf:
-            return self.deaf
+        if self._control is None or self.deaf or self._alarmed:
+            return
         poller = select.poll()
         poller.register(self._control.fileno(), 0)  # hang-up is always told
-        return bool(poller.poll(0))
+        if poller.poll(0):
+            self._set_alarm()
 
-    def tell(self, kind: str, **fields: Any) -> None:
+    def tell(self, kind: str, fds: tuple[int, ...] = (), /, **fields: Any) -> None:
         """A message to the master; dropped if it is gone."""
         if self._control is None or self.deaf:
             return
         try:
-            self._control.send(kind, **fields)
+            self._control.send(kind, fds, **fields)
         except OSError:
             pass
 
@@ -153,8 +150,6 @@ class Orders:
         match message["kind"]:
             case "drain":
                 self._leave(message["deadline"], message.get("reason", RESTART), message.get("empty", ()))
-            case "lead":
-                self.on_lead()
             case "serve":
                 self._serving = True
             case "closing":

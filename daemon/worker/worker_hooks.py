@@ -9,10 +9,11 @@ from __future__ import annotations
 from ..log.error_log import ErrorLog
 from ..settings import Settings
 from ..unpatched import get_ident, os, time
+from . import children
 from .context import NANOSECONDS, Context
 from .hook_calls import BesideRequests, Fail, HookCaller, Tell, stack_of
 from .hooks import Hook, HookedWorker, Hooks
-from .leading import Leading
+from .leading import LEAD, Leading
 from .monitor import Monitor
 from .orders import Orders
 
@@ -40,8 +41,9 @@ class WorkerHooks:
         """Hear of the drain, which leaves some of its time for what stops."""
         orders.on_leave = self.drain
         if self.hooks.leads:
-            self._leading = Leading(self.caller, self.worker, self._tell, orders.has_lost_master, self._lock_fd)
-            orders.leads, orders.on_lead = True, self._leading.begin
+            leading = self._leading = Leading(self.caller, self.worker, self._tell, self._lock_fd)
+            orders.leaders_channel = leading.masters_end
+            children.withhold("leading", leading.descriptors)
         orders.on_end = lambda: self.stop(context, orders)
         if Hook.WORKER_STOP in self.hooks:
             orders.kept_seconds = KEPT_SECONDS
@@ -57,7 +59,7 @@ class WorkerHooks:
     def lead(self) -> None:
         """There is no other worker. Returns at once."""
         if self._leading is not None:
-            self._leading.begin()
+            self._leading.masters_end.send(LEAD)
 
     def drain(self) -> None:
         """It begins to drain. Returns at once."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from miniwsgi.daemon.channel import Channel
 from miniwsgi.daemon.worker.hooks import Hook, Hooks
 
+from tests.support.control import Control
 from tests.support.engines import ENGINES
 from tests.support.service import Service, get
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import Record, Site, pools
+from .worker_harness import Record, Site, Worker, pools
 
 LONG = 600
 
@@ -182,6 +185,75 @@ def test_requests_leave_worker_stop_some_of_the_drains_time_although_the_main_th
     assert record.lines() == ["held", "reload"]
 
 
+# --- the leader ------------------------------------------------------------------------------------------
+
+
+def leading(site: Site, **functions) -> tuple[Worker, Channel]:
+    """A worker that may lead, and the channel for the order."""
+    worker = site.fork(hello, hooks=hooks(**functions), hook_timeout=0.2, ready=False)
+    while (received := worker.control.receive()) is not None:  # which waits; the test has its time limit
+        message, fds = received
+        if message["kind"] == "ready":
+            break
+        for fd in fds:
+            os.close(fd)
+    (fd,) = fds
+    worker.tell("serve")
+    return worker, Channel.from_fd(fd)
+
+
+def test_a_worker_leads_when_it_is_asked_and_until_it_drains(site: Site, tmp_path: Path) -> None:
+    record = Record(tmp_path / "said")
+    worker, orders = leading(
+        site, leader_start=lambda _worker: record.note("start"), leader_stop=lambda _worker: record.note("stop")
+    )
+    assert record.lines() == []
+    orders.send("lead")
+    assert worker.message("leader")["state"] == "started"
+    worker.tell("drain", deadline=20, reason="scale")  # the end by the channel may come later
+    assert worker.message("leader")["state"] == "stopped"
+    assert worker.wait() == 0
+    assert record.lines() == ["start", "stop"]
+    orders.close()
+
+
+def test_a_worker_that_drains_is_asked_in_vain(site: Site, tmp_path: Path) -> None:
+    record = Record(tmp_path / "said")
+    worker, orders = leading(site, leader_start=lambda _worker: record.note("start"))
+    orders.send("lead")
+    orders.send("end")
+    worker.tell("drain", deadline=20, reason="scale")
+    assert worker.message("leader")["state"] in {"started", "stopped"}
+    assert worker.wait() == 0
+    orders.close()
+
+
+def test_a_leader_that_fails_can_be_asked_again_and_one_that_is_late_says_so(site: Site, tmp_path: Path) -> None:
+    gate, fails = site.gate(), tmp_path / "fails"
+    fails.touch()
+
+    def leader_start():
+        if fails.exists():
+            raise RuntimeError("no database")
+        gate.wait(LONG)
+
+    worker, orders = leading(site, leader_start=lambda _worker: leader_start())
+    orders.send("lead")
+    failed = worker.message("leader")
+    assert (failed["state"], "RuntimeError: no database" in failed["error"]) == ("failed", True)
+    assert "in leader_start" in failed["traceback"]
+    fails.unlink()
+    orders.send("lead")
+    late = worker.message("leader")
+    assert (late["state"], "gate.wait(LONG)" in late["traceback"]) == ("late", True)
+    gate.open()
+    assert worker.message("leader")["state"] == "started"  # after all
+    orders.close()  # the master is gone
+    assert worker.message("leader")["state"] == "stopped"
+    worker.tell("drain", deadline=20, reason="scale")
+    assert worker.wait() == 0
+
+
 # --- with a daemon ---------------------------------------------------------------------------------------
 
 HOOKS = """
@@ -223,6 +295,23 @@ def test_a_daemon_calls_hooks_and_a_reload_whose_hooks_fail_has_failed(service: 
     daemon.wait(lambda: said(service).count("stop 1 reload") == 2, "the old workers' worker_stop")
     assert daemon.stop() == 0
     assert said(service)[-2:] == ["stop 4 stop"] * 2
+
+
+def test_a_hook_of_the_launcher_is_shown_while_it_runs(service: Service) -> None:
+    held = "\ndef loaded(app):\n    import time\n    while os.path.exists('hold'): time.sleep(0.01)\n"
+    service.write(HOOKS + held, "hooks.py")
+    path = service.directory / "control.sock"
+    daemon = service.start("--hooks", "hooks", "--workers", "1", "--control", str(path))
+    control = Control(path)
+    assert control.get("/status")["hooks"] == []
+    (service.directory / "hold").touch()
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: control.get("/status")["hooks"], "the hook is shown")
+    (hook,) = control.get("/status")["hooks"]
+    assert (hook["name"], hook["slot"], hook["generation"]) == ("loaded", None, 2)
+    (service.directory / "hold").unlink()
+    daemon.wait_for_log("reload: done")
+    assert control.get("/status")["hooks"] == []
 
 
 def test_pool_single_calls_hooks(service: Service) -> None:

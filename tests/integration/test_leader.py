@@ -204,6 +204,24 @@ def test_leader_stop_runs_when_the_master_is_gone_and_requests_are_not(led: Led)
         assert client.recv(100).startswith(b"HTTP/1.1 200")
 
 
+def test_a_worker_begins_and_ends_to_lead_although_its_one_thread_is_inside_a_request(led: Led) -> None:
+    led.set("fail")
+    daemon = led.start("--pool", "prefork", workers=1)
+    daemon.wait_for_log("cannot lead")
+    led.service.hold()
+    with socket.create_connection(daemon.address) as client:
+        client.sendall(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(led.service.has_begun)
+        led.set("fail", on=False)
+        first = led.wait("start", 1)
+        daemon.signal(signal.SIGHUP)
+        second = led.wait("start", 2)
+        assert led.lines()[-3:] == [("stop", first), ("asked", second), ("start", second)]
+        led.service.release()
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    led.never_two()
+
+
 def test_the_next_masters_leader_waits_for_the_end_of_the_last_ones(led: Led) -> None:
     path = led.service.directory / "control.sock"
     killed = led.start("--control", str(path), workers=2)

@@ -200,7 +200,7 @@ class Fleet:
                 self._note_engine(
                     worker.settings.generation, EngineInUse(message["engine"], message["why"], message["python"])
                 )
-                self._feed(ev.WorkerReady(slot, message["leads"]))
+                self._feed(ev.WorkerReady(slot, worker.may_lead))
                 worker.send("serve")
             case "failed":
                 self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
@@ -263,10 +263,12 @@ class Fleet:
         if (worker := self.workers.get(order.slot)) is not None:
             kept = _queues(self._configurations.of(self._in_force()))
             gone = [fd for fd, name in worker.queues.items() if kept.get(fd) != name]
+            worker.lead(begin=False)
             worker.send("drain", deadline=order.seconds, reason=order.why.value, empty=gone)
 
     def finish_worker(self, order: act.FinishWorker) -> None:
         if (worker := self.workers.get(order.slot)) is not None:
+            worker.lead(begin=False)
             worker.send("finish", deadline=order.seconds, accept=list(worker.queues))
 
     def kill_worker(self, order: act.KillWorker) -> None:
@@ -278,7 +280,7 @@ class Fleet:
 
     def lead(self, order: act.LeadWorker) -> None:
         if (worker := self.workers.get(order.slot)) is not None:
-            worker.send("lead")
+            worker.lead(begin=True)
 
     def dump_stacks(self, order: act.DumpStacks) -> None:
         if (worker := self.workers.get(order.slot)) is not None:

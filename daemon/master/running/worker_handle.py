@@ -63,6 +63,7 @@ class WorkerHandle:
         self.killed = False  # by the master
         self.requests_before = 0  # that the slot had counted when this worker was forked
         self.answered: set[int] = set()  # threads whose request was answered in the application's place
+        self._leads: Channel | None = None  # for orders to its leader's thread, if it has hooks of a leader
         self.pidfd, control_fd, self._stack_fd = fds
         self._on_message = on_message
         self._on_death = on_death
@@ -85,6 +86,19 @@ class WorkerHandle:
     def send(self, kind: str, **fields: Any) -> None:
         """An order; see the channel. Lost if the worker is gone."""
         self._link.send(kind, **fields)
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether it has hooks of a leader."""
+        return self._leads is not None
+
+    def lead(self, *, begin: bool) -> None:
+        """Have it lead, or see that it does not any more. Lost if the worker is gone."""
+        if self._leads is not None:
+            try:
+                self._leads.send("lead" if begin else "end")
+            except OSError:
+                pass
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -123,6 +137,8 @@ class WorkerHandle:
         if self._open:
             self._open = False
             self._link.close()
+            if self._leads is not None:
+                self._leads.close()
             self._loop.remove_reader(self.pidfd)
             os.close(self.pidfd)
             os.close(self._stack_fd)
@@ -137,6 +153,9 @@ class WorkerHandle:
         if message["kind"] == "logs" and len(fds) == 1 and self.log_memory < 0:
             (self.log_memory,) = fds
             return
+        if message["kind"] == "ready" and len(fds) == 1 and self._leads is None:
+            self._leads = Channel.from_fd(fds.pop())
+            self._leads.socket.setblocking(False)
         close_all(fds)
         self._on_message(self, message)
 
