@@ -15,6 +15,7 @@ from bench.apps.bench_app import CHUNK, PAUSE_SECONDS
 HELLO_BODY = b"Hello, world!\n"
 NOT_YET = (502, 503)  # what a proxy says while the server behind it starts
 ANSWER_SECONDS = 10.0
+CLOSE_SECONDS = 2.0  # from an answer to the close() of the result that it was made of
 FURTHER_SECONDS = 2.0  # for the next of several that were asked at once
 
 
@@ -31,6 +32,7 @@ class Exchange:
     ends: bool = False  # the connection must be closed after the answer
     may_end: bool = False  # the connection may be closed after the answer
     paced: bool = False  # what is on /paced must come as it is made: with a pause
+    closes: bool = False  # close() of the application's result must be called (PEP 3333): /closed tells of /closing
     deep: int = 1  # so many requests at once on one connection
 
 
@@ -61,9 +63,11 @@ def complaint(port: int, exchange: Exchange, keeps_alive: bool = True) -> str:
                 return "does not keep the connection alive"
             if not keeps_alive:
                 connection.close()
-        return _complaint_paced(port) if exchange.paced else ""
     finally:
         connection.close()
+    if exchange.closes:
+        return _complaint_closes(port, exchange)
+    return _complaint_paced(port) if exchange.paced else ""
 
 
 def _complaint_paced(port: int) -> str:
@@ -78,6 +82,25 @@ def _complaint_paced(port: int) -> str:
     if (response.status, first, rest) != (200, CHUNK, CHUNK):
         return f"on /paced {response.status} and {len(first) + len(rest)} bytes"
     return "" if waited > PAUSE_SECONDS / 2 else "does not stream: it gathers the answer before it sends any of it"
+
+
+def _complaint_closes(port: int, exchange: Exchange) -> str:
+    """Whether what an application gives back is closed behind its answer."""
+    before = _body(port, "/closed")
+    if (body := _body(port, "/closing")) != exchange.expected:
+        return f"on /closing the body is {body[:40]!r} ({len(body)} bytes)"
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while _body(port, "/closed") == before:
+        if time.monotonic() > deadline:
+            return "does not call close() of what the application gives back, which ends the frameworks' requests"
+        time.sleep(0.01)
+    return ""
+
+
+def _body(port: int, path: str) -> bytes:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().read()
 
 
 def wrong_answer(response: http.client.HTTPResponse, body: bytes, exchange: Exchange) -> str:

@@ -20,6 +20,7 @@ MIB = 1024 * 1024
 FILE = filler(10 * MIB)
 DOCUMENT = json.dumps({"name": "order", "lines": [{"number": i, "text": "x" * 20} for i in range(19)]}).encode()
 PLAIN = Exchange()
+FRAMEWORK = Exchange(closes=True)
 DEEP = 16  # requests at once, as in wrk/pipelined.lua
 
 
@@ -147,11 +148,19 @@ _LIST = (
         "Flask, hello-world",
         "flask_app:app",
         (*_WHOLE, IN_PYTHON),
+        FRAMEWORK,
         fixed=Fixed(),
         system_calls=True,
         framework=True,
     ),
-    Workload("django", "Django, hello-world, 7 middlewares", "django_app:app", (*_CORE, IN_PYTHON), framework=True),
+    Workload(
+        "django",
+        "Django, hello-world, 7 middlewares",
+        "django_app:app",
+        (*_CORE, IN_PYTHON),
+        FRAMEWORK,
+        framework=True,
+    ),
     Workload(
         "json",
         "JSON of 1 KiB, posted, parsed, written again",

@@ -28,7 +28,28 @@ def hello(request: Any) -> Any:
     return HttpResponse("Hello, world!\n", content_type="text/plain; charset=utf-8")
 
 
-urlpatterns = [path("", hello)]
+class Closing(HttpResponse):  # type: ignore[misc]
+    """Wants to know when it is over (PEP 3333, close()), as Django itself does for request_finished."""
+
+    closes = 0
+
+    def close(self) -> None:
+        """Called by the server."""
+        Closing.closes += 1
+        super().close()
+
+
+def closing(request: Any) -> Any:
+    """One that counts."""
+    return Closing("Hello, world!\n", content_type="text/plain; charset=utf-8")
+
+
+def closed(request: Any) -> Any:
+    """How many of them were told."""
+    return HttpResponse(str(Closing.closes))
+
+
+urlpatterns = [path("", hello), path("closing", closing), path("closed", closed)]
 
 if not settings.configured:
     settings.configure(

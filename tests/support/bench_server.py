@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bench.apps.bench_app import PAUSE_SECONDS
@@ -14,9 +14,9 @@ RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nDate: now\r\n\r\nHello, world
 
 
 class Fake:
-    """A server that answers each head with the same bytes."""
+    """A server that answers each head with the same bytes, or with what is made of it."""
 
-    def __init__(self, answer: bytes, most: int | None = None, then: bytes = b"") -> None:
+    def __init__(self, answer: bytes | Callable[[bytes], bytes], most: int | None = None, then: bytes = b"") -> None:
         self.answer = answer
         self.then = then  # sent after a pause
         self.most = most  # answers on one connection, after which it is closed
@@ -46,17 +46,18 @@ class Fake:
                 while b"\r\n\r\n" in got:
                     head, _, got = got.partition(b"\r\n\r\n")
                     self.heads.append(head)
-                    connection.sendall(self.answer)
+                    answer = self.answer if isinstance(self.answer, bytes) else self.answer(head)
+                    connection.sendall(answer)
                     if self.then:
                         time.sleep(PAUSE_SECONDS)
                         connection.sendall(self.then)
                     answered += 1
-                    if answered == self.most or b"Connection: close" in self.answer:
+                    if answered == self.most or b"Connection: close" in answer:
                         return
 
 
 @contextmanager
-def serving(answer: bytes, most: int | None = None, then: bytes = b"") -> Iterator[Fake]:
+def serving(answer: bytes | Callable[[bytes], bytes], most: int | None = None, then: bytes = b"") -> Iterator[Fake]:
     fake = Fake(answer, most, then)
     try:
         yield fake

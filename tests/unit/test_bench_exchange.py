@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from bench import openloop
+from bench import exchange, openloop
 from bench.apps.bench_app import CHUNK
-from bench.exchange import Exchange, NotYet, complaint, complaint_echo
+from bench.exchange import HELLO_BODY, Exchange, NotYet, complaint, complaint_echo
 from bench.idle import IdleConnections
 from bench.load import run_wrk
 from bench.openloop import Plan
 from bench.slow import HEAD, SlowClients
+from bench.workloads import WORKLOADS
 from tests.support.bench_server import RIGHT, serving
 from tests.support.programs import needs
 from tests.support.waiting import PATIENCE_SECONDS
@@ -52,6 +53,34 @@ def test_an_answer_must_come_as_it_is_made_where_the_workload_streams() -> None:
         assert complaint(fake.port, streams) == ""
     with serving(head + CHUNK, then=CHUNK[::-1]) as fake:
         assert complaint(fake.port, replace(streams, expected=CHUNK + CHUNK[::-1])) == "on /paced 200 and 2048 bytes"
+
+
+@pytest.mark.parametrize("closing_server", [True, False])
+def test_what_the_frameworks_give_back_must_be_closed(closing_server: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "CLOSE_SECONDS", 0.05)
+    asked: list[bytes] = []
+
+    def answer(head: bytes) -> bytes:
+        asked.append(path := head.split()[1])
+        closes = asked.count(b"/closing") if closing_server and asked.count(b"/closed") > 2 else 0  # a little later
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % closes if path == b"/closed" else RIGHT
+
+    with serving(answer) as fake:
+        found = complaint(fake.port, Exchange(closes=True))
+    assert found.startswith("" if closing_server else "does not call close()")
+    assert bool(found) is not closing_server
+    assert [WORKLOADS[name].exchange.closes for name in ("flask", "django")] == [True, True]
+
+
+def test_the_flask_application_tells_how_many_of_its_answers_were_closed() -> None:
+    flask_app = pytest.importorskip("bench.apps.flask_app")
+    client = flask_app.app.test_client()
+    before = int(client.get("/closed").text)
+    answer = client.get("/closing")
+    assert answer.data == HELLO_BODY
+    assert int(client.get("/closed").text) == before
+    answer.close()
+    assert int(client.get("/closed").text) == before + 1
 
 
 def test_a_server_that_is_known_to_close_is_asked_on_two_connections() -> None:
