@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from datetime import datetime
-from pathlib import Path
 
 import psutil
 import pytest
@@ -243,9 +242,10 @@ def test_the_next_masters_leader_waits_for_the_end_of_the_last_ones(led: Led) ->
 # --- a storm ---------------------------------------------------------------------------------------------
 
 
-def test_never_two_leaders_whatever_comes(led: Led, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", effort(("epoll",), ("epoll", "prefork")))
+def test_never_two_leaders_whatever_comes(led: Led, pool: str) -> None:
     chance = random.Random(SEED)
-    daemon = led.start(timeouts="hook = 1\nwedge = 1\n", workers=3)
+    daemon = led.start("--pool", pool, timeouts="hook = 1\nwedge = 1\n", workers=3)
     led.wait("start", 1)
     began = time.monotonic()
     deck: list[str] = []
@@ -263,6 +263,7 @@ def test_never_two_leaders_whatever_comes(led: Led, tmp_path: Path) -> None:
     led.never_two()
     found = gaps(led, daemon.log())
     figures = {
+        "pool": pool,
         "seed": SEED,
         "troubles": TROUBLES,
         "leaders": led.count("start"),
