@@ -38,10 +38,10 @@ def test_without_descriptors_a_worker_waits_without_spinning_and_goes_on(site, p
 
         original = Orders.tell
 
-        def tell(orders, kind, **fields):
+        def tell(orders, kind, *descriptors, **fields):
             if kind == "ready":
                 allow_descriptors(spare)
-            original(orders, kind, **fields)
+            original(orders, kind, *descriptors, **fields)
 
         Orders.tell = tell
 
