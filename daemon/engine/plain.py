@@ -389,6 +389,8 @@ class ConversationSteps(Wire):
         if answer is None:
             return None
         try:
+            if self.unsent:
+                answer = b""  # it would come in the middle of what the client has not taken yet
             if answer:
                 self.sock.send(answer, socket.MSG_DONTWAIT)
             self.sock.shutdown(socket.SHUT_WR if answer else socket.SHUT_RDWR)

@@ -44,17 +44,17 @@ class Lines:
 class World:
     """Clients of one turn. What the application does for a target is in `during`, what it gives in `answers`."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, engine: str = "compiled", **changes: Any) -> None:
         memory = memoryview(bytearray(SLOT_BYTES))
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
         settings = Settings(
-            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine="compiled", **changes
+            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine, **changes
         )
         self.lines = Lines()
         writer: Any = self.lines
         self.context = Context(
             settings, board, 0, ErrorLog("error", "text", False, "worker", slot=0), AccessLog("-", "combined", writer),
-            self.application, choice.choose("compiled"),
+            self.application, choice.choose(engine),
         )  # fmt: skip
         self.calls: Claim[Any] = Claim()
         self.owner, self.next_owner = (ThreadAccount(number, self.context.slot, 0, self.calls) for number in range(2))
@@ -71,9 +71,9 @@ class World:
         begin: Any = self.context.engine.begin
         self.turn = begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_NS)
         self.turn.holds = True
-        held = self.turn.held
-        held.old_ns = held.late_ns = held.short_ns = NEVER_NS
-        held.tiny_ns = -1
+        if held := getattr(self.turn, "held", None):
+            held.old_ns = held.late_ns = held.short_ns = NEVER_NS
+            held.tiny_ns = -1
 
     def application(self, environ: dict[str, Any], start_response: Any) -> Any:
         target = environ["PATH_INFO"]

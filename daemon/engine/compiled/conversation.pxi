@@ -116,6 +116,7 @@ cdef class ConversationState(WireState):
     def serve(self, thread, int64_t now):
         """`receive`, `answer` and `settle` in a row. See the contract."""
         self.begun().shared.look(thread)
+        self.pipes = False  # that is a turn's affair, and may have been its last one's
         return self.run(thread, now)
 
     def receive(self, int64_t now):
@@ -125,6 +126,7 @@ cdef class ConversationState(WireState):
     def answer(self, thread, int64_t now):
         """Call the application, send what it gives. See the contract."""
         self.begun().shared.look(thread)
+        self.pipes = False
         return self.respond(thread, now)
 
     def resume(self, thread, int64_t now):
@@ -169,6 +171,13 @@ cdef class ConversationState(WireState):
             else:
                 self.site.account.closed(self.closed)
         let_go(call)
+
+    def _count_unanswered(self, now):
+        """See engine.plain."""
+        http = self._http
+        if type(http.head) is Head:  # whose template is completed with its first answer
+            self.make_template(<Head>http.head, <Line>http.line)
+        ConversationSteps._count_unanswered(self, now)
 
     cdef ConversationState begun(self):
         if self.shared is None or self._http is None:

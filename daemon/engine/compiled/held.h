@@ -254,6 +254,13 @@ static void mw_send_batch(mw_held *held, int at)
     mw_await_sent(&held->answers[at]);
 }
 
+/* How much of it its client has not taken, if it is sent. */
+static uint32_t mw_left_of_batch(mw_held *held, int at)
+{
+    mw_answer *batch = &held->answers[at];
+    return __atomic_load_n(&batch->state, __ATOMIC_ACQUIRE) == MW_SENT ? batch->size - batch->sent : 0;
+}
+
 /* Nobody needs to know any more what has become of it, which is sent. */
 static void mw_close_batch(mw_held *held, int at)
 {

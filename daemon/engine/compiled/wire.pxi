@@ -33,6 +33,13 @@ cdef class WireState:
     cdef bint joins  # the present answer may wait in the batch for the next one's
     cdef Pipeline pipeline  # whose answers are, or were, in the batch, and are not counted yet
 
+    @property
+    def unsent(self):
+        """See wire.Wire. What is left of a batch comes to that when its thread looks at it."""
+        kept = self._kept
+        left = 0 if kept is None else kept.unsent
+        return left if self.batch < 0 else left + mw_left_of_batch(self.held_by(), self.batch)
+
     def send(self, data, /):
         """See wire.Wire."""
         self.let_out()
