@@ -128,7 +128,7 @@ class Conversation(Protocol):
     """One client's. Times are `time.monotonic_ns()`; `thread` is where the calling thread shows what it runs."""
 
     # facts, for the owner to read
-    sock: Socket  # non-blocking; the pool watches and closes it
+    sock: Socket  # non-blocking; an engine may make it when it is first asked for; the pool watches it
     stage: Stage
     since_ns: int  # when it began to wait for what it waits for, for the owner to begin anew …
     since_bytes: int  # … with what was `delivered` then
@@ -140,6 +140,9 @@ class Conversation(Protocol):
     # for the owner to set
     gone: bool  # the client is gone: nothing more is sent
     mask: int  # what the pool watches the descriptor for; the engine does not look at it
+
+    def fileno(self) -> int:
+        """The descriptor, without a socket object; below 0 once it is closed."""
 
     @property
     def unsent(self) -> int:
@@ -202,7 +205,10 @@ class Conversation(Protocol):
         """Drop what is kept to parse the next request faster: it has been silent for long."""
 
     def close(self) -> None:
-        """Keep nothing any more, and count the connection as closed. The descriptor is the pool's to close."""
+        """Keep nothing any more, and count the connection as closed. `sock` stays open."""
+
+    def hang_up(self) -> None:
+        """Close the descriptor: behind `close`, unless the pool has given the socket on."""
 
 
 Unusual = Callable[[Any, int, int, int], int]  # thread, descriptor, what epoll told of it, now

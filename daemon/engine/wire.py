@@ -27,6 +27,14 @@ class Wire:
         self._settings = settings
         self._kept: Outgoing | None = None  # made when the client first does not take all at once
 
+    def fileno(self) -> int:
+        """See contract.Conversation."""
+        return self.sock.fileno()
+
+    def hang_up(self) -> None:
+        """See contract.Conversation."""
+        self.sock.close()
+
     @property
     def unsent(self) -> int:
         """Bytes that wait for the client to read."""

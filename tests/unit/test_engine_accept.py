@@ -123,6 +123,44 @@ def test_its_socket_never_blocks_and_is_no_programs(world: World) -> None:
     sock.close()
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["no socket object", "a socket object"])
+def test_who_hangs_up_closes_the_descriptor_once_and_its_socket_is_a_closed_one(world: World, asked: bool) -> None:
+    world.connect()
+    conversation = world.accept()
+    fd = conversation.fileno()
+    if asked:
+        assert conversation.sock.fileno() == fd
+        assert conversation.sock is conversation.sock
+    conversation.close()
+    assert conversation.fileno() == fd
+    conversation.hang_up()
+    reused = os.dup(0)
+    assert reused == fd
+    try:
+        assert conversation.fileno() == conversation.sock.fileno() == -1
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            conversation.sock.recv(1)
+        conversation.hang_up()
+        del conversation
+        os.fstat(reused)  # it is another's, and open
+    finally:
+        os.close(reused)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the interpreter's own sockets
+@pytest.mark.parametrize("asked", [False, True], ids=["no socket object", "a socket object"])
+def test_a_conversation_that_nobody_has_any_more_leaves_no_descriptor(world: World, asked: bool) -> None:
+    world.connect()
+    conversation = world.accept()
+    fd = conversation.fileno()
+    if asked:
+        assert conversation.sock
+    conversation.close()
+    del conversation
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
 def test_it_is_counted_as_it_comes_and_as_it_ends(world: World) -> None:
     cells = world.context.slot.cells
     for number, why in enumerate((Closed.CLIENT, Closed.IDLE, Closed.TIMEOUT), 1):

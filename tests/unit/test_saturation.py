@@ -55,7 +55,7 @@ def test_a_lone_thread_may_be_busy_while_nobody_waits(context, where):
     near, far = socket.socketpair()
     with near, far:
         fd = near.fileno()
-        whom = ([fd], {}) if where == "queue" else ([], {fd: near})
+        whom = ([fd], {}) if where == "queue" else ([], {fd: SimpleNamespace(sock=near)})
         saturation = LoneSaturation(context)
         saturation.look_at(*whom, 20 * SECOND)
         assert context.log.lines == []
@@ -73,5 +73,5 @@ def test_a_client_that_ends_its_connection_does_not_wait(context, end):
     near, far = socket.socketpair()
     with near, far:
         far.shutdown(end)
-        LoneSaturation(context).look_at([], {near.fileno(): near}, 20 * SECOND)
+        LoneSaturation(context).look_at([], {near.fileno(): SimpleNamespace(sock=near)}, 20 * SECOND)
     assert context.log.lines == []

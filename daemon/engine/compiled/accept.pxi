@@ -18,10 +18,11 @@ cdef object new_client(object cls, object site, object listening, int64_t now):
     if fd < 0:
         raise OSError(errno, os.strerror(errno))
     try:
-        sock = Socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0, fd)
+        conversation = <ConversationState>cls.__new__(cls)
     except BaseException:
         close(fd)
         raise
+    conversation.descriptor = fd
     came = address.ss_family
     if came == AF_INET and family == AF_INET:
         inet_ntop(came, &(<sockaddr_in *>&address).sin_addr, host, sizeof(host))
@@ -32,8 +33,7 @@ cdef object new_client(object cls, object site, object listening, int64_t now):
         base = site.connection_environ(listening.listener, place)
     else:
         base = site.connection_environ(listening.listener, "")
-    conversation = <ConversationState>cls.__new__(cls)
-    conversation.start(site, sock, fd, base, now)
+    conversation.start(site, None, fd, base, now)
     return conversation
 
 

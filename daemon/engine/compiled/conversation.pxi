@@ -94,7 +94,7 @@ cdef class ConversationState(WireState):
 
     cdef int start(self, object site, object sock, int fd, object base, int64_t now) except -1:
         self.site = site
-        self.sock = sock
+        self._sock = sock
         self.base = base
         self._settings = site.settings
         self._proxy = site.proxy_for(base)

@@ -21,9 +21,11 @@ cdef bytes CHUNKS_END = LAST_CHUNK
 cdef class WireState:
     """The fields of a Wire."""
 
-    cdef public object site, sock, closed, _settings, _kept
+    cdef public object site, closed, _settings, _kept
     cdef public bint gone
     cdef int fd
+    cdef int descriptor  # to be closed by this object; below 0: that is `_sock`'s affair
+    cdef object _sock  # None until somebody asks for it, which hardly anybody does
     cdef Shared shared
     cdef Held held  # where the present answer may be held, or is …
     cdef int held_at  # … as which one; below 0: it is not
@@ -32,6 +34,44 @@ cdef class WireState:
     cdef int64_t block_ns  # when the application was last asked for a block
     cdef bint joins  # the present answer may wait in the batch for the next one's
     cdef Pipeline pipeline  # whose answers are, or were, in the batch, and are not counted yet
+
+    def __cinit__(self):
+        self.descriptor = -1
+
+    def __dealloc__(self):
+        if self.descriptor >= 0:
+            close(self.descriptor)
+
+    @property
+    def sock(self):
+        """See contract.Conversation. By any thread."""
+        cdef int fd = self.descriptor
+        if fd >= 0:
+            sock = Socket(-1, SOCK_STREAM | SOCK_NONBLOCK, 0, fd)
+            if self.descriptor == fd:
+                self.descriptor, self._sock = -1, sock
+            else:  # that was Python: another thread was faster
+                sock.detach()
+        return Socket.__new__(Socket) if self._sock is None else self._sock  # closed, as it is in the plain engine
+
+    @sock.setter
+    def sock(self, sock):
+        if self.descriptor >= 0:
+            close(self.descriptor)
+        self.descriptor, self._sock = -1, sock
+
+    def fileno(self):
+        """See contract.Conversation."""
+        return self.descriptor if self.descriptor >= 0 or self._sock is None else self._sock.fileno()
+
+    def hang_up(self):
+        """See contract.Conversation."""
+        cdef int fd = self.descriptor
+        self.descriptor = -1
+        if fd >= 0:
+            close(fd)
+        elif self._sock is not None:
+            self._sock.close()
 
     @property
     def unsent(self):

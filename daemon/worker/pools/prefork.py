@@ -123,7 +123,7 @@ class PreforkPool:
             self._lingering.add(conversation.sock, time.monotonic_ns())
         else:
             self._poller.unregister(fd)
-            conversation.sock.close()
+            conversation.hang_up()
         self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._conversations)
 
     def _crowded(self) -> bool:
@@ -151,7 +151,7 @@ class PreforkPool:
         self._thread.check_running(now)
         running = self._me.conversation
         clients = list(self._conversations.items())
-        others = {fd: conversation.sock for fd, conversation in clients if conversation is not running}
+        others = {fd: conversation for fd, conversation in clients if conversation is not running}
         self._saturation.look_at(self._listening, others, now)
 
     def _ended(self, now: float) -> bool:

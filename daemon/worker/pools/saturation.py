@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ...engine.contract import Conversation
 from ...engine.progress import input_waits
-from ...unpatched import Socket, select
+from ...unpatched import select
 from ..context import NANOSECONDS, Context
 
 BUSY_NS = NANOSECONDS
@@ -53,7 +54,7 @@ class LoneSaturation(Saturation):
     def __init__(self, context: Context) -> None:
         super().__init__(context, "threads (there is one)")
 
-    def look_at(self, queues: Iterable[int], clients: Mapping[int, Socket], now: int) -> None:
+    def look_at(self, queues: Iterable[int], clients: Mapping[int, Conversation], now: int) -> None:
         """On another thread than that which serves: `queues` of listeners, and `clients` but the one that is served.
 
         A client that has only ended its connection, or its own side of it, does not wait.
@@ -65,5 +66,5 @@ class LoneSaturation(Saturation):
             for fd in (*queues, *clients):
                 poller.register(fd, select.POLLIN)
             ready = [fd for fd, mask in poller.poll(0) if mask & select.POLLIN]
-            long = any(fd not in clients or input_waits(clients[fd]) for fd in ready)
+            long = any(fd not in clients or input_waits(clients[fd].sock) for fd in ready)
         self.look(long, now, running[0].started_ns if long else 0)

@@ -32,19 +32,19 @@ class Clients:
         watched = conversation.mask
         if watched != mask:
             conversation.mask = mask
-            (self.epoll.modify if watched else self.epoll.register)(conversation.sock.fileno(), mask)
+            (self.epoll.modify if watched else self.epoll.register)(conversation.fileno(), mask)
 
     def admit(self, conversation: Conversation) -> None:
         """A new client. It is not watched yet: what it has sent already may be all that it ever sends."""
-        self.conversations[conversation.sock.fileno()] = conversation
+        self.conversations[conversation.fileno()] = conversation
         self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
 
     def drop(self, conversation: Conversation) -> None:
         """Close a connection at once: the client has gone, or has had everything and long been silent."""
         if conversation.mask:  # closing does not end it: the application may have forked a copy
-            self.epoll.unregister(conversation.sock.fileno())
+            self.epoll.unregister(conversation.fileno())
         self._forget(conversation)
-        conversation.sock.close()
+        conversation.hang_up()
 
     def part(self, conversation: Conversation, now: int) -> None:
         """Close in stages: nothing that the client sends must cost it what it has not got yet."""
@@ -53,6 +53,6 @@ class Clients:
         self.lingering.add(conversation.sock, now)
 
     def _forget(self, conversation: Conversation) -> None:
-        del self.conversations[conversation.sock.fileno()]
+        del self.conversations[conversation.fileno()]
         conversation.close()
         self._cells[scoreboard.CONNECTIONS] = len(self.conversations)

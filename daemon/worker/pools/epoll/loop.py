@@ -458,7 +458,7 @@ class EpollPool:
         self._check_running(now)
         running = self._threads.owner.conversation
         clients = list(self.clients.conversations.items())
-        others = {fd: conversation.sock for fd, conversation in clients if conversation is not running}
+        others = {fd: conversation for fd, conversation in clients if conversation is not running}
         self._lone_saturation.look_at(self._acceptor.fds, others, now)
 
     def _check_running(self, now: int) -> None:
