@@ -7,6 +7,7 @@ of one service have in common.
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from ...log.error_log import ErrorLog
@@ -36,11 +37,19 @@ class LeaderLock:
         return self._fd
 
     def close(self) -> None:
-        """At the end, when no worker is left. The control socket is still ours, so that no other master has it."""
-        if self._fd >= 0:
+        """At the end, when no worker is left. The control socket is still ours, so that no other master has it.
+
+        The file stays while another master's leader holds it: the next master's must find that lock.
+        """
+        if self._fd < 0:
+            return
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(self.path)
+        except (BlockingIOError, PermissionError):
+            self._log.info(f"{self.path} stays: the leader of a master that was killed has not ended")
+        except OSError as error:
+            self._log.warning(f"{self.path} cannot be removed: {error.strerror}; the next start uses it")
+        finally:
             os.close(self._fd)
             self._fd = -1
-            try:
-                os.unlink(self.path)
-            except OSError as error:
-                self._log.warning(f"{self.path} cannot be removed: {error.strerror}; the next start uses it")
