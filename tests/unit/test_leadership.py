@@ -143,6 +143,39 @@ def test_what_leader_start_raises_is_told_once_tried_elsewhere_with_backoff_and_
     assert not leadership(world).failing
 
 
+def test_nobody_is_asked_before_the_start_has_its_verdict() -> None:
+    world = World(plan=ev.Plan(workers=3), may_lead=True)
+    start = world.ask(ch.Start(who="test"))
+    world.settle(but="ready 2")
+    assert world.ready() == 2
+    assert not world.ordered(act.LeadWorker)
+    world.happen("ready 2")
+    assert start.succeeded
+    assert world.leaders() == [0]
+
+
+def test_processes_that_end_inside_leader_start_are_followed_with_backoff_and_others_serve() -> None:
+    world = World(plan=ev.Plan(workers=3), may_lead=True)
+    start = world.ask(ch.Start(who="test"))
+    world.settle(but="lead")
+    for delay in (0.1, 0.2, 0.4, 0.8):
+        (slot,) = world.leaders()
+        world.pending.clear()
+        world.crash(slot)
+        assert leads(world) == (LeaderPhase.NOBODY, None)
+        assert leadership(world).retry_at == pytest.approx(world.now + delay)
+        assert leadership(world).failing
+        world.settle(but="lead")
+        assert world.ready() >= 2
+        world.advance(delay)
+        world.settle(but="lead")
+    assert start.succeeded
+    assert len(world.logged("its process ended inside leader_start; another one is tried")) == 4
+    world.settle()
+    assert leads(world)[0] is LeaderPhase.LEADING
+    assert not leadership(world).failing
+
+
 def test_a_leader_that_is_late_is_replaced_and_leads_until_it_is_gone() -> None:
     world = World(plan=ev.Plan(workers=2), may_lead=True)
     world.do(ch.Start(who="test"))

@@ -16,6 +16,7 @@ from .exits import ExitReason
 from .worker_table import Worker, WorkerState, WorkerTable, backoff
 
 GIVEN_BACK = "it left before"
+DIED = "its process ended inside leader_start"
 
 
 class LeaderPhase(Enum):
@@ -91,19 +92,26 @@ class Leadership:
 
     # --- what follows from the table ---
 
-    def step(self, *, stopping: bool) -> None:
-        """Take note of who is gone or leaves, and ask the next one unless the daemon stops."""
+    def step(self, *, may_ask: bool) -> None:
+        """Take note of who is gone or leaves, and ask the next one.
+
+        `may_ask`: not while the daemon stops; nor before its start has a verdict, on which no leader_start must bear,
+        whatever it does to its process.
+        """
         worker = self.worker
         if worker is not None:
             if self.table.worker(worker.slot) is not worker:  # reaped, and only now
-                if self.phase is not LeaderPhase.STOPPING:
-                    self.table.log("warning", f"{worker.name}, which led, is gone")
+                phase = self.phase
                 self._vacate()
+                if phase is LeaderPhase.STARTING:
+                    self._fail(worker, DIED, "")  # or one worker after the other would be lost at once
+                elif phase is not LeaderPhase.STOPPING:
+                    self.table.log("warning", f"{worker.name}, which led, is gone")
             elif worker.state is not WorkerState.READY and self.phase in {LeaderPhase.STARTING, LeaderPhase.LEADING}:
                 self._become(LeaderPhase.STOPPING)
         if self.retry_at is not None and (self.retry_at <= self.table.clock() or not self.wanted):
             self.retry_at = None
-        if self.worker is None and self.retry_at is None and not stopping:
+        if self.worker is None and self.retry_at is None and may_ask:
             self._ask()
 
     # --- inside ---

@@ -142,7 +142,7 @@ class Supervisor:
             self._roll()
             self.turnover.settle(self.sizing.target)
             self.sizing.settle()
-        self.leadership.step(stopping=self.stopping.asked)
+        self.leadership.step(may_ask=not self.stopping.asked and self.state is not SupervisorState.STARTING)
         self.table.forget_dead_generations(self.turnover.current, self.turnover.candidate)
         actions, self.table.actions = self.table.actions, []
         return actions
