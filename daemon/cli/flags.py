@@ -127,6 +127,12 @@ class ConfigurationCommand(GroupedCommand):
             if hint := hints.for_flag(error.option_name):
                 raise click.UsageError(f"No such option: {error.option_name}: {hint}", ctx) from None
             raise
+        except click.BadOptionUsage as error:  # without its value, as where it is a switch
+            from ..migration import hints
+
+            if error.option_name == "--preload" and (hint := hints.for_flag(error.option_name)):
+                raise click.UsageError(f"--preload: expected auto, true or false after it: {hint}", ctx) from None
+            raise
 
 
 def configuration_options(command: F) -> F:

@@ -30,6 +30,9 @@ RUNNERS = {"poetry", "pipenv", "uv", "pdm", "hatch", "rye", "conda"}
 def import_command(command: Command, draft: Draft, asked: Asked) -> None:
     """Fill the draft from a command. Raises ImportTrouble."""
     _surroundings(command, draft)
+    if command.directory:
+        asked = replace(asked, directory=draft.place.path(command.directory))
+        draft.place = Place(asked.directory)
     if command.program == "uwsgi":
         from .uwsgi import command as uwsgi_command
 
@@ -90,6 +93,9 @@ def _with_variables(given: Given, draft: Draft, asked: Asked) -> Given | None:
     if not given.where.startswith(("-", "$", "the command")) or not _has_variable(given.value):
         return given
     values = given.value if isinstance(given.value, list) else [given.value]
+    if computed := [value for value in values if "$(" in str(value) or "`" in str(value)]:
+        _computed_by_the_shell(given.name, str(computed[0]), draft)
+        return None
     variable = next((name for name, setting in PLATFORM.items() if setting == given.name), "")
     if variable and all(variable in expanded(str(value), {}).variables for value in values):
         text = f"{_text(given.value)}: ${variable} is obeyed by itself, where the configuration does not say it"
@@ -111,6 +117,15 @@ def _with_variables(given: Given, draft: Draft, asked: Asked) -> Given | None:
     return replace(given, value=texts if isinstance(given.value, list) else texts[0], was=_text(given.value))
 
 
+def _computed_by_the_shell(name: str, value: str, draft: Draft) -> None:
+    if name == "workers" and "nproc" in value:
+        said = f"{value}: without server.workers there are as many as CPUs that the process may use"
+        draft.remark(Heading.BUILT_IN, name, said)
+        return
+    draft.remark(Heading.TODO, name, f"{value}: a shell computed it; write what it is")
+    draft.warn(f"{name} {value} is left out: a shell computes it")
+
+
 def _known_words(words: Sequence[str], draft: Draft, asked: Asked) -> list[str]:
     """The words of a uwsgi command, with $PORT as uWSGI's own $(PORT), which is left to be read each time."""
     known = []
@@ -123,7 +138,7 @@ def _known_words(words: Sequence[str], draft: Draft, asked: Asked) -> list[str]:
 
 
 def _has_variable(value: Any) -> bool:
-    return any("$" in str(item) for item in (value if isinstance(value, list) else [value]))
+    return any("$" in str(item) or "`" in str(item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _text(value: Any) -> str:

@@ -58,11 +58,17 @@ class Draft:
     remarks: dict[Heading, list[tuple[str, str]]] = field(default_factory=dict)
     differences: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)  # names that stand somewhere in it
 
     # --- filling it ---
     def set(self, key: str, value: Any, given: Given | None = None, note: str = "") -> None:
-        """A later value wins, as in all of these servers."""
-        self.lines[key] = Line(value, given.said or given.name if given else "", given.was if given else "", note)
+        """A later value wins, as in all of these servers. One that another name gave is remarked on."""
+        name = given.said or given.name if given else ""
+        before = self.lines.get(key)
+        if before and before.name and name and before.name != name and before.value != value:
+            self.remark(Heading.TODO, before.name, f"{before.value}: {name} holds, which is the same here ({key})")
+        self.lines[key] = Line(value, name, given.was if given else "", note)
+        self.told |= {name, given.name} if given else set()
 
     def add(self, key: str, values: list[str], given: Given | None = None, note: str = "") -> None:
         """To a key that is a list."""
@@ -70,7 +76,9 @@ class Draft:
         line.value = [*line.value, *(value for value in values if value not in line.value)]
         line.note = line.note or note
         if given:
-            line.name, line.was = given.said or given.name, given.was or line.was
+            names = [*filter(None, line.name.split(", ")), given.said or given.name]
+            line.name, line.was = ", ".join(dict.fromkeys(names)), given.was or line.was
+            self.told |= {given.name, names[-1]}
 
     def variable(self, name: str, value: str, was: str = "", note: str = "") -> None:
         """An environment variable for the application. A secret that was computed is not copied into a file."""
@@ -85,6 +93,7 @@ class Draft:
         self.env[name] = Line(value, was=was, note=note)
 
     def remark(self, heading: Heading, name: str, text: str) -> None:
+        self.told.add(name)
         entries = self.remarks.setdefault(heading, [])
         if (name, text) not in entries:
             entries.append((name, text))

@@ -37,21 +37,25 @@ class Command:
     around: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     path: str = ""  # as the program was named
+    directory: str = ""  # that of `cd`, before it
 
 
 def command(words: list[str]) -> Command:
     """From words as a shell leaves them. Raises ImportTrouble if no server that is known is run."""
     others: list[str] = []
     found: Command | None = None
+    directory = ""
     for part in _parts(words):
         one = _simple(part)
-        if one is not None and found is None:
+        if found is None and len(part) == 2 and part[0] == "cd":
+            directory = os.path.join(directory, part[1])
+        elif one is not None and found is None:
             found = one
         elif part:
             others.append(shlex.join(part))
     if found is None:
         raise ImportTrouble(_not_known(words))
-    return replace(found, others=(*found.others, *others))
+    return replace(found, others=(*found.others, *others), directory=os.path.join(directory, found.directory))
 
 
 def line(text: str) -> Command:

@@ -85,8 +85,17 @@ def _procfile(text: str, name: str, asked: Asked, which: str) -> Draft:
         if other == "release":
             draft.remark(Heading.TODO, "release", f"{said}: before the start, as ExecStartPre= in the unit")
         elif other != process:
-            draft.remark(Heading.TODO, other, f"{said}: no web server; a unit (or container) of its own, as before")
+            draft.remark(Heading.TODO, other, f"{said}: {_beside(other, said)}")
     return draft
+
+
+def _beside(name: str, text: str) -> str:
+    """What is to be done about another process of the Procfile."""
+    try:
+        shell_line.line(text)
+    except ImportTrouble:
+        return "no web server; a unit (or container) of its own, as before"
+    return f"a web server, too: import it with --select {name}, into a file of its own"
 
 
 def _uwsgi(path: str, text: str, asked: Asked, which: str) -> Draft:

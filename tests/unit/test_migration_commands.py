@@ -35,7 +35,7 @@ def remarks(draft: Draft, heading: Heading) -> dict[str, str]:
         ("newrelic-admin run-program gunicorn shop", ["shop"], {}, ["newrelic-admin", "run-program"], []),
         ("poetry run python3 -m gunicorn shop", ["shop"], {}, ["poetry", "run"], []),
         ("python manage.py migrate && gunicorn shop", ["shop"], {}, [], ["python manage.py migrate"]),
-        ("cd src; gunicorn shop | tee log", ["shop"], {}, [], ["cd src", "tee log"]),
+        ("cd src; gunicorn shop | tee log", ["shop"], {}, [], ["tee log"]),
         ("gunicorn shop --log-file -", ["shop", "--log-file", "-"], {}, [], []),
         ("tini -g -- gunicorn shop", ["shop"], {}, ["tini", "-g", "--"], []),
         ("doppler run -- python -u -m gunicorn shop", ["shop"], {}, ["doppler", "run", "--"], []),
@@ -147,3 +147,27 @@ def test_a_procfile_that_is_not_understood_says_where(text: str, which: str, sai
 
 def test_a_single_process_of_another_name_is_taken() -> None:
     assert procfile.chosen(procfile.processes("api: gunicorn shop"), "") == "api"
+
+
+def test_a_directory_that_is_changed_to_before_is_the_applications(tmp_path: Path) -> None:
+    (tmp_path / "backend" / "sub").mkdir(parents=True)
+    draft = imported(tmp_path, "web: cd backend && cd sub && gunicorn --pid run/pid shop")
+    assert draft.lines["app.directory"].value == f"{tmp_path}/backend/sub"
+    assert draft.lines["server.pid_file"].value == f"{tmp_path}/backend/sub/run/pid"
+    within_a_shell = imported(tmp_path, "web: sh -c 'cd backend; exec uwsgi --module shop'")
+    assert within_a_shell.lines["app.directory"].value == f"{tmp_path}/backend"
+
+
+def test_what_a_shell_computes_is_left_out_and_told(tmp_path: Path) -> None:
+    for text in ("$(nproc)", "$((2*$(nproc)+1))", "`nproc`"):
+        draft = imported(tmp_path, f"web: gunicorn shop -w '{text}' -t '$(cat t)'")
+        assert not {"server.workers", "timeouts.request"} & draft.lines.keys()
+        assert remarks(draft, Heading.BUILT_IN)["workers"].startswith(f"{text}: without server.workers")
+        assert "a shell computed it" in remarks(draft, Heading.TODO)["timeout"]
+
+
+def test_another_server_of_a_procfile_is_no_worker(tmp_path: Path) -> None:
+    draft = imported(tmp_path, "web: gunicorn shop\nadmin: gunicorn admin\nqueue: celery worker")
+    todo = remarks(draft, Heading.TODO)
+    assert todo["admin"] == "gunicorn admin: a web server, too: import it with --select admin, into a file of its own"
+    assert "no web server" in todo["queue"]

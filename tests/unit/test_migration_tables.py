@@ -93,8 +93,11 @@ def test_the_pages_are_up_to_date() -> None:
         ("--graceful-timeout", "timeouts.graceful (--set timeouts.graceful=…)"),
         ("--error-logfile", "log.file (--set log.file=…)"),
         ("--statsd-host", "metrics.bind (--metrics-bind)"),
-        ("--daemon", "by intention not"),
-        ("--certfile", "nothing yet"),
+        ("--daemon", "here it is left out by intention"),
+        ("--certfile", "there is nothing like it here yet"),
+        ("--errorlog", "log.file"),
+        ("--raw-env", "app.env"),
+        ("--preload", "app.preload"),
     ],
 )
 def test_a_flag_of_gunicorns_has_a_hint(flag: str, said: str) -> None:
@@ -109,6 +112,7 @@ def test_a_flag_of_gunicorns_has_a_hint(flag: str, said: str) -> None:
         ("--wsgi-file", "app.module"),
         ("--http", "server.bind"),
         ("--master", "built in"),
+        ("-H", "app.python"),
     ],
 )
 def test_a_flag_of_uwsgis_has_a_hint(flag: str, said: str) -> None:
@@ -126,6 +130,11 @@ def test_what_is_near_a_key_of_ours_wins_over_names_that_others_have_too() -> No
 @pytest.mark.parametrize("name", sorted(GUNICORN))
 def test_each_setting_of_gunicorns_has_a_hint(name: str) -> None:
     assert "gunicorn's" in hints.for_key(name)
+
+
+@pytest.mark.parametrize("flag", ["--host", "--port"])
+def test_other_servers_flags_of_an_address_lead_to_ours(flag: str) -> None:
+    assert "--bind" in hints.for_flag(flag)
 
 
 def test_what_nobody_knows_has_no_hint() -> None:

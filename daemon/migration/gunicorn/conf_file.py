@@ -26,12 +26,15 @@ MOST_ANSWER_BYTES = 4 << 20
 PROBE = Path(__file__).with_name("probe.py")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Object:
     """A value that is no data: a function, a class."""
 
     name: str
     call: bool
+
+    def __repr__(self) -> str:
+        return f"the {'function or class' if self.call else 'object'} {self.name.removeprefix('__config__.')}"
 
 
 @dataclass(frozen=True, slots=True)

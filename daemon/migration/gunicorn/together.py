@@ -8,7 +8,7 @@ from typing import Any
 
 from ..conversions import EVERYONE, address, listed, peers, python_path, switch, whole
 from ..draft import Draft, Heading
-from ..setting import Given
+from ..setting import Fate, Given
 from .conf_file import Object
 from .hooks import BY_NAME
 from .table import SETTINGS
@@ -18,11 +18,13 @@ ASGI = re.compile(r"uvicorn|asgi|hypercorn|aiohttp", re.IGNORECASE)
 GREEN_THREADS = 32
 MOST_THREADS = 256
 ENGINES = {"auto": "auto", "fast": "compiled", "python": "plain"}
+NONE_SAYS = frozenset(("accesslog",))  # for all others None is "not set"
 DEFAULT_PEERS = "127.0.0.1,::1"
 
 
-def fill(draft: Draft, found: Mapping[str, Given]) -> None:
+def fill(draft: Draft, given: Mapping[str, Given]) -> None:
     """The draft from what is set: settings by themselves, together, and what of them differs."""
+    found = {name: one for name, one in given.items() if one.value is not None or name in NONE_SAYS}
     if "chdir" in found:
         draft.place = type(draft.place)(draft.place.path(str(found["chdir"].value)))
     _application(draft, found)
@@ -30,9 +32,10 @@ def fill(draft: Draft, found: Mapping[str, Given]) -> None:
     _sockets(draft, found)
     _trust(draft, found)
     _hooks(draft, found)
-    for name, given in found.items():
-        if name not in TOGETHER and name not in BY_NAME and _worth_telling(given):
-            draft.carry(given, SETTINGS)
+    for name, one in found.items():
+        if name not in TOGETHER and name not in BY_NAME and _worth_telling(one):
+            draft.carry(one, SETTINGS)
+    _without_a_line(draft, given)
     _differences(draft, found)
 
 
@@ -58,7 +61,15 @@ TOGETHER = {
 def _worth_telling(given: Given) -> bool:
     """Not what is off, as by default, and would only be said to be off."""
     setting = SETTINGS[given.name]
-    return setting.convert is not None or given.value not in (None, False, "", [], {})
+    return setting.convert is not None or setting.fate is Fate.BUILT_IN or given.value not in (False, "", [], {})
+
+
+def _without_a_line(draft: Draft, given: Mapping[str, Given]) -> None:
+    """Nobody has to wonder where a setting has gone that was set to what holds here anyway."""
+    names = [name for name in given if name not in draft.told and name not in BY_NAME]
+    if names:
+        said = ", ".join(f"{name} = {given[name].value!r}" for name in names)
+        draft.remark(Heading.BUILT_IN, "As here without a line", said)
 
 
 def _application(draft: Draft, found: Mapping[str, Given]) -> None:
@@ -73,18 +84,22 @@ def _application(draft: Draft, found: Mapping[str, Given]) -> None:
         )
         draft.warn("the application is not named here: set app.module")
     if given := found.get("pythonpath"):
+        draft.told.add("pythonpath")
         draft.variable("PYTHONPATH", python_path(given.value, draft.place), given.was)
     if given := found.get("raw_env"):
         items = given.value if isinstance(given.value, list) else listed(given.value or "")
         parts = given.parts if len(given.parts) == len(items) else [given.was] * len(items)
+        draft.told |= {"raw_env"} if items else set()
         for item, was in zip(items, parts, strict=True):
             name, equals, value = str(item).partition("=")
             if name == "SCRIPT_NAME":
                 draft.set("server.script_name", value.rstrip("/"), given)
             elif equals:
                 draft.variable(name.strip(), value, was)
-    if "preload_app" in found and switch(found["preload_app"].value):
-        draft.set("app.preload", "true", found["preload_app"])
+            else:
+                draft.remark(Heading.TODO, "raw_env", f"{item!r}: expected NAME=VALUE")
+    if given := found.get("preload_app"):
+        draft.set("app.preload", "true" if switch(given.value) else "false", given)
 
 
 def application(draft: Draft, target: str, given: Given | None = None) -> None:
@@ -130,6 +145,10 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
             "sync workers run one request at a time. If the application is thread-safe, remove this: the default is 8."
         )
         draft.set("server.threads", 1, given or threads, note)
+    if given is not None and given.name not in draft.told:
+        draft.remark(Heading.BUILT_IN, given.name, f"{name}: server.threads says it all; there is no class to choose")
+    if threads is not None and threads.name not in draft.told and (GREEN.search(name) or ASGI.search(name)):
+        draft.remark(Heading.BUILT_IN, threads.name, f"{threads.value}: {name} did not use it")
     if connections is not None:
         if GREEN.search(name) or count > 1 or "gthread" in name:
             draft.carry(connections, SETTINGS)
@@ -184,6 +203,10 @@ def _scheme(draft: Draft, given: Given) -> None:
         draft.remark(Heading.TODO, "secure_scheme_headers", f"{said}. {SETTINGS['secure_scheme_headers'].says}")
     elif field != "X-FORWARDED-PROTO":
         draft.set("proxy.scheme_field", field.title(), given)
+    else:
+        others = ", ".join(str(name) for name in given.value if str(name).upper().replace("_", "-") != field)
+        said = "X-Forwarded-Proto is proxy.scheme_field's default"
+        draft.remark(Heading.BUILT_IN, given.name, f"{said}; {others}: one field is enough" if others else said)
 
 
 def _hooks(draft: Draft, found: Mapping[str, Given]) -> None:
@@ -202,7 +225,13 @@ def _hooks(draft: Draft, found: Mapping[str, Given]) -> None:
 
 
 def _differences(draft: Draft, found: Mapping[str, Given]) -> None:
-    if "preload_app" not in found or not switch(found["preload_app"].value):
+    if "workers" not in found and "workers" not in draft.told:
+        draft.differ(
+            "workers",
+            "as many as CPUs, unless $WEB_CONCURRENCY says how many; gunicorn's default was 1. What is kept in the "
+            "memory of one process, such as a cache or sessions, needs server.workers = 1.",
+        )
+    if "preload_app" not in found:
         draft.differ(
             "preload",
             "the application is imported once, before workers are forked, unless that leaves threads or connections "
@@ -218,7 +247,7 @@ def _differences(draft: Draft, found: Mapping[str, Given]) -> None:
             "request timeout",
             "none, unless timeouts.request is set; gunicorn killed a sync worker after 30 s with one request.",
         )
-    else:
+    elif "timeouts.request" in draft.lines and draft.lines["timeouts.request"].value != "off":
         draft.differ(
             "request timeout", "the client gets 504, and the worker's other requests are finished before it goes."
         )

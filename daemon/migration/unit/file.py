@@ -159,14 +159,20 @@ def _proxies(made: Draft, listeners: list[dict[str, Any]]) -> None:
             if name in forwarded:
                 row = "listeners.forwarded." + ("client_ip" if name == "header" else name)
                 made.carry(Given(row, str(forwarded[name]), said=f"forwarded.{name}"), SETTINGS)
-        if source and not forwarded.get("recursive"):
+        if forwarded.get("recursive"):
+            said = "the last address that is none of a trusted proxy's is the client's"
+            made.remark(Heading.BUILT_IN, "forwarded.recursive", said)
+        elif source:
             made.set("proxy.hops", 1, note="Unit takes the last address, unless recursive is true.")
     if trusted:
         made.set("proxy.trusted", list(dict.fromkeys(trusted)), Given("forwarded.source", trusted))
 
 
 def _http(made: Draft, config: dict[str, Any]) -> None:
-    http = _object(_object(config.get("settings"), "settings").get("http"), "settings.http")
+    settings = _object(config.get("settings"), "settings")
+    for name in settings.keys() - {"http"}:
+        made.carry(Given(f"settings.{name}", settings[name], said=f"settings.{name}"), SETTINGS)
+    http = _object(settings.get("http"), "settings.http")
     for name, value in http.items():
         full = f"settings.http.{name}"
         if name == "server_version":

@@ -207,6 +207,9 @@ def _holding(
         elif option.name in ("endfor", "end-for"):
             yield from ((one, word) for word in words for one in body)
             looping, words, body = False, [""], []
+        elif option.name.startswith("for-"):
+            made.warn(f"{option.name} = {option.value} ({option.where}) is not understood: what is in it is left out")
+            looping, words = True, []
         elif all(holds):
             if looping:
                 body.append(option)

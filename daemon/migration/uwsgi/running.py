@@ -48,7 +48,8 @@ PROCESS = (
         "hook-pre-app",
         "ExecStartPre= in the unit.",
         "exec-asap exec-pre-jail exec-post-jail exec-pre-app exec-in-jail exec-as-root hook-asap hook-pre-jail "
-        "hook-post-jail hook-as-root",
+        "hook-post-jail hook-as-root "
+        "hook-master-start",
     ),
     left_out(
         "exec-as-user-atexit", "ExecStopPost= in the unit.", "exec-as-emperor hook-as-user-atexit hook-as-emperor"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..conversions import address, switch
-from ..draft import Draft, Heading
+from ..draft import Draft, Heading, Line
 from ..setting import Given
 from . import values
 from .table import SETTINGS
@@ -155,6 +155,9 @@ def _logs(draft: Draft, last: dict[str, Given]) -> None:
         if problems := last.get("log-4xx") or last.get("log-slow"):
             draft.set("log.access_log", "-")
             draft.set("log.access_lines", "problems", problems)
+            draft.told.add(off.name)
+        else:
+            draft.set("log.access_log", "off", off)
         return
     draft.set("log.access_log", "-", note='uWSGI logs requests by default. "off" is ours.')
 
@@ -187,7 +190,7 @@ def _differences(draft: Draft, last: dict[str, Given]) -> None:
         )
     if "limit-post" not in last:
         draft.differ("body limit", "a request's body may have 100 MiB (limits.body_max); uWSGI has no limit.")
-    if "harakiri" not in last:
+    if draft.lines.get("timeouts.request", Line("off")).value == "off":
         draft.differ("request timeout", "none here as there, unless timeouts.request is set.")
     else:
         draft.differ(
