@@ -48,8 +48,9 @@ class HookCaller:
         self._tell("hook", name=hook.value, runs=True)
         began = time.monotonic()
         error: BaseException | None = None
+        problem = ""
         try:
-            self.hooks.call(hook, *arguments)
+            problem = self.hooks.call(hook, *arguments)
         except BaseException as raised:
             error = raised
         if process.forked:
@@ -57,6 +58,8 @@ class HookCaller:
         seconds = time.monotonic() - began
         how = "returned" if error is None else "failed"
         self.log("info", f"hook {hook.value} of {self.hooks.module} {how} after {seconds:.3f} s")
+        if problem:
+            self.log("warning", f"app.hooks: {hook.value} of {self.hooks.module} {problem}")
         self._tell("hook", name=hook.value, runs=False)
         return error
 

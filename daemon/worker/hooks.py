@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from types import FunctionType, ModuleType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..target import Target
@@ -75,10 +75,19 @@ class Hooks:
         """Whether there is anything for a leader to do."""
         return Hook.LEADER_START in self or Hook.LEADER_STOP in self
 
-    def call(self, hook: Hook, *arguments: Any) -> None:
-        """Raises what the function raises. What it returns is nobody's."""
+    def call(self, hook: Hook, *arguments: Any) -> str:
+        """Raises what the function raises, and TypeError if it was asynchronous after all: behind functools.partial, a
+        decorator, a method. What it returns is nobody's: what is wrong with that, "" for nothing.
+        """
         function, taken = self._functions[hook]
-        function(*arguments[:taken])
+        returned = function(*arguments[:taken])
+        if isinstance(returned, (CoroutineType, GeneratorType, AsyncGeneratorType)):
+            if not isinstance(returned, AsyncGeneratorType):
+                returned.close()  # or Python warns that nobody awaited it
+            raise TypeError(f"it returned {kind(returned)}, whose body nobody runs; a hook is a plain function")
+        if hook is Hook.LOADED and callable(returned) and returned is not arguments[0]:
+            return "returned another application, which is ignored: what is served is what app.module names"
+        return ""
 
 
 NO_HOOKS = Hooks("", {})
@@ -120,6 +129,8 @@ def _checked(module: ModuleType, hook: Hook) -> tuple[Callable[..., Any], int]:
     taken = _taken(function, len(hook.arguments))
     if taken < 0:
         raise BootError("hooks", f"{shown} cannot be called with ({', '.join(hook.arguments)})")
+    if taken and (first := _first_parameter(function)) in hook.arguments[1:]:
+        raise BootError("hooks", f"{shown} takes {first} first; it is called with ({', '.join(hook.arguments)})")
     return function, taken
 
 
@@ -132,6 +143,11 @@ def _taken(function: Any, most: int) -> int:
         taken = most if code.co_flags & _VARIADIC else min(most, code.co_argcount)
         return -1 if required > most or keywords else taken
     return callable_arguments(function, most)
+
+
+def _first_parameter(function: Any) -> str:
+    """Its name, if it is a plain function's."""
+    return function.__code__.co_varnames[0] if isinstance(function, FunctionType) else ""
 
 
 def _own_functions(module: ModuleType) -> list[str]:

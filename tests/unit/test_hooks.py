@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import textwrap
@@ -87,6 +88,7 @@ def test_a_function_is_given_as_much_as_it_takes(directory: Path, source: str, g
         ("def loaded(app): yield", "shop_hooks.loaded is a generator"),
         ("def loaded(app, more): pass", "shop_hooks.loaded cannot be called with (app)"),
         ("def worker_start(worker, *, pool): pass", "shop_hooks.worker_start cannot be called with (worker)"),
+        ("def worker_stop(reason): pass", "takes reason first; it is called with (worker, reason)"),
         ("x = 1", "shop_hooks has none of the hooks: loaded, worker_start, worker_ready"),
         ("import nothing_of_that_name", "cannot import shop_hooks: no module named 'nothing_of_that_name'"),
         ("1 / 0", "cannot import shop_hooks: ZeroDivisionError"),
@@ -121,6 +123,29 @@ def test_a_hook_is_told_while_it_runs_and_logged_with_its_duration() -> None:
     assert (begins, over) == ({"name": "worker_start", "runs": True}, {"name": "worker_start", "runs": False})
     assert inside == "the worker"
     assert str(logged).startswith("hook worker_start of shop.hooks returned after 0.0")
+
+
+async def nobody_awaits(_worker: object) -> None:
+    pytest.fail("nobody does")
+
+
+def nobody_iterates(_worker: object) -> Iterator[None]:
+    yield pytest.fail("nobody does")
+
+
+@pytest.mark.parametrize("function", [functools.partial(nobody_awaits), nobody_iterates])
+def test_a_hook_that_is_asynchronous_behind_something_else_fails_when_it_is_called(function: object) -> None:
+    with pytest.raises(BootError, match=r"failed: TypeError: it returned .*, whose body nobody runs"):
+        caller([], worker_start=function).boot(Hook.WORKER_START, pytest.fail, None)
+
+
+def test_another_application_that_loaded_returns_is_ignored_and_that_is_said() -> None:
+    said: list[object] = []
+    caller(said, loaded=lambda app: app).run(Hook.LOADED, nobody_iterates)
+    assert not [text for text in said if "ignored" in str(text)]
+    caller(said, loaded=lambda app: lambda environ, start_response: app(environ)).run(Hook.LOADED, nobody_iterates)
+    (warning,) = [text for text in said if "ignored" in str(text)]
+    assert str(warning).startswith("app.hooks: loaded of shop.hooks returned another application, which is ignored")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no database"), SystemExit(3), KeyboardInterrupt()])
