@@ -73,6 +73,8 @@ def _file_of(path: str) -> str:
 
 def _no_file(path: str) -> str:
     """Why a path names no source file, and what could be meant."""
+    if path.endswith(".toml") and os.path.isfile(path):
+        return f"{path} is a configuration file: -c {path}"
     if os.path.isfile(path):
         return f"{path} is not a .py file, and only those can be imported: give it that ending"
     directory, name = os.path.split(path)

@@ -119,6 +119,7 @@ class ConfigurationCommand(GroupedCommand):
     """A command that takes `configuration_options`, with an answer for those who give it another server's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        self._refuse_a_switch(ctx, args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -127,12 +128,16 @@ class ConfigurationCommand(GroupedCommand):
             if hint := hints.for_flag(error.option_name):
                 raise click.UsageError(f"No such option: {error.option_name}: {hint}", ctx) from None
             raise
-        except click.BadOptionUsage as error:  # without its value, as where it is a switch
+
+    @staticmethod
+    def _refuse_a_switch(ctx: click.Context, args: list[str]) -> None:
+        """gunicorn's --preload has no value: with ours the next flag would be taken for it."""
+        after = args[args.index("--preload") + 1 :][:1] if "--preload" in args else ["auto"]
+        if not after or after[0].startswith("-"):
             from ..migration import hints
 
-            if error.option_name == "--preload" and (hint := hints.for_flag(error.option_name)):
-                raise click.UsageError(f"--preload: expected auto, true or false after it: {hint}", ctx) from None
-            raise
+            said = hints.for_flag("--preload")
+            raise click.UsageError(f"--preload: expected auto, true or false after it: {said}", ctx)
 
 
 def configuration_options(command: F) -> F:

@@ -58,12 +58,15 @@ def config_loader(options: dict[str, Any]) -> ReadConfig:
 
 def project_directory(argument: str | None, directory: str) -> str:
     """The absolute path of the directory that is to be served, if the argument is one and no package; else ""."""
-    if not argument or not ("/" in argument or argument in (".", "..")):
+    path = os.path.normpath(os.path.join(directory, os.path.expanduser(argument or "")))
+    if not argument or not os.path.isdir(path):
         return ""
-    path = os.path.normpath(os.path.join(directory, os.path.expanduser(argument)))
-    if not os.path.isdir(path):
-        return ""
-    return "" if os.path.isfile(os.path.join(path, "__init__.py")) and configuration_of(path) is None else path
+    is_package = os.path.isfile(os.path.join(path, "__init__.py"))
+    if "/" in argument or argument in (".", ".."):
+        return "" if is_package and configuration_of(path) is None else path
+    # A directory by its bare name is a module's name, too; but one without any source of its own serves nothing.
+    is_module = is_package or os.path.isfile(f"{path}.py")
+    return "" if is_module or configuration_of(path) is None else path
 
 
 def _projects_configuration(project: str, options: dict[str, Any]) -> str:

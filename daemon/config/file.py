@@ -85,6 +85,8 @@ def _parse(path: str, data: bytes) -> tuple[dict[str, Any], Problem | None]:
 
 
 def _syntax_problem(path: str, data: bytes, message: str) -> Problem:
+    if _is_another_servers(path, data):
+        return _problem(path, f"not TOML, but another server's: `miniwsgi import {path}` makes a miniwsgi.toml of it")
     found = _POSITION.fullmatch(message)
     lines = data.decode("utf-8-sig").splitlines() or [""]
     if not found:
@@ -92,6 +94,12 @@ def _syntax_problem(path: str, data: bytes, message: str) -> Problem:
     line = int(found[2] or len(lines))
     column = int(found[3] or len(lines[-1]) + 1)
     return _problem(f"{path}:{line}:{column}", f"not valid TOML: {found[1]} (line {line}, column {column})")
+
+
+def _is_another_servers(path: str, data: bytes) -> bool:
+    """A gunicorn.conf.py, a uwsgi.ini, a configuration of NGINX Unit or a Procfile, by its name or how it begins."""
+    name = os.path.basename(path)
+    return name.endswith((".py", ".ini", ".json")) or name.startswith("Procfile") or data.startswith(b"[uwsgi]")
 
 
 def _problem(source: str, what: str) -> Problem:

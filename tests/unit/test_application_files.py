@@ -126,6 +126,7 @@ def test_imports_a_file_from_above_the_packages_that_it_is_in(
             "{dir}/empty is a directory, and no package, for it has no __init__.py; there is no Python file in",
         ),
         ("./text.wsgi", "{dir}/text.wsgi is not a .py file, and only those can be imported: give it that ending"),
+        ("./project.toml", "{dir}/project.toml is a configuration file: -c {dir}/project.toml"),
         ("./sub/a.b.py", "{dir}/sub/a.b.py cannot be imported, for its name has a dot in it: rename it"),
         (
             "./both.py",
@@ -141,7 +142,7 @@ def test_imports_a_file_from_above_the_packages_that_it_is_in(
     ],
 )
 def test_says_what_is_wrong_with_a_file(tmp_path: Path, write: Write, target: str, expected: str) -> None:
-    for file in ("shop.py", "json.py", "pack.py", "pack/__init__.py", "text.wsgi", "sub/a.b.py"):
+    for file in ("shop.py", "json.py", "pack.py", "pack/__init__.py", "text.wsgi", "sub/a.b.py", "project.toml"):
         write(file, "def application(environ, start_response): ...")
     write("both.py")
     (tmp_path / "empty").mkdir()

@@ -138,3 +138,15 @@ def test_a_package_is_no_project(master: Master, project: Path) -> None:
     assert run("serve", f"{project}/").exit_code == 0
     assert master.config is not None
     assert master.config.app.module == f"{project}/"
+
+
+def test_a_directory_by_its_bare_name_is_a_project_unless_it_is_a_module(
+    master: Master, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.parent)
+    assert run("serve", project.name).exit_code == 0
+    assert master.config is not None
+    assert master.config.path == str(project / "pyproject.toml")
+    (project.parent / f"{project.name}.py").write_text("")
+    assert run("serve", project.name).exit_code == 0
+    assert master.config.app.module == project.name

@@ -158,6 +158,22 @@ def test_a_syntax_error_does_not_hide_the_flags_mistakes(write_config: Write) ->
     assert len(mistakes(write_config("nonsense"), {"server.workers": "x"})) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("gunicorn.conf.py", "import os\n"),
+        ("uwsgi.ini", "[uwsgi]\nmodule = shop\n"),
+        ("unit.json", "{}"),
+        ("Procfile", "web: gunicorn shop"),
+        ("shop.conf", "[uwsgi]\nmodule = shop\n"),
+    ],
+)
+def test_another_servers_configuration_leads_to_the_import(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert f"`miniwsgi import {path}` makes a miniwsgi.toml of it" in mistakes(path)[0]
+
+
 def test_deep_nesting_is_an_error_like_others(write_config: Write) -> None:
     assert "not valid TOML" in mistakes(write_config("a = " + "[" * 50_000 + "]" * 50_000))[0]
 

@@ -174,3 +174,10 @@ def test_nothing_that_is_imported_can_end_a_comment_or_a_text(directory: Path) -
 def test_shells_complete_it() -> None:
     context = click.Context(commands.commands, info_name="miniwsgi")
     assert "import" in commands.commands.list_commands(context)
+
+
+@pytest.mark.parametrize("words", [["--preload"], ["--preload", "-w", "2"], ["-w", "2", "--preload"]])
+def test_preload_as_gunicorn_has_it_leads_to_ours(words: list[str]) -> None:
+    result = CliRunner().invoke(commands.commands, ["serve", "shop:app", *words])
+    assert result.exit_code == 2
+    assert "--preload: expected auto, true or false after it: that is gunicorn's" in " ".join(result.output.split())
