@@ -18,6 +18,7 @@ Wanted = Callable[[dict[str, Any], str, int], bool]
 _METHOD = re.compile(r"[A-Z][A-Z-]*")
 _STATUS = re.compile(r"[1-5](?:xx|[0-9]{2})|any")
 _AGENT = "agent:"
+_NO_METHODS = ("ALL", "ANY")  # what other servers write
 _FINE = "123"  # with which the statuses begin that are no problem
 _PROBLEMS = "45"
 
@@ -85,6 +86,10 @@ def parse_rule(text: str) -> Rule:
     agent = agent.strip()
     if agent_mark and not agent:
         raise ValueError(f"nothing behind {_AGENT}")
+    if any(word.startswith("/") for word in agent.split()):
+        raise ValueError(f"a path stands in front of {_AGENT}, whose text goes on to the end")
+    if method in _NO_METHODS:
+        raise ValueError(f"{method!r} is no method: a rule without one is for each")
     if not (words or method or path or agent):
         raise ValueError("it says nothing")
     if path and "?" in path:

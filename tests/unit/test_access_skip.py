@@ -114,6 +114,8 @@ def test_what_an_application_has_left_in_its_environ_hides_nothing(left: Any) ->
         ("healthz", "'healthz' is no method, path or status"), ("get /", "'get' is no method, path or status"),
         ("/a 600", "'600' is no status"), ("/a 20x", "'20x' is no status"), ("200 /a", "'/a' is no method"),
         ("/a /b", "'/b' is no status"), ("/a?b=c", "a path has no query here"), ("GET /a POST", "'POST' is no status"),
+        ("ANY /a", "'ANY' is no method: a rule without one is for each"), ("ALL /a 304", "'ALL' is no method"),
+        ("agent:kube-probe GET /healthz", "a path stands in front of agent:"),
     ],
 )  # fmt: skip
 def test_a_rule_that_is_none_is_told_with_what_is_wrong(rule: str, told: str) -> None:
