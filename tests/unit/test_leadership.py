@@ -176,6 +176,21 @@ def test_processes_that_end_inside_leader_start_are_followed_with_backoff_and_ot
     assert not leadership(world).failing
 
 
+def test_new_code_is_asked_at_once_whatever_the_old_one_has_failed(world: World) -> None:
+    for slot in (0, 1, 2, 0, 1):
+        world.give_up_lead(slot, lambda slot: ev.LeaderFailed(slot, "no database"))
+        world.advance(4)
+        world.pending.clear()
+    world.give_up_lead(2, lambda slot: ev.LeaderFailed(slot, "no database"))
+    world.ask(ch.Reload(who="r"))
+    world.happen("prepare", "boot", "fork 3")
+    assert not world.leaders()
+    world.happen("ready 3")
+    assert world.leaders() == [3]
+    world.give_up_lead(3, lambda slot: ev.LeaderFailed(slot, "no database"))
+    assert leadership(world).retry_at == pytest.approx(world.now + 0.1)  # anew
+
+
 def test_a_leader_that_is_late_is_replaced_and_leads_until_it_is_gone() -> None:
     world = World(plan=ev.Plan(workers=2), may_lead=True)
     world.do(ch.Start(who="test"))

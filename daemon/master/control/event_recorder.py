@@ -35,7 +35,7 @@ class EventRecorder:
             ev.WorkerExited: self._exited,
             ev.LeaderStarted: lambda event: self._of_slot("leader.started", event.slot, "leads"),
             ev.LeaderFailed: lambda event: self._of_slot("leader.failed", event.slot, f"cannot lead: {event.error}"),
-            ev.LeaderLate: lambda event: self._of_slot("leader.late", event.slot, f"is to be replaced: {event.error}"),
+            ev.LeaderLate: lambda event: self._of_slot("leader.late", event.slot, f"is late: {event.error}"),
             ev.LeaderStopped: lambda event: self._of_slot("leader.stopped", event.slot, "does not lead any more"),
             ev.RecycleAsked: lambda event: self._of_slot(
                 "worker.recycled", event.slot, describe_recycling(event.reason)

@@ -46,7 +46,7 @@ class LeaderLock:
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(self.path)
-        except (BlockingIOError, PermissionError):
+        except BlockingIOError:
             self._log.info(f"{self.path} stays: the leader of a master that was killed has not ended")
         except OSError as error:
             self._log.warning(f"{self.path} cannot be removed: {error.strerror}; the next start uses it")

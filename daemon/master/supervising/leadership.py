@@ -38,6 +38,7 @@ class Leadership:
         self.error = ""  # why the latest attempt failed; "" once one leads
         self.retry_at: float | None = None  # when another one is tried
         self._failures = 0  # in a row
+        self._failed_in = 0  # the generation of the latest one
         self._traceback = ""  # of the latest one
         self._asked = 0  # how often somebody was
 
@@ -109,8 +110,11 @@ class Leadership:
                     self.table.log("warning", f"{worker.name}, which led, is gone")
             elif worker.state is not WorkerState.READY and self.phase in {LeaderPhase.STARTING, LeaderPhase.LEADING}:
                 self._become(LeaderPhase.STOPPING)
-        if self.retry_at is not None and (self.retry_at <= self.table.clock() or not self.wanted):
-            self.retry_at = None
+        if self.retry_at is not None:
+            if any(worker.generation > self._failed_in for worker in self.table.workers() if _eligible(worker)):
+                self.retry_at, self._failures = None, 0  # a reload may have mended it
+            elif self.retry_at <= self.table.clock() or not self.wanted:
+                self.retry_at = None
         if self.worker is None and self.retry_at is None and may_ask:
             self._ask()
 
@@ -140,6 +144,7 @@ class Leadership:
     def _fail(self, worker: Worker, error: str, traceback: str) -> None:
         delay = backoff(self._failures)
         self._failures += 1
+        self._failed_in = worker.generation
         self.error, self.retry_at = error, self.table.clock() + delay
         shown = traceback if traceback != self._traceback else ""  # the same again and again is shown once
         self._traceback = traceback
