@@ -158,6 +158,7 @@ fuzz: $(VENV)/.test ## a daemon of each pool, other parsers, the parser by cover
 
 fuzz-engines: $(VENV)/.test bytecode ## ten million conversations on two engines: nothing differs (INPUTS=10000000 SEED=1)
 	$(BIN)/python -m tests.fuzz.two_engines --inputs $(INPUTS) --seed $(SEED) $(ARGS)
+	$(BIN)/python -m tests.fuzz.two_daemons --seconds $(SECONDS) --seed $(SEED)
 
 fuzz-scanner: $(VENV)/.test ## the scanner of heads by coverage, under ASan and UBSan (SECONDS=60 SEED=1)
 	@.ci/install-tools $(VENV)/.lacking-scanner $(SCANNER_TOOLS)

@@ -19,6 +19,7 @@ from .client_requests import requests
 from .mutations import RIGHT, SEEDS, mutated, pieces
 
 LARGE_BLOCKS = (11, 3000, 16_384, 40_000, 70_000)
+_GIVEN_UP = {Event.EXPIRED, Event.GONE}
 IN_PARTS = ("generator", "result", "iterator", "fails midway")
 MANY_PARTS = 2
 MUCH_BYTES = 100_000
@@ -98,6 +99,7 @@ class Owner(Enum):
     TURNS = "by the engine's own turns"
     GIVES_AWAY = "receive, answer and settle, as on another thread"
     BOTH = "by turns"
+    TURNS_AND_POOL = "by the engine's turns, but for every other one that is read"
 
 
 class Reader(Enum):
@@ -124,6 +126,7 @@ class Ending(Enum):
     DISMISSED = "the server ends it for its silence"
     ABANDONED = "the server gives it up"
     REFUSED = "the pool has it refused"
+    LEFT_WAITING = "the client leaves while a request of its waits for another thread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +152,33 @@ class Script:
 
     @property
     def may_fill(self) -> bool:
-        """Whether the kernel may not take all, of what consists of many parts."""
-        parts = [sum(answer.sizes) for answer in self.answers if len(answer.sizes) > MANY_PARTS]
-        return self.small_buffer or any(self.reader is not Reader.AT_ONCE or size > MUCH_BYTES for size in parts)
+        """Whether the kernel may not take all at once."""
+        bodies = [sum(answer.sizes) for answer in self.answers]
+        parts = any(len(answer.sizes) > MANY_PARTS for answer in self.answers)
+        return self.small_buffer or sum(bodies) > MUCH_BYTES or (parts and self.reader is not Reader.AT_ONCE)
+
+    @property
+    def in_turns(self) -> bool:
+        return self.owner is Owner.TURNS or self.owner is Owner.TURNS_AND_POOL
 
     @property
     def holding(self) -> Holding:
-        if any(answer.event is Event.CLIENT_LEFT for answer in self.answers):
+        """NOTHING: where an engine holds something others see it, and may."""
+        events = {answer.event for answer in self.answers}
+        if Event.CLIENT_LEFT in events:
             return Holding.NOTHING  # what was held then, one engine would have sent, and one not
-        if self.small_buffer and self.beside:
-            return Holding.NOTHING  # what is put together may fit, and who is next differs with it
+        # How much the kernel takes depends on how it is put together; and on that, if not all is read, what is
+        # answered, who is next, and what is given up.
+        if self.may_fill and (self.beside or self.reader is Reader.NEVER or events & _GIVEN_UP):
+            return Holding.NOTHING
+        if self.owner is Owner.TURNS_AND_POOL and (self.beside or Event.TAKEN in events):
+            return Holding.NOTHING  # what the pool answers has no loop to lose, and comes behind the turn's others
         return Holding.BY_CHANCE if self.chance else Holding.ALL
+
+    @property
+    def same_steps(self) -> bool:
+        """Whether it has to come in the same steps, not only to the same."""
+        return self.holding is Holding.NOTHING or not (self.may_fill or self.owner is Owner.TURNS_AND_POOL)
 
     def answer(self, number: int) -> Answer:
         return self.answers[number % len(self.answers)]
@@ -178,7 +197,7 @@ BESIDE = Script(
 )  # fmt: skip
 
 _NAMES = tuple(name for name, server in SERVERS.items() for _ in range(server.often))
-_OWNERS = (Owner.TURNS,) * 3 + (Owner.SERVES,) * 3 + (Owner.GIVES_AWAY, Owner.BOTH)
+_OWNERS = (*(Owner.TURNS, Owner.SERVES) * 3, Owner.GIVES_AWAY, Owner.BOTH, Owner.TURNS_AND_POOL)
 _READERS = (Reader.AT_ONCE,) * 8 + (Reader.LATE, Reader.NEVER)
 _ENDINGS = (Ending.HALF_CLOSED,) * 4 + tuple(Ending)
 

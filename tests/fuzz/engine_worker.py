@@ -128,7 +128,7 @@ class Worker:
         self.conversations: dict[int, Any] = {}
         self.epoll = select.epoll()
         self.turn = self.begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_LONG_NS)
-        self.turn.holds = True
+        self.turn.holds = settings.pool == "epoll"  # others have no turns
         self.hold(Holding.ALL)
 
     def hold(self, holding: Holding) -> None:
@@ -156,6 +156,11 @@ class Worker:
         """What has been logged, which nobody wants."""
         self._log.lines.clear()
         self._lines.take()
+
+    def forget_steps(self) -> None:
+        """Whether the last thing that a thread did was to begin an answer, or to go on with one."""
+        for thread in self.threads:
+            self._slot.cells[thread.cell + scoreboard.T_NUMBER] = 0
 
     def look(self) -> Seen:
         """At what all scripts so far have left."""

@@ -19,9 +19,9 @@ from .engine_worker import LISTENER, PLAY, UNIX_LISTENER, Environ, Seen, Worker
 
 MOST_STEPS = 2000  # of one script, before it counts as one that does not end
 SMALL_BUFFER_BYTES = 4096
-SURE_BYTES = 2000  # that a kernel takes all the same
 _SHOWN = {str, int, bool, tuple, type(None)}
 _ENDS = {Outcome.END, Outcome.GONE}
+_SOMETIMES = {Owner.BOTH, Owner.TURNS_AND_POOL}
 _REFUSABLE = {Stage.READING, Stage.REQUEST}
 _OWNER, _GIVEN, _NEXT_OWNER = range(3)  # of the worker's threads
 
@@ -34,10 +34,9 @@ def play(worker: Worker, script: Script, *, closely: bool = False) -> Seen:
         playing.to_the_end()
     finally:
         playing.release()
-    if script.may_fill:  # how much of it the kernel takes at once depends on how it is put together
+    if not script.same_steps:
         playing.seen.steps.clear()
-        if script.reader is not Reader.AT_ONCE:
-            playing.seen.sent = playing.seen.sent[:SURE_BYTES]
+        worker.forget_steps()
     worker.take(playing.seen, closely=closely)
     return playing.seen
 
@@ -71,7 +70,7 @@ class Play:
         for each in worker.threads:
             each.turn_ends_ns = int(script.short_turns)
         self._fd = self.near.fileno()
-        if script.owner is Owner.TURNS:
+        if script.in_turns:
             worker.conversations[self._fd] = self.conversation
             self.conversation.mask = select.EPOLLIN
             worker.epoll.register(self._fd, select.EPOLLIN)
@@ -87,9 +86,12 @@ class Play:
                 self.worker.tick()
             if script.forgets and conversation.awaited is Awaited.REQUEST:
                 conversation.forget()
-        if not self._over and script.reader is not Reader.NEVER:
-            self._read()
-            self._go_on()
+        if script.reader is not Reader.NEVER:
+            while not self._over:
+                read = self._read()
+                self._go_on()
+                if not read:
+                    break
         self._end()
         self.seen.steps.append((conversation.requests, conversation.stage.name, conversation.gone))
         conversation.close()
@@ -129,14 +131,17 @@ class Play:
                 self._read()
                 self._go_on()
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Whatever has come; whether anything has."""
         if self._left:
-            return
+            return False
+        had = len(self._got)
         try:
             while data := self.far.recv(1 << 18):
                 self._got.append(data)
         except OSError:
             pass
+        return len(self._got) > had
 
     def _leave(self) -> None:
         self._read()
@@ -185,18 +190,27 @@ class Play:
 
     def _gives_away(self) -> bool:
         owner = self.script.owner
-        return owner is Owner.GIVES_AWAY or (owner is Owner.BOTH and self._asked % 2 == 1)
+        return owner is Owner.GIVES_AWAY or (owner in _SOMETIMES and self._asked % 2 == 1)
+
+    def _leaves_waiting(self) -> bool:
+        script = self.script
+        return (
+            script.ending is Ending.LEFT_WAITING and script.owner is not Owner.TURNS_AND_POOL and self._asked % 2 == 1
+        )
 
     def _thread(self) -> ThreadAccount:
-        return self.worker.threads[_GIVEN if self._gives_away() else self._owner]
+        # Which requests a turn answers differs: where some are the pool's, one thread has all.
+        given = self._gives_away() and self.script.owner is not Owner.TURNS_AND_POOL
+        return self.worker.threads[_GIVEN if given else self._owner]
 
     def _ask(self) -> Stage:
         """The next request, and its answer if it is whole."""
         now = time.monotonic_ns()
         stage: Stage = self.conversation.stage
-        if self.script.owner is Owner.TURNS and stage is Stage.READING:
+        if self.script.in_turns and stage is Stage.READING:
             if self._beside is not None:
                 self._beside.say()
+            self.worker.turn.inline = not self._gives_away()
             self.worker.turn.wait(0)
             went_on = self.worker.turn.serve(self._thread(), now)
             self._note("turn", bool(went_on))
@@ -205,6 +219,8 @@ class Play:
             return self._step("serve", self._thread(), now)
         if stage is not Stage.REQUEST:
             stage = self._step("receive", now)
+        if stage is Stage.REQUEST and self._leaves_waiting():
+            return self._step("abandon")
         if stage is Stage.REQUEST:
             self.conversation.ready_ns = now
             stage = self._step("answer", self._thread(), now)
@@ -221,7 +237,8 @@ class Play:
 
     def went_on(self, outcome: Outcome, now: int) -> int:
         """What the turn has for the pool."""
-        if outcome is Outcome.REQUEST:  # one engine has run what was sent ahead, the other leaves that to the pool
+        # One engine has run what was sent ahead, the other leaves that to the pool.
+        if outcome is Outcome.REQUEST and self.script.owner is Owner.TURNS:
             while outcome is Outcome.REQUEST:
                 outcome = self.conversation.serve(self._thread(), time.monotonic_ns())
             if outcome is Outcome.IDLE:

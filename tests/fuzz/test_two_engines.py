@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ class CountsTwice(plain.Conversation):
 
 @pytest.mark.parametrize(
     ("fault", "where"),
-    [(TakesForTheSame, "environs"), (LeavesOutAByte, "sent"), (CountsTwice, "cells")],
+    [(TakesForTheSame, "environs|log"), (LeavesOutAByte, "sent"), (CountsTwice, "cells")],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_fault_is_found_and_made_small(fault: Any, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +87,6 @@ def test_a_fault_is_found_and_made_small(fault: Any, where: str, monkeypatch: py
     monkeypatch.setattr(choice, "ENGINES", [*choice.ENGINES, choice.Engine("planted", lambda: fault)])
     report = compare(("plain", "planted"), 1, 20_000)
     (found,) = report.faults
-    assert f": {where}:" in found
+    assert re.search(f": ({where}):", found)
     assert found.count("Script(") <= 2
     assert len(found) < 8000
