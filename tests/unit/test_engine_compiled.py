@@ -12,6 +12,7 @@ import pytest
 from miniwsgi.daemon.engine import choice
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.contract import Outcome
+from miniwsgi.daemon.engine.site import Site
 from miniwsgi.daemon.http.response import BadResponse
 
 from tests.conformance.case import get
@@ -219,3 +220,29 @@ def test_what_was_never_begun_says_so() -> None:
     for use in (lambda: conversation.receive(NOW), conversation.settle):
         with pytest.raises(RuntimeError, match="never begun"):
             use()
+
+
+def _with_its_own(of: type[Any], name: str, what: str) -> type[Any]:
+    """A subclass of `of`, which keeps that attribute elsewhere."""
+    if what == "slot":
+        return type("Own", (of,), {"__slots__": (name,)})
+    return type("Own", (of,), {name: property(lambda self: None, lambda self, value: None)})
+
+
+@pytest.mark.parametrize("what", ["slot", "property"])
+def test_who_keeps_elsewhere_what_is_read_by_its_place_is_refused(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("compiled")
+    thread = _with_its_own(ThreadAccount, "conversation", what)(0, world.context.slot, 0)
+    world.send(get())
+    with pytest.raises(TypeError, match="'conversation' where ThreadAccount does"):
+        world.conversation.serve(thread, NOW)
+    monkeypatch.setattr("miniwsgi.daemon.worker.context.Site", _with_its_own(Site, "closing", what))
+    with pytest.raises(TypeError, match="'closing' where Site does"):
+        World("compiled")
+
+
+def test_a_subclass_that_keeps_more_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miniwsgi.daemon.worker.context.Site", type("More", (Site,), {}))
+    world = World("compiled")
+    world.send(get())
+    assert world.conversation.serve(world.thread, NOW) is Outcome.IDLE

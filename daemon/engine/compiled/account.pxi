@@ -64,6 +64,15 @@ cdef Py_ssize_t REQUEST_VARIABLES = mw_slot(Site, b"request_variables")
 cdef Py_ssize_t CONVERSATION = mw_slot(ThreadAccount, b"conversation")
 
 
+cdef int check_slots(object thing, object cls, tuple names) except -1:
+    """That these are where the class keeps them: a subclass may have a slot, or a property, of the same name. Raises
+    TypeError."""
+    for name in names:
+        if getattr(type(thing), name, None) is not getattr(cls, name) or not hasattr(thing, name):
+            raise TypeError(f"{type(thing).__name__} does not keep {name!r} where {cls.__name__} does")
+    return 0
+
+
 cdef class Numbers:
     """Those of requests: itertools.count, which is quicker to ask here."""
 
@@ -159,8 +168,7 @@ cdef class Shared:
     cdef char *outgoing  # a head, and a small body behind it
 
     def __init__(self, site not None):
-        if not isinstance(site, Site):
-            raise TypeError("it has other slots")
+        check_slots(site, Site, ("account", "application", "closing", "parts", "request_variables"))
         self.site = site
         self.account = site.account
         access = site.account.access
@@ -182,8 +190,7 @@ cdef class Shared:
             site.answers = Unanswered()
         self.unanswered = site.answers
         self.server_fields = site.server_fields
-        if not isinstance(self.server_fields, ServerFields):
-            raise TypeError("they have other slots")
+        check_slots(self.server_fields, ServerFields, ("lines",))
         self.remembers = site.server_fields.request_id_header is None
         self.answers = []
         self.bases = {}
@@ -208,8 +215,7 @@ cdef class Shared:
             self.context = context_of(variables)
         self.text = thread.text
         if thread is not self.thread:
-            if not isinstance(thread, ThreadAccount):
-                raise TypeError("it has other slots")
+            check_slots(thread, ThreadAccount, ("conversation",))
             self.thread = thread
             self.calls = thread.calls
             self.cell = cells_of(thread)
