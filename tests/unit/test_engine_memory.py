@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import mmap
+import sys
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -100,6 +101,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
+@pytest.mark.skipif(not sys.getallocatedblocks(), reason="PYTHONMALLOC=malloc: of a sanitizer, which keeps it")
 def test_memory_that_is_free_between_what_is_used_goes_back_to_the_system(engine):
     """Before workers are forked: holes that an import has left would be every worker's."""
     blocks = [bytes(2000) for _ in range(10_000)]
