@@ -254,5 +254,10 @@ class Turn(Protocol):
         if the loop was lost, they are not.
         """
 
+    def welcome(self, thread: ThreadAccount, conversation: Conversation, now: int) -> int:
+        """Serve a new client, which is among the conversations and not watched yet: what it has sent is mostly its
+        request; as `serve`. One that ends with END is closed here, and no conversation any more, or goes to `go_on`.
+        """
+
     def settle(self, thread: ThreadAccount, now: int) -> int:
         """Send and settle what was held when the loop was lost; as `serve`. Whoever takes the loop calls this first."""

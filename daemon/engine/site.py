@@ -121,6 +121,11 @@ class Site:
             limits, known = self._unix_limits, self._known_of_unix
         return make(limits, self._body_memory_bytes, self._spool_directory, base, known)
 
+    @property
+    def trusts_proxies(self) -> bool:
+        """Whether `proxy_for` depends on the client; else it is None for all."""
+        return self._proxy is not None
+
     def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
         """The trust to apply to a connection's requests, or None: the client is not a trusted proxy."""
         proxy = self._proxy

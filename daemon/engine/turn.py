@@ -44,6 +44,9 @@ class Turn:
         self._events = self._poll(seconds, EVENTS)
         return len(self._events)
 
+    def welcome(self, thread: ThreadAccount, conversation: Conversation, now: int) -> int:
+        return self._go_on(thread, conversation, conversation.serve(thread, now), now)
+
     def settle(self, thread: ThreadAccount, now: int) -> int:
         return now
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -237,3 +238,19 @@ def test_ten_thousand_idle_connections_cost_a_worker_fifteen_mebibytes(world):
         tracemalloc.stop()
     assert world.cell(REQUESTS) == 49
     assert (after - before) / 48 <= 1536
+
+
+def test_the_only_request_of_a_connection_that_lasts_is_told_to_the_pace(world):
+    told = []
+    world.pool._note_long_call = lambda began, ended: told.append(ended - began)
+    world.during = lambda: time.sleep(0.02)
+    client = world.connect(CLOSE)
+    now = time.monotonic_ns()
+    world.pool._turn.ends_ns = LATER
+    (fd,) = world.pool._acceptor.fds
+    assert world.pool._accept(world.me, fd, now) > now
+    (lasted,) = told
+    assert lasted >= 20_000_000
+    assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert client.recv(1000) == b""
+    assert (world.cell(CONNECTIONS), world.cell(CLOSED), world.pool._turn.served) == (0, 1, 1)

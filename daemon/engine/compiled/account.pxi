@@ -155,7 +155,7 @@ cdef class Shared:
     cdef object server_fields
     cdef bint remembers  # heads, which are the same whatever the request's id is
     cdef list answers
-    cdef dict bases  # what connections share, by their listening sockets: see accept.pxi
+    cdef dict beginnings  # what clients begin with, by their listening sockets: see accept.pxi
     cdef Answer last
     cdef CallState spare
     # Of the site and of the thread as they were when a turn, or a call from outside, began: see `look`.
@@ -193,7 +193,7 @@ cdef class Shared:
         check_slots(self.server_fields, ServerFields, ("lines",))
         self.remembers = site.server_fields.request_id_header is None
         self.answers = []
-        self.bases = {}
+        self.beginnings = {}
 
     def __dealloc__(self):
         global mw_received

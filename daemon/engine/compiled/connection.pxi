@@ -109,6 +109,16 @@ cdef class ConnectionState:
             rules = self.known.rules = Rules(limits)
         self.rules = rules
 
+    cdef ConnectionState another(self, dict base):
+        """A new connection's that came in where this one did."""
+        cdef ConnectionState made = <ConnectionState>Connection.__new__(Connection)
+        made.limits, made.known, made.rules = self.limits, self.known, self.rules
+        made.body_memory_bytes, made.spool_directory = self.body_memory_bytes, self.spool_directory
+        made.base = base
+        made.state = IDLE_PARSING
+        made.pending = b""
+        return made
+
     def receive(self, data):
         """Take bytes from the client; True when a request is complete. Raises ProtocolError."""
         cdef Py_ssize_t used

@@ -76,6 +76,14 @@ cdef int digits_of(uint64_t number, char *room) noexcept:
     return count
 
 
+cdef class Beginning:
+    """What the IPv4 clients of one listener begin with."""
+
+    cdef dict base
+    cdef ConnectionState http  # None: it depends on the client, which may be a trusted proxy
+    cdef bint mounted
+
+
 cdef class ConversationState(WireState):
     """The fields of a Conversation."""
 
@@ -90,18 +98,22 @@ cdef class ConversationState(WireState):
     cdef object due  # what a turn that holds answers has to do for it: an outcome
 
     def __init__(self, site, sock, base, now):
-        self.start(site, sock, sock.fileno(), base, now)
-
-    cdef int start(self, object site, object sock, int fd, object base, int64_t now) except -1:
-        self.site = site
         self._sock = sock
+        self.fd = sock.fileno()
+        self.start(site, base, now, None)
+
+    cdef int start(self, object site, object base, int64_t now, Beginning known) except -1:
+        self.site = site
         self.base = base
         self._settings = site.settings
-        self._proxy = site.proxy_for(base)
-        self._http = site.parser_for(base, Connection)
-        self._http.anew = self._proxy is not None
-        self.mounted = site.mount.splits(self._proxy)
-        self.fd = fd
+        if known is None or known.http is None:
+            self._proxy = site.proxy_for(base)
+            self._http = site.parser_for(base, Connection)
+            self._http.anew = self._proxy is not None
+            self.mounted = site.mount.splits(self._proxy)
+        else:
+            self._http = known.http.another(base)
+            self.mounted = known.mounted
         self.stage = READING
         self.closed = OPEN_TO_CLIENT
         self.since_ns = now

@@ -5,6 +5,7 @@ cdef enum:
     EPOLLIN = 1
 
 cdef uint32_t LEFT_MASK = LEFT
+cdef int CONNECTIONS_NOW = scoreboard.CONNECTIONS
 
 
 cdef class Turn:
@@ -152,6 +153,22 @@ cdef class Turn:
                 conversation.closed = CLOSED_WHILE_ANSWERED
                 return conversation._leave(GONE)
         return outcome
+
+    def welcome(self, thread, ConversationState conversation, int64_t now):
+        """A new client; as `serve`."""
+        cdef int fd = conversation.fd
+        outcome = conversation.serve(thread, now)
+        if (
+            outcome is not END or conversation.mask or conversation.called_ns != now
+            or conversation.ended_ns - now > self.long_ns
+        ):
+            return self.go_on(thread, conversation, outcome, now)
+        self.served += 1
+        del self.conversations[fd]
+        conversation.close()
+        conversation.hang_up()
+        conversation.shared.cells[CONNECTIONS_NOW] = len(self.conversations)
+        return conversation.ended_ns
 
     def settle(self, thread, int64_t now):
         """What was held when the loop was lost."""

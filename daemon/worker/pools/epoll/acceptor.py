@@ -8,6 +8,7 @@ while others are idle.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from ....engine.contract import Conversation
 from ....engine.listening_socket import ListeningSocket
@@ -28,6 +29,7 @@ class Acceptor:
     def __init__(self, clients: Clients, context: Context) -> None:
         self._clients = clients
         self._context = context
+        self._begin = partial(context.engine.begin.accept, context.site)
         self._sockets = {listener.fd: ListeningSocket(listener) for listener in context.settings.listeners}
         self._most = 1  # of this turn
         self._watched = False
@@ -112,7 +114,7 @@ class Acceptor:
 
     def _take(self, fd: int, now: int) -> Conversation:
         """Accept one connection. Raises OSError, also if there is none."""
-        conversation = self._context.accept(self._sockets[fd], now)
+        conversation = self._begin(self._sockets[fd], now)
         self._clients.admit(conversation)
         return conversation
 

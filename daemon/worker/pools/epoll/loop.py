@@ -446,7 +446,7 @@ class EpollPool:
             if self._in_flight:  # in the next turn: by then, who has just been answered elsewhere is not in flight
                 self._act(conversation, _MORE, now)
             elif self._turn.inline:
-                now = self._go_on(me, conversation, conversation.serve(me, now), now, served=True)
+                now = self._turn.welcome(me, conversation, now)
             else:
                 now = self._go_on(me, conversation, conversation.receive(now), now)
             if not now or now > self._turn.ends_ns:
