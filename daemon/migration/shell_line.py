@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from .trouble import ImportTrouble
 
 SERVERS = ("gunicorn", "uwsgi")
+PROGRAMS = {"gunicorn.app.wsgiapp": "gunicorn"}  # after -m
 OTHERS = {
     "uvicorn": "it serves ASGI; miniwsgi serves WSGI",
     "hypercorn": "it serves ASGI; miniwsgi serves WSGI",
@@ -84,7 +85,7 @@ def _simple(words: list[str]) -> Command | None:
     if text := _for_a_shell(words):
         return line(text)
     for index, word in enumerate(words):
-        name = os.path.basename(word)
+        name = PROGRAMS.get(os.path.basename(word), os.path.basename(word))
         after_an_option = words[index - 1 : index] and words[index - 1].startswith("-")
         if name not in SERVERS or (after_an_option and words[index - 1] not in ("-m", "--")):
             continue

@@ -37,6 +37,7 @@ def remarks(draft: Draft, heading: Heading) -> dict[str, str]:
         ("python manage.py migrate && gunicorn shop", ["shop"], {}, [], ["python manage.py migrate"]),
         ("cd src; gunicorn shop | tee log", ["shop"], {}, [], ["tee log"]),
         ("gunicorn shop --log-file -", ["shop", "--log-file", "-"], {}, [], []),
+        ("bin/start-web python -m gunicorn.app.wsgiapp shop", ["shop"], {}, ["bin/start-web"], []),
         ("tini -g -- gunicorn shop", ["shop"], {}, ["tini", "-g", "--"], []),
         ("doppler run -- python -u -m gunicorn shop", ["shop"], {}, ["doppler", "run", "--"], []),
         ("sh -c 'migrate && exec gunicorn shop'", ["shop"], {}, [], ["migrate"]),

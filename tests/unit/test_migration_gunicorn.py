@@ -229,6 +229,14 @@ def test_a_slip_of_the_pen_that_gunicorn_ignores_is_told(conf: Conf) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("preload", "preload_app"), ("log_file", "errorlog"), ("access_logfile", "accesslog"), ("logfile", "errorlog")],
+)
+def test_a_flag_in_the_file_or_a_name_of_long_ago_is_told(conf: Conf, name: str, meant: str) -> None:
+    assert f"{name} is no setting of gunicorn's: was {meant} meant?" in conf.draft(f"{name} = 1").warnings[0]
+
+
 # --- what it becomes ----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("source", "key", "value"),

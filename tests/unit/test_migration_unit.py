@@ -104,3 +104,28 @@ def test_a_configuration_that_is_not_understood_says_why(tmp_path: Path, given: 
     with pytest.raises(ImportTrouble) as caught:
         imported(tmp_path, given, which)
     assert said in str(caught.value)
+
+
+def test_an_address_whose_routes_lead_elsewhere_is_not_taken(tmp_path: Path) -> None:
+    listeners = {f"*:{port}": {"pass": f"routes/{name}"} for port, name in ((1, "a"), (2, "b"), (3, "c"), (4, "d"))}
+    draft = imported(tmp_path, {
+        **config(listeners),
+        "routes": {
+            "a": [{"match": {"uri": "/x"}, "action": {"share": "/w", "fallback": {"pass": "applications/shop"}}}],
+            "b": [{"action": {"pass": "applications/other"}}, {"action": {"pass": "routes/b"}}],
+            "c": [{"action": {"pass": "routes/a"}}],
+            "d": [{"action": {"return": 404}}],
+        },
+    })  # fmt: skip
+    assert draft.lines["server.bind"].value == [":1", ":3"]
+
+
+def test_what_holds_anyway_and_what_has_no_place_are_told(tmp_path: Path) -> None:
+    forwarded = {"source": ["10.0.0.0/8"], "recursive": True}
+    found = config({"*:1": {"pass": "applications/shop", "forwarded": forwarded}}, stdout="a.log", stderr="b.log")
+    found["settings"]["js_module"] = "x"
+    draft = imported(tmp_path, found)
+    assert "forwarded.recursive" in dict(draft.remarks[Heading.BUILT_IN])
+    assert "proxy.hops" not in draft.lines
+    assert "settings.js_module" in dict(draft.remarks[Heading.LEFT_OUT])
+    assert dict(draft.remarks[Heading.TODO])["stdout"].startswith("/srv/shop/a.log: stderr holds")

@@ -265,3 +265,41 @@ def test_a_command_that_is_wrong_says_so(files: Files, line: str, said: str) -> 
     with pytest.raises(ImportTrouble) as caught:
         commands.from_words(["uwsgi", *line.split()], Asked(str(files.directory), sys.executable, {}))
     assert said in str(caught.value)
+
+
+def test_a_socket_that_speaks_http_is_one_of_ours(files: Files) -> None:
+    draft = files.ini("socket = 0.0.0.0:5000", "protocol = http")
+    assert values(draft)["server.bind"] == ["0.0.0.0:5000"]
+    assert not any("uwsgi protocol" in warning for warning in draft.warnings)
+    assert "protocol" in dict(draft.remarks[Heading.BUILT_IN])
+    other = files.ini("socket = :1", "protocol = fastcgi")
+    assert "protocol" in dict(other.remarks[Heading.NOTHING])
+    assert any("uwsgi protocol" in warning for warning in other.warnings)
+
+
+def test_a_condition_has_what_it_tests_for_what_is_in_it(files: Files) -> None:
+    files.environ["VIRTUAL_ENV"] = "/srv/venv"
+    (files.directory / "here").mkdir()
+    draft = files.ini(
+        "if-env = VIRTUAL_ENV",
+        "virtualenv = %(_)",
+        "endif =",
+        "if-dir = here",
+        "env = HERE=%(_)",
+        "endif =",
+        "env = B=1",
+    )
+    assert values(draft)["app.python"] == "/srv/venv/bin/python"
+    assert {name: line.value for name, line in draft.env.items()} == {"HERE": "here", "B": "1"}
+
+
+def test_an_emperors_file_leads_to_the_vassals(files: Files) -> None:
+    draft = files.draft("[uwsgi]\nemperor = /etc/uwsgi/vassals\n")
+    assert "emperor = /etc/uwsgi/vassals: this file starts others" in draft.warnings[0]
+    assert not any("not named" in warning for warning in draft.warnings)
+
+
+def test_an_env_without_a_value_is_told(files: Files) -> None:
+    draft = files.ini("env = A")
+    assert not draft.env
+    assert dict(draft.remarks[Heading.TODO])["env"] == "'A' (app.ini, line 3): expected NAME=VALUE"

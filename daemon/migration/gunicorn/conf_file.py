@@ -21,6 +21,7 @@ from ..setting import Given
 from ..trouble import ImportTrouble
 from .table import SETTINGS
 
+OLD = {"logfile": "errorlog", "before_fork": "pre_fork", "after_fork": "post_fork", "before_exec": "pre_exec"}
 MOST_SAID_BYTES = 4000
 MOST_ANSWER_BYTES = 4 << 20
 PROBE = Path(__file__).with_name("probe.py")
@@ -74,7 +75,9 @@ def _name(where: str) -> str:
 
 def _slip(name: str, unused: dict[str, Any]) -> str:
     """About a name that gunicorn ignores, if it looks like one that was meant to be a setting; else ""."""
-    near = get_close_matches(unused["name"], SETTINGS, 1, 0.85)
+    flag = f"--{unused['name'].replace('_', '-')}"
+    near = [name for name, setting in SETTINGS.items() if flag in setting.flags]
+    near += [OLD[unused["name"]]] if unused["name"] in OLD else get_close_matches(unused["name"], SETTINGS, 1, 0.85)
     if not near:
         return ""
     return f"{name}, line {unused['line']}: {unused['name']} is no setting of gunicorn's: was {near[0]} meant?"

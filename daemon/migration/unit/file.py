@@ -128,6 +128,8 @@ def _listeners(made: Draft, config: dict[str, Any], chosen: str) -> Iterator[dic
         target = [unquote(part) for part in str(listener.get("pass", "")).split("/")]
         if target[0] == "applications" and target[1:2] != [chosen]:
             continue
+        if target[0] == "routes" and not _leads_to(config, target[1:], chosen, set()):
+            continue
         if target[0] not in ("applications", "routes"):
             made.remark(Heading.TODO, f"listeners {where}", f"pass {listener.get('pass')}: left to the proxy in front")
             continue
@@ -142,6 +144,31 @@ def _listeners(made: Draft, config: dict[str, Any], chosen: str) -> Iterator[dic
         made.set("server.bind", binds, Given("listeners", binds))
     else:
         made.warn(f"no listener leads to the application {chosen}: set server.bind")
+
+
+def _leads_to(config: dict[str, Any], route: list[str], chosen: str, seen: set[str]) -> bool:
+    """Whether some step of a route, or of those that it passes on to, leads to the application."""
+    routes = config.get("routes")
+    steps = routes.get(route[0]) if route and isinstance(routes, dict) else routes
+    if not isinstance(steps, list):
+        return True  # not known: its address is kept
+    actions = [step.get("action") for step in steps if isinstance(step, dict)]
+    while actions:
+        action = actions.pop()
+        if not isinstance(action, dict):
+            continue
+        actions.append(action.get("fallback"))
+        passed = str(action.get("pass", ""))
+        target = [unquote(part) for part in passed.split("/")]
+        if target[0] == "applications" and target[1:2] == [chosen]:
+            return True
+        if target[0] == "routes" and passed not in seen:
+            seen.add(passed)
+            if _leads_to(config, target[1:], chosen, seen):
+                return True
+        if "$" in passed:  # a variable, which may be anything
+            return True
+    return False
 
 
 def _proxies(made: Draft, listeners: list[dict[str, Any]]) -> None:

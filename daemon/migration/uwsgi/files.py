@@ -195,13 +195,16 @@ def _holding(
 ) -> Iterator[tuple[Option, str]]:
     """Options whose conditions hold, each with the word of the loop that it is in."""
     holds: list[bool] = []
+    tested: list[str] = []  # what %(_) is in a condition
     words, body = [""], list[Option]()
     looping = False
     for option in options:
         if option.name in ("endif", "end-if"):
-            holds = holds[:-1]
+            holds, tested = holds[:-1], tested[:-1]
         elif option.name.startswith("if-"):
-            holds.append(_condition(option, known, asked, made))
+            truth, word = _condition(option, known, asked, made)
+            holds.append(truth)
+            tested.append(word)
         elif option.name == "for":
             looping, words = True, variables.replaced(option.value, known, option.letters, asked.environ).text.split()
         elif option.name in ("endfor", "end-for"):
@@ -214,10 +217,11 @@ def _holding(
             if looping:
                 body.append(option)
             else:
-                yield option, ""
+                yield option, tested[-1] if tested else ""
 
 
-def _condition(option: Option, known: Mapping[str, str], asked: Asked, made: Draft) -> bool:
+def _condition(option: Option, known: Mapping[str, str], asked: Asked, made: Draft) -> tuple[bool, str]:
+    """Whether it holds, and what it has tested: a path, or the variable's value."""
     kind = option.name.removeprefix("if-").removeprefix("not-")
     value = variables.replaced(option.value, known, option.letters, asked.environ).text
     path = os.path.join(asked.directory, value)
@@ -228,10 +232,10 @@ def _condition(option: Option, known: Mapping[str, str], asked: Asked, made: Dra
         truth = {"exists": os.path.exists, "file": os.path.isfile, "dir": os.path.isdir}[kind](path)
     else:
         made.warn(f"{option.name} = {option.value} ({option.where}) is not understood: what is in it is left out")
-        return False
+        return False, ""
     truth = truth != option.name.startswith("if-not-")
     said = (
         "held where this was imported" if truth else "did not hold where this was imported: what is in it is left out"
     )
     made.remark(Heading.TODO, f"{option.name} = {option.value} ({option.where})", said)
-    return truth
+    return truth, asked.environ.get(value.partition("=")[0], value) if kind == "env" else value

@@ -25,6 +25,7 @@ TOGETHER = {
     "logto",
     "module",
     "mount",
+    "protocol",
     "pythonpath",
     "req-logger",
     "socket",
@@ -48,7 +49,7 @@ def fill(draft: Draft, options: Sequence[Given]) -> None:
         draft.lines["app.directory"].note = "uWSGI's was the directory that it was started in."
     _application(draft, by_name, last)
     _environment(draft, by_name, last)
-    _sockets(draft, by_name)
+    _sockets(draft, by_name, speaks_http="protocol" in last and str(last["protocol"].value).startswith("http"))
     _logs(draft, last)
     _workers(draft, last)
     for option in options:
@@ -65,6 +66,9 @@ def _application(draft: Draft, by_name: dict[str, list[Given]], last: dict[str, 
         _target(draft, str(module.value), name, module)
     elif file := last.get("wsgi-file"):
         _file(draft, str(file.value), name, file)
+    elif emperor := last.get("emperor"):
+        draft.remark(Heading.TODO, "app.module", "in the files of the vassals")
+        draft.warn(f"emperor = {emperor.value}: this file starts others; import each of those, into a file of its own")
     elif "mount" not in last:
         draft.remark(Heading.TODO, "app.module", 'the application is not named here: module = "shop.wsgi"')
         draft.warn("the application is not named here: set app.module")
@@ -101,6 +105,8 @@ def _environment(draft: Draft, by_name: dict[str, list[Given]], last: dict[str, 
         name, equals, value = str(given.value).partition("=")
         if equals:
             draft.variable(name.strip(), value, given.was)
+        else:
+            draft.remark(Heading.TODO, "env", f"{given.value!r} ({given.where}): expected NAME=VALUE")
     paths = [draft.place.path(str(given.value)) for given in by_name.get("pythonpath", ())]
     paths = [path for path in paths if path != draft.place.directory]
     if paths:
@@ -110,7 +116,12 @@ def _environment(draft: Draft, by_name: dict[str, list[Given]], last: dict[str, 
         draft.carry(home, SETTINGS)
 
 
-def _sockets(draft: Draft, by_name: dict[str, list[Given]]) -> None:
+def _sockets(draft: Draft, by_name: dict[str, list[Given]], speaks_http: bool) -> None:
+    """`protocol = http` makes of a socket what http-socket is."""
+    if speaks_http:
+        draft.remark(Heading.BUILT_IN, "protocol", "HTTP is what server.bind speaks")
+    elif "protocol" in by_name:
+        draft.carry(by_name["protocol"][-1], SETTINGS)
     binds: list[str] = []
     for name in ("http", "http-socket", "socket"):
         for given in by_name.get(name, ()):
@@ -121,13 +132,13 @@ def _sockets(draft: Draft, by_name: dict[str, list[Given]]) -> None:
                 continue
             binds.append(address(str(given.value), draft.place))
             draft.add("server.bind", binds[-1:], given)
-    if "socket" in by_name:
+    if "socket" in by_name and not speaks_http:
         draft.remark(Heading.TODO, "socket", SETTINGS["socket"].says)
         draft.warn("socket speaks the uwsgi protocol, server.bind HTTP: in nginx proxy_pass instead of uwsgi_pass")
     if not binds and not any("$PORT" in text for _, text in draft.remarks.get(Heading.BUILT_IN, ())):
         draft.warn("no address is named here: server.bind is 127.0.0.1:8000, until it is set")
     trusted = ["unix"] if any(bind.startswith("unix:") for bind in binds) else []
-    if any(str(given.value).startswith(LOOPBACK) for given in by_name.get("socket", ())):
+    if not speaks_http and any(str(given.value).startswith(LOOPBACK) for given in by_name.get("socket", ())):
         trusted += ["127.0.0.1", "::1"]
     if trusted:
         draft.set("proxy.trusted", trusted, note="The proxy in front: it says who the client is, as uwsgi_params did.")
