@@ -223,8 +223,7 @@ def test_a_worker_that_drains_is_asked_in_vain(site: Site, tmp_path: Path) -> No
     orders.send("lead")
     orders.send("end")
     worker.tell("drain", deadline=20, reason="scale")
-    assert worker.message("leader")["state"] in {"started", "stopped"}
-    assert worker.wait() == 0
+    assert worker.wait() == 0  # it may have said something of that, or nothing: the master hears of its end
     orders.close()
 
 
