@@ -117,9 +117,15 @@ class TimeLimit:
 
 
 def stack_of(thread: int) -> str:
-    """What a thread of this process is doing, as a traceback without frames of ours; "" if it has ended."""
+    """What a thread of this process is doing inside a hook, as a traceback; "" if it has ended."""
     frame = sys._current_frames().get(thread)
-    return user_frames(traceback.extract_stack(frame)) if frame is not None else ""
+    if frame is None:
+        return ""
+    stack = traceback.extract_stack(frame)
+    ours = Hooks.call.__code__.co_filename
+    begins = next((at for at in range(len(stack), 0, -1) if stack[at - 1].filename == ours), 0)
+    stack[:] = stack[begins:]  # whoever has started the thread, or this process, explains nothing
+    return user_frames(stack)
 
 
 def load_hooks(

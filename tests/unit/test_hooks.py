@@ -171,6 +171,7 @@ def test_a_hook_that_is_late_is_told_with_what_it_does_and_its_watcher_goes_with
     (late,) = told
     assert "worker_start of shop.hooks has not returned after 0.05 s (timeouts.hook)" in late.error
     assert "gate.wait(60)" in late.traceback
+    assert "in <lambda>" in late.traceback.splitlines()[0]  # not who runs the tests
     tasks = len(os.listdir("/proc/self/task"))
     with TimeLimit(60, lambda _stack: None):
         assert len(os.listdir("/proc/self/task")) == tasks + 1
