@@ -256,7 +256,7 @@ class Turn(Protocol):
 
     def welcome(self, thread: ThreadAccount, conversation: Conversation, now: int) -> int:
         """Serve a new client, which is among the conversations and not watched yet: what it has sent is mostly its
-        request; as `serve`. One that ends with END is closed here, and no conversation any more, or goes to `go_on`.
+        request; as `serve`. One that ends with END may be closed here, one that has not sent all yet be watched.
         """
 
     def settle(self, thread: ThreadAccount, now: int) -> int:

@@ -169,6 +169,8 @@ cdef extern from "<sys/epoll.h>" nogil:
         uint32_t events
         epoll_data_t data
     int epoll_wait(int, epoll_event *, int, int)
+    int epoll_ctl(int, int, int, epoll_event *)
+    int EPOLL_CTL_ADD, EPOLL_CTL_DEL
 
 import io
 import os

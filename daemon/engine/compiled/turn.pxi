@@ -156,19 +156,17 @@ cdef class Turn:
 
     def welcome(self, thread, ConversationState conversation, int64_t now):
         """A new client; as `serve`."""
-        cdef int fd = conversation.fd
+        cdef epoll_event event
         outcome = conversation.serve(thread, now)
-        if (
-            outcome is not END or conversation.mask or conversation.called_ns != now
-            or conversation.ended_ns - now > self.long_ns
-        ):
-            return self.go_on(thread, conversation, outcome, now)
-        self.served += 1
-        del self.conversations[fd]
-        conversation.close()
-        conversation.hang_up()
-        conversation.shared.cells[CONNECTIONS_NOW] = len(self.conversations)
-        return conversation.ended_ns
+        if conversation.called_ns == now and self.is_over(conversation, outcome):
+            self.served += 1
+            return conversation.ended_ns
+        if outcome is MORE and not conversation.mask:
+            event.events, event.data.fd = EPOLLIN, conversation.fd
+            if not epoll_ctl(self.fd, EPOLL_CTL_ADD, conversation.fd, &event):
+                conversation.mask = EPOLLIN
+                return now
+        return self.go_on(thread, conversation, outcome, now)
 
     def settle(self, thread, int64_t now):
         """What was held when the loop was lost."""
@@ -184,6 +182,19 @@ cdef class Turn:
             outcome is IDLE and conversation.mask == EPOLLIN
             and conversation.ended_ns - conversation.called_ns <= self.long_ns
         )
+
+    cdef bint is_over(self, ConversationState conversation, object outcome) except -1:
+        """Whether it was its last answer, behind a call that did not last; then the connection is closed."""
+        if outcome is not END or conversation.ended_ns - conversation.called_ns > self.long_ns:
+            return False
+        # Closing does not end it: the application may have forked a copy.
+        if conversation.mask and epoll_ctl(self.fd, EPOLL_CTL_DEL, conversation.fd, NULL):
+            return False
+        del self.conversations[conversation.fd]
+        conversation.close()
+        conversation.hang_up()
+        conversation.shared.cells[CONNECTIONS_NOW] = len(self.conversations)
+        return True
 
     cdef int64_t release(self, object thread) except -1:
         """Send what is held, and have each conversation go on; the time now, or 0 if the loop was lost.
