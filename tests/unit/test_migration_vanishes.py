@@ -74,6 +74,10 @@ def test_one_worker_by_default_is_a_difference() -> None:
     assert "gunicorn's default was 1" not in made(workers=2)[1]
 
 
+def test_no_grace_is_none() -> None:
+    assert made(graceful_timeout=0)[0].lines["timeouts.graceful"].value == 0
+
+
 def test_no_time_limit_is_told_as_none() -> None:
     assert "the client gets 504" not in made(timeout=0)[1]
     assert "the client gets 504" in made(timeout=3)[1]

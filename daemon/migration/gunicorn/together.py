@@ -42,7 +42,6 @@ def fill(draft: Draft, given: Mapping[str, Given]) -> None:
 TOGETHER = {
     "bind",
     "chdir",
-    "config",
     "control_socket_disable",
     "forwarded_allow_ips",
     "http_parser",

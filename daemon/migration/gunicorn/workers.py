@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..conversions import as_it_is, path, seconds_or_off, switch, whole, whole_or_off
+from ..conversions import as_it_is, path, seconds, seconds_or_off, switch, whole, whole_or_off
 from ..setting import Takes, built_in, left_out, like, nothing, same
 
 APPLICATION = (
@@ -88,7 +88,7 @@ WORKERS = (
         "-t",
         "--timeout",
     ),
-    same("graceful_timeout", "timeouts.graceful", seconds_or_off, "", "--graceful-timeout"),
+    same("graceful_timeout", "timeouts.graceful", seconds, "", "--graceful-timeout"),
     same(
         "keepalive",
         "timeouts.keep_alive",
