@@ -12,6 +12,7 @@ from typing import Any
 
 from . import shell_line
 from .asked import Asked
+from .conversions import is_everywhere
 from .draft import Draft, Heading
 from .gunicorn import command as gunicorn_command
 from .gunicorn import conf_file, together
@@ -97,7 +98,13 @@ def _with_variables(given: Given, draft: Draft, asked: Asked) -> Given | None:
         _computed_by_the_shell(given.name, str(computed[0]), draft)
         return None
     variable = next((name for name, setting in PLATFORM.items() if setting == given.name), "")
-    if variable and all(variable in expanded(str(value), {}).variables for value in values):
+    alone = variable and all(variable in expanded(str(value), {}).variables for value in values)
+    if alone and variable == "PORT" and not all(is_everywhere(str(value)) for value in values):
+        text = f"{_text(given.value)}: write it with its port; $PORT alone, which is obeyed, listens on all addresses"
+        draft.remark(Heading.TODO, given.name, text)
+        draft.warn(f"{given.name} {_text(given.value)} is left out: $PORT alone listens on all addresses")
+        return None
+    if alone:
         text = f"{_text(given.value)}: ${variable} is obeyed by itself, where the configuration does not say it"
         draft.remark(Heading.BUILT_IN, given.name, text)
         return None

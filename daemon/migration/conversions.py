@@ -70,6 +70,11 @@ def path_or_dash(value: Any, place: Place) -> str:
     return "-" if value in ("-", None, "") else path(value, place)
 
 
+def is_everywhere(address: str) -> bool:
+    """Whether HOST:PORT is on all addresses, as PORT alone is."""
+    return address.rpartition(":")[0] in ("", "0.0.0.0", "[::]", "*")
+
+
 def octal(value: Any, _place: Place) -> str:
     """A mode: a number, or its octal digits as a text."""
     try:

@@ -172,3 +172,24 @@ def test_another_server_of_a_procfile_is_no_worker(tmp_path: Path) -> None:
     todo = remarks(draft, Heading.TODO)
     assert todo["admin"] == "gunicorn admin: a web server, too: import it with --select admin, into a file of its own"
     assert "no web server" in todo["queue"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "is_told"),
+    [
+        ("gunicorn shop -b 0.0.0.0:$PORT", "bind", False),
+        ("gunicorn shop -b :$PORT", "bind", False),
+        ("gunicorn shop -b 127.0.0.1:$PORT", "bind", True),
+        ("gunicorn shop -b $HOST:$PORT", "bind", True),
+        ("uwsgi --http-socket :$PORT -w shop", "http-socket", False),
+        ("uwsgi --http-socket 127.0.0.1:$PORT -w shop", "http-socket", True),
+    ],
+)
+def test_an_address_with_the_platforms_port_does_not_become_all_addresses_unsaid(
+    tmp_path: Path, text: str, name: str, is_told: bool
+) -> None:
+    draft = imported(tmp_path, f"web: {text}")
+    assert "server.bind" not in draft.lines
+    assert (name in remarks(draft, Heading.TODO)) is is_told
+    assert (name in remarks(draft, Heading.BUILT_IN)) is not is_told
+    assert any("listens on all addresses" in warning for warning in draft.warnings) is is_told

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..asked import Asked
+from ..conversions import is_everywhere
 from ..draft import Draft, Heading
 from ..setting import Given, Place
 from ..trouble import ImportTrouble
@@ -178,6 +179,11 @@ def _given(option: Option, known: Mapping[str, str], asked: Asked, made: Draft) 
     if option.name in LOG_FORMATS:
         return Given(setting.name, option.value, option.where, said=option.name)
     if setting.name in ("http", "http-socket", "socket") and "$(PORT)" in option.value:
+        if not is_everywhere(option.value):
+            text = f"{option.value}: write it with its port; $PORT alone, which is obeyed, listens on all addresses"
+            made.remark(Heading.TODO, option.name, text)
+            made.warn(f"{option.name} {option.value} is left out: $PORT alone listens on all addresses")
+            return None
         text = f"{option.value}: $PORT is obeyed by itself, where server.bind is not set"
         made.remark(Heading.BUILT_IN, option.name, text)
         return None
