@@ -72,7 +72,7 @@ def path_or_dash(value: Any, place: Place) -> str:
 
 def is_everywhere(address: str) -> bool:
     """Whether HOST:PORT is on all addresses, as PORT alone is."""
-    return address.rpartition(":")[0] in ("", "0.0.0.0", "[::]", "*")
+    return address.rpartition(":")[0] in ("", "0.0.0.0", "[::]", "*")  # noqa: S104 - it is compared
 
 
 def octal(value: Any, _place: Place) -> str:
