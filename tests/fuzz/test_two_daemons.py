@@ -24,7 +24,7 @@ class Silent(Served):
 
 def served(got: bytes = b"same", lines: list[str] = LINES) -> Served:
     nobody: Any = None
-    made = Silent(nobody, nobody, Path())
+    made = Silent(nobody, nobody, nobody, Path())
     made.got["c1"] = got
     made.lines["c1"] = lines
     return made

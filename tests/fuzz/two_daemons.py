@@ -9,6 +9,7 @@ there is none twice.
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import re
 import socket
@@ -32,10 +33,12 @@ from .live import POOLS, Pool
 from .torture_application import WAYS
 
 ROUND = 48  # conversations between two looks at the logs
-CLIENTS = 12  # at once, of each daemon
+CLIENTS = {"epoll": 12, "fork": 8, "prefork": 1}  # at once, of each daemon: a process parts from one for another
+MOST_FAULTS = 5  # that are told
 SIZES = (1, 2, 7, 40, 40, 300, 2000, 6000, 9000, 20_000, 70_000)
 WAITS = (0, 0, 0, 0, 0, 0.05, 0.3, 1, 3, 8)  # milliseconds
 SMALL_BUFFER_BYTES = 4096
+PAUSES = (0, 0.0005, 0.003, 0.01)  # seconds in front of what a client sends
 MOST_REQUESTS = 24
 LEAVERS = 0.15
 READERS = (
@@ -68,24 +71,41 @@ def make(seed: int, number: int) -> Conversation:
     """The conversation of that number: the same for each daemon."""
     chance = random.Random(f"{seed}-{number}")
     count = chance.choice((1, 2, 3, 5, 8, chance.randrange(1, MOST_REQUESTS)))
-    sent = b"".join(
-        _request(chance, f"/c{number}-{each}", last=each == count - 1, calm=chance.random() < 0.6)
+    quick = number // ROUND % 3 > 0
+    asked = [
+        _request(
+            chance,
+            f"/c{number}-{each}",
+            last=each == count - 1,
+            calm=chance.random() < (0.85 if quick else 0.6),
+            quick=quick,
+        )
         for each in range(count)
-    )
-    cuts = sorted(chance.randrange(len(sent)) for _ in range(chance.choice((0, 0, 1, 2, 5))))
-    pieces = tuple(sent[start:end] for start, end in zip((0, *cuts), (*cuts, len(sent)), strict=True))
+    ]
+    pieces = _bursts(chance, asked) if chance.random() < 0.7 else _cut(chance, b"".join(asked))
     leaves = chance.randrange(20_000) if chance.random() < LEAVERS else -1
     return Conversation(
-        f"c{number}", pieces, tuple(chance.choice((0, 0, 0.0005, 0.003)) for _ in pieces), chance.choice(READERS),
+        f"c{number}", pieces, tuple(chance.choice(PAUSES) for _ in pieces), chance.choice(READERS),
         chance.random() < 0.3, leaves, count,
     )  # fmt: skip
 
 
-def _request(chance: random.Random, path: str, *, last: bool, calm: bool) -> bytes:
-    """`calm`: as most are, small and soon answered."""
+def _bursts(chance: random.Random, asked: list[bytes]) -> tuple[bytes, ...]:
+    """The first one alone: what comes with the connection is no turn's. Then some at once, again and again."""
+    cuts = sorted({0, 1, *(chance.randrange(len(asked)) for _ in range(chance.choice((0, 0, 1, 3)))), len(asked)})
+    return tuple(b"".join(asked[start:end]) for start, end in itertools.pairwise(cuts))
+
+
+def _cut(chance: random.Random, data: bytes) -> tuple[bytes, ...]:
+    cuts = sorted(chance.randrange(len(data)) for _ in range(chance.choice((0, 0, 1, 2, 5))))
+    return tuple(data[start:end] for start, end in itertools.pairwise((0, *cuts, len(data))))
+
+
+def _request(chance: random.Random, path: str, *, last: bool, calm: bool, quick: bool) -> bytes:
+    """`calm`: as most are. `quick`: while all are, an engine may have them wait for each other."""
     way = chance.choice(WAYS[:2] if calm else WAYS)
     sizes = [chance.choice(SIZES[:6] if calm else SIZES) for _ in range(1 if calm else chance.choice((1, 1, 2, 3, 8)))]
-    waits = [chance.choice(WAITS[:6] if calm else WAITS) for _ in range(1 if calm else 3)]
+    waits = [0 if quick else chance.choice(WAITS[:6] if calm else WAITS) for _ in range(1 if calm else 3)]
     method = "GET" if calm else chance.choice(("GET", "GET", "GET", "HEAD", "POST"))
     target = f"{path}?way={way}&sizes={'.'.join(map(str, sizes))}&waits={'.'.join(map(_told, waits))}"
     version, fields = "1.1", ["Host: a", f"X-N: {chance.choice(('one', 'two', path))}"]
@@ -133,6 +153,7 @@ def play(address: tuple[str, int], script: Conversation) -> bytes:
 class Served:
     """A daemon, and what was seen of it."""
 
+    pool: Pool
     daemon: Daemon
     metrics: Port
     log_path: Path
@@ -141,7 +162,7 @@ class Served:
     lines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def play(self, scripts: Sequence[Conversation]) -> None:
-        with ThreadPoolExecutor(CLIENTS) as clients:
+        with ThreadPoolExecutor(CLIENTS[self.pool.kind]) as clients:
             for script, got in zip(
                 scripts, clients.map(lambda each: play(self.daemon.address, each), scripts), strict=True
             ):
@@ -202,7 +223,7 @@ def serving(pool: Pool, engine: str) -> Iterator[Served]:
         ]  # fmt: skip
         with Daemon(directory, *arguments) as daemon:
             daemon.settle(pool.workers)
-            yield Served(daemon, Port(directory / "metrics.sock"), directory / "access.log")
+            yield Served(pool, daemon, Port(directory / "metrics.sock"), directory / "access.log")
 
 
 def torture(
@@ -283,7 +304,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{pool.name}, seed {options.seed}: {report.conversations} conversations, {report.requests} requests, "
                 f"{report.bytes >> 20} MiB in {report.seconds:.0f} s"
             )
-            for fault in report.faults:
+            for fault in report.faults[:MOST_FAULTS]:
                 print(f"    FAULT {fault}")
             sys.stdout.flush()
             good = good and not report.faults

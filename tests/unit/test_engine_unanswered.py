@@ -65,7 +65,7 @@ def _narrow(world: World, target: str) -> None:
 def _read_some(world: World, target: str) -> bytes:
     poller = select.poll()
     poller.register(world.clients[target], select.POLLIN)
-    assert poller.poll(20_000), "nothing was sent"
+    assert poller.poll(5_000), "nothing was sent"
     return world.got(target)
 
 
@@ -91,6 +91,33 @@ def test_no_answer_comes_in_the_middle_of_one_that_is_held(make: Make) -> None:
     assert b"504 Gateway" not in answer
     assert answer.count(b"HTTP/1.1") == 1
     assert b'" 504 ' in world.lines.lines[1]
+
+
+@compiled
+@pytest.mark.parametrize("settles", [False, True], ids=["by a thread", "by who takes the loop"])
+def test_what_a_client_does_not_take_at_once_comes_while_the_next_call_lasts(make: Make, settles: bool) -> None:
+    world = make()
+    client = world.client("/1", get(b"/a"))
+    _narrow(world, "/1")
+    world.answers["/1"] = lambda: [BODY]
+    got = b""
+
+    def last() -> None:
+        nonlocal got
+        if settles:
+            world.calls.take(client)
+            world.turn.settle(world.next_owner, time.monotonic_ns())
+        while not got.endswith(BODY):
+            got += _read_some(world, "/1")
+
+    world.during["/a"] = last
+    world.turn.held.late_ns = 700_000
+    world.serve(1)
+    assert client.unsent == 0
+    if settles:
+        assert client.settle() is Outcome.IDLE
+    assert world.got("/1").endswith(b"/a")
+    assert world.settled == 2
 
 
 def test_no_answer_comes_in_the_middle_of_hints(make: Make) -> None:

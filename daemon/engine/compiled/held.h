@@ -3,7 +3,8 @@
  *
  * No Python objects and no interpreter's lock: the thread sends while a call of the application has that. All else here is
  * done by who has the lock. An answer's `state` says whose it is, and whoever changes HELD to SENDING sends it, so that
- * nobody waits for longer than a send takes. The answers of several clients are independent of each other.
+ * nobody waits for longer than a send takes. The answers of several clients are independent of each other. What a client
+ * does not take of a batch the thread tries again to send, until somebody comes to it.
  *
  * Whole answers of different clients are the loop's owner's, who holds them and takes note of what has become of them. A
  * batch is an answer that grows: bytes of one client that come one after the other, by whatever thread serves it. A client
@@ -15,6 +16,7 @@
 #define MINIWSGI_HELD_H
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -36,6 +38,7 @@ enum {
     MW_HELD_STACK_BYTES = 256 * 1024,
     MW_BATCHES = 32, /* at once; what has none is sent as it comes */
     MW_BATCH_BYTES = 32 * 1024,
+    MW_RETRY_MILLISECONDS = 20,
 };
 
 enum { MW_NO_ANSWER, MW_HELD, MW_SENDING, MW_SENT, MW_FILLING };
@@ -60,34 +63,69 @@ typedef struct {
     char bytes[MW_HELD_BYTES + MW_BATCHES * MW_BATCH_BYTES];
 } mw_held;
 
-/* Send an answer that is the caller's. */
-static void mw_send_own(mw_held *held, mw_answer *answer)
+/* Whether the client of an answer that is the caller's may take more of it later. */
+static int mw_may_go_on(const mw_answer *answer)
 {
-    ssize_t sent = send(answer->fd, held->bytes + answer->start, answer->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return answer->sent < answer->size && (!answer->error || answer->error == EAGAIN || answer->error == EINTR);
+}
+
+/* Send what is left of an answer that is the caller's; whether there is still more. */
+static int mw_send_own(mw_held *held, mw_answer *answer)
+{
+    const char *left = held->bytes + answer->start + answer->sent;
+    ssize_t sent = send(answer->fd, left, answer->size - answer->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     answer->error = sent < 0 ? errno : 0;
-    answer->sent = sent < 0 ? 0 : (uint32_t)sent;
+    answer->sent += sent < 0 ? 0 : (uint32_t)sent;
+    int more = mw_may_go_on(answer);
     __atomic_store_n(&answer->state, MW_SENT, __ATOMIC_RELEASE);
+    return more;
+}
+
+/* Have an answer that is in this state, to send it. False: it is in another one. */
+static int mw_may_send(mw_answer *answer, int state)
+{
+    return __atomic_compare_exchange_n(&answer->state, &state, MW_SENDING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 /* Send an answer, unless somebody else has begun to. */
 static void mw_send_answer(mw_held *held, mw_answer *answer)
 {
-    int state = MW_HELD;
-    if (__atomic_compare_exchange_n(&answer->state, &state, MW_SENDING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    if (mw_may_send(answer, MW_HELD))
         mw_send_own(held, answer);
+}
+
+/* Try again what their clients have not taken; whether that is still so. */
+static int mw_send_again(mw_held *held)
+{
+    int more = 0;
+    for (int at = MW_HELD_ANSWERS; at < MW_HELD_ANSWERS + MW_BATCHES; at++) {
+        mw_answer *batch = &held->answers[at];
+        if (!mw_may_send(batch, MW_SENT))
+            continue;
+        if (mw_may_go_on(batch))
+            more |= mw_send_own(held, batch);
+        else
+            __atomic_store_n(&batch->state, MW_SENT, __ATOMIC_RELEASE);
+    }
+    return more;
 }
 
 static void *mw_send_late(void *argument)
 {
     mw_held *held = argument;
+    struct pollfd timer = {held->timer, POLLIN, 0};
     uint64_t times;
+    int more = 0;
     prctl(PR_SET_NAME, "mw-held");
     while (!__atomic_load_n(&held->ends, __ATOMIC_ACQUIRE)) {
-        if (read(held->timer, &times, sizeof times) < 0)
-            continue;
-        __atomic_store_n(&held->spent, 1, __ATOMIC_SEQ_CST);
-        for (int at = 0; at < MW_HELD_ANSWERS + MW_BATCHES; at++)
-            mw_send_answer(held, &held->answers[at]);
+        if (!more || poll(&timer, 1, MW_RETRY_MILLISECONDS)) {
+            if (read(held->timer, &times, sizeof times) < 0)
+                continue;
+            __atomic_store_n(&held->spent, 1, __ATOMIC_SEQ_CST);
+            for (int at = 0; at < MW_HELD_ANSWERS + MW_BATCHES; at++)
+                mw_send_answer(held, &held->answers[at]);
+        }
+        more = mw_send_again(held);
     }
     return NULL;
 }
@@ -164,6 +202,7 @@ static int mw_hold(mw_held *held, int fd, const char *data, size_t size, long la
     answer->fd = fd;
     answer->start = held->used;
     answer->size = (uint32_t)size;
+    answer->sent = 0;
     memcpy(held->bytes + held->used, data, size);
     held->used += (uint32_t)size;
     __atomic_store_n(&answer->state, MW_HELD, __ATOMIC_SEQ_CST);
@@ -212,7 +251,7 @@ static int mw_open_batch(mw_held *held, int fd)
     held->batches |= 1u << bit;
     batch->fd = fd;
     batch->start = MW_HELD_BYTES + (uint32_t)bit * MW_BATCH_BYTES;
-    batch->size = 0;
+    batch->size = batch->sent = 0;
     batch->state = MW_FILLING;
     return at;
 }
@@ -254,14 +293,30 @@ static void mw_send_batch(mw_held *held, int at)
     mw_await_sent(&held->answers[at]);
 }
 
-/* How much of it its client has not taken, if it is sent. */
+/* How much of it its client has not taken, if it is sent: what the thread then tries. */
 static uint32_t mw_left_of_batch(mw_held *held, int at)
 {
     mw_answer *batch = &held->answers[at];
+    mw_await_sent(batch);
     return __atomic_load_n(&batch->state, __ATOMIC_ACQUIRE) == MW_SENT ? batch->size - batch->sent : 0;
 }
 
-/* Nobody needs to know any more what has become of it, which is sent. */
+/* Afterwards it is the caller's, sent or not: the thread does not touch it, nor its descriptor. */
+static void mw_take_batch(mw_held *held, int at)
+{
+    mw_answer *batch = &held->answers[at];
+    for (;;) {
+        int state = __atomic_load_n(&batch->state, __ATOMIC_ACQUIRE);
+        if (state == MW_NO_ANSWER || state == MW_FILLING) /* a child of fork(2) has none */
+            return;
+        if (state == MW_SENDING)
+            sched_yield();
+        else if (__atomic_compare_exchange_n(&batch->state, &state, MW_FILLING, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return;
+    }
+}
+
+/* A batch that was taken is no more: nobody needs to know what has become of it. */
 static void mw_close_batch(mw_held *held, int at)
 {
     held->answers[at].state = MW_NO_ANSWER;

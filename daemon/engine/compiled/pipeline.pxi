@@ -93,6 +93,8 @@ cdef int send_ahead(ConversationState conversation) except -1:
     """The same while that thread is inside the application: it looks itself what has become of its batch."""
     if conversation.batch >= 0:
         mw_send_batch(conversation.held_by(), conversation.batch)
+        if mw_left_of_batch(conversation.held_by(), conversation.batch):  # the thread tries again
+            mw_will_send(conversation.held_by(), False, conversation.shared.held.late_ns)
         if conversation.pipeline is not None:
             conversation.pipeline.state = LOST if conversation.has_failed() else SENT
     return count_pipeline(conversation)

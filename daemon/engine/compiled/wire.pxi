@@ -213,7 +213,7 @@ cdef class WireState:
 
     cdef int forget_batch(self) except -1:
         """What is held is not to be sent any more, and the descriptor not to be used."""
-        mw_forget_answer(self.held_by(), self.batch)
+        mw_take_batch(self.held_by(), self.batch)
         mw_close_batch(self.held_by(), self.batch)
         self.batch = -1
         return 0
@@ -222,8 +222,10 @@ cdef class WireState:
         """What has come of it, once it is sent: as `let_out`."""
         cdef mw_held *held = self.held_by()
         cdef mw_answer *batch = &held.answers[self.batch]
-        cdef bint failed = self.has_failed()
+        cdef bint failed
         left = None
+        mw_take_batch(held, self.batch)
+        failed = self.has_failed()
         if not failed and batch.sent < batch.size:
             left = PyBytes_FromStringAndSize(held.bytes + batch.start + batch.sent, batch.size - batch.sent)
         mw_close_batch(held, self.batch)
