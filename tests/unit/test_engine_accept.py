@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from miniwsgi.daemon.worker.context import Context
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CLOSED_BY, SLOT_BYTES, Closed, Slot
 
 from tests.conformance.case import get
+from tests.support.waiting import PATIENCE_SECONDS
 
 NOW = 10**12
 WAYS = ["IPv4", "IPv6", "IPv4 over IPv6", "Unix"]
@@ -159,6 +162,33 @@ def test_a_conversation_that_nobody_has_any_more_leaves_no_descriptor(world: Wor
     del conversation
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_what_the_application_sets_for_its_own_sockets_is_not_for_clients(world: World) -> None:
+    world.connect()
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(7.5)
+    try:
+        sock = world.accept().sock
+    finally:
+        socket.setdefaulttimeout(before)
+    assert sock.gettimeout() == 0.0
+    assert fcntl.fcntl(sock.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK
+    sock.close()
+
+
+def test_a_client_that_cannot_be_begun_with_leaves_no_descriptor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_site: object, _base: object) -> None:
+        raise MemoryError
+
+    client = world.connect()
+    with monkeypatch.context() as short:
+        short.setattr("miniwsgi.daemon.engine.site.Site.proxy_for", fail)
+        with contextlib.suppress(MemoryError):
+            world.accept()
+    gc.collect()
+    client.settimeout(PATIENCE_SECONDS)
+    assert client.recv(1) == b"", "its socket is closed"
 
 
 def test_it_is_counted_as_it_comes_and_as_it_ends(world: World) -> None:
