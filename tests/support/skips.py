@@ -34,6 +34,7 @@ KNOWN = {
     r"there is no interpreter that everybody may run": "this Debian's own Python is older than 3.11",
     r"miniwsgi is installed on this machine": "its labs would have it, too",
     r"atheris is not installed": "`make fuzz` installs it, a part of .ci/extended",
+    r"PYTHONMALLOC=malloc: ": "it is asked for, and a sanitizer's own takes its place",
     r"one (connection|request) at a time|a process a connection|the other pools": "this pool has nothing like it",
     r"nothing can be wrong with such a request": "there is nothing in it",
 }
