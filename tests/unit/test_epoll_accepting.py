@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -254,3 +255,18 @@ def test_the_only_request_of_a_connection_that_lasts_is_told_to_the_pace(world):
     assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
     assert client.recv(1000) == b""
     assert (world.cell(CONNECTIONS), world.cell(CLOSED), world.pool._turn.served) == (0, 1, 1)
+
+
+def test_who_has_gone_keeps_nobody_behind_it_in_a_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.connect(count=3)
+    acceptor = world.pool._acceptor
+    begin, errors = acceptor._begin, [ConnectionAbortedError(errno.ECONNABORTED, "gone")]
+
+    def begin_or_fail(*arguments: Any) -> Conversation:
+        if errors:
+            raise errors.pop()
+        return begin(*arguments)
+
+    monkeypatch.setattr(acceptor, "_begin", begin_or_fail)
+    acceptor.empty(frozenset(acceptor.fds), NOW)
+    assert world.cell(CONNECTIONS) == 3

@@ -7,6 +7,7 @@ while others are idle.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from functools import partial
 
@@ -109,8 +110,8 @@ class Acceptor:
                 try:
                     self._clients.arm(self._take(fd, now), select.EPOLLIN)
                 except OSError as error:
-                    accept_again_seconds(error, self._context.log)
-                    break
+                    if accept_again_seconds(error, self._context.log) or error.errno == errno.EAGAIN:
+                        break  # else that client has gone, and others wait behind it
 
     def _take(self, fd: int, now: int) -> Conversation:
         """Accept one connection. Raises OSError, also if there is none."""
