@@ -208,12 +208,13 @@ cdef inline int64_t now_ns() noexcept nogil:
     return at.tv_sec * <int64_t>1000000000 + at.tv_nsec
 
 
+cdef object PROCESS = process
 cdef Py_ssize_t FORKED = mw_slot(type(process), b"forked")
 
 
 cdef inline bint is_forked() noexcept:
     """Whether the application has forked this process: `after_fork`."""
-    return mw_in_slot(process, FORKED) == <PyObject *>True
+    return <object>mw_in_slot(PROCESS, FORKED) is True  # a cast of True itself would be that of a C 1
 
 
 cdef inline object text_of(const uint8_t *data, Py_ssize_t size, bint high):
