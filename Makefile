@@ -53,6 +53,7 @@ ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/
 ASAN_TESTS := $(ENGINE_TESTS) $(wildcard tests/unit/test_engine*.py) tests/conformance tests/security
 ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
+HOOKED_TOOLS := /usr/lib/postgresql/*/bin/initdb:postgresql
 HOOKED := 'apscheduler<4' 'psycopg[binary,pool]' sentry-sdk sqlalchemy
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-asan test-metrics test-agents \
@@ -118,6 +119,7 @@ test-metrics: ## what has to do with metrics, with a certain prometheus_client (
 
 test-agents: ## agents that instrument applications, and the libraries that docs/hooks.md shows
 	$(MAKE) VENV=.venv-agents .venv-agents/.test
+	@.ci/install-tools .venv-agents/.lacking-hooked $(HOOKED_TOOLS)
 	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS) $(HOOKED)
 	MINIWSGI_TEST_AGENTS=1 .venv-agents/bin/python -m pytest tests/integration/test_agents.py \
 	  tests/integration/test_hooks_examples.py $(ARGS)

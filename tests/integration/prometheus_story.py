@@ -115,8 +115,9 @@ class Tally:
 def watched(service: Service) -> Iterator[tuple[Daemon, Prometheus]]:
     """A daemon and a Prometheus that has scraped it."""
     service.write(APPLICATION)
+    service.write("def leader_start(): pass\n", "duties.py")
     target = f"127.0.0.1:{free_port()}"
-    arguments = ("-c", service.configure(CONFIGURATION), "--metrics-bind", target)
+    arguments = ("-c", service.configure(CONFIGURATION), "--hooks", "duties", "--metrics-bind", target)
     daemon = service.start(*arguments, "--control", str(service.directory / "control.sock"))
     daemon.settle(2)
     with urllib.request.urlopen(f"http://{target}/metrics", timeout=30) as response:

@@ -69,11 +69,12 @@ def test_who_is_not_root_is_told_what_is_missing(commands: Path) -> None:
 
 
 def test_whatever_a_test_may_lack_is_installed() -> None:
-    """The Makefile's TEST_TOOLS has each package that a skip names."""
+    """The Makefile's TEST_TOOLS, or those of a part of the long run, have each package that a skip names."""
     makefile = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
     (tools,) = re.findall(r"^TEST_TOOLS := (.*)$", makefile, re.MULTILINE)
     (more,) = re.findall(r"^DEB_TOOLS := (.*)$", makefile, re.MULTILINE)
-    packages = {tool.rpartition(":")[2] for tool in f"{tools} {more}".split()}
+    (hooked,) = re.findall(r"^HOOKED_TOOLS := (.*)$", makefile, re.MULTILINE)
+    packages = {tool.rpartition(":")[2] for tool in f"{tools} {more} {hooked}".split()}
     named = set()
     for path in (ROOT / "tests").rglob("*.py"):
         if path.name in {"test_test_rules.py", "programs.py", "skips.py", Path(__file__).name}:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 from miniwsgi.daemon.cli import commands
@@ -18,8 +16,10 @@ def test_there_are_twenty_for_all_servers() -> None:
 
 
 @pytest.mark.parametrize("name", migrated.NAMES)
-def test_a_configuration_becomes_one_of_ours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = migrated.prepare(name, tmp_path / name)
+def test_a_configuration_becomes_one_of_ours(
+    name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = migrated.prepare(name, tmp_path_factory.mktemp("of") / name)  # the path of a socket may not be long
     for variable in migrated.FOREIGN:
         monkeypatch.delenv(variable, raising=False)
     for variable, value in case.environ.items():
