@@ -104,7 +104,8 @@ def _sentence(document: Document) -> str:
         " of the rounds' own."
     )
     if (screening := settings.get("screening")) is not None:
-        said += f" ~: of {screening['rounds']} rounds of {screening['seconds']:g} s, from which only the best went on."
+        rounds = f"{screening['rounds']} round{'s' * (screening['rounds'] != 1)}"
+        said += f" ~: of {rounds} of {screening['seconds']:g} s, from which only the best went on."
     if (settings.get("others") or 0.0) > QUIET:
         said += f" The machine was not quiet: others used {settings['others']:.0%} of a core."
     if document.data.get("interrupted"):

@@ -68,8 +68,9 @@ def _page(document: Document, data: dict[str, Any], plots: Path) -> Iterator[str
         " only the CPU tells, and the ratio is a bound.\n"
     )
     if screening := document.settings.get("screening"):
+        rounds = f"{screening['rounds']} round{'s' * (screening['rounds'] != 1)}"
         yield (
-            f"‡ {screening['rounds']} rounds of {screening['seconds']:g} s only, before the others: of every workload's"
+            f"‡ {rounds} of {screening['seconds']:g} s only, before the others: of every workload's"
             f" peers the best {screening['best']}, by each figure that its targets compare, went on from there. Who did"
             " not is nobody's best peer and has no ratio.\n"
         )
