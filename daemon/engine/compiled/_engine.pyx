@@ -114,6 +114,7 @@ cdef extern from "held.h":
     void mw_send_filled(mw_held *, int)
     void mw_send_batch(mw_held *, int)
     uint32_t mw_left_of_batch(mw_held *, int)
+    bint mw_has_failed(const mw_answer *)
     void mw_will_send(mw_held *, int, long)
     void mw_take_batch(mw_held *, int)
     void mw_close_batch(mw_held *, int)

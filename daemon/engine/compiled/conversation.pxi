@@ -368,6 +368,12 @@ cdef class ConversationState(WireState):
         self.stage = OVER
         return END if agreed else LAST
 
+    cdef dict told_environ(self):
+        """Of an answer that waits: what counting and the log ask for. What else the application has put there need not."""
+        if self.shared.log is None and mw_get(self._environ, ROUTE) == NULL:
+            return <dict>self.base
+        return <dict>self._environ
+
     cdef object end_plainly(self):
         call = self._call
         outcome = ConversationSteps.settle(self)

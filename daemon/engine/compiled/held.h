@@ -63,10 +63,16 @@ typedef struct {
     char bytes[MW_HELD_BYTES + MW_BATCHES * MW_BATCH_BYTES];
 } mw_held;
 
+/* Whether a send has found the client gone. */
+static int mw_has_failed(const mw_answer *answer)
+{
+    return answer->error && answer->error != EAGAIN && answer->error != EINTR;
+}
+
 /* Whether the client of an answer that is the caller's may take more of it later. */
 static int mw_may_go_on(const mw_answer *answer)
 {
-    return answer->sent < answer->size && (!answer->error || answer->error == EAGAIN || answer->error == EINTR);
+    return answer->sent < answer->size && !mw_has_failed(answer);
 }
 
 /* Send what is left of an answer that is the caller's; whether there is still more. */

@@ -79,14 +79,11 @@ cdef class Held:
             answer = &self.answers.answers[conversation.held_at]
             conversation.held_at = -1
             conversation.held = None
-            if answer.error and answer.error != EAGAIN and answer.error != EINTR:
+            if mw_has_failed(answer):
                 conversation.gone = True
                 conversation._call._break_off()
             elif answer.sent < answer.size:
-                left = PyBytes_FromStringAndSize(
-                    self.answers.bytes + answer.start + answer.sent, answer.size - answer.sent
-                )
-                conversation._keeping().keep(memoryview(left))
+                conversation._keeping().keep(memoryview(rest_of(self.answers, answer)))
         mw_clear_held(self.answers)
         return 0
 

@@ -54,15 +54,11 @@ cdef bint goes_on(ConversationState conversation) except -1:
     http.pending = pending[used:]
     waiting = Waiting.__new__(Waiting)
     waiting.call = call
-    waiting.environ = <dict>conversation._environ
-    # What the application still has, it may change; and what it has put there need not wait, if nobody asks for it.
+    waiting.environ = conversation.told_environ()
+    if waiting.environ is not conversation.base:
+        waiting.environ = PyDict_Copy(waiting.environ)  # the application may still change its own …
     if conversation.shared.log is not None:
-        waiting.environ = PyDict_Copy(waiting.environ)
-        call.headers = tuple(call.headers)
-    elif mw_get(waiting.environ, ROUTE) == NULL:
-        waiting.environ = <dict>conversation.base
-    else:
-        waiting.environ = PyDict_Copy(waiting.environ)
+        call.headers = tuple(call.headers)  # … and these
     waiting.received = -1 if body is None else body.size
     waiting.first = not conversation.requests
     waiting.duration_ns = conversation.ended_ns - conversation.ready_ns

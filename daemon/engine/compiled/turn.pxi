@@ -106,8 +106,7 @@ cdef class Turn:
                         held.since_ns = conversation.ended_ns
                     conversation.due = outcome
                     now = conversation.ended_ns
-                    if conversation.shared.log is None and mw_get(conversation._environ, ROUTE) == NULL:
-                        conversation._environ = conversation.base  # what the application has put there need not wait
+                    conversation._environ = conversation.told_environ()
                     continue
             if len(held.conversations):  # all in their order
                 conversation.due = outcome

@@ -200,8 +200,7 @@ cdef class WireState:
 
     cdef bint has_failed(self) noexcept:
         """Whether a batch that is sent has found its client gone."""
-        cdef int error = self.held_by().answers[self.batch].error
-        return error and error != EAGAIN and error != EINTR
+        return mw_has_failed(&self.held_by().answers[self.batch])
 
     cdef int let_out_what_can_be(self) except -1:
         """Behind an error: who has gone need not be told of again."""
@@ -227,7 +226,7 @@ cdef class WireState:
         mw_take_batch(held, self.batch)
         failed = self.has_failed()
         if not failed and batch.sent < batch.size:
-            left = PyBytes_FromStringAndSize(held.bytes + batch.start + batch.sent, batch.size - batch.sent)
+            left = rest_of(held, batch)
         mw_close_batch(held, self.batch)
         self.batch = -1
         self.joins = False  # what is counted of two batches is not to be mixed up
@@ -241,3 +240,8 @@ cdef class WireState:
         kept = self._keeping()
         kept.keep(memoryview(left))
         return kept.is_full
+
+
+cdef bytes rest_of(mw_held *held, const mw_answer *answer):
+    """What the client has not taken of what was sent."""
+    return PyBytes_FromStringAndSize(held.bytes + answer.start + answer.sent, answer.size - answer.sent)
