@@ -188,10 +188,14 @@ def test_one_that_prints_without_end_fills_no_memory(conf: Conf) -> None:
     assert "has not ended" in conf.trouble("while True: print('x' * 10000)\n", seconds=0.5)
 
 
+CHILD = "pid = os.fork()\nif pid == 0:\n    time.sleep(60)\n    os._exit(0)\nopen('child', 'w').write(str(pid))\n"
+DAEMON = f"if os.fork() == 0:\n    os.setsid()\n    {CHILD.replace(chr(10), chr(10) + '    ')}os._exit(0)\nos.wait()\n"
+
+
+@pytest.mark.parametrize("child", [CHILD, DAEMON], ids=["a child", "a daemon"])
 @pytest.mark.parametrize("end", ["workers = 2", "while True: time.sleep(1)"])
-def test_a_process_that_it_leaves_behind_is_neither_waited_for_nor_left(conf: Conf, end: str) -> None:
+def test_a_process_that_it_leaves_behind_is_neither_waited_for_nor_left(conf: Conf, end: str, child: str) -> None:
     begin = time.monotonic()
-    child = "pid = os.fork()\nif pid == 0:\n    time.sleep(60)\n    os._exit(0)\nopen('child', 'w').write(str(pid))\n"
     conf.path.write_text(f"import os, time\n{child}{end}\n")
     with contextlib.suppress(ImportTrouble):
         conf_file.execute(str(conf.path), sys.executable, str(conf.directory), {}, 1.5)

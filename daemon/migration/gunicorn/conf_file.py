@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
-import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from ...config.environment import dropped_variables
 from ..asked import SECONDS
 from ..setting import Given
 from ..trouble import ImportTrouble
+from .offspring import ended_at_exit
 from .table import SETTINGS
 
 OLD = {"logfile": "errorlog", "before_fork": "pre_fork", "after_fork": "post_fork", "before_exec": "pre_exec"}
@@ -53,7 +52,8 @@ def execute(where: str, python: str, directory: str, environ: Mapping[str, str],
     `python` is the interpreter, `directory` is current and importable, as for gunicorn. Raises ImportTrouble.
     """
     name = _name(where)
-    answer, said = _run(where, python, directory, environ, seconds)
+    with ended_at_exit():
+        answer, said = _run(where, python, directory, environ, seconds)
     if error := answer.get("error"):
         raise ImportTrouble(_error(name, error, python))
     given = [
@@ -130,8 +130,7 @@ def _run(
         except TimeoutError:
             raise ImportTrouble(f"{name} has not ended after {seconds:g} s: it was stopped") from None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
     text = said.decode("utf-8", "replace").strip()
     try:
         return json.loads(answer), text
