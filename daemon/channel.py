@@ -19,6 +19,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         fork {slot}
         retire {}                                   fork no more; exit with the last worker
         kill {pid}                                  a worker that the master could not take over
+        certificates {}                             those of a listener's TLS are new: see tls.material
     worker -> master
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
         ready {engine, why, python} + [channel]     which engine it runs, why that one, and under which interpreter;
@@ -44,6 +45,7 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
                                 whose descriptors are in `accept` (those that are ours, not systemd's)
         reopen {}                                   log files
         log-level {level}
+        certificates {}                             as for the launcher
         stacks {}                                   write the stacks of all threads to the stack pipe, and a NUL
 
 A stack pipe is the read end of a non-blocking pipe, to which faulthandler writes all stacks on SIGUSR2.

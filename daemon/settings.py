@@ -10,6 +10,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
+class Tls(NamedTuple):
+    """How TLS is spoken on a listener."""
+
+    fd: int  # of the certificates' memory: see tls.material
+    client: str = "none"  # or "optional", "required": whether clients are asked for certificates
+    minimum: str = "1.2"  # or "1.3": the oldest version that is spoken
+    ciphers: str = ""  # those of TLS 1.2, as OpenSSL's list; "": Mozilla's intermediate ones
+    hsts: str = ""  # the value of Strict-Transport-Security; "" none
+
+
 class Listener(NamedTuple):
     """A listening socket as a worker sees it: an inherited descriptor and what stands behind it."""
 
@@ -18,6 +28,18 @@ class Listener(NamedTuple):
     unix: bool
     server_name: str  # SERVER_NAME for requests that bring no Host (HTTP/1.0)
     server_port: str  # SERVER_PORT likewise; "" on a Unix socket
+    tls: Tls | None = None
+    redirect: int = 0  # the port of the https:// URL to which each request is redirected; 0: none is
+
+    def to_message(self) -> dict[str, Any]:
+        """As `Settings.to_message`."""
+        return {**self._asdict(), "tls": self.tls._asdict() if self.tls is not None else None}
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Listener:
+        """The inverse of `to_message`. Raises TypeError for fields of another version."""
+        tls = message["tls"]
+        return cls(**{**message, "tls": Tls(**tls) if tls is not None else None})
 
 
 class Settings(NamedTuple):
@@ -103,11 +125,11 @@ class Settings(NamedTuple):
 
     def to_message(self) -> dict[str, Any]:
         """As JSON-ready data for the launcher's first message."""
-        return {**self._asdict(), "listeners": [listener._asdict() for listener in self.listeners]}
+        return {**self._asdict(), "listeners": [listener.to_message() for listener in self.listeners]}
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Settings:
         """The inverse of `to_message`. Raises TypeError for fields of another version."""
-        listeners = tuple(Listener(**listener) for listener in message["listeners"])
+        listeners = tuple(map(Listener.from_message, message["listeners"]))
         lists = {name: tuple(message[name]) for name in ("trusted", "access_skip")}
         return cls(**{**message, **lists, "listeners": listeners})

@@ -154,7 +154,9 @@ def _execute_again(channel: Channel, settings: Settings, note: str, environ: dic
 
 def _passed(settings: Settings) -> list[int]:
     """The descriptors that the master has passed beside the channel."""
-    fds = (settings.scoreboard_fd, settings.leader_fd, *(listener.fd for listener in settings.listeners))
+    listeners = settings.listeners
+    certificates = (listener.tls.fd for listener in listeners if listener.tls is not None)
+    fds = (settings.scoreboard_fd, settings.leader_fd, *(listener.fd for listener in listeners), *certificates)
     return [fd for fd in fds if fd >= 0]
 
 
