@@ -28,6 +28,8 @@ class Listener(NamedTuple):
     unix: bool
     server_name: str  # SERVER_NAME for requests that bring no Host (HTTP/1.0)
     server_port: str  # SERVER_PORT likewise; "" on a Unix socket
+    protocol: str = "http"  # or "uwsgi"
+    proxy_protocol: bool = False  # each connection begins with a PROXY header
     tls: Tls | None = None
     redirect: int = 0  # the port of the https:// URL to which each request is redirected; 0: none is
 

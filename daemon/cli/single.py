@@ -8,7 +8,7 @@ from miniwsgi.metrics.board import Board
 
 from ..config import Config, application_environment, worker_settings
 from ..log.error_log import detect_journal
-from ..master.running.configurations import socket_options
+from ..master.running.configurations import addresses, socket_options, with_binds
 from ..master.sockets.listeners import BindError, open_listeners
 from ..master.system.process import StartError, drop_privileges
 from ..master.system.systemd import listen_fds
@@ -22,7 +22,7 @@ def serve_single(config: Config) -> int:
     if server.umask is not None:
         os.umask(server.umask)
     try:
-        listeners = open_listeners(server.bind, socket_options(config), passed=listen_fds(os.environ))
+        listeners = open_listeners(addresses(config), socket_options(config), passed=listen_fds(os.environ))
         drop_privileges(server.user, server.group)
     except (BindError, StartError) as error:
         complain(str(error))
@@ -31,7 +31,7 @@ def serve_single(config: Config) -> int:
     settings = worker_settings(
         config,
         generation=1,
-        listeners=[listener.for_workers() for listener in listeners],
+        listeners=[listener.for_workers(bind) for listener, bind in with_binds(config, listeners)],
         scoreboard_fd=board.fd,
         journal=config.log.file == "-" and detect_journal(),
     )

@@ -32,7 +32,7 @@ class Served(Kind[str]):
         return absolute(value, base)
 
 
-class Bind(Kind[str]):
+class Address(Kind[str]):
     """Where to listen: HOST:PORT, [IPv6]:PORT, :PORT, unix:/path, unix:@abstract, fd:N, systemd:NAME."""
 
     name = "address"
@@ -42,7 +42,7 @@ class Bind(Kind[str]):
     def __init__(self, off: bool = False) -> None:
         self._off = off
         if off:
-            self.expected = f'{Bind.expected}, or "off"'
+            self.expected = f'{Address.expected}, or "off"'
 
     def accepts(self) -> str:
         return "or off" if self._off else ""

@@ -18,7 +18,7 @@ from .declaration import Key, Surroundings
 from .environment import about_dropped, dropped_variables, parse_environment
 from .file import parse_file, read_file
 from .keys import KEYS, SECTIONS
-from .kinds import MismatchError, Variables
+from .kinds import MismatchError, Variables, Wrong
 from .machine import working_directory
 from .managing_keys import ControlSection, LogSection, MetricsSection
 from .near import near_miss, near_variable
@@ -194,8 +194,12 @@ class _Loader:
         try:
             parsed = key.kind.parse(value, base)
         except MismatchError as error:
-            for item, expected in error.items or ((value, error.expected),):
-                self.wrong(key.path, None if key.secret else item, expected, source)
+            for part in error.items or (Wrong(value, error.expected),):
+                if part.unknown:
+                    unknown = Problem(f"{key.path}{part.where}", None, part.expected, source, Mistake.UNKNOWN_KEY)
+                    self.problems.append(unknown)
+                else:
+                    self.wrong(f"{key.path}{part.where}", None if key.secret else part.value, part.expected, source)
             return
         if isinstance(key.kind, Variables):
             parsed = {**self.values.get(key.path, {}), **parsed}
@@ -288,8 +292,9 @@ class _Loader:
         if values["control.required"] and not values["control.socket"]:
             self.wrong_value("control.required", "a path in control.socket, or false")
         bind = values["metrics.bind"]
-        if bind in values["server.bind"] and not bind.endswith(":0"):
+        if bind in {entry.address for entry in values["server.bind"]} and not bind.endswith(":0"):
             self.wrong_value("metrics.bind", "an address of its own: server.bind has this one")
+        self.check_binds()
         pool, workers = values["server.pool"], values["server.workers"]
         alone = pool in {"prefork", "fork"} or (pool == "epoll" and values["server.threads"] == 1)
         if alone and values["limits.in_flight"] and not failed & {"server.pool", "server.threads"}:
@@ -305,6 +310,13 @@ class _Loader:
             if self.origins[key_path] != "default" and values[key_path] != value:
                 self.notes.append(f"{key_path} ({self.source(key_path)}) is not used by pool {pool}")
             values[key_path] = value
+
+    def check_binds(self) -> None:
+        """What options of server.bind need elsewhere."""
+        for number, bind in enumerate(self.values["server.bind"]):
+            if bind.proxy_protocol and not self.values["proxy.trusted"]:
+                expected = "the proxies that send the header in proxy.trusted, or false: no other peer is served there"
+                self.wrong(f"server.bind[{number}].proxy_protocol", True, expected, self.source("server.bind"))
 
     def wrong_value(self, key_path: str, expected: str) -> None:
         """A value that is well-formed but does not go with the others."""

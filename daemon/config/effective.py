@@ -57,8 +57,7 @@ def as_data(config: Config) -> dict[str, Any]:
     values = shown_values(config)
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for key in KEYS.values():
-        value = values[key.path]
-        nested[key.section][key.name] = list(value) if isinstance(value, tuple) else value
+        nested[key.section][key.name] = key.kind.as_json(values[key.path])
     return {
         "file": config.path or None,
         "values": nested,

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..permission import closed
 
@@ -34,13 +34,22 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+class Wrong(NamedTuple):
+    """What is wrong within a value of several parts; `where` leads to it from the key: "[1].certificate"."""
+
+    value: object
+    expected: str
+    where: str = ""
+    unknown: bool = False  # a name that there is not; `expected` is a near miss
+
+
 class MismatchError(Exception):
     """A value that its key does not accept. `expected` completes the sentence "expected …".
 
-    For lists `items` has each item that is wrong, with what was expected of it.
+    For lists and tables `items` has each part that is wrong.
     """
 
-    def __init__(self, expected: str, items: tuple[tuple[object, str], ...] = ()) -> None:
+    def __init__(self, expected: str, items: tuple[Wrong, ...] = ()) -> None:
         super().__init__(expected)
         self.expected = expected
         self.items = items
@@ -53,6 +62,7 @@ class Kind(Generic[T]):
     plural = ""  # where it is not the name with an s
     expected = "a text"
     many = False  # given more than once on a command line, the values make a list
+    table = False  # a table stands for one value
 
     def parse(self, value: object, base: str) -> T:
         """The program's value for a TOML value; relative paths start at the directory `base`.
@@ -72,6 +82,14 @@ class Kind(Generic[T]):
     def show(self, value: T) -> str:
         """The value as TOML."""
         return quoted(str(value))
+
+    def as_json(self, value: T) -> Any:
+        """The value as JSON has it."""
+        return value
+
+    def identity(self, value: T) -> object:
+        """What no two values of a list have in common."""
+        return value
 
 
 class Text(Kind[str]):
@@ -245,35 +263,42 @@ def _why(path: str) -> str:
     return "; it is no directory"
 
 
-class Many(Kind[tuple[str, ...]]):
+class Many(Kind[tuple[T, ...]]):
     """A list of one kind; a single value stands for a list of one. Given as a text, commas separate."""
 
     many = True
 
-    def __init__(self, item: Kind[str], low: int = 0) -> None:
+    def __init__(self, item: Kind[T], low: int = 0) -> None:
         self.item, self.low = item, low
         self.name = f"list of {item.plural or item.name + 's'}"
         self.expected = f"a list, each item {item.expected}"
 
-    def parse(self, value: object, base: str) -> tuple[str, ...]:
-        items = [value] if isinstance(value, str) else value
+    def parse(self, value: object, base: str) -> tuple[T, ...]:
+        items = [value] if isinstance(value, str) or (self.item.table and isinstance(value, dict)) else value
         if not isinstance(items, (list, tuple)):
             if type(value) is int:
                 self.item.parse(value, base)  # it may say what is meant: bind = 8000
             raise MismatchError(self.expected)
         if len(items) < self.low:
             raise MismatchError(f"{self.expected}; at least one")
-        parsed: list[str] = []
-        wrong: list[tuple[object, str]] = []
-        for item in items:
+        parsed: list[T] = []
+        known: list[object] = []
+        wrong: list[Wrong] = []
+        for number, item in enumerate(items):
             try:
-                value = self.item.parse(item, base)
+                one = self.item.parse(item, base)
             except MismatchError as error:
-                wrong.append((item, error.expected))
+                if error.items:
+                    wrong += [
+                        part._replace(where=f"[{number}]{part.where}" if part.where else "") for part in error.items
+                    ]
+                else:
+                    wrong.append(Wrong(item, error.expected))
                 continue
-            if value in parsed:
-                wrong.append((item, "each item once"))
-            parsed.append(value)
+            if self.item.identity(one) in known:
+                wrong.append(Wrong(item, "each item once"))
+            known.append(self.item.identity(one))
+            parsed.append(one)
         if wrong:
             raise MismatchError(self.expected, tuple(wrong))
         return tuple(parsed)
@@ -281,8 +306,11 @@ class Many(Kind[tuple[str, ...]]):
     def from_text(self, text: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
 
-    def show(self, value: tuple[str, ...]) -> str:
+    def show(self, value: tuple[T, ...]) -> str:
         return "[" + ", ".join(self.item.show(item) for item in value) + "]"
+
+    def as_json(self, value: tuple[T, ...]) -> Any:
+        return [self.item.as_json(item) for item in value]
 
 
 class Variables(Kind[Mapping[str, str]]):
@@ -314,6 +342,9 @@ class Variables(Kind[Mapping[str, str]]):
         pairs = (f"{_toml_name(name)} = {quoted(text)}" for name, text in value.items())
         inside = ", ".join(pairs)
         return f"{{ {inside} }}" if inside else "{}"
+
+    def as_json(self, value: Mapping[str, str]) -> Any:
+        return dict(value)
 
 
 def _toml_name(name: str) -> str:

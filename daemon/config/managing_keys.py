@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..log.access_format import compile_format
 from ..log.access_skip import Lines, parse_rule
 from . import machine
-from .addresses import Bind, Grantee, Network, SystemAccount
+from .addresses import Address, Grantee, Network, SystemAccount
 from .declaration import key
 from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, is_off
 from .numbers import Duration, Integer
@@ -125,7 +125,7 @@ class MetricsSection:
     """Prometheus metrics and health endpoints, apart from the application."""
 
     bind: str = key(
-        Bind(off=True),
+        Address(off=True),
         "127.0.0.1:9464",
         "Where they are served: an address as in server.bind, apart from it. Unix sockets get server.socket_mode, "
         "socket_owner and socket_group. If the default is in use, that is a line in the log.",

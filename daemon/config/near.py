@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .problems import Mistake
+from .spelling import close_matches
 
 PLACES = frozenset(("address", "bind", "file", "host", "listen", "path", "port", "socket"))  # a section has one at most
 
@@ -15,7 +16,7 @@ def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
     """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
     section, dot, name = key_path.partition(".")
     if mistake is Mistake.UNKNOWN_SECTION:
-        near = _close_matches(section, SECTIONS, 0.6)
+        near = close_matches(section, SECTIONS, 0.6)
         return f"did you mean [{near[0]}]?" if near else "the sections are " + ", ".join(SECTIONS)
     last = name if dot else section
     same_name = [key for key in KEYS.values() if _words(key.name) == _words(last)]
@@ -38,16 +39,7 @@ def _words(name: str) -> list[str]:
 
 def _closest(name: str, keys: Iterable[Key]) -> list[Key]:
     by_name = {key.name: key for key in keys}
-    return [by_name[near] for near in _close_matches(name.lower(), by_name, 0.7)]
-
-
-def _close_matches(name: str, known: Collection[str], cutoff: float) -> list[str]:
-    """The known name that is nearest; none that is near: []."""
-    if not known:
-        return []
-    from difflib import get_close_matches  # rare; the standard library is the same after an upgrade of miniwsgi
-
-    return get_close_matches(name, known, 1, cutoff)
+    return [by_name[near] for near in close_matches(name.lower(), by_name, 0.7)]
 
 
 def near_variable(name: str) -> str:
@@ -61,5 +53,5 @@ def near_variable(name: str) -> str:
     if place := _place(section.lower(), last):
         return place[0].variable
     last_parts = {key.name.upper(): key.variable for key in KEYS.values() if key.section.upper() == section}
-    near = _close_matches(last, last_parts, 0.8)
+    near = close_matches(last, last_parts, 0.8)
     return last_parts[near[0]] if near else ""

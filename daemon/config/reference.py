@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .binds import OPTIONS
 from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .platform import PLATFORM_VARIABLES
@@ -93,6 +94,24 @@ sets the key: no file, no `MINIWSGI_` variable, no flag. An empty one is none. U
 
 `GUNICORN_CMD_ARGS` is not obeyed, and the log says so.
 
+## Addresses with options
+
+An entry of `server.bind` is a text, the address, or a table:
+
+```toml
+[server]
+bind = [
+    "127.0.0.1:8000",
+    { address = "0.0.0.0:8080", proxy_protocol = true },
+]
+```
+
+{options}
+
+A flag and an environment variable take the texts; `"uwsgi:ADDRESS"` is the text for `protocol = "uwsgi"`. An entry is
+known by its address: a reload that changes its options keeps the socket, and clients notice nothing. In messages the
+entries are counted from 0: `server.bind[1].proxy_protocol` is an option of the second.
+
 ## Mistakes and reloads
 
 **Mistakes** are all reported at once, each with its key, its value and what was expected. At start nothing is
@@ -116,15 +135,19 @@ user's. The daemon's `PYTHON*` (`PYTHONPATH`, `PYTHONUNBUFFERED`, …) belong to
 those that are not. Relative paths in `PYTHONPATH` start at the directory in which miniwsgi was started.
 """
 
+TABLE_HEAD = "| Key | Value | Default | What it is |\n|---|---|---|---|\n"
+
 
 def reference() -> str:
     """The whole page."""
     rows = (f"| `{one.name}` | `{one.path}` | {one.doc} |" for one in PLATFORM_VARIABLES)
-    parts = [HEAD.replace("{platform}", "\n".join(("| Variable | Key | What it means |", "|---|---|---|", *rows)))]
+    head = HEAD.replace("{platform}", "\n".join(("| Variable | Key | What it means |", "|---|---|---|", *rows)))
+    options = "".join((TABLE_HEAD.replace("Key", "Option", 1), *map(_row, OPTIONS.values()))).rstrip("\n")
+    parts = [head.replace("{options}", options)]
     for section, kind in SECTIONS.items():
         summary = (kind.__doc__ or "").splitlines()[0]
         parts.append(f"\n## [{section}]\n\n{summary}\n\n")
-        parts.append("| Key | Value | Default | What it is |\n|---|---|---|---|\n")
+        parts.append(TABLE_HEAD)
         parts += [_row(key) for key in KEYS.values() if key.section == section]
     return "".join(parts)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..engine import choice
 from . import machine
-from .addresses import Bind, Served, SystemAccount
+from .addresses import Served, SystemAccount
+from .binds import Bind, BindEntry
 from .declaration import key
 from .kinds import Boolean, Choice, Many, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
@@ -101,12 +102,12 @@ class AppSection:
 class ServerSection:
     """Where to listen, how many workers, as whom."""
 
-    bind: tuple[str, ...] = key(
-        Many(Bind(), low=1),
-        ("127.0.0.1:8000",),
+    bind: tuple[Bind, ...] = key(
+        Many(BindEntry(), low=1),
+        (Bind(address="127.0.0.1:8000"),),
         "Where to listen: HOST:PORT, :PORT (every address), [IPV6]:PORT ([::]:PORT serves IPv4 "
         "too, unless an IPv4 address or a name has the same port), unix:/path, unix:@abstract, fd:N, "
-        "systemd:NAME (the sockets of that name from socket activation).",
+        "systemd:NAME (the sockets of that name from socket activation). An entry may be a table with options.",
         flag="--bind",
     )
     pool: str = key(

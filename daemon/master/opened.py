@@ -13,7 +13,7 @@ from miniwsgi.metrics.board import H_WORKERS, Board
 from ..config import Config, ReadConfig
 from ..log.error_log import ErrorLog
 from .control.control_socket import SYSTEMD_NAME, ControlSocket, open_control
-from .running.configurations import Configurations, PreparedConfig, cannot_be_removed, socket_options
+from .running.configurations import Configurations, PreparedConfig, addresses, cannot_be_removed, socket_options
 from .running.master import Master
 from .sockets.fd_store import FdStore
 from .sockets.listeners import BoundListener, open_listeners
@@ -51,8 +51,8 @@ class Opened:
         options = socket_options(config)
         self.store = FdStore(Notifier(environ), passed, environ)
         self.board = self.store.board(log)
-        kept = self.store.listeners(config.server.bind, options, log)
-        listeners = open_listeners(config.server.bind, options, passed=passed, kept=kept)
+        kept = self.store.listeners(addresses(config), options, log)
+        listeners = open_listeners(addresses(config), options, passed=passed, kept=kept)
         self.configurations = Configurations(
             PreparedConfig.of(config, listeners, environ), reload_config, passed, environ
         )
@@ -111,7 +111,7 @@ class Opened:
 
 
 def _warn_of_unused(log: ErrorLog, config: Config, passed: Mapping[str, list[int]]) -> None:
-    binds = (*config.server.bind, config.metrics.bind)
+    binds = (*addresses(config), config.metrics.bind)
     unused = [name for name in passed if f"systemd:{name}" not in binds and name != SYSTEMD_NAME]
     if unused:
         names = ", ".join(f"systemd:{name}" for name in unused)

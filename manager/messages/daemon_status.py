@@ -47,6 +47,8 @@ class ListenerStatus(ResponseBody):
     unix: bool
     queued: int | None  # connections that wait to be accepted
     queue_limit: int | None
+    protocol: str  # "http" or "uwsgi"
+    proxy_protocol: bool  # connections begin with a PROXY header
 
 
 class RequestCounts(ResponseBody):

@@ -106,7 +106,7 @@ def status(**changed: Any) -> ms.Status:
         threads=8,
         log_level="info",
         workers=counts(),
-        listeners=[ms.ListenerStatus("127.0.0.1:8000", "http://127.0.0.1:8000", False, 0, 2048)],
+        listeners=[ms.ListenerStatus("127.0.0.1:8000", "http://127.0.0.1:8000", False, 0, 2048, "http", False)],
         connections=64,
         requests=ms.RequestCounts(
             total=123456,

@@ -238,7 +238,7 @@ class FakeDaemon:
                 target=1, configured=1, override=None, persisted=False, booting=0, ready=1, busy=0, draining=0, stuck=0,
                 not_responding=0,
             ),
-            listeners=[ms.ListenerStatus(address="a", url="u", unix=False, queued=0, queue_limit=1)],
+            listeners=[ms.ListenerStatus("a", "u", False, 0, 1, "http", False)],
             connections=0,
             requests=ms.RequestCounts(
                 total=0, client_errors=0, server_errors=0, last_60s=ms.LastMinute(0, None, None),

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from miniwsgi.daemon import __version__, cli
 from miniwsgi.daemon.cli import commands, flags, reading, terminal
+from miniwsgi.daemon.config.binds import Bind
 from miniwsgi.daemon.config.keys import KEYS
 
 from .cli_world import Master, master, run
@@ -33,7 +34,7 @@ def test_serve_hands_the_configuration_to_the_master(master: Master) -> None:
     assert (result.exit_code, result.output) == (0, "")
     assert master.config is not None
     assert master.config.app.module == "shop:app"
-    assert master.config.server.bind == (":1", "unix:/x")
+    assert [bind.address for bind in master.config.server.bind] == [":1", "unix:/x"]
     assert (master.config.server.workers, master.config.server.threads) == (3, 2)
 
 
@@ -58,7 +59,7 @@ def test_serve_hands_the_configuration_to_the_master(master: Master) -> None:
         ("--umask 0027", "server.umask", 0o27),
         ("--reload-on-change", "server.reload_on_change", True),
         ("--set timeouts.request=30s", "timeouts.request", 30.0),
-        ("--set server.bind=:1,:2", "server.bind", (":1", ":2")),
+        ("--set server.bind=:1,:2", "server.bind", (Bind(address=":1"), Bind(address=":2"))),
         ("--set app.env=A=1", "app.env", {"A": "1"}),
         ("--set server.workers=7 --workers 5", "server.workers", 5),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from miniwsgi.daemon.cli import reading
 from miniwsgi.daemon.config import ConfigError
+from miniwsgi.daemon.config.binds import Bind
 
 from .cli_world import Master, master, run
 
@@ -50,7 +51,7 @@ def test_a_projects_directory_is_served_as_its_pyproject_says(
     assert config is not None
     assert os.path.normpath(config.path) == str(project / "pyproject.toml")
     assert (config.app.module, config.app.directory) == (f"{project}/src/shop.py", str(project))
-    assert (config.server.backlog, config.server.bind) == (7, (f"unix:{project}/http.sock",))
+    assert (config.server.backlog, config.server.bind) == (7, (Bind(address=f"unix:{project}/http.sock"),))
     assert config.origins["server.backlog"] == "file"
     (project / "pyproject.toml").write_text(PYPROJECT.replace("7", "8"))
     assert master.reload is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from miniwsgi.daemon.config import load
+from miniwsgi.daemon.config.binds import Bind
 from miniwsgi.daemon.config.effective import as_data, as_toml
 from miniwsgi.daemon.config.keys import KEYS
 
@@ -13,9 +14,9 @@ from .config_files import NAMED, Write, mistakes
 @pytest.mark.parametrize(
     ("variable", "text", "path", "value"),
     [
-        ("PORT", "5000", "server.bind", (":5000",)),
-        ("PORT", " 0080 ", "server.bind", (":80",)),
-        ("PORT", "", "server.bind", ("127.0.0.1:8000",)),
+        ("PORT", "5000", "server.bind", (Bind(address=":5000"),)),
+        ("PORT", " 0080 ", "server.bind", (Bind(address=":80"),)),
+        ("PORT", "", "server.bind", (Bind(address="127.0.0.1:8000"),)),
         ("WEB_CONCURRENCY", "3", "server.workers", 3),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1, 10.1.0.0/16", "proxy.trusted", ("10.0.0.1", "10.1.0.0/16")),
         ("FORWARDED_ALLOW_IPS", "*", "proxy.trusted", ("*",)),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from miniwsgi.daemon.config.addresses import Bind, Network, Peer, SystemAccount
+from miniwsgi.daemon.config.addresses import Address, Network, Peer, SystemAccount
 from miniwsgi.daemon.config.kinds import Boolean, Choice, Kind, Many, MismatchError, Mode, Path, Text, Variables, is_off
 from miniwsgi.daemon.config.numbers import Duration, Integer, Size
 
@@ -73,21 +73,21 @@ DURATION = Duration(0.1, 86400, off=True)
         (Path(off=True), "off", ""),
         (Path(words=("-",)), "-", "-"),
         (Path("directory"), "/", "/"),
-        (Bind(), "127.0.0.1:8000", "127.0.0.1:8000"),
-        (Bind(), ":8000", ":8000"),
-        (Bind(), "localhost:0", "localhost:0"),
-        (Bind(), "[::1]:8000", "[::1]:8000"),
-        (Bind(), "[fe80::1%eth0]:8000", "[fe80::1%eth0]:8000"),
-        (Bind(), "unix:/run/x.sock", "unix:/run/x.sock"),
-        (Bind(), "unix:x.sock", "unix:/srv/shop/x.sock"),
-        (Bind(), "unix:@abstract", "unix:@abstract"),
-        (Bind(), "fd:3", "fd:3"),
-        (Bind(), "systemd:http", "systemd:http"),
-        (Bind(off=True), "off", ""),
-        (Bind(off=True), False, ""),
-        (Many(Bind()), ":8000", (":8000",)),
-        (Many(Bind()), [":8000", "fd:3"], (":8000", "fd:3")),
-        (Many(Bind()), [], ()),
+        (Address(), "127.0.0.1:8000", "127.0.0.1:8000"),
+        (Address(), ":8000", ":8000"),
+        (Address(), "localhost:0", "localhost:0"),
+        (Address(), "[::1]:8000", "[::1]:8000"),
+        (Address(), "[fe80::1%eth0]:8000", "[fe80::1%eth0]:8000"),
+        (Address(), "unix:/run/x.sock", "unix:/run/x.sock"),
+        (Address(), "unix:x.sock", "unix:/srv/shop/x.sock"),
+        (Address(), "unix:@abstract", "unix:@abstract"),
+        (Address(), "fd:3", "fd:3"),
+        (Address(), "systemd:http", "systemd:http"),
+        (Address(off=True), "off", ""),
+        (Address(off=True), False, ""),
+        (Many(Address()), ":8000", (":8000",)),
+        (Many(Address()), [":8000", "fd:3"], (":8000", "fd:3")),
+        (Many(Address()), [], ()),
         (Peer(), "10.0.0.1", "10.0.0.1"),
         (Peer(), "10.0.0.0/8", "10.0.0.0/8"),
         (Peer(), "::1", "::1"),
@@ -156,29 +156,29 @@ def test_accepts(kind: Kind[Any], value: object, parsed: object) -> None:
         (Path("file"), "/etc", "; it is a directory"),
         (Path("program"), "no-such-program", "the path of a program, or its name on PATH"),
         (Path("program"), "/etc/passwd", "the path of a program"),
-        (Many(Bind()), 8000, '(for port 8000 on every address: ":8000")'),
-        (Bind(), 8000, '(for port 8000 on every address: ":8000")'),
-        (Bind(), "8000", '(for port 8000 on every address: ":8000")'),
-        (Bind(), "localhost", '"HOST:PORT", ":PORT"'),
-        (Bind(), "http://localhost:8000", '"HOST:PORT", ":PORT"'),
-        (Bind(), ":65536", "a port from 0 to 65535"),
-        (Bind(), "::1:8000", 'an IPv6 address in brackets: "[::1]:8000"'),
-        (Bind(), "[::g]:8000", 'an IPv6 address in brackets: "[::1]:8000"'),
-        (Bind(), "[1.2.3.4]:8000", "an IPv6 address in brackets"),
-        (Bind(), "256.0.0.1:80", "not 256.0.0.1"),
-        (Bind(), "a b:80", '"HOST:PORT"'),
-        (Bind(), "unix:", '"unix:/path" or "unix:@name"'),
-        (Bind(), "unix:@", '"unix:/path" or "unix:@name"'),
-        (Bind(), "unix:/" + "x" * 107, "a socket path of at most 107 bytes"),
-        (Bind(), "unix:" + "x" * 100, "a socket path of at most 107 bytes"),  # with the directory before it
-        (Bind(), "fd:stdin", '"fd:N", the number of an inherited descriptor'),
-        (Bind(), "fd:-1", '"fd:N"'),
-        (Bind(), "systemd:", '"systemd:NAME"'),
-        (Bind(), "systemd:a:b", '"systemd:NAME"'),
-        (Bind(), True, '"HOST:PORT"'),
-        (Bind(), "off", '"HOST:PORT"'),
-        (Many(Bind(), low=1), [], "at least one"),
-        (Many(Bind()), {"a": 1}, "a list, each item"),
+        (Many(Address()), 8000, '(for port 8000 on every address: ":8000")'),
+        (Address(), 8000, '(for port 8000 on every address: ":8000")'),
+        (Address(), "8000", '(for port 8000 on every address: ":8000")'),
+        (Address(), "localhost", '"HOST:PORT", ":PORT"'),
+        (Address(), "http://localhost:8000", '"HOST:PORT", ":PORT"'),
+        (Address(), ":65536", "a port from 0 to 65535"),
+        (Address(), "::1:8000", 'an IPv6 address in brackets: "[::1]:8000"'),
+        (Address(), "[::g]:8000", 'an IPv6 address in brackets: "[::1]:8000"'),
+        (Address(), "[1.2.3.4]:8000", "an IPv6 address in brackets"),
+        (Address(), "256.0.0.1:80", "not 256.0.0.1"),
+        (Address(), "a b:80", '"HOST:PORT"'),
+        (Address(), "unix:", '"unix:/path" or "unix:@name"'),
+        (Address(), "unix:@", '"unix:/path" or "unix:@name"'),
+        (Address(), "unix:/" + "x" * 107, "a socket path of at most 107 bytes"),
+        (Address(), "unix:" + "x" * 100, "a socket path of at most 107 bytes"),  # with the directory before it
+        (Address(), "fd:stdin", '"fd:N", the number of an inherited descriptor'),
+        (Address(), "fd:-1", '"fd:N"'),
+        (Address(), "systemd:", '"systemd:NAME"'),
+        (Address(), "systemd:a:b", '"systemd:NAME"'),
+        (Address(), True, '"HOST:PORT"'),
+        (Address(), "off", '"HOST:PORT"'),
+        (Many(Address(), low=1), [], "at least one"),
+        (Many(Address()), {"a": 1}, "a list, each item"),
         (Peer(), "proxy.example", 'an IP address, a network such as "10.0.0.0/8", "unix" or "*"'),
         (Peer(), "10.0.0.1/8", 'did you mean "10.0.0.0/8"?'),
         (Network(), "*", '(for every address: "0.0.0.0/0" and "::/0")'),
@@ -204,9 +204,9 @@ def test_says_what_was_expected(kind: Kind[Any], value: object, expected: str) -
 
 def test_every_wrong_item_of_a_list_is_found() -> None:
     with pytest.raises(MismatchError) as caught:
-        Many(Bind()).parse([":80", "x", ":80", 9], BASE)
-    assert [item for item, _ in caught.value.items] == ["x", ":80", 9]
-    assert caught.value.items[1][1] == "each item once"
+        Many(Address()).parse([":80", "x", ":80", 9], BASE)
+    assert [wrong.value for wrong in caught.value.items] == ["x", ":80", 9]
+    assert caught.value.items[1].expected == "each item once"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_every_wrong_item_of_a_list_is_found() -> None:
         (Boolean(), "on", True),
         (Boolean(), "No", False),
         (Boolean(), "maybe", "maybe"),
-        (Many(Bind()), ":80, :81,", [":80", ":81"]),
+        (Many(Address()), ":80, :81,", [":80", ":81"]),
         (Variables(), "A=1", ("A=1",)),
     ],
 )
@@ -274,7 +274,7 @@ def test_what_is_shown_is_toml_for_an_equal_value(kind: Kind[Any], values: st.Se
         (Duration(0, 1), 0.0, "0"),
         (Mode(), 0o660, '"0660"'),
         (Path(off=True), "", '"off"'),
-        (Many(Bind()), (":80", "fd:3"), '[":80", "fd:3"]'),
+        (Many(Address()), (":80", "fd:3"), '[":80", "fd:3"]'),
         (Variables(), {"A": "b", "a.b": 'q"'}, '{ A = "b", "a.b" = "q\\"" }'),
     ],
 )

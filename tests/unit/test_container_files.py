@@ -75,11 +75,14 @@ def test_the_daemon_is_the_first_process_and_not_root() -> None:
 
 def test_ports_are_those_of_the_configuration(config: Config, compose: dict[str, Any]) -> None:
     said = dict(instructions("Dockerfile"))
-    assert [f":{port}" for port in said["EXPOSE"]] == [*config.server.bind, config.metrics.bind]
+    assert [f":{port}" for port in said["EXPOSE"]] == [
+        *(bind.address for bind in config.server.bind),
+        config.metrics.bind,
+    ]
     assert f"127.0.0.1{config.metrics.bind}/readyz" in (DOCKER / "Dockerfile").read_text("utf-8")
     (target,) = yaml.safe_load(compose["configs"]["targets"]["content"])
     assert target["targets"] == [f"shop{config.metrics.bind}"]
-    assert compose["services"]["shop"]["ports"] == [f"8000{config.server.bind[0]}"], "and not the metrics port"
+    assert compose["services"]["shop"]["ports"] == [f"8000{config.server.bind[0].address}"], "and not the metrics port"
 
 
 def test_a_stop_fits_into_what_docker_waits(config: Config, compose: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ def test_every_place_of_the_page_has_a_value_and_every_format_is_known() -> None
 
 def test_what_is_filled_in_is_escaped() -> None:
     evil = '<script>alert(1)</script>"&'
-    listener = ms.ListenerStatus(evil, evil, True, 0, 1)
+    listener = ms.ListenerStatus(evil, evil, True, 0, 1, "http", False)
     page = PAGE.fill(shown(version=evil, listeners=[listener])).decode()
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&amp;") == 2

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from miniwsgi.daemon.config.binds import Bind
 from miniwsgi.daemon.master.sockets import unix_sockets
 from miniwsgi.daemon.master.sockets.listeners import BindError, BoundListener, Origin, SocketOptions, open_listeners
 from miniwsgi.daemon.master.sockets.unix_sockets import SocketFile
@@ -55,12 +56,12 @@ def test_a_host_and_a_port(opened: list[BoundListener]) -> None:
     opened += open_listeners(["127.0.0.1:0"], OPTIONS)
     (listener,) = opened
     port = listener.socket.getsockname()[1]
-    assert listener.url == f"http://127.0.0.1:{port}"
+    assert listener.url() == f"http://127.0.0.1:{port}"
     assert connects(("127.0.0.1", port), socket.AF_INET)
     assert listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert not listener.socket.getblocking()
     assert not listener.socket.get_inheritable()
-    settings = listener.for_workers()
+    settings = listener.for_workers(Bind())
     assert (settings.fd, settings.server_name, settings.server_port) == (listener.fd, "127.0.0.1", str(port))
     assert not settings.unix
 
@@ -72,7 +73,7 @@ def test_a_port_alone_is_every_address_of_both_families(opened: list[BoundListen
     assert connects(("127.0.0.1", port), socket.AF_INET)
     if has_ipv6():
         assert connects(("::1", port), socket.AF_INET6)
-    assert listener.for_workers().server_name == socket.gethostname()
+    assert listener.for_workers(Bind()).server_name == socket.gethostname()
 
 
 def families(port: int) -> str:
@@ -87,7 +88,7 @@ def test_every_ipv6_address_alone_is_for_both_families(opened: list[BoundListene
     port = free_port()
     opened += open_listeners([f"{host}:{port}", "127.0.0.1:0"], OPTIONS)
     assert families(port) == "46"
-    assert opened[0].url == f"http://[::]:{port}"
+    assert opened[0].url() == f"http://[::]:{port}"
 
 
 @needs_ipv6
@@ -258,8 +259,8 @@ def test_a_unix_socket_has_its_mode_and_is_removed_at_the_end(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert connects(str(path), socket.AF_UNIX)
     assert listener.unix
-    assert listener.url == f"unix:{path}"
-    assert (listener.for_workers().server_name, listener.for_workers().server_port) == ("localhost", "")
+    assert listener.url() == f"unix:{path}"
+    assert (listener.for_workers(Bind()).server_name, listener.for_workers(Bind()).server_port) == ("localhost", "")
     assert [entry.name for entry in tmp_path.iterdir()] == ["http.sock"], "no temporary name is left"
     listener.close()
     assert not list(tmp_path.iterdir())
@@ -397,7 +398,7 @@ def test_sockets_that_systemd_passed_are_found_by_name(opened: list[BoundListene
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         passed = {"http": [one.fileno(), two.fileno()]}
         opened += open_listeners(["systemd:http"], OPTIONS, passed=passed)
-        assert [listener.url for listener in opened] == [
+        assert [listener.url() for listener in opened] == [
             f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in (one, two)
         ]
         with pytest.raises(BindError, match=r"no socket of that name \(passed: http\).*FileDescriptorName=https"):

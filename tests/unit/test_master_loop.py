@@ -18,7 +18,7 @@ from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.master.control.control_server import ControlServer
 from miniwsgi.daemon.master.control.control_socket import open_control
 from miniwsgi.daemon.master.main import HELPERS_SECONDS
-from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, socket_options
+from miniwsgi.daemon.master.running.configurations import Configurations, PreparedConfig, addresses, socket_options
 from miniwsgi.daemon.master.running.last_words import LastWords
 from miniwsgi.daemon.master.running.open_logs import OpenLogs
 from miniwsgi.daemon.master.sockets.listeners import open_listeners
@@ -88,7 +88,7 @@ def test_the_access_log_of_a_worker_that_is_gone(tmp_path: Path, off_the_loop: C
 
 def test_a_socket_that_a_reload_has_retired(tmp_path: Path, off_the_loop: Callable[..., list[str]]) -> None:
     first, second = config(tmp_path, f"unix:{tmp_path}/old", "127.0.0.1:0"), config(tmp_path, "127.0.0.1:0")
-    listeners = open_listeners(first.server.bind, socket_options(first))
+    listeners = open_listeners(addresses(first), socket_options(first))
     configurations = Configurations(PreparedConfig.of(first, listeners, {}), lambda _text=None: second, {}, {})
 
     async def story() -> None:

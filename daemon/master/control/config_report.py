@@ -28,14 +28,10 @@ def view(config: Config, runtime: Mapping[str, Any]) -> ms.ConfigView:
 
 
 def _value(path: str, value: Any, origin: str, runtime: Mapping[str, Any]) -> ms.ConfigValue:
-    show = KEYS[path].kind.show
+    kind = KEYS[path].kind
     if path in runtime:
-        return ms.ConfigValue(path, runtime[path], show(runtime[path]), "runtime", configured=_plain(value))
-    return ms.ConfigValue(path, _plain(value), show(value), cast("ms.Origin", origin))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        return ms.ConfigValue(path, runtime[path], kind.show(runtime[path]), "runtime", configured=kind.as_json(value))
+    return ms.ConfigValue(path, kind.as_json(value), kind.show(value), cast("ms.Origin", origin))
 
 
 def check(read: ReadConfig, text: str | None, current: Config) -> ms.ConfigReport:

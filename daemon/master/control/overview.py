@@ -22,6 +22,7 @@ from miniwsgi.metrics.percentiles import SHARES, percentile
 from miniwsgi.metrics.sampler import ProcessSample
 from miniwsgi.metrics.verdict import Level, Verdict, verdict
 
+from ...config.binds import Bind
 from ..running.launcher_handle import LauncherHandle
 from ..running.master import WATCHED, Master
 from ..running.watch import load
@@ -85,7 +86,7 @@ class Overview:
             engine_note=engine.why if engine is not None else "",
             log_level=cast("ms.LogLevelName", master.log.level),
             workers=self._counts(),
-            listeners=[_listener(listener) for listener in master.configurations.in_force.listeners],
+            listeners=[_listener(*served) for served in master.configurations.in_force.served],
             connections=total.connections,
             requests=self._requests(total, answered, now),
             duration=_latency(window.durations, window.seconds),
@@ -290,14 +291,16 @@ class Overview:
         )
 
 
-def _listener(listener: BoundListener) -> ms.ListenerStatus:
+def _listener(listener: BoundListener, bind: Bind) -> ms.ListenerStatus:
     queue = accept_queue(listener.socket)
     return ms.ListenerStatus(
         address=listener.name,
-        url=listener.url,
+        url=listener.url(bind.scheme),
         unix=listener.unix,
         queued=queue[0] if queue is not None else None,
         queue_limit=queue[1] if queue is not None else None,
+        protocol=bind.protocol,
+        proxy_protocol=bind.proxy_protocol,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
+from ...config.binds import Bind
 from ..sockets.listeners import BindError, BoundListener, SocketOptions, open_listeners
 from ..supervising import events as ev
 
@@ -26,7 +27,7 @@ class PreparedConfig(Struct, frozen=True):
 
     config: Config
     listeners: tuple[BoundListener, ...]
-    options: SocketOptions  # theirs, by number
+    options: SocketOptions  # of their sockets, by number
     environment: dict[str, str]  # the application's
 
     @classmethod
@@ -38,7 +39,13 @@ class PreparedConfig(Struct, frozen=True):
                 options = options.by_number()
             except LookupError as error:
                 raise BindError(f"server.socket_owner, server.socket_group: {error.args[0]}") from None
+        _check_shared(config, listeners)
         return cls(config, tuple(listeners), options, application_environment(config, environ))
+
+    @property
+    def served(self) -> list[tuple[BoundListener, Bind]]:
+        """The listeners, each with the entry of server.bind that says what this generation speaks there."""
+        return with_binds(self.config, self.listeners)
 
     @property
     def plan(self) -> ev.Plan:
@@ -85,7 +92,7 @@ class Configurations:
             raise PrepareError("; ".join(map(str, problems)))
         try:
             listeners = open_listeners(
-                config.server.bind, socket_options(config), passed=self._passed, kept=current.listeners
+                addresses(config), socket_options(config), passed=self._passed, kept=current.listeners
             )
             try:
                 return PreparedConfig.of(config, listeners, self._environ)
@@ -158,6 +165,30 @@ def _adjust(prepared: PreparedConfig) -> list[str]:
 def cannot_be_removed(failed: Mapping[str, str]) -> list[str]:
     """One line each, of why by name."""
     return [f"{name} cannot be removed: {why}; the next start replaces it" for name, why in failed.items()]
+
+
+def with_binds(config: Config, listeners: Sequence[BoundListener]) -> list[tuple[BoundListener, Bind]]:
+    """Each listener with the entry of server.bind that it stands for."""
+    binds = {bind.address: bind for bind in config.server.bind}
+    return [(listener, binds[listener.name]) for listener in listeners]
+
+
+def _check_shared(config: Config, listeners: Sequence[BoundListener]) -> None:
+    """Raises BindError where one socket, that of "[::]", serves two entries of server.bind that are not alike."""
+    own = {listener.name for listener in listeners}
+    for bind in config.server.bind:
+        port = bind.address.rpartition(":")[2]
+        beside = [other for other in config.server.bind if other.address.rpartition(":")[2] == port]
+        if bind.address not in own and any(other.options != bind.options for other in beside):
+            raise BindError(
+                f"cannot listen on {bind.address}: a socket that serves it until now has other options; "
+                "it needs a restart"
+            )
+
+
+def addresses(config: Config) -> list[str]:
+    """Where it is listened, by the names of listeners."""
+    return [bind.address for bind in config.server.bind]
 
 
 def socket_options(config: Config) -> SocketOptions:

@@ -120,7 +120,7 @@ class Fleet:
         settings = worker_settings(
             config,
             generation=order.generation,
-            listeners=[listener.for_workers() for listener in listeners],
+            listeners=[listener.for_workers(bind) for listener, bind in prepared.served],
             scoreboard_fd=self.board.fd,
             journal=self._log.journal and config.log.file == "-",
             app_metrics_directory=self.metrics_directory(config, prepared.environment),
@@ -313,5 +313,7 @@ _LEADER_EVENTS: dict[str, Callable[[int, Message], ev.SupervisorEvent]] = {
 def _queues(prepared: PreparedConfig) -> dict[int, str]:
     """Names by descriptor of the listeners whose accept queues are ours."""
     return {
-        listener.fd: listener.for_workers().name for listener in prepared.listeners if listener.origin is Origin.OURS
+        listener.fd: listener.for_workers(bind).name
+        for listener, bind in prepared.served
+        if listener.origin is Origin.OURS
     }

@@ -323,9 +323,9 @@ class Master:
         server = self.config.server
         workers = f"{self.supervisor.sizing.target} worker{'' if self.supervisor.sizing.target == 1 else 's'}"
         threads = f" × {server.threads} thread{'' if server.threads == 1 else 's'}" if server.pool == "epoll" else ""
-        for listener in self.configurations.in_force.listeners:
+        for listener, bind in self.configurations.in_force.served:
             how = f"pool {server.pool}, {workers}{threads}, pid {os.getpid()}"
-            self.log.info(f"listening on {listener.url} ({how})")
+            self.log.info(f"listening on {listener.url(bind.scheme)} ({how})")
 
     def _set_log_level(self, order: act.OverrideLogLevel) -> None:
         configured = self.config.log.level

@@ -67,7 +67,7 @@ class FdStore:
             self._drop(name)
         self._found.clear()
         if found:
-            log.info(f"taken over from the last start: {', '.join(listener.url for listener in found)}")
+            log.info(f"taken over from the last start: {', '.join(listener.url() for listener in found)}")
         return found
 
     def _listeners_of(self, bind: str, options: SocketOptions, log: ErrorLog) -> list[BoundListener]:

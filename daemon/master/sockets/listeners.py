@@ -17,6 +17,7 @@ from ipaddress import IPv6Address
 
 from msgspec import Struct, structs
 
+from ...config.binds import Bind
 from ...settings import Listener
 from .holders import path_holder, port_holder
 from .unix_sockets import BindError, SocketFile, bind_path, numbers_of
@@ -76,22 +77,29 @@ class BoundListener:
             return not self.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         return self.socket.family == socket.AF_INET
 
-    @property
-    def url(self) -> str:
+    def url(self, scheme: str = "http") -> str:
         """For people: "http://127.0.0.1:8000", "unix:/run/x.sock"."""
-        if self.unix:
-            return self.name
-        host, port = self.socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return self.name if self.unix else f"{scheme}://{self._where()}"
 
-    def for_workers(self) -> Listener:
-        """As a worker needs to know it."""
-        if self.unix:
-            return Listener(self.fd, self.name, unix=True, server_name="localhost", server_port="")
+    def for_workers(self, bind: Bind) -> Listener:
+        """As a worker needs to know it, with the options of the entry of server.bind that it stands for."""
+        name, host, port = self.name, "localhost", ""
+        if not self.unix:
+            name = self._where()
+            host, port = self.socket.getsockname()[:2]
+        return Listener(
+            self.fd,
+            name,
+            unix=self.unix,
+            server_name=socket.gethostname() if host in ANY_ADDRESS else host,
+            server_port=str(port),
+            protocol=bind.protocol,
+            proxy_protocol=bind.proxy_protocol,
+        )
+
+    def _where(self) -> str:
         host, port = self.socket.getsockname()[:2]
-        server_name = socket.gethostname() if host in ANY_ADDRESS else host
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return Listener(self.fd, shown, unix=False, server_name=server_name, server_port=str(port))
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def adjust(self, options: SocketOptions) -> None:
         """Apply changed options, by number, to a socket of ours that is kept. Raises OSError."""

@@ -78,7 +78,7 @@ class MetricsPort:
             self._log.error(f"{OFF}: {self._master.config.metrics.bind}: {error.strerror}")
             return
         for listener in self._listeners:
-            self._log.info(f"metrics and health are on {listener.url}")
+            self._log.info(f"metrics and health are on {listener.url()}")
 
     async def stop(self) -> None:
         await self._server.stop(LAST_ANSWERS_SECONDS)

@@ -132,7 +132,7 @@ def _override(workers: messages.WorkerCounts) -> str:
 
 
 def _listener(listener: messages.ListenerStatus, session: Session) -> str:
-    said = text.clean(listener.url)
+    said = text.clean(listener.url) + (", PROXY protocol" if listener.proxy_protocol else "")
     if listener.queued is None:
         return said
     queue = (

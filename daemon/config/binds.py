@@ -1,0 +1,133 @@
+"""An entry of server.bind: where to listen, and what is spoken there.
+
+It is a text, the address, or a table: { address = "0.0.0.0:8080", proxy_protocol = true }. "uwsgi:ADDRESS" is the text
+for the table { address = "ADDRESS", protocol = "uwsgi" }. An option is declared once, as a field of `Bind` with its
+`key(…)`, like the keys of sections; the table's parser, what is shown and the reference follow from that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .addresses import Address
+from .declaration import Key, key
+from .kinds import Boolean, Choice, Kind, MismatchError, Wrong, quoted
+from .spelling import close_matches
+
+UWSGI = "uwsgi:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """One entry. Its address is its identity: the options belong to a generation, the socket to the daemon."""
+
+    address: str = key(
+        Address(),
+        "",
+        'Where to listen, as in the text: "127.0.0.1:8000", "unix:/path", …',
+        computed="none: it is required",
+    )
+    protocol: str = key(Choice("http", "uwsgi"), "http", "What is spoken there.")
+    proxy_protocol: bool = key(
+        Boolean(),
+        False,
+        "Each connection begins with a header of the PROXY protocol, version 1 or 2, in which a proxy of proxy.trusted "
+        "says who the client is (proxies.md). A connection of another peer, or without a header, is closed.",
+    )
+
+    @property
+    def scheme(self) -> str:
+        """What stands before the address in a URL."""
+        return self.protocol
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is not as by default, beside the address."""
+        values = {name: getattr(self, name) for name in OPTIONS if name != "address"}
+        return {name: value for name, value in values.items() if value != OPTIONS[name].default}
+
+
+OPTIONS: Mapping[str, Key] = MappingProxyType(
+    {field.name: dataclasses.replace(field.metadata["key"], path=field.name) for field in dataclasses.fields(Bind)}
+)
+
+
+def contradictions(bind: Bind) -> Iterator[tuple[str, str]]:
+    """Options that do not go with each other, each with what was expected of it."""
+    if bind.protocol == "uwsgi":
+        yield "protocol", '"http"; the uwsgi protocol is not spoken yet'
+
+
+class BindEntry(Kind[Bind]):
+    """A text or a table."""
+
+    name = Address.name
+    plural = Address.plural
+    expected = f'{Address.expected}, or a table as {{ address = "…" }}'
+    table = True
+
+    def __init__(self) -> None:
+        self._address = Address()
+
+    def identity(self, value: Bind) -> object:
+        return value.address
+
+    def parse(self, value: object, base: str) -> Bind:
+        bind = self._of_table(value, base) if isinstance(value, dict) else self._of_text(value, base)
+        wrong = [
+            Wrong(getattr(bind, name), expected, f".{name}") if isinstance(value, dict) else Wrong(value, expected)
+            for name, expected in contradictions(bind)
+        ]
+        if wrong:
+            raise MismatchError(self.expected, tuple(wrong))
+        return bind
+
+    def _of_text(self, value: object, base: str) -> Bind:
+        if not isinstance(value, str) or not value.startswith(UWSGI) or re.fullmatch(r"uwsgi:[0-9]{1,5}", value):
+            return Bind(address=self._address.parse(value, base))  # "uwsgi:8000" is a port of a host of that name
+        address = value.removeprefix(UWSGI)
+        if address.startswith(("/", "@")):
+            address = f"unix:{address}"
+        return Bind(address=self._address.parse(address, base), protocol="uwsgi")
+
+    def _of_table(self, table: dict[str, object], base: str) -> Bind:
+        values: dict[str, Any] = {}
+        wrong: list[Wrong] = []
+        for name, value in table.items():
+            if name not in OPTIONS:
+                near = close_matches(name, OPTIONS, 0.7)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(OPTIONS)}"
+                wrong.append(Wrong(None, hint, f".{name}", unknown=True))
+                continue
+            try:
+                values[name] = OPTIONS[name].kind.parse(value, base)
+            except MismatchError as error:
+                items = error.items or (Wrong(value, error.expected),)
+                wrong += [item._replace(where=f".{name}{item.where}") for item in items]
+        if "address" not in table:
+            wrong.append(Wrong(None, Address.expected, ".address"))
+        if wrong:
+            raise MismatchError(self.expected, tuple(wrong))
+        return Bind(**values)
+
+    def show(self, value: Bind) -> str:
+        text_or_table = self.as_json(value)
+        if isinstance(text_or_table, str):
+            return quoted(text_or_table)
+        pairs = (f"{name} = {OPTIONS[name].kind.show(getattr(value, name))}" for name in text_or_table)
+        return f"{{ {', '.join(pairs)} }}"
+
+    def as_json(self, value: Bind) -> str | dict[str, Any]:
+        """The text where there is one for it, otherwise a table without what is as by default."""
+        match value.options:
+            case {"protocol": "uwsgi", **others} if not others:
+                return f"{UWSGI}{value.address}"
+            case options if options:
+                shown = {name: OPTIONS[name].kind.as_json(option) for name, option in options.items()}
+                return {"address": value.address, **shown}
+        return value.address
