@@ -32,7 +32,12 @@ class Bind:
         'Where to listen, as in the text: "127.0.0.1:8000", "unix:/path", …',
         computed="none: it is required",
     )
-    protocol: str = key(Choice("http", "uwsgi"), "http", "What is spoken there.")
+    protocol: str = key(
+        Choice("http", "uwsgi"),
+        "http",
+        "What is spoken there; uwsgi is what nginx's uwsgi_pass speaks (uwsgi.md). It says who the client is: on a TCP "
+        "address only the peers in proxy.trusted may.",
+    )
     proxy_protocol: bool = key(
         Boolean(),
         False,
@@ -59,8 +64,8 @@ OPTIONS: Mapping[str, Key] = MappingProxyType(
 
 def contradictions(bind: Bind) -> Iterator[tuple[str, str]]:
     """Options that do not go with each other, each with what was expected of it."""
-    if bind.protocol == "uwsgi":
-        yield "protocol", '"http"; the uwsgi protocol is not spoken yet'
+    if bind.protocol == "uwsgi" and bind.proxy_protocol:
+        yield "proxy_protocol", "false: in uwsgi each packet says who the client is"
 
 
 class BindEntry(Kind[Bind]):

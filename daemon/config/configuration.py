@@ -317,6 +317,10 @@ class _Loader:
             if bind.proxy_protocol and not self.values["proxy.trusted"]:
                 expected = "the proxies that send the header in proxy.trusted, or false: no other peer is served there"
                 self.wrong(f"server.bind[{number}].proxy_protocol", True, expected, self.source("server.bind"))
+            nobody = not set(self.values["proxy.trusted"]) - {"unix"}
+            if bind.protocol == "uwsgi" and nobody and not bind.address.startswith(("unix:", "systemd:", "fd:")):
+                expected = "the proxies that speak it in proxy.trusted, or a Unix socket: no other peer is served there"
+                self.wrong(f"server.bind[{number}].protocol", "uwsgi", expected, self.source("server.bind"))
 
     def wrong_value(self, key_path: str, expected: str) -> None:
         """A value that is well-formed but does not go with the others."""

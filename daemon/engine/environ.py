@@ -20,7 +20,7 @@ from .proxy import Proxy
 Environ = dict[str, Any]
 
 # What changes with each request has its place in the template already: a dict that grows is made anew.
-_PLACES = {
+PLACES = {
     "REQUEST_METHOD": "",
     "PATH_INFO": "",
     "QUERY_STRING": "",
@@ -107,7 +107,7 @@ def request_environ(connection: ConnectionSteps, mount: Mount, proxy: Proxy | No
 
 def complete_template(template: Environ, http11: bool, proxy: Proxy | None) -> None:
     """Make of what the connection knows and a request's fields what its environ begins with."""
-    template.update(_PLACES)
+    template.update(PLACES)
     if http11:
         template["wsgi.early_hints"] = None
     else:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..http.connection import Connection, Parsing
+from ..http.connection import Connection, ConnectionSteps, Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
 from ..unpatched import Socket, socket, time
@@ -22,6 +22,7 @@ from .contract import Awaited, Expired, Outcome, Refusal, Stage
 from .environ import request_environ
 from .listening_socket import ListeningSocket
 from .progress import queued_bytes
+from .proxy import Proxy
 from .site import Site
 from .transport import Disconnected
 from .turn import Turn
@@ -58,8 +59,7 @@ class ConversationSteps(Wire):
         super().__init__(sock, site.settings)
         self.site = site
         self.base = base
-        self._proxy = site.proxy_for(base)
-        self._http = site.parser_for(base, Connection)
+        self._begin()
         self.stage = _READING
         self.requests = 0
         self.since_ns = now
@@ -74,6 +74,11 @@ class ConversationSteps(Wire):
         self.thread: ThreadAccount | None = None
         self.ready_ns = self.called_ns = self.ended_ns = 0
         site.account.accepted()
+
+    def _begin(self) -> None:
+        """Settle whom to trust, and the grammar: see `uwsgi.conversation`."""
+        self._proxy: Proxy | None = self.site.proxy_for(self.base)
+        self._http: ConnectionSteps = self.site.parser_for(self.base, Connection)
 
     @classmethod
     def accept(cls, site: Site, listening: ListeningSocket, now: int) -> Self:

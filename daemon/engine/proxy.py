@@ -174,7 +174,7 @@ class Proxy:
 
     def _said_port(self, fields: Mapping[str, Any]) -> str:
         port = self._value(fields, self._port)
-        if port and not _is_port(port):
+        if port and not is_port(port):
             raise ProtocolError(400, f"{self._names.port} of a trusted proxy is no port", "RFC 3986 section 3.2.3")
         return port.lstrip("0")
 
@@ -213,6 +213,23 @@ class Proxy:
         return client
 
 
+class UwsgiPeer(Proxy):
+    """Who speaks uwsgi: whoever may is a proxy, and all that it says of client and URL is in its packet.
+
+    No field is read beside that: the proxy passes them on as its client has sent them.
+    """
+
+    def __init__(self, trusted: tuple[str, ...]) -> None:
+        """As of a Proxy; that a peer may open a Unix socket is trust enough."""
+        super().__init__((*trusted, "unix"), names=Names("", "", "", "", ""))
+        self.mounts = True
+
+    def prefix(self, fields: Mapping[str, Any]) -> str:
+        """SCRIPT_NAME, which is checked, and no more in the path."""
+        prefix: str = fields["SCRIPT_NAME"]
+        return prefix
+
+
 def _variable(name: str) -> str:
     return f"HTTP_{name.upper().replace('-', '_')}" if name else ""
 
@@ -243,10 +260,11 @@ def _name_and_port(host: str) -> tuple[str, str]:
 
 
 def _is_complete(name: str, port: str) -> bool:
-    return bool(name) and (not port or _is_port(port))
+    return bool(name) and (not port or is_port(port))
 
 
-def _is_port(text: str) -> bool:
+def is_port(text: str) -> bool:
+    """Whether it is the number of one."""
     return text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_PORT)) and 0 < int(text) <= _MAX_PORT
 
 

@@ -25,7 +25,7 @@ from .contract import Conversation
 from .environ import connection_environ, server_software, worker_environ
 from .logs import AccessLog, Log
 from .mount import Mount
-from .proxy import Proxy
+from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
 from .variables import variables_of_the_import
 
@@ -49,7 +49,7 @@ class Site:
     __slots__ = (
         "_access", "_body_memory_bytes", "_environ", "_known", "_known_of_unix", "_log", "_proxy", "_spool_directory",
         "_unix_limits", "account", "after_crash", "answers", "application", "closing", "encodings", "limits", "mount",
-        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared",
+        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared", "uwsgi_peer",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,7 @@ class Site:
         )
         self._unix_limits = self.limits._replace(host_is_path=True)
         self._proxy = Proxy.of(settings)
+        self.uwsgi_peer = UwsgiPeer(settings.trusted)
         self._log = log
         self._access = access
         self._environ = worker_environ(

@@ -10,7 +10,9 @@ import re
 
 REASONS = {
     400: "Bad Request",
+    403: "Forbidden",
     408: "Request Timeout",
+    411: "Length Required",
     413: "Content Too Large",
     414: "URI Too Long",
     417: "Expectation Failed",
@@ -74,6 +76,10 @@ def body_too_slow() -> ProtocolError:
 _TLS = re.compile(rb"\x16(?:\x03|$)")
 _PROXY_1 = re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)\b")
 _PROXY_2 = re.compile(rb"\x00(?:\r\nQUIT\n|$)")
+# A packet of uwsgi (uWSGI's documentation, "The uwsgi Protocol"): modifier1 0, a size, modifier2 0, then the size of a
+# variable's name, and the beginning of it
+_UWSGI = re.compile(rb"\x00..\x00.\x00[A-Z_a-z]", re.DOTALL)
+_UWSGI_REMEDY = 'proxy_pass instead of uwsgi_pass in nginx, or "uwsgi:" before the address in server.bind'
 _PROXY_REMEDY = "it has to be turned off in the proxy, whose X-Forwarded-For is believed if proxy.trusted names it"
 
 
@@ -86,6 +92,8 @@ def other_protocol(data: bytes, empty_lines: int) -> str:
         return "these bytes are TLS, but this port speaks HTTP: a proxy in front has to end TLS, or the URL be http://"
     if _PROXY_1.match(data):
         return f"these bytes are a PROXY protocol header (version 1): {_PROXY_REMEDY}"
+    if _UWSGI.match(data):
+        return f"these bytes are uwsgi, but this port speaks HTTP: {_UWSGI_REMEDY}"
     if empty_lines == _PROXY_2_EMPTY_LINES and _PROXY_2.match(data):
         return f"these bytes are a PROXY protocol header (version 2): {_PROXY_REMEDY}"
     return ""

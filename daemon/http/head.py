@@ -23,6 +23,7 @@ _REQUEST_LINE = re.compile(
 )
 _NAME = re.compile(_TOKEN)
 _METHOD = re.compile(_TOKEN.encode())
+_TARGET = re.compile(r"[^\x00-\x20\x7f#]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _LINE_PARTS = 3
 _WHITE_SPACE = (" ", "\t")
@@ -356,8 +357,11 @@ def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int,
         if "chunked" in codings[:-1]:
             raise ProtocolError(400, "chunked is not once, or not last, in Transfer-Encoding", "RFC 9112 section 6.3")
         raise ProtocolError(501, "a transfer coding other than chunked", "RFC 9112 section 6.1")
-    if length is None:
-        return 0, False
+    return (0 if length is None else content_length(length, limits)), False
+
+
+def content_length(length: str, limits: Limits) -> int:
+    """What a Content-Length says, in bytes. Raises ProtocolError (400, 413)."""
     # Content-Length = 1*DIGIT (RFC 9110 section 8.6); str.isdigit alone would let other digits through
     if not (length.isascii() and length.isdigit()):
         raise ProtocolError(400, "invalid Content-Length", "RFC 9112 section 6.3")
@@ -367,7 +371,7 @@ def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int,
             raise errors.body_too_large("Content-Length out of bounds")
     if int(length) > limits.body_max_bytes:
         raise errors.body_too_large(f"a body of {length} bytes")
-    return int(length), False
+    return int(length)
 
 
 def _read_wishes(connection: str, wishes: dict[str, tuple[bool, bool]]) -> tuple[bool, bool]:
@@ -392,6 +396,21 @@ def is_host(text: str) -> bool:
         except ValueError:
             return False
     return True
+
+
+def knows_host(text: str, known: Known) -> bool:
+    """As `is_host`, of what is `known`."""
+    return text in known.hosts or _valid_host(text, known.hosts)
+
+
+def is_method(text: str) -> bool:
+    """Whether a request line may begin with this (RFC 9110 section 9.1)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_target(text: str) -> bool:
+    """Whether a request line may ask for this; see _REQUEST_LINE."""
+    return _TARGET.fullmatch(text) is not None
 
 
 def _valid_host(host: str, hosts: set[str]) -> bool:

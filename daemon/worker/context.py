@@ -10,10 +10,11 @@ from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import Slot
 
 from ..engine.call import Application
-from ..engine.choice import Chosen
+from ..engine.choice import Begin, Chosen
 from ..engine.contract import Conversation
 from ..engine.listening_socket import ListeningSocket
 from ..engine.site import Site
+from ..engine.uwsgi.conversation import UwsgiConversation
 from ..log.access_log import AccessLog
 from ..log.error_log import ErrorLog
 from ..log.error_stream import ErrorStream
@@ -85,13 +86,18 @@ class Context:
         self._lost_lines, self._access_log_fails = 0, False
         self.site.count_in(slot)
 
+    def begin_of(self, listener: Listener) -> Begin:
+        """The class of a listener's conversations: the engine's, or the one that speaks another protocol than HTTP."""
+        return UwsgiConversation if listener.protocol == "uwsgi" else self.engine.begin
+
     def accept(self, listening: ListeningSocket, now: int) -> Conversation:
         """Begin a conversation with the next client of a listening socket. Raises OSError."""
-        return self.engine.begin.accept(self.site, listening, now)
+        return self.begin_of(listening.listener).accept(self.site, listening, now)
 
     def converse(self, sock: Socket, listener: Listener, address: Any, now: int) -> Conversation:
         """Begin a conversation with a new client, on a non-blocking socket; `address` is what accept(2) gave."""
-        return self.engine.begin(self.site, sock, self.site.connection_environ(listener, address), now)
+        base = self.site.connection_environ(listener, address)
+        return self.begin_of(listener)(self.site, sock, base, now)
 
     def tidy(self) -> None:
         """Once a second: what the logs owe."""

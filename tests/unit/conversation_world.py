@@ -29,10 +29,13 @@ WANTS_CONTINUE = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent
 class World:
     """A conversation over a socket pair. `answer` is what the application gives, `during` is called in it.
 
-    `peer` is the client's address; "": it is one of a Unix socket.
+    `peer` is the client's address; "": it is one of a Unix socket. `protocol` is what its listener speaks.
     """
 
-    def __init__(self, engine: str, peer: str = "127.0.0.1", access: AccessLog | None = None, **options: Any) -> None:
+    def __init__(
+        self, engine: str, peer: str = "127.0.0.1", access: AccessLog | None = None, protocol: str = "http",
+        **options: Any,
+    ) -> None:  # fmt: skip
         memory = memoryview(bytearray(SLOT_BYTES))  # no board: it would cost two descriptors
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
         settings = Settings(
@@ -47,7 +50,7 @@ class World:
         for end in (self.near, self.far):
             end.setblocking(False)
         self.conversation: Conversation = self.context.converse(
-            self.near, Listener(0, "x", not peer, "x", "80"), (peer, 1), NOW
+            self.near, Listener(0, "x", not peer, "x", "80", protocol), (peer, 1), NOW
         )
         self.answer: Callable[[], Any] = lambda: [b"."]
         self.during: Callable[[], object] = lambda: None

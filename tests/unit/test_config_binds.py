@@ -52,8 +52,7 @@ def test_a_path_in_a_table_starts_at_the_file(write_config: Write) -> None:
         ("uwsgi::3031", ":3031"),
     ],
 )
-def test_the_text_for_uwsgi(text: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miniwsgi.daemon.config.binds.contradictions", lambda _bind: ())
+def test_the_text_for_uwsgi(text: str, address: str) -> None:
     bind = BindEntry().parse(text, "/")
     assert bind == Bind(address=address, protocol="uwsgi")
     assert BindEntry().as_json(bind) == f"uwsgi:{address}"
@@ -71,6 +70,10 @@ def test_the_text_for_uwsgi(text: str, address: str, monkeypatch: pytest.MonkeyP
         ("[{ address = ':80', protocol = 'h2' }]", 'server.bind[0].protocol = "h2": expected "http" | "uwsgi"'),
         ("[':80', { address = ':80', proxy_protocol = true }]", "expected each item once"),
         ("[':80', 80]", 'server.bind = 80: expected "HOST:PORT"'),
+        (
+            "[{ address = ':80', protocol = 'uwsgi', proxy_protocol = true }]",
+            "server.bind[0].proxy_protocol = true: expected false: in uwsgi each packet says who the client is",
+        ),
         ("[[':80']]", 'server.bind = [":80"]: expected "HOST:PORT"'),
     ],
 )
@@ -92,6 +95,19 @@ def test_a_proxy_header_needs_proxies_to_trust(write_config: Write) -> None:
     path = write_config("[server]\nbind = [':80', { address = ':81', proxy_protocol = true }]\n")
     (told,) = mistakes(path, dict(NAMED))
     assert told.startswith("server.bind[1].proxy_protocol = true: expected the proxies that send the header in proxy.")
+
+
+@pytest.mark.parametrize("trusted", ["", "[proxy]\ntrusted = 'unix'\n"])
+@pytest.mark.parametrize("entry", ["'uwsgi:127.0.0.1:3031'", "{ address = '[::1]:3031', protocol = 'uwsgi' }"])
+def test_uwsgi_over_tcp_needs_proxies_to_trust(write_config: Write, entry: str, trusted: str) -> None:
+    (told,) = mistakes(write_config(f"[server]\nbind = [':80', {entry}]\n{trusted}"), dict(NAMED))
+    assert told.startswith('server.bind[1].protocol = "uwsgi": expected the proxies that speak it in proxy.trusted, or')
+
+
+@pytest.mark.parametrize("address", ["unix:/run/x", "unix:@x", "systemd:http", "fd:3"])
+def test_uwsgi_needs_nobody_to_trust_where_it_may_be_a_unix_socket(write_config: Write, address: str) -> None:
+    path = write_config(f"[server]\nbind = [{{ address = '{address}', protocol = 'uwsgi' }}]\n")
+    assert load(path, NAMED, {}).server.bind == (Bind(address=address, protocol="uwsgi"),)
 
 
 def test_other_options_are_a_change_that_a_reload_makes(write_config: Write) -> None:

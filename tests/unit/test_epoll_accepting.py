@@ -260,13 +260,14 @@ def test_the_only_request_of_a_connection_that_lasts_is_told_to_the_pace(world):
 def test_who_has_gone_keeps_nobody_behind_it_in_a_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.connect(count=3)
     acceptor = world.pool._acceptor
-    begin, errors = acceptor._begin, [ConnectionAbortedError(errno.ECONNABORTED, "gone")]
+    (fd,) = acceptor.fds
+    begin, errors = acceptor._begin[fd], [ConnectionAbortedError(errno.ECONNABORTED, "gone")]
 
     def begin_or_fail(*arguments: Any) -> Conversation:
         if errors:
             raise errors.pop()
         return begin(*arguments)
 
-    monkeypatch.setattr(acceptor, "_begin", begin_or_fail)
-    acceptor.empty(frozenset(acceptor.fds), NOW)
+    monkeypatch.setitem(acceptor._begin, fd, begin_or_fail)
+    acceptor.empty(frozenset([fd]), NOW)
     assert world.cell(CONNECTIONS) == 3

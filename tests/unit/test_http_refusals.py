@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.engine.proxy import Names, Proxy
+from miniwsgi.daemon.engine.uwsgi.packet import PROTOCOL
 from miniwsgi.daemon.http import errors
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.errors import ProtocolError
@@ -18,6 +19,7 @@ from miniwsgi.daemon.http.errors import ProtocolError
 from tests.conformance.case import chunked, get, request
 from tests.conformance.parser import SMALL, feed, parse
 from tests.unit.test_http_tables import PARSED, feeding
+from tests.unit.test_uwsgi_packet import REFUSED, WHOLE, fed, refusal_of
 
 DAEMON = Path(errors.__file__).resolve().parents[1]
 SECTION = re.compile(r"RFC \d{4} section \d+(\.\d+)*")
@@ -54,7 +56,7 @@ def refused() -> list[ProtocolError]:
     outcomes = [feeding(case, "plain")([case.sent]) for case in PARSED if case.refusal]
     outcomes += [feeding(case, "plain")([case.sent], ended=True) for case in PARSED if case.stage is not None]
     by_the_clock = [errors.head_too_late(), errors.body_too_slow()]  # no parser knows them
-    return [outcome.refusal for outcome in outcomes if outcome.refusal] + by_the_clock + by_proxies()
+    return [outcome.refusal for outcome in outcomes if outcome.refusal] + by_the_clock + by_proxies() + by_uwsgi()
 
 
 def by_proxies() -> list[ProtocolError]:
@@ -65,6 +67,15 @@ def by_proxies() -> list[ProtocolError]:
             Proxy(("*",), names=names).check({"HTTP_X": "a b"})
         found.append(caught.value)
     return found
+
+
+def by_uwsgi() -> list[ProtocolError]:
+    """What is refused on a socket that speaks uwsgi; all of it is in test_uwsgi_packet.py."""
+    found = [refusal_of(fed(), [data]) for data, _status, _told in REFUSED.values()]
+    found.append(refusal_of(fed(stranger="192.0.2.1"), [WHOLE]))
+    with pytest.raises(ProtocolError) as caught:
+        fed(WHOLE[:-1]).end_of_input()
+    return [refusal for refusal in found if refusal is not None] + [caught.value]
 
 
 @pytest.mark.parametrize(("where", "call"), refusals(), ids=[where for where, _ in refusals()])
@@ -79,7 +90,7 @@ def test_each_place_that_refuses_has_a_case_and_a_section(where, call, refused):
 
 
 def test_a_section_is_named_as_the_tables_name_it(refused):
-    assert {error.section for error in refused if not SECTION.fullmatch(error.section)} == set()
+    assert {error.section for error in refused if not SECTION.fullmatch(error.section)} == {PROTOCOL}
 
 
 # --- the words ---

@@ -8,6 +8,11 @@ cdef uint32_t LEFT_MASK = LEFT
 cdef int CONNECTIONS_NOW = scoreboard.CONNECTIONS
 
 
+cdef inline bint is_ours(PyObject *conversation):
+    """Whether it is this engine's: of a socket that does not speak HTTP it is the plain one's."""
+    return isinstance(<object>conversation, ConversationState)
+
+
 cdef class Turn:
     """See `contract.Turn`."""
 
@@ -76,7 +81,10 @@ cdef class Turn:
                 if not now:
                     return 0
             found = mw_get(self.conversations, fd)
-            if found == NULL or (<ConversationState>found).stage is not READING or mask & LEFT_MASK or not self.inline:
+            if (
+                found == NULL or not is_ours(found) or (<ConversationState>found).stage is not READING
+                or mask & LEFT_MASK or not self.inline
+            ):
                 if len(held.conversations):
                     now = self.release(thread)
                 if now:
@@ -153,10 +161,14 @@ cdef class Turn:
                 return conversation._leave(GONE)
         return outcome
 
-    def welcome(self, thread, ConversationState conversation, int64_t now):
+    def welcome(self, thread, newcomer, int64_t now):
         """A new client; as `serve`."""
         cdef epoll_event event
-        outcome = conversation.serve(thread, now)
+        cdef ConversationState conversation
+        outcome = newcomer.serve(thread, now)
+        if not is_ours(<PyObject *>newcomer):
+            return self.go_on(thread, newcomer, outcome, now)
+        conversation = <ConversationState>newcomer
         if conversation.called_ns == now and self.is_over(conversation, outcome):
             self.served += 1
             return conversation.ended_ns

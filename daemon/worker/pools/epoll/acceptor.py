@@ -30,8 +30,11 @@ class Acceptor:
     def __init__(self, clients: Clients, context: Context) -> None:
         self._clients = clients
         self._context = context
-        self._begin = partial(context.engine.begin.accept, context.site)
         self._sockets = {listener.fd: ListeningSocket(listener) for listener in context.settings.listeners}
+        self._begin = {
+            fd: partial(context.begin_of(listening.listener).accept, context.site, listening)
+            for fd, listening in self._sockets.items()
+        }
         self._most = 1  # of this turn
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
@@ -57,6 +60,7 @@ class Acceptor:
         for sock in self._sockets.values():
             sock.close()
         self._sockets = {}
+        self._begin = {}
 
     def timeout(self, now: int) -> float:
         """Seconds until the pool should come back to look again; 0 if listeners are watched."""
@@ -115,7 +119,7 @@ class Acceptor:
 
     def _take(self, fd: int, now: int) -> Conversation:
         """Accept one connection. Raises OSError, also if there is none."""
-        conversation = self._begin(self._sockets[fd], now)
+        conversation = self._begin[fd](now)
         self._clients.admit(conversation)
         return conversation
 

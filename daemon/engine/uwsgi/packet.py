@@ -1,0 +1,151 @@
+"""The packet that a request begins with: four bytes, and variables, each a name and a value behind their sizes.
+
+The source is "The uwsgi Protocol" of uWSGI's documentation. All sizes are 16 bits, little-endian; the first counts the
+variables alone, and the body follows. It is parsed strictly, and from complete bytes: a size that does not fit to
+another is an error, and nobody guesses. Names and values are latin-1 text, as in an environ (PEP 3333).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+from ...http import errors
+from ...http.errors import ProtocolError
+from ...http.head import Limits
+
+HEADER_BYTES = 4
+PROTOCOL: Final = "the uwsgi protocol"  # for errors: where the rule is written down
+
+_size_at = struct.Struct("<H").unpack_from
+_NUL = "\0"
+_FIELD = "HTTP_"
+# The name of a variable: a token (RFC 9110 section 5.6.2), as nginx makes one of each field and takes one of its
+# configuration. A "." is for what servers tell applications, wsgi.input and the like, which is nobody else's to say.
+_NAME = re.compile(r"HTTP_[!#$%&'*+.^_`|~0-9A-Z-]+|[!#$%&'*+^_`|~0-9A-Za-z-]+")
+# What no field may hold (RFC 9110 section 5.5), nor what is made into one, or into a line of a log.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Paths are unescaped, so that they may hold what a URL can only hold escaped; so may be what a proxy makes of them.
+_TEXTS = frozenset({
+    "CONTENT_LENGTH", "CONTENT_TYPE", "HTTPS", "QUERY_STRING", "REMOTE_ADDR", "REMOTE_PORT", "REQUEST_METHOD",
+    "REQUEST_SCHEME", "REQUEST_URI", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "UWSGI_SCHEME",
+})  # fmt: skip
+# A proxy's configuration may say a thing twice, and its last word counts, as for uWSGI: `include uwsgi_params` and a
+# line that overrides one of these. Not so what decides where a request ends, or which one it is.
+_ONLY_ONCE = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "REQUEST_METHOD", "REQUEST_URI"})
+_KEPT_NAMES = 2048
+_KEPT_NAME_CHARS = 64
+
+
+class _Names(dict[str, str]):
+    """The name of a variable as sent → as it is kept, checked once; "" for one that is dropped. Raises ProtocolError.
+
+    HTTP_PROXY would be taken for a setting (CVE-2016-5385), and the other two say again what CONTENT_LENGTH and
+    CONTENT_TYPE do.
+    """
+
+    def __missing__(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise _bad_name(name)
+        kept = "" if name in {"HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} else name
+        if len(name) <= _KEPT_NAME_CHARS:
+            if len(self) >= _KEPT_NAMES:
+                self.clear()
+            self[name] = kept
+        return kept
+
+
+_names = _Names()
+
+
+def block_bytes(header: bytes, limits: Limits) -> int:
+    """The size of the variables, of a packet's first four bytes. Raises ProtocolError (400, 431, 501)."""
+    modifier1, modifier2 = header[0], header[3]
+    if modifier1 or modifier2:
+        raise _other_packet(header)
+    size: int = _size_at(header, 1)[0]
+    if size > limits.fields_bytes:
+        raise errors.fields_too_large(size)
+    return size
+
+
+def read_variables(block: bytes, limits: Limits) -> dict[str, str]:
+    """All of them. Raises ProtocolError (400, 431)."""
+    text = block.decode("latin-1")
+    variables: dict[str, str] = {}
+    at, end, fields = 0, len(block), 0
+    try:
+        while at < end:
+            start = at + 2
+            at = start + _size_at(block, at)[0]
+            name = text[start:at]
+            start = at + 2
+            at = start + _size_at(block, at)[0]
+            if at > end:
+                raise _beyond()
+            value = text[start:at]
+            key = _names[name]
+            if at - start + len(name) > limits.field_bytes and key not in {"REQUEST_URI", "QUERY_STRING", "PATH_INFO"}:
+                raise errors.field_too_large(limits.field_bytes)
+            if name.startswith(_FIELD):
+                fields += 1
+                if _CONTROL.search(value):
+                    raise _control(name)
+                if key in variables and key != "HTTP_HOST":  # as fields of HTTP that come again
+                    value = variables[key] + ("; " if key == "HTTP_COOKIE" else ", ") + value
+            elif _CONTROL.search(value) if key in _TEXTS else _NUL in value:
+                raise _control(name)
+            elif key in _ONLY_ONCE and variables.get(key, value) != value:
+                raise ProtocolError(400, f"{key} comes twice, and is not the same", PROTOCOL)
+            if key:
+                variables[key] = value
+    except struct.error:
+        raise _beyond() from None
+    if fields > limits.fields:
+        raise ProtocolError(431, f"more than {limits.fields} fields", "RFC 6585 section 5", "fields")
+    return variables
+
+
+# --- what is wrong, for the log -----------------------------------------------------------------------------
+
+
+def _beyond() -> ProtocolError:
+    return ProtocolError(400, "the size of a variable goes beyond the packet's", PROTOCOL)
+
+
+def _control(name: str) -> ProtocolError:
+    return ProtocolError(400, f"a control character in {name}", "RFC 9110 section 5.5")
+
+
+def _bad_name(name: str) -> ProtocolError:
+    if not name:
+        return ProtocolError(400, "a variable without a name", PROTOCOL)
+    if "." in name and all("!" <= character <= "~" for character in name):
+        detail = f"the variable {name[:_KEPT_NAME_CHARS]}: a name with a dot is the server's"
+        return ProtocolError(400, detail, PROTOCOL)
+    return ProtocolError(400, "the name of a variable is no token", PROTOCOL)
+
+
+# What else is sent to a socket of uwsgi, by its first four bytes: a method, the record header of a TLS handshake
+# (RFC 8446 section 5.1), the PROXY protocol's headers (haproxy.org, proxy-protocol.txt, section 2).
+_HTTP = re.compile(rb"[A-Z]{3}[A-Z ]")
+_TLS = re.compile(rb"\x16\x03", re.DOTALL)
+_PROXY = (b"PROX", b"\r\n\r\n")
+_TAKES_SCRIPT_NAME_OFF = 30
+
+
+def _other_packet(header: bytes) -> ProtocolError:
+    """Which other protocol, or kind of packet, a client speaks, and what is to be done."""
+    if header in _PROXY:
+        return ProtocolError(400, "these bytes are a PROXY protocol header, but this socket speaks uwsgi", PROTOCOL)
+    if _HTTP.match(header):
+        remedy = 'uwsgi_pass instead of proxy_pass in nginx, or an address without "uwsgi:" in server.bind'
+        return ProtocolError(400, f"these bytes are HTTP, but this socket speaks uwsgi: {remedy}", PROTOCOL)
+    if _TLS.match(header):
+        return ProtocolError(400, "these bytes are TLS, but this socket speaks uwsgi (nginx: no suwsgi://)", PROTOCOL)
+    if header[0] == _TAKES_SCRIPT_NAME_OFF:
+        remedy = "SCRIPT_NAME is taken off PATH_INFO without it: leave out uwsgi_modifier1"
+        return ProtocolError(501, f"a packet of modifier1 30: {remedy}", PROTOCOL)
+    detail = f"a packet of modifier1 {header[0]}, modifier2 {header[3]}: both have to be 0, requests of WSGI"
+    return ProtocolError(501, detail, PROTOCOL)
