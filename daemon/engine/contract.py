@@ -216,9 +216,10 @@ GoOn = Callable[[Any, Conversation, Outcome, int], int]  # thread, conversation,
 
 
 # Sleeps, again and again while calls of the application are short, without the interpreter, which one that sleeps in
-# Python has to be given at each look. Arguments: the slot's cells; the cell of when the last call began; what others
+# Python has to be given at each look. Arguments: the slot's cells; the first cell of the thread that calls; what others
 # are told of the sleeper (`stalls.Stalls.expected`); in ns: how long a sleep is, what a long call is, what late is.
-Doze = Callable[[memoryview, int, memoryview, int, int, int], None]
+# Returns how often it has slept.
+Doze = Callable[[memoryview, int, memoryview, int, int, int], int]
 
 
 class Turn(Protocol):
@@ -232,6 +233,7 @@ class Turn(Protocol):
     inline: bool  # whether requests are served at all, or each event is the pool's
     ends_ns: int  # until then a client's next request is run at once, if it has been sent ahead; set for each turn
     served: int  # requests that were run to their end, for the pool to take: begun anew by setting it to 0
+    lets_go: bool  # whether serving, but for the application, lets other threads have the interpreter
     holds: bool  # whether answers of one turn may wait for each other for a moment, if the engine can do that
 
     def open(self) -> None:

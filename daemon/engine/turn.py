@@ -17,6 +17,8 @@ _READING, _IDLE, _EPOLLIN = Stage.READING, Outcome.IDLE, select.EPOLLIN
 class Turn:
     """The plain engine's."""
 
+    lets_go = True  # each receive and each send does
+
     def __init__(
         self, epoll: select.epoll, conversations: dict[int, Conversation], unusual: Unusual, go_on: GoOn, long_ns: int
     ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import psutil
 from miniwsgi.daemon.worker.pools.epoll.loop import CHECK_NS
+from miniwsgi.daemon.worker.pools.epoll.threads import ThreadPool
 from miniwsgi.metrics.scoreboard import (
     BUSY_THREADS,
     CONNECTIONS,
@@ -101,7 +102,7 @@ def test_a_sleeping_application_gets_all_threads_and_not_one_more(site):
     assert worker.process.num_threads() <= 4 + 1 + 1 + 1 + 1
 
 
-def hello_that_can_be(site: Site, held: Callable[[], object]) -> Client:
+def hello_that_can_be(site: Site, held: Callable[[], object], prepare: Callable[[], None] = lambda: None) -> Client:
     """The client of a worker that has just started; /held calls `held` inside the application."""
 
     def application(environ, start_response):
@@ -109,7 +110,7 @@ def hello_that_can_be(site: Site, held: Callable[[], object]) -> Client:
             held()
         return answer_of(environ, start_response, b"hello")
 
-    site.fork(application)
+    site.fork(application, prepare=prepare)
     client = site.connect()
     client.get("/").answer()
     return client
@@ -140,6 +141,23 @@ def test_a_worker_whose_calls_block_for_less_hands_them_over(site):
         return worker.cells[HANDED_OVER] > 0
 
     wait_for(handed_over)
+
+
+def test_where_few_calls_block_a_relief_takes_the_loop_and_nothing_is_handed_over(site):
+    def prepare() -> None:
+        FixedPace.install()
+        FixedPace.mixed = True
+        ThreadPool._take_over = lambda *_arguments: None  # the watcher, which would do it later
+
+    client = hello_that_can_be(site, lambda: time.sleep(0.01), prepare)
+    (worker,) = site.workers
+
+    def taken_over() -> bool:
+        client.get("/held").answer()
+        return worker.cells[TAKEN_OVER] > 0
+
+    wait_for(taken_over)  # not always by the first: the relief may have looked before the call
+    assert worker.cells[HANDED_OVER] == 0
 
 
 def test_nobody_watches_calls_while_all_are_handed_over(site):

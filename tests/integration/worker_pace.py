@@ -61,9 +61,9 @@ def at_any_pace(why: str) -> Callable[[Callable[..., None]], Callable[..., None]
 class FixedPace:
     """For `prepare`: the pool does not learn how the application is, it is told by `slow`: whether to hand over."""
 
-    slow = False
+    slow = mixed = False
 
-    def __init__(self, *_arguments: object) -> None:
+    def __init__(self, *_arguments: object, **_named: object) -> None:
         pass
 
     def __getattr__(self, name: str) -> Callable[..., None]:

@@ -30,10 +30,13 @@ class Machine:
         monkeypatch.setattr(pace_module, "time", clocks)
         monkeypatch.setattr(stalls_module, "time", clocks)
         self.stalls = Stalls()
-        self.pace = Pace(0, self.stalls, lambda: self.delayed)
+        self.pace = self.new_pace()
         self._pause_ns = pause_ns
         self._due = 0
         self._sleep()
+
+    def new_pace(self, *, relief: bool = False) -> Pace:
+        return Pace(0, self.stalls, lambda: self.delayed, relief=relief)
 
     def _sleep(self) -> None:
         self._due = self.now + self._pause_ns
@@ -206,6 +209,23 @@ def test_requests_are_run_by_the_loop_again_when_they_block_no_more(machine: Mac
         assert machine.look()
     machine.hello()
     assert not machine.look()
+
+
+@pytest.mark.parametrize(("hellos", "mixed"), [(0, False), (4, False), (5, True), (9, True)])
+def test_where_few_calls_block_a_relief_stands_by_and_nothing_is_handed_over(
+    machine: Machine, hellos: int, mixed: bool
+) -> None:
+    """Among as many that block, half of them at least, one way costs as much as the other."""
+    machine.pace = machine.new_pace(relief=True)
+    for _ in range(5):
+        machine.call((machine.blocks, 10 * MS))
+    machine.hello(hellos)
+    assert machine.look() is not mixed
+    assert machine.pace.mixed is mixed
+    assert repr(machine.pace).startswith("<Pace mixed" if mixed else "<Pace slow")
+    while machine.look() or machine.pace.mixed:
+        machine.hello()
+    assert machine.looks > PATIENCE_NS // CHECK_NS
 
 
 def test_what_threads_waited_for_a_processor_while_requests_were_handed_over_is_forgotten(machine: Machine) -> None:

@@ -68,6 +68,37 @@ def test_a_call_that_lasts_costs_its_thread_the_loop_and_nothing_else(calm):
         assert slow.runs == 1
 
 
+def test_a_relief_takes_the_loop_from_a_call_that_blocks_whoever_watches(monkeypatch):
+    monkeypatch.setattr(threads_module, "_WATCH_NS", 10**15)  # the watcher takes nothing
+    with Pool(4) as pool:
+        for losses in (1, 2):  # by a thread that is new, and by one that was parked
+            held = Held()
+
+            def call(held: Held = held) -> None:
+                pool.pool.stand_by()  # here, so that the relief cannot come before the call
+                held()
+
+            slow = pool.do(call)
+            other = pool.do(nothing)
+            wait_for(lambda other=other: other.done)
+            assert (slow.done, pool.losses) == (False, losses)
+            held.let_go()
+            wait_for(lambda slow=slow: slow.done)
+        assert len(pool.pool.threads) <= 3
+
+
+def test_a_relief_that_finds_no_call_parks_again(monkeypatch):
+    monkeypatch.setattr(threads_module, "_WATCH_NS", 10**15)
+    with Pool(4) as pool:
+        for _ in range(3):
+            pool.pool.stand_by()
+            wait_for(lambda: pool.pool._relief is None and len(pool.pool._parked) == 1)
+            task = pool.do(nothing)
+            wait_for(lambda task=task: task.done)
+            assert task.threads == [0]
+        assert (pool.losses, len(pool.pool.threads)) == (0, 2)
+
+
 def test_two_who_hire_at_once_do_not_hire_the_same(monkeypatch):
     """The owner gives work away while the watcher looks for its successor."""
     entered = threading.Barrier(2)
@@ -307,6 +338,21 @@ def test_work_waits_while_no_thread_can_be_started(monkeypatch):
         other = pool.do(nothing)
         wait_for(lambda: other.done)
         held.let_go()
+
+
+def test_no_relief_stands_by_while_no_thread_can_be_started(monkeypatch):
+    def start(*_arguments, **_named):
+        raise RuntimeError("can't start new thread")
+
+    pool = Pool(4)
+    monkeypatch.setattr(threads_module, "start_thread", start)
+    pool.pool.stand_by()
+    assert (pool.pool._relief, len(pool.pool.threads)) == (None, 1)
+    monkeypatch.undo()
+    pool.pool.stand_by()
+    assert len(pool.pool.threads) == 2
+    with pool:
+        pass
 
 
 def test_random_work_under_a_restless_scheduler():

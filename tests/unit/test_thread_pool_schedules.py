@@ -75,9 +75,12 @@ class Pool(ThreadPool):
     """
 
     _reserve = False
+    _relieves: Thread | None = None
 
-    def __init__(self, schedule: Schedule, size: int, asked: list[Request]) -> None:
+    def __init__(self, schedule: Schedule, size: int, asked: list[Request], *, mixed: bool = False) -> None:
+        """`mixed`: a relief stands by at each call."""
         self.schedule = schedule
+        self.mixed = mixed
         super().__init__(SLOT, size, 0, self._own, self._run, self._lose, self._ring, self._broke)  # type: ignore[arg-type]
         self._free: Any = Steps(schedule, self._free)
         self._parked: Any = Steps(schedule, self._parked)
@@ -111,6 +114,16 @@ class Pool(ThreadPool):
         self.schedule.step()
         self._reserve = value
 
+    @property
+    def _relief(self) -> Thread | None:
+        self.schedule.step()
+        return self._relieves
+
+    @_relief.setter
+    def _relief(self, value: Thread | None) -> None:
+        self.schedule.step()
+        self._relieves = value
+
     # --- the world ---
 
     def state(self) -> object:
@@ -124,7 +137,7 @@ class Pool(ThreadPool):
             tuple(tuple(map(self.name, steps.kept)) for steps in shared),
             members,
             tuple(tuple(map(self.name, things)) for things in own),  # type: ignore[arg-type]
-            (self._reserve, self.rung, self.outstanding, self.owner.number),
+            (self._reserve, self.name(self._relieves), self.rung, self.outstanding, self.owner.number),
         )
 
     def name(self, thing: object) -> object:
@@ -142,6 +155,7 @@ class Pool(ThreadPool):
         assert not idle or not (self.backlog.kept or self.waiting[0].mailbox.kept), "a thread idles while work waits"  # type: ignore[attr-defined]
         assert not any(member.mailbox.kept for member in self._parked.kept), "a parked thread has results to go on with"
         assert not self.returned.kept
+        assert self._relieves is None, "it is on its feet for good"
         if self.asked:
             return [self._ask]
         events: list[Callable[[], None]] = []
@@ -225,6 +239,8 @@ class Pool(ThreadPool):
                     return False
 
     def _inline(self, me: Thread, request: Request) -> bool:
+        if self.mixed:
+            self.stand_by()
         me.conversation = request
         self.calls.offer(request)
         self._call(me, request)
@@ -290,5 +306,23 @@ HELD, SHORT = True, False
 def test_in_every_order_somebody_owns_the_loop_and_no_thread_idles_while_work_waits(size, preemptions, asked):
     def world(schedule: Schedule) -> Pool:
         return Pool(schedule, size, [make(name) for name, make in zip("abcde", asked, strict=False)])
+
+    assert explore(world, preemptions)
+
+
+@pytest.mark.parametrize(
+    ("size", "preemptions", "asked"),
+    [
+        (1, 2, (inline(HELD), inline(SHORT))),
+        (2, 1, (inline(SHORT), inline(HELD), inline(SHORT))),
+        (2, 1, (inline(HELD), inline(HELD), inline(SHORT))),
+        (2, 1, (given(HELD), given(SHORT), inline(HELD))),  # the relief finds work, and the loop, at once
+        (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD))),
+    ],
+)
+def test_so_it_is_where_a_relief_stands_by_besides(size, preemptions, asked):
+    def world(schedule: Schedule) -> Pool:
+        requests = [make(name) for name, make in zip("abcde", asked, strict=False)]
+        return Pool(schedule, size, requests, mixed=True)
 
     assert explore(world, preemptions)

@@ -16,6 +16,8 @@ cdef inline bint is_ours(PyObject *conversation):
 cdef class Turn:
     """See `contract.Turn`."""
 
+    lets_go = False
+
     cdef public bint inline, holds
     cdef public Py_ssize_t served
     cdef public int64_t ends_ns
@@ -240,17 +242,17 @@ cdef enum:
     LOOKS = 16  # of one doze: then whoever dozes has to see whether all has ended
 
 
-def doze(cells, Py_ssize_t start, expected, int64_t sleep_ns, int64_t long_ns, int64_t late_ns):
+def doze(cells, Py_ssize_t thread, expected, int64_t sleep_ns, int64_t long_ns, int64_t late_ns):
     """Sleep, again and again while calls are short, without the interpreter's lock. See `contract.Doze`.
 
-    Returns behind a sleep: when the last call began more than `long_ns` ago, whether or not it is over; when it woke
-    `late_ns` late; or after some time.
+    Returns behind a sleep: when a call began more than `long_ns` ago, and another one has not; when it woke `late_ns`
+    late; or after some time.
     """
     cdef Py_buffer cells_buffer, told_buffer
     cdef uint64_t *seen
     cdef int64_t *told
     cdef int64_t now
-    cdef int look
+    cdef int look = 0
     cdef timespec pause, computed
     pause.tv_sec, pause.tv_nsec = sleep_ns // 1000000000, sleep_ns % 1000000000
     PyObject_GetBuffer(cells, &cells_buffer, PyBUF_WRITABLE)
@@ -259,10 +261,13 @@ def doze(cells, Py_ssize_t start, expected, int64_t sleep_ns, int64_t long_ns, i
         try:
             seen, told = <uint64_t *>cells_buffer.buf, <int64_t *>told_buffer.buf
             with nogil:
-                for look in range(LOOKS):
+                while look < LOOKS:
                     nanosleep(&pause, NULL)
+                    look += 1
                     now = now_ns()
-                    if now - told[1] > late_ns or now - <int64_t>seen[start] > long_ns:
+                    if now - told[1] > late_ns:
+                        break
+                    if seen[thread + T_STATE] == RUNNING and now - <int64_t>seen[thread + T_START] > long_ns:
                         break
                     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &computed)
                     told[2] = computed.tv_sec * <int64_t>1000000000 + computed.tv_nsec
@@ -271,3 +276,4 @@ def doze(cells, Py_ssize_t start, expected, int64_t sleep_ns, int64_t long_ns, i
             PyBuffer_Release(&told_buffer)
     finally:
         PyBuffer_Release(&cells_buffer)
+    return look

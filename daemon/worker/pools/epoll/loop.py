@@ -77,10 +77,13 @@ class EpollPool:
         self._next_second_ns = 0
         self._next_check_ns = 0
         self._in_flight = settings.in_flight
-        self._pace = Pace(self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns)
         self._turn = context.engine.begin.turn(
             self.epoll, self.clients.conversations, self._event, self._served, LONG_NS
         )
+        self._pace = Pace(
+            self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns,
+            relief=self.size > 1 and not self._turn.lets_go,
+        )  # fmt: skip
         self._turn.holds = not context.site.after_crash
         children.withhold("turn", self._turn.descriptors)
         # What a turn has for no client comes last: a new connection may get the number of one that ended.
@@ -166,8 +169,8 @@ class EpollPool:
                         return False
                 if not mailbox:
                     self._threads.release()
-            if many and events and not pace.slow and not self._threads.watching:
-                self._threads.watch()
+            if many and events and not pace.slow and (pace.mixed or not self._threads.watching):
+                self._guard()
             self._decide()
             now = turn.serve(me, now)
             if not now:
@@ -221,7 +224,10 @@ class EpollPool:
 
     def _served(self, me: Thread, conversation: Conversation, outcome: Outcome, now: int) -> int:
         """What follows a `serve` that began now; as `_go_on`."""
-        return self._go_on(me, conversation, outcome, now, served=True)
+        now = self._go_on(me, conversation, outcome, now, served=True)
+        if now and self._pace.mixed:  # that may have let the interpreter go, and others of this turn are to be called
+            self._guard()
+        return now
 
     def _go_on(
         self, me: Thread, conversation: Conversation, outcome: Outcome, now: int, *, served: bool = False
@@ -245,8 +251,8 @@ class EpollPool:
             elif self._is_busy() and self._hand_over(conversation, now):
                 return now
             else:
-                if self.size > 1 and not self._threads.watching:
-                    self._threads.watch()
+                if self.size > 1 and (self._pace.mixed or not self._threads.watching):
+                    self._guard()
                 outcome, served = conversation.serve(me, now), True
 
     def _count_served(self, conversation: Conversation, now: int) -> int:
@@ -288,6 +294,13 @@ class EpollPool:
             conversation.gone = True  # for whoever has it
 
     # --- requests that other threads run ---
+
+    def _guard(self) -> None:
+        """Calls may begin: see that another thread takes the loop if one of them blocks, or lasts."""
+        if self._pace.mixed:
+            self._threads.stand_by()
+        if not self._threads.watching:
+            self._threads.watch()
 
     def _is_busy(self) -> bool:
         """Whether requests are handed over before the call."""

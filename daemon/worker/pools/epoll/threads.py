@@ -59,8 +59,8 @@ class ThreadPool:
     """`size` threads that run requests, and one more that keeps the loop; `seed` as of ThreadAccount.
 
     `loop` returns when the pool has ended (True) or the loop was lost (False); `work` runs one request of a
-    conversation; `taken_over` is told by the watcher whose request cost its thread the loop, while nobody has that;
-    `wake` ends the owner's waiting; `broken` is told what a thread died of, and ends the process.
+    conversation; `taken_over` is told whose request cost its thread the loop, while nobody has that; `wake` ends the
+    owner's waiting; `broken` is told what a thread died of, and ends the process.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class ThreadPool:
         self._parked: list[Thread] = []
         self._mailed: set[Thread] = set()  # whose mailbox may not be empty; only the owner looks here
         self._free: Claim[str] = Claim((_LOOP,))  # rule 1
+        self._relief: Thread | None = None  # is on its feet, and waits for the interpreter
         self._reserved = False  # rule 6; only the owner writes it
         self._starting = Lock()  # owner and watcher may both need another thread
         self._ended = False
@@ -200,6 +201,23 @@ class ThreadPool:
                 self.watching = False
                 self.stalls.rest()
 
+    def stand_by(self) -> None:
+        """Calls that may block begin: have a thread wait for the interpreter, which one that blocks lets go.
+
+        It takes the loop over then, without any delay. A call that does not block keeps the loop, and costs no
+        request the way to another thread. Who finds no call under way parks again.
+        """
+        if self._relief is None:
+            try:
+                thread = self._relief = self._parked.pop()
+            except IndexError:
+                try:
+                    self._start_another(relief=True)
+                except RuntimeError:
+                    pass  # the watcher will find somebody
+            else:
+                thread.gate.release()
+
     def end(self) -> None:
         """The pool has ended: let the parked go."""
         self._ended = True
@@ -211,6 +229,9 @@ class ThreadPool:
     def _run_thread(self, me: Thread) -> None:
         me.enter()
         while not self._ended:
+            if self._relief is me:
+                self._relief = None
+                self._take_call(self.owner)
             if self._takes_loop():
                 self.owner = me
                 self.release()  # that was the wish of who had it before
@@ -248,12 +269,19 @@ class ThreadPool:
             self._wake()
         me.gate.acquire()
 
-    def _start_another(self) -> None:
+    def _start_another(self, *, relief: bool = False) -> None:
         with self._starting:
             if len(self.threads) > self._size:
                 return  # all are busy: who finishes first will look
             thread = Thread(len(self.threads), self._slot, self._seed, self.calls)
-            self._start(self._run_thread, (thread,), f"mw-thread-{thread.number}")
+            if relief:
+                self._relief = thread
+            try:
+                self._start(self._run_thread, (thread,), f"mw-thread-{thread.number}")
+            except RuntimeError:
+                if relief:
+                    self._relief = None
+                raise
             self.threads.append(thread)
 
     def _start(self, work: Callable[..., None], arguments: tuple[Thread, ...], name: str) -> None:
@@ -275,10 +303,11 @@ class ThreadPool:
             nanoseconds = int(seconds * 1e9)
             owner = self.owner
             stalls.expect(now, now + nanoseconds)
+            looks = 1
             if self._doze is None:
                 time.sleep(seconds)
             else:
-                self._doze(cells, owner.cell + T_START, stalls.expected, nanoseconds, _WATCH_NS, LATE_NS)
+                looks = self._doze(cells, owner.cell, stalls.expected, nanoseconds, _WATCH_NS, LATE_NS)
             now = time.monotonic_ns()
             stalls.expect(now, now)
             owner = self.owner
@@ -293,7 +322,7 @@ class ThreadPool:
             elif started != seen:
                 idle = 0
             else:
-                idle += 1
+                idle += looks
                 if idle > _IDLE_LOOKS:
                     idle = 0
                     stalls.rest()
@@ -302,15 +331,20 @@ class ThreadPool:
             seen = started
 
     def _take_over(self, owner: Thread) -> None:
+        if self._take_call(owner):
+            self.long_call_ns = time.monotonic_ns()
+            self._find_owner()
+
+    def _take_call(self, owner: Thread) -> bool:
+        """Have the loop be free, if its owner is in a call."""
         conversation = owner.conversation
         try:
             self.calls.take(conversation)
         except Taken:
-            return  # the call has just ended, or the next one begins: the owner was faster
+            return False  # the call has just ended, or the next one begins: the owner was faster
         self._taken_over(conversation)
-        self.long_call_ns = time.monotonic_ns()
         self._free.offer(_LOOP)
-        self._find_owner()
+        return True
 
     def _find_owner(self) -> None:
         try:
