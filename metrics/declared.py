@@ -95,7 +95,7 @@ CLOSED = _declare(
     "counter",
     "Connections closed: by the client or as it asked (client), by the server or the application (server), after "
     "keep_alive (idle), after another timeout (timeout), after an error answer (refused), in the middle of a response "
-    "(aborted), with the worker's process (worker_exit).",
+    "(aborted), with the worker's process (worker_exit), without the PROXY header that has to come first (opening).",
     "reason",
     series=str(len(sb.Closed)),
 )

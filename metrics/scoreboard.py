@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-LAYOUT = 4  # raise it with every change of what a cell means or where it lies
+LAYOUT = 5  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
@@ -72,6 +72,7 @@ class Closed(IntEnum):
     REFUSED = 4  # after an error answer of the server's
     ABORTED = 5  # in the middle of a response
     WORKER_EXIT = 6  # with its process; counted by the master
+    OPENING = 7  # what has to come before the first request was not as it should be
 
 
 REJECTED_STATUSES = (400, 408, 413, 414, 417, 431, 501, 503, 505)

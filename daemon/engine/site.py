@@ -29,6 +29,7 @@ from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
 from .variables import variables_of_the_import
 
+_UNNAMED = frozenset({"LOCAL", "UNKNOWN"})  # clients whom a PROXY header does not name
 C = TypeVar("C", bound=ConnectionSteps)
 
 UNLIMITED_BYTES = 10**18  # more than a Content-Length can say
@@ -127,10 +128,22 @@ class Site:
         """Whether `proxy_for` depends on the client; else it is None for all."""
         return self._proxy is not None
 
+    def trusts(self, address: str) -> bool:
+        """Whether it is in proxy.trusted; "": a Unix socket's peer."""
+        return self._proxy is not None and self._proxy.trusts(address)
+
     def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
-        """The trust to apply to a connection's requests, or None: the client is not a trusted proxy."""
-        proxy = self._proxy
-        return proxy if proxy is not None and proxy.trusts(base["REMOTE_ADDR"]) else None
+        """The trust to apply to a connection's requests, or None: the client is not a trusted proxy.
+
+        One that stands behind a proxy that does not say who it is could be anybody.
+        """
+        if self.trusts(base["REMOTE_ADDR"]) and base.get("PROXY_PROTOCOL") not in _UNNAMED:
+            return self._proxy
+        return None
+
+    def tell_of_opening(self, key: str, what: str, peer: str) -> None:
+        """A connection was closed before its first request."""
+        self._log.limited(key, "warning", what, peer=peer)
 
     # --- refusals ---
 

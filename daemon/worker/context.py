@@ -13,6 +13,7 @@ from ..engine.call import Application
 from ..engine.choice import Begin, Chosen
 from ..engine.contract import Conversation
 from ..engine.listening_socket import ListeningSocket
+from ..engine.openers import openers
 from ..engine.site import Site
 from ..engine.uwsgi.conversation import UwsgiConversation
 from ..log.access_log import AccessLog
@@ -63,6 +64,7 @@ class Context:
         self.site.after_crash = after_crash
         self._duty = Duty.SERVE
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
+        self.openers = openers(self.site, self.begin_of, settings)
         self._lost_lines = 0
         self._access_log_fails = False
         self._logged = dict.fromkeys(scoreboard.LOG_LEVELS, 0)

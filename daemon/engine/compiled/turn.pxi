@@ -206,7 +206,7 @@ cdef class Turn:
         del self.conversations[conversation.fd]
         conversation.close()
         conversation.hang_up()
-        conversation.shared.cells[CONNECTIONS_NOW] = len(self.conversations)
+        conversation.shared.cells[CONNECTIONS_NOW] -= 1
         return True
 
     cdef int64_t release(self, object thread) except -1:

@@ -13,7 +13,10 @@ from __future__ import annotations
 import gc
 import mmap
 import traceback
-from typing import Any, NoReturn
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
@@ -22,7 +25,7 @@ from ...engine import request_ids
 from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
-from ...settings import Listener
+from ...engine.opening import Opening
 from ...unpatched import Lock, Socket, os, select, signal, socket, time
 from .. import children
 from ..background_jobs import finish_jobs
@@ -36,6 +39,7 @@ from ..signals import SignalPipe
 from .blocking import EVENTS, STAYS, LoneThread, is_eager
 from .lingering import Lingering
 from .listening import Listening
+from .openings import Openings
 from .saturation import Saturation
 
 WAIT_SECONDS = 0.5
@@ -75,12 +79,16 @@ class ForkPool:
         self._orders = orders
         self._slot = context.slot
         self._limit = min(context.settings.threads, context.settings.connections, scoreboard.MAX_THREADS)
+        self._most = context.settings.connections
         self._children: dict[int, _Child] = {}  # by pidfd
         self._memory: dict[int, Slot] = {}  # by child number, used again by the next
         self._recycling = Recycling(context)
         self._poller = select.poll()
         self._listening = Listening(self._poller, context, orders)
         self._lingering = Lingering(self._poller, context.settings)
+        self._openings = Openings(self._poller, context)
+        self._opened: deque[Opening] = deque()  # those that are ready, and wait for a place
+        self._draining_since_ns = 0
         self._crowd = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")  # [0]: others wait; children read it
         self._waited_for_since = 0.0
         self._saturation = Saturation(context, f"{self._limit} processes")
@@ -106,7 +114,8 @@ class ForkPool:
         duty = self._context.duty
         full = len(self._children) >= self._limit
         self._look_for_waiting(full)
-        self._listening.want(not full and time.monotonic() >= self._again_at and duty is not Duty.DRAIN)
+        room = not full and not self._opened and len(self._children) + len(self._openings) < self._most
+        self._listening.want(room and time.monotonic() >= self._again_at and duty is not Duty.DRAIN)
         wait = CROWDED_SECONDS if full else WAIT_SECONDS
         if duty in {Duty.EMPTY, Duty.DRAIN}:
             wait = DRAIN_WAIT_SECONDS
@@ -122,10 +131,16 @@ class ForkPool:
                 self._take(fd)
             elif fd in self._lingering:
                 self._lingering.read(fd)
+            elif fd in self._openings:
+                opened = self._openings.go_on(fd, now)
+                if opened is not None:
+                    self._opened.append(opened)
             else:
                 self._listening.read_orders()
                 self._tell_children()
                 self._have_children_reopen()
+        while self._opened and len(self._children) < self._limit and time.monotonic() >= self._again_at:
+            self._take_opened()
         if now >= self._fold_at:
             self._fold_at = now + int(FOLD_SECONDS * NANOSECONDS)
             for child in self._children.values():
@@ -133,12 +148,13 @@ class ForkPool:
             self._end_stuck(now)
             self._context.tidy()
         self._lingering.look(now)
+        self._openings.look(now)
         self._recycling.look(self._orders, now)
         return self._context.duty in {Duty.EMPTY, Duty.DRAIN} and self._ended(now)
 
     def _look_for_waiting(self, full: bool) -> None:
         """Tell children whether others wait for their places: twice in a row, as another worker may be about to."""
-        if not full or not self._listening.somebody_waits():
+        if not full or not (self._opened or self._listening.somebody_waits()):
             self._waited_for_since = 0.0
             self._crowd[0] = 0
         elif not self._waited_for_since:
@@ -155,12 +171,32 @@ class ForkPool:
         if len(self._children) >= self._limit:
             return
         try:
-            if self._room < 0:
-                self._room = os.dup(self._lifeline)
+            self._make_room()
             sock, address, listener = self._listening.accept(fd)
         except OSError as error:
             self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
             return
+        if fd not in self._openings.openers:
+            self._fork(sock, partial(self._context.converse, sock, listener, address))
+        elif (opened := self._openings.admit(fd, sock, address, time.monotonic_ns())) is not None:
+            self._fork(opened.sock, opened.begin)
+
+    def _take_opened(self) -> None:
+        """A client that has sent what has to come before its first request, now that there is a place for it."""
+        try:
+            self._make_room()
+        except OSError as error:
+            self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
+            return
+        opened = self._opened.popleft()
+        self._fork(opened.sock, opened.begin)
+
+    def _make_room(self) -> None:
+        """Raises OSError."""
+        if self._room < 0:
+            self._room = os.dup(self._lifeline)
+
+    def _fork(self, sock: Socket, begin: Callable[[int], Conversation]) -> None:
         taken = {child.number for child in self._children.values()}
         number = next(number for number in range(self._limit) if number not in taken)
         try:
@@ -172,7 +208,7 @@ class ForkPool:
             sock.close()
             return
         if not pid:
-            self._serve(sock, listener, address, number, counted)
+            self._serve(sock, begin, number, counted)
         os.close(self._room)
         self._room = -1
         self._slot.cells[self._slot.thread_cell(number) + scoreboard.T_START] = time.monotonic_ns()
@@ -231,11 +267,12 @@ class ForkPool:
 
     def _show_children(self) -> None:
         cells = self._slot.cells
-        cells[scoreboard.CONNECTIONS] = cells[scoreboard.BUSY_THREADS] = len(self._children)
+        cells[scoreboard.BUSY_THREADS] = len(self._children)
+        cells[scoreboard.CONNECTIONS] = len(self._children) + len(self._openings)
 
     # --- in the child ---
 
-    def _serve(self, sock: Socket, listener: Listener, address: Any, number: int, counted: Slot) -> NoReturn:
+    def _serve(self, sock: Socket, begin: Callable[[int], Conversation], number: int, counted: Slot) -> NoReturn:
         status = _BROKEN
         context = self._context
         try:
@@ -249,7 +286,7 @@ class ForkPool:
             board_slot = context.slot
             context.count_in(counted)
             me = ThreadAccount(number, board_slot, context.site.request_ids.seed)
-            conversation = context.converse(sock, listener, address, time.monotonic_ns())
+            conversation = begin(time.monotonic_ns())
             self._converse(conversation, LoneThread(context, orders, me, self._crowded), orders)
             status = 0
             _send_end(sock)
@@ -271,6 +308,9 @@ class ForkPool:
             os.close(child.pidfd)
             child.sock.close()
         self._lingering.disown()
+        self._openings.disown()
+        for opened in self._opened:
+            opened.hang_up()
 
     def _converse(self, conversation: Conversation, thread: LoneThread, orders: Orders) -> None:
         """Serve one client to the end. Its socket stays open: the worker has it, too, and parts from the client."""
@@ -327,7 +367,10 @@ class ForkPool:
         draining = self._context.duty is Duty.DRAIN
         if draining and self._children and all(child.has_only_jobs_left for child in self._children.values()):
             self._orders.only_jobs_left()
-        return not (self._children or self._listening or self._lingering) or self._orders.expired(now)
+        self._draining_since_ns = self._draining_since_ns or now
+        self._openings.close_silent(self._draining_since_ns, now)
+        left = self._children or self._listening or self._lingering or self._openings or self._opened
+        return not left or self._orders.expired(now)
 
     def _tell_children(self) -> None:
         """Idle kept-alive connections hold places that those in the queue need."""

@@ -12,6 +12,7 @@ from miniwsgi.metrics import scoreboard
 from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
+from ...engine.opening import Opening
 from ...engine.presence import has_left
 from ...unpatched import select, time
 from .. import children
@@ -23,6 +24,7 @@ from ..recycling import Recycling
 from .blocking import EVENTS, PARTS, STAYS, LoneThread, is_eager
 from .lingering import Lingering
 from .listening import Listening
+from .openings import Openings
 from .saturation import LoneSaturation
 
 IDLE_WAIT_SECONDS = 0.5
@@ -47,6 +49,7 @@ class PreforkPool:
         self._poller = select.poll()
         self._listening = Listening(self._poller, context, orders)
         self._lingering = Lingering(self._poller, context.settings)
+        self._openings = Openings(self._poller, context)
         children.withhold("connections", lambda: self._conversations)
 
     def __repr__(self) -> str:
@@ -82,6 +85,10 @@ class PreforkPool:
                 queues.append(fd)
             elif fd in self._lingering:
                 self._lingering.read(fd)
+            elif fd in self._openings:
+                opened = self._openings.go_on(fd, time.monotonic_ns())
+                if opened is not None:
+                    self._begin(opened)
             else:
                 self._listening.read_orders()
         for fd in queues:
@@ -97,7 +104,7 @@ class PreforkPool:
 
     def _take(self, fd: int) -> None:
         """Another client."""
-        wait = self._balance.wait(len(self._conversations))
+        wait = self._balance.wait(len(self._conversations) + len(self._openings))
         if not wait:
             try:
                 sock, address, listener = self._listening.accept(fd)
@@ -107,10 +114,24 @@ class PreforkPool:
         if wait:
             self._accept_again = time.monotonic() + wait
             return
-        conversation = self._context.converse(sock, listener, address, time.monotonic_ns())
-        self._conversations[sock.fileno()] = conversation
-        self._poller.register(sock.fileno(), EVENTS)
-        self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._conversations)
+        now = time.monotonic_ns()
+        if fd in self._openings.openers:
+            opened = self._openings.admit(fd, sock, address, now)
+            if opened is not None:
+                self._begin(opened)
+        else:
+            self._add(self._context.converse(sock, listener, address, now))
+
+    def _begin(self, opened: Opening) -> None:
+        """A client that has sent what has to come before its first request; that may be here, too."""
+        conversation = opened.begin(time.monotonic_ns())
+        self._add(conversation)
+        self._go_on(conversation.fileno(), self._thread.converse(conversation, 0))
+
+    def _add(self, conversation: Conversation) -> None:
+        self._conversations[conversation.fileno()] = conversation
+        self._poller.register(conversation.fileno(), EVENTS)
+        self._context.slot.cells[scoreboard.CONNECTIONS] += 1
 
     def _go_on(self, fd: int, outcome: Outcome) -> None:
         """What a conversation has come to."""
@@ -124,11 +145,11 @@ class PreforkPool:
         else:
             self._poller.unregister(fd)
             conversation.hang_up()
-        self._context.slot.cells[scoreboard.CONNECTIONS] = len(self._conversations)
+        self._context.slot.cells[scoreboard.CONNECTIONS] -= 1
 
     def _crowded(self) -> bool:
         """Whether another client has a connection, or waits to be accepted."""
-        return len(self._conversations) > 1 or self._listening.somebody_waits()
+        return len(self._conversations) + len(self._openings) > 1 or self._listening.somebody_waits()
 
     def _look_at_time(self, now: float) -> None:
         settings = self._context.settings
@@ -145,6 +166,9 @@ class PreforkPool:
             if outcome is not None:
                 self._go_on(fd, outcome)
         self._lingering.look(now_ns)
+        self._openings.look(now_ns)
+        if self._draining_since:
+            self._openings.close_silent(int(self._draining_since * NANOSECONDS), now_ns)
 
     def _check_running(self, now: int) -> None:
         """On the monitor's thread."""
@@ -158,5 +182,5 @@ class PreforkPool:
         if not self._draining_since:
             self._draining_since = now
         self._listening.end()
-        left = self._conversations or self._listening or self._lingering
+        left = self._conversations or self._listening or self._lingering or self._openings
         return not left or self._orders.expired(int(now * NANOSECONDS))

@@ -11,6 +11,8 @@ import errno
 from collections.abc import Iterator
 from functools import partial
 
+from miniwsgi.metrics.scoreboard import CONNECTIONS
+
 from ....engine.contract import Conversation
 from ....engine.listening_socket import ListeningSocket
 from ....engine.progress import input_waits
@@ -39,6 +41,7 @@ class Acceptor:
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
         self._balance = Balance(context)
+        self._cells = context.slot.cells
         self._surplus: list[None] = []  # one for each connection that is to end with an answer; threads pop them
         children.withhold("listeners", lambda: self._sockets)
 
@@ -68,7 +71,7 @@ class Acceptor:
             return 0.0
         if now < self._again_ns:
             return (self._again_ns - now) / 1e9
-        wait = self._balance.wait(len(self._clients.conversations))
+        wait = self._balance.wait(self._cells[CONNECTIONS])
         if wait:
             self._again_ns = now + int(wait * 1e9)
             return wait
@@ -79,7 +82,7 @@ class Acceptor:
 
     def look(self) -> None:
         """See whether connections should go to workers that have fewer. To be called some ten times a second."""
-        surplus = self._surplus = [None] * self._balance.surplus(len(self._clients.conversations))
+        surplus = self._surplus = [None] * self._balance.surplus(self._cells[CONNECTIONS])
         self._context.site.parts = self._parts if surplus else None
 
     def accept(self, fd: int, now: int) -> Iterator[Conversation]:
@@ -91,14 +94,15 @@ class Acceptor:
         for _ in range(self._most):
             if not self._watched or fd not in self._sockets:
                 return  # an event of this very turn
-            wait = self._balance.wait(len(self._clients.conversations))
+            wait = self._balance.wait(self._cells[CONNECTIONS])
             if not wait:
                 try:
                     conversation = self._take(fd, now)
                 except OSError as error:
                     wait = accept_again_seconds(error, self._context.log)
                 else:
-                    yield conversation
+                    if conversation is not None:
+                        yield conversation
                     continue
             self._most = 1
             if wait:
@@ -112,12 +116,14 @@ class Acceptor:
         for fd in fds & self._sockets.keys():
             for _ in range(MAX_EMPTYING):
                 try:
-                    self._clients.arm(self._take(fd, now), select.EPOLLIN)
+                    conversation = self._take(fd, now)
+                    if conversation is not None:
+                        self._clients.arm(conversation, select.EPOLLIN)
                 except OSError as error:
                     if accept_again_seconds(error, self._context.log) or error.errno == errno.EAGAIN:
                         break  # else that client has gone, and others wait behind it
 
-    def _take(self, fd: int, now: int) -> Conversation:
+    def _take(self, fd: int, now: int) -> Conversation | None:
         """Accept one connection. Raises OSError, also if there is none."""
         conversation = self._begin[fd](now)
         self._clients.admit(conversation)
@@ -140,3 +146,20 @@ class Acceptor:
         for fd in self._sockets:
             self._clients.epoll.unregister(fd)
         self._watched = False
+
+
+class OpeningAcceptor(Acceptor):
+    """Of a worker with listeners whose clients have to send something before their first request."""
+
+    def _take(self, fd: int, now: int) -> Conversation | None:
+        """As there; None: it is not that far."""
+        openings = self._clients.openings
+        if fd not in openings.openers:
+            return super()._take(fd, now)
+        opening = openings.admit(fd, *self._sockets[fd].accept(), now)
+        return self._clients.begin(opening, now) if opening is not None else None
+
+
+def acceptor_of(clients: Clients, context: Context) -> Acceptor:
+    """What a pool accepts with."""
+    return (OpeningAcceptor if context.openers else Acceptor)(clients, context)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from miniwsgi.metrics import scoreboard
 
 from ....engine.contract import Conversation
+from ....engine.opening import Opening
 from ....unpatched import select
 from ... import children
 from ...context import Context
 from ..lingering import Lingering
+from ..openings import Openings
 
 
 class Clients:
@@ -22,6 +24,7 @@ class Clients:
         self.epoll = select.epoll()
         self.conversations: dict[int, Conversation] = {}
         self.lingering = Lingering(self.epoll, context.settings)
+        self.openings = Openings(self.epoll, context)
         children.withhold("connections", lambda: (self.epoll.fileno(), *self.conversations))
 
     def __repr__(self) -> str:
@@ -37,7 +40,13 @@ class Clients:
     def admit(self, conversation: Conversation) -> None:
         """A new client. It is not watched yet: what it has sent already may be all that it ever sends."""
         self.conversations[conversation.fileno()] = conversation
-        self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
+        self._cells[scoreboard.CONNECTIONS] += 1
+
+    def begin(self, opening: Opening, now: int) -> Conversation:
+        """A new client, that has sent what had to come first; as `admit`."""
+        conversation = opening.begin(now)
+        self.admit(conversation)
+        return conversation
 
     def drop(self, conversation: Conversation) -> None:
         """Close a connection at once: the client has gone, or has had everything and long been silent."""
@@ -55,4 +64,4 @@ class Clients:
     def _forget(self, conversation: Conversation) -> None:
         del self.conversations[conversation.fileno()]
         conversation.close()
-        self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
+        self._cells[scoreboard.CONNECTIONS] -= 1

@@ -24,7 +24,7 @@ from ...monitor import Monitor
 from ...orders import Orders
 from ...timeouts import check_running
 from ..saturation import LoneSaturation, Saturation
-from .acceptor import Acceptor
+from .acceptor import acceptor_of
 from .clients import Clients
 from .messages import Messages
 from .pace import LONG_NS, Pace
@@ -70,7 +70,7 @@ class EpollPool:
             self._loop, self._work, self._taken_over, self._messages.wake, self._broken, context.engine.begin.doze,
         )  # fmt: skip
         self._calls = self._threads.calls if self.size > 1 else None
-        self._acceptor = Acceptor(self.clients, context)
+        self._acceptor = acceptor_of(self.clients, context)
         self._sweep = Sweep(self.clients, context, orders, self._act)
         self._saturation = Saturation(context, f"{self.size} threads")
         self._lone_saturation = LoneSaturation(context)
@@ -446,6 +446,8 @@ class EpollPool:
         """As `_go_on`."""
         if fd in self.clients.lingering:
             self.clients.lingering.read(fd)
+        elif fd in self.clients.openings.by_fd:
+            return self._open(me, fd, now)
         elif not self._messages.read(fd):
             return self._accept(me, fd, now)
         return now
@@ -466,6 +468,14 @@ class EpollPool:
                 break
         return now
 
+    def _open(self, me: Thread, fd: int, now: int) -> int:
+        """Go on with what comes before a client's first request, and then with that; as `_go_on`."""
+        opening = self.clients.openings.go_on(fd, now)
+        if opening is None:
+            return now
+        conversation = self.clients.begin(opening, now)
+        return self._go_on(me, conversation, conversation.receive(now), now)
+
     def _check_alone(self, now: int) -> None:
         """On the monitor's thread, while the loop stands still."""
         self._check_running(now)
@@ -485,5 +495,6 @@ class EpollPool:
             context.duty = Duty.DRAIN
         self._acceptor.close()
         self._sweep.close_silent(now)
-        left = self.clients.conversations or self.outstanding or self.clients.lingering
+        clients = self.clients
+        left = clients.conversations or self.outstanding or clients.lingering or clients.openings
         return not left or self.orders.expired(now)

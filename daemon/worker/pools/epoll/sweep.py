@@ -47,6 +47,7 @@ class Sweep:
                 self._context.log.limited("not-read", "warning", what)
                 self._act(conversation, conversation.abandon(slow=True), now)
         self._clients.lingering.look(now)
+        self._clients.openings.look(now)
         self._context.tidy()
         self._recycling.look(self._orders, now)
         self._orders.keep_signals()
@@ -55,6 +56,7 @@ class Sweep:
         """While draining: close the connections that have kept silent for `drain_idle` since it began."""
         if not self._draining_since_ns:
             self._draining_since_ns = now
+        self._clients.openings.close_silent(self._draining_since_ns, now)
         if now - self._draining_since_ns < self._drain_idle_ns:
             return
         for conversation in list(self._clients.conversations.values()):

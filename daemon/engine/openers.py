@@ -1,0 +1,40 @@
+"""Which listeners have something before the first request, and what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from ..settings import Listener, Settings
+from ..unpatched import Socket
+from .opening import Make, Opening, Step
+from .proxy_header import ProxyHeader
+from .site import Site
+
+NANOSECONDS = 1_000_000_000
+Opener = Callable[[Socket, Any, int], Opening]  # a client's socket, its address as of accept(2), now
+
+
+def openers(site: Site, make_of: Callable[[Listener], Make], settings: Settings) -> Mapping[int, Opener]:
+    """What makes openings, by the descriptors of the listeners that have them; for most workers it is empty.
+
+    `make_of` gives the class of a listener's conversations.
+    """
+    found: dict[int, Opener] = {}
+    for listener in settings.listeners:
+        if steps := _steps(listener, settings):
+            found[listener.fd] = partial(_open, steps, site, make_of(listener), listener)
+    return found
+
+
+def _steps(listener: Listener, settings: Settings) -> list[Callable[[], Step]]:
+    """What makes the steps, in their order."""
+    steps: list[Callable[[], Step]] = []
+    if listener.proxy_protocol:
+        steps.append(partial(ProxyHeader, int(settings.head_timeout * NANOSECONDS)))
+    return steps
+
+
+def _open(steps: Iterable[Callable[[], Step]], *client: Any) -> Opening:
+    return Opening([step() for step in steps], *client)

@@ -1,0 +1,141 @@
+"""What comes on a connection before its first request: a PROXY header, a TLS handshake, in this order.
+
+Listeners that have none of it know nothing of this: their clients are conversations at once. An `Opening` is one
+client's way there, in steps, on a non-blocking descriptor. A pool keeps it beside its conversations, by descriptor,
+and calls `advance` when it is accepted and whenever the descriptor is ready; once it is READY the pool calls `begin`
+and has a conversation, whose client may have sent its request already. One that is OVER has been counted and told of:
+`hang_up`. An opening costs its descriptor and the little that is kept here; no thread waits for it.
+
+All of it belongs to the owner of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
+
+from miniwsgi.metrics.scoreboard import Closed
+
+from ..settings import Listener
+from ..unpatched import Socket
+from .contract import Conversation
+from .site import Site
+
+
+class Opens(Enum):
+    """How far an opening has come."""
+
+    READ = "read"  # the client is to send something
+    WRITE = "write"  # it is to take something
+    READY = "ready"  # all of it is behind: the first request is next
+    OVER = "over"  # there will be no conversation
+
+
+class TurnedAway(Exception):
+    """There will be no conversation. `kind` is for the rate of lines in the log, `str()` for people."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind
+
+
+class ClientLeft(Exception):
+    """It has ended the connection before it has said anything wrong: nobody is told."""
+
+
+class Step(Protocol):
+    """One thing that comes before the first request; an object a connection."""
+
+    limit_ns: int  # so long it may take
+    late: str  # what is told of one that takes longer; with the name of the limit's key
+
+    def advance(self, opening: Opening, now: int, /) -> Opens:
+        """Go on as far as it goes without waiting, and take no byte of what follows. Never OVER.
+
+        What it learns of the client is put into `opening.environ`; it may replace `opening.sock`, and `opening.make`,
+        the class of the conversation. Raises TurnedAway, ClientLeft, OSError (the client is gone).
+        """
+
+
+Make = Callable[[Site, Socket, dict[str, Any], int], Conversation]  # an engine, or one of its classes
+
+
+class Opening:
+    """One client's. Times are `time.monotonic_ns()`."""
+
+    __slots__ = ("_site", "_steps", "environ", "listener", "make", "since_ns", "sock", "spoke")
+
+    def __init__(
+        self, steps: list[Step], site: Site, make: Make, listener: Listener, sock: Socket, address: Any, now: int
+    ) -> None:  # fmt: skip
+        """`address` is what accept(2) gave."""
+        self.sock = sock
+        self.listener = listener
+        self.environ = site.connection_environ(listener, address)  # what all requests will share
+        self.make = make
+        self.since_ns = now  # when its present step began
+        self.spoke = False  # the client has sent something since it was accepted; the pool sets it
+        self._site = site
+        self._steps = steps
+
+    def __repr__(self) -> str:
+        return f"<Opening {self.peer} at {self.listener.name} {self._steps}>"
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    @property
+    def peer(self) -> str:
+        """Who it is, as far as that is known by now."""
+        return self.environ["REMOTE_ADDR"] or "a Unix-socket client"
+
+    def trusts_peer(self) -> bool:
+        """Whether the client is in proxy.trusted."""
+        return self._site.trusts(self.environ["REMOTE_ADDR"])
+
+    def advance(self, now: int) -> Opens:
+        """Go on with the present step, and with those behind it."""
+        while self._steps:
+            try:
+                opens = self._steps[0].advance(self, now)
+            except TurnedAway as error:
+                self._end(Closed.OPENING, error.kind, str(error))
+                return Opens.OVER
+            except (ClientLeft, OSError):
+                self._end(Closed.CLIENT)
+                return Opens.OVER
+            if opens is not Opens.READY:
+                return opens
+            del self._steps[0]
+            self.since_ns = now
+        return Opens.READY
+
+    def is_late(self, now: int) -> bool:
+        """Whether its present step takes longer than it may."""
+        return now - self.since_ns >= self._steps[0].limit_ns
+
+    def expire(self) -> None:
+        """It is late: to be followed by `hang_up`."""
+        self._end(Closed.TIMEOUT, "late", self._steps[0].late)
+
+    def dismiss(self) -> None:
+        """The worker ends, and the client has said nothing: to be followed by `hang_up`."""
+        self._end(Closed.SERVER)
+
+    def begin(self, now: int) -> Conversation:
+        """The conversation that follows; the descriptor is its own from here on."""
+        return self.make(self._site, self.sock, self.environ, now)
+
+    def hang_up(self) -> None:
+        """Close the descriptor."""
+        self.sock.close()
+
+    def _end(self, why: Closed, kind: str = "", told: str = "") -> None:
+        account = self._site.account
+        account.accepted()  # of one that begins a conversation that is counted
+        account.closed(why)
+        if told:
+            self._site.tell_of_opening(
+                f"opening-{kind}", f"closed a connection to {self.listener.name}: {told}", self.peer
+            )
