@@ -205,11 +205,19 @@ def _wait(world: World) -> None:
 
 def test_a_thread_sends_what_is_held_when_a_call_lasts(world: World) -> None:
     world.turn.held.late_ns = 700_000
-    world.during["/b"] = lambda: _wait(world)
+    world.during["/a"] = lambda: _wait(world)
+    seen = pipeline(world, "/a", "/b")
+    world.serve(1)
+    assert seen == [([b"/1"], 0), ([b"/a"], 2)], "sent, but not counted until the next one is out"
+    assert logged(world) == ["/1", "/a", "/b"]
+    assert world.settled == 3
+
+
+def test_the_thread_sends_all_answers_that_are_held(world: World) -> None:
+    world.during["/b"] = lambda: (world.hurry(), _wait(world))
     seen = pipeline(world, "/a", "/b", "/c")
     world.serve(1)
-    assert seen[1] == ([b"/1", b"/a"], 0), "sent, but not yet counted"
-    assert seen[2][1] == 3
+    assert seen == [([], 0), ([b"/1", b"/a"], 0), ([b"/b"], 3)]
     assert logged(world) == ["/1", "/a", "/b", "/c"]
     assert world.settled == 4
 

@@ -188,18 +188,24 @@ def test_a_result_is_closed_when_its_last_block_is_out(world: World, raises: boo
     assert body_of(seen[0]) == chunk(b"one") + chunk(b"two") + LAST * (not raises)
 
 
+def _wait(world: World) -> None:
+    poller = select.poll()
+    poller.register(world.clients["/1"], select.POLLIN)
+    assert poller.poll(20_000), "it was not sent"
+
+
 def test_a_thread_sends_what_is_held_while_the_application_makes_the_next_block(world: World) -> None:
     world.turn.held.late_ns = 700_000
-
-    def wait() -> None:
-        poller = select.poll()
-        poller.register(world.clients["/1"], select.POLLIN)
-        assert poller.poll(20_000), "it was not sent"
-
-    seen = stream(world, b"one", wait, b"two", wait, b"three", b"four", wait)
+    seen = stream(world, b"one", lambda: _wait(world), b"two", lambda: _wait(world))
     world.serve(1)
-    got = b"".join(seen)
-    assert body_of(got) == b"".join(map(chunk, (b"one", b"two", b"three", b"four")))
+    assert [body_of(seen[0]), seen[1]] == [chunk(b"one"), chunk(b"two")]
+    assert world.got("/1") == LAST
+
+
+def test_the_thread_sends_all_blocks_that_are_held(world: World) -> None:
+    seen = stream(world, b"one", nothing, b"two", lambda: (world.hurry(), _wait(world)))
+    world.serve(1)
+    assert [seen[0], body_of(seen[1])] == [b"", chunk(b"one") + chunk(b"two")]
     assert world.got("/1") == LAST
 
 
@@ -353,18 +359,13 @@ def test_an_answer_without_chunks_is_the_same(world: World) -> None:
 def test_the_next_turn_does_not_put_off_the_thread_that_is_to_send_a_stream(world: World) -> None:
     held = world.turn.held
     held.late_ns = 700_000
-    poller = select.poll()
-
-    def wait() -> None:
-        poller.register(world.clients["/1"], select.POLLIN)
-        assert poller.poll(20_000), "it was not sent"
 
     def lose() -> None:
         world.calls.take(world.by_target["/1"])
         held.late_ns = NEVER_NS
         for target in ("/2", "/3"):
             world.client(target)
-        world.during["/3"] = wait
+        world.during["/3"] = lambda: _wait(world)
         world.turn.wait(1)
         assert world.turn.serve(world.next_owner, time.monotonic_ns())
         assert world.is_answered("/2")

@@ -80,12 +80,12 @@ def test_no_answer_comes_in_the_middle_of_one_that_is_held(make: Make) -> None:
     got: list[bytes] = []
 
     def expire() -> None:
+        world.hurry()
         got.append(_read_some(world, "/1"))
         assert client.expire(0, client.called_ns + 1)
         assert client.unsent > 0
 
     world.during["/a"] = expire
-    world.turn.held.late_ns = 700_000
     world.serve(1)
     answer = b"".join(got) + world.got("/1")
     assert b"504 Gateway" not in answer
@@ -112,6 +112,7 @@ def test_what_a_client_does_not_take_at_once_comes_while_the_next_call_lasts(mak
 
     world.during["/a"] = last
     world.turn.held.late_ns = 700_000
+    world.turn.held.retry_ns = 1_000_000
     world.serve(1)
     assert client.unsent == 0
     if settles:

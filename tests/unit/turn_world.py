@@ -1,11 +1,12 @@
 """A worker of one turn and its clients, without a process: for what waits until it is sent.
 
 Every order is forced: the application looks at the clients, or at what is counted, while it is inside a call. But where
-a test says so, nothing is sent for its age, and everything is held whatever calls take.
+a test says so, nothing is sent for its age, nor tried again, and everything is held whatever calls take.
 """
 
 from __future__ import annotations
 
+import ctypes
 import select
 import socket
 import time
@@ -26,6 +27,8 @@ from miniwsgi.metrics.scoreboard import REQUESTS, SLOT_BYTES, Slot
 from tests.conformance.case import get
 
 NEVER_NS = 10**17
+
+_settime = ctypes.CDLL(None).timerfd_settime  # os.timerfd_settime is there from Python 3.13 on
 
 
 class Lines:
@@ -72,7 +75,7 @@ class World:
         self.turn = begin.turn(self.epoll, self.conversations, self._unusual, self._go_on, NEVER_NS)
         self.turn.holds = True
         if held := getattr(self.turn, "held", None):
-            held.old_ns = held.late_ns = held.short_ns = NEVER_NS
+            held.old_ns = held.late_ns = held.retry_ns = held.short_ns = NEVER_NS
             held.tiny_ns = -1
 
     def application(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -131,6 +134,12 @@ class World:
         assert self.turn.wait(1) == events
         now: int = self.turn.serve(self.owner, time.monotonic_ns())
         return now
+
+    def hurry(self) -> None:
+        """It is late: the thread sends what is held just now."""
+        (timer,) = self.turn.descriptors()
+        at_once = (ctypes.c_long * 4)(0, 0, 0, 1)  # a struct itimerspec
+        assert not _settime(timer, 0, at_once, None)
 
     def held(self) -> int:
         return int(repr(self.turn).rpartition("=")[2].rstrip(">"))

@@ -101,7 +101,7 @@ cdef extern from "held.h":
         int timer, count
         mw_answer *answers
         char *bytes
-    mw_held *mw_held_new()
+    mw_held *mw_held_new(long)
     void mw_held_free(mw_held *)
     int mw_hold(mw_held *, int, const char *, size_t, long)
     void mw_send_held(mw_held *)

@@ -38,7 +38,7 @@ enum {
     MW_HELD_STACK_BYTES = 256 * 1024,
     MW_BATCHES = 32, /* at once; what has none is sent as it comes */
     MW_BATCH_BYTES = 32 * 1024,
-    MW_RETRY_MILLISECONDS = 20,
+    MW_SECOND_NS = 1000000000,
 };
 
 enum { MW_NO_ANSWER, MW_HELD, MW_SENDING, MW_SENT, MW_FILLING };
@@ -52,6 +52,7 @@ typedef struct {
 
 typedef struct {
     int timer;
+    long retry_ns; /* the thread: until it tries again what a client has not taken */
     int runs; /* the thread, in this process */
     int ends;
     int spent; /* the timer: the thread has been woken, and may have looked at the answers already */
@@ -93,11 +94,21 @@ static int mw_may_send(mw_answer *answer, int state)
     return __atomic_compare_exchange_n(&answer->state, &state, MW_SENDING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-/* Send an answer, unless somebody else has begun to. */
-static void mw_send_answer(mw_held *held, mw_answer *answer)
+/* Send an answer, unless somebody else has begun to; whether there is still more, which this send has left. */
+static int mw_send_answer(mw_held *held, mw_answer *answer)
 {
-    if (mw_may_send(answer, MW_HELD))
-        mw_send_own(held, answer);
+    return mw_may_send(answer, MW_HELD) && mw_send_own(held, answer);
+}
+
+/* Send all that is held; whether there is still more of a batch. */
+static int mw_send_all(mw_held *held)
+{
+    int more = 0;
+    for (int at = 0; at < MW_HELD_ANSWERS; at++)
+        mw_send_answer(held, &held->answers[at]);
+    for (int at = MW_HELD_ANSWERS; at < MW_HELD_ANSWERS + MW_BATCHES; at++)
+        more |= mw_send_answer(held, &held->answers[at]);
+    return more;
 }
 
 /* Try again what their clients have not taken; whether that is still so. */
@@ -120,25 +131,27 @@ static void *mw_send_late(void *argument)
 {
     mw_held *held = argument;
     struct pollfd timer = {held->timer, POLLIN, 0};
+    struct timespec retry = {held->retry_ns / MW_SECOND_NS, held->retry_ns % MW_SECOND_NS};
     uint64_t times;
     int more = 0;
     prctl(PR_SET_NAME, "mw-held");
     while (!__atomic_load_n(&held->ends, __ATOMIC_ACQUIRE)) {
-        if (!more || poll(&timer, 1, MW_RETRY_MILLISECONDS)) {
+        int late = !more || ppoll(&timer, 1, &retry, NULL);
+        if (late) {
             if (read(held->timer, &times, sizeof times) < 0)
                 continue;
             __atomic_store_n(&held->spent, 1, __ATOMIC_SEQ_CST);
-            for (int at = 0; at < MW_HELD_ANSWERS + MW_BATCHES; at++)
-                mw_send_answer(held, &held->answers[at]);
         }
         more = mw_send_again(held);
+        if (late) /* what this leaves is tried again only after a while */
+            more |= mw_send_all(held);
     }
     return NULL;
 }
 
 static void mw_set_timer(mw_held *held, long nanoseconds)
 {
-    struct itimerspec when = {{0, 0}, {nanoseconds / 1000000000, nanoseconds % 1000000000}};
+    struct itimerspec when = {{0, 0}, {nanoseconds / MW_SECOND_NS, nanoseconds % MW_SECOND_NS}};
     timerfd_settime(held->timer, 0, &when, NULL);
 }
 
@@ -159,12 +172,13 @@ static int mw_start_thread(mw_held *held)
 }
 
 /* NULL: it cannot be had here, now. To be called in the process that is to send. */
-static mw_held *mw_held_new(void)
+static mw_held *mw_held_new(long retry_ns)
 {
     mw_held *held = mmap(NULL, sizeof *held, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (held == MAP_FAILED)
         return NULL;
     held->timer = -1;
+    held->retry_ns = retry_ns;
     if (!madvise(held, sizeof *held, MADV_WIPEONFORK)) {
         held->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
         if (held->timer >= 0 && mw_start_thread(held))

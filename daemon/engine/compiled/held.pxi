@@ -11,6 +11,7 @@ cdef class Held:
 
     cdef public int64_t old_ns  # then they are sent, between two calls …
     cdef public int64_t late_ns  # … and then by the thread, whatever a call does
+    cdef public int64_t retry_ns  # so often it tries again what a client has not taken; set before the first is held
     cdef public int64_t short_ns  # longer calls are not waited for, nor what took longer to make
     cdef public int64_t tiny_ns  # after shorter ones the turn is over before it would have been worth the while
     cdef mw_held *answers
@@ -22,6 +23,7 @@ cdef class Held:
 
     def __cinit__(self):
         self.old_ns, self.late_ns, self.short_ns, self.tiny_ns = 500_000, 700_000, 200_000, 20_000
+        self.retry_ns = 20_000_000
         self.timer = -1
         self.conversations = []
         self.last_ns = self.mean_ns = self.short_ns
@@ -33,7 +35,7 @@ cdef class Held:
     cdef bint open(self) noexcept:
         """Have a place for answers, and the thread. False: they cannot be had here, and nothing is held."""
         if self.answers == NULL and not self.impossible:
-            self.answers = mw_held_new()
+            self.answers = mw_held_new(self.retry_ns)
             self.impossible = self.answers == NULL
             if self.answers != NULL:
                 self.timer = self.answers.timer
