@@ -125,6 +125,13 @@ class Settings(NamedTuple):
     # metrics
     app_metrics_directory: str = ""  # where prometheus_client is to keep its values; "": not our affair
 
+    @property
+    def descriptors(self) -> list[int]:
+        """Those that the master passes beside the channel."""
+        certificates = (listener.tls.fd for listener in self.listeners if listener.tls is not None)
+        fds = (self.scoreboard_fd, self.leader_fd, *(listener.fd for listener in self.listeners), *certificates)
+        return [fd for fd in fds if fd >= 0]
+
     def to_message(self) -> dict[str, Any]:
         """As JSON-ready data for the launcher's first message."""
         return {**self._asdict(), "listeners": [listener.to_message() for listener in self.listeners]}

@@ -52,6 +52,7 @@ class Collector:
             *_requests(cells, running, facts),
             *_connections(cells, facts, self._count_reused(cells)),
             *_workers(slots, running, facts),
+            *_certificates(facts),
             *_daemon(cells, facts),
         ]
 
@@ -205,6 +206,14 @@ def _workers(slots: Sequence[Slot], running: RunningBySlot, facts: DaemonFacts) 
     yield d.EXITS.by(facts.exits.items())
     if facts.utilization is not None:
         yield d.UTILIZATION.single(facts.utilization)
+
+
+def _certificates(facts: DaemonFacts) -> Iterator[Family]:
+    if facts.certificates:
+        yield d.CERTIFICATE_END.family(
+            Sample((("listener", one.listener), ("certificate", one.file)), one.not_after) for one in facts.certificates
+        )
+        yield d.RENEWALS.by(facts.renewals.items())
 
 
 def _daemon(cells: Sequence[int], facts: DaemonFacts) -> Iterator[Family]:

@@ -199,6 +199,23 @@ UTILIZATION = _declare(
     "How much of their capacity the ready workers use, 0 to 1, over the last 10 s: the busier of threads and CPU.",
 )
 
+# --- TLS -------------------------------------------------------------------------------------------------------------
+CERTIFICATE_END = _declare(
+    "miniwsgi_tls_certificate_not_after_seconds",
+    "gauge",
+    "When a certificate expires, since the epoch. There is none without TLS.",
+    "listener",
+    "certificate",
+    series="certificates",
+)
+RENEWALS = _declare(
+    "miniwsgi_tls_renewals_total",
+    "counter",
+    "Renewed files of certificates by result: taken up, or no good, so that the old ones stay.",
+    "result",
+    series="2",
+)
+
 # --- the daemon ------------------------------------------------------------------------------------------------------
 GENERATION = _declare("miniwsgi_generation", "gauge", "The generation in force: 1, and one more for each reload.")
 RELOADS = _declare("miniwsgi_reloads_total", "counter", "Reloads by result.", "result", series="2")

@@ -27,6 +27,14 @@ class ListenerFacts(Struct, frozen=True):
     dropped: int | None
 
 
+class CertificateFacts(Struct, frozen=True):
+    """A certificate that is shown to clients."""
+
+    listener: str
+    file: str
+    not_after: int  # since the epoch
+
+
 class SlotUsage(Struct, frozen=True):
     """What a slot's process takes. Bytes; None: there is none, or the kernel does not tell."""
 
@@ -81,3 +89,5 @@ class DaemonFacts(Struct, frozen=True):
     may_lead: bool = False  # one of the workers could, or does
     application_errors: Mapping[str, int] = field(default_factory=dict)  # by reason
     application_seconds: float | None = None
+    certificates: Sequence[CertificateFacts] = ()
+    renewals: Mapping[str, int] = field(default_factory=dict)  # of certificates, by result

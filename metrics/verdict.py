@@ -43,6 +43,7 @@ class ServiceCondition(Struct, frozen=True):
     utilization: float | None = None  # 0 to 1
     last_minute: Answers = NONE
     leader: str = ""  # why no worker leads although one should
+    certificates: Sequence[str] = ()  # why clients refuse them
     new_code: str = ""  # that most of what the generation in force has answered so far are errors
 
 
@@ -94,6 +95,7 @@ def _degraded(now: ServiceCondition, *, missing: bool) -> Iterator[str]:
         yield now.new_code
     elif failed >= FAILING_ANSWERS and share is not None and share >= FAILING_SHARE:
         yield f"{100 * share:.0f} % of the last minute's {now.last_minute.total} answers were 5xx"
+    yield from now.certificates
     if now.leader:
         yield now.leader
     if now.queue_share > QUEUE_SHARE:

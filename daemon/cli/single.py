@@ -6,12 +6,15 @@ import os
 
 from miniwsgi.metrics.board import Board
 
-from ..config import Config, application_environment, worker_settings
+from ..config import Config, worker_settings
 from ..log.error_log import detect_journal
-from ..master.running.configurations import addresses, socket_options, with_binds
+from ..master.certificates.files import CertificateFiles
+from ..master.certificates.installed import Certificates
+from ..master.running.configurations import PreparedConfig, addresses, socket_options
 from ..master.sockets.listeners import BindError, open_listeners
 from ..master.system.process import StartError, drop_privileges
 from ..master.system.systemd import listen_fds
+from ..tls.verification import UnusableError
 from ..worker.lifecycle import run_single
 from .terminal import EXIT_RUNTIME, complain
 
@@ -22,24 +25,27 @@ def serve_single(config: Config) -> int:
     if server.umask is not None:
         os.umask(server.umask)
     try:
+        certificates = Certificates.load(server.bind, CertificateFiles(os.environ))
         listeners = open_listeners(addresses(config), socket_options(config), passed=listen_fds(os.environ))
+        prepared = PreparedConfig.of(config, listeners, os.environ, certificates)
         drop_privileges(server.user, server.group)
-    except (BindError, StartError) as error:
+    except (BindError, StartError, UnusableError) as error:
         complain(str(error))
         return EXIT_RUNTIME
+    for line in (*certificates.untimely(), *certificates.warnings):
+        complain(line)
     board = Board.create()
     settings = worker_settings(
         config,
         generation=1,
-        listeners=[listener.for_workers(bind) for listener, bind in with_binds(config, listeners)],
+        listeners=prepared.for_workers(),
         scoreboard_fd=board.fd,
         journal=config.log.file == "-" and detect_journal(),
     )
     for listener in listeners:
         listener.socket.detach()  # the worker closes it when it stops; the path stays ours to remove
-    environment = application_environment(config, os.environ)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(prepared.environment)
 
     def clean_up() -> None:
         for listener in listeners:

@@ -1,8 +1,8 @@
 """An entry of server.bind: where to listen, and what is spoken there.
 
-It is a text, the address, or a table: { address = "0.0.0.0:8080", proxy_protocol = true }. "uwsgi:ADDRESS" is the text
-for the table { address = "ADDRESS", protocol = "uwsgi" }. An option is declared once, as a field of `Bind` with its
-`key(…)`, like the keys of sections; the table's parser, what is shown and the reference follow from that.
+It is a text, the address, or a table: { address = "0.0.0.0:8443", certificate = "shop.pem" }. "uwsgi:ADDRESS" is the
+text for the table { address = "ADDRESS", protocol = "uwsgi" }. An option is declared once, as a field of `Bind` with
+its `key(…)`, like the keys of sections; the table's parser, what is shown and the reference follow from that.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from typing import Any
 
 from .addresses import Address
 from .declaration import Key, key
-from .kinds import Boolean, Choice, Kind, MismatchError, Wrong, quoted
+from .kinds import Boolean, Choice, Kind, MismatchError, Text, Wrong, quoted
 from .spelling import close_matches
+from .tls_options import HTTPS_PORT, Secured
+from .tls_options import contradictions as tls_contradictions
 
 UWSGI = "uwsgi:"
+_HSTS = r"(?i:max-age=[0-9]{1,10}(; ?includeSubDomains)?(; ?preload)?)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
+class Bind(Secured):
     """One entry. Its address is its identity: the options belong to a generation, the socket to the daemon."""
 
     address: str = key(
@@ -44,11 +47,26 @@ class Bind:
         "Each connection begins with a header of the PROXY protocol, version 1 or 2, in which a proxy of proxy.trusted "
         "says who the client is (proxies.md). A connection of another peer, or without a header, is closed.",
     )
+    redirect: str = key(
+        Text('"https", or "https:8443" for another port than 443', r"https(:[0-9]{1,5})?", off=True),
+        "",
+        "No application: each request is redirected to the same URL with https://. off: it is served.",
+    )
+    hsts: str = key(
+        Text('a value such as "max-age=63072000; includeSubDomains"', _HSTS, off=True),
+        "",
+        "The value of Strict-Transport-Security (RFC 6797) in each response that has none of its own. off: none.",
+    )
 
     @property
     def scheme(self) -> str:
         """What stands before the address in a URL."""
-        return self.protocol
+        return "https" if self.secure else self.protocol
+
+    @property
+    def redirect_port(self) -> int:
+        """That of the URL to which requests are redirected; 0: they are not."""
+        return int(self.redirect.partition(":")[2] or HTTPS_PORT) if self.redirect else 0
 
     @property
     def options(self) -> dict[str, Any]:
@@ -58,7 +76,10 @@ class Bind:
 
 
 OPTIONS: Mapping[str, Key] = MappingProxyType(
-    {field.name: dataclasses.replace(field.metadata["key"], path=field.name) for field in dataclasses.fields(Bind)}
+    {
+        field.name: dataclasses.replace(field.metadata["key"], path=field.name)
+        for field in sorted(dataclasses.fields(Bind), key=lambda field: field.name != "address")  # the first of them
+    }
 )
 
 
@@ -66,6 +87,15 @@ def contradictions(bind: Bind) -> Iterator[tuple[str, str]]:
     """Options that do not go with each other, each with what was expected of it."""
     if bind.protocol == "uwsgi" and bind.proxy_protocol:
         yield "proxy_protocol", "false: in uwsgi each packet says who the client is"
+    if bind.secure and bind.protocol != "http":
+        yield "certificate", f"none: TLS is not spoken with protocol {bind.protocol}"
+    if bind.redirect and (bind.secure or bind.protocol != "http"):
+        yield "redirect", "off: only plain HTTP is redirected"
+    if bind.hsts and not bind.secure:
+        yield "hsts", "a certificate beside it: over plain HTTP clients ignore it (RFC 6797, section 8.1)"
+    if bind.redirect_port > 65535:
+        yield "redirect", "a port from 1 to 65535"
+    yield from tls_contradictions(bind)
 
 
 class BindEntry(Kind[Bind]):

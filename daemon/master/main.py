@@ -24,6 +24,7 @@ from ..log.writer import Writer
 from ..permission import why_not_written
 from .control.control_server import ControlServer
 from .opened import Opened
+from .running.certificate_watch import CertificateWatch
 from .running.leader_lock import SUFFIX
 from .running.master import Master
 from .running.reaper import become_subreaper, end_children
@@ -138,12 +139,15 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     app_metrics = AppMetrics(log, environ, lambda: opened.configurations.in_force, fleet.reaper.known, fleet.reap)
     fleet.metrics_directory = app_metrics.directory_for
     app_metrics.directory_for(first.config, first.environment)  # made before anybody waits for the loop
+    certificates = CertificateWatch(master)
+    certificates.on_outcome.append(control.managed.recorder.certificates)
     measuring = Measuring(
         master,
         DaemonThreads(),
         app_metrics,
         slow_requests=lambda: control.slow.count,
         control_calls=lambda: control.api.calls,
+        certificates=certificates,
         sampled=bool(opened.metrics),
     )
     exporter = Exporter(master, measuring, app_metrics)
@@ -159,8 +163,9 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     opened.go_on_with(master)
     _handle_signals(master)
     files = ReloadOnChange(master)
-    files.watch(first.config)
-    master.on_commit.append(files.watch)
+    for watch in (files.watch, certificates.watch):
+        watch(first.config)
+        master.on_commit.append(watch)
     # It begins when the master waits for the first time.
     measuring.start()
     starting = asyncio.gather(control.start(), port.start())
@@ -171,7 +176,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         await _within(HELPERS_SECONDS, log, "what it serves beside requests", starting)
         await _within(HELPERS_SECONDS, log, "the control API", control.stop())
         await _within(HELPERS_SECONDS, log, "the metrics port", port.stop())
-        for end in (app_metrics.close, files.stop, fleet.leader_lock.close):
+        for end in (app_metrics.close, files.stop, certificates.stop, fleet.leader_lock.close):
             try:
                 end()
             except Exception:

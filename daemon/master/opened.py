@@ -12,6 +12,9 @@ from miniwsgi.metrics.board import H_WORKERS, Board
 
 from ..config import Config, ReadConfig
 from ..log.error_log import ErrorLog
+from ..tls.verification import UnusableError
+from .certificates.files import CertificateFiles
+from .certificates.installed import Certificates
 from .control.control_socket import SYSTEMD_NAME, ControlSocket, open_control
 from .running.configurations import Configurations, PreparedConfig, addresses, cannot_be_removed, socket_options
 from .running.master import Master
@@ -31,6 +34,7 @@ class Opened:
 
     configurations: Configurations
     control: ControlSocket
+    files: CertificateFiles
     store: FdStore
     board: Board | None = None  # the last master's
 
@@ -49,12 +53,14 @@ class Opened:
             self._closers.append((pid_file.path, pid_file.remove))
         passed = listen_fds(environ)
         options = socket_options(config)
+        self.files = CertificateFiles(environ)
+        certificates = _certificates(config, self.files, log)
         self.store = FdStore(Notifier(environ), passed, environ)
         self.board = self.store.board(log)
         kept = self.store.listeners(addresses(config), options, log)
         listeners = open_listeners(addresses(config), options, passed=passed, kept=kept)
         self.configurations = Configurations(
-            PreparedConfig.of(config, listeners, environ), reload_config, passed, environ
+            PreparedConfig.of(config, listeners, environ, certificates), reload_config, passed, environ, self.files
         )
         _warn_of_unused(log, config, passed)
         self.control = open_control(config, passed, log)
@@ -74,8 +80,11 @@ class Opened:
         if directory := self.control.directory:
             found = os.lstat(directory)
             files.append(KeptFile(directory, directory, found.st_dev, found.st_ino))
+        secured = self.configurations.in_force.config.server.bind
+        names = [name for bind in secured for name in bind.files]
         try:
-            self.keeper = start(logs, files)
+            self.keeper = start(logs, files, {path for path in map(self.files.path, names) if path})
+            self.files.opener = self.keeper
         except OSError as error:
             raise StartError(f"server.user: the process that stays root cannot be had: {error.strerror}") from None
 
@@ -108,6 +117,21 @@ class Opened:
             failed = self.keeper.end([*left, *also])
             left = {name: why for name, why in left.items() if name in failed}
         return cannot_be_removed(left)
+
+
+def _certificates(config: Config, files: CertificateFiles, log: ErrorLog) -> Certificates:
+    """Those of a start, which serves what clients may refuse rather than nothing. Raises StartError."""
+    try:
+        certificates = Certificates.load(config.server.bind, files)
+    except UnusableError as error:
+        raise StartError(f"server.bind: {error}") from None
+    except OSError as error:
+        raise StartError(f"server.bind: memory for certificates cannot be had: {error.strerror}") from None
+    for line in certificates.untimely():
+        log.error(f"{line}; until then clients refuse it")
+    for line in certificates.warnings:
+        log.warning(line)
+    return certificates
 
 
 def _warn_of_unused(log: ErrorLog, config: Config, passed: Mapping[str, list[int]]) -> None:

@@ -1,13 +1,13 @@
 """Whether certificates and keys can be served, before anybody is served with them; each flaw with what to do.
 
 What OpenSSL would not load is refused. What clients will not accept (expired, not yet valid) is told apart, as who
-restarts must decide what is worse; what some clients, or people, should mind is a warning.
+restarts must decide what is worse; what some clients, or people, should mind is a warning. `ssl` comes when there is
+something to verify: a master without TLS does without OpenSSL.
 """
 
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,16 +21,10 @@ DAY_SECONDS = 86400
 
 
 class Sources(NamedTuple):
-    """The files that a listener's certificates are read from."""
+    """The files that an address's certificates are read from."""
 
     pairs: tuple[tuple[str, str], ...]  # of certificate and key, which may be the same
     client_ca: str = ""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Each once."""
-        names = [name for pair in self.pairs for name in pair] + [self.client_ca] * bool(self.client_ca)
-        return tuple(dict.fromkeys(names))
 
 
 class Served(NamedTuple):
@@ -66,9 +60,9 @@ class Verified(NamedTuple):
 class UnusableError(Exception):
     """Certificates that cannot be served: a line for each flaw, with its file and what to do."""
 
-    def __init__(self, flaws: list[str]) -> None:
+    def __init__(self, *flaws: str) -> None:
         super().__init__("; ".join(flaws))
-        self.flaws = flaws
+        self.flaws = list(flaws)
 
 
 def verify(sources: Sources, contents: Mapping[str, bytes]) -> Verified:
@@ -92,7 +86,7 @@ def verify(sources: Sources, contents: Mapping[str, bytes]) -> Verified:
         except UnusableError as error:
             flaws += error.flaws
     if flaws:
-        raise UnusableError(flaws)
+        raise UnusableError(*flaws)
     return Verified(Material(tuple(pairs), client_ca), tuple(served), tuple(warnings))
 
 
@@ -114,11 +108,11 @@ def _pair(
     if why := _not_loaded(pair):
         at = next((at for at in range(1, len(chain)) if not _not_loaded(pair._replace(chain=chain[at]))), 0)
         if at:
-            raise UnusableError([
+            raise UnusableError(
                 f"certificate {certificate}: the key is that of the certificate at place {at + 1} in it, which must be "
                 "first, followed by those of the authorities"
-            ])
-        raise UnusableError([why.format(certificate=f"certificate {certificate}", key=f"key {key or certificate}")])
+            )
+        raise UnusableError(why.format(certificate=f"certificate {certificate}", key=f"key {key or certificate}"))
     warnings += [f"certificate {certificate}: {text}" for text in _doubts(certificate, parsed)]
     return pair, parsed[0]
 
@@ -126,13 +120,13 @@ def _pair(
 def _certificates(what: str, path: str, content: bytes) -> tuple[list[str], list[x509.Certificate]]:
     found = [block for block in pem.blocks(content) if block.is_certificate]
     if not found:
-        raise UnusableError([f"{what}: there is no certificate in it; {pem.what_else(content, path)}"])
+        raise UnusableError(f"{what}: there is no certificate in it; {pem.what_else(content, path)}")
     parsed = []
     for at, block in enumerate(found, 1):
         try:
             parsed.append(x509.parse(block.der()))
         except (ValueError, x509.NotACertificate):
-            raise UnusableError([f"{what}: the certificate at place {at} in it is damaged: fetch it again"]) from None
+            raise UnusableError(f"{what}: the certificate at place {at} in it is damaged: fetch it again") from None
     return [block.text for block in found], parsed
 
 
@@ -141,21 +135,23 @@ def _key(certificate: str, key: str, contents: Mapping[str, bytes]) -> str:
     content = contents[path]
     found = next((block for block in pem.blocks(content) if block.is_key), None)
     if found is None and path == certificate:
-        raise UnusableError([f"certificate {certificate}: its private key is not there, too: name its file in key"])
+        raise UnusableError(f"certificate {certificate}: its private key is not there, too: name its file in key")
     if found is None:
-        raise UnusableError([f"key {path}: there is no private key in it; {pem.what_else(content, path)}"])
+        raise UnusableError(f"key {path}: there is no private key in it; {pem.what_else(content, path)}")
     if found.is_encrypted:
-        raise UnusableError([
+        raise UnusableError(
             f"key {path}: it is encrypted, and nobody is there to type the passphrase: openssl pkey -in {path} writes "
             "it without; protect it by its mode, or with systemd-creds encrypt and LoadCredentialEncrypted="
-        ])
+        )
     if found.label.startswith("OPENSSH"):
-        raise UnusableError([f"key {path}: it is in OpenSSH's form: ssh-keygen -p -m PEM -f {path} makes it PEM"])
+        raise UnusableError(f"key {path}: it is in OpenSSH's form: ssh-keygen -p -m PEM -f {path} makes it PEM")
     return found.text
 
 
 def _not_loaded(pair: Pair) -> str:
     """Why OpenSSL does not take them, with {certificate} and {key} for their names; "" if it does."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         with as_file(pair) as path:
@@ -176,12 +172,14 @@ def _not_loaded(pair: Pair) -> str:
 
 
 def _authorities(path: str, content: bytes) -> str:
+    import ssl
+
     chain, _parsed = _certificates(f"client_ca {path}", path, content)
     text = "\n".join(chain) + "\n"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text)
     except ssl.SSLError as error:
-        raise UnusableError([f"client_ca {path}: OpenSSL does not take it: {error.reason or error}"]) from None
+        raise UnusableError(f"client_ca {path}: OpenSSL does not take it: {error.reason or error}") from None
     return text
 
 

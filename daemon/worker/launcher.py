@@ -67,10 +67,10 @@ def _serve_generation(channel: Channel, note: str) -> int:
     if message is None:
         return EXIT_GENERATION_OVER
     settings = Settings.from_message(message)
-    for fd in _passed(settings):  # nothing that the application starts may accept our clients or write our counters
+    for fd in settings.descriptors:  # nothing that the application starts may accept our clients or write our counters
         os.set_inheritable(fd, False)
     children.withhold("stacks", lambda: (stack_fd,))
-    children.withhold("the master's", lambda: (channel.fileno(), *_passed(settings)))
+    children.withhold("the master's", lambda: (channel.fileno(), *settings.descriptors))
     streams = replace_standard_streams(channel, settings.application_level)
     prometheus_slots.install(settings.app_metrics_directory)
     process.serve(None)
@@ -146,18 +146,10 @@ def _execute_again(channel: Channel, settings: Settings, note: str, environ: dic
     """The only way to be rid of threads and connections: the same program, told not to import."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    for fd in (channel.fileno(), *_passed(settings)):
+    for fd in (channel.fileno(), *settings.descriptors):
         os.set_inheritable(fd, True)
     signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)  # handlers do not survive execve(2)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:-1], note], environ)
-
-
-def _passed(settings: Settings) -> list[int]:
-    """The descriptors that the master has passed beside the channel."""
-    listeners = settings.listeners
-    certificates = (listener.tls.fd for listener in listeners if listener.tls is not None)
-    fds = (settings.scoreboard_fd, settings.leader_fd, *(listener.fd for listener in listeners), *certificates)
-    return [fd for fd in fds if fd >= 0]
 
 
 class Launcher:

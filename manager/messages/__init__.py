@@ -37,6 +37,7 @@ from .config_values import ConfigReport as ConfigReport
 from .config_values import ConfigValue as ConfigValue
 from .config_values import ConfigView as ConfigView
 from .config_values import Origin as Origin
+from .daemon_status import Certificate as Certificate
 from .daemon_status import DaemonState as DaemonState
 from .daemon_status import GenerationCounts as GenerationCounts
 from .daemon_status import LastReload as LastReload

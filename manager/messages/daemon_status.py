@@ -39,6 +39,16 @@ class WorkerCounts(ResponseBody):
     not_responding: int  # ready ones whose loop does not turn
 
 
+class Certificate(ResponseBody):
+    """A certificate that is shown to clients."""
+
+    file: str  # as configured
+    names: list[str]  # whom it is for
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+
+
 class ListenerStatus(ResponseBody):
     """A listening socket."""
 
@@ -49,6 +59,9 @@ class ListenerStatus(ResponseBody):
     queue_limit: int | None
     protocol: str  # "http" or "uwsgi"
     proxy_protocol: bool  # connections begin with a PROXY header
+    client: str = "none"  # or "optional", "required": whether TLS clients are asked for certificates
+    redirect: str = ""  # "https": requests are redirected
+    certificates: list[Certificate] = []  # none: no TLS is spoken
 
 
 class RequestCounts(ResponseBody):

@@ -15,6 +15,7 @@ EventKind = Literal[
     "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
     "generation.failing", "generation.retired", "generation.exited",
     "operation.started", "operation.ended",
+    "certificate.renewed", "certificate.failed",
     "daemon.serving", "daemon.stopping",
     "events.lost",
 ]  # fmt: skip

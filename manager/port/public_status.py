@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 from miniwsgi.metrics.health import Health
-from msgspec import field
+from msgspec import field, structs
 
 from .. import messages as ms
 
@@ -88,6 +88,7 @@ def public_status(
         counts=status.workers,
         utilization=utilization,
         oldest_seconds=max(ages, default=None),
+        listeners=[structs.replace(listener, certificates=[]) for listener in status.listeners],  # with their paths
         leader=next((worker.slot for worker in shown if worker.leader == "leading"), None),
         workers=shown,
     )

@@ -66,7 +66,7 @@ def test_the_text_for_uwsgi(text: str, address: str) -> None:
         ("[':80', { proxy_protocol = true }]", 'server.bind[1].address: expected "HOST:PORT"'),
         ("[{ address = ':80', proxy_protocol = 'on' }]", 'server.bind[0].proxy_protocol = "on": expected true or fal'),
         ("[{ address = ':80', proxy_protocl = true }]", "unknown key server.bind[0].proxy_protocl: did you mean pro"),
-        ("[{ address = ':80', zzz = 1 }]", "unknown key server.bind[0].zzz: it has address, protocol, proxy_pro"),
+        ("[{ address = ':80', zzz = 1 }]", "unknown key server.bind[0].zzz: it has address, certificate, key, "),
         ("[{ address = ':80', protocol = 'h2' }]", 'server.bind[0].protocol = "h2": expected "http" | "uwsgi"'),
         ("[':80', { address = ':80', proxy_protocol = true }]", "expected each item once"),
         ("[':80', 80]", 'server.bind = 80: expected "HOST:PORT"'),

@@ -39,8 +39,8 @@ def test_an_interpreter_that_does_not_load_holds_nobody_and_is_killed_once_it_do
     events: list[ev.SupervisorEvent] = []
     nothing: Any = None
     config: Any = SimpleNamespace(app=SimpleNamespace(python="/nfs/bin/python"))
-    settings: Any = SimpleNamespace(module="app", scoreboard_fd=-1, leader_fd=-1)
-    handle = LauncherHandle(1, config, (), settings, events.append, nothing, nothing, nothing)
+    settings: Any = SimpleNamespace(module="app", descriptors=[])
+    handle = LauncherHandle(1, config, settings, events.append, nothing, nothing, nothing)
 
     async def story() -> None:
         booting = asyncio.create_task(handle.boot({}, DaemonThreads()))
@@ -81,8 +81,8 @@ def test_an_interpreter_that_cannot_be_executed_has_exited_once_though_it_is_kil
             handle.kill()
 
     config: Any = SimpleNamespace(app=SimpleNamespace(python="/nowhere/python"))
-    settings: Any = SimpleNamespace(module="app", scoreboard_fd=0, leader_fd=-1)
-    handle = LauncherHandle(1, config, (), settings, emit, nothing, nothing, nothing)
+    settings: Any = SimpleNamespace(module="app", descriptors=[0])
+    handle = LauncherHandle(1, config, settings, emit, nothing, nothing, nothing)
     asyncio.run(handle.boot({}, DaemonThreads()))
     failed, exited = events
     assert isinstance(failed, ev.LauncherFailed)
@@ -95,9 +95,7 @@ def test_the_slot_of_a_worker_that_cannot_be_held_is_free_once_it_is_gone() -> N
     orders: list[tuple[str, dict[str, Any]]] = []
     exits: list[tuple[int, int, int]] = []
     nothing: Any = None
-    handle = LauncherHandle(
-        1, nothing, (), nothing, events.append, nothing, lambda *exit_: exits.append(exit_), nothing
-    )
+    handle = LauncherHandle(1, nothing, nothing, events.append, nothing, lambda *exit_: exits.append(exit_), nothing)
     handle._link = cast("Any", SimpleNamespace(send=lambda kind, **fields: orders.append((kind, fields))))
     handle._receive({"kind": "forked", "slot": SLOT, "pid": PID}, [])  # descriptors did not fit
     assert (events, orders) == ([], [("kill", {"pid": PID})])

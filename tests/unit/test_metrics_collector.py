@@ -9,7 +9,7 @@ from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.collector import Collector
 from miniwsgi.metrics.declared import DECLARED
-from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
+from miniwsgi.metrics.facts import CertificateFacts, DaemonFacts, ListenerFacts, MasterUsage, SlotUsage, WorkerFacts
 from miniwsgi.metrics.families import Family, Histogram
 from miniwsgi.metrics.scoreboard import Closed
 from miniwsgi.metrics.utilisation import Utilisation
@@ -49,6 +49,8 @@ FACTS = DaemonFacts(
     may_lead=True,
     application_errors={"timeout": 1, "failed": 0},
     application_seconds=0.2,
+    certificates=[CertificateFacts(":443", "/etc/a.pem", 1_800_000_000), CertificateFacts(":443", "credential:b", 1)],
+    renewals={"success": 3, "failure": 1},
 )
 
 
@@ -91,6 +93,16 @@ def test_the_slot_of_the_leader_is_one_and_all_others_are_zero() -> None:
     assert values(collected(board())["miniwsgi_leader"]) == {"0": 1, "2": 0}
     assert values(collected(board(), replace(FACTS, leader=None))["miniwsgi_leader"]) == {"0": 0, "2": 0}
     assert "miniwsgi_leader" not in collected(board(), replace(FACTS, leader=None, may_lead=False))
+
+
+def test_certificates_have_their_end_and_without_tls_there_is_nothing() -> None:
+    found = collected(board())
+    assert values(found["miniwsgi_tls_certificate_not_after_seconds"]) == {
+        ":443 /etc/a.pem": 1_800_000_000,
+        ":443 credential:b": 1,
+    }
+    assert values(found["miniwsgi_tls_renewals_total"]) == {"success": 3, "failure": 1}
+    assert not [name for name in collected(board(), replace(FACTS, certificates=())) if "tls" in name]
 
 
 def test_durations_are_summed_over_slots_by_method_and_status() -> None:

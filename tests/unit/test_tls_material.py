@@ -102,6 +102,7 @@ def test_settings_of_tls_cross_to_the_launcher():
     secure = Listener(6, ":443", False, "x", "443", tls=Tls(9, client="required", hsts="max-age=60"))
     settings = Settings(1, (plain, secure), 7, "shop:app", "/")
     assert Settings.from_message(settings.to_message()) == settings
+    assert sorted(settings.descriptors) == [5, 6, 7, 9]
 
 
 def test_material_is_read_without_ssl():

@@ -11,6 +11,8 @@ from typing import Any
 
 from miniwsgi.manager.control.event_log import EventLog
 
+from ..certificates.renewal import Outcome
+from ..running.certificate_watch import describe
 from ..supervising import actions as act
 from ..supervising import events as ev
 from ..supervising.exits import describe_recycling
@@ -128,6 +130,12 @@ class EventRecorder:
     def responds(self, slot: int, seconds: float) -> None:
         """It does again."""
         self._of_slot("worker.responds", slot, f"responds again, after {seconds:.0f} s", seconds=seconds)
+
+    # --- certificates ---
+
+    def certificates(self, outcome: Outcome) -> None:
+        """Files have changed: others are served, or the old ones stay."""
+        self.event_log.add("certificate.failed" if outcome.loaded is None else "certificate.renewed", describe(outcome))
 
     # --- generations ---
 

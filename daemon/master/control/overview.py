@@ -23,6 +23,8 @@ from miniwsgi.metrics.sampler import ProcessSample
 from miniwsgi.metrics.verdict import Level, Verdict, verdict
 
 from ...config.binds import Bind
+from ...tls.verification import Served
+from ..certificates.installed import Installed
 from ..running.launcher_handle import LauncherHandle
 from ..running.master import WATCHED, Master
 from ..running.watch import load
@@ -86,7 +88,7 @@ class Overview:
             engine_note=engine.why if engine is not None else "",
             log_level=cast("ms.LogLevelName", master.log.level),
             workers=self._counts(),
-            listeners=[_listener(*served) for served in master.configurations.in_force.served],
+            listeners=self._listeners(),
             connections=total.connections,
             requests=self._requests(total, answered, now),
             duration=_latency(window.durations, window.seconds),
@@ -102,6 +104,11 @@ class Overview:
             hooks=self._hooks(),
             leader=self._leader(now),
         )
+
+    def _listeners(self) -> list[ms.ListenerStatus]:
+        in_force = self._master.configurations.in_force
+        installed = {one.address: one for one in in_force.certificates}
+        return [_listener(listener, bind, installed.get(bind.address)) for listener, bind in in_force.served]
 
     def _leader(self, now: float) -> ms.Leader | None:
         leadership = self._master.supervisor.leadership
@@ -291,7 +298,7 @@ class Overview:
         )
 
 
-def _listener(listener: BoundListener, bind: Bind) -> ms.ListenerStatus:
+def _listener(listener: BoundListener, bind: Bind, installed: Installed | None) -> ms.ListenerStatus:
     queue = accept_queue(listener.socket)
     return ms.ListenerStatus(
         address=listener.name,
@@ -301,7 +308,15 @@ def _listener(listener: BoundListener, bind: Bind) -> ms.ListenerStatus:
         queue_limit=queue[1] if queue is not None else None,
         protocol=bind.protocol,
         proxy_protocol=bind.proxy_protocol,
+        client=bind.client,
+        redirect=bind.redirect,
+        certificates=[_certificate(one) for one in installed.loaded.verified.served] if installed else [],
     )
+
+
+def _certificate(served: Served) -> ms.Certificate:
+    dates = (datetime.fromtimestamp(seconds, UTC) for seconds in (served.not_before, served.not_after))
+    return ms.Certificate(served.file, list(served.names), served.issuer, *dates)
 
 
 def _running_hooks(process: LauncherHandle | WorkerHandle) -> list[ms.RunningHook]:

@@ -8,12 +8,17 @@ opened for it are).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
 from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
 from ...config.binds import Bind
+from ...settings import Listener
+from ...tls.verification import UnusableError
+from ..certificates.files import CertificateFiles
+from ..certificates.installed import Certificates
 from ..sockets.listeners import BindError, BoundListener, SocketOptions, open_listeners
 from ..supervising import events as ev
 
@@ -29,9 +34,16 @@ class PreparedConfig(Struct, frozen=True):
     listeners: tuple[BoundListener, ...]
     options: SocketOptions  # of their sockets, by number
     environment: dict[str, str]  # the application's
+    certificates: Certificates
 
     @classmethod
-    def of(cls, config: Config, listeners: Sequence[BoundListener], environ: Mapping[str, str]) -> PreparedConfig:
+    def of(
+        cls,
+        config: Config,
+        listeners: Sequence[BoundListener],
+        environ: Mapping[str, str],
+        certificates: Certificates | None = None,
+    ) -> PreparedConfig:
         """Looks names up: blocks. `environ` is the daemon's. Raises BindError."""
         options = socket_options(config)
         if any(listener.file is not None for listener in listeners):
@@ -40,12 +52,17 @@ class PreparedConfig(Struct, frozen=True):
             except LookupError as error:
                 raise BindError(f"server.socket_owner, server.socket_group: {error.args[0]}") from None
         _check_shared(config, listeners)
-        return cls(config, tuple(listeners), options, application_environment(config, environ))
+        environment = application_environment(config, environ)
+        return cls(config, tuple(listeners), options, environment, certificates or Certificates())
 
     @property
     def served(self) -> list[tuple[BoundListener, Bind]]:
         """The listeners, each with the entry of server.bind that says what this generation speaks there."""
         return with_binds(self.config, self.listeners)
+
+    def for_workers(self) -> list[Listener]:
+        """The listeners as a worker needs to know them."""
+        return [listener.for_workers(bind)._replace(tls=self.certificates.tls(bind)) for listener, bind in self.served]
 
     @property
     def plan(self) -> ev.Plan:
@@ -69,8 +86,10 @@ class Configurations:
         reload_config: ReadConfig,
         passed: Mapping[str, list[int]],
         environ: Mapping[str, str],
+        files: CertificateFiles | None = None,
     ) -> None:
         self.in_force = first
+        self.files = files or CertificateFiles(environ)
         self.read_config = reload_config
         self._passed = passed
         self._environ = environ
@@ -90,17 +109,32 @@ class Configurations:
             raise PrepareError(f"the configuration cannot be read: {error!r}") from error
         if problems := reload_problems(current.config, config):
             raise PrepareError("; ".join(map(str, problems)))
+        certificates = self._certificates(config)
         try:
             listeners = open_listeners(
                 addresses(config), socket_options(config), passed=self._passed, kept=current.listeners
             )
             try:
-                return PreparedConfig.of(config, listeners, self._environ)
+                return PreparedConfig.of(config, listeners, self._environ, certificates)
             except BindError:
                 self._close(tuple(listeners), current.listeners)
                 raise
         except BindError as error:
+            certificates.close()
             raise PrepareError(str(error)) from None
+
+    def _certificates(self, config: Config) -> Certificates:
+        """Those that a configuration names. Clients must be no worse off with them. Raises PrepareError."""
+        try:
+            certificates = Certificates.load(config.server.bind, self.files)
+        except UnusableError as error:
+            raise PrepareError(f"server.bind: {error}") from None
+        now = time.time()
+        known = self.in_force.certificates.untimely(now)
+        if untimely := [line for line in certificates.untimely(now) if line not in known]:
+            certificates.close()
+            raise PrepareError(f"server.bind: {'; '.join(untimely)}")
+        return certificates
 
     def hold(self, generation: int, prepared: PreparedConfig) -> None:
         """Keep what was prepared until it is known what becomes of the generation."""
@@ -118,6 +152,7 @@ class Configurations:
         old, self.in_force = self.in_force, prepared
 
         def settle() -> list[str]:
+            old.certificates.close()
             failed = cannot_be_removed(self._close(old.listeners, prepared.listeners))
             return failed + (_adjust(prepared) if prepared.options != old.options else [])
 
@@ -128,12 +163,18 @@ class Configurations:
         prepared, kept = self._prepared.pop(generation, None), self.in_force.listeners
         if prepared is None:
             return list
-        return lambda: cannot_be_removed(self._close(prepared.listeners, kept))
+
+        def settle() -> list[str]:
+            prepared.certificates.close()
+            return cannot_be_removed(self._close(prepared.listeners, kept))
+
+        return settle
 
     def close(self) -> dict[str, str]:
         """Close everything. Why something could not be removed, by the listener's name."""
         for generation in list(self._prepared):
             self.discard(generation)()
+        self.in_force.certificates.close()
         return self._close(self.in_force.listeners, (), last=True)
 
     def _close(

@@ -93,6 +93,12 @@ class Fleet:
         for worker in self.workers.values():
             worker.send(kind, **fields)
 
+    def tell_of_certificates(self) -> None:
+        """They have changed in the memory that launchers and workers read."""
+        for launcher in self.launchers.values():
+            launcher.tell_of_certificates()
+        self.tell_workers("certificates")
+
     def override_log_level(self, level: str | None, configured: str) -> None:
         """Have all workers, and those to come, log at a level whatever is configured; None: as configured."""
         self.log_level = level
@@ -116,11 +122,11 @@ class Fleet:
 
     def boot(self, order: act.BootGeneration) -> None:
         prepared = self._configurations.of(order.generation)
-        config, listeners = prepared.config, prepared.listeners
+        config = prepared.config
         settings = worker_settings(
             config,
             generation=order.generation,
-            listeners=[listener.for_workers(bind) for listener, bind in prepared.served],
+            listeners=prepared.for_workers(),
             scoreboard_fd=self.board.fd,
             journal=self._log.journal and config.log.file == "-",
             app_metrics_directory=self.metrics_directory(config, prepared.environment),
@@ -133,7 +139,6 @@ class Fleet:
         launcher = self.launchers[order.generation] = LauncherHandle(
             order.generation,
             config,
-            listeners,
             settings,
             emit=self._heard_of_launcher,
             on_fork=lambda slot, pid, fds: self._forked(order.generation, slot, pid, fds, queues, settings),
@@ -189,6 +194,8 @@ class Fleet:
         worker.requests_before = self.board.slot(slot).cells[REQUESTS]
         self.tally.begin(slot, generation)
         worker.send("begin", after_crash=self._after_crash.get(slot, False))
+        if any(listener.tls is not None for listener in settings.listeners):
+            worker.send("certificates")  # renewed ones were told to those that we held
         if self._log.level != settings.log_level:  # changed since its launcher was told
             worker.send("log-level", level=self._log.level)
         self._feed(ev.WorkerForked(slot, pid))

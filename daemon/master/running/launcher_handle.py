@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ from ... import __version__
 from ...channel import Channel, Message
 from ...permission import why_not_executed
 from ...settings import Settings
-from ..sockets.listeners import BoundListener
 from ..supervising import events as ev
 from ..system.process_ends import from_returncode
 from .bootstrap import execute
@@ -45,7 +44,6 @@ class LauncherHandle:
         self,
         number: int,
         config: Config,
-        listeners: Sequence[BoundListener],
         settings: Settings,
         emit: Callable[[ev.SupervisorEvent], None],
         on_fork: Callable[[int, int, list[int]], None],
@@ -54,7 +52,6 @@ class LauncherHandle:
     ) -> None:
         self.number = number
         self.config = config
-        self.listeners = tuple(listeners)
         self.settings = settings
         self.hooks = RunningHooks()
         self._emit = emit
@@ -111,19 +108,18 @@ class LauncherHandle:
 
     def _execute(self, channel: Channel, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """Blocks. Raises OSError, which says why not."""
-        python, fds = self.config.app.python, [listener.fd for listener in self.listeners]
-        if self.settings.leader_fd >= 0:
-            fds.append(self.settings.leader_fd)
+        python, settings = self.config.app.python, self.settings
         with channel.socket:
             try:
-                return execute(
-                    python, self.settings.module, channel.fileno(), [*fds, self.settings.scoreboard_fd], environment
-                )
+                return execute(python, settings.module, channel.fileno(), settings.descriptors, environment)
             except OSError as error:
                 raise OSError(why_not_executed(python, error)) from None
 
     def fork(self, slot: int) -> None:
         self._send("fork", slot=slot)
+
+    def tell_of_certificates(self) -> None:
+        self._send("certificates")
 
     def retire(self) -> None:
         self._send("retire")

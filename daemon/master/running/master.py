@@ -275,8 +275,9 @@ class Master:
         except Exception as error:
             self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error!r}"))
             return
-        for note in prepared.config.notes:
-            if note not in self.config.notes:
+        known = self.configurations.in_force
+        for note in (*prepared.config.notes, *prepared.certificates.warnings):
+            if note not in known.config.notes and note not in known.certificates.warnings:
                 self.log.warning(note)
         self.configurations.hold(generation, prepared)
         if self.supervisor.turnover.is_candidate(generation):

@@ -95,6 +95,7 @@ class BoundListener:
             server_port=str(port),
             protocol=bind.protocol,
             proxy_protocol=bind.proxy_protocol,
+            redirect=bind.redirect_port,
         )
 
     def _where(self) -> str:

@@ -1,8 +1,9 @@
 """The keeper: a small process that keeps the rights of root, which the master gives up for `server.user`.
 
-It makes log files where that user may make none, when it is asked to after a rotation, and removes files of ours at
-the end, also when the master is killed: the end of its channel tells. What it may do is settled at the start, and
-held by descriptors of directories: whoever may write above them cannot lead it elsewhere by a link.
+It makes log files where that user may make none, when it is asked to after a rotation, opens renewed certificates and
+keys, and removes files of ours at the end, also when the master is killed: the end of its channel tells. What it may do
+is settled at the start. Directories are held by descriptors, or passed only if they are root's: whoever may write
+above them cannot lead it elsewhere by a link.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec import Struct
 
 from ...log.log_file import FILE_MODE
+from .roots_own import open_roots_own_directory, open_roots_own_file
 
 ANSWER_SECONDS = 2.0
 LOCK_SECONDS = 0.5  # less than that
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAKE, _END = b"make", b"end"
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_MAKE, _OPEN, _END = b"make", b"open", b"end"
 _BUFFER = 1 << 16
 
 
@@ -40,7 +42,7 @@ class LogFiles:
         self.paths: list[str] = []
         for path in paths:
             directory, name = os.path.split(path)
-            fd = _open_roots_own(directory, groups)
+            fd = open_roots_own_directory(directory, groups)
             if fd is not None:
                 self._places.append((fd, name))
                 self.paths.append(path)
@@ -105,31 +107,41 @@ class Keeper:
         """Raises OSError if it is not there, or too slow."""
         self._ask(_MAKE)
 
+    def open_certificate(self, path: str) -> int:
+        """A descriptor to read from. Raises OSError, also for a path that was not named at the start."""
+        answer, fds = self._ask(b"\0".join([_OPEN, os.fsencode(path)]))
+        if not fds:
+            raise PermissionError(errno.EACCES, answer.decode())
+        return fds[0]
+
     def end(self, names: Sequence[str]) -> set[str]:
         """It removes what has these names, and ends. Those that are left."""
         try:
-            failed = self._ask(b"\0".join([_END, *map(os.fsencode, names)]))
+            failed, _fds = self._ask(b"\0".join([_END, *map(os.fsencode, names)]))
         except OSError:
             return set(names)
         finally:
             self._channel.close()
         return {os.fsdecode(name) for name in failed.split(b"\0") if name}
 
-    def _ask(self, what: bytes) -> bytes:
+    def _ask(self, what: bytes) -> tuple[bytes, list[int]]:
         with self._lock:
             self._asked += 1
             number = str(self._asked).encode()
             self._channel.send(number + b" " + what)
             while True:  # an answer that came too late may be waiting
-                answered, _, answer = self._channel.recv(_BUFFER).partition(b" ")
+                received, fds, _flags, _address = socket.recv_fds(self._channel, _BUFFER, 1)
+                answered, _, answer = received.partition(b" ")
+                if answered == number:
+                    return answer, fds
+                for fd in fds:
+                    os.close(fd)
                 if not answered:
                     raise ConnectionResetError
-                if answered == number:
-                    return answer
 
 
-def start(logs: LogFiles, files: Sequence[KeptFile]) -> Keeper:
-    """Fork it, while we are root. Raises OSError.
+def start(logs: LogFiles, files: Sequence[KeptFile], certificates: Collection[str] = ()) -> Keeper:
+    """Fork it, while we are root. `certificates` are the paths that it opens when asked to. Raises OSError.
 
     It has no descriptors but its channel and those of directories: none of a listener, a lock or the log.
     """
@@ -141,7 +153,7 @@ def start(logs: LogFiles, files: Sequence[KeptFile]) -> Keeper:
             ours.close()
             if not os.fork():  # nobody's child: the master's children are those that it may signal
                 _become_keeper({theirs.fileno(), *logs.fds})
-                _keep(theirs, logs, files)
+                _keep(theirs, logs, files, certificates)
         finally:
             os._exit(0)
     theirs.close()
@@ -153,25 +165,6 @@ def start(logs: LogFiles, files: Sequence[KeptFile]) -> Keeper:
     except OSError:
         ours.close()
         raise
-
-
-def _open_roots_own(directory: str, groups: Collection[int]) -> int | None:
-    """Its descriptor if nobody but root can replace it or write in it; a sticky directory above does no harm."""
-    fd = os.open("/", _DIRECTORY)
-    for name in filter(None, directory.split("/")):
-        above = fd
-        try:
-            fd = os.open(name, _DIRECTORY, dir_fd=above)
-        except OSError:
-            return None
-        finally:
-            os.close(above)
-        found = os.fstat(fd)
-        writable = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid in groups)
-        if found.st_uid or (writable and not found.st_mode & stat.S_ISVTX):
-            os.close(fd)
-            return None
-    return fd
 
 
 def _become_keeper(kept: set[int]) -> None:
@@ -192,9 +185,9 @@ def _become_keeper(kept: set[int]) -> None:
         comm.write("mw-keeper")
 
 
-def _keep(channel: socket.socket, logs: LogFiles, files: Sequence[KeptFile]) -> None:
+def _keep(channel: socket.socket, logs: LogFiles, files: Sequence[KeptFile], certificates: Collection[str]) -> None:
     # Opened now: later somebody else may have put a link above it.
-    held = [(file, os.open(os.path.dirname(file.path) or "/", _DIRECTORY & ~os.O_NOFOLLOW)) for file in files]
+    held = [(file, os.open(os.path.dirname(file.path) or "/", _DIRECTORY)) for file in files]
     try:
         channel.send(str(os.getpid()).encode())
         while asked := channel.recv(_BUFFER):
@@ -202,6 +195,8 @@ def _keep(channel: socket.socket, logs: LogFiles, files: Sequence[KeptFile]) -> 
             if what == _MAKE:
                 logs.make()
                 channel.send(number + b" ")
+            elif what.startswith(_OPEN):
+                _hand_over(channel, number, os.fsdecode(what.partition(b"\0")[2]), certificates)
             else:
                 names = {os.fsdecode(name) for name in what.split(b"\0")[1:]}
                 failed = [file.name for file, fd in held if file.name in names and not _remove(file, fd)]
@@ -212,6 +207,22 @@ def _keep(channel: socket.socket, logs: LogFiles, files: Sequence[KeptFile]) -> 
     for file, fd in held:
         if not file.for_the_next:
             _remove(file, fd)
+
+
+def _hand_over(channel: socket.socket, number: bytes, path: str, certificates: Collection[str]) -> None:
+    """Open a certificate or key. Raises OSError if the master is gone."""
+    if path not in certificates:
+        channel.send(number + b" only root may read it, and it was not named at the start: restart the daemon")
+        return
+    try:
+        fd = open_roots_own_file(path)
+    except OSError as error:
+        channel.send(number + b" " + (error.strerror or str(error)).encode())
+        return
+    try:
+        socket.send_fds(channel, [number + b" "], [fd])
+    finally:
+        os.close(fd)
 
 
 def _remove(file: KeptFile, directory: int) -> bool:

@@ -13,6 +13,7 @@ from miniwsgi.metrics.answers import Answers
 from miniwsgi.metrics.health import Health, ServicePhase
 from miniwsgi.metrics.verdict import ServiceCondition
 
+from ..certificates.installed import Certificates
 from ..running.master import Master
 from ..supervising.leadership import LeaderPhase, Leadership
 from ..supervising.supervisor import SupervisorState
@@ -64,9 +65,20 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
         capacity=health.responding_workers * capacity_of(master),
         utilization=utilization,
         last_minute=last_minute,
+        certificates=_refused(master.configurations.in_force.certificates),
         leader=_leaderless(supervisor.leadership, now),
         new_code=new_code,
     )
+
+
+def _refused(certificates: Certificates) -> list[str]:
+    """Of each certificate that clients refuse by its time, once; without paths, for anybody may read it."""
+    now, found = time.time(), []
+    for served in (served for one in certificates for served in one.loaded.verified.served):
+        if served.untimely(now):
+            what = "has expired" if now > served.not_after else "is not valid yet"
+            found.append(f"the certificate of {', '.join(served.names) or 'a listener'} {what}")
+    return list(dict.fromkeys(found))
 
 
 def _leaderless(leadership: Leadership, now: float) -> str:

@@ -16,11 +16,12 @@ from miniwsgi.daemon import __version__
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.accept_queues import accept_queue, dropped
-from miniwsgi.metrics.facts import DaemonFacts, ListenerFacts, WorkerFacts
+from miniwsgi.metrics.facts import CertificateFacts, DaemonFacts, ListenerFacts, WorkerFacts
 from miniwsgi.metrics.sampler import ProcessSample, Sampler, cpu_of_ended, master_usage, sample
 from miniwsgi.metrics.utilisation import Utilisation
 
 from ...config.machine import memory_limit
+from ..running.certificate_watch import CertificateWatch
 from ..running.master import Master
 from ..running.watch import load
 from ..sockets.listeners import BoundListener
@@ -47,7 +48,7 @@ STATES = {
 
 
 class Measuring:
-    """Watches `master`. `slow_requests` and `control_calls` are asked at each scrape."""
+    """Watches `master`. `slow_requests`, `control_calls` and `certificates` are asked at each scrape."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Measuring:
         *,
         slow_requests: Callable[[], int],
         control_calls: Callable[[], Counter[tuple[str, str]]],
+        certificates: CertificateWatch,
         sampled: bool,
     ) -> None:
         self._master = master
@@ -64,6 +66,7 @@ class Measuring:
         self._slow_requests = slow_requests
         self._control_calls = control_calls
         self._app_metrics = app_metrics
+        self._certificates = certificates
         self._sampled = sampled
         self._sampler = Sampler()
         self._utilisation = Utilisation()
@@ -140,6 +143,12 @@ class Measuring:
             master=master_usage(),
             worker_memory_limit=config.recycle.max_rss or None,
             memory_limit=memory_limit(),
+            certificates=[
+                CertificateFacts(one.address, shown.file, shown.not_after)
+                for one in self._certificates.served
+                for shown in one.loaded.verified.served
+            ],
+            renewals=self._certificates.results,
             application_errors=self._app_metrics.errors,
             application_seconds=self._app_metrics.merge_seconds,
         )

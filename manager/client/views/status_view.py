@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from ... import messages
@@ -20,6 +21,7 @@ COLOURS = {
 }
 VERDICT_COLOURS = {"healthy": "green", "degraded": "yellow", "down": "red"}
 SUBJECT_COLUMN = 14
+SOON_SECONDS = 14 * 86400  # a certificate that ends sooner should have been renewed
 
 
 def verdict(found: messages.Verdict) -> str:
@@ -57,6 +59,8 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
         yield "workers", session.styled(text.clean(f"not kept: {status.persist_error}"), fg="red")
     for listener in status.listeners:
         yield "listeners", _listener(listener, session)
+    for certificate in _certificates(status.listeners):
+        yield "certificates", _certificate(certificate, session)
     if status.metrics_error:
         yield "metrics", session.styled(text.clean(f"off: {status.metrics_error}"), fg="red")
     yield "connections", str(status.connections)
@@ -133,6 +137,10 @@ def _override(workers: messages.WorkerCounts) -> str:
 
 def _listener(listener: messages.ListenerStatus, session: Session) -> str:
     said = text.clean(listener.url) + (", PROXY protocol" if listener.proxy_protocol else "")
+    if listener.client != "none":
+        said += f", client certificates {text.clean(listener.client)}"
+    if listener.redirect:
+        said += f", redirects to {text.clean(listener.redirect)}"
     if listener.queued is None:
         return said
     queue = (
@@ -140,6 +148,23 @@ def _listener(listener: messages.ListenerStatus, session: Session) -> str:
     )
     full = listener.queue_limit is not None and listener.queued > listener.queue_limit / 2
     return f"{said}  {session.styled(queue, fg='red') if full else queue}"
+
+
+def _certificates(listeners: Sequence[messages.ListenerStatus]) -> list[messages.Certificate]:
+    """Each once: several addresses may have the same."""
+    found: list[messages.Certificate] = []
+    for listener in listeners:
+        found += [one for one in listener.certificates if one not in found]
+    return found
+
+
+def _certificate(certificate: messages.Certificate, session: Session) -> str:
+    left = (certificate.not_after - datetime.now(UTC)).total_seconds()
+    names = text.clean(", ".join(certificate.names)) or text.clean(certificate.file)
+    ends = f"{certificate.not_after:%Y-%m-%d}"
+    said = f"until {ends}, in {text.age(left)}" if left > 0 else f"EXPIRED on {ends}"
+    colour = "red" if left <= 0 else "yellow" if left < SOON_SECONDS else None
+    return f"{names}  {session.styled(said, fg=colour) if colour else said}"
 
 
 def _rates(requests: messages.RequestCounts) -> str:
