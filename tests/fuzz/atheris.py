@@ -71,7 +71,9 @@ def guide(target: str, arguments: Sequence[str]) -> None:
     """Fuzz one target in this process with libFuzzer's arguments; does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["miniwsgi.daemon.http"], enable_loader_override=False):
+    with atheris.instrument_imports(
+        include=["miniwsgi.daemon.http", "miniwsgi.daemon.engine.uwsgi"], enable_loader_override=False
+    ):
         import miniwsgi.daemon.http.connection
         import miniwsgi.daemon.http.response  # noqa: F401
     from tests.fuzz.properties import PROPERTIES

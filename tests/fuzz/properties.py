@@ -31,6 +31,7 @@ from tests.conformance.parser import Outcome, feed, parse
 
 from .mutations import SEEDS
 from .reference import Reading, read
+from .uwsgi import UWSGI_SEEDS, uwsgi
 
 ENCODINGS = Encodings()
 SMALL = Limits(request_line_bytes=120, field_bytes=150, fields=8, fields_bytes=400, body_max_bytes=300)
@@ -178,6 +179,7 @@ PROPERTIES: dict[str, Property] = {
     "fields": fields,
     "chunks": chunks,
     "response": response,
+    "uwsgi": uwsgi,
 }
 
 
@@ -193,4 +195,4 @@ def seeds(name: str) -> Sequence[bytes]:
             b"304 Not Modified\x1fDate:x\x1fServer:y", b"200 OK\x1fSet-Cookie:a=b\x1fSet-Cookie:c\x1fConnection:close",
             b"101 Switching Protocols\x1fUpgrade:x", b"500 \xe9\x1fContent-Length:5\x1fContent-Length:5",
         ]  # fmt: skip
-    return SEEDS
+    return UWSGI_SEEDS if name == "uwsgi" else SEEDS

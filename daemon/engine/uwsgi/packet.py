@@ -26,13 +26,11 @@ _FIELD = "HTTP_"
 _NAME = re.compile(r"HTTP_[!#$%&'*+.^_`|~0-9A-Z-]+|[!#$%&'*+^_`|~0-9A-Za-z-]+")
 # What no field may hold (RFC 9110 section 5.5), nor what is made into one, or into a line of a log.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Paths are unescaped, so that they may hold what a URL can only hold escaped; so may be what a proxy makes of them.
-_TEXTS = frozenset({
-    "CONTENT_LENGTH", "CONTENT_TYPE", "HTTPS", "QUERY_STRING", "REMOTE_ADDR", "REMOTE_PORT", "REQUEST_METHOD",
-    "REQUEST_SCHEME", "REQUEST_URI", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "UWSGI_SCHEME",
-})  # fmt: skip
+# Paths are unescaped: they may hold what a URL can only hold escaped, but for NUL, which no proxy lets through.
+_PATHS = frozenset({"DOCUMENT_URI", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_FILENAME"})
 # A proxy's configuration may say a thing twice, and its last word counts, as for uWSGI: `include uwsgi_params` and a
 # line that overrides one of these. Not so what decides where a request ends, or which one it is.
+_IN_REQUEST_LINE = frozenset({"REQUEST_URI", "QUERY_STRING", "PATH_INFO"})  # which have a limit of their own
 _ONLY_ONCE = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "REQUEST_METHOD", "REQUEST_URI"})
 _KEPT_NAMES = 2048
 _KEPT_NAME_CHARS = 64
@@ -74,6 +72,8 @@ def read_variables(block: bytes, limits: Limits) -> dict[str, str]:
     """All of them. Raises ProtocolError (400, 431)."""
     text = block.decode("latin-1")
     variables: dict[str, str] = {}
+    values: list[str] = []  # that may not hold control characters
+    names, largest = _names, limits.field_bytes
     at, end, fields = 0, len(block), 0
     try:
         while at < end:
@@ -82,29 +82,39 @@ def read_variables(block: bytes, limits: Limits) -> dict[str, str]:
             name = text[start:at]
             start = at + 2
             at = start + _size_at(block, at)[0]
-            if at > end:
-                raise _beyond()
             value = text[start:at]
-            key = _names[name]
-            if at - start + len(name) > limits.field_bytes and key not in {"REQUEST_URI", "QUERY_STRING", "PATH_INFO"}:
-                raise errors.field_too_large(limits.field_bytes)
-            if name.startswith(_FIELD):
-                fields += 1
-                if _CONTROL.search(value):
-                    raise _control(name)
-                if key in variables and key != "HTTP_HOST":  # as fields of HTTP that come again
-                    value = variables[key] + ("; " if key == "HTTP_COOKIE" else ", ") + value
-            elif _CONTROL.search(value) if key in _TEXTS else _NUL in value:
+            key = names[name]
+            if at - start + len(name) > largest and key not in _IN_REQUEST_LINE:
+                raise errors.field_too_large(largest)
+            fields += name.startswith(_FIELD)
+            if key not in _PATHS:
+                values.append(value)
+            elif _NUL in value:
                 raise _control(name)
-            elif key in _ONLY_ONCE and variables.get(key, value) != value:
-                raise ProtocolError(400, f"{key} comes twice, and is not the same", PROTOCOL)
+            if key in variables:
+                value = _repeated(key, variables[key], value)
             if key:
                 variables[key] = value
     except struct.error:
         raise _beyond() from None
+    if at > end:
+        raise _beyond()
+    if _CONTROL.search("".join(values)):
+        raise _control(next((name for name, value in variables.items() if _CONTROL.search(value)), "HTTP_PROXY"))
     if fields > limits.fields:
         raise ProtocolError(431, f"more than {limits.fields} fields", "RFC 6585 section 5", "fields")
     return variables
+
+
+def _repeated(key: str, before: str, value: str) -> str:
+    """What the two come to. Raises ProtocolError (400)."""
+    if key == "HTTP_COOKIE":
+        return f"{before}; {value}"
+    if key.startswith(_FIELD) and key != "HTTP_HOST":  # as over HTTP
+        return f"{before}, {value}"
+    if key in _ONLY_ONCE and value != before:
+        raise ProtocolError(400, f"{key} comes twice, and is not the same", PROTOCOL)
+    return value
 
 
 # --- what is wrong, for the log -----------------------------------------------------------------------------
