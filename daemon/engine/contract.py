@@ -4,7 +4,7 @@ A *conversation* is one client's exchange with the application over one non-bloc
 conversations of a worker share. A pool waits for descriptors and knows conversations, descriptors, threads and time;
 bytes, heads and answers stay in here. `plain` is the reference; another engine gives the same bytes, environ, counters
 and log lines. Two seams are inside of it: where bytes come from and go to (`wire`: sockets), and the grammar of heads
-(`daemon.http.connection`: HTTP).
+(`daemon.http.connection`: HTTP; `uwsgi.connection`).
 
 Who: the *owner* is the thread that has the loop; in a pool without a loop of several threads it is the only one there
 is. The owner calls everything but what is said below, one conversation at a time. A *thread* of the pool is one that

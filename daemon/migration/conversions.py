@@ -121,6 +121,11 @@ def address(text: str, place: Place) -> str:
     return text
 
 
+def speaking_uwsgi(address: str) -> str:
+    """The same address in server.bind, where uwsgi is spoken."""
+    return f"uwsgi:{address.removeprefix('unix:')}"
+
+
 def interpreter_of(value: Any, place: Place) -> str:
     """The Python of a virtual environment."""
     return place.path(f"{value}/bin/python")

@@ -181,7 +181,11 @@ def _relative(path: str, base: str) -> str:
 
 
 def _relative_address(address: str, base: str) -> str:
-    return f"unix:{_relative(address[5:], base)}" if address.startswith("unix:/") else address
+    for before in ("unix:", "uwsgi:"):
+        path = address.removeprefix(before)
+        if path != address and path.startswith("/") and (below := _relative(path, base)) != path:
+            return f"unix:{below}" if before == "unix:" else f"uwsgi:unix:{below}"
+    return address
 
 
 def _at(given: Given) -> str:

@@ -17,7 +17,7 @@ from tests.support.daemon import Daemon
 from tests.support.load import Load
 from tests.support.ports import free_port
 from tests.support.programs import needs
-from tests.support.proxies import Nginx
+from tests.support.proxies import NginxOf
 from tests.support.waiting import wait_for
 
 pytestmark = [needs("nginx"), needs("openssl")]
@@ -74,15 +74,8 @@ def application(environ, start_response):
     start_response("200 OK", headers)
     return [body]
 """
-SERVER = """
-server {{
-    listen 127.0.0.1:{port};
-    listen 127.0.0.1:{tls_port} ssl;
-    ssl_certificate shop.crt;
-    ssl_certificate_key shop.key;
-    client_max_body_size 16m;
+LOCATIONS = """
     include {params};
-
     location / {{ uwsgi_pass unix:{socket}; }}
     location /tcp/ {{ uwsgi_pass 127.0.0.1:{uwsgi_port}; }}
     location /unbuffered/ {{
@@ -98,26 +91,13 @@ server {{
     location /modified/ {{ uwsgi_pass unix:{socket}; uwsgi_modifier1 30; }}
     location /http/to/uwsgi {{ proxy_pass http://unix:{socket}:; }}
     location /uwsgi/to/http {{ uwsgi_pass 127.0.0.1:{http_port}; }}
-}}
 """
-
-
-class Before(Nginx):
-    """nginx with that server."""
-
-    uwsgi_port = http_port = 0
-
-    def snippet(self) -> str:
-        return SERVER.format(
-            port=self.address[1], tls_port=self.tls_address[1], params=PARAMS, socket=self.unix_socket,
-            uwsgi_port=self.uwsgi_port, http_port=self.http_port,
-        )  # fmt: skip
 
 
 class Behind:
     """The daemon, nginx before it, and the application's directory."""
 
-    def __init__(self, directory: Path, daemon: Daemon, nginx: Before) -> None:
+    def __init__(self, directory: Path, daemon: Daemon, nginx: NginxOf) -> None:
         self.directory, self.daemon, self.nginx = directory, daemon, nginx
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
@@ -149,15 +129,15 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     if not PARAMS.exists():
         pytest.skip("nginx is not installed (Debian: nginx)")
     directory = tmp_path_factory.mktemp("u")
-    nginx = Before(directory / "nginx", directory / "u.sock", 0)
-    nginx.uwsgi_port = free_port()
-    binds = [f"uwsgi:{directory}/u.sock", f"uwsgi:127.0.0.1:{nginx.uwsgi_port}"]
+    path, port = directory / "u.sock", free_port()
+    binds = [f"uwsgi:{path}", f"uwsgi:127.0.0.1:{port}"]
     flags = [text for bind in binds for text in ("--bind", bind)]
     settings = ["proxy.trusted=127.0.0.1", f"log.access_log={directory}/access.log", "server.workers=2"]
     settings.append("timeouts.drain_idle=0.1s")
     flags += [text for setting in settings for text in ("--set", setting)]
     daemon = Daemon(directory, "app", *flags)
-    nginx.http_port = daemon.port
+    locations = LOCATIONS.format(params=PARAMS, socket=path, uwsgi_port=port, http_port=daemon.port)
+    nginx = NginxOf(directory / "nginx", locations)
     made = Behind(directory, daemon, nginx)
     made.write(APP)
     with daemon, nginx:

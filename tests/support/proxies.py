@@ -189,6 +189,31 @@ class Nginx(Proxy):
         return [program(self.name), "-e", str(self.log_path), "-p", str(self.directory), "-c", str(around)]
 
 
+SERVER = """
+server {{
+    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{tls_port} ssl;
+    ssl_certificate {directory}/shop.crt;
+    ssl_certificate_key {directory}/shop.key;
+    client_max_body_size 16m;
+    {locations}
+}}
+"""
+
+
+class NginxOf(Nginx):
+    """nginx with what a test says of its locations."""
+
+    def __init__(self, directory: Path, locations: str) -> None:
+        super().__init__(directory, directory / "unused", 0)
+        self.locations = locations
+
+    def snippet(self) -> str:
+        return SERVER.format(
+            port=self.address[1], tls_port=self.tls_address[1], directory=self.directory, locations=self.locations
+        )
+
+
 class HAProxy(Proxy):
     name = "haproxy"
 

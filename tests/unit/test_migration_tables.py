@@ -22,8 +22,8 @@ from miniwsgi.daemon.worker.hooks import Hook
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = {"gunicorn": GUNICORN, "uwsgi": UWSGI, "unit": UNIT}
 ROWS = [pytest.param(row, id=f"{server} {row.name}") for server, table in TABLES.items() for row in table.values()]
-# For what nothing is there: HTTP/2, ASGI, task queues; TLS, the PROXY and uwsgi protocols, WebSockets.
-MAY_BE_NOTHING = re.compile(r"HTTP/2|ASGI|WebSocket|[Dd]irty|TLS|PROXY protocol|uwsgi protocol|[Ss]tatic files")
+# For what nothing is there: HTTP/2, ASGI, task queues; TLS, the PROXY protocol, WebSockets.
+MAY_BE_NOTHING = re.compile(r"HTTP/2|ASGI|WebSocket|[Dd]irty|TLS|PROXY protocol|[Ss]tatic files")
 ACTIONS = {"store_true": Takes.ON, "append": Takes.MANY, "store_const": Takes.OFF}
 
 

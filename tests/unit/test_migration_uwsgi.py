@@ -9,8 +9,10 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.config import load
 from miniwsgi.daemon.migration import commands, sources
 from miniwsgi.daemon.migration.asked import Asked
+from miniwsgi.daemon.migration.commented_toml import written
 from miniwsgi.daemon.migration.draft import Draft, Heading
 from miniwsgi.daemon.migration.trouble import ImportTrouble
 from miniwsgi.daemon.migration.uwsgi import variables
@@ -60,9 +62,9 @@ def values(draft: Draft) -> dict[str, Any]:
         (["gevent = 100"], "server.threads", 32),
         (["http = :8000"], "server.bind", [":8000"]),
         (["http-socket = 127.0.0.1:1", "http-socket = 127.0.0.1:2"], "server.bind", ["127.0.0.1:1", "127.0.0.1:2"]),
-        (["socket = /run/x.sock"], "server.bind", ["unix:/run/x.sock"]),
-        (["socket = @x"], "server.bind", ["unix:@x"]),
-        (["socket = /run/x.sock"], "proxy.trusted", ["unix"]),
+        (["socket = /run/x.sock", "protocol = http"], "server.bind", ["unix:/run/x.sock"]),
+        (["socket = @x", "protocol = http"], "server.bind", ["unix:@x"]),
+        (["http-socket = /run/x.sock"], "proxy.trusted", ["unix"]),
         (["socket = 127.0.0.1:3031"], "proxy.trusted", ["127.0.0.1", "::1"]),
         (["chmod-socket = 660"], "server.socket_mode", "0660"),
         (["chmod-socket = true"], "server.socket_mode", "0666"),
@@ -270,11 +272,42 @@ def test_a_command_that_is_wrong_says_so(files: Files, line: str, said: str) -> 
 def test_a_socket_that_speaks_http_is_one_of_ours(files: Files) -> None:
     draft = files.ini("socket = 0.0.0.0:5000", "protocol = http")
     assert values(draft)["server.bind"] == ["0.0.0.0:5000"]
-    assert not any("uwsgi protocol" in warning for warning in draft.warnings)
+    assert draft.warnings == []
     assert "protocol" in dict(draft.remarks[Heading.BUILT_IN])
-    other = files.ini("socket = :1", "protocol = fastcgi")
-    assert "protocol" in dict(other.remarks[Heading.NOTHING])
-    assert any("uwsgi protocol" in warning for warning in other.warnings)
+    other = files.ini("socket = @x", "protocol = fastcgi")
+    assert "protocol" in dict(other.remarks[Heading.TODO])
+    assert "protocol = fastcgi is not spoken here" in other.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "binds", "trusted", "warned"),
+    [
+        (("socket = /run/x.sock",), ["uwsgi:/run/x.sock"], None, ""),
+        (("socket = x.sock", "protocol = uwsgi"), ["uwsgi:unix:x.sock"], None, ""),
+        (("uwsgi-socket = @x",), ["uwsgi:@x"], None, ""),
+        (("socket = 127.0.0.1:3031",), ["uwsgi:127.0.0.1:3031"], ["127.0.0.1", "::1"], ""),
+        (("socket = :3031",), ["uwsgi::3031"], ["127.0.0.1", "::1"], "on every address, but only to proxies on this"),
+        (("socket = 10.0.0.5:3031",), ["uwsgi:10.0.0.5:3031"], ["127.0.0.1", "::1"], "on 10.0.0.5:3031, but only to"),
+        (
+            ("http-socket = /run/h.sock", "socket = /run/x.sock"),
+            ["unix:/run/h.sock", "uwsgi:/run/x.sock"],
+            ["unix"],
+            "",
+        ),
+    ],
+)
+def test_a_socket_speaks_uwsgi_as_before(
+    files: Files, lines: tuple[str, ...], binds: list[str], trusted: list[str] | None, warned: str
+) -> None:
+    draft = files.ini("module = shop", *lines)
+    draft.relative_to(str(files.directory / "miniwsgi.toml"))
+    assert values(draft)["server.bind"] == binds
+    assert values(draft).get("proxy.trusted") == trusted
+    assert (warned in " ".join(draft.warnings)) if warned else draft.warnings == []
+    path = files.directory / "miniwsgi.toml"
+    draft.finish()
+    path.write_text(written(draft, "1"), "utf-8")
+    assert [bind.protocol for bind in load(str(path), {}, {}).server.bind][-1] == "uwsgi"
 
 
 def test_a_condition_has_what_it_tests_for_what_is_in_it(files: Files) -> None:

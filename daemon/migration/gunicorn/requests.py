@@ -58,8 +58,14 @@ PROXIES = (
         "proxy_protocol", "PROXY protocol: turn it off at the proxy; name it in proxy.trusted.", "--proxy-protocol"
     ),
     nothing("proxy_allow_ips", "PROXY protocol.", "--proxy-allow-from"),
-    nothing("protocol", "The uwsgi protocol: nginx's uwsgi_pass becomes proxy_pass.", "--protocol"),
-    nothing("uwsgi_allow_ips", "The uwsgi protocol.", "--uwsgi-allow-from"),
+    like("protocol", "server.bind", None, '"uwsgi:ADDRESS" for what nginx speaks by uwsgi_pass.', "--protocol"),
+    like(
+        "uwsgi_allow_ips",
+        "proxy.trusted",
+        None,
+        "Who may speak uwsgi on a TCP address; on a Unix socket whoever may open it.",
+        "--uwsgi-allow-from",
+    ),
 )
 
 HTTP = (

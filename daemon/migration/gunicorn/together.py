@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..conversions import EVERYONE, address, listed, peers, python_path, switch, whole
+from ..conversions import EVERYONE, address, listed, peers, python_path, speaking_uwsgi, switch, whole
 from ..draft import Draft, Heading
 from ..setting import Fate, Given
 from .conf_file import Object
@@ -20,6 +20,7 @@ MOST_THREADS = 256
 ENGINES = {"auto": "auto", "fast": "compiled", "python": "plain"}
 NONE_SAYS = frozenset(("accesslog",))  # for all others None is "not set"
 DEFAULT_PEERS = "127.0.0.1,::1"
+DEFAULT_BIND = "127.0.0.1:8000"
 
 
 def fill(draft: Draft, given: Mapping[str, Given]) -> None:
@@ -46,10 +47,12 @@ TOGETHER = {
     "forwarded_allow_ips",
     "http_parser",
     "preload_app",
+    "protocol",
     "pythonpath",
     "raw_env",
     "secure_scheme_headers",
     "threads",
+    "uwsgi_allow_ips",
     "worker_class",
     "worker_connections",
     "workers",
@@ -160,11 +163,19 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
 
 
 def _sockets(draft: Draft, found: Mapping[str, Given]) -> None:
-    if given := found.get("bind"):
-        values = [address(str(item), draft.place) for item in _flat(given.value)]
+    given, uwsgi = found.get("bind"), _speaks_uwsgi(found)
+    if given or uwsgi:
+        values = [address(str(item), draft.place) for item in _flat(given.value if given else DEFAULT_BIND)]
+        values = [speaking_uwsgi(value) if uwsgi else value for value in values]
+        given = given or found["protocol"]
+        draft.told |= {"protocol"} if uwsgi else set()
         draft.set("server.bind", list(dict.fromkeys(values)), given, platform_note("PORT", given))
     if (given := found.get("control_socket_disable")) and switch(given.value):
         draft.set("control.socket", "off", given)
+
+
+def _speaks_uwsgi(found: Mapping[str, Given]) -> bool:
+    return "protocol" in found and str(found["protocol"].value).lower() == "uwsgi"
 
 
 def platform_note(variable: str, given: Given) -> str:
@@ -177,15 +188,18 @@ def _flat(value: Any) -> list[str]:
 
 
 def _trust(draft: Draft, found: Mapping[str, Given]) -> None:
-    given = found.get("forwarded_allow_ips")
+    uwsgi = _speaks_uwsgi(found)
+    setting = "uwsgi_allow_ips" if uwsgi else "forwarded_allow_ips"  # uwsgi says itself who the client is
+    given = found.get(setting)
     trusted = peers(given.value if given else DEFAULT_PEERS)
     binds = draft.lines["server.bind"].value if "server.bind" in draft.lines else []
     if any(bind.startswith("unix:") for bind in binds) and not {"unix", EVERYONE} & set(trusted):
         trusted.append("unix")
-    note = "" if given else "gunicorn's default. Without this line $FORWARDED_ALLOW_IPS decides, as platforms set it."
+    note = "" if given or uwsgi else "Without this line $FORWARDED_ALLOW_IPS decides, as platforms set it."
+    note = note if given else f"gunicorn's default. {note}".strip()
     if EVERYONE in trusted:
         note = "Everyone is trusted: safe only where nobody but the proxy can connect."
-        draft.warn("forwarded_allow_ips = '*': anyone who can connect may say who the client is")
+        draft.warn(f"{setting} = '*': anyone who can connect may say who the client is")
     draft.set("proxy.trusted", trusted, given, note)
     if (scheme := found.get("secure_scheme_headers")) is not None and isinstance(scheme.value, dict):
         _scheme(draft, scheme)

@@ -23,7 +23,7 @@ APPLICATION = (
         "A daemon serves one application, under one prefix: server.script_name. For several, a daemon each, or "
         "werkzeug's DispatcherMiddleware.",
     ),
-    built_in("manage-script-name", "server.script_name is taken from the path."),
+    built_in("manage-script-name", "server.script_name is taken from the path, as is a uwsgi_param SCRIPT_NAME."),
     same("chdir", "app.directory", path),
     like("chdir2", "app.directory", path, "The application is imported in app.directory."),
     like("pythonpath", "app.env", None, "PYTHONPATH in app.env; app.directory is importable anyway.", "python-path pp"),
@@ -132,10 +132,6 @@ WORKERS = (
     built_in("offload-threads", "Slow clients hold no thread."),
 )
 
-UWSGI = (
-    "The uwsgi protocol is not spoken yet: http-socket, and proxy_pass instead of uwsgi_pass in nginx "
-    "(docs/proxies.md)."
-)
 STATIC = (
     "Static files: the proxy serves them (nginx: location /static/ { alias …; }), or WhiteNoise in the application."
 )
@@ -145,8 +141,14 @@ TLS = "TLS is ended by the proxy in front (docs/proxies.md)."
 SOCKETS = (
     like("http", "server.bind", None, "There is no router process: workers take connections themselves."),
     like("http-socket", "server.bind", None, "HTTP from the proxy.", "http11-socket"),
-    like("socket", "server.bind", None, f"The address, with HTTP. {UWSGI}", "uwsgi-socket -s"),
-    nothing("protocol", UWSGI, "socket-protocol"),
+    like("socket", "server.bind", None, '"uwsgi:ADDRESS": nginx stays as it is (docs/uwsgi.md).', "uwsgi-socket -s"),
+    like(
+        "protocol",
+        "server.bind",
+        None,
+        "http makes of socket what http-socket is. fastcgi, scgi and raw are not spoken: uwsgi_pass in nginx.",
+        "socket-protocol",
+    ),
     nothing("https", TLS, "https-socket https2 https-export-cert ssl-enable3"),
     nothing("http-to-https", TLS),
     left_out("shared-socket", "server.bind, opened before the user changes."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..conversions import address, switch
+from ..conversions import address, is_everywhere, speaking_uwsgi, switch
 from ..draft import Draft, Heading, Line
 from ..setting import Given
 from . import values
@@ -49,7 +49,7 @@ def fill(draft: Draft, options: Sequence[Given]) -> None:
         draft.lines["app.directory"].note = "uWSGI's was the directory that it was started in."
     _application(draft, by_name, last)
     _environment(draft, by_name, last)
-    _sockets(draft, by_name, speaks_http="protocol" in last and str(last["protocol"].value).startswith("http"))
+    _sockets(draft, by_name, last.get("protocol"))
     _logs(draft, last)
     _workers(draft, last)
     for option in options:
@@ -116,13 +116,16 @@ def _environment(draft: Draft, by_name: dict[str, list[Given]], last: dict[str, 
         draft.carry(home, SETTINGS)
 
 
-def _sockets(draft: Draft, by_name: dict[str, list[Given]], speaks_http: bool) -> None:
+def _sockets(draft: Draft, by_name: dict[str, list[Given]], protocol: Given | None) -> None:
     """`protocol = http` makes of a socket what http-socket is."""
-    if speaks_http:
+    said = "uwsgi" if protocol is None else str(protocol.value)
+    if said.startswith("http"):
         draft.remark(Heading.BUILT_IN, "protocol", "HTTP is what server.bind speaks")
-    elif "protocol" in by_name:
-        draft.carry(by_name["protocol"][-1], SETTINGS)
+    elif protocol is not None and said != "uwsgi":
+        draft.carry(protocol, SETTINGS)
+        draft.warn(f"protocol = {said} is not spoken here: server.bind speaks uwsgi, and nginx has to (uwsgi_pass)")
     binds: list[str] = []
+    proxies: list[str] = []  # of those that speak uwsgi over TCP
     for name in ("http", "http-socket", "socket"):
         for given in by_name.get(name, ()):
             if str(given.value).startswith("="):
@@ -130,23 +133,35 @@ def _sockets(draft: Draft, by_name: dict[str, list[Given]], speaks_http: bool) -
                     Heading.TODO, name, f"{given.value} (a shared socket): its address belongs into server.bind"
                 )
                 continue
-            binds.append(address(str(given.value), draft.place))
-            draft.add("server.bind", binds[-1:], given)
-    if "socket" in by_name and not speaks_http:
-        draft.remark(Heading.TODO, "socket", SETTINGS["socket"].says)
-        draft.warn("socket speaks the uwsgi protocol, server.bind HTTP: in nginx proxy_pass instead of uwsgi_pass")
+            where = address(str(given.value), draft.place)
+            if name == "socket" and not said.startswith("http"):
+                proxies += _proxies(draft, where)
+                where = speaking_uwsgi(where)
+            binds.append(where)
+            draft.add("server.bind", [where], given)
     if not binds and not any("$PORT" in text for _, text in draft.remarks.get(Heading.BUILT_IN, ())):
         draft.warn("no address is named here: server.bind is 127.0.0.1:8000, until it is set")
-    trusted = ["unix"] if any(bind.startswith("unix:") for bind in binds) else []
-    if not speaks_http and any(str(given.value).startswith(LOOPBACK) for given in by_name.get("socket", ())):
-        trusted += ["127.0.0.1", "::1"]
+    trusted = [*(["unix"] if any(bind.startswith("unix:") for bind in binds) else []), *dict.fromkeys(proxies)]
     if trusted:
-        draft.set("proxy.trusted", trusted, note="The proxy in front: it says who the client is, as uwsgi_params did.")
+        draft.set("proxy.trusted", trusted, note="The proxy in front: it says who the client is.")
     for given in by_name.get("chown-socket", ()):
         user, _, group = str(given.value).partition(":")
         draft.set("server.socket_owner", user, given)
         if group:
             draft.set("server.socket_group", group, given)
+
+
+def _proxies(draft: Draft, where: str) -> list[str]:
+    """Who speaks uwsgi there: on a TCP address nobody else may."""
+    if where.startswith(("unix:", "fd:")):
+        return []
+    if not where.startswith(LOOPBACK):
+        place = "on every address" if is_everywhere(where) else f"on {where}"
+        draft.warn(
+            f"uwsgi is spoken {place}, but only to proxies on this machine: name the others in proxy.trusted "
+            "(uWSGI believed everybody)"
+        )
+    return ["127.0.0.1", "::1"]
 
 
 def _logs(draft: Draft, last: dict[str, Given]) -> None:
@@ -207,10 +222,17 @@ def _differences(draft: Draft, last: dict[str, Given]) -> None:
         draft.differ(
             "request timeout", "the client gets 504, and the worker's other requests are finished before it goes."
         )
-    draft.differ(
-        "forwarded addresses",
-        "over the uwsgi protocol nginx told the client's address and scheme (uwsgi_params). Over HTTP it tells them by "
-        "X-Forwarded-For and X-Forwarded-Proto, which count from peers in proxy.trusted alone.",
-    )
+    if any(str(bind).startswith("uwsgi:") for bind in draft.lines.get("server.bind", Line([])).value):
+        draft.differ(
+            "who the client is",
+            "as there, nginx says it (uwsgi_params). On a TCP address only the proxies in proxy.trusted may, and "
+            "X-Forwarded-Proto makes no scheme: uwsgi_param UWSGI_SCHEME does.",
+        )
+    else:
+        draft.differ(
+            "forwarded addresses",
+            "a proxy tells the client's address and scheme by X-Forwarded-For and X-Forwarded-Proto, which count from "
+            "peers in proxy.trusted alone.",
+        )
     draft.differ("metrics", "127.0.0.1:9464 has metrics and health (metrics.bind).")
     draft.differ("uwsgi module", "import uwsgi fails: its API (decorators, cache, spooler, signals) is not there.")
