@@ -81,6 +81,7 @@ class Settings(NamedTuple):
     body_memory_bytes: int = 256 * 1024
     connections: int = 10_000
     in_flight: int = 0
+    sockets: int = 100
 
     # timeouts
     head_timeout: float = 10.0
@@ -92,6 +93,7 @@ class Settings(NamedTuple):
     graceful_timeout: float = 30.0
     hook_timeout: float = 30.0
     drain_idle: float = 2.0
+    sockets_timeout: float = 10.0
 
     # recycling: asked for by the worker, ordered by the master (replacement first)
     max_requests: int = 0

@@ -167,6 +167,9 @@ def _connections(cells: Sequence[int], facts: DaemonFacts, reused: int) -> Itera
     yield d.ACCEPTED.single(cells[sb.ACCEPTED])
     yield d.CLOSED.by((reason.name.lower(), cells[sb.CLOSED_BY + reason]) for reason in sb.Closed)
     yield d.REUSED.single(reused)
+    yield d.SOCKETS.single(sb.open_sockets(cells))
+    yield d.SOCKETS_OPENED.single(cells[sb.SOCKETS_OPENED])
+    yield d.SOCKETS_SECONDS.single(cells[sb.SOCKETS_NS] / NANOSECONDS)
     listeners = facts.listeners
     yield d.LISTEN_QUEUE.by((one.name, one.queued) for one in listeners if one.queued is not None)
     yield d.LISTEN_LIMIT.by((one.name, one.limit) for one in listeners if one.limit is not None)

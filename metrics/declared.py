@@ -102,6 +102,17 @@ CLOSED = _declare(
 REUSED = _declare(
     "miniwsgi_connections_reused_total", "counter", "Requests that were not the first of their connection."
 )
+SOCKETS = _declare(
+    "miniwsgi_sockets",
+    "gauge",
+    "Connections that the application has taken over (WebSockets) and that are open now; in no other figure.",
+)
+SOCKETS_OPENED = _declare(
+    "miniwsgi_sockets_opened_total", "counter", "Connections that the application has taken over."
+)
+SOCKETS_SECONDS = _declare(
+    "miniwsgi_sockets_seconds_total", "counter", "How long those that are over were open, in all."
+)
 LISTEN_QUEUE = _declare(
     "miniwsgi_listen_queue_length",
     "gauge",

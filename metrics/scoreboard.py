@@ -10,6 +10,7 @@ cumulative over the workers that held the slot and are never set back. Times are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -59,7 +60,10 @@ class SlotState(IntEnum):
     QUEUE_SUM,  # ns between a complete request and the application's start
     CLIENTS_LEFT,  # of the aborted: those that left by themselves
     SEND_TIMEOUTS,  # of the aborted: those that did not read
-) = range(26)
+    SOCKETS_OPENED,  # connections that the application has taken over (WebSockets) …
+    SOCKETS_CLOSED,  # … and those of them that are over
+    SOCKETS_NS,  # how long those were open, in all
+) = range(29)
 
 
 class Closed(IntEnum):
@@ -181,6 +185,7 @@ class Slot:
         cells = self.cells
         while cells[CLOSED] < cells[ACCEPTED]:
             count_closed(cells, Closed.WORKER_EXIT)
+        cells[SOCKETS_CLOSED] = cells[SOCKETS_OPENED]
         for cell in (STATE, PID, GENERATION, STARTED, HEARTBEAT, CONNECTIONS, WAITING, BUSY_THREADS):
             cells[cell] = 0
         for thread in range(MAX_THREADS):
@@ -319,6 +324,11 @@ def count_closed(cells: memoryview[int], reason: Closed) -> None:
     """A connection is closed."""
     cells[CLOSED] += 1
     cells[CLOSED_BY + reason] += 1
+
+
+def open_sockets(cells: Sequence[int]) -> int:
+    """How many connections the application has taken over and not yet left."""
+    return cells[SOCKETS_OPENED] - cells[SOCKETS_CLOSED]
 
 
 def bucket(duration_ns: int) -> int:

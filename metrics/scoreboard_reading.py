@@ -33,9 +33,18 @@ class Totals:
     timed_out: int = 0
     connections: int = 0
     waiting: int = 0
+    sockets_opened: int = 0
+    sockets_closed: int = 0
+
+    @property
+    def sockets(self) -> int:
+        return self.sockets_opened - self.sockets_closed
 
 
-_CELLS = (sb.REQUESTS, sb.ERRORS, sb.REJECTED, sb.ABORTED, sb.TIMED_OUT, sb.CONNECTIONS, sb.WAITING)
+_CELLS = (
+    sb.REQUESTS, sb.ERRORS, sb.REJECTED, sb.ABORTED, sb.TIMED_OUT, sb.CONNECTIONS, sb.WAITING, sb.SOCKETS_OPENED,
+    sb.SOCKETS_CLOSED,
+)  # fmt: skip
 assert len(_CELLS) == len(fields(Totals))
 
 

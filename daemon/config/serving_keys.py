@@ -231,6 +231,12 @@ class LimitsSection:
         0,
         "Requests a worker that run or wait (503 with Retry-After). For pool epoll with 2 threads or more.",
     )
+    sockets: int = key(
+        Integer(1, 10_000, off=True),
+        100,
+        "Open WebSockets a worker, each with a thread of its own (503 with Retry-After). For pool epoll with 2 threads "
+        "or more; elsewhere, and off: none (501).",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +270,11 @@ class TimeoutsSection:
         Duration(1, DAY, off=True), 30.0, "A worker whose loop has not turned for this long is replaced."
     )
     drain_idle: float = key(Duration(0, 3600), 2.0, "How long a draining worker still answers on idle connections.")
+    sockets: float = key(
+        Duration(0, DAY),
+        10.0,
+        "How long WebSockets may go on in a worker that drains, within timeouts.graceful; then they are shut down.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

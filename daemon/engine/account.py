@@ -18,6 +18,7 @@ from .logs import AccessLog, Headers, Log
 
 CLIENT_CLOSED = "499 Client Closed Request"  # nginx's code for a client that left before its response
 TIMED_OUT = "504 Gateway Timeout"
+SWITCHED = "101 Switching Protocols"
 
 _S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS
 _T_STATE, _T_START, _T_TEXT, _T_NUMBER = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT, scoreboard.T_NUMBER
@@ -98,6 +99,19 @@ class Account:
         if self.access is not None:
             self.access.log(environ, line, [], sent, 0)
 
+    def socket_opened(self) -> None:
+        """The application has taken a connection over."""
+        self.cells[scoreboard.SOCKETS_OPENED] += 1
+
+    def socket_closed(self, environ: dict[str, Any], failed: bool, open_ns: int) -> None:
+        """It is over. Such a request is in no figure of answers: it would be the slowest of all."""
+        cells = self.cells
+        cells[scoreboard.SOCKETS_CLOSED] += 1
+        cells[scoreboard.SOCKETS_NS] += open_ns
+        cells[scoreboard.ERRORS] += failed
+        if self.access is not None:
+            self.access.log(environ, SWITCHED, [], 0, open_ns)
+
     def waited(self, waited_ns: int, requests: int = 1) -> None:
         """So many complete requests have each waited for so long until the application was called."""
         cells = self.cells
@@ -125,6 +139,14 @@ class Account:
         return at
 
 
+_running: dict[int, ThreadAccount] = {}  # by threading.get_ident()
+
+
+def running_here() -> ThreadAccount | None:
+    """What the calling thread is; None: no thread that runs requests."""
+    return _running.get(get_ident())
+
+
 class ThreadAccount:
     """What one thread runs. `cell` is where its cells begin in the scoreboard; written by this thread alone."""
 
@@ -149,6 +171,15 @@ class ThreadAccount:
     def enter(self) -> None:
         """The calling thread is the one: that is how it is told in a dump of stacks."""
         self.cells[self.cell + scoreboard.T_IDENT] = get_ident()
+        self.run_here()
+
+    def run_here(self) -> None:
+        """The same for what the application asks on this thread; a dump of stacks, if any, is another process's."""
+        _running[get_ident()] = self
+
+    def leave(self) -> None:
+        """The calling thread runs nothing any more, and ends."""
+        _running.pop(get_ident(), None)
 
     def begin(self, conversation: object, line: RequestLine, number: int, now: int) -> None:
         """From now on the request is seen as running; the last one's start must not be seen with it.

@@ -30,6 +30,9 @@ class Outcome(IntEnum):
     MORE = auto()  # part of a request is here; wait for the rest
     AGAIN = auto()  # bytes are here that were not looked at: others want a turn, then `receive` again
     REQUEST = auto()  # a whole request is here: `answer`
+    UPGRADE = (
+        auto()
+    )  # one that may take its connection (see `upgrade`): as REQUEST, on a thread of its own if there is one
     DONE = auto()  # of answer and resume: the application is through
     PAUSED = auto()  # it has more, which waits for the client, or for the next turn: `flush` when writable
     TAKEN = auto()  # of serve: the call lasted, and another thread owns the loop; give the conversation back to it
@@ -63,7 +66,8 @@ _PARSED = {
     Outcome.REQUEST: Stage.REQUEST,
     Outcome.REFUSED: Stage.OVER,
 }
-_NEXT = {**_PARSED, Outcome.IDLE: Stage.READING, Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER}
+_HERE = {**_PARSED, Outcome.UPGRADE: Stage.REQUEST}  # where the site has sockets; what is parsed in parts has a body
+_NEXT = {**_HERE, Outcome.IDLE: Stage.READING, Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER}
 _SETTLED = {**_NEXT, Outcome.PAUSED: Stage.PAUSED, Outcome.UNSENT: Stage.UNSENT}
 _SERVED = {**_SETTLED, Outcome.TAKEN: Stage.ANSWERED}
 _END = {Outcome.END: Stage.OVER}
@@ -71,7 +75,7 @@ _ANSWERED = {Outcome.DONE: Stage.ANSWERED, Outcome.PAUSED: Stage.ANSWERED}
 _REFUSED = {Outcome.REFUSED: Stage.OVER, Outcome.GONE: Stage.OVER}
 _GONE = {Outcome.GONE: Stage.OVER}
 STAGES: dict[tuple[Stage, str], dict[Outcome, Stage]] = {
-    (Stage.READING, "receive"): {**_PARSED, **_END, **_GONE},
+    (Stage.READING, "receive"): {**_HERE, **_END, **_GONE},
     (Stage.READING, "serve"): {**_SERVED, **_END},
     (Stage.READING, "refuse"): _REFUSED,
     (Stage.READING, "dismiss"): {Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},

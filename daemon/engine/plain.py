@@ -14,7 +14,7 @@ from ..http.connection import Connection, ConnectionSteps, Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
 from ..unpatched import Socket, socket, time
-from . import request_ids
+from . import request_ids, upgrade
 from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount
 from .call import Call, Phase
 from .claim import Taken
@@ -37,7 +37,7 @@ FLIGHT_BYTES = 8192
 (
     _READING, _UNPARSED, _REQUEST, _ANSWERING, _ANSWERED, _PAUSED, _RESUMABLE, _UNSENT, _OVER, _CLOSED,
 ) = Stage  # fmt: skip
-IDLE, MORE, AGAIN, REQUEST, DONE, PAUSED, TAKEN, UNSENT, RESUME, LAST, REFUSED, END, GONE = Outcome
+IDLE, MORE, AGAIN, REQUEST, UPGRADE, DONE, PAUSED, TAKEN, UNSENT, RESUME, LAST, REFUSED, END, GONE = Outcome
 _REQUEST_ID = request_ids.VARIABLE
 _EXPIRED = Phase.EXPIRED
 _REFUSED_BY_POOL = {Refusal.HEAD_LATE: head_too_late, Refusal.BODY_SLOW: body_too_slow}
@@ -160,15 +160,15 @@ class ConversationSteps(Wire):
 
     def _has_come(self, now: int) -> Outcome:
         """A whole request."""
+        head: Any = self._http.head
         if self._proxy is not None:
-            head: Any = self._http.head
             try:
                 self._proxy.check(head.fields)
             except ProtocolError as error:
                 return self._refuse(error)
         self.stage = _REQUEST
         self.ready_ns = now
-        return REQUEST
+        return UPGRADE if head.upgrade and upgrade.is_offered(self) else REQUEST
 
     def _incomplete(self, now: int) -> Outcome:
         """Bytes, but no whole request yet: the head's and the body's time counts from the first."""
@@ -213,8 +213,9 @@ class ConversationSteps(Wire):
         self.thread = thread
         self.stage = _ANSWERING
         thread.begin(self, line, number, now)
+        application = upgrade.application_for(self, environ, call) if head.upgrade else site.application
         variables = site.request_variables()
-        self._complete = complete = variables.run(call.run, site.application, environ)
+        self._complete = complete = variables.run(call.run, application, environ)
         if not complete:
             self._variables = variables
         self.ended_ns = time.monotonic_ns()

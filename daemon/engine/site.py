@@ -27,6 +27,7 @@ from .logs import AccessLog, Log
 from .mount import Mount
 from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
+from .upgrade import UNAVAILABLE, Sockets
 from .variables import variables_of_the_import
 
 _UNNAMED = frozenset({"LOCAL", "UNKNOWN"})  # clients whom a PROXY header does not name
@@ -50,7 +51,7 @@ class Site:
     __slots__ = (
         "_access", "_body_memory_bytes", "_environ", "_known", "_known_of_unix", "_log", "_proxy", "_spool_directory",
         "_unix_limits", "account", "after_crash", "answers", "application", "closing", "encodings", "limits", "mount",
-        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared", "uwsgi_peer",
+        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared", "sockets", "uwsgi_peer",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Site:
         self.after_crash = False
         # Otherwise, where others wait: whether this answer is to be its connection's last. Called by any thread.
         self.parts: Callable[[Conversation], bool] | None = None
+        self.sockets: Sockets | None = None  # who has threads for connections that are taken over; None: nobody
         self.shared: Any = None  # what an engine keeps for all of its conversations
         self.encodings = Encodings()
         self.server_fields = ServerFields(settings.server_header, settings.request_id_header)
@@ -180,6 +182,19 @@ class Site:
             kind, text = "an exception", f"which cannot be formatted: {object.__repr__(another)}"
         what = f"the application raised {kind} {when} its response\n{text}"
         self._log.error(what, request_id=call.request_id)
+
+    def no_socket(self, status: int, request_id: str) -> None:
+        """The application wanted to take its connection over, and could not."""
+        settings = self.settings
+        if status == UNAVAILABLE:
+            why = f"limits.sockets = {settings.sockets} are open in this worker"
+        elif settings.pool != "epoll":
+            why = f'server.pool = "{settings.pool}" has no threads for them; set server.pool = "epoll"'
+        elif settings.threads == 1:
+            why = "server.threads = 1 leaves no thread for them; set server.threads = 2 or more"
+        else:
+            why = "limits.sockets is off"
+        self._log.limited(f"socket-{status}", "warning", f"a WebSocket got {status}: {why}", request_id=request_id)
 
     def mistake(self, call: CallSteps, what: str) -> None:
         line = f"the application's response: {what}"

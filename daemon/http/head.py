@@ -124,7 +124,7 @@ class Known:
         self.lines: dict[bytes, RequestLine] = {}
         self.names = _Names()
         self.hosts: set[str] = set()
-        self.wishes: dict[str, tuple[bool, bool]] = {}
+        self.wishes: dict[str, tuple[bool, bool, bool]] = {}
 
     def __repr__(self) -> str:
         return f"<Known {len(self.lines)} lines, {len(self.names)} names, {len(self.hosts)} hosts>"
@@ -302,6 +302,7 @@ class Head:
         "persistent",
         "raw",
         "template",
+        "upgrade",
     )
 
     def __init__(self, raw: bytes, fields: dict[str, str], http11: bool, limits: Limits, known: Known) -> None:
@@ -321,12 +322,16 @@ class Head:
         ):
             raise ProtocolError(400, "invalid Host", "RFC 9112 section 3.2")
         self.length, self.chunked = _framing(fields, http11, limits)
+        self.upgrade = False  # to WebSocket, as far as fields can say it (RFC 6455 section 4.2.1)
         connection = fields.get("HTTP_CONNECTION")
         if connection is None:
             self.persistent = http11
         else:
-            close, keep_alive = known.wishes.get(connection) or _read_wishes(connection, known.wishes)
+            close, keep_alive, upgrade = known.wishes.get(connection) or _read_wishes(connection, known.wishes)
             self.persistent = not close and (http11 or keep_alive)
+            if upgrade and http11 and not (self.length or self.chunked):
+                protocols = fields.get("HTTP_UPGRADE", "").lower().split(",")
+                self.upgrade = "websocket" in (protocol.strip(" \t") for protocol in protocols)
         self.expects_continue = False
         expect = fields.get("HTTP_EXPECT")
         if expect is not None and http11:  # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored
@@ -374,10 +379,10 @@ def content_length(length: str, limits: Limits) -> int:
     return int(length)
 
 
-def _read_wishes(connection: str, wishes: dict[str, tuple[bool, bool]]) -> tuple[bool, bool]:
-    """Whether a Connection field (RFC 9110 section 7.6.1) has the tokens close and keep-alive."""
+def _read_wishes(connection: str, wishes: dict[str, tuple[bool, bool, bool]]) -> tuple[bool, bool, bool]:
+    """Whether a Connection field (RFC 9110 section 7.6.1) has the tokens close, keep-alive and upgrade."""
     tokens = {token.strip(" \t").lower() for token in connection.split(",")}
-    found = "close" in tokens, "keep-alive" in tokens
+    found = "close" in tokens, "keep-alive" in tokens, "upgrade" in tokens
     if len(connection) <= _KEPT_WISH_CHARS:
         if len(wishes) >= _KEPT_WISHES:
             wishes.clear()

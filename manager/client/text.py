@@ -99,6 +99,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def connections(open_: int, sockets: int) -> str:
+    """ "12", "12, and 3 WebSockets"."""
+    return f"{open_}, and {count(sockets, 'WebSocket')}" if sockets else str(open_)
+
+
 def ago(moment: datetime) -> str:
     """How long ago: "3m20s ago"."""
     return f"{age((datetime.now(UTC) - moment).total_seconds())} ago"

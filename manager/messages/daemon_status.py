@@ -148,3 +148,4 @@ class Status(ResponseBody):
     role: Role  # what the asking client may do
     hooks: list[RunningHook] = field(default_factory=list)  # the application's, in all processes
     leader: Leader | None = None  # null: no worker that is there could lead
+    sockets: int = 0  # open connections that the application has taken over (WebSockets)

@@ -64,6 +64,7 @@ class Worker(ResponseBody):
     last_exit: str  # why the last one of them, or of this slot, ended
     hooks: list[RunningHook] = field(default_factory=list)
     leader: LeaderState | None = None  # its part in leading the service; null: none
+    sockets: int = 0  # open connections that the application has taken over (WebSockets)
 
 
 class WorkerList(ResponseBody):

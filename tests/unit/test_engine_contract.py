@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 from miniwsgi.daemon.engine.contract import STAGES, Outcome, Refusal, Stage
@@ -13,6 +14,8 @@ from tests.conformance.case import END_CHUNK, chunked, get
 from .conversation_world import BIG, GARBAGE, MANY_CHUNKS, NOW, World
 
 CLOSE = (b"Connection: close",)
+UPGRADE = (b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket")
+NOBODY: Any = object()  # has threads for it
 
 
 def prepare(world: World, outcome: Outcome) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
@@ -24,6 +27,9 @@ def prepare(world: World, outcome: Outcome) -> tuple[tuple[bytes, ...], tuple[by
             return (chunked(MANY_CHUNKS, END_CHUNK),), ()
         case Outcome.REQUEST:
             return (get(),), ()
+        case Outcome.UPGRADE:
+            world.context.site.sockets = NOBODY
+            return (get(b"/", *UPGRADE),), ()
         case Outcome.REFUSED:
             return (GARBAGE,), ()
         case Outcome.LAST:
@@ -64,6 +70,9 @@ def arrive(world: World, outcome: Outcome) -> None:
             world.send(chunked(MANY_CHUNKS, END_CHUNK))
         case Outcome.REQUEST:
             world.send(get())
+        case Outcome.UPGRADE:
+            world.context.site.sockets = NOBODY
+            world.send(get(b"/", *UPGRADE))
         case Outcome.REFUSED:
             world.send(GARBAGE)
         case Outcome.END:

@@ -77,6 +77,7 @@ def test_all_of_it(repeated):
         "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True,
         "miniwsgi.pool": "epoll", "miniwsgi.slot": 3, "miniwsgi.generation": 7,
+        "miniwsgi.connected": BASE["miniwsgi.connected"],
         "miniwsgi.request_id": "", "wsgi.early_hints": None,  # the caller's to set
     }  # fmt: skip
     assert seen == expected

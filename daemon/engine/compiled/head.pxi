@@ -95,6 +95,7 @@ cdef class Head:
 
     chunked = False
     expects_continue = False
+    upgrade = False
 
     def __dealloc__(self):
         free(self.raw)

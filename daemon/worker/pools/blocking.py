@@ -14,6 +14,7 @@ from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome, Stage
 from ...engine.presence import ENDED, LEFT, probe
 from ...engine.progress import NotRead, Progress
+from ...settings import Settings
 from ...unpatched import select, time
 from ..context import NANOSECONDS, Context, Duty
 from ..orders import Orders
@@ -63,7 +64,7 @@ class LoneThread:
                 probe(conversation.sock)
             outcome = self._answer(conversation)
         if outcome is Outcome.REFUSED and conversation.unsent:
-            outcome = self._send_rest(conversation, Progress(conversation.sock, self._context.settings))
+            outcome = send_rest(conversation, Progress(conversation.sock, self._context.settings))
         return outcome
 
     def _answer(self, conversation: Conversation) -> Outcome:
@@ -72,26 +73,10 @@ class LoneThread:
         if now >= self._next_second_ns:
             self._next_second_ns = now + NANOSECONDS
             site.server_fields.refresh()
-        outcome = conversation.answer(me, now)
-        if outcome is Outcome.PAUSED or conversation.unsent:
-            progress = Progress(conversation.sock, self._context.settings)
-            while self._send_rest(conversation, progress) is Outcome.RESUME:
-                conversation.resume(me, time.monotonic_ns())
+        answer_to_the_end(conversation, me, now, self._context.settings)
         me.end()
         site.account.served(0, 1)  # it has waited in the kernel, if at all
         return conversation.settle()
-
-    def _send_rest(self, conversation: Conversation, progress: Progress) -> Outcome:
-        """Wait for the client until there is room for more, or nothing is left."""
-        outcome = conversation.flush()
-        while outcome is Outcome.UNSENT:
-            try:
-                progress.wait()
-            except NotRead:
-                outcome = conversation.abandon(slow=True)
-            else:
-                outcome = conversation.flush()
-        return outcome
 
     def overdue(self, conversation: Conversation, idle_seconds: float, now: int) -> Outcome | None:
         """What becomes of a conversation whose client has been too slow; None: it has not.
@@ -105,12 +90,34 @@ class LoneThread:
         draining = self._context.duty is not Duty.SERVE
         outcome = self._patience.look(conversation, idle_ns, now, draining=draining)
         if outcome is Outcome.REFUSED and conversation.unsent:
-            outcome = self._send_rest(conversation, Progress(conversation.sock, self._context.settings))
+            outcome = send_rest(conversation, Progress(conversation.sock, self._context.settings))
         return outcome
 
     def check_running(self, now: int) -> bool:
         """Called by another thread: answer for the application if `request_timeout` is over; True if so."""
         return check_running(self._context, self._orders, (self.me,), now)
+
+
+def answer_to_the_end(conversation: Conversation, thread: ThreadAccount, now: int, settings: Settings) -> None:
+    """Call the application, and wait for the client until it has all of the answer; `settle` is to follow."""
+    outcome = conversation.answer(thread, now)
+    if outcome is Outcome.PAUSED or conversation.unsent:
+        progress = Progress(conversation.sock, settings)
+        while send_rest(conversation, progress) is Outcome.RESUME:
+            conversation.resume(thread, time.monotonic_ns())
+
+
+def send_rest(conversation: Conversation, progress: Progress) -> Outcome:
+    """Wait for the client until there is room for more, or nothing is left."""
+    outcome = conversation.flush()
+    while outcome is Outcome.UNSENT:
+        try:
+            progress.wait()
+        except NotRead:
+            outcome = conversation.abandon(slow=True)
+        else:
+            outcome = conversation.flush()
+    return outcome
 
 
 def is_eager(conversation: Conversation) -> bool:

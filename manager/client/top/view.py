@@ -32,7 +32,7 @@ HELP = """\
  ?                this page
 
  REQ/S  requests a second, over 10 s    RUN   requests that run
- WAIT   requests that wait for a thread CONN  open connections of clients
+ WAIT   requests that wait for a thread CONN  connections of clients, +WebSockets
  CPU    of one CPU                      RUNNING  the oldest request, +others
  5XX    answers of 500 to 599           5XX%  their share of the last minute's answers
  exceptions: that the application let through   rejected: answered by the server itself
@@ -196,6 +196,8 @@ def _queues(listeners: Sequence[messages.ListenerStatus]) -> str:
 def _now(status: messages.Status) -> str:
     requests = status.requests
     running = f"run {requests.in_flight}  wait {requests.waiting}  conn {status.connections}"
+    if status.sockets:
+        running += f"  websockets {status.sockets}"
     return running + _queues(status.listeners)
 
 

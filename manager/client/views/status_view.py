@@ -63,7 +63,7 @@ def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, 
         yield "certificates", _certificate(certificate, session)
     if status.metrics_error:
         yield "metrics", session.styled(text.clean(f"off: {status.metrics_error}"), fg="red")
-    yield "connections", str(status.connections)
+    yield "connections", text.connections(status.connections, status.sockets)
     yield "requests", _rates(status.requests)
     yield "requests", _now(status.requests)
     if session.wide or _mishaps(status.requests):

@@ -104,7 +104,7 @@ def figures(worker: messages.Worker) -> dict[str, str]:
         "5XX%": text.share(worker.last_60s.server_errors),
         "RUN": str(len(worker.in_flight)),
         "WAIT": str(worker.waiting),
-        "CONN": str(worker.connections),
+        "CONN": f"{worker.connections}{f'+{worker.sockets}' if worker.sockets else ''}",
         "RSS": text.size(worker.rss_bytes),
         "CPU": text.percent(worker.cpu_percent),
     }
@@ -149,7 +149,7 @@ def _facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
         yield "responding", f"not for {text.seconds(worker.not_responding_seconds)}"
     yield "requests", f"{worker.requests}, {text.rate(worker.rate)}/s"
     yield "answers", errors(worker, worker.last_60s)
-    yield "connections", str(worker.connections)
+    yield "connections", text.connections(worker.connections, worker.sockets)
     shares = f"(shared fairly {text.size(worker.pss_bytes)}, its own {text.size(worker.uss_bytes)})"
     yield "memory", f"{text.size(worker.rss_bytes)} {shares}"
     yield "cpu", f"{text.percent(worker.cpu_percent)}, {text.seconds(worker.cpu_seconds)} in all"

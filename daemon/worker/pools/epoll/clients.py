@@ -61,6 +61,14 @@ class Clients:
         self._forget(conversation)
         self.lingering.add(conversation.sock, now)
 
+    def release(self, conversation: Conversation) -> None:
+        """Have no more to do with a connection, which stays open: the application has taken it over."""
+        if conversation.mask:
+            self.epoll.unregister(conversation.fileno())
+            conversation.mask = 0
+        del self.conversations[conversation.fileno()]
+        self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
+
     def _forget(self, conversation: Conversation) -> None:
         del self.conversations[conversation.fileno()]
         conversation.close()

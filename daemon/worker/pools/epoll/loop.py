@@ -28,6 +28,7 @@ from .acceptor import acceptor_of
 from .clients import Clients
 from .messages import Messages
 from .pace import LONG_NS, Pace
+from .sockets import Sockets
 from .sweep import Sweep
 from .threads import Thread, ThreadPool
 
@@ -41,7 +42,7 @@ _EPOLLIN, _EPOLLOUT, _EPOLLET = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 _MUTED = _EPOLLET | select.EPOLLRDHUP  # never 0: EPOLLHUP and EPOLLERR cannot be masked and would make the loop spin
 
 _IDLE, _MORE, _AGAIN, _REQUEST, _TAKEN = Outcome.IDLE, Outcome.MORE, Outcome.AGAIN, Outcome.REQUEST, Outcome.TAKEN
-_UNSENT, _PAUSED, _RESUME = Outcome.UNSENT, Outcome.PAUSED, Outcome.RESUME
+_UNSENT, _PAUSED, _RESUME, _UPGRADE = Outcome.UNSENT, Outcome.PAUSED, Outcome.RESUME, Outcome.UPGRADE
 _LAST, _REFUSED = Outcome.LAST, Outcome.REFUSED
 _READING = Stage.READING
 _ACCEPTING = frozenset({Duty.SERVE, Duty.CLOSING})
@@ -72,6 +73,9 @@ class EpollPool:
         self._calls = self._threads.calls if self.size > 1 else None
         self._acceptor = acceptor_of(self.clients, context)
         self._sweep = Sweep(self.clients, context, orders, self._act)
+        self._sockets = Sockets(
+            context, orders, self.clients, self._give_back, self._notify, self._count_outstanding, self._broken
+        )
         self._saturation = Saturation(context, f"{self.size} threads")
         self._lone_saturation = LoneSaturation(context)
         self._next_second_ns = 0
@@ -193,6 +197,7 @@ class EpollPool:
         self._pace.look(self.slot.cells[scoreboard.REQUESTS], now)
         self._check_running(now)
         self._acceptor.look()
+        self._sockets.look()
         if self.size > 1:
             self._saturation.look(self.outstanding >= self.size <= self._in_hand(), now)
 
@@ -276,18 +281,24 @@ class EpollPool:
             self.clients.arm(conversation, _EPOLLOUT)
         elif outcome is _LAST or outcome is _REFUSED:
             self.clients.part(conversation, now)
+        elif outcome is _UPGRADE:
+            if not self._sockets.begin(conversation, now):
+                self.returned.append(conversation)  # it is answered like any other
         else:  # it has ended, or is gone
             self.clients.drop(conversation)
 
     def _read_last(self, conversation: Conversation, now: int) -> None:
         """The client has left; what it has sent before need not reach the application."""
         outcome = conversation.receive(now)
-        self._act(conversation, conversation.abandon() if outcome is _REQUEST else outcome, now)
+        is_whole = outcome is _REQUEST or outcome is _UPGRADE
+        self._act(conversation, conversation.abandon() if is_whole else outcome, now)
 
     def _left(self, conversation: Conversation) -> None:
         """The client of a request that another thread has, or that waits for one, is gone."""
         self.clients.arm(conversation, _MUTED)
-        if conversation.stage is Stage.REQUEST and self._threads.cancel(conversation):
+        if conversation.stage is Stage.REQUEST and (
+            self._threads.cancel(conversation) or self._sockets.cancel(conversation)
+        ):
             self._count_outstanding(-1)
             self._act(conversation, conversation.abandon(), time.monotonic_ns())
         else:
@@ -378,6 +389,11 @@ class EpollPool:
         if self._polling and (urgent or conversation.mask != _EPOLLIN):
             self._polling = False
             self._messages.wake()
+
+    def _notify(self) -> None:
+        """Have the owner look at what is looked at now and then; any thread."""
+        self._next_check_ns = 0
+        self._messages.wake()
 
     def _count_waits(self) -> None:
         while self._waits:
@@ -485,7 +501,7 @@ class EpollPool:
         self._lone_saturation.look_at(self._acceptor.fds, others, now)
 
     def _check_running(self, now: int) -> None:
-        check_running(self.context, self.orders, self._threads.threads, now)
+        check_running(self.context, self.orders, [*self._threads.threads, *self._sockets.threads()], now)
 
     def _ended(self, now: int) -> bool:
         """While the duty is not to serve: go on towards the end; True when it is reached."""
@@ -495,6 +511,7 @@ class EpollPool:
             context.duty = Duty.DRAIN
         self._acceptor.close()
         self._sweep.close_silent(now)
+        held = self._sockets.hold(now)
         clients = self.clients
-        left = clients.conversations or self.outstanding or clients.lingering or clients.openings
+        left = clients.conversations or self.outstanding or clients.lingering or clients.openings or held
         return not left or self.orders.expired(now)
