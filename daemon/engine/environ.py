@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from ..http.connection import ConnectionSteps
-from . import request_ids
+from . import connected, request_ids
 from .file_wrapper import FileWrapper
 from .input import EMPTY
 from .mount import Mount
@@ -57,6 +57,7 @@ def worker_environ(
         "miniwsgi.pool": pool,
         "miniwsgi.slot": slot,
         "miniwsgi.generation": generation,
+        connected.VARIABLE: connected.Connected(),
     }
 
 

@@ -286,6 +286,7 @@ class ForkPool:
             board_slot = context.slot
             context.count_in(counted)
             me = ThreadAccount(number, board_slot, context.site.request_ids.seed)
+            me.run_here()
             conversation = begin(time.monotonic_ns())
             self._converse(conversation, LoneThread(context, orders, me, self._crowded), orders)
             status = 0

@@ -67,7 +67,7 @@ class Clients:
             self.epoll.unregister(conversation.fileno())
             conversation.mask = 0
         del self.conversations[conversation.fileno()]
-        self._cells[scoreboard.CONNECTIONS] = len(self.conversations)
+        self._cells[scoreboard.CONNECTIONS] -= 1
 
     def _forget(self, conversation: Conversation) -> None:
         del self.conversations[conversation.fileno()]
