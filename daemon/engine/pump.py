@@ -17,13 +17,14 @@ LOOK_MILLISECONDS = 1000  # what a layer below waits for may be the other direct
 class _Direction:
     """What comes from one and goes to the other."""
 
-    __slots__ = ("ended", "kept", "open", "source", "target")
+    __slots__ = ("discards", "ended", "kept", "open", "source", "target")
 
     def __init__(self, source: Any, target: Any, kept: bytes = b"") -> None:
         self.source, self.target = source, target
         self.kept = bytearray(kept)
         self.open = True  # the source may send more
         self.ended = False  # and the target knows that it does not
+        self.discards = False
 
     @property
     def takes(self) -> bool:
@@ -39,7 +40,8 @@ class _Direction:
                 pass
             else:
                 moved = True
-                self.kept += data
+                if not self.discards:
+                    self.kept += data
                 self.open = bool(data)
         if self.kept:
             try:
@@ -74,6 +76,7 @@ class Pump:
         inwards, outwards = self._inwards, self._outwards
         try:
             while not (inwards.ended and outwards.ended):
+                inwards.discards = outwards.ended  # behind our own end a layer below may not decrypt any more
                 if not (inwards.move() | outwards.move()):
                     poller = select.poll()
                     for there, back in ((inwards, outwards), (outwards, inwards)):

@@ -322,16 +322,15 @@ class Head:
         ):
             raise ProtocolError(400, "invalid Host", "RFC 9112 section 3.2")
         self.length, self.chunked = _framing(fields, http11, limits)
-        self.upgrade = False  # to WebSocket, as far as fields can say it (RFC 6455 section 4.2.1)
+        self.upgrade = False
         connection = fields.get("HTTP_CONNECTION")
         if connection is None:
             self.persistent = http11
         else:
             close, keep_alive, upgrade = known.wishes.get(connection) or _read_wishes(connection, known.wishes)
             self.persistent = not close and (http11 or keep_alive)
-            if upgrade and http11 and not (self.length or self.chunked):
-                protocols = fields.get("HTTP_UPGRADE", "").lower().split(",")
-                self.upgrade = "websocket" in (protocol.strip(" \t") for protocol in protocols)
+            if upgrade:
+                self.upgrade = http11 and not (self.length or self.chunked) and is_upgrade(fields, known)
         self.expects_continue = False
         expect = fields.get("HTTP_EXPECT")
         if expect is not None and http11:  # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored
@@ -343,6 +342,14 @@ class Head:
     def __repr__(self) -> str:
         body = "chunked" if self.chunked else self.length
         return f"<Head fields={len(self.fields)} body={body} persistent={self.persistent}>"
+
+
+def is_upgrade(fields: dict[str, str], known: Known) -> bool:
+    """Whether the connection is to be one of WebSocket, as far as fields can say it (RFC 6455 section 4.2.1)."""
+    connection = fields.get("HTTP_CONNECTION", "")
+    _, _, upgrade = known.wishes.get(connection) or _read_wishes(connection, known.wishes)
+    protocols = fields.get("HTTP_UPGRADE", "").lower().split(",")
+    return upgrade and "websocket" in (protocol.strip(" \t") for protocol in protocols)
 
 
 def _framing(fields: dict[str, str], http11: bool, limits: Limits) -> tuple[int, bool]:

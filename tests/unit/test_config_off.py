@@ -41,6 +41,7 @@ OFF: dict[str, Any] = {
     "proxy.prefix_field": "",
     "limits.body_max": 0,
     "limits.in_flight": 0,
+    "limits.sockets": 0,
     "timeouts.minimum_rate": 0,
     "timeouts.keep_alive": 0,
     "timeouts.request": 0,
@@ -58,7 +59,7 @@ OFF: dict[str, Any] = {
 }
 # What cannot, but has a meaning for 0, for "" or for false. All other values are refused.
 NUMBERS = {"server.surge", "server.stop_delay", "limits.body_memory", "timeouts.graceful", "timeouts.drain_idle",
-           "recycle.max_requests_jitter"}  # fmt: skip
+           "timeouts.sockets", "recycle.max_requests_jitter"}  # fmt: skip
 ACCOUNTS = {"server.user", "server.group", "server.socket_owner", "server.socket_group", "control.group"}
 SWITCHES = {"server.reload_on_change", "server.script_name_stripped", "proxy.prefix_stripped", "control.required",
             "metrics.application", "metrics.fine_buckets"}  # fmt: skip
@@ -74,7 +75,13 @@ MEANINGS: dict[str, dict[Any, Any]] = {
     "control.mode": {"0": 0},
     "server.script_name": {"": ""},
 }
-SIZES = {"limits.body_memory", "server.stop_delay", "timeouts.graceful", "timeouts.drain_idle"}  # "0" is one
+SIZES = {
+    "limits.body_memory",
+    "server.stop_delay",
+    "timeouts.graceful",
+    "timeouts.drain_idle",
+    "timeouts.sockets",
+}  # "0" is one
 NAMES = {"app.module", "app.factory"}  # any text is one: importing it decides
 FORMATS = {"log.access_log_format"}  # "false" is a text that can be written
 

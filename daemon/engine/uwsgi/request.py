@@ -13,7 +13,18 @@ from urllib.parse import quote
 
 from ...http import errors
 from ...http.errors import ProtocolError
-from ...http.head import Head, Known, Limits, RequestLine, content_length, is_method, is_target, knows_host, unescape
+from ...http.head import (
+    Head,
+    Known,
+    Limits,
+    RequestLine,
+    content_length,
+    is_method,
+    is_target,
+    is_upgrade,
+    knows_host,
+    unescape,
+)
 from ..environ import PLACES
 from ..proxy import is_port
 
@@ -36,11 +47,12 @@ class PacketHead(Head):
 
     __slots__ = ()
 
-    def __init__(self, environ: dict[str, Any], length: int) -> None:
+    def __init__(self, environ: dict[str, Any], length: int, *, upgrade: bool) -> None:
         self.raw = b""
         self.fields = self.template = environ
         self.http11 = self.persistent = self.chunked = self.expects_continue = False
         self.length = length
+        self.upgrade = upgrade
 
 
 def read_request(
@@ -71,7 +83,8 @@ def read_request(
         environ["wsgi.url_scheme"] = scheme
         if scheme == "https":
             environ["HTTPS"] = "on"  # PEP 3333, "environ Variables"
-    return line, PacketHead(environ, length)
+    upgrade = not length and protocol == "HTTP/1.1" and is_upgrade(environ, known)
+    return line, PacketHead(environ, length, upgrade=upgrade)
 
 
 def _line(variables: dict[str, str], protocol: str, limits: Limits) -> RequestLine:
