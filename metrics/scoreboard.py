@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-LAYOUT = 5  # raise it with every change of what a cell means or where it lies
+LAYOUT = 6  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop

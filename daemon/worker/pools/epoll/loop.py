@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from miniwsgi.metrics import scoreboard
 
+from ....engine.account import ThreadAccount
 from ....engine.claim import Taken
 from ....engine.contract import Conversation, Outcome, Refusal, Stage
 from ....engine.presence import ENDED, LEFT, probe
@@ -368,7 +369,7 @@ class EpollPool:
             conversation.resume(me, now)
             self._give_back(me, conversation, -1)
 
-    def _give_back(self, me: Thread, conversation: Conversation, waited_ns: int) -> None:
+    def _give_back(self, me: ThreadAccount, conversation: Conversation, waited_ns: int) -> None:
         """Give the conversation back to the owner of the loop, which is another thread.
 
         If the client has nothing to do but to ask again, the owner need not be told before it does: that will wake it.
