@@ -134,6 +134,8 @@ class Proxy:
             environ["wsgi.url_scheme"] = scheme
             if scheme == "https":
                 environ["HTTPS"] = "on"  # PEP 3333, "environ Variables"
+            else:
+                environ.pop("HTTPS", None)  # the proxy itself has come by it
         self.place(environ)
 
     def place(self, environ: dict[str, Any]) -> None:

@@ -170,19 +170,21 @@ class ForkPool:
     def _take(self, fd: int) -> None:
         if len(self._children) >= self._limit:
             return
+        opens = fd in self._openings.openers
         try:
-            self._make_room()
+            if not opens:
+                self._make_room()
             sock, address, listener = self._listening.accept(fd)
         except OSError as error:
             self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
             return
-        if fd not in self._openings.openers:
+        if not opens:
             self._fork(sock, partial(self._context.converse, sock, listener, address))
         elif (opened := self._openings.admit(fd, sock, address, time.monotonic_ns())) is not None:
-            self._fork(opened.sock, opened.begin)
+            self._opened.append(opened)
 
     def _take_opened(self) -> None:
-        """A client that has sent what has to come before its first request, now that there is a place for it."""
+        """Of those that have sent what comes before the first request: the next, now that there is a place for it."""
         try:
             self._make_room()
         except OSError as error:

@@ -1,0 +1,191 @@
+"""What comes before a client's first request, in every pool: it holds nobody up, has its limit and is not lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+from typing import Any
+
+import pytest
+from miniwsgi.daemon.settings import Listener
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED_BY, CONNECTIONS, REQUESTS, Closed
+
+from tests.support import proxy_headers as make
+from tests.support.waiting import wait_for
+
+from .worker_applications import holding
+from .worker_harness import Client, Site, Worker, pools
+from .worker_pace import BRIEF_SECONDS, hurry
+
+SHOWN = ("PATH_INFO", "REMOTE_ADDR", "REMOTE_PORT", "PROXY_PROTOCOL")
+SEEN = {"REMOTE_ADDR": make.CLIENT, "REMOTE_PORT": "4567", "PROXY_PROTOCOL": "TCP4"}
+
+
+def show(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({name: environ.get(name) for name in SHOWN}).encode()]
+
+
+def fork(site: Site, pool: str, application: Any = show, **settings: Any) -> Worker:
+    """A worker whose listener begins with a PROXY header, from this machine."""
+    name, port = site.address[0], str(site.address[1])
+    listener = Listener(site.listener.fileno(), f"{name}:{port}", False, name, port, proxy_protocol=True)
+    return site.fork(application, pool, **{"listeners": (listener,), "trusted": ("127.0.0.1",), **settings})
+
+
+def seen(client: Client, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(client.answer().body)
+    assert found.pop("PATH_INFO") == path
+    return found
+
+
+def closed(worker: Worker, why: Closed, count: int = 1) -> None:
+    wait_for(lambda: worker.cells[CLOSED_BY + why] == count, f"{count} closed: {why.name}", story=worker.log)
+
+
+def at_rest(site: Site, worker: Worker) -> list[str]:
+    """Its descriptors, once it has had a client."""
+    client = site.connect().send(make.LINE).get("/", "Connection: close")
+    client.answer()
+    client.close()
+    return worker.at_rest()
+
+
+def silent_clients(site: Site, worker: Worker, wanted: int = 1000) -> int:
+    """So many that say nothing, or as many as this machine allows."""
+    count = min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 200)
+    for _ in range(count):
+        site.connect()
+    wait_for(lambda: worker.cells[CONNECTIONS] == count, story=lambda: worker.cells[CONNECTIONS])
+    return count
+
+
+@pools()
+def test_a_client_is_who_its_header_says(site, pool, engine):
+    worker = fork(site, pool, engine=engine)
+    for header in (make.LINE, make.binary(), make.NLB):
+        whole = site.connect().send(header + b"GET /whole HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert seen(whole, "/whole") == SEEN
+        assert seen(whole.get("/kept"), "/kept") == SEEN
+        whole.close()
+        pieces = site.connect()
+        for at in range(0, len(header), 7):
+            pieces.send(header[at : at + 7])
+            wait_for(lambda: worker.cells[CONNECTIONS] or worker.cells[ACCEPTED])  # that it was told of
+        assert seen(pieces.get("/pieces"), "/pieces") == SEEN
+        pieces.close()
+    wait_for(lambda: worker.cells[ACCEPTED] == 6 and not worker.cells[CONNECTIONS])
+    assert worker.cells[REQUESTS] == 9
+
+
+@pools()
+def test_a_health_check_of_the_proxy_is_its_own(site, pool):
+    worker = fork(site, pool)
+    check = site.connect().send(make.LOCAL + b"GET /check HTTP/1.0\r\n\r\n")
+    here = check.socket.getsockname()
+    assert seen(check, "/check") == {"REMOTE_ADDR": here[0], "REMOTE_PORT": str(here[1]), "PROXY_PROTOCOL": "LOCAL"}
+    site.connect().send(make.LOCAL).close()
+    site.connect().close()
+    closed(worker, Closed.CLIENT, 3)
+    assert not worker.log()
+
+
+@pools()
+def test_those_that_never_speak_hold_nobody_up(site, pool):
+    worker = fork(site, pool, head_timeout=600)
+    count = silent_clients(site, worker)
+    client = site.connect().send(make.LINE)
+    assert seen(client.get("/answered"), "/answered") == SEEN
+    assert worker.cells[CONNECTIONS] == count + 1
+
+
+@pools()
+def test_who_takes_too_long_is_closed(site, pool):
+    worker = fork(site, pool, prepare=hurry, head_timeout=BRIEF_SECONDS)
+    before = at_rest(site, worker)
+    silent, half = site.connect(), site.connect().send(make.LINE[:9])
+    assert silent.end() == half.end() == []
+    closed(worker, Closed.TIMEOUT, 2)
+    assert "its PROXY header did not come in time; the limit is timeouts.head" in worker.log()
+    worker.wait_for_descriptors(before)
+
+
+@pools()
+def test_who_comes_without_a_header_is_closed_and_named(site, pool):
+    worker = fork(site, pool)
+    before = at_rest(site, worker)
+    assert site.connect().get("/").end() == []
+    assert site.connect().send(make.LINE[:9] + b"\r\n").end() == []
+    closed(worker, Closed.OPENING, 2)
+    worker.wait_for_descriptors(before)
+    assert "it does not begin with a PROXY header" in worker.log()
+    assert "its PROXY line is not well-formed" in worker.log()
+    assert worker.log().count("peer=127.0.0.1") == 2
+    assert worker.cells[REQUESTS] == 1
+
+
+@pools()
+def test_who_is_not_trusted_is_closed_and_named(site, pool):
+    worker = fork(site, pool, trusted=("10.0.0.1",))
+    assert site.connect().send(make.LINE).get("/").end() == []
+    closed(worker, Closed.OPENING)
+    assert "its peer is not in proxy.trusted" in worker.log()
+
+
+@pools("epoll-1", "epoll-8", "prefork")
+def test_they_count_against_the_limit_of_connections(site, pool):
+    worker = fork(site, pool, connections=3, head_timeout=600)
+    silent = [site.connect() for _ in range(3)]
+    wait_for(lambda: worker.cells[CONNECTIONS] == 3)
+    waiting = site.connect().send(make.LINE).get("/waits")
+    assert waiting.silent(0.2)
+    silent[0].close()
+    assert seen(waiting, "/waits") == SEEN
+
+
+@pools("fork")
+def test_one_that_is_ready_waits_for_a_place(site, pool):
+    application, gate = holding(site)
+    worker = fork(site, pool, application, threads=1)
+    first, second, third = (site.connect() for _ in range(3))
+    wait_for(lambda: worker.cells[CONNECTIONS] == 3)
+    first.send(make.LINE).get("/hold", "Connection: close")
+    site.record.wait(1)
+    for client in (second, third):
+        client.send(make.LINE).get("/waits", "Connection: close")
+    wait_for(lambda: worker.cells[CONNECTIONS] == 1)
+    gate.open()
+    assert first.answer().body == b"/hold"
+    assert second.answer().body == third.answer().body == b"/waits"
+
+
+@pools()
+def test_a_drain_waits_for_who_has_begun_and_not_for_who_is_silent(site, pool):
+    worker = fork(site, pool, prepare=hurry, head_timeout=600, drain_idle=BRIEF_SECONDS)
+    silent, begun = site.connect(), site.connect()
+    wait_for(lambda: worker.cells[CONNECTIONS] == 2)
+    begun.send(make.LINE[:9])
+    other = site.connect().send(make.LINE).get("/", "Connection: close")
+    other.answer()  # by then the worker has read those 9 bytes
+    other.close()
+    worker.tell("drain", deadline=60)
+    assert silent.end() == []
+    assert worker.alive()
+    begun.send(make.LINE[9:]).get("/late")
+    assert seen(begun, "/late") == SEEN
+    begun.close()
+    assert worker.wait() == 0
+
+
+@pools()
+@pytest.mark.parametrize("order", ["drain", "end"])
+def test_a_worker_ends_with_its_openings(site, pool, order):
+    worker = fork(site, pool, prepare=hurry, head_timeout=600, drain_idle=0)
+    silent = site.connect()
+    wait_for(lambda: worker.cells[CONNECTIONS] == 1)
+    if order == "drain":
+        worker.tell("drain", deadline=60)
+    else:
+        worker.control.close()
+    assert worker.wait() == 0
+    assert silent.end() == []
