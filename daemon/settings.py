@@ -84,6 +84,7 @@ class Settings(NamedTuple):
     sockets: int = 100
 
     # timeouts
+    handshake_timeout: float = 10.0
     head_timeout: float = 10.0
     body_timeout: float = 10.0  # grace before the minimum rate counts
     send_timeout: float = 10.0

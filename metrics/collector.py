@@ -170,6 +170,8 @@ def _connections(cells: Sequence[int], facts: DaemonFacts, reused: int) -> Itera
     yield d.SOCKETS.single(sb.open_sockets(cells))
     yield d.SOCKETS_OPENED.single(cells[sb.SOCKETS_OPENED])
     yield d.SOCKETS_SECONDS.single(cells[sb.SOCKETS_NS] / NANOSECONDS)
+    if facts.certificates:  # else nobody speaks TLS
+        yield d.HANDSHAKES.by((result.name.lower(), cells[sb.HANDSHAKES + result]) for result in sb.Handshake)
     listeners = facts.listeners
     yield d.LISTEN_QUEUE.by((one.name, one.queued) for one in listeners if one.queued is not None)
     yield d.LISTEN_LIMIT.by((one.name, one.limit) for one in listeners if one.limit is not None)

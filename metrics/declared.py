@@ -99,6 +99,15 @@ CLOSED = _declare(
     "reason",
     series=str(len(sb.Closed)),
 )
+HANDSHAKES = _declare(
+    "miniwsgi_tls_handshakes_total",
+    "counter",
+    "TLS handshakes: complete, with the keys of an earlier session (resumed), without a version, cipher or client "
+    "certificate in common (refused), plain HTTP sent to the port (plain), not in timeouts.handshake (timeout), given "
+    "up by the client (left).",
+    "result",
+    series=str(len(sb.Handshake)),
+)
 REUSED = _declare(
     "miniwsgi_connections_reused_total", "counter", "Requests that were not the first of their connection."
 )

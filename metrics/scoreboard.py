@@ -79,6 +79,17 @@ class Closed(IntEnum):
     OPENING = 7  # what has to come before the first request was not as it should be
 
 
+class Handshake(IntEnum):
+    """What a TLS handshake has come to; `HANDSHAKES + result` is the counter."""
+
+    COMPLETE = 0
+    RESUMED = 1  # complete, with the keys of an earlier one
+    REFUSED = 2  # no version or cipher in common, no good client certificate, or no TLS at all
+    PLAIN = 3  # HTTP without TLS: answered with 400
+    TIMEOUT = 4  # of timeouts.handshake
+    LEFT = 5  # the client left before its end
+
+
 REJECTED_STATUSES = (400, 408, 413, 414, 417, 431, 501, 503, 505)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -102,7 +113,8 @@ SIZE_BOUNDS = tuple(4**power for power in range(4, 16))
 SIZE_BUCKETS = len(SIZE_BOUNDS) + 1
 REQUEST_SIZES = QUEUE_BUCKETS + BUCKETS  # of the requests that have a body
 RESPONSE_SIZES = REQUEST_SIZES + SIZE_BUCKETS
-COUNTERS = range(8, RESPONSE_SIZES + SIZE_BUCKETS)  # the cells of a slot that only grow, but for the series
+HANDSHAKES = RESPONSE_SIZES + SIZE_BUCKETS
+COUNTERS = range(8, HANDSHAKES + len(Handshake))  # the cells of a slot that only grow, but for the series
 # The bucket of a size, by `(size - 1).bit_length()`: quicker than a search.
 SIZE_BUCKET = tuple(min(max(0, (bits - 7) // 2), SIZE_BUCKETS - 1) for bits in range(65))
 assert COUNTERS.start == REQUESTS

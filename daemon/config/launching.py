@@ -73,6 +73,7 @@ def worker_settings(
         connections=limits.connections,
         in_flight=limits.in_flight,
         sockets=limits.sockets,
+        handshake_timeout=timeouts.handshake,
         head_timeout=timeouts.head,
         body_timeout=timeouts.body,
         send_timeout=timeouts.send,

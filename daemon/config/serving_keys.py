@@ -243,6 +243,7 @@ class LimitsSection:
 class TimeoutsSection:
     """How long things may take."""
 
+    handshake: float = key(Duration(0.1, DAY), 10.0, "For a TLS handshake; beyond it the connection is closed.")
     head: float = key(Duration(0.1, DAY), 10.0, "To receive a request's head (408).")
     body: float = key(Duration(0.1, DAY), 10.0, "How long a request's body may take before minimum_rate counts (408).")
     send: float = key(Duration(0.1, DAY), 10.0, "How long sending a response may take before minimum_rate counts.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Closed, Slot, bucket
+from miniwsgi.metrics.scoreboard import Closed, Handshake, Slot, bucket
 
 from ..http.head import RequestLine
 from ..unpatched import get_ident, time
@@ -54,6 +54,10 @@ class Account:
     def closed(self, why: Closed) -> None:
         """A connection ends."""
         scoreboard.count_closed(self.cells, why)
+
+    def shaken_hands(self, result: Handshake) -> None:
+        """A TLS handshake has ended."""
+        self.cells[scoreboard.HANDSHAKES + result] += 1
 
     def answered(
         self, method: str, status: str, headers: Headers, sent: int, environ: dict[str, Any], received: int,

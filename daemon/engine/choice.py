@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..unpatched import Socket, select
     from .contract import Conversation, Doze, GoOn, Turn, Unusual
     from .listening_socket import ListeningSocket
+    from .opening import Make
     from .site import Site
 
 AUTO = "auto"
@@ -45,6 +46,9 @@ class Begin(Protocol):
 
     def trim_memory(self) -> None:
         """Give memory that is allocated and free back to the system (malloc_trim(3)), where that can be asked for."""
+
+    def streamed(self) -> Make:
+        """What begins conversations whose bytes go through an object that behaves like a socket, as TLS does."""
 
     def __call__(self, site: Site, sock: Socket, base: dict[str, Any], now: int, /) -> Conversation:
         """A conversation with a new client: see the contract."""

@@ -13,28 +13,34 @@ from .proxy_header import ProxyHeader
 from .site import Site
 
 NANOSECONDS = 1_000_000_000
+MakeStep = Callable[[], Step]
 Opener = Callable[[Socket, Any, int], Opening]  # a client's socket, its address as of accept(2), now
 
 
-def openers(site: Site, make_of: Callable[[Listener], Make], settings: Settings) -> Mapping[int, Opener]:
+def openers(
+    site: Site, make_of: Callable[[Listener], Make], settings: Settings, handshake_of: Callable[[Listener], MakeStep]
+) -> Mapping[int, Opener]:
     """What makes openings, by the descriptors of the listeners that have them; for most workers it is empty.
 
-    `make_of` gives the class of a listener's conversations.
+    `make_of` gives the class of a listener's conversations, `handshake_of` makes the TLS handshakes of one that has
+    TLS.
     """
     found: dict[int, Opener] = {}
     for listener in settings.listeners:
-        if steps := _steps(listener, settings):
+        if steps := _steps(listener, settings, handshake_of):
             found[listener.fd] = partial(_open, steps, site, make_of(listener), listener)
     return found
 
 
-def _steps(listener: Listener, settings: Settings) -> list[Callable[[], Step]]:
+def _steps(listener: Listener, settings: Settings, handshake_of: Callable[[Listener], MakeStep]) -> list[MakeStep]:
     """What makes the steps, in their order."""
-    steps: list[Callable[[], Step]] = []
+    steps: list[MakeStep] = []
     if listener.proxy_protocol:
         steps.append(partial(ProxyHeader, int(settings.head_timeout * NANOSECONDS)))
+    if listener.tls is not None:
+        steps.append(handshake_of(listener))
     return steps
 
 
-def _open(steps: Iterable[Callable[[], Step]], *client: Any) -> Opening:
+def _open(steps: Iterable[MakeStep], *client: Any) -> Opening:
     return Opening([step() for step in steps], *client)

@@ -11,7 +11,6 @@ All of it belongs to the owner of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from ..settings import Listener
 from ..unpatched import Socket
+from .account import Account
 from .contract import Conversation
 from .site import Site
 
@@ -57,8 +57,15 @@ class Step(Protocol):
         the class of the conversation. Raises TurnedAway, ClientLeft, OSError (the client is gone).
         """
 
+    def end(self, opening: Opening, why: Closed, /) -> None:
+        """The connection is closed in the midst of it."""
 
-Make = Callable[[Site, Socket, dict[str, Any], int], Conversation]  # an engine, or one of its classes
+
+class Make(Protocol):
+    """An engine, or one of its classes: see `choice.Begin`."""
+
+    def __call__(self, site: Site, sock: Socket, base: dict[str, Any], now: int, /) -> Conversation: ...
+    def streamed(self) -> Make: ...
 
 
 class Opening:
@@ -94,6 +101,11 @@ class Opening:
         """Whether the client is in proxy.trusted."""
         return self._site.trusts(self.environ["REMOTE_ADDR"])
 
+    @property
+    def account(self) -> Account:
+        """Where what becomes of it is counted."""
+        return self._site.account
+
     def advance(self, now: int) -> Opens:
         """Go on with the present step, and with those behind it."""
         while self._steps:
@@ -127,12 +139,19 @@ class Opening:
         """The conversation that follows; the descriptor is its own from here on."""
         return self.make(self._site, self.sock, self.environ, now)
 
+    @property
+    def bare_socket(self) -> Socket:
+        """The client's as the kernel has it: all that is good for a process that has forked another to serve it."""
+        bare: Socket = getattr(self.sock, "under", self.sock)
+        return bare
+
     def hang_up(self) -> None:
         """Close the descriptor."""
-        self.sock.close()
+        self.bare_socket.close()
 
     def _end(self, why: Closed, kind: str = "", told: str = "") -> None:
-        account = self._site.account
+        self._steps[0].end(self, why)
+        account = self.account
         account.accepted()  # of one that begins a conversation that is counted
         account.closed(why)
         if told:

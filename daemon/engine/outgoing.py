@@ -8,6 +8,7 @@ thread sends itself nothing may wait: PEP 3333 has no block delayed while the ap
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from ..unpatched import Socket, os, time
 
@@ -16,6 +17,13 @@ LOW_WATER_BYTES = 64 * 1024
 JOINED_BYTES = 16 * 1024  # smaller blocks are kept together
 SENDFILE_BYTES = 1024 * 1024  # at once: they may have to come from a disk
 FLUSH_NS = 500_000  # then what a client would still take has to wait: one file must not keep the loop from others
+
+
+def send_extent(sock: Socket, fd: int, offset: int, count: int) -> int:
+    """How many bytes of part of a file the client has taken: by sendfile(2), or as its connection does it. Raises
+    OSError."""
+    own: Callable[[int, int, int], int] | None = getattr(sock, "send_extent", None)
+    return os.sendfile(sock.fileno(), fd, offset, count) if own is None else own(fd, offset, count)
 
 
 class _Extent:
@@ -91,7 +99,7 @@ class Outgoing:
                     if left:
                         parts[0] = part[sent:]
                 else:
-                    sent = os.sendfile(self._sock.fileno(), part.fd, part.offset, min(part.count, SENDFILE_BYTES))
+                    sent = send_extent(self._sock, part.fd, part.offset, min(part.count, SENDFILE_BYTES))
                     part.offset += sent
                     part.count -= sent
                     left = part.count

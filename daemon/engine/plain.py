@@ -86,6 +86,11 @@ class ConversationSteps(Wire):
         sock, address = listening.accept()
         return cls(site, sock, site.connection_environ(listening.listener, address), now)
 
+    @classmethod
+    def streamed(cls) -> type[Self]:
+        """See `choice.Begin`."""
+        return cls
+
     @staticmethod
     def trim_memory() -> None:
         """See `choice.Begin`."""

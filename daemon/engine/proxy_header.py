@@ -11,6 +11,8 @@ at once, and only the rest of the line of version 1, whose end is not known, is 
 
 from __future__ import annotations
 
+from miniwsgi.metrics.scoreboard import Closed
+
 from ..unpatched import Socket, socket
 from .opening import ClientLeft, Opening, Opens, TurnedAway
 from .proxy_protocol import (
@@ -58,6 +60,9 @@ class ProxyHeader:
             return Opens.READ
         except HeaderError as error:
             raise TurnedAway(_KIND, f"{error} ({error.section})") from None
+
+    def end(self, _opening: Opening, _why: Closed) -> None:
+        pass
 
     def _wanted(self, sock: Socket) -> int:
         """How many bytes may be taken that belong to the header, or to what is none anyway; 0: it is whole.

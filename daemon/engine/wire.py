@@ -1,6 +1,6 @@
 """The seam where bytes go out: a client's socket, as the Transport of calls. Nothing blocks but `wait_writable`.
 
-What the client does not take at once is kept (`outgoing`). TLS would be another one of these.
+What the client does not take at once is kept (`outgoing`). A socket may be `tls.stream`, which behaves like one.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from miniwsgi.metrics.scoreboard import Closed
 
 from ..settings import Settings
-from ..unpatched import Socket, os
-from .outgoing import SENDFILE_BYTES, Outgoing
+from ..unpatched import Socket
+from .outgoing import SENDFILE_BYTES, Outgoing, send_extent
 from .presence import has_left
 from .progress import NotRead, Progress, queued_bytes
 from .transport import Disconnected
@@ -89,7 +89,7 @@ class Wire:
         sent = 0
         if count and not self.unsent:
             try:
-                sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, SENDFILE_BYTES))
+                sent = send_extent(self.sock, fd, offset, min(count, SENDFILE_BYTES))
             except BlockingIOError:
                 pass
             except OSError:

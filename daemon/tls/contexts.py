@@ -9,7 +9,8 @@ left as OpenSSL has it: the groups, of which X25519, P-256 and P-384 come first.
 from __future__ import annotations
 
 import ssl
-from typing import cast
+from ssl import SSLContext, SSLObject, SSLSocket  # as they are before the application is imported: see `unpatched`
+from typing import Any, cast
 
 from .material import ClientCertificates, Material, Pair, as_file
 
@@ -28,7 +29,7 @@ _VERIFY = {
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-class Session(ssl.SSLObject):
+class Session(SSLObject):
     """TLS with one client, in memory."""
 
     server_name: str | None = None  # that the client asked for, as it wrote it (RFC 6066 section 3)
@@ -71,42 +72,42 @@ class ServerContext:
         """A handshake with a new client, over what it sends and what is to be sent to it."""
         return cast("Session", self.context.wrap_bio(incoming, outgoing, server_side=True))
 
-    def _certificates(self, material: Material) -> tuple[dict[str, ssl.SSLContext], ssl.SSLContext]:
+    def _certificates(self, material: Material) -> tuple[dict[str, SSLContext], SSLContext]:
         """By name, of several for one name the first; and that for clients who name none of them."""
-        by_name: dict[str, ssl.SSLContext] = {}
+        by_name: dict[str, SSLContext] = {}
         contexts = [(self._context(material.client_ca, pair), pair) for pair in material.pairs]
         for context, pair in contexts:
             for name in pair.names:
                 by_name.setdefault(name, context)
         return by_name, contexts[0][0]
 
-    def _ticket_context(self) -> ssl.SSLContext:
+    def _ticket_context(self) -> SSLContext:
         context = self._context(self._client_ca)
         context.sslobject_class = Session
         context.sni_callback = self._choose
         return context
 
-    def _context(self, client_ca: str, pair: Pair | None = None) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = self._minimum
+    def _context(self, client_ca: str, pair: Pair | None = None) -> SSLContext:
+        context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        _set(context, "minimum_version", self._minimum)
         context.set_ciphers(self._ciphers)
-        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        options = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        _set(context, "options", (context.options | options) & ~ssl.OP_CIPHER_SERVER_PREFERENCE)
         context.set_alpn_protocols(PROTOCOLS)
         if client_ca:
             context.load_verify_locations(cadata=client_ca)
-        context.verify_mode = _VERIFY[self._client]
+        _set(context, "verify_mode", _VERIFY[self._client])
         if pair is not None:
             with as_file(pair) as path:
                 context.load_cert_chain(path)
         return context
 
-    def _choose(self, session: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
+    def _choose(self, session: SSLObject | SSLSocket, name: str | None, _context: SSLContext) -> None:
         """Called by OpenSSL when the client has said whom it wants, or has not."""
         cast("Session", session).server_name = name
         session.context = self._for(name)
 
-    def _for(self, name: str | None) -> ssl.SSLContext:
+    def _for(self, name: str | None) -> SSLContext:
         """RFC 6125 section 6.4.3: a wildcard stands for one whole label, the first."""
         if name is None:
             return self._first
@@ -114,8 +115,14 @@ class ServerContext:
         return self._by_name.get(name) or self._by_name.get(f"*.{name.partition('.')[2]}") or self._first
 
 
+def _set(context: SSLContext, name: str, value: int) -> None:
+    """Past Python's own properties, which look up their class by name and never end once gevent has replaced that."""
+    inherited: Any = getattr(SSLContext.__base__, name)
+    inherited.__set__(context, value)
+
+
 def server_context(
     material: Material, *, client: ClientCertificates = ClientCertificates.NONE, minimum: str = "1.2", ciphers: str = ""
-) -> ssl.SSLContext:
+) -> SSLContext:
     """As one for sockets, of material that stays as it is. Raises as ServerContext."""
     return ServerContext(material, client, minimum, ciphers).context

@@ -24,6 +24,16 @@ SEND_BYTES = 8 * PORTION_BYTES  # with one call: then others want a turn
 MOST_LEFT_BYTES = 2 * PORTION_BYTES  # beyond it a client only asks, as for new keys, and reads nothing
 
 
+class HandshakeFailed(Exception):
+    """In OpenSSL's words; `reason` is its name for it."""
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        self.reason = error.reason or "unknown"
+        told = self.reason.lower().replace("_", " ")
+        verified = getattr(error, "verify_message", "")
+        super().__init__(f"{told}: {verified}" if verified else told)
+
+
 class TLSStream:
     """One client's. All methods may raise OSError as a socket's do; BlockingIOError: not now.
 
@@ -54,7 +64,7 @@ class TLSStream:
     # --- the handshake ---
 
     def handshake(self, data: bytes) -> bool:
-        """Go on with it, with what has come; whether it is complete. Raises ssl.SSLError if it has failed.
+        """Go on with it, with what has come; whether it is complete. Raises HandshakeFailed.
 
         What is to be sent is sent: see `unsent`.
         """
@@ -63,9 +73,9 @@ class TLSStream:
             self.session.do_handshake()
         except ssl.SSLWantReadError:
             return False
-        except OSError:
+        except ssl.SSLError as error:
             self._failed = True
-            raise
+            raise HandshakeFailed(error) from None
         else:
             self._early = bool(self._incoming.pending)
             return True
@@ -224,7 +234,7 @@ class TLSStream:
             raise BlockingIOError
         return sent
 
-    def sendfile(self, fd: int, offset: int, count: int, /) -> int:
+    def send_extent(self, fd: int, offset: int, count: int, /) -> int:
         """The same for part of a file; 0: it has no more."""
         with self._lock:
             sent = self._settle(count)
@@ -269,6 +279,11 @@ class TLSStream:
             self._shut = True
         finally:
             self._lock.release()
+
+    @property
+    def under(self) -> Socket:
+        """The socket itself: for a process that has a copy of it, and not of what TLS has come to since."""
+        return self._sock
 
     def fileno(self) -> int:
         return self._sock.fileno()

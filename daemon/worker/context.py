@@ -21,6 +21,7 @@ from ..log.error_log import ErrorLog
 from ..log.error_stream import ErrorStream
 from ..settings import Listener, Settings
 from ..unpatched import Socket, os
+from .certificates import Certificates
 
 NANOSECONDS = 1_000_000_000
 FLUSH_SECONDS = 1.0  # for the logs of a process that ends
@@ -50,10 +51,12 @@ class Context:
         access: AccessLog | None,
         application: Application,
         engine: Chosen,
+        certificates: Certificates | None = None,
         *,
         after_crash: bool = False,
     ) -> None:
         self.engine = engine
+        self.certificates = Certificates(settings) if certificates is None else certificates
         self.settings = settings
         self.board = board
         self.slot = board.slot(slot)
@@ -64,7 +67,7 @@ class Context:
         self.site.after_crash = after_crash
         self._duty = Duty.SERVE
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
-        self.openers = openers(self.site, self.begin_of, settings)
+        self.openers = openers(self.site, self.begin_of, settings, self.certificates.handshakes())
         self._lost_lines = 0
         self._access_log_fails = False
         self._logged = dict.fromkeys(scoreboard.LOG_LEVELS, 0)

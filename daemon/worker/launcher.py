@@ -27,6 +27,7 @@ from ..settings import Settings
 from ..unpatched import os, select, signal, time
 from . import children, inherited, prometheus_slots
 from .application import Application, BootError, load
+from .certificates import Certificates
 from .crashes import show_crashes
 from .fork_safety import before_import, child_processes, reason_not_to_fork
 from .hook_calls import load_hooks
@@ -76,6 +77,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     process.serve(None)
     try:
         engine = engine_for(settings)  # what cannot run is told before the import; what can, loaded before it
+        certificates = Certificates(settings)
         application, hooks = _import(channel, settings, note)
     except BootError as error:
         channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
@@ -84,7 +86,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
     engine.begin.trim_memory()  # an import leaves holes, which are every worker's, too
     channel.send("imported", preload=application is not None, note=note)
-    launcher = Launcher(channel, settings, engine, application, hooks, streams, stack_fd)
+    launcher = Launcher(channel, settings, engine, certificates, application, hooks, streams, stack_fd)
     launcher.run()
     launcher.leave()
     return EXIT_GENERATION_OVER
@@ -160,6 +162,7 @@ class Launcher:
         channel: Channel,
         settings: Settings,
         engine: Chosen,
+        certificates: Certificates,
         application: Application | None,
         hooks: Hooks,
         streams: list[StandardStream],
@@ -168,6 +171,7 @@ class Launcher:
         self.channel = channel
         self.settings = settings
         self.engine = engine
+        self.certificates = certificates
         self.application = application
         self.hooks = hooks
         self.workers: dict[int, int] = {}
@@ -219,6 +223,8 @@ class Launcher:
         message, _fds = received
         if message["kind"] == "fork":
             self._fork(message["slot"])
+        elif message["kind"] == "certificates":
+            self.certificates.renew(lambda _why: None)  # each worker tells it, too
         elif message["kind"] == "retire":
             self.retired = True
         elif message["kind"] == "kill" and message["pid"] in self.workers:
@@ -299,7 +305,7 @@ class Launcher:
                 os._exit(EXIT_NOT_BOOTED)
             run_worker(
                 self.settings, slot, control, self.engine, self.application, stack_fd,
-                hooks=self.hooks, after_crash=begin["after_crash"],
+                hooks=self.hooks, after_crash=begin["after_crash"], certificates=self.certificates,
             )  # fmt: skip
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())

@@ -36,6 +36,7 @@ from . import children
 from .application import BootError, load
 from .background_jobs import finish_jobs
 from .boot_check import boot_check
+from .certificates import Certificates
 from .context import Context
 from .crashes import show_crashes, show_received
 from .fork_safety import open_descriptors
@@ -61,7 +62,7 @@ EXIT_BOOT = 3
 
 def run_worker(
     settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
-    *, hooks: Hooks = NO_HOOKS, after_crash: bool = False,
+    *, hooks: Hooks = NO_HOOKS, after_crash: bool = False, certificates: Certificates | None = None,
 ) -> NoReturn:  # fmt: skip
     """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done.
 
@@ -70,7 +71,7 @@ def run_worker(
     """
     status = EXIT_RUNTIME
     try:
-        status = _work(settings, slot, control, engine, application, stack_fd, hooks, after_crash)
+        status = _work(settings, slot, control, engine, application, stack_fd, hooks, after_crash, certificates)
     except BaseException as error:
         process.check()  # it has no descriptors of ours, which the loop has found
         text = traceback.format_exc()
@@ -87,7 +88,7 @@ def run_worker(
 
 def _work(
     settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
-    hooks: Hooks, after_crash: bool,
+    hooks: Hooks, after_crash: bool, certificates: Certificates | None,
 ) -> int:  # fmt: skip
     set_process_name(f"mw-worker/{slot}")
     signals = SignalPipe()
@@ -100,6 +101,8 @@ def _work(
     _withhold(settings, signals)
     cells = _take_slot(board.slot(slot), settings.generation)
     log, ring = _open_log(settings, slot, control, engine)
+    if certificates is not None:
+        certificates.renew(log.error)  # since it was forked; whom the master knows it tells from now on
     access = None
     _detach_standard_streams(log, settings.application_level)
 
@@ -127,7 +130,9 @@ def _work(
             hooks = load_hooks(settings, application, log.log, tell, fail)
         called = WorkerHooks(settings, slot, hooks, log, tell)
         called.start(fail)
-        context = Context(settings, board, slot, log, access, application, engine, after_crash=after_crash)
+        context = Context(
+            settings, board, slot, log, access, application, engine, certificates, after_crash=after_crash
+        )
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
@@ -178,13 +183,14 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
 
     try:
         engine = engine_for(settings)
+        certificates = Certificates(settings)
         access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left
         process.serve(log)
         application = load(settings, log.info)
         hooks = load_hooks(settings, application, log.log, _nobody, fail)
         called = WorkerHooks(settings, 0, hooks, log, _nobody)
         called.start(fail)
-        context = Context(settings, board, 0, log, access, application, engine)
+        context = Context(settings, board, 0, log, access, application, engine, certificates)
         _take_signals(signals, log)
         if settings.boot_check:
             boot_check(context, settings.boot_check)

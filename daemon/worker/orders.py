@@ -163,6 +163,8 @@ class Orders:
                 self._write_stacks()
             case "log-level":
                 context.log.level = message["level"]
+            case "certificates":
+                context.certificates.renew(context.log.error)
 
     def _write_stacks(self) -> None:
         try:

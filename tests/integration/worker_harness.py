@@ -26,6 +26,7 @@ import pytest
 from miniwsgi.daemon.channel import Channel, Message
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.worker.certificates import Certificates
 from miniwsgi.daemon.worker.hooks import NO_HOOKS, Hooks
 from miniwsgi.daemon.worker.lifecycle import run_worker
 from miniwsgi.metrics.board import Board
@@ -220,6 +221,11 @@ class Site:
         self._gates: list[Gate] = []
         self._clients: list[Client] = []
 
+    def as_listener(self, **options: Any) -> Listener:
+        """Ours, as workers know it."""
+        name, port = self.address[0], str(self.address[1])
+        return Listener(self.listener.fileno(), f"{name}:{port}", False, name, port, **options)
+
     def gate(self) -> Gate:
         """A gate for workers that are forked afterwards."""
         self._gates.append(Gate())
@@ -234,12 +240,12 @@ class Site:
         slot: int | None = None,
         ready: bool = True,
         hooks: Hooks = NO_HOOKS,
+        certificates: Certificates | None = None,
         **settings: Any,
     ) -> Worker:
         """A worker that is ready. `prepare` is called in it first: the place for patches."""
         slot = len(self.workers) if slot is None else slot
-        name, port = self.address[0], str(self.address[1])
-        listener = Listener(self.listener.fileno(), f"{name}:{port}", False, name, port)
+        listener = self.as_listener()
         chosen = Settings(
             **{
                 "generation": 1,
@@ -257,11 +263,12 @@ class Site:
         stacks = os.pipe()
         log = self.directory / f"worker-{slot}-{len(self.workers)}.log"
         kept = [workers_end.fileno(), stacks[1], self.board.fd, *(each.fd for each in chosen.listeners)]
+        kept += [each.tls.fd for each in chosen.listeners if each.tls is not None]
         kept += [fd for gate in self._gates for fd in gate.fds]
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
-            _become_worker(chosen, slot, workers_end, application, stacks[1], prepare, kept, log, hooks)
+            _become_worker(chosen, slot, workers_end, application, stacks[1], prepare, kept, log, hooks, certificates)
         workers_end.close()
         for fd in stacks:
             os.close(fd)
@@ -305,6 +312,7 @@ def _become_worker(
     kept: list[int],
     log: Path,
     hooks: Hooks,
+    certificates: Certificates | None,
 ) -> NoReturn:
     """In the child: leave the test run behind."""
     try:
@@ -328,7 +336,10 @@ def _become_worker(
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.settrace(None)
         prepare()
-        run_worker(settings, slot, control, choose(settings.engine), application, stack_fd, hooks=hooks)
+        run_worker(
+            settings, slot, control, choose(settings.engine), application, stack_fd,
+            hooks=hooks, certificates=certificates,
+        )  # fmt: skip
     except BaseException:
         import traceback
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.engine import outgoing, wire
+from miniwsgi.daemon.engine import outgoing
 from miniwsgi.daemon.engine.outgoing import FLUSH_NS, SENDFILE_BYTES, Outgoing
 from miniwsgi.daemon.engine.transport import Disconnected
 from miniwsgi.daemon.engine.wire import Wire
@@ -41,7 +41,6 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Kernel]:
         kernel = Kernel(takes, call_ns)
         system = SimpleNamespace(dup=os.dup, close=os.close, sendfile=kernel.sendfile)
         monkeypatch.setattr(outgoing, "os", system)
-        monkeypatch.setattr(wire, "os", system)
         monkeypatch.setattr(outgoing, "time", SimpleNamespace(monotonic_ns=lambda: kernel.now))
         return kernel
 

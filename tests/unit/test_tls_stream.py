@@ -131,11 +131,11 @@ def test_a_file_is_sent_as_it_is(both, tmp_path):
     with (tmp_path / "file").open("rb") as file:
         while at < len(content):
             try:
-                at += stream.sendfile(file.fileno(), at, len(content) - at)
+                at += stream.send_extent(file.fileno(), at, len(content) - at)
             except BlockingIOError:
                 got += peer.read()
         assert got + peer.read() == content[100:]
-        assert stream.sendfile(file.fileno(), at, 10) == 0, "it has no more"
+        assert stream.send_extent(file.fileno(), at, 10) == 0, "it has no more"
 
 
 def test_the_end_is_said_before_the_socket_is_shut(both):

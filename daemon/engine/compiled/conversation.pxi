@@ -402,6 +402,11 @@ class Conversation(ConversationState, ConversationSteps):
         """Begin with the next client of a listening socket. Raises OSError."""
         return new_client(cls, site, listening, now)
 
+    @staticmethod
+    def streamed():
+        """See `choice.Begin`."""
+        return StreamConversation
+
     engine = "compiled"
     turn = Turn
     doze = staticmethod(doze)

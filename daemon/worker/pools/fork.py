@@ -191,7 +191,7 @@ class ForkPool:
             self._again_at = time.monotonic() + accept_again_seconds(error, self._context.log)
             return
         opened = self._opened.popleft()
-        self._fork(opened.sock, opened.begin)
+        self._fork(opened.bare_socket, opened.begin)
 
     def _make_room(self) -> None:
         """Raises OSError."""
@@ -292,7 +292,7 @@ class ForkPool:
             conversation = begin(time.monotonic_ns())
             self._converse(conversation, LoneThread(context, orders, me, self._crowded), orders)
             status = 0
-            _send_end(sock)
+            _send_end(conversation.sock)
             finish_jobs(context, orders)
         except BaseException as error:
             context.log.error("".join(traceback.format_exception(error)))

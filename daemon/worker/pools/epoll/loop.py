@@ -180,6 +180,7 @@ class EpollPool:
             now = turn.serve(me, now)
             if not now:
                 return False
+            others.reverse()  # who is told of first has waited for longest
             while others:
                 now = self._other(me, others.pop(), now)
                 if not now:
@@ -487,7 +488,10 @@ class EpollPool:
 
     def _open(self, me: Thread, fd: int, now: int) -> int:
         """Go on with what comes before a client's first request, and then with that; as `_go_on`."""
+        if now > self._turn.ends_ns:
+            return now  # a handshake costs much, and others want a turn first: the next one is told of it again
         opening = self.clients.openings.go_on(fd, now)
+        now = time.monotonic_ns()
         if opening is None:
             return now
         conversation = self.clients.begin(opening, now)
