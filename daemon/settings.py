@@ -44,6 +44,28 @@ class Listener(NamedTuple):
         return cls(**{**message, "tls": Tls(**tls) if tls is not None else None})
 
 
+class StaticFiles(NamedTuple):
+    """An entry of [[static]]: files that the server answers with by itself."""
+
+    path: str  # the prefix of URLs, with a slash at both ends; decoded, as latin-1
+    directory: str
+    cache: tuple[tuple[str, str], ...] = ()  # a glob of names and a Cache-Control value; the first that fits
+    index_name: str = ""  # of the file that is a directory's answer; "" none
+    fallthrough: bool = False  # what is absent is the application's
+    symlinks: bool = False  # those that stay inside are followed
+    precompressed: bool = True  # .br, .zst and .gz beside a file
+    internal: bool = False  # only where the application's answer says so
+    types: tuple[tuple[str, str], ...] = ()  # an ending and its media type, before the built-in ones
+    headers: tuple[tuple[str, str], ...] = ()  # more fields of each answer
+    fd: int = -1  # of the directory, if it is open already: all workers of a generation have the same one
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> StaticFiles:
+        """The inverse of `_asdict`, in JSON. Raises TypeError for fields of another version."""
+        pairs = {name: tuple(map(tuple, message[name])) for name in ("cache", "types", "headers")}
+        return cls(**{**message, **pairs})
+
+
 class Settings(NamedTuple):
     """Everything that crosses from the master to a launcher and its workers."""
 
@@ -71,6 +93,8 @@ class Settings(NamedTuple):
     request_id_header: str = ""  # a response field's name; "" none
     switch_interval: float = 0.0005
     spool_directory: str = ""
+
+    static: tuple[StaticFiles, ...] = ()
 
     # limits
     request_line_bytes: int = 8190
@@ -137,11 +161,13 @@ class Settings(NamedTuple):
 
     def to_message(self) -> dict[str, Any]:
         """As JSON-ready data for the launcher's first message."""
-        return {**self._asdict(), "listeners": [listener.to_message() for listener in self.listeners]}
+        listeners = [listener.to_message() for listener in self.listeners]
+        return {**self._asdict(), "listeners": listeners, "static": [entry._asdict() for entry in self.static]}
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Settings:
         """The inverse of `to_message`. Raises TypeError for fields of another version."""
         listeners = tuple(map(Listener.from_message, message["listeners"]))
         lists = {name: tuple(message[name]) for name in ("trusted", "access_skip")}
-        return cls(**{**message, **lists, "listeners": listeners})
+        static = tuple(map(StaticFiles.from_message, message["static"]))
+        return cls(**{**message, **lists, "listeners": listeners, "static": static})

@@ -262,6 +262,16 @@ def frame(
     return framed
 
 
+def identified(head: bytes, headers: list[tuple[str, str]], server: ServerFields, request_id: str) -> bytes:
+    """The head with the request's id in it, if that is wanted and is not among the headers already."""
+    name = server.request_id_header
+    if name is None or any(key.lower() == name.lower() for key, _value in headers):
+        return head
+    field = f"{name}: {request_id}\r\n".encode("latin-1")
+    end = head.index(b"\r\n") + 2  # of the status line
+    return head[:end] + field + head[end:]
+
+
 def refusal(status: int, server: ServerFields, *, persistent: bool = False, head_only: bool = False) -> bytes:
     """A whole response by the server itself. Nothing of the request is in it."""
     text = f"{status} {REASONS[status]}\n".encode()
