@@ -23,6 +23,7 @@ from ..http.response import (
     early_hints,
     encode,
     frame,
+    identified,
     refusal,
 )
 from .after_fork import process
@@ -66,6 +67,8 @@ class CallSteps:
     """What a call does; its state is its subclass's."""
 
     __slots__ = tuple[str, ...]()  # see ConnectionSteps
+
+    by_application = True
 
     _result: Any  # of the application, if it is not sent in one go; set with the first pull
     _iterator: Iterator[bytes] | None
@@ -252,13 +255,8 @@ class CallSteps:
         return head if self._site.server_fields.request_id_header is None else self._identified(head, self.headers)
 
     def _identified(self, head: bytes, headers: Headers) -> bytes:
-        """The head with the request's id in it, if that is wanted and the application has not put one there."""
-        name = self._site.server_fields.request_id_header
-        if name is None or any(key.lower() == name.lower() for key, _value in headers):
-            return head
-        field = f"{name}: {self.request_id}\r\n".encode("latin-1")
-        end = head.index(b"\r\n") + 2  # of the status line
-        return head[:end] + field + head[end:]
+        """The head with the request's id in it."""
+        return identified(head, headers, self._site.server_fields, self.request_id)
 
     def _send_whole(self, data: bytes) -> None:
         """A body that is complete: head and body in one go."""

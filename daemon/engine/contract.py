@@ -74,13 +74,18 @@ _END = {Outcome.END: Stage.OVER}
 _ANSWERED = {Outcome.DONE: Stage.ANSWERED, Outcome.PAUSED: Stage.ANSWERED}
 _REFUSED = {Outcome.REFUSED: Stage.OVER, Outcome.GONE: Stage.OVER}
 _GONE = {Outcome.GONE: Stage.OVER}
+# A request for a static file is answered, and settled, as soon as it is here.
+_RECEIVED = {
+    **_HERE, **_END, **_GONE,
+    Outcome.IDLE: Stage.READING, Outcome.UNSENT: Stage.UNSENT, Outcome.LAST: Stage.OVER,
+}  # fmt: skip
 STAGES: dict[tuple[Stage, str], dict[Outcome, Stage]] = {
-    (Stage.READING, "receive"): {**_HERE, **_END, **_GONE},
+    (Stage.READING, "receive"): _RECEIVED,
     (Stage.READING, "serve"): {**_SERVED, **_END},
     (Stage.READING, "refuse"): _REFUSED,
     (Stage.READING, "dismiss"): {Outcome.LAST: Stage.OVER, Outcome.GONE: Stage.OVER},
-    (Stage.UNPARSED, "receive"): _PARSED,
-    (Stage.UNPARSED, "serve"): _SERVED,
+    (Stage.UNPARSED, "receive"): _RECEIVED,
+    (Stage.UNPARSED, "serve"): {**_SERVED, **_END},
     (Stage.UNPARSED, "abandon"): _GONE,
     (Stage.REQUEST, "answer"): _ANSWERED,
     (Stage.REQUEST, "serve"): {**_SERVED, **_END},
@@ -167,7 +172,9 @@ class Conversation(Protocol):
     # in the order of the exchange; what is allowed when, and what comes of it, is in STAGES
 
     def receive(self, now: int) -> Outcome:
-        """Take once what has come, and parse it, or go on with what was left unparsed. A refusal is sent."""
+        """Take once what has come, and parse it, or go on with what was left unparsed. A refusal is sent, and so is the
+        answer to a request for a static file.
+        """
 
     def answer(self, thread: ThreadAccount, now: int) -> Outcome:
         """Call the application, send what it gives. On a thread of the pool; no exception gets past it."""

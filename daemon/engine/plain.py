@@ -20,13 +20,13 @@ from .call import Call, Phase
 from .claim import Taken
 from .contract import Awaited, Expired, Outcome, Refusal, Stage
 from .environ import request_environ
+from .file_steps import FileCall, FileSteps
 from .listening_socket import ListeningSocket
 from .progress import queued_bytes
 from .proxy import Proxy
 from .site import Site
 from .transport import Disconnected
 from .turn import Turn
-from .wire import Wire
 
 RECEIVE_BYTES = 65536
 # Closing in stages is for clients that may still send something (RFC 9112 section 9.6). One that has asked for the end
@@ -49,7 +49,7 @@ _AWAITED = {
 }
 
 
-class ConversationSteps(Wire):
+class ConversationSteps(FileSteps):
     """What a conversation does; its state is its subclass's."""
 
     __slots__ = tuple[str, ...]()  # see ConnectionSteps
@@ -60,6 +60,7 @@ class ConversationSteps(Wire):
         self.site = site
         self.base = base
         self._begin()
+        self._checked = site.checks(self._proxy)
         self.stage = _READING
         self.requests = 0
         self.since_ns = now
@@ -67,7 +68,7 @@ class ConversationSteps(Wire):
         self._part = _BETWEEN  # of a request: what `since_ns` belongs to
         self.mask = 0
         # the request that is answered
-        self._call: Call | None = None
+        self._call: Call | FileCall | None = None
         self._environ = base
         self._variables: Any = None  # its context (PEP 567), while the application has more of its result
         self._complete = True  # the application has given all of its result
@@ -166,11 +167,14 @@ class ConversationSteps(Wire):
     def _has_come(self, now: int) -> Outcome:
         """A whole request."""
         head: Any = self._http.head
-        if self._proxy is not None:
-            try:
-                self._proxy.check(head.fields)
-            except ProtocolError as error:
-                return self._refuse(error)
+        if self._checked:
+            if self._proxy is not None:
+                try:
+                    self._proxy.check(head.fields)
+                except ProtocolError as error:
+                    return self._refuse(error)
+            if self.site.static is not None and (outcome := self.answer_file(now)) is not None:
+                return outcome
         self.stage = _REQUEST
         self.ready_ns = now
         return UPGRADE if head.upgrade and upgrade.is_offered(self) else REQUEST
@@ -254,7 +258,8 @@ class ConversationSteps(Wire):
         self._part = _BETWEEN
         if http.pending:
             self.stage = _UNPARSED
-            return self.receive(ended_ns)
+            # A client's next file is for the next turn: thousands may have been sent ahead.
+            return self.receive(ended_ns) if call.by_application else AGAIN
         self.stage = _READING
         if self.requests == 1:
             http.forget()  # many never send another, and thousands may come at once
@@ -381,7 +386,7 @@ class ConversationSteps(Wire):
         """A complete request that never reached the application: as one whose client left during its answer."""
         site, line, body = self.site, self._http.line, self._http.body
         assert line is not None
-        environ = request_environ(self._http, site.mount, self._proxy)
+        environ = self.whole_environ()
         waited_ns = now - self.ready_ns
         site.account.aborted(self.closed)
         site.account.answered(
@@ -448,7 +453,8 @@ class Conversation(ConversationSteps):
     append = None
 
     __slots__ = (
-        "_call", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables", "base",
+        "_call", "_checked", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables",
+        "base",
         "called_ns", "closed", "ended_ns", "gone", "mask", "ready_ns", "requests", "since_bytes", "since_ns", "site",
         "sock", "stage", "thread",
     )  # fmt: skip

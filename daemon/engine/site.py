@@ -17,6 +17,7 @@ from ..http.errors import REASONS, ProtocolError
 from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
 from ..settings import Listener, Settings
+from ..static.routes import Routes
 from ..temporary import temporary_directory
 from .account import Account
 from .call import Application, CallSteps
@@ -29,6 +30,7 @@ from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
 from .upgrade import UNAVAILABLE, Sockets
 from .variables import variables_of_the_import
+from .x_sendfile import SendsFiles
 
 _UNNAMED = frozenset({"LOCAL", "UNKNOWN"})  # clients whom a PROXY header does not name
 C = TypeVar("C", bound=ConnectionSteps)
@@ -51,7 +53,8 @@ class Site:
     __slots__ = (
         "_access", "_body_memory_bytes", "_environ", "_known", "_known_of_unix", "_log", "_proxy", "_spool_directory",
         "_unix_limits", "account", "after_crash", "answers", "application", "closing", "encodings", "limits", "mount",
-        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared", "sockets", "uwsgi_peer",
+        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared", "sockets", "static",
+        "uwsgi_peer",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +78,9 @@ class Site:
         self.request_ids = RequestIds()
         self.request_variables = variables_of_the_import()
         self.mount = Mount.of(settings)
+        self.static = Routes.of(settings, Encodings(), log)
+        if self.static is not None and self.static.has_internal:
+            self.application = SendsFiles(application, self.static, self._tell_of_file)
         self._body_memory_bytes = settings.body_memory_bytes
         self._spool_directory = settings.spool_directory or _temporary_directory()
         self._known, self._known_of_unix = Known(), Known()
@@ -147,6 +153,10 @@ class Site:
         """A connection was closed before its first request."""
         self._log.limited(key, "warning", what, peer=peer)
 
+    def checks(self, proxy: Proxy | None) -> bool:
+        """Whether a whole request is looked at before it is the application's: a proxy's words, its path."""
+        return proxy is not None or self.static is not None
+
     # --- refusals ---
 
     def refuse(self, why: ProtocolError | OSError | str, base: dict[str, Any], *, head_only: bool) -> bytes:
@@ -195,6 +205,9 @@ class Site:
         else:
             why = "limits.sockets is off"
         self._log.limited(f"socket-{status}", "warning", f"a WebSocket got {status}: {why}", request_id=request_id)
+
+    def _tell_of_file(self, what: str) -> None:
+        self._log.limited(f"file-{what[:24]}", "warning", f"the application's response: {what}")
 
     def mistake(self, call: CallSteps, what: str) -> None:
         line = f"the application's response: {what}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,11 @@ from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.claim import Claim
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
+from miniwsgi.daemon.http.response import Encodings
 from miniwsgi.daemon.log.access_log import AccessLog
 from miniwsgi.daemon.log.error_log import ErrorLog
-from miniwsgi.daemon.settings import Listener, Settings
+from miniwsgi.daemon.settings import Listener, Settings, StaticFiles
+from miniwsgi.daemon.static.routes import Routes
 from miniwsgi.daemon.worker.context import Context
 from miniwsgi.metrics.scoreboard import SLOT_BYTES, Slot
 
@@ -69,6 +72,12 @@ class World:
         self._other.send(get(path.encode()))
         assert other.receive(NOW) is Outcome.REQUEST
         return other
+
+    def serve_files(self, directory: Path, **options: Any) -> None:
+        """From now on what is below /static/ is answered by the server."""
+        site, entry = self.context.site, StaticFiles("/static/", str(directory), **options)
+        site.static = Routes([entry], Encodings(), self.context.log)
+        self.conversation._checked = site.checks(None)  # type: ignore[attr-defined]
 
     # --- the client ---
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -50,6 +52,8 @@ def prepare(world: World, outcome: Outcome) -> tuple[tuple[bytes, ...], tuple[by
 
 
 def receive(world: World, stage: Stage, outcome: Outcome) -> Outcome:
+    if outcome in BY_FILES or (stage is Stage.UNPARSED and outcome in {Outcome.END, Outcome.GONE, Outcome.UPGRADE}):
+        return receive_file(world, stage, outcome)
     if stage is Stage.UNPARSED:
         end = {Outcome.MORE: b"", Outcome.AGAIN: MANY_CHUNKS, Outcome.REQUEST: END_CHUNK, Outcome.REFUSED: b"?\r\n"}
         world.bring_to(stage, end[outcome])
@@ -59,6 +63,31 @@ def receive(world: World, stage: Stage, outcome: Outcome) -> Outcome:
         return result
     arrive(world, outcome)
     return world.conversation.receive(NOW)
+
+
+BY_FILES = {Outcome.IDLE, Outcome.UNSENT, Outcome.LAST}
+
+
+def receive_file(world: World, stage: Stage, outcome: Outcome, *, serves: bool = False) -> Outcome:
+    """Of a request for a static file, which is the second of two that have been sent if the stage is UNPARSED."""
+    with TemporaryDirectory() as directory:
+        world.serve_files(Path(directory))
+        (Path(directory) / "big").write_bytes(BIG)
+        fields = CLOSE if outcome is Outcome.END else ()
+        wanted = get(b"/static/big" if outcome in {Outcome.UNSENT, Outcome.GONE} else b"/static/none", *fields)
+        if outcome is Outcome.UPGRADE:
+            world.context.site.sockets = NOBODY
+            wanted = get(b"/", *UPGRADE)
+        if stage is Stage.UNPARSED:
+            world.send(get(b"/static/none"), wanted)
+            assert world.conversation.receive(NOW) is Outcome.AGAIN
+        else:
+            world.send(wanted)
+        if outcome is Outcome.LAST:
+            world.context.site.closing = True
+        elif outcome is Outcome.GONE:
+            world.leave()
+        return world.conversation.serve(world.thread, NOW) if serves else world.conversation.receive(NOW)
 
 
 def arrive(world: World, outcome: Outcome) -> None:
@@ -84,6 +113,8 @@ def arrive(world: World, outcome: Outcome) -> None:
 
 
 def serve(world: World, stage: Stage, outcome: Outcome) -> Outcome:
+    if stage is Stage.UNPARSED and outcome is Outcome.END:
+        return receive_file(world, stage, outcome, serves=True)
     behind, fields = prepare(world, outcome)
     if stage is Stage.READING:
         world.send(get(b"/", *fields), *behind)
@@ -179,7 +210,7 @@ def test_each_call_comes_to_what_the_table_says(world: World, stage: Stage, call
     conversation.close()
     assert conversation.stage is Stage.CLOSED
     assert account[CLOSED] == 1
-    assert world.calls_made >= account[REQUESTS] - (call == "abandon")
+    assert world.calls_made >= account[REQUESTS] - (call == "abandon") or world.context.site.static is not None
 
 
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.CLOSED])

@@ -53,6 +53,7 @@ cdef Beginning beginning_of(Shared shared, object listening, str host):
     if not site.trusts_proxies:
         made.http = site.parser_for(made.base, Connection)
         made.mounted = site.mount.splits(None)
+        made.checked = site.checks(None)
     shared.beginnings[listening] = made
     return made
 

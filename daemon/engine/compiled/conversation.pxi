@@ -82,6 +82,7 @@ cdef class Beginning:
     cdef dict base
     cdef ConnectionState http  # None: it depends on the client, which may be a trusted proxy
     cdef bint mounted
+    cdef bint checked  # see `Site.checks`
 
 
 cdef class ConversationState(WireState):
@@ -89,7 +90,7 @@ cdef class ConversationState(WireState):
 
     cdef public object base, stage, thread, _proxy, _part, _call, _environ, _variables
     cdef readonly ConnectionState _http
-    cdef public bint _complete
+    cdef public bint _complete, _checked
     cdef bint mounted  # SCRIPT_NAME depends on the request
     cdef public int64_t mask
     cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
@@ -111,9 +112,11 @@ cdef class ConversationState(WireState):
             self._http = site.parser_for(base, Connection)
             self._http.anew = self._proxy is not None
             self.mounted = site.mount.splits(self._proxy)
+            self._checked = site.checks(self._proxy)
         else:
             self._http = known.http.another(base)
             self.mounted = known.mounted
+            self._checked = known.checked
         self.stage = READING
         self.closed = OPEN_TO_CLIENT
         self.since_ns = now
@@ -184,12 +187,12 @@ cdef class ConversationState(WireState):
                 self.site.account.closed(self.closed)
         let_go(call)
 
-    def _count_unanswered(self, now):
+    def whole_environ(self):
         """See engine.plain."""
         http = self._http
         if type(http.head) is Head:  # whose template is completed with its first answer
             self.make_template(<Head>http.head, <Line>http.line)
-        ConversationSteps._count_unanswered(self, now)
+        return ConversationSteps.whole_environ(self)
 
     cdef ConversationState begun(self):
         if self.shared is None or self._http is None:
@@ -232,8 +235,8 @@ cdef class ConversationState(WireState):
             if used:
                 if used < size:
                     http.pending = PyBytes_FromStringAndSize(<char *>received + used, size - used)
-                if http.anew:
-                    return self._has_come(now)  # a proxy's words are to be checked
+                if self._checked:
+                    return self._has_come(now)
                 self.stage = REQUEST_STAGE
                 self.ready_ns = now
                 return REQUEST
@@ -275,7 +278,7 @@ cdef class ConversationState(WireState):
             PyDict_SetItem(environ, INPUT, http.body.file())
         self._environ = environ
         self.joins = (
-            self.pipes and PyBytes_GET_SIZE(http.pending) != 0 and not http.anew  # see `take`
+            self.pipes and PyBytes_GET_SIZE(http.pending) != 0 and not self._checked  # see `take`
             and (self.batch >= 0 or self.pipeline is None)
         )
         self.called_ns = self.block_ns = now  # before the call can be seen: see `expire`

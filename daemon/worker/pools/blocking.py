@@ -24,6 +24,7 @@ from .patience import Patience
 EVENTS = select.POLLIN | ENDED  # what a poller has to ask for
 STAYS = frozenset({Outcome.IDLE, Outcome.MORE, Outcome.AGAIN, Outcome.REQUEST})  # the conversation goes on
 PARTS = frozenset({Outcome.LAST, Outcome.REFUSED})  # it is over, and to be closed in stages: see `lingering`
+_UNSENT = frozenset({Outcome.REFUSED, Outcome.UNSENT})  # with an answer of the server's own
 _EAGER = frozenset({Stage.REQUEST, Stage.UNPARSED})
 
 
@@ -55,6 +56,9 @@ class LoneThread:
         To be called when the client has sent something, and at once again while it is `eager`.
         """
         now = time.monotonic_ns()
+        if now >= self._next_second_ns:
+            self._next_second_ns = now + NANOSECONDS
+            self._context.site.server_fields.refresh()
         stage = conversation.stage
         outcome = Outcome.REQUEST if stage is Stage.REQUEST else conversation.receive(now)
         if outcome is Outcome.REQUEST:
@@ -63,17 +67,13 @@ class LoneThread:
             if mask & ENDED:
                 probe(conversation.sock)
             outcome = self._answer(conversation)
-        if outcome is Outcome.REFUSED and conversation.unsent:
+        if outcome in _UNSENT and conversation.unsent:
             outcome = send_rest(conversation, Progress(conversation.sock, self._context.settings))
         return outcome
 
     def _answer(self, conversation: Conversation) -> Outcome:
         site, me = self._context.site, self.me
-        now = time.monotonic_ns()
-        if now >= self._next_second_ns:
-            self._next_second_ns = now + NANOSECONDS
-            site.server_fields.refresh()
-        answer_to_the_end(conversation, me, now, self._context.settings)
+        answer_to_the_end(conversation, me, time.monotonic_ns(), self._context.settings)
         me.end()
         site.account.served(0, 1)  # it has waited in the kernel, if at all
         return conversation.settle()
