@@ -20,7 +20,7 @@ from miniwsgi.daemon.migration.uwsgi import table as uwsgi
 
 DIRECTORY = Path(__file__).parent
 BEGIN, END = "<!-- Made by docs/generate_migrating.py from {}. -->", "<!-- End. -->"
-WORDS = sorted(KEYS, key=len, reverse=True)
+WORDS = sorted((path for path in KEYS if "." in path), key=len, reverse=True)
 
 
 def pages() -> dict[Path, str]:

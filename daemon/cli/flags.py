@@ -36,6 +36,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Serving",
         (
             ("server.bind", "-b", "ADDRESS"),
+            ("static", "", "PATH=DIR"),
             ("server.workers", "-w", "N"),
             ("server.threads", "-t", "N"),
             ("server.pool", "", "epoll|prefork|fork|single"),
@@ -77,6 +78,7 @@ HELP = {
     "app.env": "An environment variable for the application.",
     "app.hooks": "A module of functions that are called as workers come and go, such as shop.hooks.",
     "server.bind": "Where to listen: HOST:PORT, :PORT, [IPV6]:PORT, unix:/path, unix:@abstract, fd:N, systemd:NAME.",
+    "static": "Files below a prefix of URLs, answered by the server itself: /static/=static.",
     "server.threads": "Threads a worker that may run the application (pool epoll).",
     "server.pool": "epoll: many connections, threads when the application blocks. prefork: one request at a "
     "time. fork: a process a connection. single: one foreground process, for debuggers.",

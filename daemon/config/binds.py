@@ -7,17 +7,15 @@ its `key(…)`, like the keys of sections; the table's parser, what is shown and
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from .addresses import Address
-from .declaration import Key, key
+from .declaration import key
 from .kinds import Boolean, Choice, Kind, MismatchError, Text, Wrong, quoted
-from .spelling import close_matches
+from .tables import options_of, parse_table
 from .tls_options import HTTPS_PORT, Secured
 from .tls_options import contradictions as tls_contradictions
 
@@ -75,12 +73,7 @@ class Bind(Secured):
         return {name: value for name, value in values.items() if value != OPTIONS[name].default}
 
 
-OPTIONS: Mapping[str, Key] = MappingProxyType(
-    {
-        field.name: dataclasses.replace(field.metadata["key"], path=field.name)
-        for field in sorted(dataclasses.fields(Bind), key=lambda field: field.name != "address")  # the first of them
-    }
-)
+OPTIONS = options_of(Bind, "address")
 
 
 def contradictions(bind: Bind) -> Iterator[tuple[str, str]]:
@@ -131,24 +124,7 @@ class BindEntry(Kind[Bind]):
         return Bind(address=self._address.parse(address, base), protocol="uwsgi")
 
     def _of_table(self, table: dict[str, object], base: str) -> Bind:
-        values: dict[str, Any] = {}
-        wrong: list[Wrong] = []
-        for name, value in table.items():
-            if name not in OPTIONS:
-                near = close_matches(name, OPTIONS, 0.7)
-                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(OPTIONS)}"
-                wrong.append(Wrong(None, hint, f".{name}", unknown=True))
-                continue
-            try:
-                values[name] = OPTIONS[name].kind.parse(value, base)
-            except MismatchError as error:
-                items = error.items or (Wrong(value, error.expected),)
-                wrong += [item._replace(where=f".{name}{item.where}") for item in items]
-        if "address" not in table:
-            wrong.append(Wrong(None, Address.expected, ".address"))
-        if wrong:
-            raise MismatchError(self.expected, tuple(wrong))
-        return Bind(**values)
+        return Bind(**parse_table(table, OPTIONS, ("address",), base, self.expected))
 
     def show(self, value: Bind) -> str:
         text_or_table = self.as_json(value)

@@ -26,6 +26,7 @@ from .platform import PLATFORM_VARIABLES, VARIABLE_OF, about_arguments
 from .problems import ConfigError, Mistake, Problem
 from .proxy_keys import FORWARDED, ProxySection, proxy_notes
 from .serving_keys import AppSection, LimitsSection, RecycleSection, ServerSection, TimeoutsSection
+from .static_files import STATIC, StaticEntry
 
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
 TOKEN_CHARS = 1000
@@ -68,6 +69,7 @@ class Config:
     log: LogSection
     control: ControlSection
     metrics: MetricsSection
+    static: tuple[StaticEntry, ...]
 
     path: str = ""  # the file, absolute; "" without one
     origins: Mapping[str, str] = field(default_factory=dict)  # "default" | "platform" | "file" | …
@@ -79,7 +81,8 @@ class Config:
     def __getitem__(self, path: str) -> Any:
         """The value of a key path such as "server.workers". Raises KeyError."""
         key = KEYS[path]
-        return getattr(getattr(self, key.section), key.name)
+        section = getattr(self, key.section)
+        return getattr(section, key.name) if key.name else section
 
 
 class ReadConfig(Protocol):
@@ -146,7 +149,9 @@ class _Loader:
         base = os.path.dirname(path)
         given: dict[str, object] = {}
         for section, table in tables.items():
-            if section not in SECTIONS:
+            if section in KEYS:  # static
+                given[section] = table
+            elif section not in SECTIONS:
                 self.unknown(section, path, Mistake.UNKNOWN_SECTION if isinstance(table, dict) else Mistake.UNKNOWN_KEY)
             elif not isinstance(table, dict):
                 self.wrong(section, table, f"a section: [{section}]", path)
@@ -239,6 +244,7 @@ class _Loader:
         }
         return Config(
             **sections,
+            static=self.values[STATIC.path],
             path=path,
             origins=self.origins,
             file_variables=file_variables,

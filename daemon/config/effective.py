@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .environment import masked
 from .keys import KEYS, SECTIONS
 from .platform import VARIABLE_OF
+from .static_files import STATIC, shown_options
 
 if TYPE_CHECKING:
     from .configuration import Config
@@ -35,6 +36,9 @@ def as_toml(config: Config) -> str:
             if key.section == section:
                 assignment = f"{key.name} = {key.kind.show(values[key.path])}"
                 lines.append(f"{assignment:<{COMMENT_COLUMN - 1}} # {_origin(config, key.path)}")
+    for entry in config.static:
+        lines += ["", f"[[{STATIC.path}]]".ljust(COMMENT_COLUMN) + f"# {_origin(config, STATIC.path)}"]
+        lines += [f"{name} = {text}" for name, text in shown_options(entry)]
     if config.file_variables:
         lines += ["", "# from app.env_files: " + ", ".join(config.file_variables)]
     lines += [f"# note: {note}" for note in config.notes]
@@ -57,10 +61,11 @@ def as_data(config: Config) -> dict[str, Any]:
     values = shown_values(config)
     nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for key in KEYS.values():
-        nested[key.section][key.name] = key.kind.as_json(values[key.path])
+        if key.name:
+            nested[key.section][key.name] = key.kind.as_json(values[key.path])
     return {
         "file": config.path or None,
-        "values": nested,
+        "values": {**nested, STATIC.path: STATIC.kind.as_json(config.static)},
         "origins": dict(config.origins),
         "file_variables": sorted(config.file_variables),
         "notes": list(config.notes),

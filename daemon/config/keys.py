@@ -18,6 +18,7 @@ from .declaration import Key
 from .managing_keys import ControlSection, LogSection, MetricsSection
 from .proxy_keys import ProxySection
 from .serving_keys import AppSection, LimitsSection, RecycleSection, ServerSection, TimeoutsSection
+from .static_files import STATIC
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {
@@ -32,10 +33,12 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "metrics": MetricsSection,
     }
 )
+# Below its section a key has a name; `static` is a key by itself, a list of tables.
 KEYS: Mapping[str, Key] = MappingProxyType(
     {
         f"{section}.{field.name}": dataclasses.replace(field.metadata["key"], path=f"{section}.{field.name}")
         for section, kind in SECTIONS.items()
         for field in dataclasses.fields(kind)
     }
+    | {STATIC.path: STATIC}
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
-from ..settings import Listener, Settings
+from ..settings import Listener, Settings, StaticFiles
 from .configuration import Config
 from .environment import DAEMONS_OWN
+from .static_files import StaticEntry
 
 
 def application_environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
@@ -64,6 +66,7 @@ def worker_settings(
         request_id_header=server.request_id_header,
         switch_interval=server.switch_interval,
         spool_directory=server.spool_directory,
+        static=tuple(map(_static_files, config.static)),
         request_line_bytes=limits.request_line,
         field_bytes=limits.field_size,
         fields=limits.fields,
@@ -109,3 +112,8 @@ def worker_settings(
         access_lines=config.log.access_lines,
         access_slow=config.log.access_slow,
     )
+
+
+def _static_files(entry: StaticEntry) -> StaticFiles:
+    options = asdict(entry)
+    return StaticFiles(index_name=options.pop("index"), **options)

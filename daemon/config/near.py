@@ -8,6 +8,7 @@ from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .problems import Mistake
 from .spelling import close_matches
+from .static_files import STATIC
 
 PLACES = frozenset(("address", "bind", "file", "host", "listen", "path", "port", "socket"))  # a section has one at most
 
@@ -16,8 +17,9 @@ def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
     """What an unknown key or section was probably meant to be: "did you mean …?", or ""."""
     section, dot, name = key_path.partition(".")
     if mistake is Mistake.UNKNOWN_SECTION:
-        near = close_matches(section, SECTIONS, 0.6)
-        return f"did you mean [{near[0]}]?" if near else "the sections are " + ", ".join(SECTIONS)
+        tables = {**{name: f"[{name}]" for name in SECTIONS}, STATIC.path: f"[[{STATIC.path}]]"}
+        near = close_matches(section, tables, 0.6)
+        return f"did you mean {tables[near[0]]}?" if near else f"the sections are {', '.join(tables)}"
     last = name if dot else section
     same_name = [key for key in KEYS.values() if _words(key.name) == _words(last)]
     in_section = _closest(last, (key for key in KEYS.values() if key.section == section))

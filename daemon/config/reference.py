@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from . import static_files
 from .binds import OPTIONS
 from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .platform import PLATFORM_VARIABLES
+from .static_files import STATIC
 
 HEAD = """\
 # Configuration
@@ -135,6 +137,20 @@ user's. The daemon's `PYTHON*` (`PYTHONPATH`, `PYTHONUNBUFFERED`, …) belong to
 those that are not. Relative paths in `PYTHONPATH` start at the directory in which miniwsgi was started.
 """
 
+STATIC_HEAD = """\
+Files that the server answers with by itself, before the application: [static.md](static.md). A table for each prefix:
+
+```toml
+[[static]]
+path = "/static/"
+directory = "/srv/shop/static"
+cache = { "*.html" = "no-cache", "*" = "public, max-age=31536000, immutable" }
+```
+
+`--static /static/=DIR` and `MINIWSGI_STATIC=/static/=DIR` stand for a table with `path` and `directory`. Mistakes name
+the table, counted from 0, and its option: `static[1].directory`.
+
+"""
 TABLE_HEAD = "| Key | Value | Default | What it is |\n|---|---|---|---|\n"
 
 
@@ -149,6 +165,8 @@ def reference() -> str:
         parts.append(f"\n## [{section}]\n\n{summary}\n\n")
         parts.append(TABLE_HEAD)
         parts += [_row(key) for key in KEYS.values() if key.section == section]
+    parts.append(f"\n## [[{STATIC.path}]]\n\n{STATIC_HEAD}")
+    parts += [TABLE_HEAD, _row(STATIC), *map(_row, static_files.OPTIONS.values())]
     return "".join(parts)
 
 

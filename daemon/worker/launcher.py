@@ -37,6 +37,7 @@ from .lifecycle import run_worker
 from .process_name import set_process_name
 from .signals import GROUP_SIGNALS, seize, write_stacks_to
 from .standard_streams import StandardStream, replace_standard_streams
+from .static_directories import with_open_directories
 
 STACK_PIPE_BYTES = 256 * 1024
 GRACE_SECONDS = 0.5  # so that workers who keep to graceful_timeout leave by themselves
@@ -76,6 +77,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
     prometheus_slots.install(settings.app_metrics_directory)
     process.serve(None)
     try:
+        settings = with_open_directories(settings)
         engine = engine_for(settings)  # what cannot run is told before the import; what can, loaded before it
         certificates = Certificates(settings)
         application, hooks = _import(channel, settings, note)

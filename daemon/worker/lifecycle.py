@@ -48,6 +48,7 @@ from .pools import start
 from .process_name import set_process_name
 from .signals import SignalPipe, write_stacks_to
 from .standard_streams import write_lines_at_once
+from .static_directories import with_open_directories
 from .worker_hooks import WorkerHooks
 
 FLUSH_SECONDS = 1.0
@@ -182,6 +183,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         os._exit(EXIT_BOOT)
 
     try:
+        settings = with_open_directories(settings)
         engine = engine_for(settings)
         certificates = Certificates(settings)
         access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left

@@ -225,8 +225,9 @@ def test_a_config_cannot_be_changed() -> None:
 def test_every_key_can_be_asked_for_by_its_path() -> None:
     config = load(None, NAMED, {})
     for path in KEYS:
-        section, name = path.split(".")
-        assert config[path] == getattr(getattr(config, section), name)
+        section, dot, name = path.partition(".")
+        found = getattr(config, section)
+        assert config[path] == (getattr(found, name) if dot else found)
     with pytest.raises(KeyError):
         config["server.nope"]
 
@@ -328,6 +329,7 @@ def test_every_setting_can_be_configured() -> None:
         "server.server_header": "x",
         "server.request_id_header": "X-Id",
         "server.spool_directory": "/tmp",
+        "static": "/x/=/",
         "proxy.trusted": "unix",
         "proxy.fields": "forwarded",
         "proxy.client_field": "X-Real-IP",

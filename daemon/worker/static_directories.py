@@ -1,0 +1,28 @@
+"""The directories of static files, opened once for all workers of a generation.
+
+A release is put live by switching a symbolic link and reloading: until then each worker, also one that is started
+later, serves what the link led to when its generation began.
+"""
+
+from __future__ import annotations
+
+from ..permission import why_not
+from ..settings import Settings
+from ..static.directory import open_directory
+from . import children
+from .application import BootError
+
+
+def with_open_directories(settings: Settings) -> Settings:
+    """The same settings, with descriptors. Raises BootError."""
+    entries = []
+    for number, entry in enumerate(settings.static):
+        try:
+            fd = open_directory(entry.directory)
+        except OSError as error:
+            what = f"static[{number}].directory {entry.directory} cannot be opened: {why_not(entry.directory, error)}"
+            raise BootError("static", what) from None
+        entries.append(entry._replace(fd=fd))
+    if entries:
+        children.withhold("static", lambda: (entry.fd for entry in entries))
+    return settings._replace(static=tuple(entries))
