@@ -32,26 +32,23 @@ _PATHS = frozenset({"DOCUMENT_URI", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_FILE
 # line that overrides one of these. Not so what decides where a request ends, or which one it is.
 _IN_REQUEST_LINE = frozenset({"REQUEST_URI", "QUERY_STRING", "PATH_INFO"})  # which have a limit of their own
 _ONLY_ONCE = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "REQUEST_METHOD", "REQUEST_URI"})
+# HTTP_PROXY would be taken for a setting (CVE-2016-5385); the others say again what CONTENT_LENGTH and _TYPE do.
+_DROPPED = ("HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
 _KEPT_NAMES = 2048
 _KEPT_NAME_CHARS = 64
 
 
-class _Names(dict[str, str]):
-    """The name of a variable as sent → as it is kept, checked once; "" for one that is dropped. Raises ProtocolError.
+class _Names(set[str]):
+    """Those that were found right; bounded."""
 
-    HTTP_PROXY would be taken for a setting (CVE-2016-5385), and the other two say again what CONTENT_LENGTH and
-    CONTENT_TYPE do.
-    """
-
-    def __missing__(self, name: str) -> str:
+    def learn(self, name: str) -> None:
+        """Raises ProtocolError (400)."""
         if not _NAME.fullmatch(name):
             raise _bad_name(name)
-        kept = "" if name in {"HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} else name
         if len(name) <= _KEPT_NAME_CHARS:
             if len(self) >= _KEPT_NAMES:
                 self.clear()
-            self[name] = kept
-        return kept
+            self.add(name)
 
 
 _names = _Names()
@@ -72,7 +69,6 @@ def read_variables(block: bytes, limits: Limits) -> dict[str, str]:
     """All of them. Raises ProtocolError (400, 431)."""
     text = block.decode("latin-1")
     variables: dict[str, str] = {}
-    values: list[str] = []  # that may not hold control characters
     names, largest = _names, limits.field_bytes
     at, end, fields = 0, len(block), 0
     try:
@@ -83,27 +79,34 @@ def read_variables(block: bytes, limits: Limits) -> dict[str, str]:
             start = at + 2
             at = start + _size_at(block, at)[0]
             value = text[start:at]
-            key = names[name]
-            if at - start + len(name) > largest and key not in _IN_REQUEST_LINE:
+            if name not in names:
+                names.learn(name)
+            if at - start + len(name) > largest and name not in _IN_REQUEST_LINE:
                 raise errors.field_too_large(largest)
-            fields += name.startswith(_FIELD)
-            if key not in _PATHS:
-                values.append(value)
-            elif _NUL in value:
-                raise _control(name)
-            if key in variables:
-                value = _repeated(key, variables[key], value)
-            if key:
-                variables[key] = value
+            if name in variables:
+                fields += name.startswith(_FIELD)
+                value = _repeated(name, variables[name], value)
+            variables[name] = value
     except struct.error:
         raise _beyond() from None
     if at > end:
         raise _beyond()
-    if _CONTROL.search("".join(values)):
-        raise _control(next((name for name, value in variables.items() if _CONTROL.search(value)), "HTTP_PROXY"))
-    if fields > limits.fields:
-        raise ProtocolError(431, f"more than {limits.fields} fields", "RFC 6585 section 5", "fields")
+    if _CONTROL.search("".join(variables.values())):
+        _look_closer(variables)
+    if len(variables) + fields > limits.fields:
+        fields += sum(name.startswith(_FIELD) for name in variables)
+        if fields > limits.fields:
+            raise ProtocolError(431, f"more than {limits.fields} fields", "RFC 6585 section 5", "fields")
+    for name in _DROPPED:
+        variables.pop(name, None)
     return variables
+
+
+def _look_closer(variables: dict[str, str]) -> None:
+    """Raises ProtocolError (400) if a control character is where none may be."""
+    for name, value in variables.items():
+        if _NUL in value or (name not in _PATHS and _CONTROL.search(value)):
+            raise ProtocolError(400, f"a control character in {name}", "RFC 9110 section 5.5")
 
 
 def _repeated(key: str, before: str, value: str) -> str:
@@ -122,10 +125,6 @@ def _repeated(key: str, before: str, value: str) -> str:
 
 def _beyond() -> ProtocolError:
     return ProtocolError(400, "the size of a variable goes beyond the packet's", PROTOCOL)
-
-
-def _control(name: str) -> ProtocolError:
-    return ProtocolError(400, f"a control character in {name}", "RFC 9110 section 5.5")
 
 
 def _bad_name(name: str) -> ProtocolError:

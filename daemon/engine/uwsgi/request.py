@@ -25,6 +25,7 @@ from ...http.head import (
     knows_host,
     unescape,
 )
+from ...unpatched import socket
 from ..environ import PLACES
 from ..proxy import is_port
 
@@ -150,13 +151,20 @@ def _client(address: str, port: str) -> tuple[str, str]:
     """REMOTE_ADDR and REMOTE_PORT; "" for a client of a Unix socket, of which nginx says "unix:"."""
     if address in {"", "unix:"}:
         return "", ""
+    if port and not is_port(port):
+        raise ProtocolError(400, "REMOTE_PORT is no port", _CGI)
+    try:
+        socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        address = _ipv6(address)
+    return address, port
+
+
+def _ipv6(address: str) -> str:
     try:
         if "%" in address:  # a scope means nothing elsewhere, and ipaddress takes any text for one
             raise ValueError
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.IPv6Address(address)
     except ValueError:
         raise ProtocolError(400, "REMOTE_ADDR is no IP address", _CGI) from None
-    if port and not is_port(port):
-        raise ProtocolError(400, "REMOTE_PORT is no port", _CGI)
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return str(mapped or parsed), port
+    return str(parsed.ipv4_mapped or parsed)
