@@ -14,6 +14,7 @@ from miniwsgi.daemon.engine.contract import Outcome
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tests.conformance.case import get
+from tests.support.uwsgi import packet
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.conversation_world import NOW, World
 
@@ -37,15 +38,31 @@ SENT = {
         b"X-Forwarded-Host: shop.example.com", b"X-Forwarded-Port: 8080",
     ),
 }  # fmt: skip
+# The same as nginx says it by uwsgi_pass, with what would say something else over HTTP.
+FORGED = {"HTTP_X_FORWARDED_FOR": b"6.6.6.6", "HTTP_X_FORWARDED_HOST": b"evil", "HTTP_X_FORWARDED_PROTO": b"gopher"}
+IN_UWSGI = {
+    "https://shop.example.com/p/cart?a=b": packet(
+        target=b"/p/cart?a=b", SCRIPT_NAME=b"/p", HTTPS=b"on", SERVER_PORT=b"443", HTTP_HOST=b"shop.example.com",
+        REMOTE_ADDR=CLIENT.encode(), **FORGED,
+    ),
+    "https://shop.example.com:8443/cart?a=b": packet(
+        target=b"/cart?a=b", REQUEST_SCHEME=b"https", SERVER_PORT=b"8443", HTTP_HOST=b"shop.example.com:8443",
+        REMOTE_ADDR=CLIENT.encode(), **FORGED,
+    ),
+    "http://shop.example.com:8080/a/b/cart": packet(
+        target=b"/cart", SCRIPT_NAME=b"/a/b", SERVER_PORT=b"8080", HTTP_HOST=b"shop.example.com:8080",
+        REMOTE_ADDR=CLIENT.encode(), **FORGED,
+    ),
+}  # fmt: skip
 
 
-def environ(engine: str, data: bytes, settings: dict[str, Any]) -> dict[str, Any]:
+def environ(engine: str, data: bytes, settings: dict[str, Any], protocol: str = "http") -> dict[str, Any]:
     """What the application is given."""
-    world = World(engine, "10.0.0.1", **settings)
+    world = World(engine, "10.0.0.1", protocol=protocol, **settings)
     seen: list[dict[str, Any]] = []
     world.during = lambda: seen.append(dict(world.conversation._environ))  # type: ignore[attr-defined]
     world.send(data)
-    assert world.conversation.serve(world.thread, NOW) is Outcome.IDLE
+    assert world.conversation.serve(world.thread, NOW) in {Outcome.IDLE, Outcome.END}
     return seen[0]
 
 
@@ -75,6 +92,13 @@ def test_flask(engine: str, url: str, ours: bool, fixed: bool) -> None:
     assert said == expected
 
 
+@pytest.mark.parametrize("url", IN_UWSGI)
+def test_flask_behind_uwsgi_pass(url: str) -> None:
+    answer = b"".join(flask_application()(environ("plain", IN_UWSGI[url], OURS, "uwsgi"), lambda *_rest: None))
+    expected = {"url": url, "link": url.partition("?")[0], "client": CLIENT, "secure": url.startswith("https")}
+    assert json.loads(answer) == expected
+
+
 def test_wsgiref(engine: str) -> None:
     assert {url: request_uri(environ(engine, data, OURS)) for url, data in SENT.items()} == {url: url for url in SENT}
 
@@ -100,10 +124,9 @@ print(json.dumps(found))
 
 
 def test_django(engine: str) -> None:
-    environs = [
-        {name: value for name, value in environ(engine, data, OURS).items() if isinstance(value, str)}
-        for data in SENT.values()
-    ]
+    given = [environ(engine, data, OURS) for data in SENT.values()]
+    given += [environ(engine, data, OURS, "uwsgi") for data in IN_UWSGI.values()]
+    environs = [{name: value for name, value in one.items() if isinstance(value, str)} for one in given]
     program = [sys.executable, "-c", DJANGO]
     done = subprocess.run(
         program, input=json.dumps(environs), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
@@ -117,3 +140,4 @@ def test_django(engine: str) -> None:
             own_url = url.replace(":8080", "")
         assert found[2 * at] == [url, secure, CLIENT]
         assert found[2 * at + 1] == [own_url, secure, CLIENT]
+    assert found[2 * len(SENT) :: 2] == [[url, url.startswith("https"), CLIENT] for url in IN_UWSGI]

@@ -36,7 +36,8 @@ def http(data: bytes, proxy: Proxy | None = None) -> dict[str, Any]:
 
 def told_variables() -> set[str]:
     """The first column of the page's table."""
-    rows = re.findall(r"^\| (`.+?) \|", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+    section = PAGE.read_text("utf-8").partition("\n## What the application sees\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
 
 
