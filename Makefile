@@ -30,7 +30,7 @@ IN_DEB := daemon manager metrics docs packaging
 
 # What some tests drive, as command (or file):Debian package. Without one, its tests are skipped and say so.
 TEST_TOOLS := curl:curl nginx:nginx haproxy:haproxy caddy:caddy openssl:openssl node:nodejs chromium:chromium \
-  prometheus:prometheus promtool:prometheus wrk:wrk strace:strace cc:gcc /usr/include/stdio.h:libc6-dev \
+  /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream prometheus:prometheus promtool:prometheus wrk:wrk strace:strace cc:gcc /usr/include/stdio.h:libc6-dev \
   /usr/include/python3*/Python.h:python3-dev zsh:zsh fish:fish man:man-db unshare:util-linux /lib/systemd/systemd:systemd dbus-daemon:dbus \
   $(DEB_TOOLS) lintian:lintian logrotate:logrotate \
   /usr/lib/python3*/ensurepip/__init__.py:python3-venv /usr/lib/python3/dist-packages/pip/__init__.py:python3-pip

@@ -72,7 +72,8 @@ def guide(target: str, arguments: Sequence[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["miniwsgi.daemon.http", "miniwsgi.daemon.engine.uwsgi"], enable_loader_override=False
+        include=["miniwsgi.daemon.http", "miniwsgi.daemon.engine.uwsgi", "miniwsgi.daemon.engine.proxy_protocol"],
+        enable_loader_override=False,
     ):
         import miniwsgi.daemon.http.connection
         import miniwsgi.daemon.http.response  # noqa: F401

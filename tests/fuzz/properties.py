@@ -30,6 +30,7 @@ from tests.conformance.case import Stage
 from tests.conformance.parser import Outcome, feed, parse
 
 from .mutations import SEEDS
+from .proxy_header import PROXY_SEEDS, proxy
 from .reference import Reading, read
 from .uwsgi import UWSGI_SEEDS, uwsgi
 
@@ -180,6 +181,7 @@ PROPERTIES: dict[str, Property] = {
     "chunks": chunks,
     "response": response,
     "uwsgi": uwsgi,
+    "proxy": proxy,
 }
 
 
@@ -195,4 +197,4 @@ def seeds(name: str) -> Sequence[bytes]:
             b"304 Not Modified\x1fDate:x\x1fServer:y", b"200 OK\x1fSet-Cookie:a=b\x1fSet-Cookie:c\x1fConnection:close",
             b"101 Switching Protocols\x1fUpgrade:x", b"500 \xe9\x1fContent-Length:5\x1fContent-Length:5",
         ]  # fmt: skip
-    return UWSGI_SEEDS if name == "uwsgi" else SEEDS
+    return {"uwsgi": UWSGI_SEEDS, "proxy": PROXY_SEEDS}.get(name, SEEDS)

@@ -165,7 +165,7 @@ def test_nothing_of_the_last_request_stays(engine: str) -> None:
         alone = seen(engine, everything, other)
         after = seen(engine, everything, full, full, other)
         for environ in (alone, after):
-            for name in ("wsgi.errors", "wsgi.early_hints", "miniwsgi.request_id"):
+            for name in ("wsgi.errors", "wsgi.early_hints", "miniwsgi.request_id", "miniwsgi.connected"):
                 environ.pop(name, None)
         assert after == alone
 
