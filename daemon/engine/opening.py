@@ -82,7 +82,7 @@ class Opening:
         self.environ = site.connection_environ(listener, address)  # what all requests will share
         self.make = make
         self.since_ns = now  # when its present step began
-        self.spoke = False  # the client has sent something since it was accepted; the pool sets it
+        self.spoke = False  # the client has sent something since then; the pool sets it
         self._site = site
         self._steps = steps
 
@@ -120,7 +120,7 @@ class Opening:
             if opens is not Opens.READY:
                 return opens
             del self._steps[0]
-            self.since_ns = now
+            self.since_ns, self.spoke = now, False
         return Opens.READY
 
     def is_late(self, now: int) -> bool:

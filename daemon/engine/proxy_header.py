@@ -101,5 +101,5 @@ class ProxyHeader:
         if header.transport not in {Transport.LOCAL, Transport.UNKNOWN}:
             opening.environ["REMOTE_ADDR"] = header.source.host
             opening.environ["REMOTE_PORT"] = header.source.port
-        opening.environ.update(variables(header))
+        opening.environ.update(variables(header, ssl=opening.listener.tls is None))
         return Opens.READY

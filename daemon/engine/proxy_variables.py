@@ -26,8 +26,11 @@ _UNIQUE_ID_BYTES = 128  # section 2.2.5
 _AWS_VPCE_ID = 1
 
 
-def variables(header: Header) -> dict[str, str]:
-    """Those that change the environ of the connection's requests, but for the client's address."""
+def variables(header: Header, *, ssl: bool = True) -> dict[str, str]:
+    """Those that change the environ of the connection's requests, but for the client's address.
+
+    Without `ssl` none of TLS: it ends here, and the variables are about that.
+    """
     found = {"PROXY_PROTOCOL": header.transport.value}
     if header.destination.host:
         found["PROXY_ADDR"], found["PROXY_PORT"] = header.destination
@@ -39,7 +42,7 @@ def variables(header: Header) -> dict[str, str]:
     aws = header.fields.get(Tlv.AWS, b"")
     if aws[:1] == bytes((_AWS_VPCE_ID,)):
         found[AWS_VPCE_ID] = _text(aws[1:])
-    if header.ssl is not None and header.ssl.client & ClientFlag.SSL:
+    if ssl and header.ssl is not None and header.ssl.client & ClientFlag.SSL:
         found.update(_ssl(header.ssl))
     return {name: value for name, value in found.items() if value}
 

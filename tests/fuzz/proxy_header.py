@@ -13,6 +13,7 @@ from typing import Any
 
 from miniwsgi.daemon.engine.opening import ClientLeft, Opens, TurnedAway
 from miniwsgi.daemon.engine.proxy_header import ProxyHeader
+from miniwsgi.daemon.settings import Listener
 
 from tests.support import proxy_headers as make
 
@@ -51,6 +52,7 @@ class Client:
 
     def __init__(self) -> None:
         self.sock: Any = Pieces()
+        self.listener = Listener(0, "x", False, "x", "80")
         self.environ = {"REMOTE_ADDR": "10.0.0.1", "REMOTE_PORT": "1"}
 
     def trusts_peer(self) -> bool:

@@ -260,6 +260,9 @@ class Step:
             raise opens
         return opens
 
+    def end(self, _one: Opening, why: Closed) -> None:
+        self.ended = why
+
 
 def opening_of(world: World, *steps: Step) -> Opening:
     listener = world.opening.listener
@@ -269,7 +272,9 @@ def opening_of(world: World, *steps: Step) -> Opening:
 def test_steps_follow_each_other_each_with_its_own_time(world: World) -> None:
     one = opening_of(world, Step(Opens.READ, Opens.READY), Step(Opens.WRITE, Opens.READ, Opens.READY))
     assert one.advance(NOW) is Opens.READ
+    one.spoke = True
     assert one.advance(NOW + SECOND) is Opens.WRITE
+    assert not one.spoke, "in the present step"
     assert not one.is_late(NOW + SECOND + 1)
     assert one.is_late(NOW + 2 * SECOND)
     assert one.advance(NOW) is Opens.READ

@@ -217,6 +217,10 @@ def test_variables(data: bytes, told: dict[str, str]) -> None:
     assert variables(parse_binary(data)) == told
 
 
+def test_where_tls_ends_here_nothing_is_said_of_the_proxys() -> None:
+    assert variables(parse_binary(make.binary(WITH_CERTIFICATE)), ssl=False) == TCP
+
+
 def test_its_numbers_are_those_of_the_specification() -> None:
     assert proxy_protocol.SIGNATURE == make.SIGNATURE
     assert {kind.name: int(kind) for kind in proxy_protocol.Tlv} == {
