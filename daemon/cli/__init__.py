@@ -19,7 +19,7 @@ from ..config import Config, ReadConfig
 
 COMMAND_LINE = ("click", "difflib", "gettext")  # what nobody else imports; in Python, so that it could come again
 # OpenSSL is a megabyte of a process's own. asyncio takes ssl where there is one, hashlib and hmac have digests of
-# their own unless Python was built without (--with-builtin-hashlib-hashes): the master has no TLS, and hashes names.
+# their own unless Python was built without (--with-builtin-hashlib-hashes): without TLS the master only hashes names.
 OPENSSL = ("ssl", "_hashlib") if any(map(find_spec, ("_sha2", "_sha256"))) else ("ssl",)
 
 
@@ -33,7 +33,7 @@ def main() -> NoReturn:
 
 def supervise(config: Config, reload_config: ReadConfig) -> int:
     """Become the master. Returns the exit status."""
-    with absent(*OPENSSL):
+    with absent(*(() if config.metrics.bind.secure else OPENSSL)):  # asyncio speaks TLS there
         from ..master.main import run
 
     return run(config, reload_config)

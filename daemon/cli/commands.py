@@ -17,7 +17,7 @@ from .engine import engine
 from .flags import ConfigurationCommand, GroupedCommand, configuration_options
 from .importing import import_configuration
 from .reading import config_loader, load_or_exit, require_watchfiles
-from .terminal import EXIT_BOOT, EXIT_RUNTIME, EXIT_STATUSES, complain, report, tell
+from .terminal import EXIT_BOOT, EXIT_RUNTIME, EXIT_STATUSES, EXIT_USAGE, complain, report, tell
 
 ToServe = tuple[Config, ReadConfig]
 
@@ -150,13 +150,16 @@ def check(**options: Any) -> None:
     """Validate the configuration; import the application.
 
     The application is imported as it would be for serving: by the interpreter, in the directory and with the
-    environment that the configuration names, for root as server.user; app.boot_check is asked for. Nothing listens,
-    and nothing that runs is disturbed.
+    environment that the configuration names, for root as server.user; app.boot_check is asked for. Certificates are
+    read and verified. Nothing listens, and nothing that runs is disturbed.
     """
     from ..master.trial import check_application  # before the user changes, who may be barred from the library
+    from .certificates import check_certificates
 
     load = config_loader(options)
     config = load_or_exit(load)
+    if not check_certificates(config):  # as root, who reads them when the daemon starts
+        sys.exit(EXIT_USAGE)
     if os.geteuid() == 0 and (config.server.user or config.server.group):
         go_on_as_user(config)
         config = load_or_exit(load, tell_notes=False)  # as a reload reads it

@@ -14,17 +14,17 @@ from typing import Any
 
 from .addresses import Address
 from .declaration import key
-from .kinds import Boolean, Choice, Kind, MismatchError, Text, Wrong, quoted
-from .tables import options_of, parse_table
-from .tls_options import HTTPS_PORT, Secured
-from .tls_options import contradictions as tls_contradictions
+from .endpoints import Endpoint, EndpointEntry
+from .kinds import Boolean, Choice, Text
+from .tables import options_of
+from .tls_options import HTTPS_PORT
 
 UWSGI = "uwsgi:"
 _HSTS = r"(?i:max-age=[0-9]{1,10}(; ?includeSubDomains)?(; ?preload)?)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bind(Secured):
+class Bind(Endpoint):
     """One entry. Its address is its identity: the options belong to a generation, the socket to the daemon."""
 
     address: str = key(
@@ -66,12 +66,6 @@ class Bind(Secured):
         """That of the URL to which requests are redirected; 0: they are not."""
         return int(self.redirect.partition(":")[2] or HTTPS_PORT) if self.redirect else 0
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What is not as by default, beside the address."""
-        values = {name: getattr(self, name) for name in OPTIONS if name != "address"}
-        return {name: value for name, value in values.items() if value != OPTIONS[name].default}
-
 
 OPTIONS = options_of(Bind, "address")
 
@@ -88,57 +82,28 @@ def contradictions(bind: Bind) -> Iterator[tuple[str, str]]:
         yield "hsts", "a certificate beside it: over plain HTTP clients ignore it (RFC 6797, section 8.1)"
     if bind.redirect_port > 65535:
         yield "redirect", "a port from 1 to 65535"
-    yield from tls_contradictions(bind)
 
 
-class BindEntry(Kind[Bind]):
+class BindEntry(EndpointEntry[Bind]):
     """A text or a table."""
 
-    name = Address.name
-    plural = Address.plural
-    expected = f'{Address.expected}, or a table as {{ address = "…" }}'
-    table = True
-
     def __init__(self) -> None:
-        self._address = Address()
+        super().__init__(Bind)
 
-    def identity(self, value: Bind) -> object:
-        return value.address
+    def contradictions(self, value: Bind) -> Iterator[tuple[str, str]]:
+        yield from contradictions(value)
+        yield from super().contradictions(value)
 
-    def parse(self, value: object, base: str) -> Bind:
-        bind = self._of_table(value, base) if isinstance(value, dict) else self._of_text(value, base)
-        wrong = [
-            Wrong(getattr(bind, name), expected, f".{name}") if isinstance(value, dict) else Wrong(value, expected)
-            for name, expected in contradictions(bind)
-        ]
-        if wrong:
-            raise MismatchError(self.expected, tuple(wrong))
-        return bind
-
-    def _of_text(self, value: object, base: str) -> Bind:
+    def of_text(self, value: object, base: str) -> Bind:
         if not isinstance(value, str) or not value.startswith(UWSGI) or re.fullmatch(r"uwsgi:[0-9]{1,5}", value):
-            return Bind(address=self._address.parse(value, base))  # "uwsgi:8000" is a port of a host of that name
+            return super().of_text(value, base)  # "uwsgi:8000" is a port of a host of that name
         address = value.removeprefix(UWSGI)
         if address.startswith(("/", "@")):
             address = f"unix:{address}"
-        return Bind(address=self._address.parse(address, base), protocol="uwsgi")
-
-    def _of_table(self, table: dict[str, object], base: str) -> Bind:
-        return Bind(**parse_table(table, OPTIONS, ("address",), base, self.expected))
-
-    def show(self, value: Bind) -> str:
-        text_or_table = self.as_json(value)
-        if isinstance(text_or_table, str):
-            return quoted(text_or_table)
-        pairs = (f"{name} = {OPTIONS[name].kind.show(getattr(value, name))}" for name in text_or_table)
-        return f"{{ {', '.join(pairs)} }}"
+        return Bind(address=self.address.parse(address, base), protocol="uwsgi")
 
     def as_json(self, value: Bind) -> str | dict[str, Any]:
-        """The text where there is one for it, otherwise a table without what is as by default."""
         match value.options:
             case {"protocol": "uwsgi", **others} if not others:
                 return f"{UWSGI}{value.address}"
-            case options if options:
-                shown = {name: OPTIONS[name].kind.as_json(option) for name, option in options.items()}
-                return {"address": value.address, **shown}
-        return value.address
+        return super().as_json(value)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .declaration import Key, Surroundings
+from .endpoints import Endpoint
 from .environment import about_dropped, dropped_variables, parse_environment
 from .file import parse_file, read_file
 from .keys import KEYS, SECTIONS
@@ -31,6 +32,7 @@ from .static_files import STATIC, StaticEntry
 DEFAULT_PATH = "/etc/miniwsgi/miniwsgi.toml"
 TOKEN_CHARS = 1000
 GIVEN = "(as given)"  # the file's name where there is none
+NOWHERE = Endpoint()  # metrics.bind = "off"
 # What a pool gives no meaning to, and the value that holds then. Single has neither master nor workers: one
 # foreground process without reload, control socket or metrics.
 UNUSED: Mapping[str, Mapping[str, Any]] = {
@@ -46,7 +48,7 @@ UNUSED: Mapping[str, Mapping[str, Any]] = {
         "app.python": sys.executable,
         "control.socket": "",
         "control.required": False,
-        "metrics.bind": "",
+        "metrics.bind": NOWHERE,
         "metrics.token_file": "",
         "metrics.allow": (),
         "metrics.ready_min": 1,
@@ -297,7 +299,7 @@ class _Loader:
             self.wrong_value("limits.fields_size", f"at least limits.field_size, {size}")
         if values["control.required"] and not values["control.socket"]:
             self.wrong_value("control.required", "a path in control.socket, or false")
-        bind = values["metrics.bind"]
+        bind = values["metrics.bind"].address
         if bind in {entry.address for entry in values["server.bind"]} and not bind.endswith(":0"):
             self.wrong_value("metrics.bind", "an address of its own: server.bind has this one")
         self.check_binds()

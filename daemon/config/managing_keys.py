@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ..log.access_format import compile_format
 from ..log.access_skip import Lines, parse_rule
 from . import machine
-from .addresses import Address, Grantee, Network, SystemAccount
+from .addresses import Grantee, Network, SystemAccount
 from .declaration import key
+from .endpoints import Endpoint, EndpointEntry
 from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, is_off
 from .numbers import Duration, Integer
 from .serving_keys import DAY, MAX_WORKERS
@@ -124,11 +125,12 @@ class ControlSection:
 class MetricsSection:
     """Prometheus metrics and health endpoints, apart from the application."""
 
-    bind: str = key(
-        Address(off=True),
-        "127.0.0.1:9464",
-        "Where they are served: an address as in server.bind, apart from it. Unix sockets get server.socket_mode, "
-        "socket_owner and socket_group. If the default is in use, that is a line in the log.",
+    bind: Endpoint = key(  # noqa: RUF009 - a field
+        EndpointEntry(Endpoint, off=True),
+        Endpoint(address="127.0.0.1:9464"),
+        "Where they are served: an address as in server.bind, apart from it, or a table with its options of TLS "
+        "(tls.md). Unix sockets get server.socket_mode, socket_owner and socket_group. If the default is in use, that "
+        "is a line in the log.",
         flag="--metrics-bind",
     )
     token_file: str = key(

@@ -155,7 +155,14 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     overview = control.managed.overview
     overview.utilization = lambda: measuring.utilization
     overview.metrics_error = opened.metrics_error
-    port = MetricsPort(master, opened.metrics, log, exporter.answer, lambda: overview.public(measuring.samples()))
+    port = MetricsPort(
+        master,
+        opened.metrics,
+        opened.metrics_context,
+        log,
+        exporter.answer,
+        lambda: overview.public(measuring.samples()),
+    )
     master.announcer.detail = overview.in_brief
     if opened.control.file is not None:
         fleet.leader_lock.path = opened.control.file.path + SUFFIX

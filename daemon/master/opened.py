@@ -6,6 +6,7 @@ What the last master has left in systemd's store is taken over first, so that no
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 
 from miniwsgi.metrics.board import H_WORKERS, Board
@@ -13,7 +14,7 @@ from miniwsgi.metrics.board import H_WORKERS, Board
 from ..config import Config, ReadConfig
 from ..log.error_log import ErrorLog
 from ..tls.verification import UnusableError
-from .certificates.files import CertificateFiles
+from .certificates.files import CertificateFiles, Loaded
 from .certificates.installed import Certificates
 from .control.control_socket import SYSTEMD_NAME, ControlSocket, open_control
 from .running.configurations import Configurations, PreparedConfig, addresses, cannot_be_removed, socket_options
@@ -26,7 +27,7 @@ from .system.keeper import Keeper, KeptFile, LogFiles, start
 from .system.pid_file import PidFile
 from .system.process import StartError
 from .system.systemd import Notifier, listen_fds
-from .telemetry.metrics_port import open_metrics
+from .telemetry.metrics_port import PortContext, open_context, open_metrics
 
 
 class Opened:
@@ -41,6 +42,7 @@ class Opened:
     def __init__(self) -> None:
         self.metrics: list[BoundListener] = []
         self.metrics_error = ""
+        self.metrics_context: PortContext | None = None
         self._closers: list[tuple[str, Callable[[], None]]] = []
         self._pid_file: PidFile | None = None
         self.keeper: Keeper | None = None
@@ -55,6 +57,7 @@ class Opened:
         options = socket_options(config)
         self.files = CertificateFiles(environ)
         certificates = _certificates(config, self.files, log)
+        self.metrics_context = _metrics_context(config, self.files, log)
         self.store = FdStore(Notifier(environ), passed, environ)
         self.board = self.store.board(log)
         kept = self.store.listeners(addresses(config), options, log)
@@ -80,8 +83,8 @@ class Opened:
         if directory := self.control.directory:
             found = os.lstat(directory)
             files.append(KeptFile(directory, directory, found.st_dev, found.st_ino))
-        secured = self.configurations.in_force.config.server.bind
-        names = [name for bind in secured for name in bind.files]
+        config = self.configurations.in_force.config
+        names = [name for endpoint in (*config.server.bind, config.metrics.bind) for name in endpoint.files]
         try:
             self.keeper = start(logs, files, {path for path in map(self.files.path, names) if path})
             self.files.opener = self.keeper
@@ -127,15 +130,31 @@ def _certificates(config: Config, files: CertificateFiles, log: ErrorLog) -> Cer
         raise StartError(f"server.bind: {error}") from None
     except OSError as error:
         raise StartError(f"server.bind: memory for certificates cannot be had: {error.strerror}") from None
-    for line in certificates.untimely():
-        log.error(f"{line}; until then clients refuse it")
-    for line in certificates.warnings:
-        log.warning(line)
+    for one in certificates:
+        _tell_of_doubts(one.loaded, log)
     return certificates
 
 
+def _metrics_context(config: Config, files: CertificateFiles, log: ErrorLog) -> PortContext | None:
+    """Likewise. Raises StartError."""
+    try:
+        context = open_context(config, files)
+    except (UnusableError, OSError) as error:
+        raise StartError(f"metrics.bind: {error}") from None
+    if context is not None:
+        _tell_of_doubts(context.installed.loaded, log)
+    return context
+
+
+def _tell_of_doubts(loaded: Loaded, log: ErrorLog) -> None:
+    for line in loaded.verified.untimely(time.time()):
+        log.error(f"{line}; clients refuse it")
+    for line in loaded.verified.warnings:
+        log.warning(line)
+
+
 def _warn_of_unused(log: ErrorLog, config: Config, passed: Mapping[str, list[int]]) -> None:
-    binds = (*addresses(config), config.metrics.bind)
+    binds = (*addresses(config), config.metrics.bind.address)
     unused = [name for name in passed if f"systemd:{name}" not in binds and name != SYSTEMD_NAME]
     if unused:
         names = ", ".join(f"systemd:{name}" for name in unused)

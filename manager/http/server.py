@@ -10,10 +10,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from .connection_table import ConnectionTable, ServerLimits
 from .exchange import Served
+from .handshake import Handshake
 from .server_connection import ServerConnection
+
+if TYPE_CHECKING:
+    import ssl
 
 SWEEP_SECONDS = 1.0
 ACCEPTS_A_TURN = 16
@@ -36,13 +41,22 @@ class HttpServer:
     def __repr__(self) -> str:
         return f"<HttpServer {self.connections}>"
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Serve on listening sockets, which then belong to the server; no more on earlier ones. Raises OSError."""
+    async def start(
+        self, sockets: Sequence[socket.socket], context: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        """Serve on listening sockets, which then belong to the server; no more on earlier ones. Raises OSError.
+
+        `context` is asked for each client's handshake, if TLS is spoken. asyncio has to have been imported with ssl.
+        """
         loop, table = asyncio.get_running_loop(), self.connections
         self._close_listeners()
+
+        def accept() -> asyncio.Protocol:
+            return ServerConnection(table, loop) if context is None else Handshake(table, loop, context())
+
         for sock in sockets:
             # asyncio accepts as many at a time as its backlog says: the loop has other things to do, too.
-            server = await loop.create_server(lambda: ServerConnection(table, loop), sock=sock, backlog=ACCEPTS_A_TURN)
+            server = await loop.create_server(accept, sock=sock, backlog=ACCEPTS_A_TURN)
             sock.listen(table.limits.backlog)
             self._servers.append(server)
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -126,7 +126,7 @@ class ServerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._ended = True
         if self.state is ConnectionState.ANSWERING and not self._hung_up():
-            return True  # it only sends no more: it is answered
+            return self._transport.can_write_eof()  # it only sends no more: it is answered. TLS knows no such half
         if self.state is ConnectionState.RECEIVING:
             self._refuse(HttpRefusal(400, "the request ends before its end"))
         return False
@@ -340,6 +340,8 @@ class ServerConnection(asyncio.Protocol):
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        else:
+            self._transport.close()  # TLS: what comes until the client says the same is dropped
 
     def _hung_up(self) -> bool:
         """Whether the client has closed, not only its sending side. (On TCP that cannot be told.)"""

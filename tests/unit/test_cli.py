@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from types import SimpleNamespace
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from miniwsgi.daemon import __version__, cli
 from miniwsgi.daemon.cli import commands, flags, reading, terminal
 from miniwsgi.daemon.config.binds import Bind
+from miniwsgi.daemon.config.endpoints import Endpoint
 from miniwsgi.daemon.config.keys import KEYS
+
+from tests.support import certificates as made
 
 from .cli_world import Master, master, run
 
@@ -48,7 +52,7 @@ def test_serve_hands_the_configuration_to_the_master(master: Master) -> None:
         ("--env A=1 -e B=x=y", "app.env", {"A": "1", "B": "x=y"}),
         ("--control /run/x.sock", "control.socket", "/run/x.sock"),
         ("--control off", "control.socket", ""),
-        ("--metrics-bind :1", "metrics.bind", ":1"),
+        ("--metrics-bind :1", "metrics.bind", Endpoint(address=":1")),
         ("--access-log -", "log.access_log", "-"),
         ("--access-log off", "log.access_log", ""),
         ("--log-level debug", "log.level", "debug"),
@@ -212,6 +216,36 @@ def test_check_says_what_it_checked(master: Master, tmp_path: Path) -> None:
         f"application:      shop:app: imported from {master.checked[0].app.directory}",
     ]
     assert master.config is None  # nothing is served
+
+
+def test_check_looks_at_certificates(master: Master, tmp_path: Path) -> None:
+    made.write(tmp_path, made.issued("shop.example"))
+    old = made.issued("old.example", from_days=-9, to_days=-2)
+    (tmp_path / "old.pem").write_bytes(made.combined(old))
+    file = tmp_path / "x.toml"
+    good = "{ address = ':1', certificate = 'shop.pem', key = 'shop.key' }"
+
+    def check(*entries: str) -> Result:
+        file.write_text(f"[app]\nmodule = 'shop:app'\n[server]\nbind = [{', '.join(entries)}]\n")
+        return run("check", "-c", str(file))
+
+    result = check(good, good.replace(":1", ":2"), "{ address = ':3', certificate = 'credential:x' }")
+    assert result.exit_code == 0
+    assert re.sub("until .*", "until", result.stdout).splitlines()[:2] == [
+        f"certificate:      {tmp_path}/shop.pem: for shop.example, until",
+        "certificate:      credential:x: not looked at: only the unit has $CREDENTIALS_DIRECTORY",
+    ]
+    result = check("{ address = ':1', certificate = 'old.pem' }")
+    assert result.exit_code == 2
+    assert f"certificate:      {tmp_path}/old.pem: it expired on" in result.stdout
+    assert len(master.checked) == 1
+    swapped = "{ address = ':1', certificate = 'old.pem', key = 'shop.key' }"
+    result = check(swapped, "{ address = ':2', certificate = 'no' }")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"miniwsgi: key {tmp_path}/shop.key: it is not the key of certificate {tmp_path}/old.pem",
+        f"miniwsgi: certificate {tmp_path}/no: there is no such file",
+    ]
 
 
 def test_check_tells_why_the_application_does_not_boot(master: Master) -> None:

@@ -43,7 +43,7 @@ def test_without_anything_the_defaults_hold() -> None:
     assert config.server.workers == available_cpus()
     assert (config.server.pool, config.server.threads, config.app.preload) == ("epoll", 8, "auto")
     assert (config.app.directory, config.app.python) == ("/", sys.executable)
-    assert config.metrics.bind == "127.0.0.1:9464"
+    assert config.metrics.bind.address == "127.0.0.1:9464"
     assert config.log.access_log == ""
     assert set(config.origins) == set(KEYS)
     assert {path for path in KEYS if config.origins[path] != "default"} == {"app.module"}
@@ -100,7 +100,7 @@ def test_environment_variables_are_texts_and_lists() -> None:
     )
     assert addresses(config) == [":1", "unix:/x"]
     assert config.control.required is True
-    assert config.metrics.bind == ""
+    assert config.metrics.bind.address == ""
     assert config.limits.body_max == 1 << 30
 
 
@@ -210,7 +210,7 @@ def test_what_a_pool_does_not_use_is_noted(pool: str, threads: int, workers: int
 
 def test_pool_single_has_neither_control_socket_nor_metrics() -> None:
     config = load(None, {**NAMED, "server.pool": "single"}, {})
-    assert (config.control.socket, config.metrics.bind) == ("", "")
+    assert (config.control.socket, config.metrics.bind.address) == ("", "")
 
 
 # --- what follows from it ----------------------------------------------------------------------------

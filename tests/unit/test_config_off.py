@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.config import load, worker_settings
+from miniwsgi.daemon.config.configuration import NOWHERE
 from miniwsgi.daemon.config.keys import KEYS
 from miniwsgi.daemon.config.kinds import MismatchError
 from miniwsgi.daemon.engine.choice import choose
@@ -54,7 +55,7 @@ OFF: dict[str, Any] = {
     "log.access_slow": 0,
     "control.socket": "",
     "control.state_directory": "",
-    "metrics.bind": "",
+    "metrics.bind": NOWHERE,
     "metrics.token_file": "",
 }
 # What cannot, but has a meaning for 0, for "" or for false. All other values are refused.

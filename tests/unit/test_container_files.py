@@ -77,11 +77,11 @@ def test_ports_are_those_of_the_configuration(config: Config, compose: dict[str,
     said = dict(instructions("Dockerfile"))
     assert [f":{port}" for port in said["EXPOSE"]] == [
         *(bind.address for bind in config.server.bind),
-        config.metrics.bind,
+        config.metrics.bind.address,
     ]
-    assert f"127.0.0.1{config.metrics.bind}/readyz" in (DOCKER / "Dockerfile").read_text("utf-8")
+    assert f"127.0.0.1{config.metrics.bind.address}/readyz" in (DOCKER / "Dockerfile").read_text("utf-8")
     (target,) = yaml.safe_load(compose["configs"]["targets"]["content"])
-    assert target["targets"] == [f"shop{config.metrics.bind}"]
+    assert target["targets"] == [f"shop{config.metrics.bind.address}"]
     assert compose["services"]["shop"]["ports"] == [f"8000{config.server.bind[0].address}"], "and not the metrics port"
 
 

@@ -39,7 +39,7 @@ def mistake(**metrics: object) -> str:
 def test_by_default_it_is_on_loopback_and_for_everybody_there() -> None:
     config = configured()
     metrics = config.metrics
-    assert (metrics.bind, metrics.token_file, metrics.allow, metrics.ready_min) == ("127.0.0.1:9464", "", (), 1)
+    assert (metrics.bind.address, metrics.token_file, metrics.allow, metrics.ready_min) == ("127.0.0.1:9464", "", (), 1)
     assert metrics.fine_buckets is False
     assert config.metrics_token == ""
 
@@ -69,7 +69,7 @@ def test_a_wrong_number_of_workers_is_one_mistake(workers: str) -> None:
 def test_pool_single_has_nothing_of_it_and_says_so() -> None:
     flags = {**NAMED, "server.pool": "single", "metrics.bind": ":1", "metrics.ready_min": "4"}
     config = load(None, flags, {})
-    assert (config.metrics.bind, config.metrics.ready_min) == ("", 1)
+    assert (config.metrics.bind.address, config.metrics.ready_min) == ("", 1)
     assert sorted(config.notes) == [
         "metrics.bind (--metrics-bind) is not used by pool single",
         "metrics.ready_min (command line) is not used by pool single",

@@ -210,7 +210,7 @@ def port_of(container: dict[str, Any], name: str | int) -> int:
 
 def test_ports_are_those_of_the_configuration(config: Config, container: dict[str, Any]) -> None:
     assert [bind.address for bind in config.server.bind] == [f":{port_of(container, 'http')}"]
-    assert config.metrics.bind == f":{port_of(container, 'metrics')}"
+    assert config.metrics.bind.address == f":{port_of(container, 'metrics')}"
     (port,) = document("service")["spec"]["ports"]
     assert port["targetPort"] == "http"
     (endpoint,) = document("podmonitor")["spec"]["podMetricsEndpoints"]

@@ -29,7 +29,7 @@ class Installed:
         """Serve others from now on. Raises UnusableError; then those of before are served."""
         try:
             self._put(loaded.verified.material)
-        except MaterialError as error:
+        except (MaterialError, OSError) as error:
             raise UnusableError(str(error)) from None
         self.loaded = loaded
 

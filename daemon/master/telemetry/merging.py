@@ -273,7 +273,7 @@ def _start(directory: str, form: str) -> subprocess.Popen[bytes]:
 
 
 def _wanted(config: Config) -> bool:
-    return bool(config.metrics.bind) and config.metrics.application
+    return bool(config.metrics.bind.address) and config.metrics.application
 
 
 def _taken(environment: Mapping[str, str]) -> str:

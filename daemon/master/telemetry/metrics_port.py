@@ -18,7 +18,11 @@ from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sourc
 from miniwsgi.manager.port.public_status import PublicStatus
 
 from ...config import Config
+from ...config.endpoints import Endpoint
 from ...log.error_log import ErrorLog
+from ...tls.material import ClientCertificates, Material
+from ..certificates.files import CertificateFiles, Loaded
+from ..certificates.installed import Installed
 from ..running.configurations import socket_options
 from ..running.master import Master
 from ..sockets.listeners import BindError, BoundListener, open_listeners
@@ -33,7 +37,7 @@ def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
 
     Raises BindError if an address that was asked for cannot be had.
     """
-    bind = config.metrics.bind
+    bind = config.metrics.bind.address
     if not bind:
         return [], ""
     try:
@@ -47,6 +51,30 @@ def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
         return [], f"{error}; metrics.bind names another address"
 
 
+class PortContext:
+    """What handshakes on the port are made with, of the latest certificates."""
+
+    def __init__(self, endpoint: Endpoint, loaded: Loaded) -> None:
+        """Raises OSError."""
+        self._endpoint = endpoint
+        self.put(loaded.verified.material)
+        self.installed = Installed(endpoint.address, endpoint, loaded, self.put)
+
+    def put(self, material: Material) -> None:
+        """Take others. Raises OSError, and then has changed nothing."""
+        from ...tls.contexts import server_context  # with OpenSSL, which a master may do without
+
+        endpoint = self._endpoint
+        client = ClientCertificates(endpoint.client)
+        self.context = server_context(material, client=client, minimum=endpoint.tls_minimum, ciphers=endpoint.ciphers)
+
+
+def open_context(config: Config, files: CertificateFiles) -> PortContext | None:
+    """None: no TLS is spoken. Raises UnusableError, OSError."""
+    endpoint = config.metrics.bind
+    return PortContext(endpoint, files.load(endpoint)) if endpoint.secure else None
+
+
 class MetricsPort:
     """Metrics, health and the status page, served from `start` to `stop` in the master's loop.
 
@@ -57,12 +85,14 @@ class MetricsPort:
         self,
         master: Master,
         listeners: Sequence[BoundListener],
+        context: PortContext | None,
         log: ErrorLog,
         metrics: Metrics | None,
         status: Callable[[], PublicStatus],
     ) -> None:
         self._master = master
         self._listeners = listeners
+        self._context = context
         self._log = log
         self._gate = Gate(rules_of(master.config), self._denied)
         sources = Sources(lambda: health_of(master), status, metrics)
@@ -73,12 +103,14 @@ class MetricsPort:
         if not self._listeners:
             return
         try:
-            await self._server.start([listener.socket for listener in self._listeners])
+            tls = self._context
+            sockets = [listener.socket for listener in self._listeners]
+            await self._server.start(sockets, None if tls is None else lambda: tls.context)
         except OSError as error:
-            self._log.error(f"{OFF}: {self._master.config.metrics.bind}: {error.strerror}")
+            self._log.error(f"{OFF}: {self._master.config.metrics.bind.address}: {error.strerror}")
             return
         for listener in self._listeners:
-            self._log.info(f"metrics and health are on {listener.url()}")
+            self._log.info(f"metrics and health are on {listener.url(self._master.config.metrics.bind.scheme)}")
 
     async def stop(self) -> None:
         await self._server.stop(LAST_ANSWERS_SECONDS)
@@ -96,7 +128,7 @@ class MetricsPort:
 
 def rules_of(config: Config) -> Rules:
     """Who may, as the configuration has it."""
-    host = config.metrics.bind.rpartition(":")[0].strip("[]")
+    host = config.metrics.bind.address.rpartition(":")[0].strip("[]")
     names = {name.lower() for name in (host, socket.gethostname()) if name}
     return Rules(
         token=config.metrics_token,
