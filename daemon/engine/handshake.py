@@ -17,6 +17,7 @@ from ..tls.contexts import ServerContext
 from ..tls.stream import HandshakeFailed, TLSStream
 from ..tls.variables import tls_variables
 from ..unpatched import Socket, socket
+from .https_policy import HSTS
 from .opening import ClientLeft, Opening, Opens, TurnedAway
 
 NANOSECONDS = 1_000_000_000
@@ -107,6 +108,8 @@ class HandshakeStep:
             return Opens.WRITE if stream.unsent else Opens.READ
         opening.sock = cast("Socket", stream)
         opening.environ.update(tls_variables(stream.session))
+        if opening.listener.tls is not None and opening.listener.tls.hsts:
+            opening.environ[HSTS] = opening.listener.tls.hsts
         opening.make = opening.make.streamed()
         return Opens.READY
 

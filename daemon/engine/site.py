@@ -24,6 +24,7 @@ from .call import Application, CallSteps
 from .claim import Claim
 from .contract import Conversation
 from .environ import connection_environ, server_software, worker_environ
+from .https_policy import REDIRECT, https_policy
 from .logs import AccessLog, Log
 from .mount import Mount
 from .proxy import Proxy, UwsgiPeer
@@ -63,7 +64,7 @@ class Site:
     ) -> None:  # fmt: skip
         """`errors` is wsgi.errors."""
         self.settings = settings
-        self.application = application
+        self.application = https_policy(application, settings)
         self.account = Account(slot, log, access)
         self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it
         self.closing = False  # each answer is its connection's last
@@ -121,7 +122,10 @@ class Site:
         host, port = ("", "") if listener.unix else (address[0], str(address[1]))
         if host.startswith("::ffff:") and "." in host:  # an IPv4 client of a dual-stack listener
             host = host[7:]
-        return connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
+        environ = connection_environ(self._environ, listener.server_name, listener.server_port, host, port)
+        if listener.redirect:
+            environ[REDIRECT] = listener.redirect
+        return environ
 
     def parser_for(self, base: dict[str, Any], make: Callable[..., C]) -> C:
         """The grammar of a connection, within the limits of what its client may send; `make` is its class."""
