@@ -35,8 +35,7 @@ _PLAIN_ANSWER = (
 class Begun:
     """The handshakes of one worker that have begun, the oldest first."""
 
-    def __init__(self, most: int = MOST_BEGUN) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._openings: dict[Opening, None] = {}
 
     def __repr__(self) -> str:
@@ -44,7 +43,7 @@ class Begun:
 
     def add(self, opening: Opening) -> None:
         """One more; the oldest may have to give way."""
-        if len(self._openings) >= self._most:
+        if len(self._openings) >= MOST_BEGUN:
             oldest = next(iter(self._openings))
             del self._openings[oldest]
             try:
@@ -61,7 +60,7 @@ class Begun:
 class HandshakeStep:
     """See `opening.Step`."""
 
-    __slots__ = ("_begun", "_context", "_result", "_settings", "_stream", "_watched", "limit_ns")
+    __slots__ = ("_begun", "_context", "_result", "_stream", "_watched", "limit_ns")
 
     late = "its TLS handshake did not come to an end in time; the limit is timeouts.handshake"
 
