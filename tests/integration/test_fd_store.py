@@ -5,6 +5,7 @@ The service manager is played by the test, with systemd's protocol (sd_notify(3)
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -79,7 +80,7 @@ class Manager:
 
         def place() -> None:
             """In the child: from descriptor 3 on, as sd_listen_fds(3) has it."""
-            copies = [os.dup2(fd, 100 + number, inheritable=False) for number, fd in enumerate(fds)]
+            copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3 + len(fds)) for fd in fds]  # each a new number
             for number, fd in enumerate(copies):
                 os.dup2(fd, 3 + number)
 

@@ -14,7 +14,7 @@ from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, ERRORS, R
 
 from tests.support.waiting import wait_for
 
-from .worker_applications import echo
+from .worker_applications import echo, holding
 from .worker_harness import pools
 from .worker_pace import hurry
 
@@ -230,13 +230,12 @@ def test_a_thread_that_breaks_in_the_servers_own_code_ends_the_worker(site, pool
 
         EpollPool._give_back = broken
 
-    def application(environ, start_response):
-        time.sleep(0.01)
-        return echo(environ, start_response)
-
+    application, gate = holding(site)
     worker = site.fork(application, pool, prepare=prepare)
     for _ in range(3):
-        site.connect().get("/")
+        site.connect().get("/hold")
+    site.record.wait(3)  # others have taken the loop over from the first two
+    gate.open()
     assert worker.wait() == 1
     assert "in the server's own code" in worker.log()
 
