@@ -67,9 +67,11 @@ help: ## this list
 serve: $(VENV)/.serve ## serve the demo application on 127.0.0.1:8000 (BIND=host:port, ARGS=more flags)
 	exec $(BIN)/miniwsgi serve miniwsgi.daemon.demo:application --bind $(BIND) $(ARGS)
 
-# Daemons start by the hundred: where PYTHONDONTWRITEBYTECODE is set, each would compile all of miniwsgi for itself.
+# Daemons start by the hundred: where PYTHONDONTWRITEBYTECODE is set, each would compile all of miniwsgi for itself, and
+# each process of the tests what they share. Of the tests themselves pytest keeps something else (tests/support/rewriting.py).
 bytecode: $(VENV)/.test
 	@$(BIN)/python -m compileall -q $$($(BIN)/python -c 'import miniwsgi; print(*miniwsgi.__path__)')
+	@$(BIN)/python -m compileall -q -x '/(test_[^/]*|conftest)\.py$$' tests
 .PHONY: bytecode
 
 # Half of a run is waiting: two processors have enough to do with four tests at a time.

@@ -20,7 +20,7 @@ from tests.support.users import open_directory
 
 __all__ = ["open_directory"]
 
-pytest_plugins = ["tests.support.retries", "tests.support.skips"]
+pytest_plugins = ["tests.support.retries", "tests.support.rewriting", "tests.support.skips"]
 
 try:
     from hypothesis import HealthCheck, settings

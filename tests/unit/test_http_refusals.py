@@ -36,7 +36,8 @@ def refusals() -> list[tuple[str, ast.Call]]:
     return [
         (f"{path.relative_to(DAEMON)}:{node.lineno}", node)
         for path in sorted(DAEMON.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if "ProtocolError(" in (text := path.read_text("utf-8"))
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ProtocolError"
     ]
 
