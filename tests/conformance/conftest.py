@@ -14,12 +14,14 @@ from tests.support.engines import ENGINES
 
 Servers = Callable[..., Server]
 HERE = Path(__file__).parent
+WAITING = {"epoll-1", "prefork"}  # the two ways of our pools to wait for clients, for the cases that take seconds
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In the short run each pool has the engine that `auto` takes, and one pool all that there are.
 
-    What engines make of bytes is compared elsewhere, without sockets (`engine_parser`, `tests.fuzz.two_engines`).
+    The cases about time are asked of one pool for each way to wait. What engines make of bytes is compared elsewhere,
+    without sockets (`engine_parser`, `tests.fuzz.two_engines`).
     """
     if FULL:
         return
@@ -34,7 +36,10 @@ def _is_for_the_long_run(item: pytest.Item) -> bool:
     chosen = getattr(item, "callspec", None)
     if chosen is None or not {"engine", "pool"} <= chosen.params.keys():
         return False
-    return chosen.params["engine"] != ENGINES[0] and chosen.params["pool"] is not POOLS[0]
+    engine, pool = chosen.params["engine"], chosen.params["pool"]
+    if "test_slow_clients" in item.name:
+        return engine != ENGINES[0] or pool.name not in WAITING
+    return engine != ENGINES[0] and pool is not POOLS[0]
 
 
 @pytest.fixture(scope="session", params=POOLS, ids=lambda pool: pool.name)

@@ -61,10 +61,10 @@ def wedges(name: str, title: str, *short: str) -> Fault:
     return Fault(name, title, asked(name, 0), expected, short=short, pools=IN_WORKERS)
 
 
-def outstays(name: str, title: str) -> Fault:
+def outstays(name: str, title: str, *short: str) -> Fault:
     """The same in pool fork, where nobody else waits for that process: it is ended some time after request_timeout."""
     expected = Expected(log=(f"the process of a connection was ended by SIGKILL.*{name}",), status="502")
-    return Fault(name, title, asked(name, 0), expected, {"fork": expected}, REQUEST_TIMEOUT, ("fork",), pools=("fork",))
+    return Fault(name, title, asked(name, 0), expected, {"fork": expected}, REQUEST_TIMEOUT, short, pools=("fork",))
 
 
 def breaks(name: str, title: str, expected: Expected, *short: str, **instead: Expected) -> Fault:

@@ -155,5 +155,5 @@ FAULTS = (
         Expected(kills=1, reason="crash", log=("was killed by SIGKILL",)),
         short=("epoll-1",),
     ),
-    Fault("storm", "blows at random at workers and launchers", storm, short=("epoll", "fork")),
+    Fault("storm", "blows at random at workers and launchers", storm, short=("epoll",)),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.service import service
+from tests.support.service import service, shared_service
 
 from .worker_harness import made_site
 
-__all__ = ["made_site", "service"]
+__all__ = ["made_site", "service", "shared_service"]

@@ -114,14 +114,26 @@ class Behind:
         self.daemon.wait(lambda: self.proxy.get()[0] == wanted, f"the proxy answers {wanted}")
 
 
-@pytest.fixture(params=[Nginx, HAProxy], ids=lambda kind: kind.name)
-def behind(request: pytest.FixtureRequest, service: Service) -> Iterator[Behind]:
-    kind: type[Proxy] = request.param
+def put_behind(service: Service, kind: type[Proxy]) -> Iterator[Behind]:
     kind.need()
     behind = Behind(service, kind)
     with behind.proxy:
         behind.wait_for_status(200)
         yield behind
+
+
+@pytest.fixture(scope="module", params=[Nginx, HAProxy], ids=lambda kind: kind.name)
+def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    """For tests that do no more than ask."""
+    service = Service(tmp_path_factory.mktemp("behind"))
+    yield from put_behind(service, request.param)
+    service.close()
+
+
+@pytest.fixture(params=[Nginx, HAProxy], ids=lambda kind: kind.name)
+def alone(request: pytest.FixtureRequest, service: Service) -> Iterator[Behind]:
+    """For a test that stops it, or changes what it serves."""
+    yield from put_behind(service, request.param)
 
 
 # --- what the application learns --------------------------------------------------------------------------------------
@@ -216,41 +228,41 @@ def test_connections_to_the_daemon_are_kept(behind: Behind) -> None:
 # --- what operators do ------------------------------------------------------------------------------------------------
 
 
-def test_reloads_under_load_lose_nothing(behind: Behind) -> None:
-    with Load(behind.proxy.address, connections=8) as load:
+def test_reloads_under_load_lose_nothing(alone: Behind) -> None:
+    with Load(alone.proxy.address, connections=8) as load:
         load.wait_for_version("v1")
         for number in range(2, 6):
-            behind.service.write(APP.replace('"v1"', f'"v{number}"'))
-            assert behind.daemon.reload()
+            alone.service.write(APP.replace('"v1"', f'"v{number}"'))
+            assert alone.daemon.reload()
             load.wait_for_version(f"v{number}")
         load.wait_for_more(100)
         report = load.stop()
-    assert report.failures() == {}, (report.lost, behind.proxy.log())
+    assert report.failures() == {}, (report.lost, alone.proxy.log())
     assert report.order() == ["v1", "v2", "v3", "v4", "v5"]
 
 
-def test_a_daemon_that_is_away_is_told_at_once_and_found_again(behind: Behind) -> None:
-    assert behind.daemon.stop() == 0
-    behind.wait_for_status(502 if isinstance(behind.proxy, Nginx) else 503)
-    behind.daemon = behind.start()
-    behind.wait_for_status(200)
+def test_a_daemon_that_is_away_is_told_at_once_and_found_again(alone: Behind) -> None:
+    assert alone.daemon.stop() == 0
+    alone.wait_for_status(502 if isinstance(alone.proxy, Nginx) else 503)
+    alone.daemon = alone.start()
+    alone.wait_for_status(200)
 
 
-def test_a_drained_daemon_is_found_again(behind: Behind) -> None:
+def test_a_drained_daemon_is_found_again(alone: Behind) -> None:
     """HAProxy asks for health and refuses what would have to wait; nginx does not, and it waits."""
-    with Control(behind.control_socket) as control:
+    with Control(alone.control_socket) as control:
         control.change("/drain")
-        if isinstance(behind.proxy, HAProxy):
-            behind.daemon.wait(behind.proxy.has_marked_it_down, "HAProxy notices")  # a request before that would wait
-        connection = behind.proxy.connect()
+        if isinstance(alone.proxy, HAProxy):
+            alone.daemon.wait(alone.proxy.has_marked_it_down, "HAProxy notices")  # a request before that would wait
+        connection = alone.proxy.connect()
         connection.request("GET", "/")
-        if isinstance(behind.proxy, HAProxy):
+        if isinstance(alone.proxy, HAProxy):
             assert connection.getresponse().status == 503
         control.change("/undrain")
-        if isinstance(behind.proxy, Nginx):
+        if isinstance(alone.proxy, Nginx):
             assert connection.getresponse().status == 200
         connection.close()
-        behind.wait_for_status(200)
+        alone.wait_for_status(200)
 
 
 # --- the files --------------------------------------------------------------------------------------------------------

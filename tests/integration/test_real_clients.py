@@ -229,10 +229,10 @@ POOLS = {
 CHOSEN = effort(("epoll, adaptive", "prefork"), tuple(POOLS))
 
 
-@pytest.fixture(params=CHOSEN)
-def daemon(request: pytest.FixtureRequest, service: Service) -> Daemon:
-    service.write(APP)
-    return service.start("--workers", "2", *POOLS[request.param])
+@pytest.fixture(scope="module", params=CHOSEN)
+def daemon(request: pytest.FixtureRequest, shared_service: Service) -> Daemon:
+    shared_service.write(APP)
+    return shared_service.start("--workers", "2", *POOLS[request.param])
 
 
 def run(*command: str, directory: Path) -> str:

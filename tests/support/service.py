@@ -167,3 +167,11 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path)
     yield service
     service.close()
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same for tests that do no more than ask the same daemon."""
+    service = Service(tmp_path_factory.mktemp("shared"))
+    yield service
+    service.close()

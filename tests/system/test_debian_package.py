@@ -57,6 +57,7 @@ def machine(package: Path, tmp_path: Path) -> Iterator[Debian]:
 # --- the package ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full  # it takes as long as all that the others need of the package
 @needs("lintian")
 def test_lintian_has_nothing_to_say(package: Path) -> None:
     checked = subprocess.run(

@@ -26,7 +26,7 @@ def name_of(fault: Fault) -> str:
 
 
 FAULTS = (
-    Fault(descriptors.workers_without_descriptors, ("epoll", "fork")),
+    Fault(descriptors.workers_without_descriptors, ("epoll",)),
     Fault(descriptors.master_without_descriptors, ("epoll",)),
     Fault(descriptors.master_with_few_descriptors, ()),
     Fault(descriptors.launcher_with_few_descriptors, ("prefork",)),
