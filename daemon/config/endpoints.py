@@ -6,6 +6,7 @@ and the reference follow from that.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -65,6 +66,8 @@ class EndpointEntry(Kind[E]):
         return value.address
 
     def parse(self, value: object, base: str) -> E:
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = self._table_of(value)
         endpoint = self._of_table(value, base) if isinstance(value, dict) else self.of_text(value, base)
         wrong = [
             Wrong(getattr(endpoint, name), expected, f".{name}") if isinstance(value, dict) else Wrong(value, expected)
@@ -73,6 +76,16 @@ class EndpointEntry(Kind[E]):
         if wrong:
             raise MismatchError(self.expected, tuple(wrong))
         return endpoint
+
+    def _table_of(self, text: str) -> dict[str, object]:
+        """Where there are only texts, in a flag or a variable, a table is written as in TOML. Raises MismatchError."""
+        try:
+            (table,) = tomllib.loads(f"table = {text}").values()
+        except (tomllib.TOMLDecodeError, ValueError) as error:
+            raise MismatchError(f"{self.expected}; as TOML it is not right: {error}") from None
+        if not isinstance(table, dict):
+            raise MismatchError(self.expected)
+        return table
 
     def contradictions(self, value: E) -> Iterator[tuple[str, str]]:
         """Options that do not go with each other, each with what was expected of it."""

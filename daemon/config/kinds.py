@@ -304,6 +304,8 @@ class Many(Kind[tuple[T, ...]]):
         return tuple(parsed)
 
     def from_text(self, text: str) -> object:
+        if self.item.table and text.lstrip().startswith("{"):
+            return [text]
         return [part.strip() for part in text.split(",") if part.strip()]
 
     def show(self, value: tuple[T, ...]) -> str:

@@ -110,7 +110,8 @@ bind = [
 
 {options}
 
-A flag and an environment variable take the texts; `"uwsgi:ADDRESS"` is the text for `protocol = "uwsgi"`. An entry is
+A flag and an environment variable take the texts, or one table, as `--bind '{ address = ":8443", certificate =
+"/tls/shop.pem" }'`; `"uwsgi:ADDRESS"` is the text for `protocol = "uwsgi"`. An entry is
 known by its address: a reload that changes its options keeps the socket, and clients notice nothing. In messages the
 entries are counted from 0: `server.bind[1].proxy_protocol` is an option of the second.
 

@@ -155,14 +155,10 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     overview = control.managed.overview
     overview.utilization = lambda: measuring.utilization
     overview.metrics_error = opened.metrics_error
-    port = MetricsPort(
-        master,
-        opened.metrics,
-        opened.metrics_context,
-        log,
-        exporter.answer,
-        lambda: overview.public(measuring.samples()),
-    )
+    tls = opened.metrics_context
+    if tls is not None:
+        certificates.also.append(tls.installed)
+    port = MetricsPort(master, opened.metrics, tls, log, exporter.answer, lambda: overview.public(measuring.samples()))
     master.announcer.detail = overview.in_brief
     if opened.control.file is not None:
         fleet.leader_lock.path = opened.control.file.path + SUFFIX

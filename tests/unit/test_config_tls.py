@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from miniwsgi.daemon.config import load
+from miniwsgi.daemon.config import ConfigError, load
 from miniwsgi.daemon.config.binds import Bind
 from miniwsgi.daemon.config.effective import as_toml
 from miniwsgi.daemon.config.keys import KEYS
@@ -50,6 +50,17 @@ def test_a_path_starts_at_the_file_and_a_credential_nowhere(write_config: Write)
     path = write_config(f"[server]\nbind = [{entry}]\n")
     (found,) = load(path, NAMED, {}).server.bind
     assert found.pairs == ((f"{path.rpartition('/')[0]}/tls/a.pem", "credential:a.key"),)
+
+
+def test_a_flag_and_a_variable_take_a_table_as_it_is_written_in_toml() -> None:
+    text = "{ address = ':443', certificate = ['/a.pem', '/b.pem'] }"
+    meant = (Bind(address=":443", certificate=("/a.pem", "/b.pem")),)
+    assert load(None, {**NAMED, "server.bind": [text]}, {}).server.bind == meant
+    assert load(None, NAMED, {"MINIWSGI_SERVER_BIND": text}).server.bind == meant
+    assert load(None, NAMED, {"MINIWSGI_METRICS_BIND": text}).metrics.bind.address == ":443"
+    for wrong in ("{ address = ':443' ", "{ address = ':443' } x", "{} \n y = 1", "{ adress = ':1' }"):
+        with pytest.raises(ConfigError):
+            load(None, NAMED, {"MINIWSGI_SERVER_BIND": wrong})
 
 
 def test_the_scheme_and_the_redirect() -> None:
