@@ -60,6 +60,7 @@ def made() -> dict[str, Any]:
         "Duration": duration(),
         "Waiting and saturation": waiting(),
         "Refused, aborted, transferred": refused(),
+        "TLS": tls(),
         "What the server did": server(),
     }
     return board("miniwsgi-service", "miniwsgi / Service", "What clients get.", rows, MARKS)
@@ -179,6 +180,21 @@ def refused() -> list[AnyPanel]:
               "bytes",
               Query(quantile(0.95, size.format("request")), "requests, p95"),
               Query(quantile(0.95, size.format("response")), "responses, p95")),
+    ]  # fmt: skip
+
+
+def tls() -> list[AnyPanel]:
+    """Empty where none is spoken."""
+    renewals = f"increase({of('miniwsgi_tls_renewals_total')}[$__rate_interval])"
+    return [
+        graph("Until certificates expire", "How long each certificate is good for. It is renewed about 30 days before, "
+              "and then taken up without a reload.", "s",
+              Query(f"{of('miniwsgi_tls_certificate_not_after_seconds')} - time()",
+                    "{{instance}} {{listener}} {{certificate}}")),
+        graph("Renewals of certificates", "By result. After a failure the old certificate is still served: "
+              "`miniwsgictl events` says why.", "short", Query(summed(renewals, "result"), "{{result}}"), bars=True),
+        graph("TLS handshakes", "By result, in a second.", "ops",
+              Query(summed(rate("miniwsgi_tls_handshakes_total"), "result"), "{{result}}"), stacked=True),
     ]  # fmt: skip
 
 
