@@ -80,7 +80,7 @@ _PROXY_2 = re.compile(rb"\x00(?:\r\nQUIT\n|$)")
 # variable's name, and the beginning of it
 _UWSGI = re.compile(rb"\x00..\x00.\x00[A-Z_a-z]", re.DOTALL)
 _UWSGI_REMEDY = 'proxy_pass instead of uwsgi_pass in nginx, or "uwsgi:" before the address in server.bind'
-_PROXY_REMEDY = "it has to be turned off in the proxy, whose X-Forwarded-For is believed if proxy.trusted names it"
+_PROXY_REMEDY = "proxy_protocol = true for the address in server.bind, or turn it off in the proxy"
 
 
 def other_protocol(data: bytes, empty_lines: int) -> str:

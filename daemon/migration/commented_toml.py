@@ -74,11 +74,13 @@ def _one_line(text: str) -> str:
 
 
 def toml(value: Any) -> str:
-    """A value as TOML (TOML 1.0: Boolean, Integer, Float, String, Array)."""
+    """A value as TOML (TOML 1.0: Boolean, Integer, Float, String, Array, Inline Table)."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {toml(item)}" for name, item in value.items()) + " }"
     return quoted(str(value))

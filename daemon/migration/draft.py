@@ -172,12 +172,22 @@ class Draft:
                     f"./{_relative(line.value, base)}" if _relative(line.value, base) != line.value else line.value
                 )
             elif path in ("server.bind", "metrics.bind"):
-                line.value = [_relative_address(item, base) for item in line.value]
+                line.value = [_relative_bind(item, base) for item in line.value]
 
 
 def _relative(path: str, base: str) -> str:
     inside = path == base or path.startswith(base.rstrip("/") + "/")
     return os.path.relpath(path, base) if inside and os.path.isabs(path) else path
+
+
+def address_of(bind: str | dict[str, Any]) -> str:
+    """Of an entry of server.bind, a text or a table."""
+    return str(bind["address"]) if isinstance(bind, dict) else bind
+
+
+def _relative_bind(bind: str | dict[str, Any], base: str) -> str | dict[str, Any]:
+    relative = _relative_address(address_of(bind), base)
+    return {**bind, "address": relative} if isinstance(bind, dict) else relative
 
 
 def _relative_address(address: str, base: str) -> str:

@@ -54,10 +54,14 @@ PROXIES = (
         "the like are read from HTTP_… by the application, if the proxy sets them.",
         "--forwarder-headers",
     ),
-    nothing(
-        "proxy_protocol", "PROXY protocol: turn it off at the proxy; name it in proxy.trusted.", "--proxy-protocol"
+    like(
+        "proxy_protocol",
+        "server.bind",
+        None,
+        "proxy_protocol = true of an entry, both versions; there each connection has to begin with the header.",
+        "--proxy-protocol",
     ),
-    nothing("proxy_allow_ips", "PROXY protocol.", "--proxy-allow-from"),
+    like("proxy_allow_ips", "proxy.trusted", None, "Who may send that header, and nobody else.", "--proxy-allow-from"),
     like("protocol", "server.bind", None, '"uwsgi:ADDRESS" for what nginx speaks by uwsgi_pass.', "--protocol"),
     like(
         "uwsgi_allow_ips",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..conversions import EVERYONE, address, listed, peers, python_path, speaking_uwsgi, switch, whole
-from ..draft import Draft, Heading
+from ..draft import Draft, Heading, address_of
 from ..setting import Fate, Given
 from .conf_file import Object
 from .hooks import BY_NAME
@@ -48,6 +48,8 @@ TOGETHER = {
     "http_parser",
     "preload_app",
     "protocol",
+    "proxy_allow_ips",
+    "proxy_protocol",
     "pythonpath",
     "raw_env",
     "secure_scheme_headers",
@@ -163,19 +165,29 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
 
 
 def _sockets(draft: Draft, found: Mapping[str, Given]) -> None:
-    given, uwsgi = found.get("bind"), _speaks_uwsgi(found)
-    if given or uwsgi:
+    given, uwsgi, header = found.get("bind"), _speaks_uwsgi(found), _proxy_header(found)
+    if given or uwsgi or header:
         values = [address(str(item), draft.place) for item in _flat(given.value if given else DEFAULT_BIND)]
         values = [speaking_uwsgi(value) if uwsgi else value for value in values]
-        given = given or found["protocol"]
-        draft.told |= {"protocol"} if uwsgi else set()
-        draft.set("server.bind", list(dict.fromkeys(values)), given, platform_note("PORT", given))
+        given = given or header or found["protocol"]
+        draft.told |= {"protocol"} if uwsgi else {"proxy_protocol"} if header else set()
+        binds: list[Any] = list(dict.fromkeys(values))
+        if header:
+            binds = [{"address": bind, "proxy_protocol": True} for bind in binds]
+        draft.set("server.bind", binds, given, platform_note("PORT", given))
     if (given := found.get("control_socket_disable")) and switch(given.value):
         draft.set("control.socket", "off", given)
 
 
 def _speaks_uwsgi(found: Mapping[str, Given]) -> bool:
     return "protocol" in found and str(found["protocol"].value).lower() == "uwsgi"
+
+
+def _proxy_header(found: Mapping[str, Given]) -> Given | None:
+    """What turns the PROXY protocol on; in uwsgi there is none of it."""
+    given = found.get("proxy_protocol")
+    off = given is None or str(given.value).lower() in {"off", "false", "none", ""}
+    return None if off or _speaks_uwsgi(found) else given
 
 
 def platform_note(variable: str, given: Given) -> str:
@@ -192,8 +204,18 @@ def _trust(draft: Draft, found: Mapping[str, Given]) -> None:
     setting = "uwsgi_allow_ips" if uwsgi else "forwarded_allow_ips"  # uwsgi says itself who the client is
     given = found.get(setting)
     trusted = peers(given.value if given else DEFAULT_PEERS)
+    if _proxy_header(found):
+        senders = found.get("proxy_allow_ips")
+        draft.told |= {"proxy_allow_ips"} if senders else set()
+        both = [*trusted, *peers(senders.value if senders else DEFAULT_PEERS)]
+        trusted = [EVERYONE] if EVERYONE in both else list(dict.fromkeys(both))
+        draft.differ(
+            "PROXY protocol",
+            "the header is required, and then the client whom it names is whom X-Forwarded-For is believed of or not; "
+            "gunicorn served connections without one, and looked at the proxy for that (docs/proxies.md).",
+        )
     binds = draft.lines["server.bind"].value if "server.bind" in draft.lines else []
-    if any(bind.startswith("unix:") for bind in binds) and not {"unix", EVERYONE} & set(trusted):
+    if any(address_of(bind).startswith("unix:") for bind in binds) and not {"unix", EVERYONE} & set(trusted):
         trusted.append("unix")
     note = "" if given or uwsgi else "Without this line $FORWARDED_ALLOW_IPS decides, as platforms set it."
     note = note if given else f"gunicorn's default. {note}".strip()

@@ -151,6 +151,13 @@ SOCKETS = (
     ),
     nothing("https", TLS, "https-socket https2 https-export-cert ssl-enable3"),
     nothing("http-to-https", TLS),
+    like(
+        "enable-proxy-protocol",
+        "server.bind",
+        None,
+        "proxy_protocol = true of an entry of server.bind, and the proxy in proxy.trusted (docs/proxies.md).",
+        "http-enable-proxy-protocol",
+    ),
     left_out("shared-socket", "server.bind, opened before the user changes."),
     left_out("reuse-port", "Sockets are opened once and stay open through reloads."),
     left_out("http-processes", "There is no router process.", "http-workers http-modifier1"),
