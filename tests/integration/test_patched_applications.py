@@ -6,6 +6,7 @@ nothing of the server is imported any more once a worker has said that it is rea
 
 from __future__ import annotations
 
+import socket
 import threading
 from importlib.util import find_spec
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.effort import effort
 from tests.support.service import Service, get
+from tests.support.waiting import PATIENCE_SECONDS
 
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
@@ -47,6 +49,17 @@ def application(environ, start_response):
     elif path == "/locks":  # under which modules are imported
         start_response("200 OK", [])
         return [type(sys.modules["importlib._bootstrap"]._thread.allocate_lock).__name__.encode()]
+    elif path == "/socket":  # as libraries of WebSocket do: one thread reads on while another is told
+        sock, received, come = environ["werkzeug.socket"], [], threading.Event()
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\n\\r\\n")
+        def read():
+            while data := sock.recv(100):
+                received.append(data)
+                come.set()
+        threading.Thread(target=read).start()
+        come.wait()
+        sock.sendall(received[0])
+        return []
     elif path == "/raise":
         raise ValueError("for its traceback")
     else:
@@ -73,6 +86,16 @@ def ask_at_once(daemon, paths: list[str]) -> list[str]:
     for thread in threads:
         thread.join()
     return answers
+
+
+def echo(daemon, data: bytes) -> bytes:
+    with socket.create_connection(daemon.address, PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        client.sendall(data)
+        return client.recv(100)
 
 
 SHORT = [
@@ -118,6 +141,7 @@ def test_a_patched_application_serves_after_a_reload_to_it(
         assert get(daemon, "/late") == "[]"
         if pool[-2:] == ["--threads", "4"] and pool[0] == "epoll":
             assert get(daemon, "/locks") == "builtin_function_or_method"
+            assert echo(daemon, b"over a socket") == b"over a socket"
     daemon.wait_for_log("for its traceback", 3)
     assert daemon.stop() == 0
     assert "is killed" not in daemon.log()
