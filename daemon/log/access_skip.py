@@ -113,7 +113,9 @@ def wanted(rules: Sequence[str], lines: Lines = Lines.ALL, slow_ns: int = 0) -> 
         return None
 
     def is_wanted(environ: dict[str, Any], status: str, duration_ns: int) -> bool:
-        if only_problems and not status.startswith(tuple(_PROBLEMS)) and not 0 < slow_ns < duration_ns:
+        # A WebSocket (101) is open for as long as it is wanted: that is not slow.
+        slow = 0 < slow_ns < duration_ns and not status.startswith("101")
+        if only_problems and not slow and not status.startswith(tuple(_PROBLEMS)):
             return False
         return not any(rule.skips(environ, status) for rule in parsed)
 

@@ -84,7 +84,7 @@ def test_one_rule_of_several_is_enough() -> None:
     [
         ("GET / 200", 0, False), ("GET / 304", 0, False), ("GET / 400", 0, True), ("GET / 404", 0, True),
         ("GET / 500", 0, True), ("GET / 499", 0, True), ("GET / 200", SECOND, False), ("GET / 200", SECOND + 1, True),
-        ("GET /healthz 200", 2 * SECOND, False), ("GET /missing 404", 0, False),
+        ("GET /healthz 200", 2 * SECOND, False), ("GET /missing 404", 0, False), ("GET /echo 101", 2 * SECOND, False),
     ],
 )  # fmt: skip
 def test_problems_alone(request_: str, ns: int, expected: bool) -> None:

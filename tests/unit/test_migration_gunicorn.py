@@ -319,9 +319,9 @@ def test_asgi_is_said_to_have_no_counterpart(conf: Conf) -> None:
     assert any("ASGI" in warning for warning in draft.warnings)
 
 
-def test_websockets_of_green_workers_are_said_to_be_missing(conf: Conf) -> None:
+def test_websockets_of_green_workers_are_told_where_they_are(conf: Conf) -> None:
     draft = conf.draft("worker_class = 'eventlet'\nworkers = 1\n")
-    assert "WebSockets" in dict(draft.remarks[Heading.NOTHING])["worker_class"]
+    assert "WebSockets" in dict(draft.remarks[Heading.TODO])["worker_class"]
 
 
 def test_classes_and_dictionaries_are_told_not_copied(conf: Conf) -> None:

@@ -135,10 +135,10 @@ def _workers(draft: Draft, found: Mapping[str, Given]) -> None:
         )
         draft.set("server.threads", GREEN_THREADS, given, note)
         draft.remark(
-            Heading.NOTHING,
+            Heading.TODO,
             "worker_class",
-            "WebSockets, for which eventlet and gevent are often chosen (Flask-SocketIO), are not served; its long "
-            "polling is, by a thread for each client that waits.",
+            "WebSockets, for which eventlet and gevent are often chosen, are served with Flask-SocketIO(async_mode="
+            '"threading") and flask-sock, by a thread each beside server.threads (docs/websockets.md).',
         )
     elif count > 1 or name.endswith(("gthread", "ThreadWorker")):
         draft.set("server.threads", min(count, MOST_THREADS), threads or given)

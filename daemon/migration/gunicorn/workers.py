@@ -106,7 +106,11 @@ WORKERS = (
     nothing("asgi_loop", "ASGI: miniwsgi serves WSGI. Keep uvicorn, hypercorn or gunicorn for it.", "--asgi-loop"),
     nothing("asgi_lifespan", "ASGI. What lifespan starts and stops, hooks do for WSGI.", "--asgi-lifespan"),
     nothing("asgi_disconnect_grace_period", "ASGI.", "--asgi-disconnect-grace-period"),
-    nothing("websocket_max_message_size", "WebSockets of ASGI applications.", "--websocket-max-message-size"),
+    nothing(
+        "websocket_max_message_size",
+        "WebSockets of ASGI applications. In WSGI the library has such a limit.",
+        "--websocket-max-message-size",
+    ),
     nothing(
         "root_path",
         "ASGI's name of SCRIPT_NAME. For WSGI: server.script_name.",

@@ -121,5 +121,9 @@ BESIDE = (
         "leader_start in app.hooks runs in one worker of a service; across machines, a lock in the database.",
         "legion-mcast legion-node legion-lord",
     ),
-    left_out("websocket-max-size", "WSGI has no WebSockets: an ASGI server beside it.", "websocket-ping-freq"),
+    left_out(
+        "websocket-max-size",
+        "uwsgi.websocket_*() is uWSGI's alone; flask-sock has options of its own.",
+        "websocket-ping-freq",
+    ),
 )

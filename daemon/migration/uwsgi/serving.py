@@ -179,7 +179,9 @@ SOCKETS = (
     nothing("static-safe", STATIC),
     nothing("static-skip-ext", STATIC),
     nothing("static-gzip-all", STATIC, "static-gzip static-gzip-dir"),
-    nothing("http-websockets", "WebSockets are not served yet."),
+    built_in(
+        "http-websockets", "flask-sock, Flask-SocketIO and simple-websocket work as they are (docs/websockets.md)."
+    ),
     left_out(
         "route",
         "The proxy's business: locations, redirects, headers.",
