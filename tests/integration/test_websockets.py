@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -16,11 +17,14 @@ import pytest
 import socketio
 import websocket
 from flask_sock import Sock
+from miniwsgi.daemon.settings import Tls
+from miniwsgi.daemon.tls.material import MaterialMemory
 from miniwsgi.metrics.scoreboard import CLOSED, CONNECTIONS, ERRORS, REQUESTS, SOCKETS_CLOSED, SOCKETS_OPENED, SlotState
 from simple_websocket import Client as SimpleClient
 
 from tests.support.engines import ENGINES
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
+from tests.unit.tls_world import material
 
 from .worker_harness import Site, Worker, pools
 from .worker_pace import BRIEF_SECONDS, hurry
@@ -31,10 +35,11 @@ UPGRADE = (
 )  # fmt: skip
 
 
-def application(site: Site) -> flask.Flask:
+def application(site: Site, **options: object) -> flask.Flask:
     app = flask.Flask("shop")
     app.logger.handlers = [flask.logging.default_handler]
     app.logger.propagate = False  # pytest's handlers have descriptors that are not theirs any more in a worker
+    app.config["SOCK_SERVER_OPTIONS"] = options
     sock = Sock(app)
     record, gate = site.record, site.gate()
     app.config["gate"] = gate
@@ -83,6 +88,10 @@ def in_haste() -> None:
     sockets.LEAVE_NS = sockets.MARGIN_NS = 50_000_000
 
 
+def sockets_of(worker: Worker) -> list[str]:
+    return [each for each in worker.descriptors() if each.startswith("socket:")]
+
+
 def at_rest(worker: Worker, sockets: int) -> None:
     """So many have been open, and none is any more."""
     cells = worker.cells
@@ -113,6 +122,35 @@ def test_what_a_client_sends_comes_back(site, engine):
     assert (worker.cells[REQUESTS], worker.cells[ERRORS], worker.cells[CLOSED]) == (0, 0, 1)
     wait_for(lambda: lines.read_text() == "GET /echo HTTP/1.1 101\n", story=lines.read_text)
     assert not worker.log()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_over_tls(site, engine):
+    """The library looks with select, and takes 4 KiB of what may be a record of 16: nothing waits unseen."""
+    memory = MaterialMemory(material())
+    app, _ = application(site, ping_interval=2 * PATIENCE_SECONDS)
+    listeners = (site.as_listener(tls=Tls(memory.fd)),)
+    worker = site.fork(app, engine=engine, listeners=listeners)
+    rest = sockets_of(worker)
+    client = websocket.create_connection(
+        "wss://{}:{}/echo".format(*site.address), timeout=PATIENCE_SECONDS, sslopt={"cert_reqs": ssl.CERT_NONE}
+    )
+    for message in ("a", "x" * 16_000, "x" * (1 << 20)):
+        client.send(message)
+        assert client.recv() == message
+    client.close()
+    at_rest(worker, 1)
+    other = websocket.create_connection(
+        "wss://{}:{}/once".format(*site.address), timeout=PATIENCE_SECONDS, sslopt={"cert_reqs": ssl.CERT_NONE}
+    )
+    other.send("last")
+    assert other.recv() == "last"
+    assert other.recv_data()[0] == websocket.ABNF.OPCODE_CLOSE
+    other.shutdown()
+    at_rest(worker, 2)
+    wait_for(lambda: sockets_of(worker) == rest, "no socket to be left")
+    assert not worker.log()
+    memory.close()
 
 
 def test_the_server_ends_it_and_the_client_answers(site):
