@@ -108,6 +108,13 @@ def connections() -> list[AnyPanel]:
         graph("Reuse of connections", "Share of requests that were not the first of their connection. Near 0 each "
               "request pays for a connection: let clients and proxies keep theirs.", "percentunit",
               Query(reused, "reused"), top=1),
+        graph("WebSockets", "Connections that the application has taken over and that are open, each with a thread of "
+              "its own; limits.sockets is the bound, a worker.", "short", Query(of("miniwsgi_sockets"))),
+        graph("New WebSockets", "Opened in a second.", "cps",
+              Query(summed(rate("miniwsgi_sockets_opened_total"), "instance"))),
+        graph("Time of WebSockets", "Of those that have ended, added up, in a second: how many were open in the mean.",
+              "short",
+              Query(summed(rate("miniwsgi_sockets_seconds_total"), "instance"))),
     ]  # fmt: skip
 
 

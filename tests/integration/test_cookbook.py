@@ -20,7 +20,8 @@ from miniwsgi.daemon.config import Config, load
 PAGE = (Path(__file__).parents[2] / "docs" / "cookbook.md").read_text("utf-8")
 BLOCK = re.compile(r"(?:`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTIONS = {title.strip(): text for title, _, text in (part.partition("\n") for part in PAGE.split("\n## ")[1:])}
-EXECUTED = {"Django", "Django REST framework", "Flask", "Pyramid"}
+LIVE = "WebSockets: flask-sock, Flask-SocketIO"
+EXECUTED = {"Django", "Django REST framework", "Flask", "Pyramid", LIVE}
 ASK = """
 import json, sys
 from wsgiref.util import setup_testing_defaults
@@ -161,6 +162,12 @@ def test_django_rest_framework_throttles_by_the_address_that_the_server_has_foun
     )
     answers = [status for status, _, _ in asked(tmp_path, "shop.wsgi", "/", times=101)]
     assert answers == ["200 OK"] * 100 + ["429 Too Many Requests"]
+
+
+def test_websockets(tmp_path: Path) -> None:
+    written(tmp_path, {"shop/__init__.py": "", **files(LIVE)})
+    answers = asked(tmp_path, "shop.live:app", "/prices", "/nothing")
+    assert [status for status, _, _ in answers] == ["400 BAD REQUEST", "404 NOT FOUND"], "it asks for an upgrade"
 
 
 def test_flask(tmp_path: Path) -> None:
