@@ -20,6 +20,13 @@ class Tls(NamedTuple):
     hsts: str = ""  # the value of Strict-Transport-Security; "" none
 
 
+def url_of(scheme: str, name: str, *, unix: bool) -> str:
+    """For people: "http://127.0.0.1:8000", "unix:/run/x.sock", "uwsgi:/run/x.sock"."""
+    if not unix:
+        return f"{scheme}://{name}"
+    return f"uwsgi:{name.removeprefix('unix:')}" if scheme == "uwsgi" else name
+
+
 class Listener(NamedTuple):
     """A listening socket as a worker sees it: an inherited descriptor and what stands behind it."""
 

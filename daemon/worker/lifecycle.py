@@ -30,7 +30,7 @@ from ..log.error_log import ErrorLog, open_writer
 from ..log.error_stream import ErrorStream
 from ..log.ring import Append, Ring, is_shared_memory, shared_memory, shared_rings
 from ..permission import why_not_written
-from ..settings import Settings
+from ..settings import Settings, url_of
 from ..unpatched import os, time
 from . import children
 from .application import BootError, load
@@ -202,7 +202,8 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         return EXIT_BOOT
     cells[scoreboard.STATE] = SlotState.READY
     for listener in settings.listeners:
-        shown = listener.name if listener.unix else f"http://{listener.name}"
+        scheme = "https" if listener.tls is not None else listener.protocol
+        shown = url_of(scheme, listener.name, unix=listener.unix)
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
     log.info(f"engine {engine}")
     orders = Orders(context, None, signals)

@@ -259,7 +259,7 @@ def test_a_unix_socket_has_its_mode_and_is_removed_at_the_end(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert connects(str(path), socket.AF_UNIX)
     assert listener.unix
-    assert listener.url() == f"unix:{path}"
+    assert (listener.url(), listener.url("uwsgi")) == (f"unix:{path}", f"uwsgi:{path}")
     assert (listener.for_workers(Bind()).server_name, listener.for_workers(Bind()).server_port) == ("localhost", "")
     assert [entry.name for entry in tmp_path.iterdir()] == ["http.sock"], "no temporary name is left"
     listener.close()

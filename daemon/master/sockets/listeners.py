@@ -18,7 +18,7 @@ from ipaddress import IPv6Address
 from msgspec import Struct, structs
 
 from ...config.binds import Bind
-from ...settings import Listener
+from ...settings import Listener, url_of
 from .holders import path_holder, port_holder
 from .unix_sockets import BindError, SocketFile, bind_path, numbers_of
 
@@ -78,8 +78,8 @@ class BoundListener:
         return self.socket.family == socket.AF_INET
 
     def url(self, scheme: str = "http") -> str:
-        """For people: "http://127.0.0.1:8000", "unix:/run/x.sock"."""
-        return self.name if self.unix else f"{scheme}://{self._where()}"
+        """As `settings.url_of`."""
+        return url_of(scheme, self.name if self.unix else self._where(), unix=self.unix)
 
     def for_workers(self, bind: Bind) -> Listener:
         """As a worker needs to know it, with the options of the entry of server.bind that it stands for."""
