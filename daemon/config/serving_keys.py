@@ -107,7 +107,8 @@ class ServerSection:
         (Bind(address="127.0.0.1:8000"),),
         "Where to listen: HOST:PORT, :PORT (every address), [IPV6]:PORT ([::]:PORT serves IPv4 "
         "too, unless an IPv4 address or a name has the same port), unix:/path, unix:@abstract, fd:N, "
-        "systemd:NAME (the sockets of that name from socket activation). An entry may be a table with options.",
+        "systemd:NAME (the sockets of that name from socket activation); uwsgi:ADDRESS speaks uwsgi there. An entry "
+        "may be a table with options.",
         flag="--bind",
     )
     pool: str = key(

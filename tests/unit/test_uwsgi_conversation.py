@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,8 @@ class UwsgiWorld(World):
 
     def ask(self, *data: bytes) -> tuple[int, bytes, bytes]:
         """Send it; status, head and body of the answer. The conversation is over then."""
-        self.send(*data)
+        if data:
+            self.send(*data)
         outcome = self.conversation.serve(self.thread, NOW)
         while outcome is Outcome.MORE:
             outcome = self.conversation.serve(self.thread, NOW)
@@ -171,6 +173,13 @@ def test_a_request_that_takes_too_long(make: Callable[..., UwsgiWorld]) -> None:
     world.send(packet())
     assert world.conversation.serve(world.thread, NOW) is not Outcome.IDLE
     assert world._read().startswith(b"HTTP/1.1 504 ")
+
+
+def test_a_client_that_sends_no_more_gets_its_answer(make: Callable[..., UwsgiWorld]) -> None:
+    world = make()
+    world.send(post(b"hello"))
+    world.far.shutdown(socket.SHUT_WR)
+    assert world.ask()[2] == b"."
 
 
 def test_what_comes_behind_a_request_is_left_to_be_read_before_the_close(make: Callable[..., UwsgiWorld]) -> None:
