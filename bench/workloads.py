@@ -11,12 +11,13 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bench.apps.bench_app import BODY_1M, BODY_100K, CHUNK, CHUNKS, filler
+from bench.apps.bench_app import CHUNK, CHUNKS, body_of, filler
 from bench.exchange import Exchange
 from bench.peer_servers import PEERS
 from bench.servers import FLOORS, HELLO, IN_PYTHON, OURS, ROAD
 
 MIB = 1024 * 1024
+BODY_100K, BODY_1M = body_of(100), body_of(1024)
 FILE = filler(10 * MIB)
 DOCUMENT = json.dumps({"name": "order", "lines": [{"number": i, "text": "x" * 20} for i in range(19)]}).encode()
 PLAIN = Exchange()

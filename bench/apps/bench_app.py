@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -28,9 +29,13 @@ def filler(size: int) -> bytes:
     return (LINE * (size // len(LINE) + 1))[:size]
 
 
-BODY_100K = filler(100 * KIB)
-BODY_1M = filler(1024 * KIB)
 CHUNK = filler(KIB)
+
+
+@functools.cache
+def body_of(kib: int) -> bytes:
+    """So many KiB, made when they are first asked for: who serves hello-world is not charged for them."""
+    return filler(kib * KIB)
 
 
 def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -109,14 +114,16 @@ def upload(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 def memory_100k(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """100 KiB that are there already."""
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY_100K)))])
-    return [BODY_100K]
+    body = body_of(100)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def memory_1m(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """1 MiB that is there already."""
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY_1M)))])
-    return [BODY_1M]
+    body = body_of(1024)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 class _Blocks:
