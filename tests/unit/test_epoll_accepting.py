@@ -213,6 +213,14 @@ def test_never_so_many_that_others_wait_long(world):
     assert world.cell(ACCEPTED) == before + 1
 
 
+def test_a_listener_that_another_process_lets_block_does_so_for_a_second_at_most(world):
+    (fd,) = world.pool._acceptor.fds
+    world.listening.setblocking(True)  # the same one, by another descriptor
+    assert os.get_blocking(fd)
+    world.pool._every_second(NOW)
+    assert not os.get_blocking(fd)
+
+
 def test_one_that_has_its_share_takes_none(world, monkeypatch):
     """Balance is asked for each of them."""
     monkeypatch.setattr(world.pool._acceptor._balance, "wait", lambda mine: 0.002 if mine >= 2 else 0.0)

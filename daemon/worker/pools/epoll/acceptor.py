@@ -80,6 +80,15 @@ class Acceptor:
         self._watched = True
         return 0.0
 
+    def keep_nonblocking(self) -> None:
+        """See that no accept waits for a client. To be called once a second.
+
+        Whether it does is a property of the listener (O_NONBLOCK, open(2)), which processes of the application may have
+        got from elsewhere and changed; it would hold the loop, and the interpreter, until somebody connects.
+        """
+        for sock in self._sockets.values():
+            sock.setblocking(False)
+
     def look(self) -> None:
         """See whether connections should go to workers that have fewer. To be called some ten times a second."""
         surplus = self._surplus = [None] * self._balance.surplus(self._cells[CONNECTIONS])

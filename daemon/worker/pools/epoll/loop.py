@@ -189,6 +189,7 @@ class EpollPool:
     def _every_second(self, now: int) -> None:
         self._next_second_ns = now + NANOSECONDS
         self.context.site.server_fields.refresh()
+        self._acceptor.keep_nonblocking()
         self._sweep.every_second(now)
         if self._threads.backlog:  # perhaps a thread could not be started for it
             self._have_run(None)
