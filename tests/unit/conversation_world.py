@@ -37,15 +37,16 @@ class World:
 
     def __init__(
         self, engine: str, peer: str = "127.0.0.1", access: AccessLog | None = None, protocol: str = "http",
-        **options: Any,
+        use: Any = None, **options: Any,
     ) -> None:  # fmt: skip
+        """`use`: an application instead of our own."""
         memory = memoryview(bytearray(SLOT_BYTES))  # no board: it would cost two descriptors
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
         settings = Settings(
             generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine, **options
         )
         log = ErrorLog("error", "text", False, "worker", slot=0)
-        self.context = Context(settings, board, 0, log, access, self.application, choose(engine))
+        self.context = Context(settings, board, 0, log, access, use or self.application, choose(engine))
         self.calls: Claim[Any] = Claim()
         self.calls_made = 0
         self.thread = ThreadAccount(0, self.context.slot, 0, self.calls)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,10 @@ from miniwsgi.metrics import scoreboard as sb
 from tests.conformance.case import get
 
 from .conversation_world import NOW, World
+from .static_client import Answered, whole_answer
 
 BIG = bytes(range(256)) * 4096  # a megabyte
 CSS = b"a { color: red }\n"
-
-
-class _Sock:
-    """What http.client reads from."""
-
-    def __init__(self, data: bytes) -> None:
-        self.file = io.BytesIO(data)
-
-    def makefile(self, *_: object) -> io.BytesIO:
-        return self.file
 
 
 @pytest.fixture
@@ -48,37 +37,27 @@ def files(world: World, root: Path, **options: Any) -> None:
     world.serve_files(root, **options)
 
 
-def ask(world: World, target: str, *fields: str, method: str = "GET") -> tuple[HTTPResponse, bytes]:
-    """One request, answered without the application, and its answer to the last byte."""
+def ask(world: World, target: str, *fields: str, method: str = "GET") -> Answered:
+    """One request, answered without the application."""
     world.send(get(target.encode(), *(field.encode() for field in fields), method=method.encode()))
     calls = world.calls_made
-    outcome, data = world.conversation.receive(NOW), bytearray()
-    while True:
-        while part := world._read():
-            data += part
-        if outcome is not Outcome.UNSENT:
-            break
-        outcome = world.conversation.flush()
-    assert outcome is Outcome.IDLE
+    answer = whole_answer(world, world.conversation.receive(NOW), method)
     assert world.calls_made == calls
-    response = HTTPResponse(_Sock(bytes(data)), method=method)  # type: ignore[arg-type]
-    response.begin()
-    body = response.read()
-    return response, body
+    return answer
 
 
 def test_get_and_head_say_the_same(world: World, root: Path) -> None:
     files(world, root, cache=(("*", "max-age=60"),))
     for name, content in (("a.css", CSS), ("big.bin", BIG), ("empty.txt", b"")):
         for _ in range(2):  # anew, and as remembered
-            got, body = ask(world, f"/static/{name}")
-            head, nothing = ask(world, f"/static/{name}", method="HEAD")
-            assert (got.status, body, nothing) == (200, content, b"")
-            assert got.getheaders() == head.getheaders()
-            assert got.getheader("Content-Length") == str(len(content))
-            assert got.getheader("Cache-Control") == "max-age=60"
-            assert got.getheader("Accept-Ranges") == "bytes"
-            assert re.fullmatch(r'"[0-9a-f-]+"', got.getheader("ETag") or "")
+            got = ask(world, f"/static/{name}")
+            head = ask(world, f"/static/{name}", method="HEAD")
+            assert (got.status, got.body, head.body) == (200, content, b"")
+            assert got.fields == head.fields
+            assert got["Content-Length"] == str(len(content))
+            assert got["Cache-Control"] == "max-age=60"
+            assert got["Accept-Ranges"] == "bytes"
+            assert re.fullmatch(r'"[0-9a-f-]+"', got["ETag"] or "")
 
 
 @pytest.mark.parametrize("name", ["a.css", "big.bin"])
@@ -86,59 +65,59 @@ def test_ranges_and_conditions(world: World, root: Path, name: str) -> None:
     files(world, root)
     content = (root / name).read_bytes()
     size, path = len(content), f"/static/{name}"
-    whole, _ = ask(world, path)
-    etag, date = whole.getheader("ETag"), whole.getheader("Last-Modified")
-    part, body = ask(world, path, "Range: bytes=2-5", f"If-Range: {etag}")
-    assert (part.status, body) == (206, content[2:6])
-    assert part.getheader("Content-Range") == f"bytes 2-5/{size}"
-    assert part.getheader("ETag") == etag
-    assert part.getheader("Content-Type") == whole.getheader("Content-Type")
+    whole = ask(world, path)
+    etag, date = whole["ETag"], whole["Last-Modified"]
+    part = ask(world, path, "Range: bytes=2-5", f"If-Range: {etag}")
+    assert (part.status, part.body) == (206, content[2:6])
+    assert part["Content-Range"] == f"bytes 2-5/{size}"
+    assert part["ETag"] == etag
+    assert part["Content-Type"] == whole["Content-Type"]
     for fields in (("Range: bytes=0-1,3-4",), ("Range: bytes=2-5", 'If-Range: "x"'), ("Range: lines=1-2",)):
-        everything, body = ask(world, path, *fields)
-        assert (everything.status, body) == (200, content)
-    head, _ = ask(world, path, "Range: bytes=2-5", method="HEAD")
-    assert (head.status, head.getheader("Content-Length")) == (200, str(size))
-    beyond, body = ask(world, path, f"Range: bytes={size}-")
-    assert (beyond.status, beyond.getheader("Content-Range")) == (416, f"bytes */{size}")
+        everything = ask(world, path, *fields)
+        assert (everything.status, everything.body) == (200, content)
+    head = ask(world, path, "Range: bytes=2-5", method="HEAD")
+    assert (head.status, head["Content-Length"]) == (200, str(size))
+    beyond = ask(world, path, f"Range: bytes={size}-")
+    assert (beyond.status, beyond["Content-Range"]) == (416, f"bytes */{size}")
     for field in (f"If-None-Match: {etag}", f"If-Modified-Since: {date}"):
-        same, body = ask(world, path, field, "Range: bytes=2-5")
-        assert (same.status, body) == (304, b"")
-        assert same.getheader("ETag") == etag
-        assert same.getheader("Content-Type") is None
-    changed, _ = ask(world, path, 'If-Match: "x"')
+        same = ask(world, path, field, "Range: bytes=2-5")
+        assert (same.status, same.body) == (304, b"")
+        assert same["ETag"] == etag
+        assert same["Content-Type"] is None
+    changed = ask(world, path, 'If-Match: "x"')
     assert changed.status == 412
-    assert ask(world, path)[1] == content
+    assert ask(world, path).body == content
 
 
 def test_compressed_siblings(world: World, root: Path) -> None:
     (root / "a.css.gz").write_bytes(b"0123456789")
     files(world, root)
-    plain, _ = ask(world, "/static/a.css")
-    packed, body = ask(world, "/static/a.css", "Accept-Encoding: gzip")
-    assert (packed.getheader("Content-Encoding"), body) == ("gzip", b"0123456789")
-    assert packed.getheader("Content-Type") == "text/css; charset=utf-8"
-    assert plain.getheader("Vary") == packed.getheader("Vary") == "Accept-Encoding"
-    etag = packed.getheader("ETag")
-    assert etag != plain.getheader("ETag")
-    assert ask(world, "/static/a.css", "Accept-Encoding: gzip", f"If-None-Match: {etag}")[0].status == 304
-    assert ask(world, "/static/a.css", f"If-None-Match: {etag}")[0].status == 200
-    part, body = ask(world, "/static/a.css", "Accept-Encoding: gzip", "Range: bytes=-3")
-    assert (part.status, part.getheader("Content-Encoding"), body) == (206, "gzip", b"789")
+    plain = ask(world, "/static/a.css")
+    packed = ask(world, "/static/a.css", "Accept-Encoding: gzip")
+    assert (packed["Content-Encoding"], packed.body) == ("gzip", b"0123456789")
+    assert packed["Content-Type"] == "text/css; charset=utf-8"
+    assert plain["Vary"] == packed["Vary"] == "Accept-Encoding"
+    etag = packed["ETag"]
+    assert etag != plain["ETag"]
+    assert ask(world, "/static/a.css", "Accept-Encoding: gzip", f"If-None-Match: {etag}").status == 304
+    assert ask(world, "/static/a.css", f"If-None-Match: {etag}").status == 200
+    part = ask(world, "/static/a.css", "Accept-Encoding: gzip", "Range: bytes=-3")
+    assert (part.status, part["Content-Encoding"], part.body) == (206, "gzip", b"789")
 
 
 @pytest.mark.parametrize("target", ["/static/none", "/static/../a.css", "/static/%2e%2e/x", "/static/.env", "/static/"])
 def test_not_found(world: World, root: Path, target: str) -> None:
     files(world, root)
-    response, body = ask(world, target)
-    assert (response.status, body) == (404, b"404 Not Found\n")
-    assert ask(world, target, method="HEAD")[0].getheaders() == response.getheaders()
+    response = ask(world, target)
+    assert (response.status, response.body) == (404, b"404 Not Found\n")
+    assert ask(world, target, method="HEAD").fields == response.fields
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_other_methods(world: World, root: Path, method: str) -> None:
     files(world, root)
-    response, _ = ask(world, "/static/a.css", method=method)
-    assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD")
+    response = ask(world, "/static/a.css", method=method)
+    assert (response.status, response["Allow"]) == (405, "GET, HEAD")
 
 
 def test_a_body_is_read_and_dropped(world: World, root: Path) -> None:
@@ -153,27 +132,27 @@ def test_a_body_is_read_and_dropped(world: World, root: Path) -> None:
 def test_a_directory_with_an_index(world: World, root: Path, stripped: str) -> None:
     (root / "index.html").write_text("index")
     files(world, root, index_name="index.html")
-    moved, _ = ask(world, f"{stripped}?a=b")
-    assert (moved.status, moved.getheader("Location")) == (301, f"./{stripped.rpartition('/')[2]}/?a=b")
-    found, body = ask(world, f"{stripped}/")
-    assert (found.status, body, found.getheader("Content-Type")) == (200, b"index", "text/html; charset=utf-8")
+    moved = ask(world, f"{stripped}?a=b")
+    assert (moved.status, moved["Location"]) == (301, f"./{stripped.rpartition('/')[2]}/?a=b")
+    found = ask(world, f"{stripped}/")
+    assert (found.status, found.body, found["Content-Type"]) == (200, b"index", "text/html; charset=utf-8")
 
 
 def test_a_redirect_says_what_it_was_asked(world: World, root: Path) -> None:
     (root / "a:b ü%").mkdir()
     (root / "a:b ü%" / "index.html").touch()
     files(world, root, index_name="index.html")
-    moved, _ = ask(world, "/static/a:b%20%c3%bc%25")
-    assert moved.getheader("Location") == "./a:b%20%C3%BC%25/"
+    moved = ask(world, "/static/a:b%20%c3%bc%25")
+    assert moved["Location"] == "./a:b%20%C3%BC%25/"
 
 
 def test_only_what_is_absent_falls_through(world: World, root: Path) -> None:
     (root / "link").symlink_to("a.css")
     files(world, root, fallthrough=True)
-    assert ask(world, "/static/a.css")[0].status == 200
+    assert ask(world, "/static/a.css").status == 200
     for target in ("/static/../a.css", "/static/a%00b", "/static/link", "/static//a.css"):
-        assert ask(world, target)[0].status == 404
-    assert ask(world, "/static/a.css", method="POST")[0].status == 405
+        assert ask(world, target).status == 404
+    assert ask(world, "/static/a.css", method="POST").status == 405
     for request in (get(b"/static/none"), get(b"/static/none", method=b"POST"), get(b"/static/"), get(b"/other")):
         world.send(request)
         assert world.conversation.serve(world.thread, NOW) is Outcome.IDLE
@@ -193,15 +172,15 @@ def test_the_longest_prefix_wins(root: Path, engine: str) -> None:
     (root / "deep" / "a.css").write_text("deep")
     entries = (StaticFiles("/", str(root)), StaticFiles("/s/", str(root)), StaticFiles("/s/t/", str(root / "deep")))
     world = World(engine, static=entries)
-    assert ask(world, "/s/t/a.css")[1] == b"deep"
-    assert ask(world, "/s/a.css")[1] == CSS
-    assert ask(world, "/a.css")[1] == CSS
-    assert ask(world, "/s/t/big.bin")[0].status == 404
+    assert ask(world, "/s/t/a.css").body == b"deep"
+    assert ask(world, "/s/a.css").body == CSS
+    assert ask(world, "/a.css").body == CSS
+    assert ask(world, "/s/t/big.bin").status == 404
 
 
 def test_internal_ones_are_nobodys(world: World, root: Path) -> None:
     files(world, root, internal=True)
-    assert ask(world, "/static/a.css")[0].status == 404
+    assert ask(world, "/static/a.css").status == 404
 
 
 def test_what_is_sent_ahead_is_answered_in_turns(world: World, root: Path) -> None:
@@ -272,16 +251,16 @@ def logged(engine: str, root: Path) -> Iterator[tuple[World, Lines]]:
 
 def test_a_line_and_an_id_as_for_other_requests(logged: tuple[World, Lines]) -> None:
     world, lines = logged
-    response, _ = ask(world, "/static/a.css?x=1", "User-Agent: me", "X-Forwarded-For: 192.0.2.1")
-    given, _ = ask(world, "/static/a.css", "X-Request-ID: theirs", "X-Forwarded-For: 192.0.2.1")
+    response = ask(world, "/static/a.css?x=1", "User-Agent: me", "X-Forwarded-For: 192.0.2.1")
+    given = ask(world, "/static/a.css", "X-Request-ID: theirs", "X-Forwarded-For: 192.0.2.1")
     (environ, status, headers, sent, duration_ns), (second, *_) = lines.told
     assert (status, sent, duration_ns >= 0) == ("200 OK", len(CSS), True)
     assert environ["HTTP_USER_AGENT"] == "me"
     assert environ["REMOTE_ADDR"] == "192.0.2.1"
     assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == ("/static/a.css", "x=1")
     assert ("Content-Type", "text/css; charset=utf-8") in headers
-    assert response.getheader("X-Request-ID") == environ["miniwsgi.request_id"]
-    assert given.getheader("X-Request-ID") == second["miniwsgi.request_id"] == "theirs"
+    assert response["X-Request-ID"] == environ["miniwsgi.request_id"]
+    assert given["X-Request-ID"] == second["miniwsgi.request_id"] == "theirs"
 
 
 def test_a_client_that_leaves_meanwhile(world: World, root: Path) -> None:
