@@ -173,8 +173,11 @@ class ConversationSteps(FileSteps):
                     self._proxy.check(head.fields)
                 except ProtocolError as error:
                     return self._refuse(error)
-            if self.site.static is not None and (outcome := self.answer_file(now)) is not None:
-                return outcome
+            static, line = self.site.static, self._http.line
+            if static is not None and line is not None and line.path.startswith(static.prefixes):
+                outcome = self.answer_file(now)
+                if outcome is not None:
+                    return outcome
         self.stage = _REQUEST
         self.ready_ns = now
         return UPGRADE if head.upgrade and upgrade.is_offered(self) else REQUEST

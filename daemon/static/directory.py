@@ -27,6 +27,7 @@ SMALL_BYTES = 64 * 1024  # a file up to this is kept in memory, and goes out wit
 KEPT_BYTES = 16 * 1024 * 1024  # of small files, in each worker
 KEPT_NAMES = 4096
 KEPT_CHARS = 512  # of one
+FRESH_NS = 1_000_000  # for so long what has been looked at need not be looked at again: thousands may ask for it
 SETTLED_NS = 2_000_000_000  # what is older than this would show another change by its time
 CODINGS = (("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz"))  # the one that saves most first
 _OFFERED = tuple(coding for coding, _ending in CODINGS)
@@ -86,11 +87,12 @@ class Opened(NamedTuple):
 class _Known:
     """What a name stood for when its directory was last changed: representations by coding."""
 
-    __slots__ = ("by_coding", "folder", "mark", "offered")
+    __slots__ = ("by_coding", "folder", "fresh_until_ns", "mark", "offered")
 
     def __init__(self, folder: bytes, mark: Mark, by_coding: dict[str, Representation]) -> None:
         self.folder = folder
         self.mark = mark
+        self.fresh_until_ns = 0
         self.by_coding = by_coding
         self.offered = tuple(coding for coding in _OFFERED if coding in by_coding)
 
@@ -115,19 +117,22 @@ class Directory:
 
     def find(self, rest: str, accepted: str | None) -> Found | No:
         """What a decoded path behind the prefix stands for, for a client that accepts these content codings."""
-        known = self._names.get(rest)
-        if known is None or self._mark_of(known.folder) != known.mark:
+        known, now_ns = self._names.get(rest), time.monotonic_ns()
+        if known is None or (now_ns > known.fresh_until_ns and self._mark_of(known.folder) != known.mark):
             look = self._look(rest)
             if isinstance(look, No):
                 return look
             known = look
         coding = preferred(accepted, known.offered) if known.offered and accepted else IDENTITY
         representation = known.by_coding[coding]
-        if representation.content is not None:
-            if self._mark_of(representation.name) == representation.mark:
-                return Found(representation, representation.content)
-            self._forget(rest)
-        return self._read(rest, known, representation)
+        if representation.content is None:
+            return self._read(rest, known, representation)
+        if now_ns > known.fresh_until_ns:
+            if any(self._mark_of(one.name) != one.mark for one in known.by_coding.values()):
+                self._forget(rest)
+                return self._read(rest, known, representation)
+            known.fresh_until_ns = now_ns + FRESH_NS
+        return Found(representation, representation.content)
 
     def open(self, rest: str) -> Opened | No:
         """The file itself, whatever its size; its descriptor is the caller's."""

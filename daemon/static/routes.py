@@ -54,12 +54,12 @@ class Route:
 
 
 class Routes:
-    """All of them. `answer` belongs to the loop's owner."""
+    """All of them. `answer` belongs to the loop's owner, and is for paths that begin with one of `prefixes`."""
 
     def __init__(self, entries: Sequence[StaticFiles], encodings: Encodings, log: Told) -> None:
         """Raises OSError."""
         self.all = sorted(map(Route, entries), key=lambda route: -len(route.path))
-        self._prefixes = tuple(route.path.rstrip("/") for route in self.all)
+        self.prefixes = tuple(route.path.rstrip("/") for route in self.all)
         self._encodings = encodings
         self._log = log
 
@@ -86,8 +86,6 @@ class Routes:
     def answer(self, line: Line, fields: Mapping[str, Any]) -> tuple[Route, Answer] | None:
         """What a request is answered; None: it is the application's. `fields` by their meta-variable names."""
         path = line.path
-        if not path.startswith(self._prefixes):
-            return None
         route = self.route_of(path)
         if route is None:
             return None

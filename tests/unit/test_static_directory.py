@@ -55,6 +55,7 @@ def opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has just been written may be remembered at once."""
     monkeypatch.setattr(directory, "SETTLED_NS", -1)
+    monkeypatch.setattr(directory, "FRESH_NS", -1)
 
 
 def content(found: Found | No) -> bytes | No:

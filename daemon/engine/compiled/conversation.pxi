@@ -235,12 +235,18 @@ cdef class ConversationState(WireState):
             if used:
                 if used < size:
                     http.pending = PyBytes_FromStringAndSize(<char *>received + used, size - used)
-                if self._checked:
+                if self._checked and (self._proxy is not None or self.may_be_static()):
                     return self._has_come(now)
                 self.stage = REQUEST_STAGE
                 self.ready_ns = now
                 return REQUEST
         return self._parse(PyBytes_FromStringAndSize(<char *>received, size), now)
+
+    cdef bint may_be_static(self) except -1:
+        cdef Line line = <Line>self._http.line
+        if line.whose == UNKNOWN:
+            line.whose = MAYBE_STATIC if line.path.startswith(self.site.static.prefixes) else APPLICATIONS
+        return line.whose == MAYBE_STATIC
 
     cdef object respond(self, object thread, int64_t now):
         cdef ConnectionState http = self._http

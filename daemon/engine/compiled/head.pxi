@@ -32,6 +32,12 @@ cdef enum Meaning:
     SOMETHING
 
 
+cdef enum Whose:
+    UNKNOWN
+    APPLICATIONS
+    MAYBE_STATIC  # its path begins as those of static files do
+
+
 cdef class Line:
     """A request line, as http.head.RequestLine."""
 
@@ -41,6 +47,7 @@ cdef class Line:
     cdef readonly object authority
     cdef bytes raw
     cdef bint is_head
+    cdef Whose whose  # the same for all sites that share it
 
     def __repr__(self):
         return f"<Line {self.method} {self.target} HTTP/1.{int(self.http11)}>"

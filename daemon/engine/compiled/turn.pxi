@@ -129,10 +129,10 @@ cdef class Turn:
                 if outcome is DONE or outcome is PAUSED:
                     outcome = self.follow(thread, conversation, conversation.end())
                     now = conversation.called_ns
-                    if self.is_usual(conversation, outcome):
-                        self.served += 1
-                        now = conversation.ended_ns
-                        continue
+                if self.is_usual(conversation, outcome):
+                    self.served += 1
+                    now = conversation.ended_ns
+                    continue
                 now = self.go_on(thread, conversation, outcome, now)
             looked = None
             if not now:
