@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config.keys import KEYS, SECTIONS
 from ..config.kinds import quoted
+from ..config.static_files import STATIC
 from .draft import Draft, Heading, Line
 
 WIDTH = 100
@@ -22,6 +23,9 @@ def written(draft: Draft, version: str) -> str:
 def _file(draft: Draft, version: str) -> Iterator[str]:
     yield from _comment(f"Made from {draft.source} ({draft.server}) by miniwsgi {version}.")
     yield from _comment("Look it through, to its end; then: miniwsgi check -c FILE")
+    if static := draft.lines.get(STATIC.path):  # a key of no section comes before them all
+        yield ""
+        yield from _key(STATIC.path, static)
     for section in SECTIONS:
         lines = {path: line for path, line in draft.lines.items() if KEYS[path].section == section}
         if lines:

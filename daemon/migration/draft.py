@@ -158,8 +158,9 @@ class Draft:
                     self.warn(f"{path} = {line.value!r}: on this machine it is not {error.expected}")
                     line.note = line.note or "not on the machine where this was imported"
                 else:
-                    line.refused = f"expected {error.expected}"
-                    self.warn(f"{path} = {line.value!r} is written as a comment: expected {error.expected}")
+                    expected = error.items[0].expected.partition(";")[0] if error.items else error.expected
+                    line.refused = f"expected {expected}"
+                    self.warn(f"{path} = {line.value!r} is written as a comment: expected {expected}")
 
     def relative_to(self, output: str) -> None:
         """Paths below the directory of the file that is written are written as they look from there: it can move."""

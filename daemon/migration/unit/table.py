@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..conversions import account, as_it_is, interpreter_of, path, seconds_or_off, whole, whole_or_off
 from ..setting import built_in, left_out, like, nothing, same, table
 
-STATIC = "Static files: the proxy serves them, or WhiteNoise in the application."
 TLS = "TLS is ended by the proxy in front (docs/proxies.md)."
 PROXY = "The proxy in front has locations, redirects and rewrites."
 SYSTEMD = "The hardening of our systemd unit (docs/systemd.md), or the container."
@@ -68,8 +67,8 @@ ROUTES = (
     left_out("routes.action.rewrite", PROXY),
     left_out("routes.action.response_headers", PROXY),
     left_out("routes.action.proxy", PROXY),
-    nothing("routes.action.share", STATIC),
-    nothing("routes.action.fallback", STATIC),
+    like("routes.action.share", "static", None, "A table of [[static]] for each prefix: path and directory."),
+    like("routes.action.fallback", "static", None, "fallthrough = true in its table: then the application answers."),
     left_out("upstreams", PROXY),
 )
 SETTINGS_HTTP = (
@@ -92,7 +91,7 @@ SETTINGS_HTTP = (
     built_in("settings.http.discard_unsafe_fields", "Names with an underscore, and such, are never mapped."),
     left_out("settings.http.log_route", PROXY),
     left_out("settings.http.chunked_transform", "Chunked bodies are received before the application is called."),
-    nothing("settings.http.static", STATIC),
+    like("settings.http.static", "static", None, "types in its table: media types by the ending of names."),
     left_out("settings.js_module", PROXY),
     left_out("settings.telemetry", "OpenTelemetry in the application; metrics are on metrics.bind."),
 )

@@ -132,10 +132,6 @@ WORKERS = (
     built_in("offload-threads", "Slow clients hold no thread."),
 )
 
-STATIC = (
-    "Static files: the proxy serves them (nginx: location /static/ { alias …; }), or WhiteNoise in the application."
-)
-
 TLS = "TLS is ended by the proxy in front (docs/proxies.md)."
 
 SOCKETS = (
@@ -172,13 +168,19 @@ SOCKETS = (
     like("chown-socket", "server.socket_owner", None, "user:group become server.socket_owner and server.socket_group."),
     built_in("tcp-nodelay", "Always.", "so-send-timeout"),
     built_in("abstract-socket", "unix:@name."),
-    nothing("static-map", STATIC, "static-map2"),
-    nothing("check-static", STATIC, "static-check"),
-    nothing("static-index", STATIC),
-    nothing("static-expires", STATIC, "static-expires-uri static-expires-type"),
-    nothing("static-safe", STATIC),
-    nothing("static-skip-ext", STATIC),
-    nothing("static-gzip-all", STATIC, "static-gzip static-gzip-dir"),
+    like(
+        "static-map",
+        "static",
+        values.static_map,
+        "A table of [[static]] has more: fallthrough = true asks the application for what is absent, as uWSGI does.",
+        "static-map2",
+    ),
+    like("check-static", "static", None, 'path = "/" with fallthrough = true.', "static-check"),
+    like("static-index", "static", None, "index in its table."),
+    like("static-expires", "static", None, "cache in its table, by globs.", "static-expires-uri static-expires-type"),
+    like("static-safe", "static", None, "Nothing outside is served; symlinks = true follows links that stay inside."),
+    left_out("static-skip-ext", "Whatever lies in the directory is served: nothing else should lie there."),
+    built_in("static-gzip-all", "name.gz, name.br and name.zst beside a file.", "static-gzip static-gzip-dir"),
     built_in(
         "http-websockets", "flask-sock, Flask-SocketIO and simple-websocket work as they are (docs/websockets.md)."
     ),

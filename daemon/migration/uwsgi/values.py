@@ -41,6 +41,14 @@ def number_or_off(value: Any, place: Place) -> int | str:
     return number(value, place) or "off"
 
 
+def static_map(value: Any, place: Place) -> list[str]:
+    """Of MOUNTPOINT=PATH."""
+    mount, equals, directory = str(value).partition("=")
+    if not equals or not mount.startswith("/"):
+        raise Unsuitable(f"{value!r} is not /PATH=DIRECTORY")
+    return [f"{mount}={place.path(directory)}"]
+
+
 def milliseconds(value: Any, place: Place) -> str:
     return f"{number(value, place)}ms"
 
