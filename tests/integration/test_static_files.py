@@ -1,4 +1,4 @@
-"""Static files of real workers: in every pool on each engine, while all threads are busy, through reloads under load."""
+"""Static files of real workers: in every pool on each engine, beside busy threads, through reloads under load."""
 
 from __future__ import annotations
 
