@@ -289,26 +289,26 @@ def give(connection: Connection, given: Answer, environ: Environ, start_response
 
 
 _USUAL_WAYS = ("list", "list", "tuple", "generator", "result")
+_ALL_WAYS = tuple(WAYS)
+_USUAL_PAIRS = PAIRS[:8]
+_HEADERS, _READINGS, _EVENTS = tuple(Headers), tuple(Reading), tuple(Event)
 
 
 def answer(chance: random.Random) -> Answer:
     """Most are what applications do; some are what they should not."""
     rarely = chance.random() < 0.15
-    pairs = [chance.choice(PAIRS[:8]) for _ in range(chance.choice((0, 1, 1, 2, 3)))]
+    pairs = [chance.choice(_USUAL_PAIRS) for _ in range(chance.choice((0, 1, 1, 2, 3)))]
     if rarely:
         pairs += [chance.choice(PAIRS) for _ in range(chance.choice((1, 1, 2)))]
-    ways = tuple(WAYS)
     return Answer(
-        chance.choice(ways)
-        if chance.random() < 0.25
-        else chance.choice(("list", "list", "tuple", "generator", "result")),
+        chance.choice(_ALL_WAYS if chance.random() < 0.25 else _USUAL_WAYS),
         chance.choice(STATUSES) if rarely or chance.random() < 0.2 else "200 OK",
         tuple(pairs),
-        chance.choice(tuple(Headers)) if chance.random() < 0.3 else Headers.LIST,
-        tuple(chance.choice(SIZES) for _ in range(chance.choice((0, 1, 1, 1, 1, 2, 3, 6)))),
+        chance.choice(_HEADERS) if chance.random() < 0.3 else Headers.LIST,
+        tuple([chance.choice(SIZES) for _ in range(chance.choice((0, 1, 1, 1, 1, 2, 3, 6)))]),
         chance.choice((None, None, 0, 0, -1, 1, -100, 70_000)) if chance.random() < 0.5 else None,
-        chance.choice(tuple(Reading)),
-        chance.choice(tuple(Event)) if chance.random() < 0.1 else Event.NOTHING,
+        chance.choice(_READINGS),
+        chance.choice(_EVENTS) if chance.random() < 0.1 else Event.NOTHING,
         chance.random() < 0.5,
         chance.randrange(len(CHANGES)) if chance.random() < 0.15 else 0,
     )

@@ -19,7 +19,7 @@ from .client_requests import requests
 from .mutations import RIGHT, SEEDS, mutated, pieces
 
 LARGE_BLOCKS = (11, 3000, 16_384, 40_000, 70_000)
-_GIVEN_UP = {Event.EXPIRED, Event.GONE}
+_GIVEN_UP = (Event.EXPIRED, Event.GONE)
 IN_PARTS = ("generator", "result", "iterator", "fails midway")
 MANY_PARTS = 2
 MUCH_BYTES = 100_000
@@ -164,12 +164,14 @@ class Script:
     @property
     def holding(self) -> Holding:
         """NOTHING: where an engine holds something others see it, and may."""
-        events = {answer.event for answer in self.answers}
+        events = [answer.event for answer in self.answers]
         if Event.CLIENT_LEFT in events:
             return Holding.NOTHING  # what was held then, one engine would have sent, and one not
         # How much the kernel takes depends on how it is put together; and on that, if not all is read, what is
         # answered, who is next, and what is given up.
-        if self.may_fill and (self.beside or self.reader is Reader.NEVER or events & _GIVEN_UP):
+        if self.may_fill and (
+            self.beside or self.reader is Reader.NEVER or any(event in _GIVEN_UP for event in events)
+        ):
             return Holding.NOTHING
         if self.owner is Owner.TURNS_AND_POOL and (self.beside or Event.TAKEN in events):
             return Holding.NOTHING  # what the pool answers has no loop to lose, and comes behind the turn's others

@@ -35,7 +35,7 @@ PLAY = "test.play"  # in an environ: whose it is
 QUEUE = slice(scoreboard.QUEUE_BUCKETS, scoreboard.QUEUE_BUCKETS + scoreboard.BUCKETS)
 THREADS = 3  # the owner of the loop, one that requests are given to, and one that takes the loop over
 NEVER_LONG_NS = 10**15
-RING_BYTES = 1 << 20
+RING_BYTES = 1 << 18  # emptied behind each script
 
 _TIMES = re.compile(rb'\[\d\d/\w{3}/\d{4}:[\d: +]{14}\]|"time":"[^"]{24}"|"duration_ms":[\d.]{5,9}(?=,)')
 # Of a traceback.

@@ -19,10 +19,13 @@ from .engine_worker import LISTENER, PLAY, UNIX_LISTENER, Environ, Seen, Worker
 
 MOST_STEPS = 2000  # of one script, before it counts as one that does not end
 SMALL_BUFFER_BYTES = 4096
+READ_BYTES = 1 << 16
 _SHOWN = {str, int, bool, tuple, type(None)}
-_ENDS = {Outcome.END, Outcome.GONE}
-_SOMETIMES = {Owner.BOTH, Owner.TURNS_AND_POOL}
-_REFUSABLE = {Stage.READING, Stage.REQUEST}
+# Tuples: members of an Enum are hashed in Python, and compared by identity.
+_ENDS = (Outcome.END, Outcome.GONE)
+_SOMETIMES = (Owner.BOTH, Owner.TURNS_AND_POOL)
+_REFUSABLE = (Stage.READING, Stage.REQUEST)
+_RESTING = (Stage.READING, Stage.CLOSED)
 _OWNER, _GIVEN, _NEXT_OWNER = range(3)  # of the worker's threads
 
 
@@ -48,9 +51,7 @@ class Play:
         self.worker = worker
         self.script = script
         self.seen = Seen()
-        self.near, self.far = socket.socketpair()
-        self.near.setblocking(False)
-        self.far.setblocking(False)
+        self.near, self.far = socket.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if script.small_buffer:
             self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
         unix = SERVERS[script.server].unix
@@ -93,7 +94,7 @@ class Play:
                 if not read:
                     break
         self._end()
-        self.seen.steps.append((conversation.requests, conversation.stage.name, conversation.gone))
+        self.seen.steps.append((conversation.requests, conversation.stage, conversation.gone))
         conversation.close()
         self._read()
         if self._beside is not None:
@@ -129,7 +130,8 @@ class Play:
             self._go_on()
             if self.script.reader is Reader.AT_ONCE:
                 self._read()
-                self._go_on()
+                if self.conversation.stage is not Stage.READING:  # else it waits for more, as it did before
+                    self._go_on()
 
     def _read(self) -> bool:
         """Whatever has come; whether anything has."""
@@ -137,8 +139,10 @@ class Play:
             return False
         had = len(self._got)
         try:
-            while data := self.far.recv(1 << 18):
+            while data := self.far.recv(READ_BYTES):
                 self._got.append(data)
+                if len(data) < READ_BYTES:
+                    break  # that was all
         except OSError:
             pass
         return len(self._got) > had
@@ -243,7 +247,7 @@ class Play:
                 outcome = self.conversation.serve(self._thread(), time.monotonic_ns())
             if outcome is Outcome.IDLE:
                 return now
-        self._note("of a turn", outcome.name)
+        self._note("of a turn", outcome)
         self._over = self._over or outcome in _ENDS
         return 0 if outcome is Outcome.TAKEN else now
 
@@ -257,7 +261,7 @@ class Play:
 
     def _step(self, call: str, *arguments: Any, **named: Any) -> Stage:
         outcome = getattr(self.conversation, call)(*arguments, **named)
-        self._note(call, outcome.name)
+        self._note(call, outcome)
         if outcome in _ENDS:
             self._over = True
         stage: Stage = self.conversation.stage
@@ -266,8 +270,7 @@ class Play:
     def _note(self, call: str, outcome: object) -> None:
         shown = self.conversation
         self.seen.steps.append(
-            (call, outcome, shown.stage.name, shown.awaited.name, shown.requests, shown.ahead, shown.unsent > 0,
-             shown.gone)
+            (call, outcome, shown.stage, shown.awaited, shown.requests, shown.ahead, shown.unsent > 0, shown.gone)
         )  # fmt: skip
 
     def _end(self) -> None:
@@ -288,7 +291,7 @@ class Play:
         elif not self._left:
             self.far.shutdown(socket.SHUT_WR)
         self._go_on()
-        if not self._over and conversation.stage not in {Stage.READING, Stage.CLOSED}:
+        if not self._over and conversation.stage not in _RESTING:
             self._abandon()
             self._go_on()
 

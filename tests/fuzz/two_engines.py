@@ -18,15 +18,16 @@ from dataclasses import dataclass, field, replace
 
 from miniwsgi.daemon.engine import choice
 
+from .brief_tracebacks import brief_tracebacks
 from .conversations import SERVERS, Script, make, simpler
 from .engine_worker import Seen, Worker
 from .minimise import minimised
 from .playing import play
 
-BATCH = 500  # scripts on the same workers
-MOST_FAULTS = 5  # that are looked into
+BATCH = 1500  # scripts on the same workers
+MOST_FAULTS = 1  # that are looked into: then it is over
 SHRINKING_SECONDS = 60.0
-TELL_EVERY = 200_000  # inputs
+TELL_SECONDS = 30.0
 
 _SHORTEST = 3  # an entry of `Seen.steps` that is longer tells of a call
 
@@ -52,7 +53,7 @@ class Report:
     inputs: int = 0
     requests: int = 0
     seconds: float = 0.0
-    outcomes: Counter[str] = field(default_factory=Counter)  # of which call, and which
+    outcomes: Counter[tuple[str, object]] = field(default_factory=Counter)  # of which call, and which
     faults: list[str] = field(default_factory=list)
 
     def add(self, other: Report) -> None:
@@ -83,6 +84,7 @@ def _where(one: object, other: object) -> tuple[object, object]:
     return one, other
 
 
+@brief_tracebacks()
 def differing(engines: Engines, scripts: Sequence[Script]) -> Difference | None:
     """Of these scripts on new workers, one after the other: what differs at the last one, or before."""
     workers: dict[str, list[Worker]] = {}
@@ -95,6 +97,7 @@ def differing(engines: Engines, scripts: Sequence[Script]) -> Difference | None:
     return None
 
 
+@brief_tracebacks()
 def batch(engines: Engines, seed: int, first: int, count: int) -> Report:
     """The inputs from this number on."""
     report = Report(inputs=count)
@@ -104,9 +107,7 @@ def batch(engines: Engines, seed: int, first: int, count: int) -> Report:
         script = make(seed, number)
         one, other = (play(worker, script) for worker in workers[script.server])
         report.requests += len(one.environs)
-        report.outcomes.update(
-            f"{step[0]} {step[1]}" for step in one.steps if len(step) > 1 and isinstance(step[0], str)
-        )  # type: ignore[index]
+        report.outcomes.update([step[:2] for step in one.steps if len(step) > _SHORTEST])  # type: ignore[arg-type, index]
         if found := difference(one, other):
             report.inputs = number - first + 1
             report.faults.append(told(engines, seed, first, number, found))
@@ -124,7 +125,8 @@ def told(engines: Engines, seed: int, first: int, number: int, seen: Difference)
     """A fault, and the smallest scripts that show it."""
     scripts = [make(seed, each) for each in range(first, number + 1)]
     before = [script for script in scripts[:-1] if script.server == scripts[-1].server]  # workers share nothing
-    where = f"seed {seed}, number {number}"
+    again = f"--seed {seed} --first {first} --inputs {number - first + 1}"
+    where = f"seed {seed}, number {number} (again: --engines {' '.join(engines)} {again})"
     for candidates in ([scripts[-1]], [*before, scripts[-1]], scripts):
         found = differing(engines, candidates)
         if found:
@@ -210,14 +212,15 @@ def _batch(task: tuple[Engines, int, int, int]) -> Report:
 
 
 def _collect(report: Report, results: Iterator[Report]) -> None:
-    began, next_told = time.monotonic(), TELL_EVERY
+    began = time.monotonic()
+    next_told = began + TELL_SECONDS
     for each in results:
         report.add(each)
         if len(report.faults) >= MOST_FAULTS:
-            return
-        if report.inputs >= next_told:
-            next_told += TELL_EVERY
-            rate = report.inputs / (time.monotonic() - began)
+            return  # whoever is at another batch is stopped
+        if (now := time.monotonic()) >= next_told:
+            next_told = now + TELL_SECONDS
+            rate = report.inputs / (now - began)
             print(f"    {report.inputs} inputs, {rate:.0f} a second, {len(report.faults)} faults", flush=True)
 
 
@@ -238,7 +241,13 @@ def main(arguments: list[str] | None = None) -> int:
     report = compare(tuple(engines), options.seed, options.inputs, first=options.first, jobs=options.jobs)
     rate = report.inputs / max(report.seconds, 0.001)
     print(f"    {report.inputs} inputs, {report.requests} requests in {report.seconds:.0f} s, {rate:.0f} a second")
-    print("    " + ", ".join(f"{outcome}: {count}" for outcome, count in report.outcomes.most_common()))
+    print(
+        "    "
+        + ", ".join(
+            f"{call} {getattr(outcome, 'name', outcome)}: {count}"
+            for (call, outcome), count in report.outcomes.most_common()
+        )
+    )
     for fault in report.faults:
         print(f"    FAULT {fault}")
     return 1 if report.faults else 0
