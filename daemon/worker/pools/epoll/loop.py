@@ -285,7 +285,8 @@ class EpollPool:
         elif outcome is _LAST or outcome is _REFUSED:
             self.clients.part(conversation, now)
         elif outcome is _UPGRADE:
-            if not self._sockets.begin(conversation, now):
+            full = self._in_flight and self.outstanding >= self._in_flight
+            if full or not self._sockets.begin(conversation, now):
                 self.returned.append(conversation)  # it is answered like any other
         else:  # it has ended, or is gone
             self.clients.drop(conversation)
