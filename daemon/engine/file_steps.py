@@ -15,6 +15,7 @@ from ..unpatched import os, time
 from .call import GATHERED_BYTES, Phase
 from .contract import Outcome, Stage
 from .environ import request_environ
+from .https_policy import HSTS, REDIRECT, is_redirected, with_hsts
 from .logs import Headers
 from .request_ids import VARIABLE
 from .transport import Disconnected
@@ -57,6 +58,8 @@ class FileSteps(Wire):
         site, http = conversation.site, conversation._http
         line: RequestLine = http.line
         head = http.head
+        if REDIRECT in conversation.base and is_redirected(conversation.whole_environ()):
+            return None
         found = site.static.answer(line, head.fields)
         if found is None:
             return None
@@ -73,6 +76,8 @@ class FileSteps(Wire):
             given = conversation._proxy is not None and ids.given(environ)
             environ[VARIABLE] = request_id = given or ids.new()
             head_bytes = identified(head_bytes, answer.headers, server, request_id)
+        if hsts := conversation.base.get(HSTS):
+            head_bytes = with_hsts(head_bytes, hsts)
         call = FileCall(line.method, answer.status, answer.headers, persistent)
         conversation.ready_ns = conversation.called_ns = now
         try:

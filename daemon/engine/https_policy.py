@@ -41,8 +41,9 @@ class HTTPSPolicy:
         return f"<HTTPSPolicy {self._application!r}>"
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        redirected = is_redirected(environ)
         port = environ.pop(REDIRECT, 0)
-        if port and environ["wsgi.url_scheme"] == "http" and not environ["PATH_INFO"].startswith(_CHALLENGES):
+        if redirected:
             body = b"This is served by https:// alone.\n"
             start_response("308 Permanent Redirect", [
                 ("Location", location(environ, port)), ("Content-Type", "text/plain"),
@@ -59,6 +60,21 @@ class HTTPSPolicy:
             return start_response(status, headers, *exc_info)
 
         return self._application(environ, start)
+
+
+def is_redirected(environ: dict[str, Any]) -> bool:
+    """Whether a request is not to be served as it came."""
+    return (
+        REDIRECT in environ
+        and environ["wsgi.url_scheme"] == "http"
+        and not environ["PATH_INFO"].startswith(_CHALLENGES)
+    )
+
+
+def with_hsts(head: bytes, value: str) -> bytes:
+    """A response's head that has the field, too."""
+    end = head.index(b"\r\n") + 2  # of the status line
+    return b"%b%b: %b\r\n%b" % (head[:end], _FIELD.encode(), value.encode("latin-1"), head[end:])
 
 
 def location(environ: dict[str, Any], port: int) -> str:

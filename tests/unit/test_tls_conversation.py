@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from miniwsgi.daemon.engine.contract import Outcome, Stage
 from miniwsgi.daemon.engine.file_wrapper import FileWrapper
+from miniwsgi.daemon.engine.https_policy import HSTS, REDIRECT
 from miniwsgi.daemon.tls.variables import tls_variables
 
 from tests.conformance.case import chunk, get
 
 from .conversation_world import BIG, GARBAGE, MANY_CHUNKS, NOW, WANTS_CONTINUE, World
+from .static_client import whole_answer
 from .tls_world import Peer, pair
 
 POST = get(b"/", b"Content-Length: 5", method=b"POST", body=b"12345")
@@ -199,3 +201,29 @@ def test_a_client_that_leaves_is_noticed_within_its_answer(world: World) -> None
     world.leave()
     assert world.conversation.flush() in {Outcome.RESUME, Outcome.GONE}
     assert world.conversation.gone or world.conversation.stage is Stage.RESUMABLE
+
+
+# --- static files ---
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_a_static_file_is_sent_through_it_too(world: World, tmp_path: Path, name: str) -> None:
+    content = BIG if name == "large" else b"small"
+    (tmp_path / name).write_bytes(content)
+    world.serve_files(tmp_path)
+    world.conversation.base[HSTS] = "max-age=9"
+    world.send(get(f"/static/{name}".encode()))
+    answer = whole_answer(world, world.conversation.receive(NOW))
+    assert (answer.status, answer.body) == (200, content)
+    assert answer["Strict-Transport-Security"] == "max-age=9"
+
+
+def test_where_all_is_redirected_no_static_file_is_served(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    bare = World(engine)
+    bare.serve_files(tmp_path)
+    bare.conversation.base[REDIRECT] = 443
+    bare.send(get(b"/static/file"))
+    assert bare.conversation.receive(NOW) is Outcome.REQUEST, "what redirects is around the application"
+    for end in (bare.near, bare.far):
+        end.close()

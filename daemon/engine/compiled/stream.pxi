@@ -29,7 +29,7 @@ cdef class StreamState(ConversationState):
             if used:
                 if used < size:
                     http.pending = data[used:]
-                if http.anew:
+                if self._checked:
                     return self._has_come(now)
                 self.stage = REQUEST_STAGE
                 self.ready_ns = now
