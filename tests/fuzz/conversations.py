@@ -11,7 +11,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
+
+from miniwsgi.daemon.settings import StaticFiles
 
 from .answer_ways import answer
 from .answers import PLAINEST, Answer, Event, Headers, Reading
@@ -41,6 +44,7 @@ class Server:
 
 
 ACCESS = '%(h)s %(u)s "%(r)s" %(s)s %(b)s %(f)s %(a)s %({x-a}o)s %({content-type}o)s %({miniwsgi.request_id}e)s'
+FILES = (StaticFiles("/", str(Path(__file__).parent / "static"), fallthrough=True, index_name="a"),)
 SERVERS: dict[str, Server] = {
     "as it comes": Server(often=8),
     "logged": Server(access_log=ACCESS, often=4),
@@ -52,6 +56,8 @@ SERVERS: dict[str, Server] = {
     "small limits, logged": Server({**SMALL_LIMITS, "threads": 1}, access_log=ACCESS),
     "one thread": Server({"threads": 1}),
     "a Unix socket": Server(unix=True),
+    "with static files": Server({"static": FILES}, access_log=ACCESS),
+    "with static files, behind a proxy": Server({"static": FILES, "trusted": ("127.0.0.1",), "threads": 1}),
     "under a path": Server({"script_name": "/app"}),
     "ids told, nameless": Server({"request_id_header": "X-Request-Id", "server_header": ""}),
     "behind a proxy": Server({"trusted": ("127.0.0.1",)}, access_log=ACCESS),
