@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.servers import APPS, ENGINES, FLOORS, ROAD, Command, Kind, Order, Programs, Server
+from bench.servers import APPS, ENGINES, FLOORS, ROAD, Command, Kind, Order, Programs, Server, whitenoise
 
 MANY = 20_000  # connections
 IDLE_SECONDS = 75
@@ -54,8 +54,9 @@ def uwsgi(programs: Programs, order: Order, *listen: str) -> list[str]:
 
 
 def _uwsgi(programs: Programs, order: Order) -> list[str]:
+    static = [] if order.static is None else ["--static-map", f"/static={order.static}"]
     threads = ["--enable-threads", "--threads", str(order.threads or 64)]
-    return uwsgi(programs, order, "--http11-socket", f"127.0.0.1:{order.port}") + threads
+    return uwsgi(programs, order, "--http11-socket", f"127.0.0.1:{order.port}") + threads + static
 
 
 def _uwsgi_default(programs: Programs, order: Order) -> list[str]:
@@ -67,11 +68,15 @@ def _uwsgi_default(programs: Programs, order: Order) -> list[str]:
 
 
 def _granian(programs: Programs, order: Order) -> list[str]:
+    static = (
+        [] if order.static is None else ["--static-path-route", "/static", "--static-path-mount", str(order.static)]
+    )
     return [
         *(programs.script("granian"), order.application, "--interface", "wsgi", "--working-dir", str(APPS)),
         *("--host", "127.0.0.1", "--port", str(order.port), "--workers", str(order.workers)),
         *("--http", "1", "--no-ws", "--blocking-threads", str(order.threads or 1), "--log-level", "warning"),
         *("--backlog", str(BACKLOG), "--backpressure", str(MANY)),  # of connections, not of requests
+        *static,
     ]
 
 
@@ -150,6 +155,11 @@ def _nginx_uwsgi(programs: Programs, order: Order) -> list[str]:
     behind = uwsgi(programs, order, "--socket", socket, "--enable-threads", "--threads", str(order.threads or 4))
     script = str(APPS / "serve_behind_nginx.py")
     return [programs.peers, script, str(order.port), socket, str(order.scratch), str(order.workers), *behind]
+
+
+def _nginx(programs: Programs, order: Order) -> list[str]:
+    script = str(APPS / "serve_nginx.py")
+    return [programs.peers, script, str(order.port), str(order.static), str(order.scratch), str(order.workers)]
 
 
 def _longest_backlog() -> int:
@@ -243,4 +253,10 @@ PEERS = (
     _peer("nginx-uwsgi", "uWSGI", "nginx before uWSGI on a Unix socket, 4 threads", _nginx_uwsgi, tools=("nginx",)),
 )
 
-SERVERS: dict[str, Server] = {server.name: server for server in (*FLOORS, *ROAD, *ENGINES, *PEERS)}
+# Who takes part where files are asked for alone.
+FILES = (
+    _peer("nginx", "", "nginx alone, sendfile, no cache of open files, as it comes", _nginx, tools=("nginx",)),
+    _peer("whitenoise", "whitenoise", "WhiteNoise in the application, on miniwsgi", whitenoise),
+)
+
+SERVERS: dict[str, Server] = {server.name: server for server in (*FLOORS, *ROAD, *ENGINES, *PEERS, *FILES)}

@@ -7,7 +7,7 @@ is, the floor, and our own pools; `bench/peer_servers.py` has the peers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Order:
     control: str = ""  # where miniwsgi's control socket goes; "off": none
     connections: int | None = None  # how many one worker must hold; None: no more than any server allows
     framework: bool = False  # the application needs a framework, which only the peers' environment surely has
+    static: Path | None = None  # a directory of files that are below /static/
     scratch: Path = Path()  # a directory for this server's own files
 
 
@@ -90,6 +91,8 @@ def _ours(pool: str, threads: int | None = None, engine: str = "") -> Command:
                 argv += ["--threads", str(chosen)]
         if order.framework:
             argv += ["--python", programs.peers]
+        if order.static is not None:
+            argv += ["--static", f"/static/={order.static}"]
         if order.access_log is not None:
             argv += ["--access-log", str(order.access_log)]
         if order.log_format:
@@ -105,6 +108,11 @@ def _ours(pool: str, threads: int | None = None, engine: str = "") -> Command:
         return argv
 
     return command
+
+
+def whitenoise(programs: Programs, order: Order) -> list[str]:
+    """Ours with WhiteNoise in the application, which is told by $BENCH_STATIC where files are."""
+    return _ours("epoll")(programs, replace(order, application="static_app:white", static=None, framework=True))
 
 
 def _script(path: Path) -> Command:

@@ -25,7 +25,7 @@ from bench.peer_servers import SERVERS
 from bench.peers import Environment
 from bench.processes import Running, ServerError, free_port, machine_busy, start
 from bench.servers import APPS, OURS, Kind, Order, Programs, Server
-from bench.workloads import FILE, How, Workload
+from bench.workloads import FILE, STATIC_CSS, STATIC_JS, How, Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 20.0
@@ -113,6 +113,8 @@ class Bench:
         self.scratch.chmod(0o755)  # Apache gives up being root
         self.file = self.scratch / "10MiB"
         os.environ["BENCH_FILE"] = str(self.file)
+        self.static = self.scratch / "static"
+        os.environ["BENCH_STATIC"] = str(self.static)
 
     def missing(self, name: str) -> str:
         """Why a server cannot take part; "" when it can."""
@@ -143,6 +145,7 @@ class Bench:
             control=str(directory / "control.sock"),
             connections=2 * workload.others if workload.how is How.IDLE else None,
             framework=workload.framework,
+            static=self.static if workload.name.startswith("static-") else None,
             scratch=directory,
         )
 
@@ -159,6 +162,10 @@ class Bench:
         """A server that runs and has answered rightly. Raises ServerError."""
         if exchange.expected is FILE and not self.file.exists():
             self.file.write_bytes(FILE)
+        if order.static is not None and not order.static.exists():
+            order.static.mkdir()
+            (order.static / "site.css").write_bytes(STATIC_CSS)
+            (order.static / "site.js").write_bytes(STATIC_JS)
         running = self._start(name, order, exchange, pinned, environment or {})
         try:
             yield running

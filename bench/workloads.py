@@ -19,6 +19,7 @@ from bench.servers import FLOORS, HELLO, IN_PYTHON, OURS, ROAD
 MIB = 1024 * 1024
 BODY_100K, BODY_1M = body_of(100), body_of(1024)
 FILE = filler(10 * MIB)
+STATIC_CSS, STATIC_JS = filler(5 * 1024), filler(200 * 1024)
 DOCUMENT = json.dumps({"name": "order", "lines": [{"number": i, "text": "x" * 20} for i in range(19)]}).encode()
 PLAIN = Exchange()
 FRAMEWORK = Exchange(closes=True)
@@ -107,6 +108,13 @@ def _blocking(threads: int, servers: tuple[str, ...], fixed: Fixed | None = None
         fixed=fixed,
         system_calls=threads > 1,
     )
+
+
+def _static(ending: str, content: bytes) -> Workload:
+    what = f"a static file of {len(content) // 1024} KiB"
+    servers = (OURS, "whitenoise", "nginx", "uwsgi", "granian")
+    exchange = Exchange(f"/static/site.{ending}", expected=content, sized=False)  # granian says no length
+    return Workload(f"static-{ending}", what, "static_app:plain", servers, exchange, script=f"static_{ending}.lua")
 
 
 def _workers(count: int) -> Workload:
@@ -208,6 +216,8 @@ _LIST = (
         Exchange(expected=CHUNK * CHUNKS, sized=False, may_end=True, paced=True),
         system_calls=True,
     ),
+    _static("css", STATIC_CSS),
+    _static("js", STATIC_JS),
     _blocking(1, (OURS, "epoll-1", "bjoern", "granian", "gunicorn-sync", "waitress")),
     _blocking(8, (*_THREADED, "prefork")),
     _blocking(32, (*_THREADED, "mod_wsgi", "nginx-uwsgi", "prefork"), Fixed()),
