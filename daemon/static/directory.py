@@ -1,9 +1,9 @@
 """One directory of static files: what a name stands for, and a memory of what has been asked for.
 
 A directory is opened once and stays the same one, whatever a symbolic link on the way to it says later. What is
-remembered is looked at again for each request (fstatat(2)): the file, for its content; the directory that it is in, for
-names, as a file may be replaced and a compressed sibling come and go. Nothing is remembered that has just changed:
-another change within the same tick of the file system's clock would not show.
+remembered is looked at again (fstatat(2)) after a millisecond at most: the file, for its content; the directory that it
+is in, for names, as a file may be replaced and a compressed sibling come and go. Nothing is remembered that has just
+changed: another change within the same tick of the file system's clock would not show.
 """
 
 from __future__ import annotations
