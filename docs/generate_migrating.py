@@ -58,7 +58,7 @@ MEANS = {
     Fate.EQUIVALENT: "something does what it was for",
     Fate.BUILT_IN: "it needs no setting",
     Fate.LEFT_OUT: "there is something better, or it should not be",
-    Fate.NOTHING: "HTTP/2, ASGI, task queues; TLS",
+    Fate.NOTHING: "HTTP/2, ASGI, task queues",
 }
 
 

@@ -70,7 +70,7 @@ class Draft:
         self.lines[key] = Line(value, name, given.was if given else "", note)
         self.told |= {name, given.name} if given else set()
 
-    def add(self, key: str, values: list[str], given: Given | None = None, note: str = "") -> None:
+    def add(self, key: str, values: list[Any], given: Given | None = None, note: str = "") -> None:
         """To a key that is a list."""
         line = self.lines.setdefault(key, Line([]))
         line.value = [*line.value, *(value for value in values if value not in line.value)]
@@ -188,7 +188,11 @@ def address_of(bind: str | dict[str, Any]) -> str:
 
 def _relative_bind(bind: str | dict[str, Any], base: str) -> str | dict[str, Any]:
     relative = _relative_address(address_of(bind), base)
-    return {**bind, "address": relative} if isinstance(bind, dict) else relative
+    if not isinstance(bind, dict):
+        return relative
+    named = (name for name in ("certificate", "key", "client_ca") if name in bind)
+    files: dict[str, Any] = {name: _relative(bind[name], base) for name in named}
+    return {**bind, "address": relative, **files}
 
 
 def _relative_address(address: str, base: str) -> str:

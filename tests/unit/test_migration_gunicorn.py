@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from miniwsgi.daemon.config import load
 from miniwsgi.daemon.migration import commands, sources
 from miniwsgi.daemon.migration.asked import Asked
 from miniwsgi.daemon.migration.draft import Draft, Heading
@@ -104,6 +105,39 @@ def test_what_varies_is_told_with_its_source(conf: Conf, monkeypatch: pytest.Mon
     assert (keepalive.value, keepalive.was, keepalive.where) == (5, "5, from $PER_CPU", "line 15")
     assert found["raw_env"].value == ["A=1", "B=3", "C=3"]
     assert (found["backlog"].was, found["backlog"].where) == ("100, from $PER_CPU", "line 19")
+
+
+TLS = "bind = [':443', '127.0.0.1:8443']\ncertfile = 'c.pem'\nkeyfile = '/k.pem'\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (TLS, {}),
+        (TLS + "ciphers = 'ECDHE+AESGCM'", {"ciphers": "ECDHE+AESGCM"}),
+        (
+            TLS + "import ssl\ncert_reqs = ssl.CERT_REQUIRED\nca_certs = '/ca'",
+            {"client_ca": "/ca", "client": "required"},
+        ),
+        (TLS + "cert_reqs = 1\nca_certs = '/ca'", {"client_ca": "/ca", "client": "optional"}),
+        (TLS + "ca_certs = '/ca'", {}),
+    ],
+)
+def test_certificates_are_those_of_each_address(conf: Conf, source: str, options: dict[str, str]) -> None:
+    files = {"certificate": f"{conf.directory}/c.pem", "key": "/k.pem"}
+    draft = conf.draft(source)
+    assert values(draft)["server.bind"] == [
+        {"address": address, **files, **options} for address in (":443", "127.0.0.1:8443")
+    ]
+    draft.relative_to(str(conf.directory / "miniwsgi.toml"))
+    assert draft.lines["server.bind"].value[0]["certificate"] == "c.pem"
+    assert load(None, {"app.module": "x", "server.bind": draft.lines["server.bind"].value}, {}).server.bind[1].secure
+
+
+def test_certificates_without_an_address_and_without_authorities(conf: Conf) -> None:
+    draft = conf.draft("certfile = '/c.pem'\ncert_reqs = 2\n")
+    assert values(draft)["server.bind"] == [{"address": "127.0.0.1:8000", "certificate": "/c.pem"}]
+    assert any("ca_certs is not set" in warning for warning in draft.warnings)
 
 
 def test_a_list_is_looked_at_item_by_item_and_a_computed_secret_is_not_written(

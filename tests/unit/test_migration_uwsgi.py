@@ -66,6 +66,12 @@ def values(draft: Draft) -> dict[str, Any]:
         (["socket = @x", "protocol = http"], "server.bind", ["unix:@x"]),
         (["http-socket = /run/x.sock"], "proxy.trusted", ["unix"]),
         (["socket = 127.0.0.1:3031"], "proxy.trusted", ["127.0.0.1", "::1"]),
+        (["https = :443,/c.pem,/k.pem", "http-to-https = :80"], "server.bind",
+         [{"address": ":443", "certificate": "/c.pem", "key": "/k.pem"}, {"address": ":80", "redirect": "https"}]),
+        (["https-socket = :443,/c.pem,/k.pem,HIGH,!/ca"], "server.bind", [{
+            "address": ":443", "certificate": "/c.pem", "key": "/k.pem", "client_ca": "/ca", "client": "required",
+            "ciphers": "HIGH",
+        }]),
         (["chmod-socket = 660"], "server.socket_mode", "0660"),
         (["chmod-socket = true"], "server.socket_mode", "0666"),
         (["chown-socket = root:root"], "server.socket_owner", "root"),

@@ -111,15 +111,31 @@ HTTP2 = (
     nothing("http2_max_header_list_size", AT_THE_PROXY, "--http2-max-header-list-size"),
 )
 
-TLS_PROXY = "TLS is ended by the proxy in front (docs/proxies.md)."
 TLS = (
-    nothing("keyfile", TLS_PROXY, "--keyfile"),
-    nothing("certfile", TLS_PROXY, "--certfile"),
-    nothing("ssl_version", TLS_PROXY, "--ssl-version"),
-    nothing("cert_reqs", TLS_PROXY, "--cert-reqs"),
-    nothing("ca_certs", TLS_PROXY, "--ca-certs"),
-    nothing("suppress_ragged_eofs", TLS_PROXY, "--suppress-ragged-eofs", takes=Takes.ON),
-    nothing("do_handshake_on_connect", TLS_PROXY, "--do-handshake-on-connect", takes=Takes.ON),
-    nothing("ciphers", TLS_PROXY, "--ciphers"),
-    nothing("ssl_context", TLS_PROXY),
+    like("certfile", "server.bind", None, "`certificate` of an entry, which is a table then (tls.md).", "--certfile"),
+    like("keyfile", "server.bind", None, "`key` of an entry.", "--keyfile"),
+    like("ca_certs", "server.bind", None, "`client_ca` of an entry.", "--ca-certs"),
+    like("cert_reqs", "server.bind", None, "`client` of an entry: none, optional or required.", "--cert-reqs"),
+    like("ciphers", "server.bind", None, "`ciphers` of an entry. By default Mozilla's intermediate ones.", "--ciphers"),
+    built_in(
+        "ssl_version", "TLS 1.2 and 1.3 are spoken; `tls_minimum` of an entry asks for 1.3 alone.", "--ssl-version"
+    ),
+    built_in(
+        "suppress_ragged_eofs",
+        "A client that ends without saying so has only ended.",
+        "--suppress-ragged-eofs",
+        takes=Takes.ON,
+    ),
+    built_in(
+        "do_handshake_on_connect",
+        "Handshakes hold no worker, and have their time (timeouts.handshake).",
+        "--do-handshake-on-connect",
+        takes=Takes.ON,
+    ),
+    like(
+        "ssl_context",
+        "server.bind",
+        None,
+        "Several certificates, `client_ca`, `tls_minimum` and `ciphers` of an entry say what such functions are for.",
+    ),
 )

@@ -40,12 +40,18 @@ def fill(draft: Draft, given: Mapping[str, Given]) -> None:
     _differences(draft, found)
 
 
+VERIFY_MODES = {"0": "none", "1": "optional", "2": "required"}  # ssl.VerifyMode
 TOGETHER = {
     "bind",
+    "ca_certs",
+    "cert_reqs",
+    "certfile",
     "chdir",
+    "ciphers",
     "control_socket_disable",
     "forwarded_allow_ips",
     "http_parser",
+    "keyfile",
     "preload_app",
     "protocol",
     "proxy_allow_ips",
@@ -169,14 +175,42 @@ def _sockets(draft: Draft, found: Mapping[str, Given]) -> None:
     if given or uwsgi or header:
         values = [address(str(item), draft.place) for item in _flat(given.value if given else DEFAULT_BIND)]
         values = [speaking_uwsgi(value) if uwsgi else value for value in values]
-        given = given or header or found["protocol"]
         draft.told |= {"protocol"} if uwsgi else {"proxy_protocol"} if header else set()
+    else:
+        values = [DEFAULT_BIND]
+    options: dict[str, Any] = {"proxy_protocol": True} if header else {}
+    options |= {} if uwsgi else _tls(draft, found)
+    if source := given or header or found.get("protocol" if uwsgi else "certfile"):
         binds: list[Any] = list(dict.fromkeys(values))
-        if header:
-            binds = [{"address": bind, "proxy_protocol": True} for bind in binds]
-        draft.set("server.bind", binds, given, platform_note("PORT", given))
+        if options:
+            binds = [{"address": bind, **options} for bind in binds]
+        draft.set("server.bind", binds, source, platform_note("PORT", source))
     if (given := found.get("control_socket_disable")) and switch(given.value):
         draft.set("control.socket", "off", given)
+
+
+def _tls(draft: Draft, found: Mapping[str, Given]) -> dict[str, str]:
+    """The options of each entry of server.bind. gunicorn speaks TLS on all of its addresses, or on none."""
+    names = [name for name in ("certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers") if name in found]
+    if "certfile" not in found:
+        for name in names:
+            draft.remark(Heading.BUILT_IN, name, "without a certfile gunicorn speaks no TLS")
+        return {}
+    draft.told |= set(names)
+    files = {"certificate": "certfile", "key": "keyfile"}
+    tls = {ours: draft.place.path(str(found[theirs].value)) for ours, theirs in files.items() if theirs in found}
+    mode = str(found["cert_reqs"].value) if "cert_reqs" in found else "0"
+    client = VERIFY_MODES.get(mode, mode.lower().rpartition("cert_")[2])
+    if client in ("optional", "required") and "ca_certs" in found:
+        tls |= {"client_ca": draft.place.path(str(found["ca_certs"].value)), "client": client}
+    elif client != "none":
+        draft.remark(Heading.TODO, "cert_reqs", f"{client}: client_ca has to name the authorities of clients, too")
+        draft.warn("clients are not asked for certificates, as ca_certs is not set: see cert_reqs in what is written")
+    elif "ca_certs" in found:
+        draft.remark(Heading.BUILT_IN, "ca_certs", "gunicorn asked nobody for a certificate (cert_reqs)")
+    if "ciphers" in found:
+        tls["ciphers"] = str(found["ciphers"].value)
+    return tls
 
 
 def _speaks_uwsgi(found: Mapping[str, Given]) -> bool:

@@ -138,8 +138,10 @@ def _listeners(made: Draft, config: dict[str, Any], chosen: str) -> Iterator[dic
         if "backlog" in listener:
             made.carry(Given("listeners.backlog", listener["backlog"], said="backlog"), SETTINGS)
         if "tls" in listener:
-            made.remark(Heading.NOTHING, f"tls of {where}", SETTINGS["listeners.tls"].says)
-            made.warn(f"the listener {where} has TLS: {SETTINGS['listeners.tls'].says}")
+            bundles = _object(listener["tls"], f"listeners, {where}, tls").get("certificate", [])
+            names = ", ".join(map(str, bundles)) if isinstance(bundles, list) else str(bundles)
+            made.remark(Heading.TODO, f"tls of {where}, certificate {names}", SETTINGS["listeners.tls"].says)
+            made.warn(f"the listener {where} has TLS, whose certificate is in Unit's state alone: name a file of it")
     if binds:
         made.set("server.bind", binds, Given("listeners", binds))
     else:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from ..conversions import account, as_it_is, interpreter_of, path, seconds_or_off, whole, whole_or_off
 from ..setting import built_in, left_out, like, nothing, same, table
 
-TLS = "TLS is ended by the proxy in front (docs/proxies.md)."
+TLS = (
+    "`certificate` of the entry of server.bind (tls.md): a file with the certificates and the key, as the bundle that "
+    "was uploaded to Unit. conf_commands are `ciphers` and `tls_minimum`."
+)
 PROXY = "The proxy in front has locations, redirects and rewrites."
 SYSTEMD = "The hardening of our systemd unit (docs/systemd.md), or the container."
 
@@ -47,7 +50,7 @@ LISTENERS = (
     like("listeners", "server.bind", None, "Addresses; *:8000 is :8000."),
     like("listeners.pass", "", None, "A daemon serves one application: --select names it."),
     same("listeners.backlog", "server.backlog", whole),
-    nothing("listeners.tls", TLS),
+    like("listeners.tls", "server.bind", None, TLS),
     like("listeners.forwarded", "proxy.trusted", None, "source becomes proxy.trusted."),
     like("listeners.forwarded.source", "proxy.trusted", None, "Whose X-Forwarded-… count."),
     same("listeners.forwarded.client_ip", "proxy.client_field", as_it_is),

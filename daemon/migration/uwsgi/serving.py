@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..conversions import as_it_is, interpreter_of, path
-from ..setting import built_in, left_out, like, nothing, same
+from ..setting import built_in, left_out, like, same
 from . import values
 
 APPLICATION = (
@@ -132,7 +132,6 @@ WORKERS = (
     built_in("offload-threads", "Slow clients hold no thread."),
 )
 
-TLS = "TLS is ended by the proxy in front (docs/proxies.md)."
 
 SOCKETS = (
     like("http", "server.bind", None, "There is no router process: workers take connections themselves."),
@@ -145,8 +144,6 @@ SOCKETS = (
         "http makes of socket what http-socket is. fastcgi, scgi and raw are not spoken: uwsgi_pass in nginx.",
         "socket-protocol",
     ),
-    nothing("https", TLS, "https-socket https2 https-export-cert ssl-enable3"),
-    nothing("http-to-https", TLS),
     like(
         "enable-proxy-protocol",
         "server.bind",
@@ -154,6 +151,10 @@ SOCKETS = (
         "proxy_protocol = true of an entry of server.bind, and the proxy in proxy.trusted (docs/proxies.md).",
         "http-enable-proxy-protocol",
     ),
+    like("https", "server.bind", None, "An entry with `certificate` and `key` (tls.md).", "https-socket https2"),
+    built_in("https-export-cert", "SSL_CLIENT_CERT is in the environ if the client has sent one."),
+    left_out("ssl-enable3", "SSL 3 is broken; TLS 1.2 and 1.3 are spoken."),
+    like("http-to-https", "server.bind", None, 'An entry with `redirect = "https"` (tls.md).'),
     left_out("shared-socket", "server.bind, opened before the user changes."),
     left_out("reuse-port", "Sockets are opened once and stay open through reloads."),
     left_out("http-processes", "There is no router process.", "http-workers http-modifier1"),

@@ -19,6 +19,8 @@ TOGETHER = {
     "env",
     "http",
     "http-socket",
+    "http-to-https",
+    "https",
     "lazy-apps",
     "log-4xx",
     "logger",
@@ -139,6 +141,12 @@ def _sockets(draft: Draft, by_name: dict[str, list[Given]], protocol: Given | No
                 where = speaking_uwsgi(where)
             binds.append(where)
             draft.add("server.bind", [where], given)
+    for given in by_name.get("https", ()):
+        binds.append(_secured(draft, given))
+    for given in by_name.get("http-to-https", ()):
+        where = address(str(given.value), draft.place)
+        binds.append(where)
+        draft.add("server.bind", [{"address": where, "redirect": "https"}], given)
     if not binds and not any("$PORT" in text for _, text in draft.remarks.get(Heading.BUILT_IN, ())):
         draft.warn("no address is named here: server.bind is 127.0.0.1:8000, until it is set")
     trusted = [*(["unix"] if any(bind.startswith("unix:") for bind in binds) else []), *dict.fromkeys(proxies)]
@@ -149,6 +157,20 @@ def _sockets(draft: Draft, by_name: dict[str, list[Given]], protocol: Given | No
         draft.set("server.socket_owner", user, given)
         if group:
             draft.set("server.socket_group", group, given)
+
+
+def _secured(draft: Draft, given: Given) -> str:
+    """ADDRESS,CERTIFICATE,KEY,CIPHERS,AUTHORITIES; these begin with ! if each client needs a certificate."""
+    where, certificate, key, ciphers, client_ca, *_ = [*map(str.strip, str(given.value).split(",")), *[""] * 4]
+    entry = {"address": address(where, draft.place)}
+    files = {"certificate": certificate, "key": key, "client_ca": client_ca.removeprefix("!")}
+    entry |= {name: draft.place.path(file) for name, file in files.items() if file}
+    if client_ca:
+        entry["client"] = "required" if client_ca.startswith("!") else "optional"
+    if ciphers:
+        entry["ciphers"] = ciphers
+    draft.add("server.bind", [entry], given)
+    return entry["address"]
 
 
 def _proxies(draft: Draft, where: str) -> list[str]:
