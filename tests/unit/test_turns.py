@@ -24,6 +24,7 @@ from miniwsgi.daemon.worker.pools.epoll.loop import TURN_NS, EpollPool
 from miniwsgi.metrics.board import Board
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, get
+from tests.support import proxy_headers
 
 TINY = chunk(b"x") * 10_000
 FAST = get(b"/fast")
@@ -82,8 +83,10 @@ class World:
         self.listening = listening
         board = Board.create()
         board.claim(0)
+        listener = Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80")
+        opening = Listener(os.dup(listening.fileno()), "y", False, "127.0.0.1", "81", proxy_protocol=True)
         settings = Settings(
-            generation=1, listeners=(Listener(os.dup(listening.fileno()), "x", False, "127.0.0.1", "80"),), threads=1,
+            generation=1, listeners=(listener, opening), threads=1, trusted=("127.0.0.1",),
             scoreboard_fd=board.fd, module="x", directory="/",
         )  # fmt: skip
         self.answered: list[str] = []
@@ -138,6 +141,14 @@ class World:
         self.ends.append(far)
         self.conversations.append(client)
         return client
+
+    def open(self, data: bytes) -> None:
+        """A client that has something to send before its first request, and does so when it has been accepted."""
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        self.pool.clients.openings.admit(self.pool.context.settings.listeners[1].fd, near, ("127.0.0.1", 1), self.now)
+        far.sendall(data)
+        self.ends.append(far)
 
     def turn(self, events: list[tuple[int, int]] | None = None) -> None:
         """One turn, with all that is ready, or with what is given."""
@@ -206,6 +217,24 @@ def test_a_pipeline_waits_when_the_turn_is_over(world):
     world.turn()
     assert world.answered == ["/1", "/1", "/1", "/2", "/fast"]
     world.until(lambda: len(world.answered) == 101)
+
+
+@pytest.mark.parametrize("clients", [1, 10])
+def test_who_is_to_begin_has_a_turn_beside_those_that_take_all_of_theirs(world, clients):
+    world.step_ns = 2 * TURN_NS
+    world.connect(get(b"/busy") * 500)
+    for _ in range(clients):
+        world.open(proxy_headers.LINE + FAST)
+    assert world.until(lambda: world.answered.count("/fast") == clients) <= clients + 1
+    assert world.answered.count("/busy") >= clients
+
+
+def test_those_that_are_to_begin_take_no_more_than_a_turn_together(world):
+    world.step_ns = TURN_NS // 4
+    for _ in range(20):
+        world.open(proxy_headers.LINE + FAST)
+    world.turn()
+    assert world.answered == ["/fast"] * 5
 
 
 def test_a_request_sent_behind_a_body_of_tiny_chunks_is_answered(world):

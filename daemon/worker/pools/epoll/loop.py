@@ -93,6 +93,7 @@ class EpollPool:
         children.withhold("turn", self._turn.descriptors)
         # What a turn has for no client comes last: a new connection may get the number of one that ended.
         self._others: list[int] = []
+        self._openings_end_ns = 0  # so long they go on in this turn; 0: none has yet
 
     def __repr__(self) -> str:
         found = f"clients={len(self.clients.conversations)} outstanding={self.outstanding}"
@@ -180,11 +181,13 @@ class EpollPool:
             now = turn.serve(me, now)
             if not now:
                 return False
-            others.reverse()  # who is told of first has waited for longest
-            while others:
-                now = self._other(me, others.pop(), now)
-                if not now:
-                    return False
+            if others:
+                self._openings_end_ns = 0
+                others.reverse()  # who is told of first has waited for longest
+                while others:
+                    now = self._other(me, others.pop(), now)
+                    if not now:
+                        return False
 
     def _every_second(self, now: int) -> None:
         self._next_second_ns = now + NANOSECONDS
@@ -490,7 +493,9 @@ class EpollPool:
 
     def _open(self, me: Thread, fd: int, now: int) -> int:
         """Go on with what comes before a client's first request, and then with that; as `_go_on`."""
-        if now > self._turn.ends_ns:
+        if not self._openings_end_ns:  # the first of this turn, however long that has been taken by others
+            self._openings_end_ns = now + TURN_NS
+        elif now > self._openings_end_ns:
             return now  # a handshake costs much, and others want a turn first: the next one is told of it again
         opening = self.clients.openings.go_on(fd, now)
         now = time.monotonic_ns()
