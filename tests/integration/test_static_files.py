@@ -181,8 +181,7 @@ def test_a_release_is_live_with_its_reload(shop: Daemon, tmp_path: Path) -> None
         for worker in shop.workers()[:1]:  # one that is replaced meanwhile is of the same generation
             subprocess.run(["kill", "-9", str(worker)], check=True)
         shop.settle(2)
-        seen = len(asking.seen)
-        wait_for(lambda: len(asking.seen) > seen + 50)
+        assert {fetch(shop, "/static/site.css")[2][:9] for _ in range(40)} == {b"/* one */"}
         until = len(asking.seen)
         assert {body[:9] for body in asking.seen} == {b"/* one */"}
         assert shop.reload()
