@@ -15,7 +15,7 @@ from miniwsgi.daemon.worker.certificates import Certificates
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, HANDSHAKES, Handshake
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
-from tests.unit.tls_world import client_context, issued, material
+from tests.unit.tls_world import Peer, client_context, issued, material
 
 from .worker_harness import Site, Worker, made_site, pools
 
@@ -140,7 +140,7 @@ def test_who_speaks_plain_http_is_told(secure: Secure, pool: str) -> None:
     assert b"https://" in answer
     wait_for(lambda: worker.cells[ACCEPTED] == worker.cells[CLOSED] == 1)
     assert handshakes(worker) == {"PLAIN": 1}
-    assert "it speaks plain HTTP" in worker.log()
+    wait_for(lambda: "it speaks plain HTTP" in worker.log())
 
 
 @pools("epoll-8", "prefork")
@@ -177,8 +177,8 @@ def test_who_stalls_within_the_handshake_holds_nobody_up(secure: Secure, pool: s
 def test_a_handshake_has_its_time(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool, handshake_timeout=0.1)
     say(secure.site, hello())  # until the server closes
-    assert handshakes(worker) == {"TIMEOUT": 1}
-    assert "the limit is timeouts.handshake" in worker.log()
+    wait_for(lambda: handshakes(worker) == {"TIMEOUT": 1})
+    wait_for(lambda: "the limit is timeouts.handshake" in worker.log())
 
 
 @pools()
@@ -296,3 +296,21 @@ def test_clients_certificates_are_told_and_judged(site: Site, pool: str) -> None
     wait_for(lambda: worker.cells[ACCEPTED] == worker.cells[CLOSED] == 3)
     assert handshakes(worker) == {"COMPLETE": 1, "REFUSED": 2}
     made.memory.close()
+
+
+@pools()
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(secure: Secure, pool: str) -> None:
+    """In one packet: then the kernel has nothing more to tell."""
+    secure.fork(pool)
+    client = socket.create_connection(secure.site.address, timeout=PATIENCE_SECONDS)
+    peer = Peer(client)
+    assert not peer.handshake_with(b"")
+    client.sendall(peer.take())
+    while not peer.handshake_with(client.recv(65536)):
+        pass
+    client.sendall(peer.take() + peer.encrypt(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    got = b""
+    while not peer.ended:
+        got += peer.decrypt(client.recv(65536))
+    assert b"SSL_PROTOCOL" in got
+    client.close()

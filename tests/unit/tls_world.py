@@ -51,6 +51,12 @@ class Peer:
     def handshake(self) -> bool:
         """Go on with what is here; whether that was the end. What is to be sent is in `take`."""
         self._receive()
+        return self.handshake_with(b"")
+
+    def handshake_with(self, data: bytes) -> bool:
+        """The same with what has been read elsewhere."""
+        if data:
+            self._incoming.write(data)
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -77,6 +83,12 @@ class Peer:
     def read(self) -> bytes:
         """All that is here."""
         self._receive()
+        return self.decrypt(b"")
+
+    def decrypt(self, data: bytes) -> bytes:
+        """The same of what has been read elsewhere."""
+        if data:
+            self._incoming.write(data)
         got = b""
         try:
             while data := self.tls.read(16384):

@@ -326,8 +326,9 @@ class ForkPool:
             Monitor(context, orders, lambda now: self._expire(thread, now)).__enter__()
         draining_since = tidy_at = 0.0
         outcome: Outcome | None = None
+        is_new = True  # its first request may be here: in the kernel, or, with TLS, where no poller sees it
         while outcome is None:
-            ready = dict(poller.poll(0 if is_eager(conversation) else CHILD_WAIT_SECONDS * 1000))
+            ready = dict(poller.poll(0 if is_new or is_eager(conversation) else CHILD_WAIT_SECONDS * 1000))
             process.check()
             if not ready.keys().isdisjoint(orders.fds()):
                 orders.read()
@@ -337,7 +338,8 @@ class ForkPool:
             elif self._lifeline in ready:
                 poller.modify(self._lifeline, 0)  # its end is told all the same
                 context.duty = Duty.CLOSING
-            if fd in ready or is_eager(conversation):
+            if fd in ready or is_new or is_eager(conversation):
+                is_new = False
                 outcome = thread.converse(conversation, ready.get(fd, 0))
                 if outcome not in STAYS:
                     break
