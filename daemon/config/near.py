@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .binds import OPTIONS
 from .declaration import Key
 from .keys import KEYS, SECTIONS
 from .problems import Mistake
@@ -21,6 +22,8 @@ def near_miss(key_path: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> str:
         near = close_matches(section, tables, 0.6)
         return f"did you mean {tables[near[0]]}?" if near else f"the sections are {', '.join(tables)}"
     last = name if dot else section
+    if section == "server" and last in OPTIONS.keys() - PLACES:
+        return f'it belongs to an entry of server.bind: {{ address = "…", {last} = … }}'
     same_name = [key for key in KEYS.values() if _words(key.name) == _words(last)]
     in_section = _closest(last, (key for key in KEYS.values() if key.section == section))
     found = _place(section, last) or same_name or in_section or _closest(last, KEYS.values())

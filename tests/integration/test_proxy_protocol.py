@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import proxy_headers as make
 from tests.support.daemon import Daemon
 from tests.support.ports import free_port, is_listened_on
 from tests.support.programs import program
@@ -30,6 +32,7 @@ CLIENT = "127.0.0.9"
 APP = """
 import json
 import os
+import socket
 
 SHOWN = ("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme", "HTTPS", "PATH_INFO")
 
@@ -113,24 +116,30 @@ def running(command: list[str], directory: Path, port: int) -> Iterator[None]:
 class World:
     """The daemon, and the ports of everything."""
 
-    names = ("proxied", "line", "binary", "tls", "checked", "checked_line", "stream")
+    names = ("proxied", "line", "binary", "tls", "checked", "checked_line", "stream", "changing")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ports = {name: free_port() for name in self.names}
         self.service = Service(directory)
         self.service.write(APP)
-        configuration = self.service.configure(
+        self.daemon: Daemon = self.service.start("-c", self.configure(), bind=False)
+        make_certificate(directory)
+
+    def configure(self, *, changing: bool = False) -> str:
+        """The configuration file; `changing` says what is spoken at the address of that name."""
+        return self.service.configure(
             f"""
             [server]
-            bind = [{{ address = "127.0.0.1:{self.ports["proxied"]}", proxy_protocol = true }}]
+            bind = [
+                {{ address = "127.0.0.1:{self.ports["proxied"]}", proxy_protocol = true }},
+                {{ address = "127.0.0.1:{self.ports["changing"]}", proxy_protocol = {str(changing).lower()} }},
+            ]
             workers = 1
             [proxy]
             trusted = ["127.0.0.1"]
             """
         )
-        self.daemon: Daemon = self.service.start("-c", configuration, bind=False)
-        make_certificate(directory)
 
     def fill(self, template: str, **others: str) -> str:
         return template.format(directory=self.directory, **self.ports, **others)
@@ -236,3 +245,26 @@ def test_who_is_not_behind_a_proxy_is_closed_and_named(world: World) -> None:
     with contextlib.closing(connection), pytest.raises(ConnectionResetError):  # RemoteDisconnected is one
         connection.getresponse()
     world.daemon.wait(lambda: "it does not begin with a PROXY header" in world.daemon.log(), "it is told")
+
+
+def test_a_reload_turns_it_on_for_an_address_whose_socket_stays(world: World) -> None:
+    place = ("127.0.0.1", world.ports["changing"])
+
+    def asked(first: bytes) -> bytes:
+        with socket.create_connection(place, PATIENCE_SECONDS) as client:
+            client.sendall(first + b"GET / HTTP/1.0\r\n\r\n")
+            return client.recv(65536)
+
+    def inode() -> list[str]:
+        """Of the socket that listens there (proc_net_tcp(5))."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return [row[9] for row in rows if row[1].endswith(f":{place[1]:04X}") and row[3] == "0A"]
+
+    assert asked(b"").startswith(b"HTTP/1.1 200 ")
+    before = inode()
+    assert before
+    world.configure(changing=True)
+    assert world.daemon.reload()
+    world.daemon.settle(1)  # the last worker of before accepts nothing more
+    assert b'"REMOTE_ADDR": "203.0.113.9"' in asked(make.LINE)
+    assert inode() == before

@@ -122,3 +122,9 @@ def test_other_options_are_a_change_that_a_reload_makes(write_config: Write) -> 
 
 def test_the_reference_has_each_option() -> None:
     assert all(f"| `{name}` |" in reference() for name in OPTIONS)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS.keys() - {"address"}))
+def test_an_option_that_stands_in_the_section_is_shown_its_place(write_config: Write, name: str) -> None:
+    (told,) = mistakes(write_config(f"[server]\n{name} = true\n"), dict(NAMED))
+    assert told == f'unknown key server.{name}: it belongs to an entry of server.bind: {{ address = "…", {name} = … }}'
