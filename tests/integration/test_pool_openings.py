@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
+import ssl
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.settings import Listener
+from miniwsgi.daemon.settings import Tls
+from miniwsgi.daemon.tls.material import MaterialMemory
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED_BY, CONNECTIONS, REQUESTS, Closed
 
 from tests.support import proxy_headers as make
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+from tests.unit.tls_world import client_context, material
 
 from .worker_applications import holding
 from .worker_harness import Client, Site, Worker, pools
 from .worker_pace import BRIEF_SECONDS, hurry
 
 SHOWN = ("PATH_INFO", "REMOTE_ADDR", "REMOTE_PORT", "PROXY_PROTOCOL")
+OF_TLS = ("SSL_PROTOCOL", "SSL_CLIENT_S_DN_CN")
 SEEN = {"REMOTE_ADDR": make.CLIENT, "REMOTE_PORT": "4567", "PROXY_PROTOCOL": "TCP4"}
 
 
 def show(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({name: environ.get(name) for name in SHOWN}).encode()]
+    names = SHOWN + OF_TLS if environ["wsgi.url_scheme"] == "https" else SHOWN
+    return [json.dumps({name: environ.get(name) for name in names}).encode()]
 
 
-def fork(site: Site, pool: str, application: Any = show, **settings: Any) -> Worker:
+def fork(site: Site, pool: str, application: Any = show, *, tls: Tls | None = None, **settings: Any) -> Worker:
     """A worker whose listener begins with a PROXY header, from this machine."""
-    name, port = site.address[0], str(site.address[1])
-    listener = Listener(site.listener.fileno(), f"{name}:{port}", False, name, port, proxy_protocol=True)
+    listener = site.as_listener(proxy_protocol=True, tls=tls)
     return site.fork(application, pool, **{"listeners": (listener,), "trusted": ("127.0.0.1",), **settings})
 
 
@@ -128,9 +133,41 @@ def test_who_comes_without_a_header_is_closed_and_named(site, pool):
 @pools()
 def test_who_is_not_trusted_is_closed_and_named(site, pool):
     worker = fork(site, pool, trusted=("10.0.0.1",))
-    assert site.connect().send(make.LINE).get("/").end() == []
+    assert site.connect().send(make.LINE).end() == []  # in one piece: it may be closed by then
     closed(worker, Closed.OPENING)
     assert "its peer is not in proxy.trusted" in worker.log()
+
+
+@pools()
+def test_tls_comes_behind_the_header(site, pool):
+    """Also when both come at once; and what is said of TLS is of that which ends here."""
+    memory = MaterialMemory(material())
+    try:
+        worker = fork(site, pool, tls=Tls(memory.fd))
+        for header in (make.LINE, make.binary(make.ssl(7, 0, make.tlv(0x21, b"TLSv1.0"), make.tlv(0x22, b"alice")))):
+            with socket.create_connection(site.address, PATIENCE_SECONDS) as client:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                client.sendall(header)
+                context = client_context()
+                with context.wrap_socket(client, server_hostname="localhost", do_handshake_on_connect=False) as secure:
+                    secure.setblocking(False)
+                    with pytest.raises(ssl.SSLWantReadError):
+                        secure.do_handshake()
+                    secure.settimeout(PATIENCE_SECONDS)
+                    secure.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+                    secure.do_handshake()
+                    secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    with secure.makefile("rb") as answer:
+                        seen = json.loads(answer.read().rpartition(b"\r\n\r\n")[2])
+            assert (seen["REMOTE_ADDR"], seen["SSL_PROTOCOL"], seen["SSL_CLIENT_S_DN_CN"]) == (
+                make.CLIENT,
+                "TLSv1.3",
+                None,
+            )
+        assert site.connect().get("/").end() == []
+        closed(worker, Closed.OPENING)
+    finally:
+        memory.close()
 
 
 @pools("epoll-1", "epoll-8", "prefork")
