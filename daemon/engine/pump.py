@@ -5,6 +5,7 @@ For connections whose next bytes are not in the kernel: they were read already, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..unpatched import select, socket, start_thread
@@ -61,12 +62,16 @@ class Pump:
     """Has a thread, which ends when both sides have. `end` is the application's."""
 
     def __init__(self, client: Any, ahead: bytes) -> None:
-        """`client` does not block; `ahead` was read of it before. Raises OSError, RuntimeError."""
+        """`client` does not block; `ahead` was read of it before. Raises OSError."""
         near, self.end = socket.socketpair()
         near.setblocking(False)
         self._near = near
         self._inwards = _Direction(client, near, ahead)
         self._outwards = _Direction(near, client)
+        self.join: Callable[[float], bool]
+
+    def start(self) -> None:
+        """From here on the client's bytes are the pump's. Raises RuntimeError if there is no thread for it."""
         self.join = start_thread(self._run, "mw-pump")
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ from .logs import AccessLog, Log
 from .mount import Mount
 from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
-from .upgrade import UNAVAILABLE, Sockets
+from .upgrade import Lack, Sockets
 from .variables import variables_of_the_import
 from .x_sendfile import SendsFiles
 
@@ -197,10 +197,12 @@ class Site:
         what = f"the application raised {kind} {when} its response\n{text}"
         self._log.error(what, request_id=call.request_id)
 
-    def no_socket(self, status: int, request_id: str) -> None:
+    def no_socket(self, lack: Lack, request_id: str) -> None:
         """The application wanted to take its connection over, and could not."""
         settings = self.settings
-        if status == UNAVAILABLE:
+        if lack is Lack.THREAD:
+            why = "no thread could be started for it; see TasksMax and memory"
+        elif lack is Lack.PLACES:
             why = f"limits.sockets = {settings.sockets} are open in this worker"
         elif settings.pool != "epoll":
             why = f'server.pool = "{settings.pool}" has no threads for them; set server.pool = "epoll"'
@@ -208,7 +210,8 @@ class Site:
             why = "server.threads = 1 leaves no thread for them; set server.threads = 2 or more"
         else:
             why = "limits.sockets is off"
-        self._log.limited(f"socket-{status}", "warning", f"a WebSocket got {status}: {why}", request_id=request_id)
+        key = f"socket-{lack.name}"
+        self._log.limited(key, "warning", f"a WebSocket got {lack.status}: {why}", request_id=request_id)
 
     def _tell_of_file(self, what: str) -> None:
         self._log.limited(f"file-{what[:24]}", "warning", f"the application's response: {what}")

@@ -9,46 +9,68 @@ what is found in the environ refuses instead, with an answer in place of the lib
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import Enum
 from functools import cache
 from typing import Any, Protocol
 
 from ..http.errors import REASONS
-from ..unpatched import Socket, os, socket
+from ..unpatched import Lock, Socket, os, socket
 from .call import Application, Phase
 from .claim import Taken
+from .file_wrapper import FileWrapper
 from .presence import probe
 from .pump import Pump
 from .transport import Disconnected
 
 # Where simple-websocket (flask-sock, Flask-SocketIO, python-socketio), and what was made for gunicorn, look for it.
 VARIABLES = ("werkzeug.socket", "gunicorn.socket")
-NOT_IMPLEMENTED, UNAVAILABLE = 501, 503
 # What asks for one of these uses the socket. Looks of debuggers and error trackers do not: repr(), hasattr() and such.
 _USES = frozenset(name for name in dir(socket.socket) if not name.startswith("_"))
+
+
+class Lack(Enum):
+    """Why a connection cannot be taken over; the value is the status of the answer, and a name."""
+
+    POOL = 501, "nothing here has threads for them"
+    PLACES = 503, "limits.sockets are open"
+    THREAD = 503, "none could be started"
+
+    @property
+    def status(self) -> int:
+        return self.value[0]
 
 
 class Unavailable(BaseException):
     """No connection can be taken over here. No Exception: frameworks answer those themselves, with a traceback."""
 
+    def __init__(self, lack: Lack) -> None:
+        super().__init__(lack)
+        self.lack = lack
+
 
 class Sockets(Protocol):
     """Who has threads for connections that applications take over: the epoll pool."""
 
-    def offer(self, conversation: Any, call: Any, /) -> Offer | None:
-        """What the application may take, if this thread was made for it; None: as many are open as may be."""
+    def offer(self, conversation: Any, call: Any, /) -> Offer | Lack:
+        """What the application may take, if this thread was made for it."""
 
 
 class Offer:
-    """One request's connection, while the application may take it, and when it has."""
+    """One request's connection, while the application may take it, and when it has.
 
-    __slots__ = ("_call", "_conversation", "_tell", "end", "pump", "taken")
+    It may be taken by any thread of the application, also in the moment in which the request's own one comes back.
+    """
+
+    __slots__ = ("_call", "_conversation", "_lock", "_over", "_tell", "end", "pump", "taken")
 
     def __init__(self, conversation: Any, call: Any, tell: Callable[[], None]) -> None:
         """`tell` is called when the application has taken it, on that thread."""
         self._conversation = conversation
         self._call = call
         self._tell = tell
+        self._lock = Lock()
+        self._over = False
         self.taken = False
         self.end: Any = None  # what to shut down, for the application to find the connection's end
         self.pump: Pump | None = None
@@ -58,6 +80,21 @@ class Offer:
 
     def take(self) -> tuple[int, int]:
         """The application has it from here on: the family and the descriptor of a socket. Raises OSError."""
+        with self._lock:
+            if self._over:
+                raise ConnectionAbortedError("the request is over")
+            found = self._take()
+            self.taken = True
+            self._tell()
+            return found
+
+    def close(self) -> bool:
+        """Whether the application has taken it; from here on it cannot any more."""
+        with self._lock:
+            self._over = True
+            return self.taken
+
+    def _take(self) -> tuple[int, int]:
         conversation, call = self._conversation, self._call
         answers = conversation.site.answers
         try:
@@ -67,13 +104,10 @@ class Offer:
         try:
             if call.phase is not Phase.OPEN:
                 raise ConnectionAbortedError("the answer to the request has begun")
-            found = self._connection(conversation)
+            return self._connection(conversation)
         except BaseException:
             answers.offer(call)
             raise
-        self.taken = True
-        self._tell()
-        return found
 
     def _connection(self, conversation: Any) -> tuple[int, int]:
         http, sock = conversation._http, conversation.sock
@@ -82,10 +116,16 @@ class Offer:
             self.end = sock
             return sock.family, os.dup(sock.fileno())
         # Bytes that are here already have to make the application's socket readable, for those who wait with select.
-        self.pump = pump = Pump(sock, http.pending)
+        pump = Pump(sock, http.pending)
+        fd = os.dup(pump.end.fileno())
+        try:
+            pump.start()  # the last that may fail: from here on the connection is the pump's
+        except BaseException:
+            os.close(fd)
+            raise
         http.pending = b""
-        self.end = pump.end
-        return socket.AF_UNIX, os.dup(pump.end.fileno())
+        self.pump, self.end = pump, pump.end
+        return socket.AF_UNIX, fd
 
 
 def is_offered(conversation: Any) -> bool:
@@ -99,56 +139,91 @@ def application_for(conversation: Any, environ: dict[str, Any], call: Any) -> Ap
     application: Application = site.application
     if call.method != "GET":
         return application
-    offer: Offer | None = None if site.sockets is None else site.sockets.offer(conversation, call)
-    if offer is not None:
-        offered: Any = _offered(offer)
-    elif site.sockets is not None:
-        offered = Refused(UNAVAILABLE)
-    else:
-        offered = Refused(NOT_IMPLEMENTED)
+    offer = Lack.POOL if site.sockets is None else site.sockets.offer(conversation, call)
+    offered: Any = Refused(offer) if isinstance(offer, Lack) else _offered(offer)
     for name in VARIABLES:
         environ[name] = offered
+    upgrade = _Upgrade(site, call, None if isinstance(offer, Lack) else offer)
+    return lambda environ, start_response: upgrade.answer(application, environ, start_response)
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+
+class _Upgrade:
+    """What becomes of the answer to a request whose connection the application may take, or may not."""
+
+    __slots__ = ("_call", "_offer", "_result", "_site", "_start_response")
+
+    def __init__(self, site: Any, call: Any, offer: Offer | None) -> None:
+        self._site = site
+        self._call = call
+        self._offer = offer
+
+    def answer(self, application: Application, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        self._start_response = start_response
         try:
             result = application(environ, start_response)
         except Unavailable as error:
-            status: int = error.args[0]
-            site.no_socket(status, call.request_id)
-            line = f"{status} {REASONS[status]}"
-            fields = [("Content-Type", "text/plain; charset=utf-8")]
-            if status == UNAVAILABLE:
-                fields.append(("Retry-After", "1"))
-            start_response(line, fields, sys.exc_info())
-            return [f"{line}\n".encode()]
+            return self._refuse(error.lack)
         except (StopIteration, ConnectionError):  # how the libraries end for gunicorn and for Werkzeug
-            if offer is None or not offer.taken:
+            if not self._is_taken:
                 raise
             result = None
-        if offer is None or not offer.taken:
-            return result
-        close = getattr(result, "close", None)
+        if isinstance(result, (list, tuple)) and self._offer is not None:
+            self._offer.close()
+        self._result = result
+        if self._is_taken:
+            self.close()
+            raise Disconnected
+        if isinstance(result, (list, tuple, FileWrapper)) or getattr(result, "streaming", None) is False:
+            return result  # see `Call`, which knows their length
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The application may want the connection as late as in its result."""
+        try:
+            yield from self._result
+        except Unavailable as error:
+            yield from self._refuse(error.lack)
+        except ConnectionError:
+            if not self._is_taken:
+                raise
+        if self._is_taken:
+            raise Disconnected
+
+    def close(self) -> None:
+        close = getattr(self._result, "close", None)
         if close is not None:
             close()
-        raise Disconnected
 
-    return answer
+    @property
+    def _is_taken(self) -> bool:
+        return self._offer is not None and self._offer.taken
+
+    def _refuse(self, lack: Lack) -> list[bytes]:
+        """To be called while the Unavailable is handled."""
+        status = lack.status
+        self._site.no_socket(lack, self._call.request_id)
+        line = f"{status} {REASONS[status]}"
+        fields = [("Content-Type", "text/plain; charset=utf-8")]
+        if lack is not Lack.POOL:
+            fields.append(("Retry-After", "1"))
+        self._start_response(line, fields, sys.exc_info())
+        return [f"{line}\n".encode()]
 
 
 class Refused:
-    """Stands where the connection would: whoever uses it has the request answered with `status`."""
+    """Stands where the connection would: whoever uses it has the request answered with a refusal."""
 
-    __slots__ = ("_status",)
+    __slots__ = ("_lack",)
 
-    def __init__(self, status: int) -> None:
-        self._status = status
+    def __init__(self, lack: Lack) -> None:
+        self._lack = lack
 
     def __repr__(self) -> str:
-        return f"<no socket: {self._status}>"
+        return f"<no socket: {self._lack.status}>"
 
     def __getattr__(self, name: str) -> Any:
         if name in _USES:
-            raise Unavailable(self._status)
+            raise Unavailable(self._lack)
         raise AttributeError(name)
 
 

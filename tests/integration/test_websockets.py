@@ -17,6 +17,7 @@ import pytest
 import socketio
 import websocket
 from flask_sock import Sock
+from miniwsgi.daemon.engine import upgrade
 from miniwsgi.daemon.settings import Tls
 from miniwsgi.daemon.tls.material import MaterialMemory
 from miniwsgi.metrics.scoreboard import CLOSED, CONNECTIONS, ERRORS, REQUESTS, SOCKETS_CLOSED, SOCKETS_OPENED, SlotState
@@ -124,7 +125,7 @@ def test_what_a_client_sends_comes_back(site, engine):
     assert not worker.log()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["plain"])  # the other has the conversations of this one over TLS
 def test_over_tls(site, engine):
     """The library looks with select, and takes 4 KiB of what may be a record of 16: nothing waits unseen."""
     memory = MaterialMemory(material())
@@ -259,6 +260,52 @@ def test_beyond_the_limit_is_503_and_a_line(site):
     at_rest(worker, 1)
     connect(site, "/echo").shutdown()
     at_rest(worker, 2)
+
+
+def test_in_flight_are_those_whose_application_has_not_decided(site):
+    app, gate = application(site)
+    worker = site.fork(app, in_flight=1)
+    first = connect(site, "/echo")
+    second = connect(site, "/echo")
+    assert site.get("/plain").status == 200
+    held = site.connect().get("/hang", *UPGRADE)
+    site.record.wait(1)
+    assert [site.get(path, *UPGRADE).status for path in ("/echo", "/plain")] == [503, 503]
+    assert "limits.sockets" not in worker.log()
+    gate.open()
+    assert held.answer().status == 200
+    held.close()
+    first.shutdown()
+    second.shutdown()
+    at_rest(worker, 2)
+
+
+def test_a_thread_of_the_application_may_take_it_while_the_request_comes_back(site):
+    """The worker has one opinion of whose it is: else it loses count, and dies."""
+    begun = threading.Event()
+
+    def slowly() -> None:
+        upgrade.probe = lambda _sock: (begun.set(), time.sleep(BRIEF_SECONDS))
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/plain":
+            start_response("200 OK", [])
+            return [b"plain"]
+        sock = environ["werkzeug.socket"]
+        threading.Thread(target=lambda: sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")).start()
+        begun.wait()
+        start_response("200 OK", [])
+        return [b"ordinary"]
+
+    worker = site.fork(app, prepare=slowly)
+    client = site.connect().get("/", *UPGRADE)
+    assert client.socket.recv(4096).startswith(b"HTTP/1.1 101")
+    assert client.socket.recv(4096) == b""
+    client.close()
+    at_rest(worker, 1)
+    assert site.get("/plain").body == b"plain"
+    wait_for(lambda: worker.cells[REQUESTS] == 1)
+    assert not worker.log()
 
 
 @pools("epoll-1", "prefork", "fork")

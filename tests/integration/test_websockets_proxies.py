@@ -14,7 +14,7 @@ from tests.support.programs import needs
 from tests.support.proxies import Nginx
 from tests.support.waiting import PATIENCE_SECONDS
 
-pytestmark = [needs("nginx"), needs("openssl")]
+pytestmark = [pytest.mark.full, needs("nginx"), needs("openssl")]
 
 APP = """
 import flask, flask_sock

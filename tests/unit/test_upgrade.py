@@ -5,12 +5,14 @@ from __future__ import annotations
 import select
 import socket
 import sys
+import threading
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.engine import upgrade
 from miniwsgi.daemon.engine.contract import Outcome
 from miniwsgi.daemon.engine.pump import Pump
-from miniwsgi.daemon.engine.upgrade import VARIABLES, Offer
+from miniwsgi.daemon.engine.upgrade import VARIABLES, Lack, Offer
 from miniwsgi.daemon.http.connection import Connection
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.metrics.scoreboard import ERRORS, REQUESTS
@@ -20,6 +22,8 @@ from tests.support.engines import ENGINES
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from .conversation_world import NOW, World
+
+BRIEF_SECONDS = 0.05
 
 ASKED = (b"Connection: Upgrade", b"Upgrade: websocket")
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -58,27 +62,46 @@ def test_http_1_0_cannot_ask():
 
 
 class Offering:
-    """What a pool does of it, without threads. `take` is what the application does with the socket."""
+    """What a pool does of it, without threads.
 
-    def __init__(self, engine: str, take: Any, behind: bytes = b"", method: bytes = b"GET") -> None:
+    `take` is what the application does with the socket, `late`: as late as in its result.
+    """
+
+    def __init__(
+        self, engine: str, take: Any, behind: bytes = b"", method: bytes = b"GET", *,
+        late: bool = False, lack: Lack | None = None,
+    ) -> None:  # fmt: skip
+        self.lack = lack
         self.offered: Offer | None = None
         self.found: dict[str, Any] = {}
         self.told = 0
         self.world = world = World(engine)
         world.context.site.sockets = self
+        self.said: list[str] = []
+        world.context.site._log.limited = lambda _key, _level, text, **_fields: self.said.append(text)
         application = world.context.site.application
 
         def take_it(environ: dict[str, Any], start_response: Any) -> Any:
             self.found = {name: environ[name] for name in VARIABLES if name in environ}
+            if late:
+                return take_late(environ, start_response)
             take(self, environ, start_response)
             return application(environ, start_response)
+
+        def take_late(environ: dict[str, Any], start_response: Any) -> Any:
+            start_response("200 OK", [])
+            take(self, environ, start_response)
+            yield b"late"
 
         world.context.site.application = take_it
         world.send(get(b"/", *ASKED, method=method) + behind)
         self.outcome = world.conversation.receive(NOW)
         world.conversation.answer(world.thread, NOW)
 
-    def offer(self, conversation: Any, call: Any) -> Offer:
+    def offer(self, conversation: Any, call: Any) -> Offer | Lack:
+        if self.lack is not None:
+            return self.lack
+
         def tell() -> None:
             self.told += 1
 
@@ -122,6 +145,49 @@ def test_a_look_is_no_use(engine):
     offering = Offering(engine, look)
     assert b"200 OK" in offering.received
     assert not offering.told
+
+
+def test_a_result_may_take_it_as_well(engine):
+    offering = Offering(engine, lambda _o, environ, _s: environ["werkzeug.socket"].sendall(SWITCHING), late=True)
+    assert offering.received == SWITCHING
+    assert offering.told == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("lack", "told"),
+    [
+        (Lack.POOL, "501: limits.sockets is off"),
+        (Lack.PLACES, "503: limits.sockets = 100 are open in this worker"),
+        (Lack.THREAD, "503: no thread could be started for it; see TasksMax and memory"),
+    ],
+)
+def test_each_lack_is_answered_and_told(engine, lack, told, late):
+    offering = Offering(engine, lambda _o, environ, _s: environ["werkzeug.socket"].recv(1), late=late, lack=lack)
+    received = offering.received
+    assert received.startswith(b"HTTP/1.1 %d " % lack.status)
+    assert (b"Retry-After: 1" in received) is (lack is not Lack.POOL)
+    assert offering.said == [f"a WebSocket got {told}"]
+
+
+def test_another_thread_may_take_it_while_the_request_s_own_comes_back(engine, monkeypatch):
+    """Either both find it taken, or neither does."""
+    begun, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(upgrade, "probe", lambda _sock: (begun.set(), ended.wait(BRIEF_SECONDS)))
+    thread: list[threading.Thread] = []
+
+    def take(_offering, environ, _start_response):
+        thread.append(threading.Thread(target=lambda: environ["werkzeug.socket"].sendall(SWITCHING)))
+        thread[0].start()
+        assert begun.wait(PATIENCE_SECONDS)
+
+    offering = Offering(engine, take)
+    assert offering.offered is not None
+    is_taken = offering.offered.close()
+    ended.set()
+    thread[0].join()
+    assert (is_taken, offering.told) == (True, 1)
+    assert offering.received == SWITCHING
 
 
 def test_other_methods_are_offered_nothing(engine):
@@ -205,6 +271,7 @@ def test_a_pump_ends_with_both_its_sides():
     client.setblocking(False)
     with client, far:
         pump = Pump(client, b"first ")
+        pump.start()
         with pump.end as end:
             far.sendall(b"second")
             far.shutdown(socket.SHUT_WR)

@@ -257,7 +257,7 @@ class EpollPool:
             if outcome is not _REQUEST:
                 self._act(conversation, outcome, now)
                 return now
-            if self._in_flight and self.outstanding >= self._in_flight and self._in_hand() >= self._in_flight:
+            if self._in_flight and self._is_full():
                 outcome, served = conversation.refuse(Refusal.TOO_MANY), False
             elif self._is_busy() and self._hand_over(conversation, now):
                 return now
@@ -288,8 +288,7 @@ class EpollPool:
         elif outcome is _LAST or outcome is _REFUSED:
             self.clients.part(conversation, now)
         elif outcome is _UPGRADE:
-            full = self._in_flight and self.outstanding >= self._in_flight
-            if full or not self._sockets.begin(conversation, now):
+            if (self._in_flight and self._is_full()) or not self._sockets.begin(conversation, now):
                 self.returned.append(conversation)  # it is answered like any other
         else:  # it has ended, or is gone
             self.clients.drop(conversation)
@@ -325,6 +324,10 @@ class EpollPool:
         if self.size == 1:
             return False
         return self._pace.slow or (self.outstanding >= self.size and self._in_hand() >= self.size)
+
+    def _is_full(self) -> bool:
+        """Whether as many requests are in flight as `limits.in_flight` lets, if it is set."""
+        return self.outstanding >= self._in_flight <= self._in_hand()
 
     def _hand_over(self, conversation: Conversation, now: int) -> bool:
         """False: there is no other thread, and none can be started; the owner must run it."""

@@ -19,7 +19,7 @@ from miniwsgi.metrics.scoreboard import Closed
 from ....engine.account import ThreadAccount
 from ....engine.contract import Conversation
 from ....engine.presence import ENDED
-from ....engine.upgrade import Offer
+from ....engine.upgrade import Lack, Offer
 from ....unpatched import select, socket, start_thread, time
 from ... import children
 from ...context import NANOSECONDS, Context
@@ -105,6 +105,7 @@ class Sockets:
         self._waiting: deque[_Place] = deque()
         self._news: deque[_Place] = deque()  # of the threads: what was taken, what is over
         self._undecided = 0
+        self._lack = Lack.PLACES  # of the request that was refused last
         self._ends_ns = 0  # of a worker that drains: when they are shut down …
         self._cut_ns = 0  # … and when that was
         settings = context.settings
@@ -119,6 +120,7 @@ class Sockets:
         """Have a thread of its own answer a request; False: it has none, and is to be answered like any other."""
         self._hear()
         if len(self._places) >= self._context.settings.sockets:
+            self._lack = Lack.PLACES
             return False
         if not conversation.mask:  # it is new; should its client leave, that is to be seen
             self._clients.arm(conversation, select.EPOLLIN)
@@ -133,6 +135,7 @@ class Sockets:
             self._told_of_threads(error)
             if self.cancel(conversation):
                 self._count(-1)
+                self._lack = Lack.THREAD
                 return False
         return True
 
@@ -184,10 +187,10 @@ class Sockets:
 
     # --- for the threads ---
 
-    def offer(self, conversation: Conversation, call: Any) -> Offer | None:
+    def offer(self, conversation: Conversation, call: Any) -> Offer | Lack:
         place = self._places.get(conversation)
         if place is None:
-            return None
+            return self._lack
         place.offer = Offer(conversation, call, lambda: self._tell(place))
         return place.offer
 
@@ -203,7 +206,7 @@ class Sockets:
         conversation = place.conversation
         now = time.monotonic_ns()
         answer_to_the_end(conversation, thread, now, self._context.settings)
-        if not place.is_taken:
+        if place.offer is None or not place.offer.close():
             self._tell(place)  # first: the next request may ask the same
             self._give_back(thread, conversation, now - conversation.ready_ns)
             return
