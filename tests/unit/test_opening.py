@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from miniwsgi.daemon.engine.opening import Opening, Opens
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.pools.openings import Openings
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CLOSED_BY, SLOT_BYTES, Closed, Slot
 
 from tests.support import proxy_headers as make
@@ -243,6 +245,18 @@ def test_one_that_is_late(world: World) -> None:
     world.opening.expire()
     assert world.closed_by() == {"TIMEOUT": 1}
     assert "did not come in time; the limit is timeouts.head" in world.told[0]
+
+
+@pytest.mark.parametrize(("waits_to", "why"), [(Opens.READ, {}), (Opens.WRITE, {"TIMEOUT": 1})])
+def test_what_has_come_and_was_not_read_yet(world: World, waits_to: Opens, why: dict[str, int]) -> None:
+    """It is the worker that was busy; but not if the client is to take something first, and sends for ever."""
+    openings = Openings(select.poll(), world.context)
+    openings.openers = {7: lambda *_client: opening_of(world, Step(waits_to))}
+    openings.admit(7, world.near, (PEER, 1), NOW)
+    world.far.sendall(b"x")
+    openings.look(NOW + SECOND)
+    assert world.closed_by() == why
+    assert len(openings) == len(world.told) ^ 1
 
 
 # --- steps ---

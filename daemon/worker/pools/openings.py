@@ -82,7 +82,9 @@ class Openings:
     def look(self, now: int) -> None:
         """To be called every second or so: close those whose time is over."""
         for fd, opening in list(self.by_fd.items()):
-            if opening.is_late(now) and not input_waits(opening.sock):
+            # What one that is to take something sends meanwhile is nobody's to read: it would never be late.
+            is_heard = self._masks[fd] & select.POLLIN and input_waits(opening.sock)
+            if opening.is_late(now) and not is_heard:
                 self._forget(fd)
                 opening.expire()
                 opening.hang_up()
