@@ -15,11 +15,12 @@ from typing import Any
 from .addresses import Address
 from .declaration import key
 from .endpoints import Endpoint, EndpointEntry
-from .kinds import Boolean, Choice, Text
+from .kinds import Boolean, Choice, MismatchError, Text
 from .tables import options_of
 from .tls_options import HTTPS_PORT
 
 UWSGI = "uwsgi:"
+_UWSGI_EXPECTED = '"uwsgi:HOST:PORT", "uwsgi:/path", or "uwsgi:" before another address'
 _HSTS = r"(?i:max-age=[0-9]{1,10}(; ?includeSubDomains)?(; ?preload)?)"
 
 
@@ -98,9 +99,16 @@ class BindEntry(EndpointEntry[Bind]):
         if not isinstance(value, str) or not value.startswith(UWSGI) or re.fullmatch(r"uwsgi:[0-9]{1,5}", value):
             return super().of_text(value, base)  # "uwsgi:8000" is a port of a host of that name
         address = value.removeprefix(UWSGI)
+        if address.startswith("//"):  # as in Apache's ProxyPass; it would be the path of a Unix socket
+            raise MismatchError(_UWSGI_EXPECTED)
         if address.startswith(("/", "@")):
             address = f"unix:{address}"
-        return Bind(address=self.address.parse(address, base), protocol="uwsgi")
+        try:
+            return Bind(address=self.address.parse(address, base), protocol="uwsgi")
+        except MismatchError as error:
+            raise MismatchError(
+                _UWSGI_EXPECTED if error.expected == self.address.expected else error.expected
+            ) from None
 
     def as_json(self, value: Bind) -> str | dict[str, Any]:
         match value.options:

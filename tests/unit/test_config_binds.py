@@ -74,6 +74,9 @@ def test_the_text_for_uwsgi(text: str, address: str) -> None:
             "[{ address = ':80', protocol = 'uwsgi', proxy_protocol = true }]",
             "server.bind[0].proxy_protocol = true: expected false: in uwsgi each packet says who the client is",
         ),
+        ("'uwsgi://127.0.0.1:3031'", 'expected "uwsgi:HOST:PORT", "uwsgi:/path", or "uwsgi:" before another address'),
+        ("'uwsgi:x.sock'", 'expected "uwsgi:HOST:PORT", "uwsgi:/path"'),
+        ("'uwsgi:::1:3031'", 'expected an IPv6 address in brackets: "[::1]:8000"'),
         ("[[':80']]", 'server.bind = [":80"]: expected "HOST:PORT"'),
     ],
 )
