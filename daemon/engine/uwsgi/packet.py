@@ -137,10 +137,13 @@ def _bad_name(name: str) -> ProtocolError:
 
 
 # What else is sent to a socket of uwsgi, by its first four bytes: a method, the record header of a TLS handshake
-# (RFC 8446 section 5.1), the PROXY protocol's headers (haproxy.org, proxy-protocol.txt, section 2).
+# (RFC 8446 section 5.1), the PROXY protocol's headers (haproxy.org, proxy-protocol.txt, section 2), the length of
+# SCGI's netstring, FastCGI's FCGI_BEGIN_REQUEST.
 _HTTP = re.compile(rb"[A-Z]{3}[A-Z ]")
 _TLS = re.compile(rb"\x16\x03", re.DOTALL)
 _PROXY = (b"PROX", b"\r\n\r\n")
+_SCGI = re.compile(rb"[0-9]{1,3}:|[0-9]{4}")
+_FASTCGI = b"\x01\x01\x00\x01"
 _TAKES_SCRIPT_NAME_OFF = 30
 
 
@@ -153,6 +156,10 @@ def _other_packet(header: bytes) -> ProtocolError:
         return ProtocolError(400, f"these bytes are HTTP, but this socket speaks uwsgi: {remedy}", PROTOCOL)
     if _TLS.match(header):
         return ProtocolError(400, "these bytes are TLS, but this socket speaks uwsgi (nginx: no suwsgi://)", PROTOCOL)
+    for name, found in (("SCGI", _SCGI.match(header)), ("FastCGI", header == _FASTCGI)):
+        if found:
+            remedy = f"uwsgi_pass instead of {name.lower()}_pass in nginx"
+            return ProtocolError(400, f"these bytes are {name}, but this socket speaks uwsgi: {remedy}", PROTOCOL)
     if header[0] == _TAKES_SCRIPT_NAME_OFF:
         remedy = "SCRIPT_NAME is taken off PATH_INFO without it: leave out uwsgi_modifier1"
         return ProtocolError(501, f"a packet of modifier1 30: {remedy}", PROTOCOL)
