@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import socket
 import ssl
 from typing import Any
 
+import psutil
 import pytest
 from miniwsgi.daemon.settings import Tls
 from miniwsgi.daemon.tls.material import MaterialMemory
@@ -198,6 +200,32 @@ def test_one_that_is_ready_waits_for_a_place(site, pool):
     gate.open()
     assert first.answer().body == b"/hold"
     assert second.answer().body == third.answer().body == b"/waits"
+
+
+@pools("prefork")
+def test_who_leaves_while_a_client_that_has_just_opened_is_served_is_not(site, pool):
+    gate, record = site.gate(), site.record
+
+    def application(environ, start_response):
+        record.note(environ["PATH_INFO"])
+        if environ["PATH_INFO"] == "/hold":
+            gate.wait()
+        return show(environ, start_response)
+
+    worker = fork(site, pool, application)
+    opens, leaves = site.connect(), site.connect().send(make.LINE)
+    site.connect().send(make.LINE).get("/").answer()  # by then the worker has read that
+    worker.signal(signal.SIGSTOP)
+    wait_for(lambda: worker.process.status() == psutil.STATUS_STOPPED)
+    opens.send(make.LINE).get("/hold")
+    leaves.get("/left")
+    worker.signal(signal.SIGCONT)
+    record.wait(2)
+    leaves.reset()
+    gate.open()
+    assert seen(opens, "/hold") == SEEN
+    wait_for(lambda: worker.cells[ACCEPTED] == 3 and not worker.cells[CONNECTIONS])
+    assert record.lines() == ["/", "/hold"]
 
 
 @pools()

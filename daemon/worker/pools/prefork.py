@@ -89,6 +89,7 @@ class PreforkPool:
                 opened = self._openings.go_on(fd, time.monotonic_ns())
                 if opened is not None:
                     self._begin(opened)
+                    served = True
             else:
                 self._listening.read_orders()
         for fd in queues:
