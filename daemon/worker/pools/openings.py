@@ -82,12 +82,13 @@ class Openings:
     def look(self, now: int) -> None:
         """To be called every second or so: close those whose time is over."""
         for fd, opening in list(self.by_fd.items()):
-            # What one that is to take something sends meanwhile is nobody's to read: it would never be late.
-            is_heard = self._masks[fd] & select.POLLIN and input_waits(opening.sock)
-            if opening.is_late(now) and not is_heard:
-                self._forget(fd)
-                opening.expire()
-                opening.hang_up()
+            if not opening.is_late(now):
+                continue
+            if self._masks[fd] == select.POLLIN and input_waits(opening.sock):
+                continue  # it is we who are late; but nobody reads what one sends that is to take something first
+            self._forget(fd)
+            opening.expire()
+            opening.hang_up()
 
     def close_silent(self, draining_since_ns: int, now: int) -> None:
         """While draining: close those that have said nothing in the `drain_idle` since it began."""
