@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.config.endpoints import Endpoint
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.master.system import private_directory
 from miniwsgi.daemon.master.system.private_directory import PrivateDirectory, runtime_directory
@@ -94,7 +95,7 @@ class World:
 
 def make_config(*, bind: str = "127.0.0.1:9464", application: bool = True, **env: str) -> Any:
     return SimpleNamespace(
-        metrics=SimpleNamespace(bind=bind, application=application),
+        metrics=SimpleNamespace(bind=Endpoint(address=bind), application=application),
         app=SimpleNamespace(env=env),
     )
 
