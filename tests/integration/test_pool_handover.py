@@ -156,7 +156,8 @@ def test_where_few_calls_block_a_relief_takes_the_loop_and_nothing_is_handed_ove
         client.get("/held").answer()
         return worker.cells[TAKEN_OVER] > 0
 
-    wait_for(taken_over)  # not always by the first: the relief may have looked before the call
+    # Not always by the first: the relief may have looked before the call.
+    wait_for(taken_over, "a call that is taken over, of hundreds", seconds=15)
     assert worker.cells[HANDED_OVER] == 0
 
 

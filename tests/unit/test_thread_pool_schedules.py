@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -68,6 +69,14 @@ class Request:
         return f"{self.name}{len(self.calls)}{self.free:d}"
 
 
+class Relief(Enum):
+    """Whether a relief stands by at each call."""
+
+    NONE = "none"
+    BEFORE = "before"  # as in the loop: it may look too early, then the watcher takes the call
+    ALONE = "alone"  # in the midst of the call, and nobody watches
+
+
 class Pool(ThreadPool):
     """The threads with the loop of the epoll pool around it, without sockets.
 
@@ -77,10 +86,9 @@ class Pool(ThreadPool):
     _reserve = False
     _relieves: Thread | None = None
 
-    def __init__(self, schedule: Schedule, size: int, asked: list[Request], *, mixed: bool = False) -> None:
-        """`mixed`: a relief stands by at each call."""
+    def __init__(self, schedule: Schedule, size: int, asked: list[Request], relief: Relief = Relief.NONE) -> None:
         self.schedule = schedule
-        self.mixed = mixed
+        self.relief = relief
         super().__init__(SLOT, size, 0, self._own, self._run, self._lose, self._ring, self._broke)  # type: ignore[arg-type]
         self._free: Any = Steps(schedule, self._free)
         self._parked: Any = Steps(schedule, self._parked)
@@ -99,7 +107,8 @@ class Pool(ThreadPool):
         self.owners: list[Thread] = []
         self.waiting: list[Thread] = []  # in the poll
         schedule.spawn(self.run)
-        schedule.spawn(self._watcher)
+        if relief is not Relief.ALONE:
+            schedule.spawn(self._watcher)
 
     def __repr__(self) -> str:
         return f"<Pool {self.asked}>"  # without a step: it is told in the midst of one what is wrong
@@ -122,6 +131,7 @@ class Pool(ThreadPool):
     @_relief.setter
     def _relief(self, value: Thread | None) -> None:
         self.schedule.step()
+        assert value is None or self._relieves is None, "a second relief is woken beside the first"
         self._relieves = value
 
     # --- the world ---
@@ -239,10 +249,12 @@ class Pool(ThreadPool):
                     return False
 
     def _inline(self, me: Thread, request: Request) -> bool:
-        if self.mixed:
+        if self.relief is Relief.BEFORE:
             self.stand_by()
         me.conversation = request
         self.calls.offer(request)
+        if self.relief is Relief.ALONE:
+            self.stand_by()
         self._call(me, request)
         try:
             self.calls.take(request)
@@ -285,6 +297,11 @@ def eager(*calls: bool) -> Callable[[str], Request]:
     return lambda name: Request(name, *calls, given=True, eager=True)
 
 
+def at_once(*calls: bool) -> Callable[[str], Request]:
+    """In the same turn as the one before it."""
+    return lambda name: Request(name, *calls, eager=True)
+
+
 HELD, SHORT = True, False
 
 
@@ -318,11 +335,27 @@ def test_in_every_order_somebody_owns_the_loop_and_no_thread_idles_while_work_wa
         (2, 1, (inline(HELD), inline(HELD), inline(SHORT))),
         (2, 1, (given(HELD), given(SHORT), inline(HELD))),  # the relief finds work, and the loop, at once
         (2, 1, (inline(SHORT, HELD), given(HELD), given(HELD))),
+        (2, 1, (inline(SHORT), at_once(SHORT))),  # the relief of the first one may be on its way, then it is enough
     ],
 )
 def test_so_it_is_where_a_relief_stands_by_besides(size, preemptions, asked):
     def world(schedule: Schedule) -> Pool:
         requests = [make(name) for name, make in zip("abcde", asked, strict=False)]
-        return Pool(schedule, size, requests, mixed=True)
+        return Pool(schedule, size, requests, Relief.BEFORE)
+
+    assert explore(world, preemptions)
+
+
+@pytest.mark.parametrize(
+    ("size", "preemptions", "asked"),
+    [
+        (1, 2, (inline(HELD), inline(SHORT))),  # by a thread that is new …
+        (2, 2, (inline(SHORT), inline(HELD), inline(SHORT))),  # … and by one that has been a relief before
+    ],
+)
+def test_a_relief_takes_the_loop_from_a_call_that_nobody_watches(size, preemptions, asked):
+    def world(schedule: Schedule) -> Pool:
+        requests = [make(name) for name, make in zip("abcde", asked, strict=False)]
+        return Pool(schedule, size, requests, Relief.ALONE)
 
     assert explore(world, preemptions)
