@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
+from bench import balance
 from bench.idle import IdleConnections
 from bench.load import Load, LoadError
 from bench.openloop import Plan
@@ -100,18 +101,25 @@ class Round(Step):
             elif workload.how is How.CPU_BOUND:
                 sample = _beside_cpu(bench, running)
             else:
+                counts = workload.shares and bench.servers[self.server].kind is Kind.OURS
+                before = balance.answered(order.metrics) if counts else {}
                 loaded = _answered(bench.load(running, workload))
                 sample = loaded.sample
-                if workload.shares:
-                    shares = loaded.shares[: workload.workers]
-                    cell.extra["shares"] = [round(share, 3) for share in shares]
-                    cell.keep(unevenness=unevenness(shares))
+                if counts:
+                    _keep_shares(cell, "answered", balance.shares(before, balance.answered(order.metrics)))
+                elif workload.shares:  # peers do not tell what each process has answered
+                    _keep_shares(cell, "shares", loaded.shares[: workload.workers])
                 _remark_starved(cell, workload, loaded.load)
             if bench.servers[self.server].kind is Kind.OURS and (engine := running.said(ENGINE)):
                 cell.extra["engine"] = engine
         if not workload.pinned and bench.server_cpus:
             cell.remark("not pinned")
         cell.rounds.append(sample.as_json(self.number))
+
+
+def _keep_shares(cell: Cell, name: str, shares: Sequence[float]) -> None:
+    cell.extra[name] = [round(share, 3) for share in shares]
+    cell.keep(unevenness=unevenness(shares))
 
 
 def unevenness(shares: Sequence[float]) -> float:

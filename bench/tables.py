@@ -196,8 +196,8 @@ def _notes(cells: Sequence[Cell]) -> Iterator[str]:
 
 def _extra(extra: Mapping[str, Any]) -> Iterator[str]:
     for name, value in extra.items():
-        if name == "shares":
-            yield "shares of the workers " + ", ".join(f"{share:.0%}" for share in value)
+        if name in _SHARES:
+            yield f"{_SHARES[name]} " + ", ".join(f"{share:.0%}" for share in value)
         elif name == "speed":
             yield f"{value:.2f} × its speed without them"
         elif name == "bytes_each" and "idle" in extra:
@@ -354,6 +354,7 @@ def _decimal(value: float | None, scale: float = 1.0) -> str:
     return f"{scaled:,.{0 if scaled >= 1000 else 1 if scaled >= 10 else 2}f}"
 
 
+_SHARES = {"answered": "requests by worker", "shares": "shares of the workers"}  # those of processor time
 _BYTES = ((1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 

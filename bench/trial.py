@@ -91,7 +91,7 @@ class Loaded:
 
     sample: Sample
     load: Load
-    shares: list[float]  # of the processor time, by process that serves, the largest first
+    shares: list[float]  # of the processor time, by process that serves, the largest first; see also balance
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import balance
 from bench.cpu_time import Cpu
 from bench.load import Load
 from bench.peer_servers import SERVERS
@@ -74,3 +75,16 @@ def test_the_cpu_tells_how_fast_it_is_where_the_generator_followed_neither() -> 
 )
 def test_unevenness_is_the_distance_from_an_equal_share(shares: list[float], expected: float) -> None:
     assert unevenness(shares) == pytest.approx(expected)
+
+
+def test_the_requests_of_each_worker_are_those_that_its_slot_has_answered_meanwhile() -> None:
+    text = """# TYPE miniwsgi_worker_requests_total counter
+miniwsgi_worker_requests_total{slot="0"} %s
+miniwsgi_worker_requests_total{slot="1"} %s
+miniwsgi_worker_connections{slot="0"} 64.0
+"""
+    before, after = balance.parse(text % ("1000.0", "10.0")), balance.parse(text % ("1.6e+03", "410.0"))
+    assert (before, after) == ({0: 1000, 1: 10}, {0: 1600, 1: 410})
+    assert balance.shares(before, after) == pytest.approx([0.6, 0.4])
+    assert balance.shares({}, after) == pytest.approx([1600 / 2010, 410 / 2010])
+    assert balance.shares(after, after) == []

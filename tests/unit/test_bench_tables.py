@@ -114,10 +114,12 @@ def test_a_saturated_generator_is_marked_and_a_busy_machine_noted(tmp_path: Path
 
 def test_notes_and_what_is_extra_stand_below_the_table(tmp_path: Path) -> None:
     data = document()
-    extra = {"shares": [0.26, 0.74], "idle": {"connections": 10_000, "bytes_each": 2048.0}}
+    extra = {"shares": [0.26, 0.74], "answered": [0.51, 0.49]}
+    extra |= {"idle": {"connections": 10_000, "bytes_each": 2048.0}}
     extra |= {"bytes_each": 2048.0, "speed": 0.953, "slow_answered": 7}
     find(data, "miniwsgi").update(note="2 workers", extra=extra)
-    expected = "- miniwsgi: 2 workers; shares of the workers 26%, 74%; 10,000 idle connections at 2,048 bytes each; "
+    expected = "- miniwsgi: 2 workers; shares of the workers 26%, 74%; requests by worker 51%, 49%; "
+    expected += "10,000 idle connections at 2,048 bytes each; "
     assert expected + "0.95 × its speed without them; slow answered 7\n" in page(data, tmp_path)
 
 
