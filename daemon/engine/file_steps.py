@@ -6,11 +6,10 @@ logged, and sent on when the client reads.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..http.head import RequestLine
 from ..http.response import Body, frame, identified
-from ..static.answers import Answer
 from ..unpatched import os, time
 from .call import GATHERED_BYTES, Phase
 from .contract import Outcome, Stage
@@ -20,6 +19,9 @@ from .logs import Headers
 from .request_ids import VARIABLE
 from .transport import Disconnected
 from .wire import Wire
+
+if TYPE_CHECKING:
+    from ..static.answers import Answer
 
 
 class FileCall:

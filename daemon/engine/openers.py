@@ -9,7 +9,6 @@ from typing import Any
 from ..settings import Listener, Settings
 from ..unpatched import Socket
 from .opening import Make, Opening, Step
-from .proxy_header import ProxyHeader
 from .site import Site
 
 NANOSECONDS = 1_000_000_000
@@ -36,6 +35,8 @@ def _steps(listener: Listener, settings: Settings, handshake_of: Callable[[Liste
     """What makes the steps, in their order."""
     steps: list[MakeStep] = []
     if listener.proxy_protocol:
+        from .proxy_header import ProxyHeader
+
         steps.append(partial(ProxyHeader, int(settings.head_timeout * NANOSECONDS)))
     if listener.tls is not None:
         steps.append(handshake_of(listener))

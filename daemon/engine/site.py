@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from miniwsgi.metrics.scoreboard import Slot
 
@@ -17,7 +17,6 @@ from ..http.errors import REASONS, ProtocolError
 from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
 from ..settings import Listener, Settings
-from ..static.routes import Routes
 from ..temporary import temporary_directory
 from .account import Account
 from .call import Application, CallSteps
@@ -31,7 +30,9 @@ from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
 from .upgrade import Lack, Sockets
 from .variables import variables_of_the_import
-from .x_sendfile import SendsFiles
+
+if TYPE_CHECKING:
+    from ..static.routes import Routes
 
 _UNNAMED = frozenset({"LOCAL", "UNKNOWN"})  # clients whom a PROXY header does not name
 C = TypeVar("C", bound=ConnectionSteps)
@@ -79,9 +80,14 @@ class Site:
         self.request_ids = RequestIds()
         self.request_variables = variables_of_the_import()
         self.mount = Mount.of(settings)
-        self.static = Routes.of(settings, Encodings(), log)
-        if self.static is not None and self.static.has_internal:
-            self.application = SendsFiles(application, self.static, self._tell_of_file)
+        self.static: Routes | None = None
+        if settings.static:
+            from ..static.routes import Routes
+            from .x_sendfile import SendsFiles
+
+            self.static = Routes(settings.static, Encodings(), log)
+            if self.static.has_internal:
+                self.application = SendsFiles(application, self.static, self._tell_of_file)
         self._body_memory_bytes = settings.body_memory_bytes
         self._spool_directory = settings.spool_directory or _temporary_directory()
         self._known, self._known_of_unix = Known(), Known()

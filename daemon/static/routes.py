@@ -7,10 +7,10 @@ falls through: then the application answers what is absent, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from ..http.response import Encodings
-from ..settings import Settings, StaticFiles
+from ..settings import StaticFiles
 from ..unpatched import os
 from .answers import METHODS, MOVED, NOT_ALLOWED, NOT_FOUND, REFUSED_BY, Answer, of_found, of_server
 from .directory import Directory
@@ -62,11 +62,6 @@ class Routes:
         self.prefixes = tuple(route.path.rstrip("/") for route in self.all)
         self._encodings = encodings
         self._log = log
-
-    @classmethod
-    def of(cls, settings: Settings, encodings: Encodings, log: Told) -> Self | None:
-        """None: there are none. Raises OSError."""
-        return cls(settings.static, encodings, log) if settings.static else None
 
     def __repr__(self) -> str:
         return f"<Routes {' '.join(route.path for route in self.all)}>"

@@ -15,7 +15,6 @@ from ..engine.contract import Conversation
 from ..engine.listening_socket import ListeningSocket
 from ..engine.openers import openers
 from ..engine.site import Site
-from ..engine.uwsgi.conversation import UwsgiConversation
 from ..log.access_log import AccessLog
 from ..log.error_log import ErrorLog
 from ..log.error_stream import ErrorStream
@@ -65,6 +64,11 @@ class Context:
         errors = ErrorStream(log, settings.application_level)
         self.site = Site(settings, self.slot, log, access, application, errors)
         self.site.after_crash = after_crash
+        self._uwsgi = engine.begin  # of listeners that speak uwsgi
+        if any(listener.protocol == "uwsgi" for listener in settings.listeners):
+            from ..engine.uwsgi.conversation import UwsgiConversation
+
+            self._uwsgi = UwsgiConversation
         self._duty = Duty.SERVE
         self.duty = Duty.SERVE if settings.keep_alive_timeout else Duty.CLOSING
         self.openers = openers(self.site, self.begin_of, settings, self.certificates.handshakes())
@@ -93,7 +97,7 @@ class Context:
 
     def begin_of(self, listener: Listener) -> Begin:
         """The class of a listener's conversations: the engine's, or the one that speaks another protocol than HTTP."""
-        return UwsgiConversation if listener.protocol == "uwsgi" else self.engine.begin
+        return self._uwsgi if listener.protocol == "uwsgi" else self.engine.begin
 
     def accept(self, listening: ListeningSocket, now: int) -> Conversation:
         """Begin a conversation with the next client of a listening socket. Raises OSError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 from ..engine import choice
 from ..settings import Settings
@@ -14,9 +15,21 @@ def engine_for(settings: Settings) -> choice.Chosen:
     if why := _why_unfit(settings):
         raise BootError("interpreter", why)
     try:
-        return choice.choose(settings.engine)
+        engine = choice.choose(settings.engine)
     except choice.EngineError as error:
         raise BootError("engine", str(error)) from None
+    _import_parts(settings)
+    return engine
+
+
+def _import_parts(settings: Settings) -> None:
+    """What serves only what the settings ask for: here already, so that it is shared by all that are forked."""
+    if any(listener.protocol == "uwsgi" for listener in settings.listeners):
+        import_module("miniwsgi.daemon.engine.uwsgi.conversation")
+    if any(listener.proxy_protocol for listener in settings.listeners):
+        import_module("miniwsgi.daemon.engine.proxy_header")
+    if settings.static:
+        import_module("miniwsgi.daemon.engine.x_sendfile")
 
 
 def _why_unfit(settings: Settings) -> str:

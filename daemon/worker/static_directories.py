@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from ..permission import why_not
 from ..settings import Settings
-from ..static.directory import open_directory
 from . import children
 from .application import BootError
 
 
 def with_open_directories(settings: Settings) -> Settings:
     """The same settings, with descriptors. Raises BootError."""
+    if not settings.static:
+        return settings
+    from ..static.directory import open_directory
+
     entries = []
     for number, entry in enumerate(settings.static):
         try:
@@ -23,6 +26,5 @@ def with_open_directories(settings: Settings) -> Settings:
             what = f"static[{number}].directory {entry.directory} cannot be opened: {why_not(entry.directory, error)}"
             raise BootError("static", what) from None
         entries.append(entry._replace(fd=fd))
-    if entries:
-        children.withhold("static", lambda: (entry.fd for entry in entries))
+    children.withhold("static", lambda: (entry.fd for entry in entries))
     return settings._replace(static=tuple(entries))
