@@ -87,7 +87,7 @@ class Site:
 
             self.static = Routes(settings.static, Encodings(), log)
             if self.static.has_internal:
-                self.application = SendsFiles(application, self.static, self._tell_of_file)
+                self.application = SendsFiles(self.application, self.static, self._tell_of_file)
         self._body_memory_bytes = settings.body_memory_bytes
         self._spool_directory = settings.spool_directory or _temporary_directory()
         self._known, self._known_of_unix = Known(), Known()
