@@ -20,7 +20,7 @@ _CHALLENGES = "/.well-known/acme-challenge/"
 _FIELD = "Strict-Transport-Security"  # RFC 6797 section 6.1
 _HTTPS_PORT = 443
 _PORT_OF_HOST = re.compile(r":[0-9]*\Z")
-_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # of an absolute target (RFC 9112 section 3.2.2)
+_SCHEME_AND_HOST = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # of an absolute target (RFC 9112 section 3.2.2)
 
 Application = Callable[..., Any]
 

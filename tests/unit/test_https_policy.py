@@ -38,6 +38,7 @@ def ask(policy: Any = None, **environ: Any) -> tuple[str, dict[str, str], bytes]
         ("shop.example", "http://other.example/a?b", 443, "https://shop.example/a?b"),
         ("shop.example", "http://other.example", 443, "https://shop.example/"),
         ("shop.example", "http://other.example?a", 443, "https://shop.example/?a"),
+        ("shop.example", "/go?to=http://other.example/a", 443, "https://shop.example/go?to=http://other.example/a"),
         ("shop.example", "*", 443, "https://shop.example/"),
         ("", "/old", 443, "https://127.0.0.1/old"),
     ],
