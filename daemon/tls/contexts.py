@@ -9,6 +9,7 @@ left as OpenSSL has it: the groups, of which X25519, P-256 and P-384 come first.
 from __future__ import annotations
 
 import ssl
+import sys
 from ssl import SSLContext, SSLObject, SSLSocket  # as they are before the application is imported: see `unpatched`
 from typing import Any, cast
 
@@ -85,6 +86,7 @@ class ServerContext:
         context = self._context(self._client_ca)
         context.sslobject_class = Session
         context.sni_callback = self._choose
+        _NamesOfClients.install()
         return context
 
     def _context(self, client_ca: str, pair: Pair | None = None) -> SSLContext:
@@ -113,6 +115,29 @@ class ServerContext:
             return self._first
         name = name.lower().rstrip(".")
         return self._by_name.get(name) or self._by_name.get(f"*.{name.partition('.')[2]}") or self._first
+
+
+class _NamesOfClients:
+    """A hook for exceptions that nobody catches (sys.unraisablehook) without those of names that are not ASCII.
+
+    Python ends the handshake of a client that sends one, and would have a traceback of it in the log each time.
+    """
+
+    def __init__(self) -> None:
+        self._others = sys.unraisablehook
+
+    def __call__(self, failure: sys.UnraisableHookArgs, /) -> None:
+        error = failure.exc_value
+        if isinstance(error, UnicodeDecodeError) and (
+            failure.object == error.object or "servername" in (failure.err_msg or "")  # before and since Python 3.13
+        ):
+            return
+        self._others(failure)
+
+    @classmethod
+    def install(cls) -> None:
+        if not isinstance(sys.unraisablehook, cls):
+            sys.unraisablehook = cls()
 
 
 def _set(context: SSLContext, name: str, value: int) -> None:

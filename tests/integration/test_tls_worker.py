@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,6 +157,17 @@ def test_garbage_is_closed_and_counted(secure: Secure, pool: str, sent: bytes) -
     wait_for(lambda: worker.cells[ACCEPTED] == worker.cells[CLOSED] == 8)
     assert handshakes(worker) == {"REFUSED": 8}
     assert worker.log().count("closed a connection") <= 5, "lines have a rate"
+    assert b"SSL_PROTOCOL" in secure.get()
+
+
+def test_names_that_are_not_ascii_have_a_line_and_no_traceback(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # pytest has its own
+    worker = secure.fork("epoll-8")
+    for _ in range(8):
+        assert say(secure.site, hello().replace(b"localhost", b"l\xffcalhost"))
+    wait_for(lambda: worker.cells[ACCEPTED] == worker.cells[CLOSED] == 8)
+    assert handshakes(worker) == {"REFUSED": 8}
+    assert worker.log().count("\n") == worker.log().count("closed a connection") <= 5, worker.log()
     assert b"SSL_PROTOCOL" in secure.get()
 
 
