@@ -30,6 +30,11 @@ class Block(NamedTuple):
         """PKCS #8 by its label, the forms of old by a header (RFC 1421)."""
         return self.label.startswith("ENCRYPTED") or "Proc-Type: 4,ENCRYPTED" in self.text
 
+    @property
+    def has_lines(self) -> bool:
+        """As RFC 7468 wants them: text that went through a variable or a shell often has lost them."""
+        return self.text.count("\n") > 1
+
     def der(self) -> bytes:
         """Raises ValueError."""
         inside = self.text.split("\n", 1)[1].rpartition("\n")[0]

@@ -18,6 +18,7 @@ from .material import Material, Pair, as_file
 
 RSA_BITS, EC_BITS = 2048, 224  # fewer are weak (NIST SP 800-57 part 1, table 2: 112 bits of strength)
 DAY_SECONDS = 86400
+NO_LINES = "it has lost its line breaks, as in a variable, or in a text with \\n: write it as it was issued"
 
 
 class Sources(NamedTuple):
@@ -123,6 +124,8 @@ def _certificates(what: str, path: str, content: bytes) -> tuple[list[str], list
         raise UnusableError(f"{what}: there is no certificate in it; {pem.what_else(content, path)}")
     parsed = []
     for at, block in enumerate(found, 1):
+        if not block.has_lines:
+            raise UnusableError(f"{what}: {NO_LINES}")
         try:
             parsed.append(x509.parse(block.der()))
         except (ValueError, x509.NotACertificate):
@@ -145,6 +148,8 @@ def _key(certificate: str, key: str, contents: Mapping[str, bytes]) -> str:
         )
     if found.label.startswith("OPENSSH"):
         raise UnusableError(f"key {path}: it is in OpenSSH's form: ssh-keygen -p -m PEM -f {path} makes it PEM")
+    if not found.has_lines:
+        raise UnusableError(f"key {path}: {NO_LINES}")
     return found.text
 
 

@@ -39,6 +39,8 @@ REFUSED = {
     "a damaged certificate": ((made.damaged(CHAIN), KEY), "the certificate at place 1 in it is damaged"),
     "a damaged chain": ((CHAIN + made.damaged(AUTHORITY), KEY), "the certificate at place 2 in it is damaged"),
     "a chain that begins elsewhere": ((AUTHORITY + CHAIN, KEY), "the key is that of the certificate at place 2"),
+    "a certificate in one line": ((CHAIN.replace(b"\n", b" "), KEY), "c.pem: it has lost its line breaks"),
+    "a key with breaks as text": ((CHAIN, KEY.replace(b"\n", rb"\n")), "key k.pem: it has lost its line breaks"),
     "an authority that is none": ((CHAIN, KEY, KEY), "client_ca ca.pem: there is no certificate in it"),
 }
 
