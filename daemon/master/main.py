@@ -156,6 +156,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     overview.utilization = lambda: measuring.utilization
     overview.metrics_error = opened.metrics_error
     tls = opened.metrics_context
+    overview.certificates = lambda: certificates.served
     if tls is not None:
         certificates.also.append(tls.installed)
     port = MetricsPort(master, opened.metrics, tls, log, exporter.answer, lambda: overview.public(measuring.samples()))

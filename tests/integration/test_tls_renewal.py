@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -136,3 +137,17 @@ def test_metrics_are_scraped_with_a_certificate_and_tell_of_ours(site: Site) -> 
     assert len(ends) == 2
     with pytest.raises(OSError, match=r"(?i)certificate|alert|reset|closed|EOF"):
         site.get(client(), "/metrics", site.metrics_port)
+
+
+def test_an_expired_certificate_of_the_metrics_port_alone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(HELLO, "utf-8")
+    made.write(tmp_path, made.issued("localhost", from_days=-9, to_days=-3))
+    port = free_port()
+    bind = f"{{ address = '127.0.0.1:{port}', certificate = 'shop.pem', key = 'shop.key' }}"
+    trusting = ssl._create_unverified_context()
+    with Daemon(tmp_path, "app", "--workers", "1", "--metrics-bind", bind):
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting, timeout=PATIENCE_SECONDS)
+        connection.request("GET", "/status.json")
+        status = json.loads(connection.getresponse().read())
+        connection.close()
+    assert status["verdict"] == {"level": "degraded", "reasons": ["the certificate of localhost has expired"]}

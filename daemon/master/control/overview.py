@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -51,6 +51,7 @@ class Overview:
         self.utilization: Callable[[], float | None] = lambda: None  # from whoever measures
         self.metrics_error = ""  # from whoever has opened their port
         self.new_code: Callable[[], str] = str  # what is wrong with it
+        self.certificates: Callable[[], Iterable[Installed]] = tuple  # from whoever renews them
         self.last_reload: ms.LastReload | None = None
 
     def __repr__(self) -> str:
@@ -194,7 +195,8 @@ class Overview:
         return ", ".join(parts)
 
     def _verdict(self, answered: AnswerReport) -> Verdict:
-        return verdict(condition_of(self._master, answered.all[1], self.utilization(), self.new_code()))
+        known = self.utilization(), self.new_code(), self.certificates()
+        return verdict(condition_of(self._master, answered.all[1], *known))
 
     def public(self, samples: Mapping[int, ProcessSample]) -> PublicStatus:
         """For the status page, with the latest `samples` of workers by pid: nothing is measured for who looks."""

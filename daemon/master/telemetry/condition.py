@@ -5,6 +5,7 @@ heartbeats, the scoreboard and the kernel's queues. Nothing is decided here: see
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from miniwsgi.manager import changes as ch
 from miniwsgi.metrics import scoreboard_reading as reading
@@ -13,7 +14,7 @@ from miniwsgi.metrics.answers import Answers
 from miniwsgi.metrics.health import Health, ServicePhase
 from miniwsgi.metrics.verdict import ServiceCondition
 
-from ..certificates.installed import Certificates
+from ..certificates.installed import Installed
 from ..running.master import Master
 from ..supervising.leadership import LeaderPhase, Leadership
 from ..supervising.supervisor import SupervisorState
@@ -46,8 +47,11 @@ def capacity_of(master: Master) -> int:
     return server.threads if server.pool in {"epoll", "fork"} else 1
 
 
-def condition_of(master: Master, last_minute: Answers, utilization: float | None, new_code: str) -> ServiceCondition:
-    """All that the verdict depends on, now. `utilization`: 0 to 1, over seconds; `new_code`: see FirstAnswers."""
+def condition_of(
+    master: Master, last_minute: Answers, utilization: float | None, new_code: str, certificates: Iterable[Installed]
+) -> ServiceCondition:
+    """All that the verdict depends on, now. `utilization`: 0 to 1, over seconds; `new_code`: see FirstAnswers;
+    `certificates`: all that anything here is served with."""
     supervisor, now = master.supervisor, time.monotonic()
     health = health_of(master)
     queues = [accept_queue(listener.socket) for listener in master.configurations.in_force.listeners]
@@ -65,13 +69,13 @@ def condition_of(master: Master, last_minute: Answers, utilization: float | None
         capacity=health.responding_workers * capacity_of(master),
         utilization=utilization,
         last_minute=last_minute,
-        certificates=_refused(master.configurations.in_force.certificates),
+        certificates=_refused(certificates),
         leader=_leaderless(supervisor.leadership, now),
         new_code=new_code,
     )
 
 
-def _refused(certificates: Certificates) -> list[str]:
+def _refused(certificates: Iterable[Installed]) -> list[str]:
     """Of each certificate that clients refuse by its time, once; without paths, for anybody may read it."""
     now, found = time.time(), []
     for served in (served for one in certificates for served in one.loaded.verified.served):
