@@ -64,7 +64,7 @@ class Proxy:
         more in the path.
         """
         self._everyone = "*" in trusted
-        self._unix = self._everyone or "unix" in trusted
+        self._unix = "unix" in trusted
         self._networks = [ipaddress.ip_network(name, strict=False) for name in trusted if name not in {"*", "unix"}]
         self._forwarded = forwarded
         self._hops = hops
@@ -96,9 +96,13 @@ class Proxy:
 
     def trusts(self, address: str) -> bool:
         """`address` is a bare IP, or "" for a Unix socket."""
+        return self._everyone or self.names(address)
+
+    def names(self, address: str) -> bool:
+        """The same, but "*" does not count: it is said of whoever connects, and not of whom a proxy speaks of."""
         if not address:
             return self._unix
-        return self._everyone or self._trusts(_parse(address.partition("%")[0]))  # the kernel's own scope is no matter
+        return self._trusts(_parse(address.partition("%")[0]))  # the kernel's own scope is no matter
 
     def _trusts(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)

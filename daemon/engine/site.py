@@ -153,11 +153,13 @@ class Site:
     def proxy_for(self, base: dict[str, Any]) -> Proxy | None:
         """The trust to apply to a connection's requests, or None: the client is not a trusted proxy.
 
-        One that stands behind a proxy that does not say who it is could be anybody.
+        One whom a PROXY header names is trusted only by its own address; whom it does not name could be anybody.
         """
-        if self.trusts(base["REMOTE_ADDR"]) and base.get("PROXY_PROTOCOL") not in _UNNAMED:
-            return self._proxy
-        return None
+        proxy, address, header = self._proxy, base["REMOTE_ADDR"], base.get("PROXY_PROTOCOL")
+        if proxy is None or header in _UNNAMED:
+            return None
+        trusts = proxy.trusts if header is None else proxy.names
+        return proxy if trusts(address) else None
 
     def tell_of_opening(self, key: str, what: str, peer: str) -> None:
         """A connection was closed before its first request."""

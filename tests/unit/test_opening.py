@@ -145,7 +145,10 @@ FORWARDED = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.66\r\nX-Forw
     [
         (make.LINE, {}, (make.CLIENT, "http")),
         (make.LINE, {"trusted": (PEER, make.CLIENT)}, ("192.0.2.66", "https")),
-        (make.LINE, {"trusted": ("*",), "hops": 1}, ("192.0.2.66", "https")),
+        (make.LINE, {"trusted": ("*",), "hops": 1}, (make.CLIENT, "http")),
+        (make.LINE, {"trusted": ("*", make.CLIENT), "hops": 1}, ("192.0.2.66", "https")),
+        (make.unix(b"/a", b"/b"), {"trusted": ("*",), "hops": 1}, ("", "http")),
+        (make.unix(b"/a", b"/b"), {"trusted": ("unix", PEER)}, ("192.0.2.66", "https")),
         (make.LOCAL, {}, (PEER, "http")),
         (b"PROXY UNKNOWN\r\n", {}, (PEER, "http")),
         (make.header(b"", family=0), {}, (PEER, "http")),
