@@ -42,8 +42,9 @@ class World:
         """`use`: an application instead of our own."""
         memory = memoryview(bytearray(SLOT_BYTES))  # no board: it would cost two descriptors
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
+        listener = Listener(0, "x", not peer, "x", "80", protocol)
         settings = Settings(
-            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine, **options
+            generation=1, listeners=(listener,), scoreboard_fd=-1, module="x", directory="/", engine=engine, **options
         )
         log = ErrorLog("error", "text", False, "worker", slot=0)
         self.context = Context(settings, board, 0, log, access, use or self.application, choose(engine))
@@ -53,9 +54,7 @@ class World:
         self.near, self.far = socket.socketpair()
         for end in (self.near, self.far):
             end.setblocking(False)
-        self.conversation: Conversation = self.context.converse(
-            self.near, Listener(0, "x", not peer, "x", "80", protocol), (peer, 1), NOW
-        )
+        self.conversation: Conversation = self.context.converse(self.near, listener, (peer, 1), NOW)
         self.answer: Callable[[], Any] = lambda: [b"."]
         self.during: Callable[[], object] = lambda: None
 
