@@ -156,7 +156,16 @@ class TLSStream:
             self._send_all()
             if self._failed:
                 raise ConnectionAbortedError
+        if parts and self._ended:
+            self._have_end_seen()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _have_end_seen(self) -> None:
+        """The end has come with the last bytes: as the kernel knows nothing of it, nobody would be told to read on."""
+        try:
+            self._sock.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass  # the client is gone, which is readable, too
 
     def send(self, data: bytes | bytearray | memoryview, flags: int = 0, /) -> int:
         """How many bytes of `data` are sent, or owed from before. Those that are not are to be sent again next."""

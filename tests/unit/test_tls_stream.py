@@ -175,6 +175,17 @@ def test_the_clients_end_comes_behind_what_it_has_sent(both, polite):
     assert peer.read() == b"answer"
 
 
+def test_an_end_that_comes_with_the_last_bytes_is_seen_though_the_client_keeps_its_socket_open(both):
+    stream, peer = both
+    peer.tls.write(b"request")
+    peer.end()  # in one packet
+    assert stream.recv(65536) == b"request"
+    assert select.select([stream], [], [], 0)[0], "as a loop is told"
+    assert stream.recv(65536) == b""
+    stream.send(b"answer")
+    assert peer.read() == b"answer"
+
+
 def test_what_follows_our_end_is_thrown_away_undecrypted(both):
     stream, peer = both
     stream.shutdown(socket.SHUT_WR)
