@@ -96,7 +96,7 @@ def _seconds(day: str, month: str, year: str, hour: str, minute: str, second: st
     number, full_year = _MONTHS.get(month), int(year)
     if len(year) == 2:
         full_year += 2000 if full_year < _CENTURY_TURNS else 1900
-    if number is None or not (1 <= int(day) <= calendar.monthrange(max(1, full_year), number)[1]):
+    if number is None or not full_year or not (1 <= int(day) <= calendar.monthrange(full_year, number)[1]):
         return None
     if int(hour) > 23 or int(minute) > 59 or int(second) > 60:
         return None

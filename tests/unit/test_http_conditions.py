@@ -101,6 +101,8 @@ def test_a_date_of_this_very_second_stands_for_no_representation() -> None:
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
         ("Tue, 29 Feb 2000 23:59:60 GMT", 951868800),
         ("Mon, 29 Feb 2001 00:00:00 GMT", None),
+        ("Fri, 31 Dec 0000 00:00:00 GMT", None),  # no year
+        ("Sun Dec 31 00:00:00 0000", None),
         ("Sun, 06 Nov 1994 08:49:37", None),
         ("Sun, 06 Nov 1994 24:00:00 GMT", None),
         ("Sun, 06 Foo 1994 08:49:37 GMT", None),
