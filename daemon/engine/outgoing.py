@@ -77,9 +77,9 @@ class Outgoing:
             parts.append(bytearray(data))
 
     def keep_file(self, fd: int, offset: int, count: int) -> None:
-        """The same for part of a file; the descriptor may be closed afterwards."""
-        self.unsent += count
+        """The same for part of a file; the descriptor may be closed afterwards. Raises OSError, and keeps nothing."""
         self._parts.append(_Extent(fd, offset, count))
+        self.unsent += count
 
     def flush(self) -> None:
         """Send as far as the client takes it, of a file only for a bounded time. Raises OSError if it never will."""

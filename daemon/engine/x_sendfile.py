@@ -11,6 +11,7 @@ the application gives win. What the application itself made of a Range, it made 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -42,10 +43,15 @@ _ANSWERED = ("200", "206")  # with which the application means the file
 
 
 class _Part(FileWrapper):
-    """Part of an open file, as a result."""
+    """Part of an open file, as a result; the descriptor is its own, and closed once."""
 
-    def __init__(self, fd: int, offset: int, count: int) -> None:
-        self._fd, self._offset, self._count = fd, offset, count
+    def __init__(self, fd: int) -> None:
+        self._fd, self._offset, self._count = fd, 0, 0
+
+    def of(self, start: int, stop: int) -> _Part:
+        """From now on the part from one byte to before another."""
+        self._offset, self._count = start, stop - start
+        return self
 
     def extent(self) -> tuple[int, int, int]:
         return self._fd, self._offset, self._count
@@ -67,20 +73,21 @@ class _Part(FileWrapper):
 class _Begun:
     """What the application has said in start_response: of an answer that names a file the field and its value."""
 
-    __slots__ = ("field", "headers", "status", "value")
+    __slots__ = ("exc_info", "field", "headers", "status", "value")
 
     def __init__(self) -> None:
         self.status = self.field = self.value = ""
         self.headers: Headers = []
+        self.exc_info: ExcInfo | None = None  # with which it replaces an answer that named none
 
     def __call__(self) -> bool:
         return bool(self.status)
 
-    def with_a_file(self, status: str, headers: Headers) -> bool:
+    def with_a_file(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> bool:
         self.status, self.headers, self.field = status or "?", headers, ""
         for name, value in headers:
             if (lower := name.lower()) in FIELDS:
-                self.field, self.value = lower, value
+                self.field, self.value, self.exc_info = lower, value, exc_info
                 return True
         return False
 
@@ -97,26 +104,30 @@ class SendsFiles:
         begun = _Begun()
 
         def start(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
-            if begun.with_a_file(status, headers):
+            if begun.with_a_file(status, headers, exc_info):
                 return _ignore
             write: Callable[[bytes], None] = start_response(status, headers, exc_info)
             return write
 
         result = self._application(environ, start)
         if not begun():  # a generator calls start_response with its first block
-            first, iterator = [], iter(result)
-            for block in iterator:
-                first.append(block)
-                if begun():
-                    break
+            first: list[bytes] = []
+            try:
+                iterator = iter(result)
+                for block in iterator:
+                    first.append(block)
+                    if begun() or block:  # with a block at the latest: else it is told so
+                        break
+            except BaseException:
+                _close(result)  # nobody else has it yet (PEP 3333)
+                raise
             if not begun.field:
                 return _Rest(first, iterator, result)
         if not begun.field:
             return result
-        close = getattr(result, "close", None)
-        if close is not None:
-            close()
-        return self._send(environ, start_response, begun)
+        _close(result)
+        begin = start_response if begun.exc_info is None else partial(start_response, exc_info=begun.exc_info)
+        return self._send(environ, begin, begun)
 
     def _send(self, environ: dict[str, Any], start_response: Callable[..., Any], begun: _Begun) -> Any:
         kept = [(name, text) for name, text in begun.headers if name.lower() not in _REPLACED]
@@ -128,14 +139,18 @@ class SendsFiles:
             failed = REFUSED_BY.get(found, NOT_FOUND)
             return _tell(start_response, failed, [("Content-Type", "text/plain; charset=utf-8")])
         representation, opened = found
+        part = _Part(opened.fd)
         try:
-            return _answer(environ, start_response, kept, representation, opened.fd)
-        except BaseException:
-            os.close(opened.fd)
+            return _answer(environ, start_response, kept, representation, part)
+        except BaseException:  # what start_response says of the application's fields
+            part.close()
             raise
 
     def _found(self, by: str, value: str) -> tuple[Representation, Opened] | No:
         """The file that a field names; its descriptor is the caller's."""
+        if not value.isascii() and max(value) > "\xff":
+            self._mistake(f"{by} names {value[:200]!r}, whose bytes have to be given as latin-1 text (PEP 3333)")
+            return No.REFUSED
         if by == "x-sendfile":
             route, rest = self._below_a_directory(value)
         else:
@@ -165,9 +180,10 @@ class SendsFiles:
 
 
 def _answer(
-    environ: dict[str, Any], start_response: Callable[..., Any], kept: Headers, representation: Representation, fd: int
-) -> Any:
-    """Begin the answer; its body, of which the descriptor is a part or closed."""
+    environ: dict[str, Any], start_response: Callable[..., Any], kept: Headers, representation: Representation,
+    part: _Part,
+) -> Any:  # fmt: skip
+    """Begin the answer; its body, which is the part that is wanted, or has nothing of the file."""
     given = {name.lower(): text for name, text in kept}
     etag = given.get("etag", representation.etag)
     modified = parse_date(given["last-modified"]) if "last-modified" in given else representation.modified
@@ -180,8 +196,8 @@ def _answer(
         if status == PARTIAL:
             headers.append(content_range(start, stop, size))
         start_response(status, [*headers, ("Content-Length", str(stop - start))])
-        return _Part(fd, start, stop - start)
-    os.close(fd)
+        return part.of(start, stop)
+    part.close()
     if status == NOT_MODIFIED:
         start_response(status, [field for field in headers if field[0].lower() not in _CONTENT])
         return []
@@ -198,6 +214,12 @@ def _tell(start_response: Callable[..., Any], status: str, headers: Headers) -> 
 
 def _ignore(_data: bytes) -> None:
     """write() of an answer whose body is a file."""
+
+
+def _close(result: Any) -> None:
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
 
 
 class _Rest:

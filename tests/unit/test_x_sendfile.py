@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.engine import outgoing, x_sendfile
 from miniwsgi.daemon.engine.contract import Outcome
 from miniwsgi.daemon.settings import StaticFiles
 
@@ -129,7 +133,8 @@ def test_the_applications_own_validators_win(made: Callable[..., World]) -> None
         ("X-Accel-Redirect", "/protected/none"), ("X-Accel-Redirect", "/elsewhere"), ("X-Accel-Redirect", ""),
         ("X-Sendfile", "{root}/secret"), ("X-Sendfile", "{root}/protected/../secret"),
         ("X-Sendfile", "{root}/protectedness"), ("X-Sendfile", "{root}/protected/link"), ("X-Sendfile", "/etc/passwd"),
-        ("X-Sendfile", "deep/a b.pdf"), ("X-Sendfile", "{root}/public/a.css"), ("X-Sendfile", ""),
+        ("X-Sendfile", "{root}/protected/\N{GREEK SMALL LETTER ALPHA}"), ("X-Sendfile", "deep/a b.pdf"),
+        ("X-Sendfile", "{root}/public/a.css"), ("X-Sendfile", ""),
     ],
 )  # fmt: skip
 def test_nothing_else_is_sent(made: Callable[..., World], root: Path, field: str, value: str) -> None:
@@ -179,6 +184,34 @@ def test_an_application_that_fails_is_answered_as_ever(made: Callable[..., World
     assert ask(made(application)).status == 500
 
 
+def test_an_answer_that_replaces_another_may_name_a_file(made: Callable[..., World]) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("X-First", "1")])
+        try:
+            raise RuntimeError
+        except RuntimeError:
+            start_response("200 OK", [("X-Accel-Redirect", "/public/a.css")], sys.exc_info())
+        return [b"body"]
+
+    answer = ask(made(application))
+    assert (answer.status, answer.body, answer["X-First"]) == (200, b"a {}", None)
+
+
+def test_a_generator_that_fails_before_its_answer_is_closed(made: Callable[..., World]) -> None:
+    class Result:
+        closed = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            raise RuntimeError
+
+        def close(self) -> None:
+            self.closed += 1
+
+    result = Result()
+    assert ask(made(lambda environ, start_response: result)).status == 500
+    assert result.closed == 1
+
+
 def test_descriptors_are_closed(made: Callable[..., World]) -> None:
     world = made(names("X-Accel-Redirect", "/protected/deep/a%20b.pdf"))
     ask(world)
@@ -187,6 +220,39 @@ def test_descriptors_are_closed(made: Callable[..., World]) -> None:
         ask(world, field)
         ask(world, field, method="HEAD")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("field", ["X: y", "If-None-Match: *", "Range: bytes=9999-"])
+def test_a_descriptor_is_closed_once_if_the_answer_cannot_be_sent(
+    made: Callable[..., World], monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    """Closed twice it could be another thread's by then."""
+    world = made(names("X-Accel-Redirect", "/protected/deep/a%20b.pdf", ("X-Bad", "a\nb")))
+    closed: list[int] = []
+
+    def close(fd: int) -> None:
+        closed.append(fd)
+        os.close(fd)
+
+    monkeypatch.setattr(x_sendfile, "os", SimpleNamespace(close=close))
+    assert ask(world, field).status == 500
+    assert len(closed) == 1
+
+
+def test_no_descriptor_left_to_keep_the_rest_by(
+    made: Callable[..., World], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "public" / "big").write_bytes(bytes(8 << 20))
+    world = made(names("X-Accel-Redirect", "/public/big"))
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(outgoing, "os", SimpleNamespace(dup=no_more, sendfile=os.sendfile))
+    world.send(get(b"/download"))
+    assert world.conversation.serve(world.thread, NOW) in {Outcome.GONE, Outcome.LAST}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def no_more(_fd: int) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_a_client_that_leaves_meanwhile(made: Callable[..., World], root: Path) -> None:
