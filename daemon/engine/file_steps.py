@@ -86,7 +86,8 @@ class FileSteps(Wire):
             self._send_answer(head_bytes, answer, has_body=body is not Body.NONE)
             if body is not Body.NONE:
                 call.sent = answer.count
-        except Disconnected:
+        except (Disconnected, OSError):  # OSError: no descriptor is left, to keep the rest of a file by
+            self.gone = True
             call.aborted, call.persistent = True, False
         finally:
             if answer.fd >= 0:

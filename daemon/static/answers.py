@@ -22,6 +22,7 @@ FAILED, UNSATISFIABLE = "412 Precondition Failed", "416 Range Not Satisfiable"
 MOVED, NOT_FOUND, NOT_ALLOWED = "301 Moved Permanently", "404 Not Found", "405 Method Not Allowed"
 REFUSED_BY = {
     No.ABSENT: NOT_FOUND, No.REFUSED: NOT_FOUND, No.FORBIDDEN: "403 Forbidden", No.BROKEN: "500 Internal Server Error",
+    No.EXHAUSTED: "503 Service Unavailable",
 }  # fmt: skip
 METHODS = frozenset({"GET", "HEAD"})
 _NOT_IN_304 = frozenset({"Content-Type", "Content-Encoding", "Accept-Ranges"})  # RFC 9110 section 15.4.5: metadata that

@@ -35,6 +35,7 @@ _NO: dict[int | None, No] = {
     errno.ENOENT: No.ABSENT, errno.ENOTDIR: No.ABSENT, errno.ENAMETOOLONG: No.ABSENT, errno.ENXIO: No.ABSENT,
     errno.ENODEV: No.ABSENT, errno.ELOOP: No.REFUSED, errno.EXDEV: No.REFUSED,
     errno.EACCES: No.FORBIDDEN, errno.EPERM: No.FORBIDDEN,
+    errno.EMFILE: No.EXHAUSTED, errno.ENFILE: No.EXHAUSTED, errno.ENOMEM: No.EXHAUSTED,
 }  # fmt: skip
 
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -236,8 +237,9 @@ class Directory:
             return No.BROKEN
         finally:
             os.close(fd)
-        settled = len(content) == representation.size and now_ns - max(representation.mark[-2:]) > SETTLED_NS
-        if settled and self._names.get(rest) is known:
+        if len(content) != representation.size:  # it has just become shorter: its length would be a lie
+            return No.BROKEN
+        if now_ns - max(representation.mark[-2:]) > SETTLED_NS and self._names.get(rest) is known:
             representation.content = content
             self._kept_bytes += len(content)
             if self._kept_bytes > KEPT_BYTES:

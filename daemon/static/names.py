@@ -22,7 +22,8 @@ class No(Enum):
     ABSENT = auto()  # there is none, or it is not to be seen: somebody else may know of it
     REFUSED = auto()  # the name, or a symbolic link, leads where nothing is served from
     FORBIDDEN = auto()  # it may not be read
-    BROKEN = auto()  # it cannot be read now
+    BROKEN = auto()  # it cannot be read
+    EXHAUSTED = auto()  # no descriptor, or no memory, is left to read it with
     DIRECTORY = auto()  # it is one, with an index: its URL ends with a slash
 
 

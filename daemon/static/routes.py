@@ -18,6 +18,10 @@ from .names import No
 
 _ALLOW = ("Allow", ", ".join(sorted(METHODS)))
 _BROKEN = "a static file cannot be read"
+_WHY = {
+    No.FORBIDDEN: "permission denied", No.BROKEN: "input or output error, or it is just being changed",
+    No.EXHAUSTED: "too many open files, or no memory; see LimitNOFILE",
+}  # fmt: skip
 
 
 class Line(Protocol):
@@ -103,8 +107,7 @@ class Routes:
             return None
         if found is No.DIRECTORY:
             return route, self._to_directory(line)
-        if found in {No.FORBIDDEN, No.BROKEN}:
-            why = "permission denied" if found is No.FORBIDDEN else "input or output error, or too many open files"
+        if why := _WHY.get(found):
             self._log.limited(f"static-{found.name}", "warning", f"{_BROKEN}: {why}", path=path)
         return route, of_server(REFUSED_BY[found], self._encodings)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.engine import outgoing
 from miniwsgi.daemon.engine.contract import Outcome, Stage
 from miniwsgi.daemon.settings import StaticFiles
 from miniwsgi.daemon.static import directory
@@ -293,6 +297,45 @@ def test_a_file_that_shrinks_while_it_is_sent(world: World, root: Path) -> None:
     while world._read():
         pass
     assert world.conversation.flush() is Outcome.GONE
+
+
+def test_a_small_file_that_shrinks_while_it_is_read(world: World, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than its Content-Length would take its bytes from the next answer."""
+    files(world, root)
+    monkeypatch.setattr(directory, "_read_all", lambda fd, size: b"a {"[:size])
+    for fields in ((), ("Range: bytes=0-9",)):
+        assert ask(world, "/static/a.css", *fields).status == 500
+    monkeypatch.undo()
+    assert ask(world, "/static/a.css").body == CSS
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_no_descriptor_left_to_open_a_file(
+    world: World, root: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    files(world, root)
+    monkeypatch.setattr(directory, "open_beneath", raising(code))
+    assert ask(world, "/static/a.css").status == 503
+
+
+def test_no_descriptor_left_to_keep_the_rest_of_a_file(
+    world: World, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection is lost, and not the worker."""
+    files(world, root)
+    world.send(get(b"/static/big.bin"))
+    monkeypatch.setattr(outgoing, "os", SimpleNamespace(dup=raising(errno.EMFILE), sendfile=os.sendfile))
+    before = len(os.listdir("/proc/self/fd"))
+    assert world.conversation.receive(NOW) is Outcome.GONE
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert world.context.slot.cells[sb.ABORTED] == 1
+
+
+def raising(code: int) -> Any:
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
 
 
 def test_the_last_answer_says_so(world: World, root: Path) -> None:
