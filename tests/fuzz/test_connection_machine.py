@@ -245,7 +245,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 Conversation.TestCase.settings = settings(
-    max_examples=effort(120, 20_000),
+    max_examples=effort(60, 20_000),
     stateful_step_count=effort(20, 40),
     deadline=None,
     report_multiple_bugs=False,

@@ -129,7 +129,7 @@ def test_connections_leave_nothing(engine: str) -> None:
     gc.collect()
     gc.freeze()  # what others have made need not be looked at each time
     try:
-        for number in range(effort(30, 5000)):
+        for number in range(effort(20, 5000)):
             script = make(SEED, number)
             worker = Worker(engine, script.server)
             for _ in range(ATTEMPTS):  # what is remembered of a first time is no leak: one goes on
@@ -150,7 +150,7 @@ def test_connections_leave_nothing(engine: str) -> None:
 def test_requests_leave_nothing(engine: str) -> None:
     """Ten million of them in the long run, on one connection."""
     client = Client(engine)
-    rounds = effort(1_000, 420_000)  # of 24 requests each
+    rounds = effort(500, 420_000)  # of 24 requests each
     try:
         client.ask_all(2 * DIFFERENT)
         before, size = blocks(), resident_bytes()

@@ -16,6 +16,7 @@ from miniwsgi.daemon.tls.material import MaterialMemory
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED_BY, CONNECTIONS, REQUESTS, Closed
 
 from tests.support import proxy_headers as make
+from tests.support.effort import effort
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from tests.unit.tls_world import client_context, material
 
@@ -58,7 +59,7 @@ def at_rest(site: Site, worker: Worker) -> list[str]:
     return worker.at_rest()
 
 
-def silent_clients(site: Site, worker: Worker, wanted: int = 1000) -> int:
+def silent_clients(site: Site, worker: Worker, wanted: int = effort(200, 1000)) -> int:
     """So many that say nothing, or as many as this machine allows."""
     count = min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 200)
     for _ in range(count):
@@ -67,7 +68,7 @@ def silent_clients(site: Site, worker: Worker, wanted: int = 1000) -> int:
     return count
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_a_client_is_who_its_header_says(site, pool, engine):
     worker = fork(site, pool, engine=engine)
     for header in (make.LINE, make.binary(), make.NLB):
@@ -85,7 +86,7 @@ def test_a_client_is_who_its_header_says(site, pool, engine):
     assert worker.cells[REQUESTS] == 9
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_a_health_check_of_the_proxy_is_its_own(site, pool):
     worker = fork(site, pool)
     check = site.connect().send(make.LOCAL + b"GET /check HTTP/1.0\r\n\r\n")
@@ -97,7 +98,7 @@ def test_a_health_check_of_the_proxy_is_its_own(site, pool):
     assert not worker.log()
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_those_that_never_speak_hold_nobody_up(site, pool):
     worker = fork(site, pool, head_timeout=600)
     count = silent_clients(site, worker)
@@ -107,7 +108,7 @@ def test_those_that_never_speak_hold_nobody_up(site, pool):
     wait_for(lambda: worker.cells[CONNECTIONS] == count)  # all of them are still there
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_who_takes_too_long_is_closed(site, pool):
     worker = fork(site, pool, prepare=hurry, head_timeout=BRIEF_SECONDS)
     before = at_rest(site, worker)
@@ -118,7 +119,7 @@ def test_who_takes_too_long_is_closed(site, pool):
     worker.wait_for_descriptors(before)
 
 
-@pools()
+@pools(short=("epoll-8", "prefork"))
 def test_who_comes_without_a_header_is_closed_and_named(site, pool):
     worker = fork(site, pool)
     before = at_rest(site, worker)
@@ -132,7 +133,7 @@ def test_who_comes_without_a_header_is_closed_and_named(site, pool):
     assert worker.cells[REQUESTS] == 1
 
 
-@pools()
+@pools(short=("epoll-8",))
 def test_who_is_not_trusted_is_closed_and_named(site, pool):
     worker = fork(site, pool, trusted=("10.0.0.1",))
     assert site.connect().send(make.LINE).end() == []  # in one piece: it may be closed by then
@@ -140,7 +141,7 @@ def test_who_is_not_trusted_is_closed_and_named(site, pool):
     assert "its peer is not in proxy.trusted" in worker.log()
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_tls_comes_behind_the_header(site, pool):
     """Also when both come at once, as the request does with the handshake's end; what is said of TLS is of that
     which ends here."""
@@ -175,7 +176,7 @@ def test_tls_comes_behind_the_header(site, pool):
         memory.close()
 
 
-@pools("epoll-1", "epoll-8", "prefork")
+@pools("epoll-1", "epoll-8", "prefork", short=("epoll-8", "prefork"))
 def test_they_count_against_the_limit_of_connections(site, pool):
     worker = fork(site, pool, connections=3, head_timeout=600)
     silent = [site.connect() for _ in range(3)]
@@ -228,7 +229,7 @@ def test_who_leaves_while_a_client_that_has_just_opened_is_served_is_not(site, p
     assert record.lines() == ["/", "/hold"]
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_a_drain_waits_for_who_has_begun_and_not_for_who_is_silent(site, pool):
     worker = fork(site, pool, prepare=hurry, head_timeout=600, drain_idle=BRIEF_SECONDS)
     silent, begun = site.connect(), site.connect()
@@ -246,7 +247,7 @@ def test_a_drain_waits_for_who_has_begun_and_not_for_who_is_silent(site, pool):
     assert worker.wait() == 0
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 @pytest.mark.parametrize("order", ["drain", "end"])
 def test_a_worker_ends_with_its_openings(site, pool, order):
     worker = fork(site, pool, prepare=hurry, head_timeout=600, drain_idle=0)

@@ -86,7 +86,7 @@ def secure(site: Site) -> Iterator[Secure]:
     made.memory.close()
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_requests_are_answered(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool)
     with secure.connect() as client:
@@ -133,7 +133,7 @@ def hello() -> bytes:
     return outgoing.read()
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_who_speaks_plain_http_is_told(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool)
     answer = say(secure.site, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -144,7 +144,7 @@ def test_who_speaks_plain_http_is_told(secure: Secure, pool: str) -> None:
     wait_for(lambda: "it speaks plain HTTP" in worker.log())
 
 
-@pools("epoll-8", "prefork")
+@pools("epoll-8", "prefork", short=("epoll-8",))
 @pytest.mark.parametrize(
     "sent",
     [b"\x00\x01\x02garbage", b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\x00\x00", b"\x80\x2e\x01\x00\x02"],
@@ -171,7 +171,7 @@ def test_names_that_are_not_ascii_have_a_line_and_no_traceback(secure: Secure, m
     assert b"SSL_PROTOCOL" in secure.get()
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_who_stalls_within_the_handshake_holds_nobody_up(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool, handshake_timeout=600)
     words = hello()
@@ -185,7 +185,7 @@ def test_who_stalls_within_the_handshake_holds_nobody_up(secure: Secure, pool: s
     wait_for(lambda: handshakes(worker).get("LEFT", 0) == begun, f"{begun} that have left")
 
 
-@pools("epoll-8", "prefork")
+@pools("epoll-8", "prefork", short=("epoll-8", "prefork"))
 def test_a_handshake_has_its_time(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool, handshake_timeout=0.1)
     say(secure.site, hello())  # until the server closes
@@ -193,7 +193,7 @@ def test_a_handshake_has_its_time(secure: Secure, pool: str) -> None:
     wait_for(lambda: "the limit is timeouts.handshake" in worker.log())
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_resets_within_the_handshake_leave_nothing_behind(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool)
     secure.get()
@@ -231,7 +231,7 @@ def test_of_those_that_have_begun_the_oldest_gives_way(secure: Secure) -> None:
         client.close()
 
 
-@pools()
+@pools(short=("epoll-8",))
 def test_a_session_goes_on_in_another_worker(site: Site, pool: str) -> None:
     made = Secure(site)
     contexts = Certificates(
@@ -252,7 +252,7 @@ def test_a_session_goes_on_in_another_worker(site: Site, pool: str) -> None:
     made.memory.close()
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_new_certificates_are_for_those_who_come(site: Site, pool: str) -> None:
     made = Secure(site)
     worker = made.fork(pool)
@@ -285,7 +285,7 @@ def test_certificates_that_cannot_be_used_leave_the_old_ones(secure: Secure) -> 
     assert b"SSL_PROTOCOL" in secure.get()
 
 
-@pools()
+@pools(short=("epoll-8", "prefork"))
 def test_a_worker_that_leaves_says_so(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool, drain_idle=0.05)
     client = secure.connect()
@@ -296,7 +296,7 @@ def test_a_worker_that_leaves_says_so(secure: Secure, pool: str) -> None:
     assert worker.wait() == 0
 
 
-@pools()
+@pools(short=("epoll-8",))
 def test_clients_certificates_are_told_and_judged(site: Site, pool: str) -> None:
     made = Secure(site, client="required", client_ca="clients")
     worker = made.fork(pool)
@@ -310,7 +310,7 @@ def test_clients_certificates_are_told_and_judged(site: Site, pool: str) -> None
     made.memory.close()
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(secure: Secure, pool: str) -> None:
     """In one packet: then the kernel has nothing more to tell."""
     secure.fork(pool)

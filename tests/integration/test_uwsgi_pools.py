@@ -76,7 +76,7 @@ def body_of(answer: bytes) -> bytes:
     return body
 
 
-@pools()
+@pools(short=("epoll-8", "prefork", "fork"))
 def test_requests_in_uwsgi_and_in_http(site: Site, speaker: Speaker, pool: str, engine: str) -> None:
     """Whatever engine the others have."""
     worker = speaker.fork(application, pool, engine=engine)
@@ -93,7 +93,7 @@ def test_requests_in_uwsgi_and_in_http(site: Site, speaker: Speaker, pool: str, 
     assert worker.cells[REQUESTS] == 9
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_many_at_once(site: Site, speaker: Speaker, pool: str) -> None:
     """From clients that send byte by byte, and from others meanwhile."""
     speaker.fork(application, pool)
@@ -117,7 +117,7 @@ def test_many_at_once(site: Site, speaker: Speaker, pool: str) -> None:
     assert answers == [b"192.0.2.1 slow"] * 4
 
 
-@pools()
+@pools(short=("epoll-8", "prefork"))
 def test_a_client_that_says_nothing_holds_nobody_up(site: Site, speaker: Speaker, pool: str) -> None:
     speaker.fork(application, pool)
     with speaker.connect(), speaker.connect() as halfway:
@@ -127,14 +127,14 @@ def test_a_client_that_says_nothing_holds_nobody_up(site: Site, speaker: Speaker
         assert body_of(read_all(halfway)) == b"192.0.2.1 x"
 
 
-@pools("epoll-8", "prefork")
+@pools("epoll-8", "prefork", short=("epoll-8",))
 def test_a_client_that_says_nothing_is_closed(site: Site, speaker: Speaker, pool: str) -> None:
     speaker.fork(application, pool, head_timeout=0.2)
     with speaker.connect() as silent:
         assert read_all(silent) == b""
 
 
-@pools()
+@pools(short=("epoll-8", "fork"))
 def test_a_drain_finishes_what_runs(site: Site, speaker: Speaker, pool: str) -> None:
     gate = site.gate()
 
@@ -154,7 +154,7 @@ def test_a_drain_finishes_what_runs(site: Site, speaker: Speaker, pool: str) -> 
     assert worker.wait() == 0
 
 
-@pools("epoll-8", "prefork")
+@pools("epoll-8", "prefork", short=("epoll-8",))
 def test_a_request_that_takes_too_long_is_answered(site: Site, speaker: Speaker, pool: str) -> None:
     gate = site.gate()
 

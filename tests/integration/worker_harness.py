@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,9 +48,15 @@ POOLS: dict[str, dict[str, Any]] = {
 }
 
 
-def pools(*names: str) -> pytest.MarkDecorator:
-    """Run the test in these pools, or in each; its argument `pool` goes to `Site.fork`."""
-    return pytest.mark.parametrize("pool", names or tuple(POOLS))
+def pools(*names: str, short: Iterable[str] = POOLS) -> pytest.MarkDecorator:
+    """Run the test in these pools, or in each; its argument `pool` goes to `Site.fork`.
+
+    Those that are not in `short` are for the long run.
+    """
+    chosen = names or tuple(POOLS)
+    return pytest.mark.parametrize(
+        "pool", [name if name in short else pytest.param(name, marks=pytest.mark.full) for name in chosen]
+    )
 
 
 class Record:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniwsgi.daemon.engine.call import Phase
 
+from tests.support.effort import effort
 from tests.unit.call_world import TEXT, Result, Wire, World, app, length
 
 
@@ -418,7 +419,7 @@ def test_http10_gets_no_early_hints():
 # --- anything ---
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=effort(66, 200), deadline=None)
 @given(
     st.lists(st.sampled_from([b"", b"a", b"bcd", b"x" * 300]), max_size=5),
     st.lists(st.sampled_from([b"", b"w", b"yz"]), max_size=3),

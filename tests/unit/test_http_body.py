@@ -24,6 +24,7 @@ from miniwsgi.daemon.http.head import Limits
 
 from tests.conformance.case import END_CHUNK, chunk, chunked, post
 from tests.conformance.parser import feed
+from tests.support.effort import effort
 
 LONG = b"a" * (MAX_CHUNK_LINE_BYTES - 2)  # makes a line of the largest size behind "1;"
 
@@ -75,7 +76,7 @@ def test_chunks_are_complete_with_their_last_byte_and_not_before(data, body):
     assert decode([data]) == (body, b"")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=effort(33, 100), deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=6), st.lists(st.integers(1, 9), min_size=1), st.binary())
 def test_what_is_sent_in_chunks_arrives(parts, sizes, behind):
     data = b"".join(map(chunk, parts)) + END_CHUNK + behind

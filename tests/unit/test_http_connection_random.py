@@ -11,6 +11,7 @@ from miniwsgi.daemon.http.head import Limits
 
 from tests.conformance.case import END_CHUNK, Stage, chunk, get, request
 from tests.conformance.parser import Outcome, feed, parse
+from tests.support.effort import effort
 
 LIMITS = Limits(request_line_bytes=120, field_bytes=150, fields=8, fields_bytes=400, body_max_bytes=300)
 # Where a stream has several faults, the one that is reported depends on which is seen first.
@@ -89,14 +90,14 @@ def compare(data, seed, limits=LIMITS):
     assert all(len(request.body) <= limits.body_max_bytes for request in expected.requests)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=effort(83, 250), deadline=None)
 @given(stream(), st.integers(0, 2**32))
 @example(get(b"/next") * 3, 0)
 def test_requests_do_not_depend_on_how_they_are_cut(data, seed):
     compare(data, seed)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=effort(40, 80), deadline=None)
 @given(
     st.binary(max_size=300) | st.lists(st.sampled_from(INTERESTING), max_size=20).map(b"".join), st.integers(0, 2**32)
 )
@@ -106,7 +107,7 @@ def test_garbage_does_not_either(data, seed):
     compare(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + data, seed)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=effort(40, 120), deadline=None)
 @given(st.lists(message(), min_size=1, max_size=4), st.lists(st.integers(0, 3), min_size=2, max_size=8))
 def test_a_connection_in_use_is_as_good_as_a_fresh_one(messages, order):
     """What is remembered of heads, lines and names changes nothing."""
@@ -120,7 +121,7 @@ def test_a_connection_in_use_is_as_good_as_a_fresh_one(messages, order):
             connection = Connection(LIMITS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(30, 60), deadline=None)
 @given(st.lists(message(), min_size=1, max_size=5))
 def test_messages_in_a_row_are_the_messages(messages):
     expected = Outcome([], Stage.IDLE)

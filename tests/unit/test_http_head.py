@@ -11,6 +11,8 @@ from miniwsgi.daemon.http import head as head_module
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Head, Known, Limits, parse_fields, parse_request_line
 
+from tests.support.effort import effort
+
 LIMITS = Limits()
 KNOWN = Known()
 TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
@@ -37,7 +39,7 @@ def line(draw):
     return name + colon + value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=effort(100, 300), deadline=None)
 @given(st.lists(line(), min_size=1, max_size=6))
 @example(["X-A:b: c"])
 @example(["X-A: b", "X-A: c", "Cookie: a", "cookie: b"])
@@ -52,7 +54,7 @@ def test_both_ways_to_parse_fields_agree(lines):
     assert outcome(parse_fields, block, LIMITS, KNOWN) == expected  # names are known now
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=effort(66, 200), deadline=None)
 @given(st.lists(st.tuples(st.text(TOKEN, min_size=1, max_size=10), st.text(VALUE_CHARACTERS, max_size=20)), max_size=6))
 def test_valid_fields_are_what_was_sent(pairs):
     expected: dict[str, str] = {}
@@ -67,7 +69,7 @@ def test_valid_fields_are_what_was_sent(pairs):
     assert parse_fields("\r\n".join(lines).encode("latin-1"), LIMITS, KNOWN) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=effort(66, 200), deadline=None)
 @given(st.binary(max_size=60))
 def test_fields_of_any_bytes_raise_nothing_else(block):
     result = outcome(parse_fields, block, LIMITS, KNOWN)

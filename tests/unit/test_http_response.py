@@ -25,6 +25,7 @@ from miniwsgi.daemon.http.response import (
     refusal,
 )
 
+from tests.support.effort import effort
 from tests.unit.test_http_response_fields import HOPS
 
 NONE, SIZED, CHUNKED, CLOSE = Body
@@ -110,7 +111,7 @@ def test_frame(options, lines, body, left, goes_on):
     assert framed(**options) == (lines, body, left, goes_on)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=effort(66, 200), deadline=None)
 @given(
     st.sampled_from(["200 OK", "204 C", "205 D", "304 E", "404 F", "599 G"]),
     st.sampled_from(["GET", "HEAD", "POST"]),
@@ -188,7 +189,7 @@ def test_refresh(monkeypatch):
     assert server.lines[1] == b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
 
 
-@settings(max_examples=100)
+@settings(max_examples=effort(33, 100))
 @given(st.integers(0, calendar.timegm((2400, 1, 1, 0, 0, 0))))
 def test_http_date(seconds):
     assert http_date(seconds) == email.utils.formatdate(seconds, usegmt=True)

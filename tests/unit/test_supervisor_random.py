@@ -31,7 +31,7 @@ trouble = st.one_of(
 # Each trouble, and how many pending things happen after it, in which order.
 step = st.tuples(trouble, st.lists(st.sampled_from([0, 0, 0, 1, 2]), max_size=12))
 sizes = {"workers": st.integers(1, 6), "surge": st.sampled_from([0, 0, 1, 3]), "preloaded": st.booleans()}
-unhurried = settings(max_examples=effort(150, 3000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(max_examples=effort(75, 3000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(**sizes, steps=st.lists(step, max_size=40))
@@ -110,4 +110,4 @@ class Daemon(RuleBasedStateMachine):
 
 
 TestDaemon = Daemon.TestCase
-TestDaemon.settings = settings(unhurried, max_examples=effort(60, 1500), stateful_step_count=60)
+TestDaemon.settings = settings(unhurried, max_examples=effort(40, 1500), stateful_step_count=60)
