@@ -68,7 +68,7 @@ def silent_clients(site: Site, worker: Worker, wanted: int = effort(200, 1000)) 
     return count
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_a_client_is_who_its_header_says(site, pool, engine):
     worker = fork(site, pool, engine=engine)
     for header in (make.LINE, make.binary(), make.NLB):
@@ -98,7 +98,7 @@ def test_a_health_check_of_the_proxy_is_its_own(site, pool):
     assert not worker.log()
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_those_that_never_speak_hold_nobody_up(site, pool):
     worker = fork(site, pool, head_timeout=600)
     count = silent_clients(site, worker)
@@ -108,7 +108,7 @@ def test_those_that_never_speak_hold_nobody_up(site, pool):
     wait_for(lambda: worker.cells[CONNECTIONS] == count)  # all of them are still there
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_who_takes_too_long_is_closed(site, pool):
     worker = fork(site, pool, prepare=hurry, head_timeout=BRIEF_SECONDS)
     before = at_rest(site, worker)
@@ -229,7 +229,7 @@ def test_who_leaves_while_a_client_that_has_just_opened_is_served_is_not(site, p
     assert record.lines() == ["/", "/hold"]
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_a_drain_waits_for_who_has_begun_and_not_for_who_is_silent(site, pool):
     worker = fork(site, pool, prepare=hurry, head_timeout=600, drain_idle=BRIEF_SECONDS)
     silent, begun = site.connect(), site.connect()

@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> tuple[StaticFiles, ...]:
     return (StaticFiles("/static/", str(root)),)
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 @pytest.mark.parametrize("engine", ENGINES)
 def test_in_every_pool(site: Site, files: tuple[StaticFiles, ...], pool: str, engine: str) -> None:
     worker = site.fork(echo, pool, static=files, engine=engine)

@@ -86,7 +86,7 @@ def secure(site: Site) -> Iterator[Secure]:
     made.memory.close()
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_requests_are_answered(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool)
     with secure.connect() as client:
@@ -171,7 +171,7 @@ def test_names_that_are_not_ascii_have_a_line_and_no_traceback(secure: Secure, m
     assert b"SSL_PROTOCOL" in secure.get()
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_who_stalls_within_the_handshake_holds_nobody_up(secure: Secure, pool: str) -> None:
     worker = secure.fork(pool, handshake_timeout=600)
     words = hello()
@@ -310,7 +310,7 @@ def test_clients_certificates_are_told_and_judged(site: Site, pool: str) -> None
     made.memory.close()
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(secure: Secure, pool: str) -> None:
     """In one packet: then the kernel has nothing more to tell."""
     secure.fork(pool)

@@ -76,7 +76,7 @@ def body_of(answer: bytes) -> bytes:
     return body
 
 
-@pools(short=("epoll-8", "prefork", "fork"))
+@pools()
 def test_requests_in_uwsgi_and_in_http(site: Site, speaker: Speaker, pool: str, engine: str) -> None:
     """Whatever engine the others have."""
     worker = speaker.fork(application, pool, engine=engine)

@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,14 +48,18 @@ POOLS: dict[str, dict[str, Any]] = {
 }
 
 
-def pools(*names: str, short: Iterable[str] = POOLS) -> pytest.MarkDecorator:
+# One for each way to wait for clients. What one thread does otherwise, tests that name epoll-1 ask, and conformance.
+SHORT = ("epoll-8", "prefork", "fork")
+
+
+def pools(*names: str, short: Sequence[str] = ()) -> pytest.MarkDecorator:
     """Run the test in these pools, or in each; its argument `pool` goes to `Site.fork`.
 
-    Those that are not in `short` are for the long run.
+    Those that are not in `short` (else: not named, and not in SHORT) are for the long run.
     """
-    chosen = names or tuple(POOLS)
+    now = short or names or SHORT
     return pytest.mark.parametrize(
-        "pool", [name if name in short else pytest.param(name, marks=pytest.mark.full) for name in chosen]
+        "pool", [name if name in now else pytest.param(name, marks=pytest.mark.full) for name in names or POOLS]
     )
 
 
