@@ -33,7 +33,8 @@ CODINGS = (("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz"))  # the one that 
 _OFFERED = tuple(coding for coding, _ending in CODINGS)
 _NO: dict[int | None, No] = {
     errno.ENOENT: No.ABSENT, errno.ENOTDIR: No.ABSENT, errno.ENAMETOOLONG: No.ABSENT, errno.ENXIO: No.ABSENT,
-    errno.ENODEV: No.ABSENT, errno.ELOOP: No.REFUSED, errno.EXDEV: No.REFUSED,
+    errno.ENODEV: No.ABSENT, errno.EINVAL: No.ABSENT, errno.EILSEQ: No.ABSENT,  # the last two: no name there can be so
+    errno.ELOOP: No.REFUSED, errno.EXDEV: No.REFUSED,
     errno.EACCES: No.FORBIDDEN, errno.EPERM: No.FORBIDDEN,
     errno.EMFILE: No.EXHAUSTED, errno.ENFILE: No.EXHAUSTED, errno.ENOMEM: No.EXHAUSTED,
 }  # fmt: skip
@@ -251,7 +252,11 @@ class Directory:
             fd = open_beneath(self.fd, name or b".", self._follow)
         except OSError as error:
             return _NO.get(error.errno, No.BROKEN)
-        return Opened(fd, os.fstat(fd))
+        try:
+            return Opened(fd, os.fstat(fd))
+        except OSError:  # of a file system that is another machine's, or a program's
+            os.close(fd)
+            return No.BROKEN
 
     def _mark_of(self, name: bytes) -> Mark:
         """Of what is there now; () if nothing is. It need not be beneath: what it is compared with was."""

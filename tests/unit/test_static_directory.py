@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from miniwsgi.daemon.settings import StaticFiles
@@ -163,6 +165,28 @@ def test_what_may_not_be_read_is_forbidden(root: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(directory, "open_beneath", refuse)
     assert opened(root).find("css/a.css", None) is No.FORBIDDEN
+
+
+def test_a_file_that_cannot_even_be_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that is another machine's: its descriptor is closed, and the loop goes on."""
+    files, before = opened(root), len(os.listdir("/proc/self/fd"))
+
+    def stale(_fd: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "os", SimpleNamespace(fstat=stale, stat=os.stat, close=os.close))
+        found = files.find("css/a.css", None)
+    assert (found, len(os.listdir("/proc/self/fd"))) == (No.BROKEN, before)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EILSEQ])
+def test_names_that_the_file_system_cannot_have(root: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(directory, "open_beneath", refuse)
+    assert opened(root).find("a:b.css", None) is ABSENT
 
 
 @pytest.mark.usefixtures("settled")
