@@ -89,7 +89,7 @@ class Pump:
                         if mask:  # hang-ups of others cannot be masked
                             poller.register(there.source.fileno(), mask)
                     poller.poll(LOOK_MILLISECONDS)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the descriptor of one that is closed
             pass  # one of them has gone
         finally:
             self._near.close()

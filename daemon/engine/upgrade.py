@@ -25,6 +25,9 @@ from .transport import Disconnected
 
 # Where simple-websocket (flask-sock, Flask-SocketIO, python-socketio), and what was made for gunicorn, look for it.
 VARIABLES = ("werkzeug.socket", "gunicorn.socket")
+# Keepalive is silent while bytes are on their way: a client that vanishes then would be found by TCP's retries, in 15
+# minutes. So is one that takes nothing for so long (tcp(7)).
+USER_TIMEOUT_MILLISECONDS = 40_000  # as `presence.PROBES` find those that vanish in silence
 # What asks for one of these uses the socket. Looks of debuggers and error trackers do not: repr(), hasattr() and such.
 _USES = frozenset(name for name in dir(socket.socket) if not name.startswith("_"))
 
@@ -112,6 +115,8 @@ class Offer:
     def _connection(self, conversation: Any) -> tuple[int, int]:
         http, sock = conversation._http, conversation.sock
         probe(sock)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MILLISECONDS)
         if not http.pending and isinstance(sock, Socket):
             self.end = sock
             return sock.family, os.dup(sock.fileno())

@@ -109,10 +109,10 @@ def test_what_a_client_sends_comes_back(site, engine):
     lines = site.directory / "access.log"
     worker = site.fork(app, engine=engine, access_log=str(lines), access_log_format="%(r)s %(s)s")
     client = connect(site, "/echo")
-    for message in ("hello", "é" * 1000, "x" * (1 << 20)):
+    for message in ("hello", "é" * 1000, "x" * (1 << 18)):
         client.send(message)
         assert client.recv() == message
-    client.send_binary(data := os.urandom(1 << 20))
+    client.send_binary(data := os.urandom(1 << 18))
     assert client.recv() == data
     client.ping("here?")
     assert client.recv_data(control_frame=True) == (websocket.ABNF.OPCODE_PONG, b"here?")
@@ -136,7 +136,7 @@ def test_over_tls(site, engine):
     client = websocket.create_connection(
         "wss://{}:{}/echo".format(*site.address), timeout=PATIENCE_SECONDS, sslopt={"cert_reqs": ssl.CERT_NONE}
     )
-    for message in ("a", "x" * 16_000, "x" * (1 << 20)):
+    for message in ("a", "x" * 16_000, "x" * (1 << 18)):
         client.send(message)
         assert client.recv() == message
     client.close()
@@ -215,24 +215,24 @@ def test_a_frame_that_comes_with_the_request_is_not_lost(site):
 
 def test_sockets_take_no_thread_from_requests(site):
     worker = site.fork(application(site)[0], threads=2)
-    clients = [connect(site, "/echo") for _ in range(20)]
+    clients = [connect(site, "/echo") for _ in range(10)]
     for client in clients:
         client.send("x")
         assert client.recv() == "x"
-    assert worker.cells[SOCKETS_OPENED] == 20
+    assert worker.cells[SOCKETS_OPENED] == 10
     assert [site.get("/plain").body for _ in range(4)] == [b"None"] * 4
     for client in clients:
         client.shutdown()
-    at_rest(worker, 20)
+    at_rest(worker, 10)
 
 
 def test_many_at_once_are_all_let_in(site):
     worker = site.fork(application(site)[0], threads=2)
-    clients = [site.connect().get("/echo", *UPGRADE) for _ in range(20)]  # before one is looked at
+    clients = [site.connect().get("/echo", *UPGRADE) for _ in range(10)]  # before one is looked at
     for client in clients:
         assert client.socket.recv(4096).startswith(b"HTTP/1.1 101")
         client.close()
-    at_rest(worker, 20)
+    at_rest(worker, 10)
 
 
 def test_an_ordinary_answer_leaves_the_connection_as_it_was(site):
@@ -306,6 +306,35 @@ def test_a_thread_of_the_application_may_take_it_while_the_request_comes_back(si
     assert site.get("/plain").body == b"plain"
     wait_for(lambda: worker.cells[REQUESTS] == 1)
     assert not worker.log()
+
+
+def test_where_no_thread_can_be_started_that_is_told(site):
+    def none() -> None:
+        from miniwsgi.daemon.worker.pools.epoll import sockets
+
+        def start_thread(*_args: object, **_options: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        sockets.start_thread = start_thread
+
+    worker = site.fork(application(site)[0], prepare=none)
+    answer = site.get("/echo", *UPGRADE)
+    assert (answer.status, answer.all("Retry-After")) == (503, ["1"])
+    assert site.get("/plain", *UPGRADE).status == 200
+    assert "no thread for a WebSocket: can't start new thread; see TasksMax" in worker.log()
+    assert "a WebSocket got 503: no thread could be started" in worker.log()
+
+
+def test_one_that_vanishes_is_found_also_while_bytes_are_on_their_way(site):
+    def app(environ, _start_response):
+        sock = environ["werkzeug.socket"]
+        wanted = (socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        sock.sendall(repr([sock.getsockopt(*each) for each in wanted]).encode())
+
+    site.fork(app)
+    client = site.connect().get("/", *UPGRADE)
+    assert client.socket.recv(100) == b"[1, 40000]"
+    client.close()
 
 
 @pools("epoll-1", "prefork", "fork")

@@ -289,7 +289,7 @@ class Sockets:
         del self._places[place.conversation]
 
     def _told_of_threads(self, error: RuntimeError) -> None:
-        self._context.log.limited("threads", "error", f"WebSockets wait: {error}; see TasksMax and memory")
+        self._context.log.limited("threads", "error", f"no thread for a WebSocket: {error}; see TasksMax and memory")
 
 
 def _shut_down(sock: Any, how: int) -> None:
