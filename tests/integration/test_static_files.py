@@ -98,8 +98,10 @@ workers = 2
 [[static]]
 path = "/static/"
 directory = "current/static"
-cache = { "*.????????????.*" = "public, max-age=31536000, immutable", "*" = "no-cache" }
-"""
+[static.cache]
+"*.HASH.*" = "public, max-age=31536000, immutable"
+"*" = "no-cache"
+""".replace("HASH", "[0-9a-f]" * 12)
 
 
 def release(root: Path, name: str) -> None:
