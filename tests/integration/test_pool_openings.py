@@ -51,6 +51,11 @@ def closed(worker: Worker, why: Closed, count: int = 1) -> None:
     wait_for(lambda: worker.cells[CLOSED_BY + why] == count, f"{count} closed: {why.name}", story=worker.log)
 
 
+def told(worker: Worker, text: str) -> None:
+    """A connection is counted first, and then told of."""
+    wait_for(lambda: text in worker.log(), text, story=worker.log)
+
+
 def at_rest(site: Site, worker: Worker) -> list[str]:
     """Its descriptors, once it has had a client."""
     client = site.connect().send(make.LINE).get("/")
@@ -115,7 +120,7 @@ def test_who_takes_too_long_is_closed(site, pool):
     silent, half = site.connect(), site.connect().send(make.LINE[:9])
     assert silent.end() == half.end() == []
     closed(worker, Closed.TIMEOUT, 2)
-    assert "its PROXY header did not come in time; the limit is timeouts.head" in worker.log()
+    told(worker, "its PROXY header did not come in time; the limit is timeouts.head")
     worker.wait_for_descriptors(before)
 
 
@@ -127,8 +132,8 @@ def test_who_comes_without_a_header_is_closed_and_named(site, pool):
     assert site.connect().send(make.LINE[:9] + b"\r\n").end() == []
     closed(worker, Closed.OPENING, 2)
     worker.wait_for_descriptors(before)
-    assert "it does not begin with a PROXY header" in worker.log()
-    assert "its PROXY line is not well-formed" in worker.log()
+    told(worker, "it does not begin with a PROXY header")
+    told(worker, "its PROXY line is not well-formed")
     assert worker.log().count("peer=127.0.0.1") == 2
     assert worker.cells[REQUESTS] == 1
 
@@ -138,7 +143,7 @@ def test_who_is_not_trusted_is_closed_and_named(site, pool):
     worker = fork(site, pool, trusted=("10.0.0.1",))
     assert site.connect().send(make.LINE).end() == []  # in one piece: it may be closed by then
     closed(worker, Closed.OPENING)
-    assert "its peer is not in proxy.trusted" in worker.log()
+    told(worker, "its peer is not in proxy.trusted")
 
 
 @pools(short=("epoll-8", "fork"))
