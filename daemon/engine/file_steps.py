@@ -22,6 +22,7 @@ from .wire import Wire
 
 if TYPE_CHECKING:
     from ..static.answers import Answer
+    from ..static.routes import Route
 
 
 class FileCall:
@@ -80,6 +81,8 @@ class FileSteps(Wire):
             head_bytes = identified(head_bytes, answer.headers, server, request_id)
         if hsts := conversation.base.get(HSTS):
             head_bytes = with_hsts(head_bytes, hsts)
+        if answer.whole is not None and persistent:
+            self.keep_file(route, answer, head_bytes)
         call = FileCall(line.method, answer.status, answer.headers, persistent)
         conversation.ready_ns = conversation.called_ns = now
         try:
@@ -92,6 +95,20 @@ class FileSteps(Wire):
         finally:
             if answer.fd >= 0:
                 os.close(answer.fd)
+        return self._settle_call(call, environ)
+
+    def keep_file(self, route: Route, answer: Answer, head: bytes) -> None:
+        """Keep what a request on a connection that goes on is answered, for the next one like it: an engine may."""
+
+    def settle_file(self, method: str, status: str, headers: Headers, sent: int, environ: dict[str, Any]) -> Outcome:
+        """Settle what was answered as the last time: whole, or, if the client is `gone`, not at all."""
+        call = FileCall(method, status, headers, not self.gone)
+        call.sent = sent
+        call.aborted = self.gone
+        return self._settle_call(call, environ)
+
+    def _settle_call(self, call: FileCall, environ: dict[str, Any]) -> Outcome:
+        conversation: Any = self
         conversation._call = call
         conversation._complete = True
         conversation._environ = environ
@@ -106,7 +123,7 @@ class FileSteps(Wire):
         if not has_body:
             self.send(head)
         elif content is None:
-            self.send(head)
+            self.send_before_file(head)
             self.send_file(answer.fd, answer.offset, answer.count)
         elif len(content) < GATHERED_BYTES:
             self.send(head + content)

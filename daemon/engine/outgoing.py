@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from ..unpatched import Socket, os, time
+from ..unpatched import Socket, os, socket, time
 
 HIGH_WATER_BYTES = 256 * 1024  # a result is not pulled while this much waits for the client
 LOW_WATER_BYTES = 64 * 1024
@@ -24,6 +24,12 @@ def send_extent(sock: Socket, fd: int, offset: int, count: int) -> int:
     OSError."""
     own: Callable[[int, int, int], int] | None = getattr(sock, "send_extent", None)
     return os.sendfile(sock.fileno(), fd, offset, count) if own is None else own(fd, offset, count)
+
+
+def send_ahead(sock: Socket, data: bytes) -> int:
+    """The same for what goes in front of it, which may wait for it in the kernel."""
+    own: Callable[[bytes], int] = sock.send
+    return own(data) if hasattr(sock, "send_extent") else sock.send(data, socket.MSG_MORE)
 
 
 class _Extent:

@@ -9,7 +9,7 @@ from miniwsgi.metrics.scoreboard import Closed
 
 from ..settings import Settings
 from ..unpatched import Socket
-from .outgoing import SENDFILE_BYTES, Outgoing, send_extent
+from .outgoing import SENDFILE_BYTES, Outgoing, send_ahead, send_extent
 from .presence import has_left
 from .progress import NotRead, Progress, queued_bytes
 from .transport import Disconnected
@@ -60,6 +60,20 @@ class Wire:
             self.gone = True
             raise Disconnected from None
         return sent != len(data) and self._keep((data,), sent)
+
+    def send_before_file(self, data: bytes, /) -> None:
+        """Send what `send_file` follows at once: the client is woken once, by a full segment (tcp(7), MSG_MORE)."""
+        if self.gone or self.unsent:
+            self.send(data)
+            return
+        try:
+            sent = send_ahead(self.sock, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.gone = True
+            raise Disconnected from None
+        self._keep((data,), sent)
 
     def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
         if self.gone:

@@ -32,13 +32,16 @@ _NOT_IN_304 = frozenset({"Content-Type", "Content-Encoding", "Accept-Ranges"})  
 class Answer:
     """A whole answer: head, and a body that is `content`, or `count` bytes of a file from `offset` on."""
 
-    __slots__ = ("content", "count", "encoded", "fd", "headers", "offset", "status")
+    __slots__ = ("content", "count", "encoded", "fd", "headers", "offset", "status", "whole")
 
     def __init__(
         self, status: str, headers: list[Field], encoded: Encoded, content: bytes | None, *, fd: int = -1,
-        offset: int = 0, count: int = 0,
+        offset: int = 0, count: int = 0, whole: Representation | None = None,
     ) -> None:  # fmt: skip
-        """`fd`: the file's descriptor, which whoever sends the answer closes; below 0: the content is here."""
+        """`fd`: the file's descriptor, which whoever sends the answer closes; below 0: the content is here.
+
+        `whole`: what it is all of, for whoever may give it again while that is fresh.
+        """
         self.status = status
         self.headers = headers
         self.encoded = encoded
@@ -46,6 +49,7 @@ class Answer:
         self.fd = fd
         self.offset = offset
         self.count = count
+        self.whole = whole
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} {self.count} bytes>"
@@ -72,7 +76,8 @@ def of_found(found: Found, method: str, fields: Mapping[str, Any], encodings: En
         whole = representation.kept
         if type(whole) is not _Whole:
             whole = representation.kept = _Whole(representation, encodings)
-        return Answer(OK, whole.headers, whole.encoded, content, fd=fd, count=size)
+        all_of = None if representation.content is None else representation
+        return Answer(OK, whole.headers, whole.encoded, content, fd=fd, count=size, whole=all_of)
     status, start, stop = decided
     if status == PARTIAL:
         headers = [*representation.own, *representation.validators, content_range(start, stop, size)]

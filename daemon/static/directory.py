@@ -48,7 +48,9 @@ Field = tuple[str, str]
 class Representation:
     """One file as it was when it was opened (RFC 9110 section 3.2): its metadata, and, of a small one, its content."""
 
-    __slots__ = ("coding", "content", "etag", "kept", "mark", "modified", "name", "own", "size", "validators")
+    __slots__ = (
+        "coding", "content", "etag", "fresh_until_ns", "kept", "mark", "modified", "name", "own", "size", "validators",
+    )  # fmt: skip
 
     def __init__(self, name: bytes, coding: str, status: os.stat_result, known: Sequence[Field], now_ns: int) -> None:
         """`known` are the fields that all files of this name have."""
@@ -56,7 +58,8 @@ class Representation:
         self.coding = coding
         self.mark = _mark(status)
         self.size = status.st_size
-        self.content: bytes | None = None
+        self.content: bytes | None = None  # while the directory remembers it
+        self.fresh_until_ns = 0  # until then `content` may be answered again without a look
         self.kept: object = None  # what whoever answers with it keeps here, as long as it is the same
         # Whatever changes the content changes the time of the last change of status (inode(7)), which nobody can set.
         self.etag = f'"{status.st_ctime_ns:x}-{status.st_size:x}-{status.st_ino:x}"'
@@ -134,6 +137,7 @@ class Directory:
                 self._forget(rest)
                 return self._read(rest, known, representation)
             known.fresh_until_ns = now_ns + FRESH_NS
+        representation.fresh_until_ns = known.fresh_until_ns
         return Found(representation, representation.content)
 
     def open(self, rest: str) -> Opened | No:
@@ -268,12 +272,13 @@ class Directory:
 
     def _forget(self, rest: str) -> None:
         if known := self._names.pop(rest, None):
-            kept = (one.content for one in known.by_coding.values())
-            self._kept_bytes -= sum(len(content) for content in kept if content is not None)
+            for one in known.by_coding.values():
+                self._kept_bytes -= len(one.content or b"")
+                one.content = None  # whoever has kept the representation has no content by that
 
     def _forget_all(self) -> None:
-        self._names.clear()
-        self._kept_bytes = 0
+        for rest in [*self._names]:
+            self._forget(rest)
 
 
 def open_directory(path: str) -> int:

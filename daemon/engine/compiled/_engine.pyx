@@ -196,6 +196,7 @@ from ..claim import Claim, Taken
 from ..contract import Outcome, Stage
 from ..environ import complete_template
 from ..file_wrapper import FileWrapper
+from ..https_policy import HSTS, REDIRECT
 from ..plain import FLIGHT_BYTES, RECEIVE_BYTES, ConversationSteps
 from ..presence import LEFT
 from ..site import Site
@@ -254,4 +255,5 @@ include "access.pxi"
 include "pipeline.pxi"
 include "accept.pxi"
 include "conversation.pxi"
+include "file.pxi"
 include "stream.pxi"

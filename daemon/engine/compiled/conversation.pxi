@@ -9,6 +9,7 @@ cdef object OVER = Stage.OVER
 cdef object CLOSED_STAGE = Stage.CLOSED
 cdef object CLOSED_PARSING = Parsing.CLOSED
 cdef object IDLE = Outcome.IDLE
+cdef object AGAIN = Outcome.AGAIN
 cdef object END = Outcome.END
 cdef object LAST = Outcome.LAST
 cdef object MORE = Outcome.MORE
@@ -30,6 +31,8 @@ cdef object REQUEST_URI = sys.intern("REQUEST_URI")
 cdef object RAW_URI = sys.intern("RAW_URI")
 cdef object INPUT = sys.intern("wsgi.input")
 cdef object EARLY_HINTS = sys.intern("wsgi.early_hints")
+cdef object REDIRECTED = sys.intern(REDIRECT)
+cdef object WITH_HSTS = sys.intern(HSTS)
 cdef object REQUEST_ID = sys.intern(request_ids.VARIABLE)
 
 cdef size_t RECEIVED = RECEIVE_BYTES
@@ -236,11 +239,16 @@ cdef class ConversationState(WireState):
                 if used < size:
                     http.pending = PyBytes_FromStringAndSize(<char *>received + used, size - used)
                 if self._checked and (self._proxy is not None or self.may_be_static()):
-                    return self._has_come(now)
+                    outcome = give_file(self, now)
+                    return self._has_come(now) if outcome is None else outcome
                 self.stage = REQUEST_STAGE
                 self.ready_ns = now
                 return REQUEST
         return self._parse(PyBytes_FromStringAndSize(<char *>received, size), now)
+
+    def keep_file(self, route, answer, head):
+        """See engine.file_steps."""
+        keep_file(self, route, answer, head)
 
     cdef bint may_be_static(self) except -1:
         cdef Line line = <Line>self._http.line

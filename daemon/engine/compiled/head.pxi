@@ -38,6 +38,12 @@ cdef enum Whose:
     MAYBE_STATIC  # its path begins as those of static files do
 
 
+cdef enum Asks:
+    NOT_LOOKED_AT
+    FOR_ALL
+    FOR_A_PART  # or under conditions
+
+
 cdef class Line:
     """A request line, as http.head.RequestLine."""
 
@@ -48,6 +54,7 @@ cdef class Line:
     cdef bytes raw
     cdef bint is_head
     cdef Whose whose  # the same for all sites that share it
+    cdef dict files  # answers by Accept-Encoding, None without one: see file.pxi
 
     def __repr__(self):
         return f"<Line {self.method} {self.target} HTTP/1.{int(self.http11)}>"
@@ -94,6 +101,7 @@ cdef class Head:
     cdef FieldLine *lines
     cdef int count
     cdef list keys
+    cdef Asks asks  # by their names
     cdef bint complete  # the template has all that is not of the request line
     cdef Line line  # of which the template is
     # The template's own, put there anew when somebody has got hold of them: see `identify` and `Hints`.
