@@ -27,6 +27,8 @@ from tests.support.service import Service
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from tests.unit.tls_world import authority, issued
 
+from .browser import Browser
+
 RELOADS, RENEWALS = (10, 50) if FULL else (1, 1)
 STALLED = 2000
 YEAR = "max-age=31536000"
@@ -319,3 +321,15 @@ def test_a_client_is_answered_at_once_beside_2000_stalled_handshakes(world: Worl
     assert sorted(took)[25] < 0.05
     for client in stalled:
         client.close()
+
+
+@needs("chromium")
+@pytest.mark.full
+def test_a_browser_is_redirected_and_served(world: World, tmp_path: Path) -> None:
+    with Browser(tmp_path) as browser:
+        browser.call("Security.setIgnoreCertificateErrors", ignore=True)  # it has no way to be given an authority
+        browser.open(f"http://localhost:{world.plain}/")
+        assert browser.value("location.href") == f"{world.url}/"
+        assert "SSL_PROTOCOL=TLSv1.3" in browser.text("body")
+        assert browser.value("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "http/1.1"
+        assert browser.errors == []
