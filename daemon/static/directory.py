@@ -92,12 +92,13 @@ class Opened(NamedTuple):
 class _Known:
     """What a name stood for when its directory was last changed: representations by coding."""
 
-    __slots__ = ("by_coding", "folder", "fresh_until_ns", "mark", "offered")
+    __slots__ = ("by_coding", "folder", "fresh_until_ns", "mark", "named_until_ns", "offered")
 
     def __init__(self, folder: bytes, mark: Mark, by_coding: dict[str, Representation]) -> None:
         self.folder = folder
         self.mark = mark
-        self.fresh_until_ns = 0
+        self.named_until_ns = 0  # so long its directory is not looked at again …
+        self.fresh_until_ns = 0  # … and so long not the files whose content is kept
         self.by_coding = by_coding
         self.offered = tuple(coding for coding in _OFFERED if coding in by_coding)
 
@@ -123,11 +124,13 @@ class Directory:
     def find(self, rest: str, accepted: str | None) -> Found | No:
         """What a decoded path behind the prefix stands for, for a client that accepts these content codings."""
         known, now_ns = self._names.get(rest), time.monotonic_ns()
-        if known is None or (now_ns > known.fresh_until_ns and self._mark_of(known.folder) != known.mark):
-            look = self._look(rest)
-            if isinstance(look, No):
-                return look
-            known = look
+        if known is None or now_ns > known.named_until_ns:
+            if known is None or self._mark_of(known.folder) != known.mark:
+                look = self._look(rest)
+                if isinstance(look, No):
+                    return look
+                known = look
+            known.named_until_ns = now_ns + FRESH_NS
         coding = preferred(accepted, known.offered) if known.offered and accepted else IDENTITY
         representation = known.by_coding[coding]
         if representation.content is None:
