@@ -108,7 +108,9 @@ class Directory:
 
     def __init__(self, settings: StaticFiles) -> None:
         """Raises OSError if the directory cannot be opened."""
-        self.fd = settings.fd if settings.fd >= 0 else open_directory(settings.directory)
+        self.fd = -1
+        self._is_own = settings.fd < 0  # else it is the launcher's, and as many workers'
+        self.fd = open_directory(settings.directory) if self._is_own else settings.fd
         self._follow = settings.symlinks
         self._index = settings.index_name.encode()
         self._precompressed = settings.precompressed
@@ -120,6 +122,10 @@ class Directory:
 
     def __repr__(self) -> str:
         return f"<Directory {self.fd} {len(self._names)} names, {self._kept_bytes} bytes>"
+
+    def __del__(self) -> None:
+        if self._is_own and self.fd >= 0:
+            os.close(self.fd)
 
     def find(self, rest: str, accepted: str | None) -> Found | No:
         """What a decoded path behind the prefix stands for, for a client that accepts these content codings."""
