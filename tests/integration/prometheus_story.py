@@ -28,6 +28,7 @@ from tests.support.load import Load, Report
 from tests.support.ports import free_port
 from tests.support.promql import Expression, in_dashboards, in_rules, without_conditions
 from tests.support.service import Service
+from tests.unit.tls_world import issued
 
 from .prometheus_server import Prometheus, filled_in
 
@@ -117,7 +118,11 @@ def watched(service: Service) -> Iterator[tuple[Daemon, Prometheus]]:
     service.write(APPLICATION)
     service.write("def leader_start(): pass\n", "duties.py")
     target = f"127.0.0.1:{free_port()}"
-    arguments = ("-c", service.configure(CONFIGURATION), "--hooks", "duties", "--metrics-bind", target)
+    certificate = service.directory / "shop.pem"
+    pair = issued("localhost")
+    certificate.write_text(f"{pair.chain}{pair.key}", "utf-8")
+    https = f'{{ address = "127.0.0.1:{free_port()}", certificate = "{certificate}" }}'
+    arguments = ("-c", service.configure(CONFIGURATION), "--hooks", "duties", "--metrics-bind", target, "--bind", https)
     daemon = service.start(*arguments, "--control", str(service.directory / "control.sock"))
     daemon.settle(2)
     with urllib.request.urlopen(f"http://{target}/metrics", timeout=30) as response:
