@@ -138,7 +138,7 @@ FAULTS = (
         "fork",
     ),
     worker(signal.SIGSEGV, "crash", r"was killed by SIGSEGV( while it ran .*)?; the next one in", "epoll"),
-    worker(signal.SIGSTOP, "wedge", r"no stacks: the process does not answer; its state is T \(stopped\)", "prefork"),
+    worker(signal.SIGSTOP, "wedge", r"no stacks: the process does not answer; its state is T \(stopped\)"),
     Fault("launcher_SIGKILL", "SIGKILL of the launcher", hit_launcher(signal.SIGKILL), short=("prefork",)),
     Fault("launcher_SIGSEGV", "SIGSEGV of the launcher", hit_launcher(signal.SIGSEGV), short=()),
     Fault(

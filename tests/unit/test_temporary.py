@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_a_file_that_cannot_be_unnamed_is_an_error_and_not_kept_open(
 
     monkeypatch.setattr(temporary, "UNNAMED", os.O_RDWR | os.O_DIRECTORY)  # not supported
     monkeypatch.setattr(temporary.os, "unlink", unlink)
+    gc.collect()  # or what other tests have left is closed meanwhile
     before = os.listdir("/proc/self/fd")
     with pytest.raises(PermissionError):
         unnamed_file(str(tmp_path))
