@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..http.response import with_field
 from ..settings import Settings
 
 REDIRECT = "miniwsgi.redirect"  # the port of https:// URLs
@@ -73,8 +74,7 @@ def is_redirected(environ: dict[str, Any]) -> bool:
 
 def with_hsts(head: bytes, value: str) -> bytes:
     """A response's head that has the field, too."""
-    end = head.index(b"\r\n") + 2  # of the status line
-    return b"%b%b: %b\r\n%b" % (head[:end], _FIELD.encode(), value.encode("latin-1"), head[end:])
+    return with_field(head, _FIELD, value)
 
 
 def location(environ: dict[str, Any], port: int) -> str:

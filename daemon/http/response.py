@@ -267,7 +267,12 @@ def identified(head: bytes, headers: list[tuple[str, str]], server: ServerFields
     name = server.request_id_header
     if name is None or any(key.lower() == name.lower() for key, _value in headers):
         return head
-    field = f"{name}: {request_id}\r\n".encode("latin-1")
+    return with_field(head, name, request_id)
+
+
+def with_field(head: bytes, name: str, value: str) -> bytes:
+    """A response's head that has one field more, in front of the others."""
+    field = f"{name}: {value}\r\n".encode("latin-1")
     end = head.index(b"\r\n") + 2  # of the status line
     return head[:end] + field + head[end:]
 
