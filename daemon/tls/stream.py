@@ -12,7 +12,7 @@ writes. The kernel's own TLS cannot be used that way: files are read and encrypt
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..unpatched import Lock, Socket, os, socket
@@ -172,23 +172,24 @@ class TLSStream:
         if not self._lock.acquire(not flags & socket.MSG_DONTWAIT):
             raise BlockingIOError
         try:
-            return self._send(memoryview(data))
+            view = memoryview(data)
+            return self._send(len(view), lambda at, size: view[at : at + size])
         finally:
             self._lock.release()
 
-    def _send(self, data: memoryview) -> int:
-        sent = self._settle(len(data))
-        most = min(len(data), SEND_BYTES)
+    def _send(self, size: int, portion_at: Callable[[int, int], memoryview]) -> int:
+        """Of so many bytes, which `portion_at` gives by place and size, or fewer if there are no more."""
+        sent = self._settle(size)
+        most = min(size, SEND_BYTES)
         while sent < most:
-            portion = data[sent : sent + PORTION_BYTES]
-            try:
-                taken = self._portion(portion)
-            except BlockingIOError:
-                taken = 0
+            portion = portion_at(sent, min(PORTION_BYTES, most - sent))
+            if not portion:
+                return sent
+            taken = self._portion(portion)
             sent += taken
             if taken < len(portion):
                 break
-        if not sent and data:
+        if not sent and size:
             raise BlockingIOError
         return sent
 
@@ -246,22 +247,7 @@ class TLSStream:
     def send_extent(self, fd: int, offset: int, count: int, /) -> int:
         """The same for part of a file; 0: it has no more."""
         with self._lock:
-            sent = self._settle(count)
-            most = min(count, SEND_BYTES)
-            while sent < most:
-                data = os.pread(fd, min(PORTION_BYTES, most - sent), offset + sent)
-                if not data:
-                    return sent
-                try:
-                    taken = self._portion(memoryview(data))
-                except BlockingIOError:
-                    taken = 0
-                sent += taken
-                if taken < len(data):
-                    break
-        if not sent:
-            raise BlockingIOError
-        return sent
+            return self._send(count, lambda at, size: memoryview(os.pread(fd, size, offset + at)))
 
     def shutdown(self, how: int, /) -> None:
         """Say our end, if the client is to hear it, and shut the socket down."""
