@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .addresses import Address
 from .declaration import key
 from .endpoints import Endpoint, EndpointEntry
 from .kinds import Boolean, Choice, MismatchError, Text
@@ -28,12 +27,6 @@ _HSTS = r"(?i:max-age=[0-9]{1,10}(; ?includeSubDomains)?(; ?preload)?)"
 class Bind(Endpoint):
     """One entry. Its address is its identity: the options belong to a generation, the socket to the daemon."""
 
-    address: str = key(
-        Address(),
-        "",
-        'Where to listen, as in the text: "127.0.0.1:8000", "unix:/path", …',
-        computed="none: it is required",
-    )
     protocol: str = key(
         Choice("http", "uwsgi"),
         "http",

@@ -30,9 +30,7 @@ class Outcome(IntEnum):
     MORE = auto()  # part of a request is here; wait for the rest
     AGAIN = auto()  # bytes are here that were not looked at: others want a turn, then `receive` again
     REQUEST = auto()  # a whole request is here: `answer`
-    UPGRADE = (
-        auto()
-    )  # one that may take its connection (see `upgrade`): as REQUEST, on a thread of its own if there is one
+    UPGRADE = auto()  # as REQUEST, for a thread of its own if there is one: it may take its connection (`upgrade`)
     DONE = auto()  # of answer and resume: the application is through
     PAUSED = auto()  # it has more, which waits for the client, or for the next turn: `flush` when writable
     TAKEN = auto()  # of serve: the call lasted, and another thread owns the loop; give the conversation back to it

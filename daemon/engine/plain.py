@@ -457,7 +457,6 @@ class Conversation(ConversationSteps):
 
     __slots__ = (
         "_call", "_checked", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables",
-        "base",
-        "called_ns", "closed", "ended_ns", "gone", "mask", "ready_ns", "requests", "since_bytes", "since_ns", "site",
-        "sock", "stage", "thread",
+        "base", "called_ns", "closed", "ended_ns", "gone", "mask", "ready_ns", "requests", "since_bytes", "since_ns",
+        "site", "sock", "stage", "thread",
     )  # fmt: skip
