@@ -17,6 +17,7 @@ from miniwsgi.daemon.config.platform import PLATFORM_VARIABLES
 
 from tests.support.effort import FULL, SEED
 from tests.support.engines import ENGINES
+from tests.support.selection import leave_out
 from tests.support.users import open_directory
 
 __all__ = ["open_directory"]
@@ -85,9 +86,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     absent = set() if FULL else {"full"}
     if not os.environ.get("MINIWSGI_TEST_AGENTS"):
         absent.add("agents")
-    others = [item for item in items if absent & {mark.name for mark in item.iter_markers()}]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+    leave_out(config, items, lambda item: bool(absent & {mark.name for mark in item.iter_markers()}))
     # Tests of the Debian package take the longest each: last in the run they would leave all other processes idle.
     items.sort(key=lambda item: "system" not in item.path.parts)

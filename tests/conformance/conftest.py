@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.server import POOLS, Pool, Server
-from tests.support.effort import FULL
 from tests.support.engines import ENGINES
+from tests.support.selection import leave_products_to_the_long_run
 
 Servers = Callable[..., Server]
 HERE = Path(__file__).parent
@@ -23,20 +23,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The cases about time are asked of one pool for each way to wait. What engines make of bytes is compared elsewhere,
     without sockets (`engine_parser`, `tests.fuzz.two_engines`).
     """
-    if FULL:
-        return
-    left_out = [item for item in items if HERE in item.path.parents and _is_for_the_long_run(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        gone = set(left_out)
-        items[:] = [item for item in items if item not in gone]
+    leave_products_to_the_long_run(config, items, HERE, _is_long)
 
 
-def _is_for_the_long_run(item: pytest.Item) -> bool:
-    chosen = getattr(item, "callspec", None)
-    if chosen is None or not {"engine", "pool"} <= chosen.params.keys():
-        return False
-    engine, pool = chosen.params["engine"], chosen.params["pool"]
+def _is_long(engine: str, pool: object, item: pytest.Item) -> bool:
+    assert isinstance(pool, Pool)
     if "test_slow_clients" in item.name:
         return engine != ENGINES[0] or pool.name not in WAITING
     return engine != ENGINES[0] and pool is not POOLS[0]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.effort import FULL
 from tests.support.engines import ENGINES
+from tests.support.selection import leave_products_to_the_long_run
 from tests.support.service import service, shared_service
 
 from .worker_harness import made_site
@@ -19,17 +19,8 @@ HERE = Path(__file__).parent
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In the short run one pool has each engine, and each pool the one that `auto` takes (so do conformance's)."""
-    if FULL:
-        return
-    left_out = [item for item in items if HERE in item.path.parents and _is_for_the_long_run(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        gone = set(left_out)
-        items[:] = [item for item in items if item not in gone]
+    leave_products_to_the_long_run(config, items, HERE, _is_long)
 
 
-def _is_for_the_long_run(item: pytest.Item) -> bool:
-    chosen = getattr(item, "callspec", None)
-    if chosen is None or not {"engine", "pool"} <= chosen.params.keys():
-        return False
-    return chosen.params["engine"] != ENGINES[0] and chosen.params["pool"] != "epoll-8"
+def _is_long(engine: str, pool: object, _item: pytest.Item) -> bool:
+    return engine != ENGINES[0] and pool != "epoll-8"
