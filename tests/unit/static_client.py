@@ -27,6 +27,19 @@ class Answered:
         return self._response.getheader(name)
 
 
+class Lines:
+    """An access log that keeps what it is told."""
+
+    render = None
+    every = True
+
+    def __init__(self) -> None:
+        self.told: list[tuple[dict[str, Any], str, Any, int, int]] = []
+
+    def log(self, *line: Any) -> None:
+        self.told.append(line)
+
+
 class _Sock:
     """What http.client reads from."""
 

@@ -15,7 +15,7 @@ from miniwsgi.metrics import scoreboard as sb
 from tests.conformance.case import get
 
 from .conversation_world import NOW, World
-from .static_client import Answered, whole_answer
+from .static_client import Answered, Lines, whole_answer
 
 CSS = b"a { color: red }\n"
 LARGE = bytes(range(256)) * 200  # more than what is joined with its head
@@ -28,19 +28,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in (("a.css", CSS), ("large.js", LARGE), ("empty.txt", b"")):
         (tmp_path / name).write_bytes(content)
     return tmp_path
-
-
-class Lines:
-    """An access log that keeps what it is told."""
-
-    render = None
-    every = True
-
-    def __init__(self) -> None:
-        self.told: list[tuple[dict[str, Any], str, Any, int, int]] = []
-
-    def log(self, *line: Any) -> None:
-        self.told.append(line)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from miniwsgi.metrics import scoreboard as sb
 from tests.conformance.case import get
 
 from .conversation_world import NOW, World
-from .static_client import Answered, whole_answer
+from .static_client import Answered, Lines, whole_answer
 
 BIG = bytes(range(256)) * 4096  # a megabyte
 CSS = b"a { color: red }\n"
@@ -227,19 +227,6 @@ def test_counted_under_a_route_of_its_own(world: World, root: Path) -> None:
     for method, status in (("GET", 200), ("HEAD", 200), ("GET", 404)):
         at = slot.series(method, status, route)
         assert sum(slot.cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + len(sb.BOUNDS_NS) + 1]) == 1
-
-
-class Lines:
-    """An access log that keeps what it is told."""
-
-    render = None
-    every = True
-
-    def __init__(self) -> None:
-        self.told: list[tuple[dict[str, Any], str, Any, int, int]] = []
-
-    def log(self, *line: Any) -> None:
-        self.told.append(line)
 
 
 @pytest.fixture
