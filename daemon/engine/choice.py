@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..unpatched import Socket, select
     from .contract import Conversation, Doze, GoOn, Turn, Unusual
     from .listening_socket import ListeningSocket
-    from .opening import Make
+    from .openings.opening import Make
     from .site import Site
 
 AUTO = "auto"

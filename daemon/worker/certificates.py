@@ -16,7 +16,7 @@ from ..tls.material import ClientCertificates, MaterialError
 from .application import BootError
 
 if TYPE_CHECKING:
-    from ..engine.opening import Step
+    from ..engine.openings.opening import Step
     from ..tls.contexts import ServerContext
 
 
@@ -50,7 +50,7 @@ class Certificates:
         for listener in settings.listeners:
             if listener.tls is None:
                 continue
-            self._engine = importlib.import_module("miniwsgi.daemon.engine.handshake")
+            self._engine = importlib.import_module("miniwsgi.daemon.engine.openings.handshake")
             contexts = importlib.import_module("miniwsgi.daemon.tls.contexts")
             try:
                 self._kept[listener.fd] = _Kept(listener, contexts.ServerContext)

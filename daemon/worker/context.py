@@ -13,7 +13,7 @@ from ..engine.call import Application
 from ..engine.choice import Begin, Chosen
 from ..engine.contract import Conversation
 from ..engine.listening_socket import ListeningSocket
-from ..engine.openers import openers
+from ..engine.openings.openers import openers
 from ..engine.site import Site
 from ..log.access_log import AccessLog
 from ..log.error_log import ErrorLog

@@ -27,7 +27,7 @@ def _import_parts(settings: Settings) -> None:
     if any(listener.protocol == "uwsgi" for listener in settings.listeners):
         import_module("miniwsgi.daemon.engine.uwsgi.conversation")
     if any(listener.proxy_protocol for listener in settings.listeners):
-        import_module("miniwsgi.daemon.engine.proxy_header")
+        import_module("miniwsgi.daemon.engine.openings.proxy_header")
     if settings.static:
         import_module("miniwsgi.daemon.engine.x_sendfile")
 

@@ -72,7 +72,11 @@ def guide(target: str, arguments: Sequence[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["miniwsgi.daemon.http", "miniwsgi.daemon.engine.uwsgi", "miniwsgi.daemon.engine.proxy_protocol"],
+        include=[
+            "miniwsgi.daemon.http",
+            "miniwsgi.daemon.engine.uwsgi",
+            "miniwsgi.daemon.engine.openings.proxy_protocol",
+        ],
         enable_loader_override=False,
     ):
         import miniwsgi.daemon.http.connection

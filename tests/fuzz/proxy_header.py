@@ -11,8 +11,8 @@ import socket
 import zlib
 from typing import Any
 
-from miniwsgi.daemon.engine.opening import ClientLeft, Opens, TurnedAway
-from miniwsgi.daemon.engine.proxy_header import ProxyHeader
+from miniwsgi.daemon.engine.openings.opening import ClientLeft, Opens, TurnedAway
+from miniwsgi.daemon.engine.openings.proxy_header import ProxyHeader
 from miniwsgi.daemon.settings import Listener
 
 from tests.support import proxy_headers as make

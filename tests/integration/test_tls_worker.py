@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.engine import handshake
+from miniwsgi.daemon.engine.openings import handshake
 from miniwsgi.daemon.settings import Settings, Tls
 from miniwsgi.daemon.tls.material import MaterialMemory, Pair
 from miniwsgi.daemon.worker.certificates import Certificates

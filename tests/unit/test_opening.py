@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.engine import opening
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.choice import choose
-from miniwsgi.daemon.engine.opening import Opening, Opens
+from miniwsgi.daemon.engine.openings import opening
+from miniwsgi.daemon.engine.openings.opening import Opening, Opens
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from miniwsgi.daemon.engine import proxy_protocol
-from miniwsgi.daemon.engine.proxy_protocol import (
+from miniwsgi.daemon.engine.openings import proxy_protocol
+from miniwsgi.daemon.engine.openings.proxy_protocol import (
     LINE_BYTES,
     NOWHERE,
     REST_BYTES,
@@ -16,7 +16,7 @@ from miniwsgi.daemon.engine.proxy_protocol import (
     parse_binary,
     parse_line,
 )
-from miniwsgi.daemon.engine.proxy_variables import variables
+from miniwsgi.daemon.engine.openings.proxy_variables import variables
 
 from tests.support import proxy_headers as make
 

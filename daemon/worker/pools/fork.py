@@ -25,7 +25,7 @@ from ...engine import request_ids
 from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
-from ...engine.opening import Opening
+from ...engine.openings.opening import Opening
 from ...unpatched import Lock, Socket, os, select, signal, socket, time
 from .. import children
 from ..background_jobs import finish_jobs

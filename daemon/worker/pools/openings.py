@@ -1,4 +1,5 @@
-"""Connections that are not conversations yet: a PROXY header or a TLS handshake has to come first (`engine.opening`).
+"""Connections that are not conversations yet: a PROXY header or a TLS handshake has to come first
+(`engine.openings`).
 
 Each costs its descriptor and what is kept here, in every pool: the poller tells of it, and no thread waits. It counts
 as an open connection, and against `limits.connections`; there is a limit to its time.
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 from miniwsgi.metrics import scoreboard
 
-from ...engine.opening import Opening, Opens
+from ...engine.openings.opening import Opening, Opens
 from ...engine.progress import input_waits
 from ...unpatched import Socket, select
 from .. import children

@@ -12,7 +12,7 @@ from miniwsgi.metrics import scoreboard
 from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
-from ...engine.opening import Opening
+from ...engine.openings.opening import Opening
 from ...engine.presence import has_left
 from ...unpatched import select, time
 from .. import children

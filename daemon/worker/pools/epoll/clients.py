@@ -8,7 +8,7 @@ from __future__ import annotations
 from miniwsgi.metrics import scoreboard
 
 from ....engine.contract import Conversation
-from ....engine.opening import Opening
+from ....engine.openings.opening import Opening
 from ....unpatched import select
 from ... import children
 from ...context import Context

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from ..settings import Listener, Settings
-from ..unpatched import Socket
+from ...settings import Listener, Settings
+from ...unpatched import Socket
+from ..site import Site
 from .opening import Make, Opening, Step
-from .site import Site
 
 NANOSECONDS = 1_000_000_000
 MakeStep = Callable[[], Step]

@@ -12,12 +12,12 @@ from typing import cast
 
 from miniwsgi.metrics.scoreboard import Closed, Handshake
 
-from ..settings import Settings
-from ..tls.contexts import ServerContext
-from ..tls.stream import HandshakeFailed, TLSStream
-from ..tls.variables import tls_variables
-from ..unpatched import Socket, socket
-from .https_policy import HSTS
+from ...settings import Settings
+from ...tls.contexts import ServerContext
+from ...tls.stream import HandshakeFailed, TLSStream
+from ...tls.variables import tls_variables
+from ...unpatched import Socket, socket
+from ..https_policy import HSTS
 from .opening import ClientLeft, Opening, Opens, TurnedAway
 
 NANOSECONDS = 1_000_000_000

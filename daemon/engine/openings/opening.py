@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..settings import Listener
-from ..unpatched import Socket
-from .account import Account
-from .contract import Conversation
-from .site import Site
+from ...settings import Listener
+from ...unpatched import Socket
+from ..account import Account
+from ..contract import Conversation
+from ..site import Site
 
 
 class Opens(Enum):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from miniwsgi.metrics.scoreboard import Closed
 
-from ..unpatched import Socket, socket
+from ...unpatched import Socket, socket
 from .opening import ClientLeft, Opening, Opens, TurnedAway
 from .proxy_protocol import (
     FIXED_BYTES,
