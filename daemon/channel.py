@@ -47,6 +47,8 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         log-level {level}
         certificates {}                             as for the launcher
         stacks {}                                   write the stacks of all threads to the stack pipe, and a NUL
+        inspect {order} + [pipe]                    look into this worker; what is found goes into the pipe, which it
+                                closes in the end (worker/inspecting)
 
 A stack pipe is the read end of a non-blocking pipe, to which faulthandler writes all stacks on SIGUSR2.
 """
@@ -120,6 +122,11 @@ class Channel:
             return None
         message: Message = json.loads(data)
         return message, list(fds)
+
+    def next_kind(self) -> str:
+        """Of the message that `receive` would return; "" at end-of-file. Raises what that does."""
+        data = self.socket.recv(MAX_MESSAGE_BYTES, socket.MSG_PEEK)
+        return str(json.loads(data)["kind"]) if data else ""
 
     def close(self) -> None:
         self.socket.close()

@@ -1,7 +1,7 @@
 """The one helper thread of a worker whose main thread runs the application itself.
 
 It keeps the heartbeat, so that only a worker whose interpreter is stuck, not one that is busy, counts as wedged, and
-it looks after requests that take too long. It runs no application code.
+it looks after requests that take too long, and after orders that wait for nobody. It runs no application code.
 """
 
 from __future__ import annotations
@@ -40,5 +40,5 @@ class Monitor:
         while not self._end.acquire(timeout=PERIOD_SECONDS):
             now = time.monotonic_ns()
             self._cells[HEARTBEAT] = now
-            self._orders.watch_lifeline()
+            self._orders.look_beside()
             self._check(now)

@@ -1,7 +1,8 @@
 """Orders to a worker: messages of the master, signals of an administrator, and the master's end.
 
 They arrive as readable descriptors in the worker's loop, never in Python signal handlers, which would wait for the
-main thread. End-of-file of the control channel is the lifeline: the master is gone.
+main thread. Where the loop is inside the application, the thread beside it hears those that wait for nobody
+(`look_beside`). End-of-file of the control channel is the lifeline: the master is gone.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from miniwsgi.metrics.scoreboard import HEARTBEAT, SlotState
 
 from ..channel import Channel
 from ..permission import why_not_written
-from ..unpatched import os, select, signal, time
+from ..unpatched import Lock, os, select, signal, time
 from .context import NANOSECONDS, Context, Duty
+from .inspecting.inspections import Inspections
 from .signals import SignalPipe
 
 HEARTBEAT_MILLISECONDS = 1000
+ANY_THREADS = frozenset({"stacks", "inspect", "log-level"})  # what may be done while the loop is elsewhere
 STOP, RESTART, ORPHANED = "stop", "restart", "orphaned"  # why a worker leaves, where the master does not say it
 
 
@@ -35,6 +38,8 @@ class Orders:
         self._control = control
         self._signals = signals
         self._stack_fd = stack_fd
+        self._hearing = Lock()  # one thread at a time takes messages, so that they are obeyed in their order
+        self._inspections = Inspections(context)
         self.deadline_ns = 0  # for requests; 0: none
         self.ends_ns = 0  # for the process; 0: none
         self.kept_seconds = 0.0  # of a drain's time, for what has to be done after the last request
@@ -64,6 +69,7 @@ class Orders:
     def disown(self) -> None:
         """In a process that has been forked for a connection: orders and signals are its parent's."""
         self._signals.close()
+        self._inspections.disown()
         if self._control is not None:
             self._control.close()
 
@@ -79,7 +85,8 @@ class Orders:
         self._read_signals()
         while self._control is not None and not self.deaf:
             try:
-                received = self._control.receive()
+                with self._hearing:
+                    received = self._control.receive()
             except BlockingIOError:
                 return
             except OSError as error:  # somebody has closed it, or another has its number
@@ -88,10 +95,7 @@ class Orders:
             if received is None:
                 self._orphaned("the master is gone")
                 return
-            message, fds = received
-            for fd in fds:
-                os.close(fd)
-            self._obey(message)
+            self._obey(*received)
 
     def await_serve(self) -> None:
         """Say that this worker is ready, with which engine, and wait until the master knows it or wants something else.
@@ -117,14 +121,32 @@ class Orders:
         """For the main thread, when application code has run on it: signals are the pool's, whatever that has done."""
         self._signals.keep()
 
-    def watch_lifeline(self) -> None:
-        """For a thread beside one that is inside the application: if the master is gone, end it in its time."""
+    def look_beside(self) -> None:
+        """For a thread beside one that is inside the application: obey what any thread may, as far as that comes next.
+
+        If the master is gone, end this process in its time.
+        """
         if self._control is None or self.deaf or self._alarmed:
             return
         poller = select.poll()
-        poller.register(self._control.fileno(), 0)  # hang-up is always told
-        if poller.poll(0):
-            self._set_alarm()
+        poller.register(self._control.fileno(), select.POLLIN)
+        for _fd, events in poller.poll(0):
+            if events & ~select.POLLIN:  # hang-up is always told
+                self._set_alarm()
+            else:
+                self._obey_beside(self._control)
+
+    def _obey_beside(self, control: Channel) -> None:
+        try:
+            while True:
+                with self._hearing:
+                    if control.next_kind() not in ANY_THREADS:
+                        return
+                    received = control.receive()
+                if received is not None:
+                    self._obey(*received)
+        except OSError:
+            pass  # there is no more; or the loop will see what is wrong
 
     def tell(self, kind: str, fds: tuple[int, ...] = (), /, **fields: Any) -> None:
         """A message to the master; dropped if it is gone."""
@@ -145,8 +167,13 @@ class Orders:
         """Whether the time for draining is over."""
         return bool(self.deadline_ns) and now_ns > self.deadline_ns
 
-    def _obey(self, message: dict[str, Any]) -> None:
+    def _obey(self, message: dict[str, Any], fds: list[int]) -> None:
         context = self._context
+        if message["kind"] == "inspect":
+            self._inspections.begin(message["order"], fds)
+            return
+        for fd in fds:
+            os.close(fd)
         match message["kind"]:
             case "drain":
                 self._leave(message["deadline"], message.get("reason", RESTART), message.get("empty", ()))

@@ -25,7 +25,7 @@ REPLACED = {
     "os": {"close", "fdopen", "fork", "forkpty", "open", "posix_spawn", "read", "wait", "waitpid", "write"},
     "time": {"sleep"},
 }
-LOOKS_AT_THREADS = {"background_jobs.py", "fork_safety.py"}  # of the application
+LOOKS_AT_THREADS = {"background_jobs.py", "fork_safety.py", "thread_clocks.py"}  # of the application
 BEHIND_THE_IMPORT = ("daemon/worker", "daemon/engine", "daemon/channel.py", "daemon/log", "daemon/temporary.py")
 BEFORE_THE_IMPORT = {"launch.py"}  # it begins the launcher, whose modules it has to make importable first
 # What serves only what is asked for: a launcher loads it before the application (interpreter.py); functions look it up.

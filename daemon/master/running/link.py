@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...channel import Channel, Message
@@ -27,7 +27,7 @@ class Link:
         self.channel = channel
         self._on_message = on_message
         self._on_end = on_end
-        self._unsent: deque[tuple[str, dict[str, Any]]] = deque()
+        self._unsent: deque[tuple[str, tuple[int, ...], dict[str, Any]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._readable)
         self._open = True
@@ -35,20 +35,26 @@ class Link:
     def __repr__(self) -> str:
         return f"<Link {self.channel} unsent={len(self._unsent)}>"
 
-    def send(self, kind: str, **fields: Any) -> None:
-        """Send, or keep until the peer reads. A peer that is gone is told of elsewhere: its end comes."""
+    def send(self, kind: str, fds: tuple[int, ...] = (), /, **fields: Any) -> None:
+        """Send, or keep until the peer reads. A peer that is gone is told of elsewhere: its end comes.
+
+        The descriptors are given away: they are closed here once they are sent, or cannot be.
+        """
         if not self._open:
+            close_all(fds)
             return
         if self._unsent:
-            self._unsent.append((kind, fields))
+            self._unsent.append((kind, fds, fields))
             return
         try:
-            self.channel.send(kind, **fields)
+            self.channel.send(kind, fds, **fields)
         except BlockingIOError:
-            self._unsent.append((kind, fields))
+            self._unsent.append((kind, fds, fields))
             self._loop.add_writer(self.channel.fileno(), self._writable)
+            return
         except OSError:
             pass
+        close_all(fds)
 
     def receive_all(self) -> None:
         """Take everything that has arrived. Called once the peer's process has ended."""
@@ -58,7 +64,7 @@ class Link:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._unsent.clear()
+            self._drop_unsent()
             self._loop.remove_reader(self.channel.fileno())
             self._loop.remove_writer(self.channel.fileno())
             self.channel.close()
@@ -85,18 +91,23 @@ class Link:
 
     def _writable(self) -> None:
         while self._unsent:
-            kind, fields = self._unsent[0]
+            kind, fds, fields = self._unsent[0]
             try:
-                self.channel.send(kind, **fields)
+                self.channel.send(kind, fds, **fields)
             except BlockingIOError:
                 return
             except OSError:
-                self._unsent.clear()
+                self._drop_unsent()
                 break
             self._unsent.popleft()
+            close_all(fds)
         self._loop.remove_writer(self.channel.fileno())
 
+    def _drop_unsent(self) -> None:
+        while self._unsent:
+            close_all(self._unsent.popleft()[1])
 
-def close_all(fds: list[int]) -> None:
+
+def close_all(fds: Iterable[int]) -> None:
     for fd in fds:
         os.close(fd)

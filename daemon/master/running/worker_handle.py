@@ -83,9 +83,9 @@ class WorkerHandle:
         """For log lines."""
         return f"worker {self.slot} (pid {self.pid})"
 
-    def send(self, kind: str, **fields: Any) -> None:
-        """An order; see the channel. Lost if the worker is gone."""
-        self._link.send(kind, **fields)
+    def send(self, kind: str, fds: tuple[int, ...] = (), /, **fields: Any) -> None:
+        """An order; see the channel. Lost if the worker is gone. The descriptors are given away."""
+        self._link.send(kind, fds, **fields)
 
     @property
     def may_lead(self) -> bool:

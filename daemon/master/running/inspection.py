@@ -1,0 +1,72 @@
+"""Looking into a worker: the order goes out with the writing end of a pipe, and what comes back is handed on.
+
+What a worker finds is in JSON lines: see `worker/inspecting`. One that does not answer is stopped, or its interpreter
+is held in C code: then the stack signal alone sees more (`stacks`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from .worker_handle import WorkerHandle
+
+ANSWER_SECONDS = 3.0  # for a worker to hear
+MARGIN_SECONDS = 10.0  # beyond its time: for results that are slow to come
+MAX_BYTES = 64 * 1024 * 1024  # that a worker may say
+CHUNK_BYTES = 256 * 1024
+
+
+class NotAnswered(Exception):
+    """The worker has not heard the order in time: it is stopped, or the interpreter is held in C code."""
+
+
+async def inspect(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> bytes | None:
+    """All that the worker says, in JSON lines, of an order that takes it so long; None: it did not answer in time."""
+    try:
+        return b"".join([line async for line in results(worker, order, seconds)])
+    except NotAnswered:
+        return None
+
+
+async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> AsyncIterator[bytes]:
+    """Line by line, as they come; without one of kind `end`, `refused` or `failed` the worker has left. Whoever goes on
+    no more ends the inspection. Raises NotAnswered.
+    """
+    loop = asyncio.get_running_loop()
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        worker.send("inspect", (writing,), order={**order, "seconds": seconds})
+        ends = loop.time() + ANSWER_SECONDS
+        text, received = b"", 0
+        while received <= MAX_BYTES:
+            if not await _readable(loop, reading, ends - loop.time()):
+                if received:
+                    return
+                raise NotAnswered
+            chunk = os.read(reading, CHUNK_BYTES)
+            if not chunk:
+                return
+            if not received:
+                ends = loop.time() + seconds + MARGIN_SECONDS
+            received += len(chunk)
+            *lines, text = (text + chunk).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+    finally:
+        os.close(reading)
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, fd: int, seconds: float) -> bool:
+    readable = asyncio.Event()
+    loop.add_reader(fd, readable.set)
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            await readable.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(fd)
+    return True

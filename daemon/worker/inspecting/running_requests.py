@@ -1,0 +1,62 @@
+"""Which request a thread runs, as another thread sees it. Nothing of the application's is called for that."""
+
+from __future__ import annotations
+
+from types import FrameType
+from typing import Any, NamedTuple
+
+from ...engine import account, request_ids
+from ...engine.contract import Stage
+from .routes import route_of_running
+
+
+class RunningRequest(NamedTuple):
+    """`began_ns`: when the application was called, of `time.monotonic_ns()`."""
+
+    route: str  # "" if not known
+    request_id: str
+    method: str
+    path: str
+    began_ns: int
+
+
+def environ_on(ident: int) -> tuple[dict[str, Any], int] | None:
+    """The environ of the request that a thread (of `threading.get_ident`) runs, and since when; None: it runs none."""
+    thread = account._running.get(ident)
+    conversation = thread.conversation if thread is not None else None
+    if conversation is None or conversation.stage is not Stage.ANSWERING:
+        return None
+    environ, began_ns = conversation._environ, conversation.called_ns
+    return (environ, began_ns) if "REQUEST_METHOD" in environ else None
+
+
+def is_ours(ident: int) -> bool:
+    """Whether the thread runs requests, now and then."""
+    return ident in account._running
+
+
+def route_on(ident: int, frame: FrameType) -> str | None:
+    """The route of what the thread runs, "" if not known; None: it runs no request."""
+    found = environ_on(ident)
+    return None if found is None else route_of_running(found[0], frame) or ""
+
+
+def request_on(ident: int, frame: FrameType) -> RunningRequest | None:
+    """All that is told of it; None: the thread runs no request."""
+    found = environ_on(ident)
+    if found is None:
+        return None
+    environ, began_ns = found
+    return RunningRequest(
+        route_of_running(environ, frame) or "",
+        _text(environ, request_ids.VARIABLE),
+        _text(environ, "REQUEST_METHOD"),
+        _text(environ, "PATH_INFO"),
+        began_ns,
+    )
+
+
+def _text(environ: dict[str, Any], name: str) -> str:
+    """What the application has not made something else of."""
+    found = environ.get(name)
+    return found if type(found) is str else ""

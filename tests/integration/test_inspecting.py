@@ -1,0 +1,232 @@
+"""Looking into a worker: a profile on order, in every pool, that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from miniwsgi.daemon.master.running import inspection
+
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+from .worker_harness import Site, Worker, pools
+
+PROFILE = {"what": "profile", "seconds": 0.3, "rate": 100, "by_thread": True}
+REQUEST = 2  # sampler.State
+
+
+class Looking:
+    """One inspection, seen as the master sees it."""
+
+    def __init__(self, worker: Worker, **order: Any) -> None:
+        self.fd, theirs = os.pipe()
+        worker.control.send("inspect", (theirs,), order={**PROFILE, **order})
+        os.close(theirs)
+        self.data = b""
+
+    def take(self) -> bool:
+        """False at the end."""
+        assert select.select([self.fd], [], [], PATIENCE_SECONDS)[0], self.data
+        chunk = os.read(self.fd, 65536)
+        self.data += chunk
+        return bool(chunk)
+
+    def begin(self) -> Looking:
+        """It is under way."""
+        while b"\n" not in self.data:
+            assert self.take()
+        return self
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All of them, when it has ended."""
+        while self.take():
+            pass
+        self.close()
+        return [json.loads(line) for line in self.data.splitlines()]
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def functions(lines: list[dict[str, Any]], figure: int = 5, state: int | None = None) -> Counter[str]:
+    """How much of a figure of the rows (5: samples, 6: wall ns, 7: on-CPU ns) was seen inside each function."""
+    frames: list[Any] = []
+    nodes: list[Any] = [(0, -1)]
+    found: Counter[str] = Counter()
+    for line in lines:
+        frames += line.get("frames", ())
+        nodes += line.get("nodes", ())
+        for row in line.get("rows", ()):
+            if state is not None and row[4] != state:
+                continue
+            node, inside = row[1], set()
+            while node:
+                node, frame = nodes[node]
+                inside.add(frames[frame][0].rpartition(".")[2])
+            found.update(dict.fromkeys(inside, row[figure]))
+    return found
+
+
+def links(pid: int) -> list[str]:
+    """What the descriptors of a process are."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def threads(worker: Worker) -> int:
+    return len(os.listdir(f"/proc/{worker.pid}/task"))
+
+
+def waiting_for(gate):
+    def application(environ, start_response):
+        environ["miniwsgi.route"] = "/held/<id>"
+        if environ["PATH_INFO"].startswith("/held"):
+            wait_at_the_gate()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"."]
+
+    def wait_at_the_gate():
+        gate.wait()
+
+    return application
+
+
+@pools("epoll-1", "epoll-8", "prefork", short=("epoll-8", "prefork"))
+def test_a_profile_sees_requests_that_hold_all_threads_and_leaves_nothing_behind(site: Site, pool: str) -> None:
+    gate = site.gate()
+    worker = site.fork(waiting_for(gate), pool)
+    at_once = 8 if pool == "epoll-8" else 1
+    clients = [site.connect().get(f"/held/{number}") for number in range(at_once)]
+    wait_for(lambda: len(worker.slot.running()) == at_once)
+    before = worker.descriptors()
+    lines = Looking(worker).lines()
+    assert lines[0]["kind"] == "begin"
+    assert lines[-1]["kind"] == "end"
+    assert lines[-1]["why"] == "time"
+    seen = functions(lines, state=REQUEST)
+    assert seen["wait_at_the_gate"] >= at_once * lines[-1]["looks"] * 0.5
+    requests = [request for line in lines for request in line.get("requests", ())]
+    assert {(route, method, path) for route, _id, method, path, _since in requests} == {
+        ("/held/<id>", "GET", f"/held/{number}") for number in range(at_once)
+    }
+    assert all(request_id for _route, request_id, *_ in requests)
+    innermost = {lines[1]["frames"][row[2]][0] for row in lines[1]["rows"] if row[4] == REQUEST}
+    assert innermost <= {"Gate.wait", "waiting_for.<locals>.wait_at_the_gate"}
+    wait_for(lambda: worker.descriptors() == before, story=worker.descriptors)
+    gate.open(at_once)
+    assert all(client.answer().body == b"." for client in clients)
+
+
+def spinning(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    rest()
+    spin(time.monotonic() + 0.4)
+    return [b"."]
+
+
+def rest():
+    time.sleep(0.4)
+
+
+def spin(until):
+    while time.monotonic() < until:
+        sum(range(100))
+
+
+def test_what_computes_is_told_from_what_waits(site: Site) -> None:
+    worker = site.fork(spinning, "epoll-8")
+    client = site.connect().get("/")
+    wait_for(worker.slot.running)
+    lines = Looking(worker, seconds=1.2).lines()
+    assert client.answer().status == 200
+    wall, cpu = functions(lines, 6, REQUEST), functions(lines, 7, REQUEST)
+    assert cpu["spin"] > 10 * cpu["rest"]
+    assert wall["rest"] > 1e8 < wall["spin"]
+    assert cpu["spin"] <= wall["spin"] * 1.1
+    assert lines[-1]["cost_ns"] < 0.1e9
+
+
+def forking(environ, start_response):
+    if not os.fork():
+        os.close(0)
+        time.sleep(PATIENCE_SECONDS)  # ended with the test
+        os._exit(0)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"."]
+
+
+def test_one_at_a_time_that_no_child_holds_and_that_ends_with_its_reader(site: Site) -> None:
+    worker = site.fork(forking, "epoll-8")
+    assert site.get("/").status == 200
+    before, alive = worker.at_rest(), threads(worker)
+    first = Looking(worker, seconds=60).begin()
+    second = Looking(worker).lines()
+    assert [line["kind"] for line in second] == ["refused"]
+    assert "one at a time" in second[0]["why"]
+    assert site.get("/").status == 200  # forks while it is under way
+    pipe = os.readlink(f"/proc/self/fd/{first.fd}")
+    assert pipe in worker.descriptors()
+    for child in worker.process.children():
+        wait_for(lambda pid=child.pid: pipe not in links(pid), "the child without the pipe")  # when it is itself
+    first.close()
+    wait_for(lambda: (threads(worker), worker.descriptors()) == (alive, before), story=worker.descriptors)
+    assert Looking(worker).lines()[-1]["kind"] == "end"
+
+
+@pytest.mark.parametrize("order", [{"what": "profile"}, {"what": "weather"}])
+def test_what_cannot_be_looked_at_is_refused(site: Site, order: dict[str, Any]) -> None:
+    worker = site.fork(forking, "fork")
+    lines = Looking(worker, **order).lines()
+    assert [line["kind"] for line in lines] == ["refused"]
+    assert "py-spy" in lines[0]["why"] or "weather" in lines[0]["why"]
+
+
+class Handle:
+    """A worker as `inspection` needs it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def send(self, kind: str, fds: tuple[int, ...], **fields: Any) -> None:
+        self._worker.control.send(kind, fds, **fields)
+        os.close(fds[0])
+
+
+def test_the_master_knows_a_worker_that_does_not_answer_from_one_that_does(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = site.gate()
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/keep":
+            gate.keep_the_interpreter()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"."]
+
+    worker = site.fork(application, "epoll-8")
+
+    def look() -> bytes | None:
+        return asyncio.run(inspection.inspect(Handle(worker), {"what": "profile", "rate": 100}, 0.05))
+
+    found = look()
+    assert found is not None
+    assert [json.loads(line)["kind"] for line in found.splitlines()] == ["begin", "samples", "end"]
+    monkeypatch.setattr(inspection, "ANSWER_SECONDS", 0.1)
+    client = site.connect().get("/keep")
+    wait_for(worker.slot.running)
+    assert look() is None
+    gate.open()
+    assert client.answer().body == b"."
+    monkeypatch.undo()
+    wait_for(lambda: json.loads((look() or b"{}").splitlines()[0])["kind"] == "begin")  # what nobody reads has ended
