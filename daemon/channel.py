@@ -7,6 +7,8 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
     launcher -> master
         hello {version, layout} + [stack pipe]
                                 first, always; once more when it gave up preloading
+        revision {revision, source}                 of what is about to be imported; null: unknown. Once more, if the
+                                import has shown it to be another
         imported {preload: bool, note: str}         ready to fork; note says why "auto" fell back
         failed {phase, error, traceback}            the application did not import; the launcher exits
         forked {slot, pid} + [pidfd, control channel, stack pipe]
@@ -22,8 +24,9 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         certificates {}                             those of a listener's TLS are new: see tls.material
     worker -> master
         logs {} + [memory]      where its lines wait to be written, see log_ring: what is left there is the master's
-        ready {engine, why, python} + [channel]     which engine it runs, why that one, and under which interpreter;
-                                the channel, if there are hooks of a leader, is for lead and what ends it
+        ready {engine, why, python, revision} + [channel]   which engine it runs, why that one, under which
+                                interpreter, and which revision of the application (null: unknown); the
+                                channel, if there are hooks of a leader, is for lead and what ends it
         leader {state, error, traceback}            the answer to lead: "started" | "failed" | "late" | "stopped"
         failed {phase, error, traceback}            did not boot; exits
         hook {name, runs: bool}                     a function of app.hooks begins, or has ended

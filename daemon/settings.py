@@ -85,6 +85,7 @@ class Settings(NamedTuple):
     directory: str
     python_path_dropped: bool = False  # the daemon's PYTHONPATH has not come to the application
     factory: bool = False
+    revision: str = "auto"  # of the application's code: found by itself; "" none
     preload: str = "auto"  # "auto" | "true" | "false"
     leader_fd: int = -1  # of the file whose lock a leader holds; -1: none
     hooks: str = ""  # the module of the application's hooks, "package.module"; "" none

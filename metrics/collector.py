@@ -223,6 +223,10 @@ def _certificates(facts: DaemonFacts) -> Iterator[Family]:
 
 def _daemon(cells: Sequence[int], facts: DaemonFacts) -> Iterator[Family]:
     yield d.GENERATION.single(facts.generation)
+    yield d.GENERATION_INFO.family(
+        Sample((("generation", str(number)), ("revision", revision)), 1)
+        for number, revision in sorted(facts.revisions.items())
+    )
     yield d.RELOADS.by(facts.reloads.items())
     if facts.reloaded_at is not None:
         yield d.RELOAD_TIME.single(facts.reloaded_at)

@@ -238,6 +238,15 @@ RENEWALS = _declare(
 
 # --- the daemon ------------------------------------------------------------------------------------------------------
 GENERATION = _declare("miniwsgi_generation", "gauge", "The generation in force: 1, and one more for each reload.")
+GENERATION_INFO = _declare(
+    "miniwsgi_generation_info",
+    "gauge",
+    "1 for each generation that is in force, boots or still has workers; revision: of its code, empty if unknown "
+    "(insight.md).",
+    "generation",
+    "revision",
+    series="generations in use, mostly 1",
+)
 RELOADS = _declare("miniwsgi_reloads_total", "counter", "Reloads by result.", "result", series="2")
 RELOAD_TIME = _declare(
     "miniwsgi_reload_last_success_timestamp_seconds", "gauge", "When code was last put into force, since the epoch."

@@ -91,3 +91,4 @@ class DaemonFacts(Struct, frozen=True):
     application_seconds: float | None = None
     certificates: Sequence[CertificateFacts] = ()
     renewals: Mapping[str, int] = field(default_factory=dict)  # of certificates, by result
+    revisions: Mapping[int, str] = field(default_factory=dict)  # of the generations that there are; "": unknown

@@ -52,6 +52,7 @@ def worker_settings(
         scoreboard_fd=scoreboard_fd,
         module=app.target,
         factory=bool(app.factory),
+        revision=app.revision,
         directory=app.directory,
         python_path_dropped="PYTHONPATH" in config.dropped,
         preload=app.preload,

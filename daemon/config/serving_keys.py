@@ -10,7 +10,7 @@ from . import machine
 from .addresses import Served, SystemAccount
 from .binds import Bind, BindEntry
 from .declaration import key
-from .kinds import Boolean, Choice, Many, Mode, Path, Text, Variables
+from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, Variables
 from .numbers import Duration, Integer, Size
 
 MAX_WORKERS = 200  # with the same number draining and `surge` booting, they fit the scoreboard's 512 slots
@@ -20,6 +20,16 @@ TIB = 1 << 40
 
 _MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _URL_PATH = r"/[\x21\x23-\x7e]*"
+
+MAX_REVISION_CHARS = 64
+
+
+def _revision(text: str) -> str:
+    """As it may stand in lines and labels. Raises MismatchError."""
+    text = text.strip()
+    if not text or not text.isprintable() or len(text) > MAX_REVISION_CHARS:
+        raise MismatchError(f"1 to {MAX_REVISION_CHARS} printable characters")
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +100,13 @@ class AppSection:
         Text('a path such as "/health"', _URL_PATH, off=True),
         "",
         "A path that each new worker must answer with a status below 400 before it counts as ready.",
+    )
+    revision: str = key(
+        Text('"auto", or a revision such as "a1b2c3d" or "2026.11"', check=_revision, off=True),
+        "auto",
+        "Which revision of the application's code a generation runs, as it is shown beside the generation's number. "
+        "auto: found as it boots, where the module lies: the git commit, a file REVISION, the target of a symbolic "
+        "link (current -> releases/20261129), or the version of the installed distribution (insight.md). off: none.",
     )
 
     @property

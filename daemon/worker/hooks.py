@@ -55,6 +55,7 @@ class HookedWorker(NamedTuple):
     generation: int  # of code and configuration: one more with each reload
     pool: str  # "epoll", "prefork", "fork" or "single"
     threads: int  # that may run the application at the same time
+    revision: str | None = None  # of the code that it has imported, as `miniwsgictl status` shows it; None: unknown
 
 
 class Hooks:

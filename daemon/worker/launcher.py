@@ -35,6 +35,7 @@ from .hooks import NO_HOOKS, Hooks
 from .interpreter import engine_for
 from .lifecycle import run_worker
 from .process_name import set_process_name
+from .revision import Revision, Watched
 from .signals import GROUP_SIGNALS, seize, write_stacks_to
 from .standard_streams import StandardStream, replace_standard_streams
 from .static_directories import with_open_directories
@@ -80,7 +81,11 @@ def _serve_generation(channel: Channel, note: str) -> int:
         settings = with_open_directories(settings)
         engine = engine_for(settings)  # what cannot run is told before the import; what can, loaded before it
         certificates = Certificates(settings)
+        revision = Watched(settings, lambda problem: _try_to_send(channel, "log", level="warning", message=problem))
+        _tell_revision(channel, revision.known)
         application, hooks = _import(channel, settings, note)
+        if application is not None and not revision.is_still():
+            _tell_revision(channel, None)
     except BootError as error:
         channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
         return EXIT_NOT_BOOTED
@@ -88,7 +93,8 @@ def _serve_generation(channel: Channel, note: str) -> int:
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
     engine.begin.trim_memory()  # an import leaves holes, which are every worker's, too
     channel.send("imported", preload=application is not None, note=note)
-    launcher = Launcher(channel, settings, engine, certificates, application, hooks, streams, stack_fd)
+    known = revision.known if application is not None else None
+    launcher = Launcher(channel, settings, engine, certificates, application, hooks, streams, stack_fd, known)
     launcher.run()
     launcher.leave()
     return EXIT_GENERATION_OVER
@@ -169,6 +175,7 @@ class Launcher:
         hooks: Hooks,
         streams: list[StandardStream],
         stack_fd: int,
+        revision: Revision | None,
     ) -> None:
         self.channel = channel
         self.settings = settings
@@ -176,6 +183,7 @@ class Launcher:
         self.certificates = certificates
         self.application = application
         self.hooks = hooks
+        self.revision = revision  # of `application`
         self.workers: dict[int, int] = {}
         self.retired = False
         self._streams = streams
@@ -308,6 +316,7 @@ class Launcher:
             run_worker(
                 self.settings, slot, control, self.engine, self.application, stack_fd,
                 hooks=self.hooks, after_crash=begin["after_crash"], certificates=self.certificates,
+                revision=self.revision,
             )  # fmt: skip
         except BaseException:
             _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
@@ -357,6 +366,11 @@ def _stack_pipe() -> tuple[int, int]:
     except OSError:
         pass  # the user's pipes are many (pipe(7)): the default size then
     return reader, writer
+
+
+def _tell_revision(channel: Channel, revision: Revision | None) -> None:
+    text, source = revision or (None, "")
+    _try_to_send(channel, "revision", revision=text, source=source)
 
 
 def _try_to_send(channel: Channel, kind: str, fds: tuple[int, ...] = (), /, **fields: object) -> None:

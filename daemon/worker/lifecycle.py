@@ -46,6 +46,7 @@ from .interpreter import engine_for
 from .orders import Orders
 from .pools import start
 from .process_name import set_process_name
+from .revision import Revision, Watched
 from .signals import SignalPipe, write_stacks_to
 from .standard_streams import write_lines_at_once
 from .static_directories import with_open_directories
@@ -64,15 +65,18 @@ EXIT_BOOT = 3
 def run_worker(
     settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
     *, hooks: Hooks = NO_HOOKS, after_crash: bool = False, certificates: Certificates | None = None,
+    revision: Revision | None = None,
 ) -> NoReturn:  # fmt: skip
     """Serve in this process, which holds scoreboard slot `slot`, until the master's orders are done.
 
-    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile. `hooks` are
-    those of an application that is imported already. `after_crash`: see Site.
+    All workers of a generation run the engine that its launcher has chosen, whatever is built meanwhile. `hooks` and
+    `revision` are those of an application that is imported already. `after_crash`: see Site.
     """
     status = EXIT_RUNTIME
     try:
-        status = _work(settings, slot, control, engine, application, stack_fd, hooks, after_crash, certificates)
+        status = _work(
+            settings, slot, control, engine, application, stack_fd, hooks, after_crash, certificates, revision
+        )
     except BaseException as error:
         process.check()  # it has no descriptors of ours, which the loop has found
         text = traceback.format_exc()
@@ -89,7 +93,7 @@ def run_worker(
 
 def _work(
     settings: Settings, slot: int, control: Channel, engine: Chosen, application: Application | None, stack_fd: int,
-    hooks: Hooks, after_crash: bool, certificates: Certificates | None,
+    hooks: Hooks, after_crash: bool, certificates: Certificates | None, revision: Revision | None,
 ) -> int:  # fmt: skip
     set_process_name(f"mw-worker/{slot}")
     signals = SignalPipe()
@@ -127,13 +131,17 @@ def _work(
         access = _open_access_log(settings, engine, ring=ring)
         process.serve(log)
         if application is None:
+            watched = Watched(settings, log.debug)  # the launcher has said what there is to say
             application = load(settings, log.info if slot == 0 else log.debug)
+            watched.is_still()
+            revision = watched.known
             hooks = load_hooks(settings, application, log.log, tell, fail)
-        called = WorkerHooks(settings, slot, hooks, log, tell)
+        called = WorkerHooks(settings, slot, hooks, log, tell, revision)
         called.start(fail)
         context = Context(
-            settings, board, slot, log, access, application, engine, certificates, after_crash=after_crash
-        )
+            settings, board, slot, log, access, application, engine, certificates, after_crash=after_crash,
+            revision=revision,
+        )  # fmt: skip
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
@@ -188,9 +196,11 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         certificates = Certificates(settings)
         access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left
         process.serve(log)
+        watched = Watched(settings, log.warning)
         application = load(settings, log.info)
+        watched.is_still()
         hooks = load_hooks(settings, application, log.log, _nobody, fail)
-        called = WorkerHooks(settings, 0, hooks, log, _nobody)
+        called = WorkerHooks(settings, 0, hooks, log, _nobody, watched.known)
         called.start(fail)
         context = Context(settings, board, 0, log, access, application, engine, certificates)
         _take_signals(signals, log)
@@ -206,6 +216,8 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         shown = url_of(scheme, listener.name, unix=listener.unix)
         log.info(f"listening on {shown} (pool single, pid {os.getpid()})")
     log.info(f"engine {engine}")
+    if watched.known is not None:
+        log.info(f"revision {watched.known.text} ({watched.known.source})")
     orders = Orders(context, None, signals)
     called.follow(context, orders)
     called.ready()

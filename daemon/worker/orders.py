@@ -105,7 +105,9 @@ class Orders:
         engine = self._context.engine
         leads = () if self.leaders_channel is None else (self.leaders_channel.fileno(),)
         python = f"Python {sys.version.split()[0]}"
-        self.tell("ready", leads, engine=engine.name, why=engine.why, python=python)
+        known = self._context.revision
+        revision = known.text if known is not None else None
+        self.tell("ready", leads, engine=engine.name, why=engine.why, python=python, revision=revision)
         if self.leaders_channel is not None:
             self.leaders_channel.close()  # only the master may hold that end: it is a lifeline, too
         cells = self._context.slot.cells

@@ -16,6 +16,7 @@ from .hooks import Hook, HookedWorker, Hooks
 from .leading import LEAD, Leading
 from .monitor import Monitor
 from .orders import Orders
+from .revision import Revision
 
 KEPT_SECONDS = 2.0  # of a drain's time for worker_stop, when requests take all the rest; at most a tenth of it
 MARGIN_NS = NANOSECONDS // 2  # before the master kills: for exit functions and what is in the logs' queues
@@ -25,9 +26,12 @@ EXIT_STOPPED = 0
 class WorkerHooks:
     """The hooks of one worker, in the order of its life."""
 
-    def __init__(self, settings: Settings, slot: int, hooks: Hooks, log: ErrorLog, tell: Tell) -> None:
+    def __init__(
+        self, settings: Settings, slot: int, hooks: Hooks, log: ErrorLog, tell: Tell, revision: Revision | None = None
+    ) -> None:
         self.hooks = hooks
-        self.worker = HookedWorker(slot, os.getpid(), settings.generation, settings.pool, settings.threads)
+        known = revision.text if revision is not None else None
+        self.worker = HookedWorker(slot, os.getpid(), settings.generation, settings.pool, settings.threads, known)
         self.caller = HookCaller(hooks, settings.hook_timeout, log.log, tell)
         self._beside: BesideRequests | None = None  # the latest
         self._leading: Leading | None = None

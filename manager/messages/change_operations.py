@@ -37,6 +37,8 @@ class Operation(ResponseBody):
     generation: int | None
     error: str
     traceback: str
+    revision: str | None = None  # of the code that its generation runs; null: unknown, or it has no generation
+    previous_revision: str | None = None  # of what was in force before
     joined: bool = False  # in the answer to a POST: it had been asked for before, and this request joins it
 
     @property

@@ -89,6 +89,7 @@ class GenerationCounts(ResponseBody):
     client_errors: int = field(name="4xx")
     server_errors: int = field(name="5xx")
     last_60s: LastMinute
+    revision: str | None = None  # of its code; null: unknown
 
 
 class LastReload(ResponseBody):
@@ -101,6 +102,8 @@ class LastReload(ResponseBody):
     error: str
     generation: int | None
     who: str
+    revision: str | None = None  # of the new code; null: unknown
+    previous_revision: str | None = None  # of what was in force before
 
 
 class Leader(ResponseBody):
@@ -149,3 +152,5 @@ class Status(ResponseBody):
     hooks: list[RunningHook] = field(default_factory=list)  # the application's, in all processes
     leader: Leader | None = None  # null: no worker that is there could lead
     sockets: int = 0  # open connections that the application has taken over (WebSockets)
+    revision: str | None = None  # of the code in force: `app.revision`, or found as it booted; null: unknown
+    revision_source: str = ""  # where that is from, in words

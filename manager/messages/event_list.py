@@ -13,7 +13,7 @@ EventKind = Literal[
     "leader.started", "leader.failed", "leader.late", "leader.stopped",
     "request.slow", "request.timeout",
     "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
-    "generation.failing", "generation.retired", "generation.exited",
+    "generation.failing", "generation.revision", "generation.retired", "generation.exited",
     "operation.started", "operation.ended",
     "certificate.renewed", "certificate.failed",
     "daemon.serving", "daemon.stopping",
@@ -34,6 +34,7 @@ class Event(ResponseBody):
     operation: int | None = None
     state: str | None = None  # of an operation that has ended
     seconds: float | None = None  # how long it took, or has been going on
+    revision: str | None = None  # of the generation's code, or of what the worker has imported
     lost: int = 0  # events.lost: so many were dropped before this one, because the reader was too slow
 
 

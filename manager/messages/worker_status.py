@@ -63,6 +63,7 @@ class Worker(ResponseBody):
     restarts: int  # successors of lost workers in this slot, whatever slot those had: crashed, wedged, out of time …
     last_exit: str  # why the last one of them, or of this slot, ended
     hooks: list[RunningHook] = field(default_factory=list)
+    revision: str | None = None  # of the code that it has imported; null: unknown, or not imported yet
     leader: LeaderState | None = None  # its part in leading the service; null: none
     sockets: int = 0  # open connections that the application has taken over (WebSockets)
 

@@ -33,6 +33,8 @@ SLOW = (0.5, 1.0)  # seconds
 IN_USE = "Share of their threads or, if that is more, of their CPU that the ready workers use"
 
 FAILED_RELOADS = of("miniwsgi_reloads_total", 'result="failure"')
+KNOWN_REVISIONS = of("miniwsgi_generation_info", 'revision!=""')
+REVISIONS = "count by (instance, revision) ({})"
 WITH_ROUTE = 'http_route!=""'
 
 MARKS = (
@@ -48,6 +50,12 @@ MARKS = (
         f"sum by (instance) (increase({FAILED_RELOADS}[2m])) > 0",
         RED,
         "{{instance}} runs on with what it had",
+    ),
+    Mark(
+        "Revision",
+        f"{REVISIONS.format(KNOWN_REVISIONS)} unless {REVISIONS.format(f'{KNOWN_REVISIONS} offset 2m')}",
+        GREEN,
+        "{{instance}} runs {{revision}}",
     ),
 )
 

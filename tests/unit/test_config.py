@@ -322,6 +322,7 @@ def test_every_setting_can_be_configured() -> None:
         "app.preload": "false",
         "app.boot_check": "/x",
         "app.hooks": "x",
+        "app.revision": "x",
         "server.pool": "fork",
         "server.engine": "plain",
         "server.script_name": "/x",

@@ -50,6 +50,8 @@ from .config_files import NAMED, Write, mistakes
         ("[server]\nuser = 'no-such-user-here'", "expected the name or number of a user that exists"),
         ("[app]\nboot_check = 'health'", 'app.boot_check = "health": expected a path such as "/health" or "off"'),
         ("[app]\nboot_check = '/a b'", "app.boot_check"),
+        ("[app]\nrevision = '\u202e1'", "app.revision"),
+        (f"[app]\nrevision = '{'x' * 65}'", "expected 1 to 64 printable characters"),
         ("[app]\nenv = { TOKEN = 12345 }", "app.env: expected a text for TOKEN, in quotes"),
         ("[app]\nenv_files = '/nonexistent'", 'app.env_files = "/nonexistent": expected the path of a file'),
         ("[app]\nfactory = 'b'", 'app.factory = "b": expected either app.factory or app.module, not both'),

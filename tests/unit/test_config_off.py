@@ -30,6 +30,7 @@ SAID = ("off", "OFF", " off ", False, "false", 0, "0", "")
 OFF: dict[str, Any] = {
     "app.boot_check": "",
     "app.hooks": "",
+    "app.revision": "",
     "server.pid_file": "",
     "server.server_header": "",
     "server.request_id_header": "",

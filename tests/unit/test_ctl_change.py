@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
 
@@ -86,11 +87,12 @@ def test_a_reload_is_waited_for_and_its_steps_are_lines(tmp_path: Path) -> None:
         ms.EventList([event(9, "worker.exited", "worker 0 has exited\x1b")], last_id=9, lost=0),
         ms.EventList([], last_id=9, lost=0),
     ]
-    answers = {**reloading(operation(done=0), operation(done=2), DONE), "GET /events": heard}
+    done = msgspec.structs.replace(DONE, previous_revision="one", revision="two")
+    answers = {**reloading(operation(done=0), operation(done=2), done), "GET /events": heard}
     with FakeDaemon(tmp_path / "s", answers) as daemon:
         found = daemon.run("reload")
         since = [asked.target for asked in daemon.asked if "events" in asked.target]
-    assert (found.status, found.out) == (0, "reload: done in 1.3 s (generation 8, operation 7)\n")
+    assert (found.status, found.out) == (0, "reload: done in 1.3 s (generation 8, one → two, operation 7)\n")
     assert [line.split("  ", 1)[1] for line in found.err.splitlines()] == [
         "generation 8 boots",
         "worker 2 is ready",

@@ -225,6 +225,27 @@ def test_workers_that_do_not_respond_are_told_everywhere(tmp_path: Path) -> None
     assert "is running, degraded, answered" in pinged
 
 
+def test_which_code_runs_is_told_beside_each_generation(tmp_path: Path) -> None:
+    last = ms.LastReload(7, datetime.now(UTC), 1.3, "succeeded", "", 8, "SIGHUP", "two", "one\x1b")
+    answers = {
+        "GET /status": status(revision="two", revision_source="git in /srv\x1b", last_reload=last),
+        "GET /workers": ms.WorkerList([worker(0, revision="two"), worker(1, revision="two")]),
+        "GET /workers/0": worker(0, revision="two"),
+    }
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found, wide = (subjects(daemon.run("status", *more).out) for more in ((), ("-o", "wide")))
+        one = daemon.run("workers", "0").out
+        table, narrow = (daemon.run("workers", terminal=at).out.splitlines()[0].split() for at in (False, True))
+    assert found["generation"] == ["7 (two), preloaded: its code is fixed"]
+    assert found["last reload"][0].endswith(", took 1.3 s, one\\x1b → two, by SIGHUP")
+    assert wide["revision"] == ["two, from git in /srv\\x1b"]
+    assert "revision:      two\n" in one
+    assert ("REVISION" in table, "REVISION" in narrow) == (True, False)
+    mixed = ms.WorkerList([worker(0, revision="two"), worker(1, revision="one")])
+    with FakeDaemon(tmp_path / "s", {"GET /workers": mixed}) as daemon:
+        assert "REVISION" in daemon.run("workers", terminal=True).out.splitlines()[0]
+
+
 def test_errors_are_told_in_all_and_by_generation(tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", {"GET /status": FAILING}) as daemon:
         out = daemon.run("status").out

@@ -51,6 +51,7 @@ FACTS = DaemonFacts(
     application_seconds=0.2,
     certificates=[CertificateFacts(":443", "/etc/a.pem", 1_800_000_000), CertificateFacts(":443", "credential:b", 1)],
     renewals={"success": 3, "failure": 1},
+    revisions={3: 'a1"b', 4: ""},
 )
 
 

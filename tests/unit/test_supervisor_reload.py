@@ -7,7 +7,7 @@ from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import OperationState
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
-from miniwsgi.daemon.master.supervising.worker_table import WorkerState
+from miniwsgi.daemon.master.supervising.worker_table import KEPT_REVISIONS, WorkerState
 from miniwsgi.manager import changes as ch
 
 from tests.unit.supervisor_world import World, running
@@ -276,3 +276,42 @@ def test_a_reload_that_changes_the_number_of_workers(world: World) -> None:
         world.settle()
         assert operation.succeeded
         assert world.ready() == workers
+
+
+# --- revisions ----------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_tells_which_code_came_after_which() -> None:
+    world = World()
+    world.start()
+    world.do(ev.RevisionRead(1, "one", "REVISION"))
+    for read, told in (("two", "one → two"), ("two", "two as before"), (None, "two → an unknown revision")):
+        operation = world.ask(ch.Reload(who="test"))
+        world.happen("prepare")
+        number = operation.generation
+        assert number is not None
+        world.do(ev.RevisionRead(number, read, "REVISION"))
+        world.settle()
+        assert operation.succeeded
+        assert operation.revisions == told
+        assert world.logged(f"s, {told} (operation {operation.id}, by test)")
+        assert world.table.name_of(number) == f"generation {number}{f' ({read})' if read else ''}"
+
+
+def test_what_the_import_has_shown_to_be_another_revision_is_unknown() -> None:
+    world = World()
+    world.start()
+    world.do(ev.RevisionRead(1, "one", "REVISION"))
+    world.do(ev.RevisionRead(1, None))
+    world.do(ev.RevisionRead(7, "none of ours", ""))
+    current = world.supervisor.turnover.current
+    assert current is not None
+    assert (current.name, current.revision, world.table.revisions) == ("generation 1", None, {})
+
+
+def test_revisions_of_generations_that_are_gone_are_kept_but_not_all_of_them() -> None:
+    table = World().table
+    for number in range(1, KEPT_REVISIONS + 11):
+        table.note_revision(table.new_generation(), f"r{number}", "git")
+    assert len(table.revisions) == KEPT_REVISIONS
+    assert (table.name_of(10), table.name_of(11)) == ("generation 10", "generation 11 (r11)")

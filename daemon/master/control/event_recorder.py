@@ -46,6 +46,7 @@ class EventRecorder:
             ev.Wedged: lambda event: self._of_slot(
                 "worker.wedged", event.slot, f"has not turned its loop for {event.seconds:.0f} s", seconds=event.seconds
             ),
+            ev.RevisionRead: self._revision_read,
             ev.LauncherReady: self._launcher_ready,
             ev.LauncherFailed: lambda event: self._of_generation("failed", event.generation, event.error),
             ev.PrepareFailed: lambda event: self._of_generation("failed", event.generation, event.error),
@@ -95,12 +96,17 @@ class EventRecorder:
     def _forked(self, event: ev.WorkerForked) -> None:
         worker = self._supervisor.table.worker(event.slot)
         generation = worker.generation if worker is not None else None
-        self._workers[event.slot] = {"slot": event.slot, "pid": event.pid, "generation": generation}
+        revision = self._supervisor.table.revisions.get(generation or 0)
+        self._workers[event.slot] = {
+            "slot": event.slot, "pid": event.pid, "generation": generation, "revision": revision,
+        }  # fmt: skip
         self._of_slot("worker.started", event.slot, f"of generation {generation} boots")
 
     def _ready(self, event: ev.WorkerReady) -> None:
         worker = self._supervisor.table.worker(event.slot)
         seconds = worker.since - worker.forked_at if worker is not None else None
+        if event.slot in self._workers:
+            self._workers[event.slot]["revision"] = event.revision
         self._of_slot("worker.ready", event.slot, "is ready", seconds=seconds)
 
     def _draining(self, order: act.DrainWorker) -> None:
@@ -145,7 +151,18 @@ class EventRecorder:
 
     def _of_generation(self, what: str, generation: int, message: str) -> None:
         kind: Any = f"generation.{what}"
-        self.event_log.add(kind, f"generation {generation}: {message}", generation=generation)
+        table = self._supervisor.table
+        revision = table.revisions.get(generation)
+        self.event_log.add(kind, f"{table.name_of(generation)}: {message}", generation=generation, revision=revision)
+
+    def _revision_read(self, event: ev.RevisionRead) -> None:
+        known = f"its revision is {event.revision} ({event.source})" if event.revision else "its revision is unknown"
+        self.event_log.add(
+            "generation.revision",
+            f"generation {event.generation}: {known}",
+            generation=event.generation,
+            revision=event.revision,
+        )
 
     def _launcher_ready(self, event: ev.LauncherReady) -> None:
         how = "the application is imported" if event.preloaded else "each worker imports the application"
@@ -162,12 +179,15 @@ class EventRecorder:
     def _verdict(self, order: act.OperationEnded) -> None:
         operation = order.operation
         seconds = (operation.ended_at or operation.asked_at) - operation.asked_at
-        how = f": {operation.error}" if operation.state is not OperationState.SUCCEEDED else f" after {seconds:.2f} s"
+        change = f", {operation.revisions}" if operation.revisions else ""
+        done = f" after {seconds:.2f} s{change}"
+        how = f": {operation.error}" if operation.state is not OperationState.SUCCEEDED else done
         self.event_log.add(
             "operation.ended",
             f"{operation.name} {operation.state.value}{how}",
             operation=operation.id,
             state=operation.state.value,
             generation=operation.generation,
+            revision=operation.revision,
             seconds=seconds,
         )

@@ -66,8 +66,9 @@ class FirstAnswers:
 
     def _words(self, new: Answers, old: Answers) -> str:
         share, before = new.share(new.server_errors), old.share(old.server_errors)
-        against = f" (generation {self._previous}'s: {100 * before:.1f} %)" if before is not None else ""
-        return f"{100 * (share or 0.0):.0f} % of generation {self._current}'s {new.total} answers are 5xx{against}"
+        name_of = self._master.supervisor.table.name_of
+        against = f" ({name_of(self._previous)}'s: {100 * before:.1f} %)" if before is not None else ""
+        return f"{100 * (share or 0.0):.0f} % of {name_of(self._current)}'s {new.total} answers are 5xx{against}"
 
     def _tell(self, words: str) -> None:
         self._told.add(self._current)

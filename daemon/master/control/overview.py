@@ -81,6 +81,8 @@ class Overview:
             verdict=ms.Verdict(judged.level.value, list(judged.reasons)),
             state=master.supervisor.state.value,
             generation=current.number if current is not None else None,
+            revision=current.revision if current is not None else None,
+            revision_source=current.revision_source if current is not None else "",
             preloaded=current is not None and current.preloaded,
             application=config.app.target,
             pool=config.server.pool,
@@ -155,6 +157,7 @@ class Overview:
         return [
             ms.GenerationCounts(
                 generation=generation,
+                revision=table.revisions.get(generation),
                 workers=len(table.of(generation)),
                 answers=total.total,
                 client_errors=total.client_errors,
@@ -235,6 +238,7 @@ class Overview:
             slot=slot.index,
             pid=worker.pid or None if worker is not None else None,
             generation=worker.generation if worker is not None else None,
+            revision=self._revision(worker),
             state=_state(worker),
             reason=worker.leaving if worker is not None else "",
             age_seconds=round(now - worker.forked_at, 3) if worker is not None else None,
@@ -262,6 +266,14 @@ class Overview:
             leader=self._master.supervisor.leadership.phase.value if worker is not None and worker.leads else None,
         )
 
+    def _revision(self, worker: Worker | None) -> str | None:
+        """What it runs by its own account; before it is ready, what its generation runs if that is sure."""
+        if worker is None:
+            return None
+        generation = self._master.supervisor.table.generations.get(worker.generation)
+        is_sure = generation is not None and generation.preloaded
+        return generation.revision if generation is not None and is_sure else worker.revision
+
     # --- operations ---
 
     def operation(self, operation: Operation, *, joined: bool = False) -> ms.Operation:
@@ -285,6 +297,8 @@ class Overview:
             generation=operation.generation,
             error=operation.error,
             traceback=operation.traceback,
+            revision=operation.revision,
+            previous_revision=operation.previous_revision,
             joined=joined,
         )
 
@@ -299,6 +313,8 @@ class Overview:
             error=operation.error,
             generation=operation.generation,
             who=operation.change.who,
+            revision=operation.revision,
+            previous_revision=operation.previous_revision,
         )
 
 

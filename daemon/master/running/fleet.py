@@ -207,7 +207,7 @@ class Fleet:
                 self._note_engine(
                     worker.settings.generation, EngineInUse(message["engine"], message["why"], message["python"])
                 )
-                self._feed(ev.WorkerReady(slot, worker.may_lead))
+                self._feed(ev.WorkerReady(slot, worker.may_lead, message["revision"]))
                 worker.send("serve")
             case "failed":
                 self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))

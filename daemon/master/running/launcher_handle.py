@@ -163,6 +163,8 @@ class LauncherHandle:
         close_all(fds)
         if kind == "imported":
             self._emit(ev.LauncherReady(self.number, message["preload"], message["note"]))
+        elif kind == "revision":
+            self._emit(ev.RevisionRead(self.number, message["revision"], message["source"]))
         elif kind == "failed":
             self._emit(ev.LauncherFailed(self.number, message["error"], message["traceback"]))
         elif kind == "forked":

@@ -52,6 +52,14 @@ class LauncherReady(SupervisorEvent, frozen=True):
     note: str = ""
 
 
+class RevisionRead(SupervisorEvent, frozen=True):
+    """The launcher says which revision of the code it is about to import, or has. None: that is unknown."""
+
+    generation: int
+    revision: str | None
+    source: str = ""
+
+
 class LauncherFailed(SupervisorEvent, frozen=True):
     """The launcher says that the application does not import, or it is of another version."""
 
@@ -81,10 +89,11 @@ class ForkFailed(SupervisorEvent, frozen=True):
 
 
 class WorkerReady(SupervisorEvent, frozen=True):
-    """`may_lead`: it has hooks of a leader."""
+    """`may_lead`: it has hooks of a leader. `revision`: of the code that it has imported; None: unknown."""
 
     slot: int
     may_lead: bool = False
+    revision: str | None = None
 
 
 class WorkerFailed(SupervisorEvent, frozen=True):

@@ -60,11 +60,23 @@ class Lifetimes:
         if worker is None:
             return
         self.table.enter(worker, WorkerState.READY)
-        worker.may_lead = event.may_lead
+        worker.may_lead, worker.revision = event.may_lead, event.revision
+        self._compare_revision(worker)
         seconds = worker.since - worker.forked_at
         self.table.log("info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
         if worker.probe and self.turnover.is_candidate(worker.generation):
             self.turnover.take_over(worker)
+
+    def _compare_revision(self, worker: Worker) -> None:
+        """Without preload each worker imports what lies on disk, and that may be another revision by now."""
+        generation = self.table.generations.get(worker.generation)
+        if generation is not None and not generation.preloaded and worker.revision != generation.revision:
+            runs, of = (known or "an unknown revision" for known in (worker.revision, generation.revision))
+            self.table.log(
+                "warning",
+                f"{worker.name} runs {runs}, generation {worker.generation} began with {of}: the code on disk has "
+                "changed; reload, so that all workers run the same",
+            )
 
     def failed(self, event: ev.WorkerFailed) -> None:
         worker = self._in_state(event.slot, WorkerState.BOOTING, WorkerState.READY)

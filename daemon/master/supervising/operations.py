@@ -45,6 +45,8 @@ class Operation:
     generation: int | None = None
     error: str = ""
     traceback: str = ""
+    revision: str | None = None  # of its generation's code, as far as it is known
+    previous_revision: str | None = None  # of the one that was in force before
     failures: dict[int, int] = field(default_factory=dict)  # workers lost meanwhile, by slot
 
     def __repr__(self) -> str:
@@ -59,6 +61,14 @@ class Operation:
     def name(self) -> str:
         """For log lines: "scale to 8 workers"."""
         return f"{self.change.name} {self.detail}".strip()
+
+    @property
+    def revisions(self) -> str:
+        """For log lines: "a1b2c3d → e4f5a6b"; "" if none is known."""
+        before, now = self.previous_revision, self.revision
+        if before is None or now is None:
+            return now or (f"{before} → an unknown revision" if before else "")
+        return f"{before} → {now}" if now != before else f"{now} as before"
 
     @property
     def ended(self) -> bool:

@@ -72,6 +72,7 @@ class Supervisor:
         self._handlers: dict[type[ev.Input], Callable[[Any], None]] = {
             ev.Prepared: self.turnover.prepared,
             ev.PrepareFailed: self.turnover.prepare_failed,
+            ev.RevisionRead: self.turnover.revision_read,
             ev.LauncherReady: self.turnover.launcher_ready,
             ev.LauncherFailed: self.turnover.launcher_failed,
             ev.LauncherExited: lives.launcher_exited,
@@ -276,7 +277,8 @@ class Supervisor:
         name, who = operation.name, operation.change.who
         if state is OperationState.SUCCEEDED:
             seconds = max(0.0, self._now - operation.asked_at)
-            self.table.log("info", f"{name}: done after {seconds:.2f} s (operation {operation.id}, by {who})")
+            change = f", {operation.revisions}" if operation.revisions else ""
+            self.table.log("info", f"{name}: done after {seconds:.2f} s{change} (operation {operation.id}, by {who})")
         elif state is OperationState.FAILED:
             # A launcher that does not boot is tried again and again: its traceback is logged once.
             if operation.kind is ch.Recover:

@@ -87,6 +87,7 @@ class Turnover:
         generation = self.table.new_generation()
         generation.deadline = generation.born + self.plan.boot_timeout
         operation.generation = generation.number
+        operation.previous_revision = self.current.revision if self.current is not None else None
         self.operation, self.candidate = operation, generation
         self.wave = Deadline(0.0)
         self.recover_at = None
@@ -100,6 +101,14 @@ class Turnover:
         self.table.become(candidate, GenerationState.BOOTING)
         candidate.deadline = self.table.clock() + plan.boot_timeout
         self.table.actions.append(BootGeneration(number))
+
+    def revision_read(self, event: ev.RevisionRead) -> None:
+        generation = self.table.generations.get(event.generation)
+        if generation is None:
+            return
+        self.table.note_revision(generation, event.revision, event.source)
+        if self.operation is not None and self.operation.generation == generation.number:
+            self.operation.revision = event.revision
 
     def launcher_ready(self, event: ev.LauncherReady) -> None:
         generation = self.table.generations.get(event.generation)

@@ -28,6 +28,7 @@ from .exits import ExitReason
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 10.0
+KEPT_REVISIONS = 100  # of the latest generations
 STABLE_AFTER_SECONDS = 5.0  # a worker or launcher that lived so long ends its predecessors' back-off
 
 
@@ -88,6 +89,7 @@ class Worker:
     operation: int | None = None  # the restart or scale that waits for its end
     deadline: Deadline | None = None  # killed then
     died_at: float | None = None  # ended, and not reaped by its parent yet
+    revision: str | None = None  # of the code that it has imported, from ready on
 
     def __repr__(self) -> str:
         marks = (" probe" if self.probe else "") + (f" leaving ({self.leaving})" if self.leaving else "")
@@ -166,6 +168,8 @@ class Generation:
     plan: Plan | None = None  # from Prepared on
     preloaded: bool = False
     note: str = ""
+    revision: str | None = None  # of its code; without preload, of what lay there as it booted
+    revision_source: str = ""
     deadline: float | None = None  # for the first worker to be ready
     emptied_at: float = 0.0  # when its last worker was reaped
 
@@ -176,7 +180,7 @@ class Generation:
     @property
     def name(self) -> str:
         """For log lines."""
-        return f"generation {self.number}"
+        return _generation_name(self.number, self.revision)
 
     @property
     def has_launcher(self) -> bool:
@@ -193,6 +197,7 @@ class WorkerTable:
         self.generations: dict[int, Generation] = {}
         self.actions: list[Action] = []
         self.exits = dict.fromkeys(ExitReason, 0)
+        self.revisions: dict[int, str] = {}  # by generation, also of those that are gone
         self._number = 0
         self._losses: deque[str] = deque()  # why workers were lost whose successors get another slot
 
@@ -242,6 +247,22 @@ class WorkerTable:
         now = self.clock()
         generation = self.generations[self._number] = Generation(self._number, now, now)
         return generation
+
+    def name_of(self, generation: int) -> str:
+        """A generation's, also of one that is gone, for log lines."""
+        return _generation_name(generation, self.revisions.get(generation))
+
+    def note_revision(self, generation: Generation, revision: str | None, source: str) -> None:
+        """Which code it runs, or that this is unknown after all."""
+        if revision == generation.revision:
+            return
+        generation.revision, generation.revision_source = revision, source
+        self.revisions.pop(generation.number, None)
+        if revision is not None:
+            self.log("info", f"generation {generation.number}: revision {revision} ({source})")
+            self.revisions[generation.number] = revision
+            while len(self.revisions) > KEPT_REVISIONS:
+                del self.revisions[min(self.revisions)]
 
     def become(self, generation: Generation, state: GenerationState) -> None:
         generation.state, generation.since = state, self.clock()
@@ -335,6 +356,10 @@ class WorkerTable:
         generation = self.generations.get(worker.generation)
         if generation is not None and not self.of(worker.generation):
             generation.emptied_at = self.clock()
+
+
+def _generation_name(number: int, revision: str | None) -> str:
+    return f"generation {number} ({revision})" if revision else f"generation {number}"
 
 
 def backoff(failures: int) -> float:

@@ -129,6 +129,7 @@ class Measuring:
             exits={reason.value: count for reason, count in table.exits.items()},
             utilization=self.utilization,
             generation=turnover.current.number if turnover.current is not None else 0,
+            revisions={number: generation.revision or "" for number, generation in table.generations.items()},
             reloads=self._reloads,
             reloaded_at=self._reloaded_at,
             reload_seconds=self._reload_seconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ... import messages
 from .. import text
 from ..exit_statuses import Complaint, ExitStatus
@@ -16,7 +18,24 @@ def name(operation: messages.Operation) -> str:
 
 def done(operation: messages.Operation) -> str:
     generation = f"generation {operation.generation}, " if operation.kind == "reload" and operation.generation else ""
-    return f"{name(operation)}: done in {text.seconds(operation.seconds)} ({generation}operation {operation.id})"
+    known = revisions(operation)
+    what = f"{generation}{f'{known}, ' if known else ''}operation {operation.id}"
+    return f"{name(operation)}: done in {text.seconds(operation.seconds)} ({what})"
+
+
+class Revised(Protocol):
+    """What has put code into force, or has tried to."""
+
+    revision: str | None
+    previous_revision: str | None
+
+
+def revisions(change: Revised) -> str:
+    """Which code came after which: "a1b2c3d → e4f5a6b"; "" if none is known."""
+    before, now = change.previous_revision, change.revision
+    if before is None or now is None:
+        return text.clean(now or (f"{before} → an unknown revision" if before else ""))
+    return text.clean(f"{before} → {now}" if now != before else f"{now} as before")
 
 
 def failure(operation: messages.Operation) -> Complaint:

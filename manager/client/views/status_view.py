@@ -9,7 +9,7 @@ from typing import Protocol
 from ... import messages
 from .. import text
 from ..options import Session
-from .operation_view import progress
+from .operation_view import progress, revisions
 
 COLOURS = {
     "running": "green",
@@ -48,6 +48,8 @@ def lines(status: messages.Status, session: Session) -> list[str]:
 def _subjects(status: messages.Status, session: Session) -> Iterator[tuple[str, str]]:
     yield "daemon", f"miniwsgi {text.clean(status.version)}, pid {status.pid}, pool {_pool(status)}"
     yield "generation", _generation(status)
+    if session.wide and status.revision:
+        yield "revision", text.clean(f"{status.revision}, from {status.revision_source}")
     if status.engine is not None:
         yield "engine", text.clean(": ".join(filter(None, (status.engine, status.engine_note))))
     yield "workers", _workers(status.workers, session)
@@ -103,7 +105,8 @@ def _generation(status: messages.Status) -> str:
     if status.generation is None:
         return "none yet"
     how = "preloaded: its code is fixed" if status.preloaded else "not preloaded: each worker imports what lies on disk"
-    return f"{status.generation}, {how}"
+    revision = f" ({text.clean(status.revision)})" if status.revision else ""
+    return f"{status.generation}{revision}, {how}"
 
 
 def _workers(workers: messages.WorkerCounts, session: Session) -> str:
@@ -209,7 +212,8 @@ def _alarming(said: str, lately: messages.LastMinute, session: Session) -> str:
 
 
 def _by_generation(counted: messages.GenerationCounts) -> str:
-    who = f"generation {counted.generation}, {text.count(counted.workers, 'worker')}"
+    revision = f" ({text.clean(counted.revision)})" if counted.revision else ""
+    who = f"generation {counted.generation}{revision}, {text.count(counted.workers, 'worker')}"
     return f"{who}: {text.count(counted.answers, 'answer')}, {errors(counted, counted.last_60s)}"
 
 
@@ -225,7 +229,8 @@ def percentiles(known: messages.Percentiles) -> str:
 
 
 def _last_reload(last: messages.LastReload, session: Session) -> str:
-    when = f"{text.ago(last.ended_at)}, took {text.seconds(last.seconds)}, by {last.who}"
+    code = revisions(last)
+    when = f"{text.ago(last.ended_at)}, took {text.seconds(last.seconds)}{f', {code}' if code else ''}, by {last.who}"
     if last.result == "succeeded":
         return f"{session.styled('done', fg='green')} {text.clean(when)}"
     said = f"{session.styled(last.result, fg='red', bold=True)} {text.clean(when)}"

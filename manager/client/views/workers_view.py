@@ -12,13 +12,13 @@ from .status_view import errors, running_hook
 NOT_RESPONDING = "not responding"
 LEADER = "*"  # before the slot of the worker that leads
 COLUMNS = (
-    "SLOT", "PID", "GEN", "STATE", "AGE", "REQUESTS", "REQ/S", "4XX", "4XX%", "5XX", "5XX%", "RUN", "WAIT", "CONN",
-    "RSS", "CPU",
+    "SLOT", "PID", "GEN", "REVISION", "STATE", "AGE", "REQUESTS", "REQ/S", "4XX", "4XX%", "5XX", "5XX%", "RUN", "WAIT",
+    "CONN", "RSS", "CPU",
 )  # fmt: skip
 WIDE_COLUMNS = ("PSS", "USS", "CPU TIME", "BEAT", "RESTARTS", "LAST EXIT")
 REQUEST_COLUMNS = 16  # that the request which has run for longest needs at least
 # What a narrow screen does without, the first of it first.
-DISPENSABLE = ("4XX%", "4XX", "WAIT", "REQUESTS", "AGE", "5XX", "CONN", "CPU", "PID", "GEN", "5XX%")
+DISPENSABLE = ("REVISION", "4XX%", "4XX", "WAIT", "REQUESTS", "AGE", "5XX", "CONN", "CPU", "PID", "GEN", "5XX%")
 COLOURS = {
     NOT_RESPONDING: "red",
     "ready": "green",
@@ -68,10 +68,12 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
     """What `workers` prints. A terminal gets the columns that it has room for."""
     rows = [_cells(worker) for worker in workers]
     header = [*COLUMNS, *(WIDE_COLUMNS if session.wide else ()), "RUNNING"]
+    if not any(worker.revision for worker in workers):
+        header.remove("REVISION")
     width = None if session.wide else session.width()
     if width is not None:
         widths = {name: 2 + max(map(len, (name, *(row[name] for row in rows)))) for name in header[:-1]}
-        dropped = left_out(widths, width)
+        dropped = left_out(widths, width) - _telling(workers)
         header = [name for name in header if name not in dropped]
 
     def cell(column: int, said: str, padded: str) -> str:
@@ -88,12 +90,18 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
     )
 
 
+def _telling(workers: list[messages.Worker]) -> set[str]:
+    """Workers that run different code: no screen is too narrow to say so."""
+    return {"REVISION"} if len({worker.revision for worker in workers if worker.state == "ready"}) > 1 else set()
+
+
 def figures(worker: messages.Worker) -> dict[str, str]:
     """What tables of workers show of one, by column, but for the request that has run for longest."""
     return {
         "SLOT": f"{LEADER}{worker.slot}" if worker.leader is not None else str(worker.slot),
         "PID": optional(worker.pid),
         "GEN": optional(worker.generation),
+        "REVISION": optional(worker.revision),
         "STATE": condition(worker),
         "AGE": text.age(worker.age_seconds),
         "REQUESTS": str(worker.requests),
@@ -136,6 +144,8 @@ def _facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
     yield "slot", str(worker.slot)
     yield "pid", optional(worker.pid)
     yield "generation", optional(worker.generation)
+    if worker.revision is not None:
+        yield "revision", worker.revision
     since = f", for {text.age(worker.in_state_seconds)}" if worker.in_state_seconds is not None else ""
     yield "state", f"{worker.state}{since}{f': {worker.reason}' if worker.reason else ''}"
     if worker.next_in_seconds is not None:
