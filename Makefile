@@ -18,15 +18,15 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in $(CANDIDATES); do "$$p" -c '$(RECENT)' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
 
-PACKAGES := miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
-SOURCES := daemon manager metrics bench tests docs packaging setup.py
+PACKAGES := miniwsgi.codes miniwsgi.daemon miniwsgi.manager miniwsgi.metrics
+SOURCES := codes daemon manager metrics bench tests docs packaging setup.py
 EDITABLE ?= --config-settings editable_mode=strict -e
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet $(EDITABLE)
 
 DIST ?= dist
 DEB_BUILD ?= build/deb
 DEB_TOOLS := dpkg-buildpackage:dpkg-dev dh:debhelper cc:gcc
-IN_DEB := daemon manager metrics docs packaging
+IN_DEB := codes daemon manager metrics docs packaging
 
 # What some tests drive, as command (or file):Debian package. Without one, its tests are skipped and say so.
 TEST_TOOLS := curl:curl nginx:nginx haproxy:haproxy caddy:caddy openssl:openssl node:nodejs chromium:chromium \
@@ -227,7 +227,7 @@ clean: ## remove all that was made here
 # stamps depend on the list of files, which changes only when the list does. So does whether, and how, the compiled
 # engine can be built.
 $(VENV)/.files: $(BIN)/python FORCE
-	@{ find daemon manager metrics -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name py.typed; \
+	@{ find codes daemon manager metrics -name '*.py' -o -name '*.pyi' -o -name '*.html' -o -name py.typed; \
 	  find packaging/systemd -type f; echo $(ENGINE_SOURCES) "$$MINIWSGI_ENGINE_FLAGS"; command -v cc; command -v gcc; \
 	  $(BIN)/python -c 'import os.path, sysconfig as s; print(os.path.exists(s.get_path("include") + "/Python.h"))'; } \
 	  | LC_ALL=C sort > $@.new

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Handshake, Slot, bucket
 
@@ -131,7 +132,8 @@ class Account:
         """Of an object of the application, whose own methods may do anything."""
         if issubclass(type(route), str):
             return str.__str__(route)
-        self._log.limited("route", "warning", f"miniwsgi.route is a {type(route).__name__}, not a str: ignored")
+        told = f"miniwsgi.route is a {type(route).__name__}, not a str: ignored"
+        self._log.limited("route", "warning", Code.ROUTE_NO_TEXT, told)
         return None
 
     def series(self, method: str, status: str, route: str | None = None) -> int:

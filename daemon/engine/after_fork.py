@@ -12,6 +12,8 @@ import sys
 import traceback
 from typing import NoReturn
 
+from miniwsgi.codes import Code
+
 from ..unpatched import os
 from .logs import Log
 
@@ -65,9 +67,9 @@ class Process:
                     f"such a process must end with os._exit(){trace}"
                 )
                 if log is not None:
-                    log.error(told, pid=os.getpid())
+                    log.error(Code.CAME_BACK, told, pid=os.getpid())
                 else:
-                    print(told, file=sys.stderr)
+                    print(f"{Code.CAME_BACK} {told}", file=sys.stderr)
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from miniwsgi.codes import Code
 
 Headers = list[tuple[str, str]]
 
@@ -10,8 +12,10 @@ Headers = list[tuple[str, str]]
 class Log(Protocol):
     """The error log."""
 
-    def error(self, message: str, /, **fields: object) -> None: ...
-    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None: ...
+    def error(self, code: Code, message: str, /, **fields: object) -> None: ...
+    def limited(
+        self, key: str, level: Literal["warning", "error"], code: Code, message: str, /, **fields: object
+    ) -> None: ...
     def flush(self, seconds: float, /) -> object: ...
 
 

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import Slot
 
 from .. import __version__
@@ -47,6 +48,21 @@ _LIMIT_KEYS = {
     "head_timeout": "timeouts.head",
     "minimum_rate": "timeouts.minimum_rate",
 }  # by the name in Settings, the key of the configuration
+
+# By the status of the server's own answer.
+REFUSED = {
+    400: Code.REFUSED_400,
+    403: Code.REFUSED_403,
+    408: Code.REFUSED_408,
+    411: Code.REFUSED_411,
+    413: Code.REFUSED_413,
+    414: Code.REFUSED_414,
+    417: Code.REFUSED_417,
+    431: Code.REFUSED_431,
+    501: Code.REFUSED_501,
+    503: Code.REFUSED_503,
+    505: Code.REFUSED_505,
+}  # fmt: skip
 
 
 class Site:
@@ -163,7 +179,7 @@ class Site:
 
     def tell_of_opening(self, key: str, what: str, peer: str) -> None:
         """A connection was closed before its first request."""
-        self._log.limited(key, "warning", what, peer=peer)
+        self._log.limited(key, "warning", Code.OPENING_FAILED, what, peer=peer)
 
     def checks(self, proxy: Proxy | None) -> bool:
         """Whether a whole request is looked at before it is the application's: a proxy's words, its path."""
@@ -180,7 +196,7 @@ class Site:
         line = f"{status} {REASONS[status]}"
         client = base["REMOTE_ADDR"] or "a Unix-socket client"
         told = f"refused a request with {line}: {self._told(why)}"
-        self._log.limited(f"refused-{status}", "warning", told, peer=client)
+        self._log.limited(f"refused-{status}", "warning", REFUSED[status], told, peer=client)
         self.account.refused(status, line, base, len(REASONS[status]) + 5)
         return refusal(status, self.server_fields, head_only=head_only)
 
@@ -190,7 +206,7 @@ class Site:
             return f"{why.detail}{f'; the limit is {key}' if key else ''} ({why.section})"
         if isinstance(why, OSError):
             what = f"a request body could not be kept: {why}; see server.spool_directory and limits.body_memory"
-            self._log.limited(f"spool-{why.errno or 0}", "error", what)
+            self._log.limited(f"spool-{why.errno or 0}", "error", Code.BODY_NOT_KEPT, what)
             return "its body could not be kept"
         return why
 
@@ -203,14 +219,17 @@ class Site:
         except BaseException as another:  # its class is the application's, too; or memory is short
             kind, text = "an exception", f"which cannot be formatted: {object.__repr__(another)}"
         what = f"the application raised {kind} {when} its response\n{text}"
-        self._log.error(what, request_id=call.request_id)
+        self._log.error(Code.RAISED, what, request_id=call.request_id)
 
     def no_socket(self, lack: Lack, request_id: str) -> None:
         """The application wanted to take its connection over, and could not."""
         settings = self.settings
+        code = Code.SOCKETS_UNSERVED
         if lack is Lack.THREAD:
+            code = Code.NO_THREAD
             why = "no thread could be started for it; see TasksMax and memory"
         elif lack is Lack.PLACES:
+            code = Code.SOCKETS_FULL
             why = f"limits.sockets = {settings.sockets} are open in this worker"
         elif settings.pool != "epoll":
             why = f'server.pool = "{settings.pool}" has no threads for them; set server.pool = "epoll"'
@@ -219,14 +238,15 @@ class Site:
         else:
             why = "limits.sockets is off"
         key = f"socket-{lack.name}"
-        self._log.limited(key, "warning", f"a WebSocket got {lack.status}: {why}", request_id=request_id)
+        self._log.limited(key, "warning", code, f"a WebSocket got {lack.status}: {why}", request_id=request_id)
 
     def _tell_of_file(self, what: str) -> None:
-        self._log.limited(f"file-{what[:24]}", "warning", f"the application's response: {what}")
+        told = f"the application's response: {what}"
+        self._log.limited(f"file-{what[:24]}", "warning", Code.SENDFILE_WRONG, told)
 
     def mistake(self, call: CallSteps, what: str) -> None:
         line = f"the application's response: {what}"
-        self._log.limited(f"mistake-{what[:24]}", "warning", line, request_id=call.request_id)
+        self._log.limited(f"mistake-{what[:24]}", "warning", Code.RESPONSE_WRONG, line, request_id=call.request_id)
 
 
 def application_traceback(error: BaseException) -> str:

@@ -12,6 +12,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Literal
+
+from miniwsgi.codes import Code
 
 from ..unpatched import RLock, os, time
 from .fork_reset import start_afresh_in_children
@@ -22,6 +25,8 @@ from .writer import Writer, lost_message
 __all__ = ["LEVELS", "ErrorLog", "Writer", "detect_journal", "iso_timestamp", "open_writer"]
 
 LEVELS = ("debug", "info", "warning", "error")
+Note = Literal["debug", "info"]  # levels of what is as it should be …
+Trouble = Literal["warning", "error"]  # … and of what is not, which has a code
 _NUMBER = {level: number for number, level in enumerate(LEVELS)}
 LEVEL_OF_PRIORITY = ("error", "error", "error", "error", "warning", "info", "info", "debug")  # by number: syslog(3)
 FORMATS = ("text", "json")
@@ -76,11 +81,12 @@ def iso_timestamp(now: float) -> str:
 class _Burst:
     """What one key of `ErrorLog.limited` has seen since `started`."""
 
-    __slots__ = ("level", "lines", "message", "started", "suppressed")
+    __slots__ = ("code", "level", "lines", "message", "started", "suppressed")
 
-    def __init__(self, started: float, level: str, message: str) -> None:
+    def __init__(self, started: float, level: str, code: Code | None, message: str) -> None:
         self.started = started
         self.level = level
+        self.code = code
         self.message = message
         self.lines = self.suppressed = 0
 
@@ -90,7 +96,9 @@ class ErrorLog:
 
     `source` is the process ("master", "launcher", "worker"), with `slot` shown as "worker/3". `journal`
     replaces the time by a priority prefix. `counts` has the number of entries by level, limited ones
-    included. Raises ValueError for an unknown level or format.
+    included. Warnings and errors have a `Code`, which stands before the message; what the application or
+    another program says is not ours, and has none: see `said`, `passed_on`. Raises ValueError for an unknown
+    level or format.
     """
 
     def __init__(
@@ -141,42 +149,53 @@ class ErrorLog:
             raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
         self._threshold = _NUMBER[level]
 
+    # A message may have several lines (a traceback); fields are shown as key=value.
+
     def debug(self, message: str, /, **fields: object) -> None:
-        self.log("debug", message, **fields)
+        self._log("debug", None, message, fields)
 
     def info(self, message: str, /, **fields: object) -> None:
-        self.log("info", message, **fields)
+        self._log("info", None, message, fields)
 
-    def warning(self, message: str, /, **fields: object) -> None:
-        self.log("warning", message, **fields)
+    def warning(self, code: Code, message: str, /, **fields: object) -> None:
+        self._log("warning", code, message, fields)
 
-    def error(self, message: str, /, **fields: object) -> None:
-        self.log("error", message, **fields)
+    def error(self, code: Code, message: str, /, **fields: object) -> None:
+        self._log("error", code, message, fields)
 
-    def log(self, level: str, message: str, /, **fields: object) -> None:
-        """One entry. A message may have several lines (a traceback); fields are shown as key=value."""
+    def trouble(self, level: Trouble, code: Code, message: str, /, **fields: object) -> None:
+        """A warning or an error, where data decide which."""
+        self._log(level, code, message, fields)
+
+    def said(self, level: str, message: str, /, code: Code | None = None, **fields: object) -> None:
+        """A line of the application's own; or of another process of ours, with its code."""
+        self._log(level, code, message, fields)
+
+    def passed_on(self, priority: int, message: str) -> None:
+        """An entry of another program's, which has said how important it is: 0 to 7, as of syslog(3)."""
+        self._log(LEVEL_OF_PRIORITY[priority], None, message, {}, str(priority))
+
+    def limited(self, key: str, level: Trouble, code: Code, message: str, /, **fields: object) -> None:
+        """An entry of a class that may be noisy: 5 of a key in 10 s, then one line "…and 123 more: message".
+
+        That line comes with the first entry of any kind after the 10 s, with `flush`, or with `sweep`.
+        """
+        self._limited(key, level, code, message, fields)
+
+    def limited_info(self, key: str, message: str, /, **fields: object) -> None:
+        """As `limited`, of what is as it should be."""
+        self._limited(key, "info", None, message, fields)
+
+    def _log(self, level: str, code: Code | None, message: str, fields: Mapping[str, object], number: str = "") -> None:
         if _NUMBER[level] < self._threshold:
             return
         with self._lock:
             self.counts[level] += 1
         if self._bursts:
             self.sweep()
-        self.writer.put(self._entry(level, message, fields))
+        self.writer.put(self._entry(level, code, message, fields, number))
 
-    def passed_on(self, priority: int, message: str) -> None:
-        """An entry of another program's, which has said how important it is: 0 to 7, as of syslog(3)."""
-        level = LEVEL_OF_PRIORITY[priority]
-        if _NUMBER[level] < self._threshold:
-            return
-        with self._lock:
-            self.counts[level] += 1
-        self.writer.put(self._entry(level, message, {}, str(priority)))
-
-    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
-        """An entry of a class that may be noisy: 5 of a key in 10 s, then one line "…and 123 more: message".
-
-        That line comes with the first entry of any kind after the 10 s, with `flush`, or with `sweep`.
-        """
+    def _limited(self, key: str, level: str, code: Code | None, message: str, fields: Mapping[str, object]) -> None:
         if _NUMBER[level] < self._threshold:
             return
         self.sweep()
@@ -185,13 +204,13 @@ class ErrorLog:
                 key = ""  # too many kinds at once: they share one
             burst = self._bursts.get(key)
             if burst is None:
-                burst = self._bursts[key] = _Burst(self._clock(), level, message)
+                burst = self._bursts[key] = _Burst(self._clock(), level, code, message)
             if burst.lines >= LIMIT_LINES:
                 burst.suppressed += 1
                 self.counts[level] += 1
                 return
             burst.lines += 1
-        self.log(level, message, **fields)
+        self._log(level, code, message, fields)
 
     def sweep(self, everything: bool = False) -> None:
         """Tell of entries that `limited` held back, once their time is over. Cheap enough for each second."""
@@ -204,7 +223,7 @@ class ErrorLog:
         for burst in bursts:
             if burst.suppressed:
                 message = f"…and {burst.suppressed} more: {burst.message}"
-                self.writer.put(self._entry(burst.level, message, {}))
+                self.writer.put(self._entry(burst.level, burst.code, message, {}))
 
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until everything is written; whether it is."""
@@ -217,39 +236,48 @@ class ErrorLog:
         return self.source if self.slot is None else f"{self.source}/{self.slot}"
 
     def _lost_line(self, lines: int, reason: str) -> bytes:
-        return self._entry("warning", lost_message(lines, reason), {})
+        return self._entry("warning", Code.LINES_LOST, lost_message(lines, reason), {})
 
-    def _entry(self, level: str, message: object, fields: Mapping[str, object], number: str = "") -> bytes:
+    def _entry(
+        self, level: str, code: Code | None, message: object, fields: Mapping[str, object], number: str = ""
+    ) -> bytes:
         text = _text(message)
         number = number or PRIORITIES[level]
         if isinstance(self.writer, JournalWriter):
-            return self._journal_entry(level, number, text, fields)
+            return self._journal_entry(level, number, code, text, fields)
         priority = f"<{number}>" if self.journal else ""  # sd-daemon(3)
         if self.format == "json":
-            lines = [priority + self._json(level, text, fields)]
+            lines = [priority + self._json(level, code, text, fields)]
         else:
             lines = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n")).split("\n")
             lines[0] += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
             who = self._who()
             stamp = iso_timestamp(self._now())
             head = f"{priority}{who}: " if self.journal else f"{stamp} {level:<7} {who:<9} "
+            if code is not None:
+                head += f"{code} "
             lines = [head + lines[0]] + [priority + CONTINUATION + line for line in lines[1:]]
         return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
 
-    def _journal_entry(self, level: str, number: str, text: str, fields: Mapping[str, object]) -> bytes:
+    def _journal_entry(
+        self, level: str, number: str, code: Code | None, text: str, fields: Mapping[str, object]
+    ) -> bytes:
         named = {key: _text(value) for key, value in fields.items() if value is not None}
         if self.format == "json":
-            return entry(number, self._json(level, text, fields), self.source, self.slot, named)
+            return entry(number, self._json(level, code, text, fields), self.source, self.slot, named, code)
         shown = _CONTROL.sub(_escape, text.replace("\r\n", "\n").rstrip("\n"))
         first, newline, rest = shown.partition("\n")
         first += "".join([f" {key}={_field(value)}" for key, value in fields.items()])
-        return entry(number, f"{self._who()}: {first}{newline}{rest}", self.source, self.slot, named)
+        shown = f"{self._who()}: {'' if code is None else f'{code} '}{first}{newline}{rest}"
+        return entry(number, shown, self.source, self.slot, named, code)
 
-    def _json(self, level: str, text: str, fields: Mapping[str, object]) -> str:
+    def _json(self, level: str, code: Code | None, text: str, fields: Mapping[str, object]) -> str:
         entry: dict[str, object] = {"ts": iso_timestamp(self._now()), "level": level, "source": self.source}
         if self.slot is not None:
             entry["slot"] = self.slot
         entry["pid"] = os.getpid()
+        if code is not None:
+            entry["code"] = str(code)
         entry["message"] = text
         if fields:
             entry["fields"] = {key: _json_value(value) for key, value in fields.items()}

@@ -16,7 +16,7 @@ PARTIAL_CHARS = 64 * 1024  # an unfinished line is logged at this length
 class Sink(Protocol):
     """What an `ErrorStream` writes to: an `ErrorLog`."""
 
-    def log(self, level: str, message: str, /) -> None: ...
+    def said(self, level: str, message: str, /) -> None: ...
 
     def passed_on(self, priority: int, message: str) -> None: ...
 
@@ -128,7 +128,7 @@ class ErrorStream(io.TextIOBase):
             if inside is _Inside.GROUP and not indented:
                 inside = None
             error = failure or inside is not None or line.startswith(_AROUND_TRACEBACKS)
-            self._log.log("error" if error else self._level, line)
+            self._log.said("error" if error else self._level, line)
             if line.endswith(_TRACEBACK):
                 inside = _Inside.GROUP if indented else _Inside.TRACEBACK
             elif not indented:

@@ -14,6 +14,8 @@ import stat
 from array import array
 from collections.abc import Iterable, Mapping
 
+from miniwsgi.codes import Code
+
 from ..unpatched import os, socket
 from .outlet import Outlet
 from .ring import CELL, Ring
@@ -102,8 +104,10 @@ def open_journal(path: str = SOCKET, *, at_once: bool = False, ring: Ring | None
     return Writer(2, at_once=at_once, ring=ring)
 
 
-def entry(priority: str, message: str, source: str, slot: int | None, fields: Mapping[str, str]) -> bytes:
-    """One datagram. `priority` is a number of syslog(3). Names of `fields` become MINIWSGI_NAME."""
+def entry(
+    priority: str, message: str, source: str, slot: int | None, fields: Mapping[str, str], code: Code | None = None
+) -> bytes:
+    """One datagram. `priority` is a number of syslog(3). Names of `fields` become MINIWSGI_NAME, as `code` does."""
     own = {
         "MESSAGE": message,
         "PRIORITY": priority,
@@ -112,6 +116,8 @@ def entry(priority: str, message: str, source: str, slot: int | None, fields: Ma
     }
     if slot is not None:
         own["MINIWSGI_SLOT"] = str(slot)
+    if code is not None:
+        own["MINIWSGI_CODE"] = str(code)
     more = ((f"MINIWSGI_{_name(name)}", value) for name, value in fields.items())
     return b"".join(_encoded((*own.items(), *more)))
 

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Awaitable
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.daemon_threads import DaemonThreads
 
@@ -71,7 +72,8 @@ def run(config: Config, reload_config: ReadConfig) -> int:
             logs.give(log.writer.fd)
     except OSError as error:
         log = ErrorLog()
-        log.error(f"log.file {config.log.file} cannot be opened: {why_not_written(config.log.file, error)}")
+        why = why_not_written(config.log.file, error)
+        log.error(Code.LOG_UNUSABLE, f"log.file {config.log.file} cannot be opened: {why}")
         log.flush(FLUSH_SECONDS)
         return EXIT_RUNTIME
     environ = daemons_environment()
@@ -91,15 +93,15 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         python = f"{platform.python_implementation()} {platform.python_version()}"
         log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
         for note in config.notes:
-            log.warning(note)
+            log.warning(Code.NOTED, note)
         status = asyncio.run(_supervise(opened, log, environ))
     except (BindError, StartError) as error:
-        log.error(str(error))
+        log.error(error.code, str(error))
         kernels_word = error.__context__
         Notifier(environ).failed(str(error), (kernels_word.errno or 0) if isinstance(kernels_word, OSError) else 0)
     except Exception as error:
         Notifier(environ).failed(f"the master failed: {error!r}")
-        log.error(f"the master failed: {error!r}\n{traceback.format_exc()}")
+        log.error(Code.INTERNAL, f"the master failed: {error!r}\n{traceback.format_exc()}")
     finally:
         _clean_up(opened, log)
     log.info(f"stopped with status {status}")
@@ -184,7 +186,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
             try:
                 end()
             except Exception:
-                log.error(f"the end of the daemon: {traceback.format_exc()}")
+                log.error(Code.INTERNAL, f"the end of the daemon: {traceback.format_exc()}")
         # The loop closes its wake-up socket before it lets go of signals: one that comes between has nothing to tell.
         signal.set_wakeup_fd(-1)
 
@@ -195,9 +197,10 @@ async def _within(seconds: float, log: ErrorLog, name: str, work: Awaitable[obje
         async with asyncio.timeout(seconds):
             await work
     except TimeoutError:
-        log.error(f"the end of the daemon: {name} has not ended within {seconds:g} s: it is left")
+        told = f"the end of the daemon: {name} has not ended within {seconds:g} s: it is left"
+        log.error(Code.END_LATE, told)
     except Exception:
-        log.error(f"the end of the daemon: {name}\n{traceback.format_exc()}")
+        log.error(Code.INTERNAL, f"the end of the daemon: {name}\n{traceback.format_exc()}")
 
 
 def _handle_signals(master: Master) -> None:
@@ -221,6 +224,7 @@ def _clean_up(opened: Opened, log: ErrorLog) -> None:
     """Whatever happened: no process, socket file or pid file of ours is left."""
     killed = end_children(LEFTOVER_SECONDS, opened.keeper.pid if opened.keeper is not None else 0)
     if killed:
-        log.warning(f"killed processes that were still running: {', '.join(map(str, killed))}")
+        told = f"killed processes that were still running: {', '.join(map(str, killed))}"
+        log.warning(Code.LEFTOVERS_KILLED, told)
     for problem in opened.close():
-        log.warning(problem)
+        log.warning(Code.FILE_LEFT, problem)

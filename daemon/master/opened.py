@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.board import H_WORKERS, Board
 
 from ..config import Config, ReadConfig
@@ -89,7 +90,8 @@ class Opened:
             self.keeper = start(logs, files, {path for path in map(self.files.path, names) if path})
             self.files.opener = self.keeper
         except OSError as error:
-            raise StartError(f"server.user: the process that stays root cannot be had: {error.strerror}") from None
+            told = f"server.user: the process that stays root cannot be had: {error.strerror}"
+            raise StartError(Code.PRIVILEGE_KEEPER, told) from None
 
     def go_on_with(self, master: Master) -> None:
         """Have `master` go on where the last one stopped, and keep for the next one what it needs."""
@@ -127,9 +129,10 @@ def _certificates(config: Config, files: CertificateFiles, log: ErrorLog) -> Cer
     try:
         certificates = Certificates.load(config.server.bind, files)
     except UnusableError as error:
-        raise StartError(f"server.bind: {error}") from None
+        raise StartError(Code.CERTIFICATE_UNUSABLE, f"server.bind: {error}") from None
     except OSError as error:
-        raise StartError(f"server.bind: memory for certificates cannot be had: {error.strerror}") from None
+        told = f"server.bind: memory for certificates cannot be had: {error.strerror}"
+        raise StartError(Code.CERTIFICATE_UNUSABLE, told) from None
     for one in certificates:
         _tell_of_doubts(one.loaded, log)
     return certificates
@@ -140,7 +143,7 @@ def _metrics_context(config: Config, files: CertificateFiles, log: ErrorLog) -> 
     try:
         context = open_context(config, files)
     except (UnusableError, OSError) as error:
-        raise StartError(f"metrics.bind: {error}") from None
+        raise StartError(Code.CERTIFICATE_UNUSABLE, f"metrics.bind: {error}") from None
     if context is not None:
         _tell_of_doubts(context.installed.loaded, log)
     return context
@@ -148,9 +151,9 @@ def _metrics_context(config: Config, files: CertificateFiles, log: ErrorLog) -> 
 
 def _tell_of_doubts(loaded: Loaded, log: ErrorLog) -> None:
     for line in loaded.verified.untimely(time.time()):
-        log.error(f"{line}; clients refuse it")
+        log.error(Code.CERTIFICATE_REFUSED, f"{line}; clients refuse it")
     for line in loaded.verified.warnings:
-        log.warning(line)
+        log.warning(Code.CERTIFICATE_DOUBTFUL, line)
 
 
 def _warn_of_unused(log: ErrorLog, config: Config, passed: Mapping[str, list[int]]) -> None:
@@ -158,4 +161,6 @@ def _warn_of_unused(log: ErrorLog, config: Config, passed: Mapping[str, list[int
     unused = [name for name in passed if f"systemd:{name}" not in binds and name != SYSTEMD_NAME]
     if unused:
         names = ", ".join(f"systemd:{name}" for name in unused)
-        log.warning(f"systemd passed sockets that nothing listens on; name them in server.bind: {names}")
+        log.warning(
+            Code.SOCKET_UNUSED, f"systemd passed sockets that nothing listens on; name them in server.bind: {names}"
+        )

@@ -7,7 +7,9 @@ falls through: then the application answers what is absent, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from miniwsgi.codes import Code
 
 from ..http.response import Encodings
 from ..settings import StaticFiles
@@ -35,7 +37,9 @@ class Line(Protocol):
 class Told(Protocol):
     """The error log."""
 
-    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None: ...
+    def limited(
+        self, key: str, level: Literal["warning", "error"], code: Code, message: str, /, **fields: object
+    ) -> None: ...
 
 
 class Route:
@@ -108,7 +112,7 @@ class Routes:
         if found is No.DIRECTORY:
             return route, self._to_directory(line)
         if why := _WHY.get(found):
-            self._log.limited(f"static-{found.name}", "warning", f"{_BROKEN}: {why}", path=path)
+            self._log.limited(f"static-{found.name}", "warning", Code.FILE_UNREADABLE, f"{_BROKEN}: {why}", path=path)
         return route, of_server(REFUSED_BY[found], self._encodings)
 
     def _to_directory(self, line: Line) -> Answer:

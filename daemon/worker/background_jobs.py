@@ -11,6 +11,7 @@ import sys
 import threading
 from types import FrameType
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import HEARTBEAT
 
 from ..unpatched import os, select, start_thread, starts_real_threads, time
@@ -54,7 +55,8 @@ def finish_jobs(context: Context, orders: Orders) -> bool:
         now = context.slot.cells[HEARTBEAT] = time.monotonic_ns()
         if orders.expired(now + min(MARGIN_NS, (orders.deadline_ns - began) // 10)):
             if left := _waited_for():
-                context.log.warning(f"not finished in time (timeouts.graceful), cut off: {_said(left)}")
+                told = f"not finished in time (timeouts.graceful), cut off: {_said(left)}"
+                context.log.warning(Code.JOBS_CUT_OFF, told)
             return False
         if not said and now - began > SAY_AFTER_NS:
             said = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.board import H_USED
 from miniwsgi.metrics.scoreboard import (
     CONNECTIONS,
@@ -103,7 +104,8 @@ class Balance:
 def accept_again_seconds(error: OSError, log: ErrorLog) -> float:
     """How long to wait after accept(2) has failed. Raises the error if the listener itself is broken."""
     if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-        log.limited("accept", "error", f"cannot accept connections: {error.strerror}; raise LimitNOFILE")
+        told = f"cannot accept connections: {error.strerror}; raise LimitNOFILE"
+        log.limited("accept", "error", Code.NO_DESCRIPTORS, told)
         return FULL_SECONDS
     if error.errno in {errno.EBADF, errno.ENOTSOCK}:
         raise error

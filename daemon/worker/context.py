@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, NoReturn
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import Slot
@@ -133,7 +134,8 @@ class Context:
             return
         self._access_log_fails = bool(writer.untold)
         if self._access_log_fails:
-            self.log.warning(f"the access log loses lines: {writer.reason}", access_log=self.settings.access_log)
+            told = f"the access log loses lines: {writer.reason}"
+            self.log.warning(Code.LINES_LOST, told, access_log=self.settings.access_log)
         else:
             self.log.info("the access log is written again", access_log=self.settings.access_log, lost=writer.lost)
 

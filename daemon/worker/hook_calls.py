@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
+
+from miniwsgi.codes import Code
 
 from ..engine.after_fork import process
 from ..settings import Settings
@@ -26,10 +28,18 @@ Tell = Callable[..., None]  # a message to the master: its kind, its fields
 Fail = Callable[[BootError], NoReturn]  # the boot has failed while the main thread is inside a hook
 
 
-class HookCaller:
-    """Calls the hooks of one process. `log` takes (level, message); `tell` messages to whoever shows what runs."""
+class Log(Protocol):
+    """The error log of this process, or the master's."""
 
-    def __init__(self, hooks: Hooks, seconds: float, log: Callable[[str, str], None], tell: Tell) -> None:
+    def info(self, message: str, /) -> None: ...
+    def warning(self, code: Code, message: str, /) -> None: ...
+    def error(self, code: Code, message: str, /) -> None: ...
+
+
+class HookCaller:
+    """Calls the hooks of one process. `tell` takes messages to whoever shows what runs."""
+
+    def __init__(self, hooks: Hooks, seconds: float, log: Log, tell: Tell) -> None:
         self.hooks = hooks
         self.seconds = seconds
         self.log = log
@@ -57,9 +67,9 @@ class HookCaller:
             process.end(error)
         seconds = time.monotonic() - began
         how = "returned" if error is None else "failed"
-        self.log("info", f"hook {hook.value} of {self.hooks.module} {how} after {seconds:.3f} s")
+        self.log.info(f"hook {hook.value} of {self.hooks.module} {how} after {seconds:.3f} s")
         if problem:
-            self.log("warning", f"app.hooks: {hook.value} of {self.hooks.module} {problem}")
+            self.log.warning(Code.HOOK_RETURNED, f"app.hooks: {hook.value} of {self.hooks.module} {problem}")
         self._tell("hook", name=hook.value, runs=False)
         return error
 
@@ -79,7 +89,7 @@ class HookCaller:
     def complain(self, hook: Hook, error: BaseException | None) -> None:
         """In the log, of what fails nothing."""
         if error is not None:
-            self.log("error", f"{self.failure(hook, error)}\n{user_traceback(error)}".rstrip())
+            self.log.error(Code.HOOK_FAILED, f"{self.failure(hook, error)}\n{user_traceback(error)}".rstrip())
 
     def late(self, hook: Hook) -> str:
         """In one line, that a hook has not returned in its time."""
@@ -128,9 +138,7 @@ def stack_of(thread: int) -> str:
     return user_frames(stack)
 
 
-def load_hooks(
-    settings: Settings, application: Application, log: Callable[[str, str], None], tell: Tell, fail: Fail
-) -> Hooks:
+def load_hooks(settings: Settings, application: Application, log: Log, tell: Tell, fail: Fail) -> Hooks:
     """To be called wherever the application has just been imported: find the hooks, and call `loaded`.
 
     Raises BootError.
@@ -173,5 +181,6 @@ class BesideRequests:
         self._over = True
 
     def _late(self, stack: str) -> None:
-        self._caller.log("error", f"{self._caller.late(self._hook)}; it goes on beside the requests\n{stack}".rstrip())
+        told = f"{self._caller.late(self._hook)}; it goes on beside the requests\n{stack}".rstrip()
+        self._caller.log.error(Code.HOOK_LATE, told)
         self._over = True

@@ -28,7 +28,7 @@ def package(name: str, path: str = "") -> ModuleType:
 def packages(folder: str) -> None:
     """Make what workers are made of importable from the folder that it is in."""
     root = package("miniwsgi")
-    for name in ("daemon", "metrics"):
+    for name in ("codes", "daemon", "metrics"):
         setattr(root, name, package(f"miniwsgi.{name}", f"{folder}/{name}"))
 
 

@@ -14,8 +14,10 @@ import fcntl
 import gc
 import sys
 import traceback
+from functools import partial
 from typing import NoReturn
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import LAYOUT
 
 from .. import __version__
@@ -37,7 +39,7 @@ from .lifecycle import run_worker
 from .process_name import set_process_name
 from .revision import Revision, Watched
 from .signals import GROUP_SIGNALS, seize, write_stacks_to
-from .standard_streams import StandardStream, replace_standard_streams
+from .standard_streams import MastersLog, StandardStream, replace_standard_streams
 from .static_directories import with_open_directories
 
 STACK_PIPE_BYTES = 256 * 1024
@@ -81,7 +83,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         settings = with_open_directories(settings)
         engine = engine_for(settings)  # what cannot run is told before the import; what can, loaded before it
         certificates = Certificates(settings)
-        revision = Watched(settings, lambda problem: _try_to_send(channel, "log", level="warning", message=problem))
+        revision = Watched(settings, partial(MastersLog(channel).warning, Code.REVISION_UNREADABLE))
         _tell_revision(channel, revision.known)
         application, hooks = _import(channel, settings, note)
         if application is not None and not revision.is_still():
@@ -133,9 +135,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> tuple[Applicatio
         return None, NO_HOOKS
     environ = initial_environment()  # the application may set a title, or change os.environ
     before = before_import()
-
-    def log(level: str, message: str) -> None:
-        _try_to_send(channel, "log", level=level, message=message)
+    log = MastersLog(channel)
 
     def tell(kind: str, **fields: object) -> None:
         _try_to_send(channel, kind, **fields)
@@ -144,7 +144,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> tuple[Applicatio
         tell("failed", phase=error.phase, error=error.error, traceback=error.traceback)
         os._exit(EXIT_NOT_BOOTED)
 
-    application = load(settings, lambda message: log("info", message))
+    application = load(settings, log.info)
     hooks = load_hooks(settings, application, log, tell, fail)
     if settings.preload == "auto" and (found := reason_not_to_fork(before)):
         inherited.end_import(before)
@@ -260,7 +260,8 @@ class Launcher:
         if pid == 0:
             self._become_worker(slot, (masters_end, reader), workers_end, writer, failures)
         if failures.error:
-            _try_to_send(self.channel, "log", level="error", message=f"{failures.error}\n{failures.traceback}".rstrip())
+            told = f"{failures.error}\n{failures.traceback}".rstrip()
+            MastersLog(self.channel).error(Code.AT_FORK_FAILED, told)
         # They are the child's alone, and make room: with its pidfd missing a worker could not be handed over.
         workers_end.close()
         os.close(writer)
@@ -277,7 +278,8 @@ class Launcher:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
             os.kill(pid, signal.SIGKILL)  # our unreaped child: no other's pid
-            _try_to_send(self.channel, "log", level="error", message=f"worker {slot} has no pidfd: {error.strerror}")
+            told = f"worker {slot} has no pidfd: {error.strerror}"
+            MastersLog(self.channel).error(Code.NOT_FORKED, told)
             _try_to_send(self.channel, "forked", slot=slot, pid=pid)
             return
         _try_to_send(self.channel, "forked", (pidfd, masters_end.fileno(), stacks), slot=slot, pid=pid)

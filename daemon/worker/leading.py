@@ -95,7 +95,7 @@ class Leading:
             except OSError as error:
                 if not waits:
                     why = f"its lock beside control.socket: {error.strerror}"
-                    self._caller.log("info", f"waits for the leader of another master to end ({why})")
+                    self._caller.log.info(f"waits for the leader of another master to end ({why})")
                 waits = True
             else:
                 return True

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import Slot, SlotState
@@ -107,7 +108,8 @@ def _work(
     cells = _take_slot(board.slot(slot), settings.generation)
     log, ring = _open_log(settings, slot, control, engine)
     if certificates is not None:
-        certificates.renew(log.error)  # since it was forked; whom the master knows it tells from now on
+        # Since it was forked; whom the master knows it tells from now on.
+        certificates.renew(partial(log.error, Code.CERTIFICATE_UNUSABLE))
     access = None
     _detach_standard_streams(log, settings.application_level)
 
@@ -135,7 +137,7 @@ def _work(
             application = load(settings, log.info if slot == 0 else log.debug)
             watched.is_still()
             revision = watched.known
-            hooks = load_hooks(settings, application, log.log, tell, fail)
+            hooks = load_hooks(settings, application, log, tell, fail)
         called = WorkerHooks(settings, slot, hooks, log, tell, revision)
         called.start(fail)
         context = Context(
@@ -185,7 +187,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     show_crashes(2)
 
     def fail(error: BootError) -> NoReturn:
-        log.error(f"{error.error}\n{error.traceback}".rstrip())
+        log.error(Code.NOT_BOOTED, f"{error.error}\n{error.traceback}".rstrip())
         log.flush(FLUSH_SECONDS)
         clean_up()
         os._exit(EXIT_BOOT)
@@ -196,10 +198,10 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         certificates = Certificates(settings)
         access = _open_access_log(settings, engine, at_once=True)  # nobody is there to write what would be left
         process.serve(log)
-        watched = Watched(settings, log.warning)
+        watched = Watched(settings, partial(log.warning, Code.REVISION_UNREADABLE))
         application = load(settings, log.info)
         watched.is_still()
-        hooks = load_hooks(settings, application, log.log, _nobody, fail)
+        hooks = load_hooks(settings, application, log, _nobody, fail)
         called = WorkerHooks(settings, 0, hooks, log, _nobody, watched.known)
         called.start(fail)
         context = Context(settings, board, 0, log, access, application, engine, certificates)
@@ -207,7 +209,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         if settings.boot_check:
             boot_check(context, settings.boot_check)
     except BootError as error:
-        log.error(f"{error.error}\n{error.traceback}".rstrip())
+        log.error(Code.NOT_BOOTED, f"{error.error}\n{error.traceback}".rstrip())
         _leave(log, access)
         return EXIT_BOOT
     cells[scoreboard.STATE] = SlotState.READY
@@ -317,7 +319,7 @@ def _open_error_log(settings: Settings, source: str, slot: int | None, ring: Rin
         writer = open_writer("-", journal=settings.journal, ring=ring)
     log = ErrorLog(settings.log_level, settings.log_format, settings.journal, source, slot=slot, writer=writer)
     if problem:
-        log.error(problem)
+        log.error(Code.LOG_UNUSABLE, problem)
     return log
 
 

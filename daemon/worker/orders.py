@@ -10,8 +10,10 @@ from __future__ import annotations
 import faulthandler
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import HEARTBEAT, SlotState
 
 from ..channel import Channel
@@ -193,7 +195,7 @@ class Orders:
             case "log-level":
                 context.log.level = message["level"]
             case "certificates":
-                context.certificates.renew(context.log.error)
+                context.certificates.renew(partial(context.log.error, Code.CERTIFICATE_UNUSABLE))
 
     def _write_stacks(self) -> None:
         try:
@@ -234,13 +236,14 @@ class Orders:
                     writer.reopen()
                 except OSError as error:
                     why = why_not_written(writer.path, error)
-                    context.log.error(f"log file {writer.path} cannot be opened again: {why}; the old one stays in use")
+                    told = f"log file {writer.path} cannot be opened again: {why}; the old one stays in use"
+                    context.log.error(Code.LOG_UNUSABLE, told)
 
     def _orphaned(self, why: str) -> None:
         """No more orders will come. The kernel's alarm ends a worker that cannot end itself."""
         self.deaf = True
         if self._context.duty in {Duty.SERVE, Duty.CLOSING}:
-            self._context.log.error(f"{why}: finishing what runs, then exiting")
+            self._context.log.error(Code.ORPHANED, f"{why}: finishing what runs, then exiting")
             self._leave(self._context.settings.graceful_timeout, ORPHANED)
         self._set_alarm()
 

@@ -13,6 +13,8 @@ import stat
 import sys
 from typing import Any, TextIO
 
+from miniwsgi.codes import Code
+
 from ..channel import Channel
 from ..log.error_log import LEVEL_OF_PRIORITY
 from ..log.error_stream import ErrorStream
@@ -44,27 +46,36 @@ def write_lines_at_once() -> None:
             pass
 
 
-class _Master:
+class MastersLog:
     """The master's log, over the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    def log(self, level: str, message: str, /) -> None:
+    def info(self, message: str, /) -> None:
+        self.said("info", message)
+
+    def warning(self, code: Code, message: str, /) -> None:
+        self.said("warning", message, code)
+
+    def error(self, code: Code, message: str, /) -> None:
+        self.said("error", message, code)
+
+    def said(self, level: str, message: str, /, code: Code | None = None) -> None:
         try:
-            self._channel.send("log", level=level, message=message)
+            self._channel.send("log", level=level, message=message, code=None if code is None else code.value)
         except OSError:
             pass  # the master is gone
 
     def passed_on(self, priority: int, message: str) -> None:
-        self.log(LEVEL_OF_PRIORITY[priority], message)
+        self.said(LEVEL_OF_PRIORITY[priority], message)
 
 
 class StandardStream(ErrorStream):
     """A text stream in front of `original`; see the module."""
 
     def __init__(self, name: str, original: TextIO, channel: Channel, level: str) -> None:
-        super().__init__(_Master(channel), level)
+        super().__init__(MastersLog(channel), level)
         self._name = name
         self._original = original
         self._importing = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import SlotState
 
 from ..engine.account import ThreadAccount
@@ -29,6 +30,7 @@ def check_running(context: Context, orders: Orders, threads: Sequence[ThreadAcco
             continue
         found = True
         context.log.error(
+            Code.REQUEST_TIMEOUT,
             f"a request exceeded timeouts.request: {expired.request}"
             + ("; this worker accepts no more and is replaced" if orders.has_master else ""),
             seconds=round(expired.seconds, 1),

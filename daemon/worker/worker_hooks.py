@@ -6,6 +6,8 @@ thread of its own. The last one has what the drain leaves it. Standard library o
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
+
 from ..log.error_log import ErrorLog
 from ..settings import Settings
 from ..unpatched import get_ident, os, time
@@ -32,7 +34,7 @@ class WorkerHooks:
         self.hooks = hooks
         known = revision.text if revision is not None else None
         self.worker = HookedWorker(slot, os.getpid(), settings.generation, settings.pool, settings.threads, known)
-        self.caller = HookCaller(hooks, settings.hook_timeout, log.log, tell)
+        self.caller = HookCaller(hooks, settings.hook_timeout, log, tell)
         self._beside: BesideRequests | None = None  # the latest
         self._leading: Leading | None = None
         self._tell = tell
@@ -116,10 +118,11 @@ class _Patience:
         orders.read()  # a second signal says that the time is over
         ends_ns = orders.ends_ns - MARGIN_NS if orders.ends_ns else 0
         if self._stops_at_ns and now > self._stops_at_ns:
-            self._leave(self._caller.late(Hook.WORKER_STOP))
+            self._leave(Code.HOOK_LATE, self._caller.late(Hook.WORKER_STOP))
         elif ends_ns and now > ends_ns:
-            self._leave("the worker's time is over (timeouts.graceful) before its hooks have returned")
+            why = "the worker's time is over (timeouts.graceful) before its hooks have returned"
+            self._leave(Code.KILLED_LATE, why)
 
-    def _leave(self, why: str) -> None:
-        self._context.log.warning(f"{why}: it ends without\n{stack_of(self._thread)}".rstrip())
+    def _leave(self, code: Code, why: str) -> None:
+        self._context.log.warning(code, f"{why}: it ends without\n{stack_of(self._thread)}".rstrip())
         self._context.leave_at_once(EXIT_STOPPED)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.daemon.engine import choice
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.contract import Awaited
@@ -33,10 +34,10 @@ UNIX_LISTENER = Listener(0, "unix:/x", True, "x", "")
 class Log:
     """Nobody reads it: the refusals are seen before they are told."""
 
-    def error(self, message: str, /, **fields: object) -> None:
+    def error(self, code: Code, message: str, /, **fields: object) -> None:
         raise AssertionError(message)
 
-    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
+    def limited(self, key: str, level: str, code: Code, message: str, /, **fields: object) -> None:
         pass
 
 

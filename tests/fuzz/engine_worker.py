@@ -7,6 +7,7 @@ import select
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from miniwsgi.codes import Code
 from miniwsgi.daemon.engine import choice
 from miniwsgi.daemon.engine.account import ThreadAccount
 from miniwsgi.daemon.engine.claim import Claim
@@ -50,11 +51,11 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[object] = []
 
-    def error(self, message: str, /, **fields: object) -> None:
-        self.lines.append(("error", _OUR_FRAMES.sub("", message), sorted(fields.items())))
+    def error(self, code: Code, message: str, /, **fields: object) -> None:
+        self.lines.append((str(code), _OUR_FRAMES.sub("", message), sorted(fields.items())))
 
-    def limited(self, key: str, level: str, message: str, /, **fields: object) -> None:
-        self.lines.append((key, level, message, sorted(fields.items())))
+    def limited(self, key: str, level: str, code: Code, message: str, /, **fields: object) -> None:
+        self.lines.append((key, level, str(code), message, sorted(fields.items())))
 
 
 class Lines:

@@ -71,7 +71,7 @@ def test_the_configured_path_is_read_again_and_hides_nothing_of_the_server(servi
     for version in ("v1", "v2"):
         library = tmp_path / version
         place(library, "helper.py", f"VERSION = {version!r}")
-        for name in ("miniwsgi", "daemon", "metrics"):
+        for name in ("miniwsgi", "codes", "daemon", "metrics"):
             place(library / name, "__init__.py", "raise ImportError('not meant')")
     service.write(ASKS_FOR_IT.replace("agent_of", "0"))
     env_file = tmp_path / "environment"

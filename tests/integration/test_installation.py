@@ -16,7 +16,18 @@ from tests.support.programs import needs
 from tests.support.service import Service
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "daemon", "manager", "metrics", "packaging/systemd")
+NEEDED = (
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "codes",
+    "daemon",
+    "manager",
+    "metrics",
+    "docs/errors.md",
+    "packaging/systemd",
+)
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(*sys.argv[2:]))"
 ENGINE = "daemon/engine/compiled"
 

@@ -246,11 +246,13 @@ def test_a_master_that_was_upgraded_underneath_refuses_to_reload(service: Servic
     """The package is served from a copy, whose version changes while it runs."""
     import shutil
 
+    import miniwsgi.codes
     import miniwsgi.daemon
     import miniwsgi.metrics
 
     copy = tmp_path / "site" / "miniwsgi"
-    for package, name in ((miniwsgi.daemon, "daemon"), (miniwsgi.metrics, "metrics")):
+    for package in (miniwsgi.codes, miniwsgi.daemon, miniwsgi.metrics):
+        name = package.__name__.rpartition(".")[2]
         shutil.copytree(package.__path__[0], copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     daemon = service.start(environ={"PYTHONPATH": str(copy.parent)})
     init = copy / "daemon" / "__init__.py"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 INPUTS = ("Makefile", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.py")
-TREES = ("daemon", "manager", "metrics", "docs", "packaging")
+TREES = ("codes", "daemon", "manager", "metrics", "docs", "packaging")
 COMMANDS = ("make", "dpkg-buildpackage", "dpkg-checkbuilddeps", "dh", "dpkg-deb")
 BUILD_SECONDS = 900
 KEPT = 3  # built packages

@@ -60,11 +60,11 @@ class Log(ErrorLog):
         super().__init__()
         self.lines: list[str] = []
 
-    def log(self, level: str, message: str, **_fields: object) -> None:
+    def _log(self, level: str, _code: object, message: str, *_more: object) -> None:
         self.lines.append(f"{level}: {message}")
 
-    def limited(self, key: str, level: str, message: str, **_fields: object) -> None:
-        self.log(level, message)
+    def _limited(self, _key: str, level: str, code: object, message: str, *_more: object) -> None:
+        self._log(level, code, message)
 
 
 class World:

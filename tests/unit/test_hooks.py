@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.settings import Settings
 from miniwsgi.daemon.worker.application import BootError
 from miniwsgi.daemon.worker.hook_calls import HookCaller, TimeLimit
@@ -111,9 +112,22 @@ def test_a_module_that_is_not_there_is_told_with_what_comes_near(directory: Path
 # --- calls -----------------------------------------------------------------------------------------------
 
 
+class Said:
+    """A log."""
+
+    def __init__(self, lines: list[object]) -> None:
+        self.info = lines.append
+        self._lines = lines
+
+    def warning(self, code: Code, message: str) -> None:
+        self._lines.append(message)
+
+    error = warning
+
+
 def caller(said: list[object], seconds: float = 60.0, **functions: object) -> HookCaller:
     hooks = Hooks("shop.hooks", {Hook(name): (function, 1) for name, function in functions.items()})  # type: ignore[misc]
-    return HookCaller(hooks, seconds, lambda level, text: said.append(text), lambda kind, **fields: said.append(fields))
+    return HookCaller(hooks, seconds, Said(said), lambda kind, **fields: said.append(fields))
 
 
 def test_a_hook_is_told_while_it_runs_and_logged_with_its_duration() -> None:

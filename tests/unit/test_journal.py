@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from miniwsgi.codes import Code
 from miniwsgi.daemon.log import error_log, journal
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.log.journal import JournalWriter, entry, open_journal
@@ -81,14 +82,15 @@ def test_any_text_comes_through(message: str, fields: dict[str, str]) -> None:
 
 def test_an_entry_of_the_error_log_has_its_fields(journald: Journald) -> None:
     log = ErrorLog(source="worker", slot=2, writer=JournalWriter(journald.path))
-    log.error("it broke\nhere and\x1b[31m there", request="GET /a b", request_id="abc", nothing=None)
+    log.error(Code.INTERNAL, "it broke\nhere and\x1b[31m there", request="GET /a b", request_id="abc", nothing=None)
     found = journald.receive()
     assert found == {
-        "MESSAGE": 'worker/2: it broke request="GET /a b" request_id=abc nothing=-\nhere and\\x1b[31m there',
+        "MESSAGE": 'worker/2: MW2901 it broke request="GET /a b" request_id=abc nothing=-\nhere and\\x1b[31m there',
         "PRIORITY": "3",
         "SYSLOG_IDENTIFIER": "miniwsgi",
         "MINIWSGI_SOURCE": "worker",
         "MINIWSGI_SLOT": "2",
+        "MINIWSGI_CODE": "MW2901",
         "MINIWSGI_REQUEST": "GET /a b",
         "MINIWSGI_REQUEST_ID": "abc",
     }
@@ -97,9 +99,9 @@ def test_an_entry_of_the_error_log_has_its_fields(journald: Journald) -> None:
 
 
 def test_the_master_has_no_slot(journald: Journald) -> None:
-    ErrorLog(writer=JournalWriter(journald.path)).warning("hm")
+    ErrorLog(writer=JournalWriter(journald.path)).warning(Code.INTERNAL, "hm")
     found = journald.receive()
-    assert (found["MESSAGE"], found["MINIWSGI_SOURCE"]) == ("master: hm", "master")
+    assert (found["MESSAGE"], found["MINIWSGI_SOURCE"]) == ("master: MW2901 hm", "master")
     assert "MINIWSGI_SLOT" not in found
 
 
@@ -112,10 +114,10 @@ def test_json_is_the_message_where_it_is_wanted(journald: Journald) -> None:
 
 def test_an_entry_too_large_for_a_datagram_comes_by_a_file(journald: Journald) -> None:
     log = ErrorLog(writer=JournalWriter(journald.path))
-    log.error("x" * 3_000_000)
-    assert len(journald.receive()["MESSAGE"]) == 3_000_000 + len("master: ")
-    log.error("small again")
-    assert journald.receive()["MESSAGE"] == "master: small again"
+    log.error(Code.INTERNAL, "x" * 3_000_000)
+    assert len(journald.receive()["MESSAGE"]) == 3_000_000 + len("master: MW2901 ")
+    log.error(Code.INTERNAL, "small again")
+    assert journald.receive()["MESSAGE"] == "master: MW2901 small again"
 
 
 def test_what_the_journal_does_not_take_is_counted(journald: Journald) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.log.error_log import ErrorLog, Writer, detect_journal, iso_timestamp
 from miniwsgi.daemon.log.ring import private_ring
 
@@ -59,8 +60,8 @@ def test_a_line_of_text(make):
 
 def test_a_worker_is_named_by_its_slot(make):
     log, entries = make(source="worker", slot=3)
-    log.warning("slow")
-    assert entries == [f"{HEAD} warning worker/3  slow\n"]
+    log.warning(Code.INTERNAL, "slow")
+    assert entries == [f"{HEAD} warning worker/3  MW2901 slow\n"]
 
 
 @pytest.mark.parametrize(
@@ -87,15 +88,15 @@ def test_a_worker_is_named_by_its_slot(make):
 )
 def test_fields_are_quoted_where_needed(make, value, shown):
     log, entries = make()
-    log.error("m", key=value)
-    assert entries == [f"{HEAD} error   master    m key={shown}\n"]
+    log.error(Code.INTERNAL, "m", key=value)
+    assert entries == [f"{HEAD} error   master    MW2901 m key={shown}\n"]
 
 
 def test_further_lines_of_a_message_are_indented_and_fields_stay_on_the_first(make):
     log, entries = make()
-    log.error("Traceback:\n  File x\r\n\tValueError\n", slot=1)
+    log.error(Code.INTERNAL, "Traceback:\n  File x\r\n\tValueError\n", slot=1)
     assert entries == [
-        f"{HEAD} error   master    Traceback: slot=1\n      File x\n    \tValueError\n",
+        f"{HEAD} error   master    MW2901 Traceback: slot=1\n      File x\n    \tValueError\n",
     ]
 
 
@@ -131,7 +132,7 @@ def test_what_cannot_be_shown_does_not_fail(make):
 def test_fields_may_have_any_name(make):
     log, entries = make()
     log.info("m", level="x", message="y", self=1, key=2)
-    log.limited("key", "info", "m", key="z", level=3)
+    log.limited_info("key", "m", key="z", level=3)
     assert entries[0].endswith("m level=x message=y self=1 key=2\n")
     assert entries[1].endswith("m key=z level=3\n")
 
@@ -143,13 +144,13 @@ def test_each_line_for_the_journal_has_its_priority_and_no_time(make):
     log, entries = make(level="debug", journal=True, source="worker", slot=0)
     log.debug("d")
     log.info("i", a=1)
-    log.warning("w")
-    log.error("first\nsecond")
+    log.warning(Code.INTERNAL, "w")
+    log.error(Code.INTERNAL, "first\nsecond")
     assert entries == [
         "<7>worker/0: d\n",
         "<6>worker/0: i a=1\n",
-        "<4>worker/0: w\n",
-        "<3>worker/0: first\n<3>    second\n",
+        "<4>worker/0: MW2901 w\n",
+        "<3>worker/0: MW2901 first\n<3>    second\n",
     ]
 
 
@@ -166,7 +167,7 @@ def test_an_entry_that_is_passed_on_keeps_its_priority(make, priority, level):
 
 def test_json_for_the_journal_has_its_priority(make):
     log, entries = make(journal=True, format="json")
-    log.error("first\nsecond")
+    log.error(Code.INTERNAL, "first\nsecond")
     assert entries[0].startswith("<3>{")
     assert json.loads(entries[0][3:])["message"] == "first\nsecond"
 
@@ -189,7 +190,17 @@ def test_the_journal_is_known_by_device_and_inode():
 
 def test_an_entry_in_json_is_one_line_with_everything(make):
     log, entries = make(format="json", source="worker", slot=2)
-    log.error('a "b"\n\x1b\u2028c', path="/x\ny", count=3, ratio=0.5, nan=float("nan"), ok=True, no=None, odd={1})
+    log.error(
+        Code.INTERNAL,
+        'a "b"\n\x1b\u2028c',
+        path="/x\ny",
+        count=3,
+        ratio=0.5,
+        nan=float("nan"),
+        ok=True,
+        no=None,
+        odd={1},
+    )
     (entry,) = entries
     assert entry.count("\n") == 1
     assert entry.isascii()
@@ -199,6 +210,7 @@ def test_an_entry_in_json_is_one_line_with_everything(make):
         "source": "worker",
         "slot": 2,
         "pid": os.getpid(),
+        "code": "MW2901",
         "message": 'a "b"\n\x1b\u2028c',
         "fields": {
             "path": "/x\ny",
@@ -225,9 +237,9 @@ def test_levels_filter_and_count(make):
     log, entries = make(level="warning")
     log.debug("d")
     log.info("i")
-    log.warning("w")
-    log.limited("k", "info", "i")
-    log.error("e")
+    log.warning(Code.INTERNAL, "w")
+    log.limited_info("k", "i")
+    log.error(Code.INTERNAL, "e")
     assert [entry.split()[1] for entry in entries] == ["warning", "error"]
     assert log.counts == {"debug": 0, "info": 0, "warning": 1, "error": 1}
     log.level = "debug"
@@ -258,17 +270,17 @@ def test_a_noisy_class_is_cut_to_five_and_one_line_for_the_rest(make):
     clock = Clock()
     log, entries = make(clock=clock)
     for number in range(128):
-        log.limited("malformed", "warning", "malformed request", number=number)
-    assert messages(entries) == [f"malformed request number={number}" for number in range(5)]
+        log.limited("malformed", "warning", Code.REFUSED_400, "malformed request", number=number)
+    assert messages(entries) == [f"MW4400 malformed request number={number}" for number in range(5)]
     clock.now += 9.9
     log.info("other")
     assert messages(entries)[5:] == ["other"]
     clock.now += 0.2
     log.info("later")
-    assert messages(entries)[6:] == ["…and 123 more: malformed request", "later"]
+    assert messages(entries)[6:] == ["MW4400 …and 123 more: malformed request", "later"]
     assert entries[6].split()[1] == "warning"
-    log.limited("malformed", "warning", "malformed request", number=128)
-    assert messages(entries)[8:] == ["malformed request number=128"]
+    log.limited("malformed", "warning", Code.REFUSED_400, "malformed request", number=128)
+    assert messages(entries)[8:] == ["MW4400 malformed request number=128"]
     assert log.counts["warning"] == 129
 
 
@@ -276,7 +288,7 @@ def test_the_rest_is_told_by_flush_and_by_sweep_and_only_once(make):
     clock = Clock()
     log, entries = make(clock=clock)
     for _ in range(7):
-        log.limited("k", "info", "m")
+        log.limited_info("k", "m")
     log.sweep()
     assert len(entries) == 5
     clock.now += 10.1
@@ -284,7 +296,7 @@ def test_the_rest_is_told_by_flush_and_by_sweep_and_only_once(make):
     log.sweep()
     assert messages(entries)[5:] == ["…and 2 more: m"]
     for _ in range(6):
-        log.limited("k", "info", "m")
+        log.limited_info("k", "m")
     log.flush(0)
     log.flush(0)
     assert messages(entries)[11:] == ["…and 1 more: m"]
@@ -293,8 +305,8 @@ def test_the_rest_is_told_by_flush_and_by_sweep_and_only_once(make):
 def test_classes_are_limited_each_for_itself(make):
     log, entries = make()
     for _ in range(8):
-        log.limited("a", "info", "a")
-        log.limited("b", "info", "b")
+        log.limited_info("a", "a")
+        log.limited_info("b", "b")
     assert messages(entries) == ["a", "b"] * 5
 
 
@@ -302,7 +314,7 @@ def test_however_many_classes_the_memory_is_bounded(make):
     clock = Clock()
     log, entries = make(clock=clock)
     for number in range(1000):
-        log.limited(f"client {number}", "info", "m")
+        log.limited_info(f"client {number}", "m")
     assert len(log._bursts) <= 257
     assert len(entries) < 270
     clock.now += 10.1
@@ -349,7 +361,7 @@ def test_lost_lines_are_told_in_the_logs_own_format():
 
 def test_a_child_that_inherits_a_log_counts_from_zero_and_logs(tmp_path):
     log = ErrorLog(format="json", writer=Writer(str(tmp_path / "log")))
-    log.error("parent")
+    log.error(Code.INTERNAL, "parent")
     assert log.flush(20)
     held, done = threading.Event(), threading.Event()
 
@@ -364,7 +376,7 @@ def test_a_child_that_inherits_a_log_counts_from_zero_and_logs(tmp_path):
     pid = os.fork()
     if pid == 0:
         clean = log.counts["error"] == 0
-        log.limited("k", "error", "child")
+        log.limited("k", "error", Code.INTERNAL, "child")
         os._exit(0 if clean and log.flush(20) else 1)
     try:
         wait_for(lambda: os.waitpid(pid, os.WNOHANG) != (0, 0), "the child's end")

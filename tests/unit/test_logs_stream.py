@@ -20,12 +20,12 @@ class Log:
         self.entries = []
         self.levels = []
 
-    def log(self, level, message):
+    def said(self, level, message):
         self.entries.append(message)
         self.levels.append(level)
 
     def passed_on(self, priority, message):
-        self.log(priority, message)
+        self.said(priority, message)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class World:
         )  # fmt: skip
         log = ErrorLog("warning", "text", False, "worker", slot=0)
         self.told: list[str] = []
-        log.limited = lambda key, level, told, /, **fields: self.told.append(f"{key} {level} {told} {fields}")  # type: ignore[method-assign]
+        log.limited = lambda key, level, code, told, /, **fields: self.told.append(f"{key} {level} {told} {fields}")  # type: ignore[method-assign]
         self.context = Context(settings, board, 0, log, None, lambda _environ, _start: [], choose(engine))
         self.near, self.far = socket.socketpair()
         self.near.setblocking(False)

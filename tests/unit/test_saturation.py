@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.worker.pools.saturation import LoneSaturation, Saturation
 
 SECOND = 10**9
@@ -16,8 +17,11 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def limited(self, key: str, level: str, message: str, **fields: Any) -> None:
+    def limited(self, key: str, level: str, code: Code, message: str, **fields: Any) -> None:
         self.lines.append(f"{level} {message} {fields}")
+
+    def limited_info(self, key: str, message: str, **fields: Any) -> None:
+        self.lines.append(f"info {message} {fields}")
 
 
 @pytest.fixture

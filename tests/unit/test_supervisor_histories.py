@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import KEPT, OperationState
@@ -333,7 +334,7 @@ def test_a_probe_that_finds_no_room_in_time_fails_the_reload(world: World) -> No
     world.table.worker(4).since = world.now + 100  # type: ignore[union-attr]  # boot_timeout does not help
     world.advance(61)
     assert reload.state is OperationState.FAILED
-    assert [kill.stacks for kill in world.ordered(act.KillLauncher)] == [True]
+    assert [kill.stacks for kill in world.ordered(act.KillLauncher)] == [Code.BOOT_LATE]
 
 
 def test_a_reload_to_fewer_workers_takes_away_what_is_surplus_at_once(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason
@@ -51,7 +52,9 @@ def test_all_workers_recycling_at_once_are_replaced_within_the_surge(world: Worl
 
 def test_a_request_beyond_its_time_gets_its_worker_replaced_and_the_others_time_to_finish(world: World) -> None:
     world.do(ev.RequestTimedOut(1, 30.2, "GET /report"))
-    assert world.ordered(act.DumpStacks) == [act.DumpStacks(1, "GET /report runs for 30.2 s (timeouts.request)")]
+    assert world.ordered(act.DumpStacks) == [
+        act.DumpStacks(1, Code.REQUEST_TIMEOUT, "GET /report runs for 30.2 s (timeouts.request)")
+    ]
     assert world.table.worker(1).state is WorkerState.STUCK  # type: ignore[union-attr]
     world.happen("fork 4", "ready 4")
     world.advance(29)
@@ -62,7 +65,7 @@ def test_a_request_beyond_its_time_gets_its_worker_replaced_and_the_others_time_
 
 def test_a_wedged_worker_is_killed_with_its_stacks_and_replaced_at_once(world: World) -> None:
     world.do(ev.Wedged(1, 30.5))
-    assert world.ordered(act.KillWorker) == [act.KillWorker(1, "wedged", stacks=True)]
+    assert world.ordered(act.KillWorker) == [act.KillWorker(1, "wedged", stacks=Code.WEDGED)]
     assert len(world.ordered(act.ForkWorker)) == 1
     world.settle()
     assert world.ready() == 4
@@ -118,7 +121,7 @@ def test_a_worker_that_does_not_respond_is_killed_by_its_restart_once_its_succes
     world.happen("fork 4")
     assert not world.ordered(act.KillWorker)
     world.happen("ready 4")
-    assert world.ordered(act.KillWorker) == [act.KillWorker(2, "restart", stacks=True)]
+    assert world.ordered(act.KillWorker) == [act.KillWorker(2, "restart", stacks=Code.SILENT)]
     assert not world.ordered(act.DrainWorker), "it would not hear it"
     assert world.logged(
         "worker 2 (pid 103) has not responded for 7 s; its successor is ready, so it is killed", "warning"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import OperationState
@@ -144,7 +145,9 @@ def test_a_launcher_that_imports_too_long_is_killed_with_its_stacks() -> None:
     assert world.exit is None
     world.advance(2)
     (kill,) = world.ordered(act.KillLauncher)
-    assert kill == act.KillLauncher(1, "generation 1 had no worker ready in time (timeouts.boot)", stacks=True)
+    assert kill == act.KillLauncher(
+        1, "generation 1 had no worker ready in time (timeouts.boot)", stacks=Code.BOOT_LATE
+    )
     assert world.exit == 3
 
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from functools import partial
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access
@@ -63,7 +64,8 @@ class ControlServer:
         sizing = self._master.supervisor.sizing
         self._kept.read(sizing.refusal)
         if self._kept.error:
-            self._log.warning(f"the number of workers that was kept is not used: {self._kept.error}")
+            told = f"the number of workers that was kept is not used: {self._kept.error}"
+            self._log.warning(Code.SCALE_NOT_KEPT, told)
         elif self._kept.value is not None:
             sizing.override = self._kept.value
             self._log.info(
@@ -78,7 +80,7 @@ class ControlServer:
         try:
             await self._server.start(self._place.sockets)
         except OSError as error:
-            self._log.error(f"{OFF}: {self._place.name}: {error.strerror}")
+            self._log.error(Code.CONTROL_OFF, f"{OFF}: {self._place.name}: {error.strerror}")
             self._master.announcer.no_control = error.strerror or str(error)
         else:
             self._log.info(f"the control API listens on {self._place.name}")
@@ -126,20 +128,22 @@ class ControlServer:
                     place.close()
             if str(error) != self._told:
                 self._told = self._master.announcer.no_control = str(error)
-                self._log.error(f"{OFF}: {self._place.name} was removed and cannot be made anew: {error}")
+                told = f"{OFF}: {self._place.name} was removed and cannot be made anew: {error}"
+                self._log.error(Code.CONTROL_OFF, told)
             return
         place.directory = place.directory or self._place.directory
         self._place.sockets, self._place.file, self._place.directory = place.sockets, place.file, place.directory
         self._told = self._master.announcer.no_control = ""
-        self._log.warning(f"the control socket {self._place.name} was removed; it has been made anew")
+        told = f"the control socket {self._place.name} was removed; it has been made anew"
+        self._log.warning(Code.CONTROL_SOCKET_GONE, told)
 
     def _unknown(self, name: str) -> None:
         what = f"group {name[1:]}" if name.startswith("@") else f"user {name}"
-        self._log.warning(f"control grants something to {what}, which does not exist")
+        self._log.warning(Code.GRANTEE_UNKNOWN, f"control grants something to {what}, which does not exist")
 
     def _denied(self, message: str) -> None:
-        self._log.limited("control-denied", "warning", f"control API: {message}")
+        self._log.limited("control-denied", "warning", Code.CONTROL_DENIED, f"control API: {message}")
 
     def _failed(self, message: str, error: BaseException | None) -> None:
         trace = "".join(traceback.format_exception(error)) if error is not None else ""
-        self._log.error(f"control API: {message}\n{trace}")
+        self._log.error(Code.INTERNAL, f"control API: {message}\n{trace}")

@@ -13,6 +13,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from miniwsgi.codes import Code
+
 from ...config import Config
 from ...log.error_log import ErrorLog
 from ..sockets.unix_sockets import BindError, SocketFile, bind_path
@@ -64,7 +66,7 @@ def open_control(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
     except BindError as error:
         if control.required or error.access:
             raise
-        log.warning(f"{OFF}: {error}; --control PATH names another place")
+        log.warning(Code.CONTROL_OFF, f"{OFF}: {error}; --control PATH names another place")
         return ControlSocket([], why_off=str(error))
 
 
@@ -85,7 +87,9 @@ def _adopt(fds: list[int]) -> list[socket.socket]:
     for fd in fds:
         sock = socket.socket(fileno=os.dup(fd))
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
-            raise BindError(f"the socket that systemd passed as {SYSTEMD_NAME} is no Unix stream socket")
+            raise BindError(
+                Code.CANNOT_LISTEN, f"the socket that systemd passed as {SYSTEMD_NAME} is no Unix stream socket"
+            )
         sock.setblocking(False)
         found.append(sock)
     return found
@@ -101,5 +105,5 @@ def _make_directory(path: str, user: str) -> str:
         return ""
     except (OSError, LookupError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BindError(f"the directory {path} cannot be made: {reason}") from None
+        raise BindError(Code.CANNOT_LISTEN, f"the directory {path} cannot be made: {reason}") from None
     return path

@@ -6,6 +6,7 @@ request, is in force before anybody knows. Call `look` about each second.
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.answers import NONE, Answers
 from miniwsgi.metrics.verdict import FAILING_ANSWERS, FAILING_SHARE
 
@@ -78,5 +79,5 @@ class FirstAnswers:
             if page
             else 'app.boot_check = "/a/page" has new code answer that page before it goes live, or fails the reload'
         )
-        self._master.log.warning(f"the code may be broken: {words}; {remedy}")
+        self._master.log.warning(Code.NEW_CODE_FAILS, f"the code may be broken: {words}; {remedy}")
         self._recorder.failing(self._current, f"{words}; {remedy}")

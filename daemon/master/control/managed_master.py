@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
@@ -175,7 +176,8 @@ class ManagedMaster:
             try:
                 await self._keep(value)
             except (OSError, TimeoutError):
-                self._master.log.error(f"what was kept before cannot be restored: {self._kept.error}")
+                told = f"what was kept before cannot be restored: {self._kept.error}"
+                self._master.log.error(Code.SCALE_NOT_KEPT, told)
 
     # --- what happens ---
 

@@ -5,6 +5,8 @@ Nothing is done about it here: timeouts.wedge ends it. Call `look` about each se
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
+
 from ..running.master import Master
 from ..supervising.worker_table import WorkerState
 from .event_recorder import EventRecorder
@@ -33,9 +35,8 @@ class Silence:
                 if worker.pid not in before:
                     self._recorder.silent(worker.slot, seconds)
                     what = f"does not respond: its loop has not turned for {seconds:.0f} s"
-                    master.log.limited("silent", "warning", f"{worker.name} {what}")
+                    master.log.limited("silent", "warning", Code.SILENT, f"{worker.name} {what}")
             elif worker.pid in before:
                 self._recorder.responds(worker.slot, before[worker.pid])
-                master.log.limited(
-                    "responds", "info", f"{worker.name} responds again, after {before[worker.pid]:.0f} s"
-                )
+                told = f"{worker.name} responds again, after {before[worker.pid]:.0f} s"
+                master.log.limited_info("responds", told)

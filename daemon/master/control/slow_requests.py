@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+from miniwsgi.codes import Code
+
 from ..running.master import Master
 from ..supervising.worker_table import WorkerState
 from .event_recorder import EventRecorder
@@ -43,5 +45,6 @@ class SlowRequests:
                     self.count += 1
                     self._recorder.slow(worker.slot, request.method, request.path, seconds)
                     what = f"{request.method} {request.path} has been running for {seconds:.1f} s (slow_request)"
-                    master.log.limited("slow-request", "warning", f"{worker.name}: {what}")
+                    told = f"{worker.name}: {what}"
+                    master.log.limited("slow-request", "warning", Code.SLOW_REQUEST, told)
         self._told = slow

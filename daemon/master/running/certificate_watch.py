@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.daemon_threads import DaemonThreads
 
 from ...config import Config
@@ -65,7 +66,8 @@ class CertificateWatch:
                 if outcome.installed in in_force:
                     self._take(outcome)
         except TimeoutError:
-            self._master.log.limited("certificates-late", "error", "files of certificates cannot be read: no answer")
+            told = "files of certificates cannot be read: no answer"
+            self._master.log.limited("certificates-late", "error", Code.CERTIFICATE_UNUSABLE, told)
         finally:
             self._task = None
             self.watch(self._master.config)
@@ -88,12 +90,12 @@ class CertificateWatch:
         log = self._master.log
         if outcome.loaded is None:
             self.results["failure"] += 1
-            log.error(describe(outcome))
+            log.error(Code.CERTIFICATE_UNUSABLE, describe(outcome))
         else:
             self.results["success"] += 1
             log.info(describe(outcome))
             for warning in outcome.loaded.verified.warnings:
-                log.warning(warning)
+                log.warning(Code.CERTIFICATE_DOUBTFUL, warning)
         for call in self.on_outcome:
             call(outcome)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from miniwsgi.codes import Code
 from msgspec import Struct
 
 from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
@@ -50,7 +51,8 @@ class PreparedConfig(Struct, frozen=True):
             try:
                 options = options.by_number()
             except LookupError as error:
-                raise BindError(f"server.socket_owner, server.socket_group: {error.args[0]}") from None
+                told = f"server.socket_owner, server.socket_group: {error.args[0]}"
+                raise BindError(Code.SOCKET_ACCESS, told) from None
         _check_shared(config, listeners)
         environment = application_environment(config, environ)
         return cls(config, tuple(listeners), options, environment, certificates or Certificates())
@@ -222,8 +224,9 @@ def _check_shared(config: Config, listeners: Sequence[BoundListener]) -> None:
         beside = [other for other in config.server.bind if other.address.rpartition(":")[2] == port]
         if bind.address not in own and any(other.options != bind.options for other in beside):
             raise BindError(
+                Code.NEEDS_RESTART,
                 f"cannot listen on {bind.address}: a socket that serves it until now has other options; "
-                "it needs a restart"
+                "it needs a restart",
             )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.answers import Tally
 from miniwsgi.metrics.board import Board
@@ -143,7 +145,7 @@ class Fleet:
             emit=self._heard_of_launcher,
             on_fork=lambda slot, pid, fds: self._forked(order.generation, slot, pid, fds, queues, settings),
             on_exit=self._exited,
-            on_log=lambda level, message: self._log.log(level, message, source=f"generation {order.generation}"),
+            on_log=partial(self._log.said, source=f"generation {order.generation}"),
         )
         self._task(self._execute(launcher, prepared.environment))
 
@@ -168,16 +170,19 @@ class Fleet:
     def kill_launcher(self, order: act.KillLauncher) -> None:
         launcher = self.launchers.get(order.generation)
         if launcher is not None and order.stacks:
-            self._task(self._kill_with_stacks(launcher, f"the launcher of generation {order.generation}", order.reason))
+            name = f"the launcher of generation {order.generation}"
+            self._task(self._kill_with_stacks(launcher, order.stacks, name, order.reason))
         elif launcher is not None:
             launcher.kill()
 
-    async def _kill_with_stacks(self, process: LauncherHandle | WorkerHandle, name: str, reason: str) -> None:
+    async def _kill_with_stacks(
+        self, process: LauncherHandle | WorkerHandle, code: Code, name: str, reason: str
+    ) -> None:
         try:
             stacks = await process.stacks()
         finally:
             process.kill()
-        self._log.error(f"{name} is killed ({reason}); it was doing:\n{stacks}")
+        self._log.error(code, f"{name} is killed ({reason}); it was doing:\n{stacks}")
 
     # --- orders about workers ---
 
@@ -225,7 +230,8 @@ class Fleet:
             case "child-crashed":
                 stacks, _received = worker.take_crash()
                 if stacks:
-                    self._log.error(f"{worker.name}: the process of a connection crashed\n{stacks}", pid=message["pid"])
+                    told = f"{worker.name}: the process of a connection crashed\n{stacks}"
+                    self._log.error(Code.CHILD_CRASHED, told, pid=message["pid"])
 
     def _note_engine(self, generation: int, engine: EngineInUse) -> None:
         """What a worker says that it runs, logged once a generation."""
@@ -281,7 +287,7 @@ class Fleet:
     def kill_worker(self, order: act.KillWorker) -> None:
         worker = self.workers.get(order.slot)
         if worker is not None and order.stacks:
-            self._task(self._kill_with_stacks(worker, worker.name, order.reason))
+            self._task(self._kill_with_stacks(worker, order.stacks, worker.name, order.reason))
         elif worker is not None:
             worker.kill()
 
@@ -291,16 +297,16 @@ class Fleet:
 
     def dump_stacks(self, order: act.DumpStacks) -> None:
         if (worker := self.workers.get(order.slot)) is not None:
-            self._task(self._log_stacks(worker, order.reason))
+            self._task(self._log_stacks(worker, order.code, order.reason))
 
     async def stacks(self, worker: WorkerHandle) -> str:
         """What all threads of a worker are doing, and the requests that they were running when it was asked."""
         running, now = self.board.slot(worker.slot).running(), time.monotonic_ns()
         return with_requests(await worker.stacks(), running, now)
 
-    async def _log_stacks(self, worker: WorkerHandle, reason: str) -> None:
+    async def _log_stacks(self, worker: WorkerHandle, code: Code, reason: str) -> None:
         stacks = await self.stacks(worker)
-        self._log.error(f"{worker.name}: {reason}; its threads:\n{stacks}")
+        self._log.error(code, f"{worker.name}: {reason}; its threads:\n{stacks}")
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

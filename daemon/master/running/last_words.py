@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import Running
 
@@ -45,7 +46,8 @@ class LastWords:
         try:
             error_lines, access_lines = left_behind(worker.log_memory) if worker.log_memory >= 0 else (Left(), Left())
         except OSError as error:
-            self._log.error(f"what {worker.name} had to log cannot be read: {error.strerror}")
+            told = f"what {worker.name} had to log cannot be read: {error.strerror}"
+            self._log.error(Code.LAST_WORDS_LOST, told)
             return None
         if error_lines.entries or error_lines.untold:
             _pass_on(error_lines, self._log.writer)
@@ -78,7 +80,8 @@ class LastWords:
                 try:
                     self._access[key] = await self._threads.run(partial(AccessLog, *key, at_once=True), OPEN_SECONDS)
                 except (OSError, ValueError) as error:
-                    self._log.error(f"the access log cannot be opened: {str(error) or 'the disk does not answer'}")
+                    told = f"the access log cannot be opened: {str(error) or 'the disk does not answer'}"
+                    self._log.error(Code.ACCESS_LOG_UNUSABLE, told)
                     return None
             return self._access[key]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.scoreboard import LAYOUT
 
@@ -48,7 +49,7 @@ class LauncherHandle:
         emit: Callable[[ev.SupervisorEvent], None],
         on_fork: Callable[[int, int, list[int]], None],
         on_exit: Callable[[int, int, int], None],
-        on_log: Callable[[str, str], None],
+        on_log: Callable[[str, str, Code | None], None],
     ) -> None:
         self.number = number
         self.config = config
@@ -181,7 +182,8 @@ class LauncherHandle:
         elif kind == "hook":
             self.hooks.hear(message)
         elif kind == "log":
-            self._on_log(message["level"], message["message"])
+            code = message["code"]
+            self._on_log(message["level"], message["message"], None if code is None else Code(code))
 
     def _greet(self, message: Message, stack_fd: int) -> None:
         if self._stack_fd >= 0:
@@ -205,7 +207,7 @@ class LauncherHandle:
         self._pidfd = -1
         if self._stack_fd >= 0:
             if crash := crash_stacks(self._stack_fd):
-                self._on_log("error", f"the launcher has crashed\n{crash}")
+                self._on_log("error", f"the launcher has crashed\n{crash}", Code.LAUNCHER_LOST)
             os.close(self._stack_fd)
             self._stack_fd = -1
         reason = from_returncode(status).told(ours=self._killed)

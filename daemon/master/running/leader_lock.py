@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from miniwsgi.codes import Code
+
 from ...log.error_log import ErrorLog
 
 SUFFIX = ".leader"
@@ -33,7 +35,7 @@ class LeaderLock:
                 self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             except OSError as error:
                 what = "should this master be killed, the next one's leader does not wait for the end of this one's"
-                self._log.warning(f"{self.path} cannot be had ({error.strerror}): {what}")
+                self._log.warning(Code.LEADER_LOCK_UNUSABLE, f"{self.path} cannot be had ({error.strerror}): {what}")
         return self._fd
 
     def close(self) -> None:
@@ -49,7 +51,8 @@ class LeaderLock:
         except BlockingIOError:
             self._log.info(f"{self.path} stays: the leader of a master that was killed has not ended")
         except OSError as error:
-            self._log.warning(f"{self.path} cannot be removed: {error.strerror}; the next start uses it")
+            told = f"{self.path} cannot be removed: {error.strerror}; the next start uses it"
+            self._log.warning(Code.FILE_LEFT, told)
         finally:
             os.close(self._fd)
             self._fd = -1

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.board import Board
@@ -91,7 +92,7 @@ class Master:
             act.Exit: self._exit,
             act.LogLine: self._log,
             act.ChangeAccepted: self._accepted,
-            act.ChangeDeclined: lambda order: self.log.warning(f"refused: {order.reason}"),
+            act.ChangeDeclined: lambda order: self.log.warning(Code.CHANGE_REFUSED, f"refused: {order.reason}"),
             act.OperationEnded: self._verdict,
         }
 
@@ -192,21 +193,21 @@ class Master:
                 self._orders[type(action)](action)
             except Exception as error:
                 failed = f"the master could not do {type(action).__name__}: {error!r}"
-                self.log.error(f"the master could not do {action}\n{traceback.format_exc()}")
+                self.log.error(Code.INTERNAL, f"the master could not do {action}\n{traceback.format_exc()}")
                 self._events.append(ev.OrderFailed(action, failed))
 
     def _revoke(self, operation: Operation, error: str) -> None:
         """Its success stands beside an order that failed. A first start has one outcome: its workers serve."""
         if operation.succeeded and operation.kind is not ch.Start:
             operation.revoke(error)
-            self.log.error(f"{operation.change.name} failed after all: {error}")
+            self.log.error(Code.OPERATION_REVOKED, f"{operation.change.name} failed after all: {error}")
 
     def _tell(self, observer: Callable[..., None], *what: object) -> None:
         """One that fails keeps nothing from the others."""
         try:
             observer(*what)
         except Exception:
-            self.log.error(f"the master could not tell {observer}\n{traceback.format_exc()}")
+            self.log.error(Code.INTERNAL, f"the master could not tell {observer}\n{traceback.format_exc()}")
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -238,10 +239,10 @@ class Master:
         if isinstance(error, OSError) and error.errno in EXHAUSTED:
             # asyncio tells of each connection that it cannot accept, many in a turn; it tries again after a second.
             what = f"{context.get('message', 'an error')}: {error.strerror}; raise LimitNOFILE"
-            self.log.limited("exhausted", "error", f"the master: {what}")
+            self.log.limited("exhausted", "error", Code.NO_DESCRIPTORS, f"the master: {what}")
             return
         text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
-        self.log.error(f"the master: {context.get('message', 'an error')}\n{text}")
+        self.log.error(Code.INTERNAL, f"the master: {context.get('message', 'an error')}\n{text}")
 
     def _in_force(self) -> int:
         current = self.supervisor.turnover.current
@@ -276,9 +277,12 @@ class Master:
             self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error!r}"))
             return
         known = self.configurations.in_force
-        for note in (*prepared.config.notes, *prepared.certificates.warnings):
-            if note not in known.config.notes and note not in known.certificates.warnings:
-                self.log.warning(note)
+        for note in prepared.config.notes:
+            if note not in known.config.notes:
+                self.log.warning(Code.NOTED, note)
+        for doubt in prepared.certificates.warnings:
+            if doubt not in known.certificates.warnings:
+                self.log.warning(Code.CERTIFICATE_DOUBTFUL, doubt)
         self.configurations.hold(generation, prepared)
         if self.supervisor.turnover.is_candidate(generation):
             self.feed(ev.Prepared(generation, prepared.plan))
@@ -316,7 +320,7 @@ class Master:
             except OSError as error:
                 problems = [f"sockets that are not needed any more stay open: {error.strerror}"]
         for problem in problems:
-            self.log.warning(problem)
+            self.log.warning(Code.FILE_LEFT, problem)
 
     # --- orders about the daemon ---
 
@@ -346,14 +350,15 @@ class Master:
             try:
                 listener.shrink_backlog()
             except OSError as error:
-                self.log.warning(f"{listener.name}: its backlog cannot be shrunk: {error.strerror}")
+                self.log.warning(Code.LISTENER_KEPT, f"{listener.name}: its backlog cannot be shrunk: {error.strerror}")
 
     def _exit(self, order: act.Exit) -> None:
         if not self._over.done():
             self._over.set_result(order.status)
 
     def _log(self, order: act.LogLine) -> None:
-        self.log.log(order.level, f"{order.message}\n{order.traceback}" if order.traceback else order.message)
+        message = f"{order.message}\n{order.traceback}" if order.traceback else order.message
+        self.log.said(order.level, message, order.code)
 
     # --- operations ---
 

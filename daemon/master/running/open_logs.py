@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.daemon_threads import DaemonThreads
 
 from ...config import Config
@@ -45,7 +46,7 @@ class OpenLogs:
         except OSError as error:
             problems = [f"log files cannot be opened again: {error.strerror}"]
         for problem in problems:
-            self._log.error(problem)
+            self._log.error(Code.LOG_UNUSABLE, problem)
         return not problems
 
     def _reopen(self, keeper: Keeper | None) -> list[str]:
@@ -65,7 +66,7 @@ class OpenLogs:
         changed = {new.log.file, new.log.access_log} - {old.log.file, old.log.access_log}
         if self.keeper is not None and (paths := sorted(path for path in changed if path.startswith("/"))):
             for problem in await self._threads.run(partial(_not_made_again, paths, self.keeper.log_paths)):
-                self._log.warning(problem)
+                self._log.warning(Code.LOG_UNUSABLE, problem)
 
     async def _replace(self, file: str, old_file: str) -> None:
         self._file = file
@@ -78,7 +79,7 @@ class OpenLogs:
                 _close(writer)
             return
         if writer is None:
-            self._log.error(f"log.file {file} cannot be opened: {why}; it stays {old_file}")
+            self._log.error(Code.LOG_UNUSABLE, f"log.file {file} cannot be opened: {why}; it stays {old_file}")
             return
         before = self._log.writer
         writer.notice = before.notice

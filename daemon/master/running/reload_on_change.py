@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 
 from ...config import Config
@@ -40,7 +41,7 @@ class ReloadOnChange:
             try:
                 self._watch.start()
             except ImportError:
-                self._master.log.error(REMEDY)
+                self._master.log.error(Code.WATCHFILES_MISSING, REMEDY)
                 self._watch = None
 
     def stop(self) -> None:

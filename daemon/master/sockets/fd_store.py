@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.accept_queues import socket_file_inode
 from miniwsgi.metrics.board import Board, LayoutError
 
@@ -83,7 +84,7 @@ class FdStore:
             try:
                 listener.adjust(options)
             except (OSError, LookupError) as error:
-                log.warning(f"{bind} keeps its backlog, mode and owner: {error}")
+                log.warning(Code.LISTENER_KEPT, f"{bind} keeps its backlog, mode and owner: {error}")
             listeners.append(listener)
         if len(listeners) != len(names):
             for listener in listeners:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv6Address
 
+from miniwsgi.codes import Code
 from msgspec import Struct, structs
 
 from ...config.binds import Bind
@@ -159,7 +160,8 @@ def open_listeners(
         holders = {listener.name for listener in kept if _split(listener.name)[1] == _split(bind)[1] != ""}
         if error.in_use and holders - {bind}:
             own = ", ".join(sorted(holders))
-            raise BindError(f"cannot listen on {bind}: {own} has the port until then; it needs a restart") from None
+            told = f"cannot listen on {bind}: {own} has the port until then; it needs a restart"
+            raise BindError(Code.NEEDS_RESTART, told) from None
         raise
     return found
 
@@ -172,8 +174,9 @@ def _open(
         if rest not in passed:
             names = ", ".join(passed) or "none"
             raise BindError(
+                Code.SOCKET_NOT_PASSED,
                 f"cannot listen on {bind}: systemd passed no socket of that name (passed: {names}); "
-                f"it needs a socket unit with FileDescriptorName={rest}, and a start by systemd"
+                f"it needs a socket unit with FileDescriptorName={rest}, and a start by systemd",
             )
         return [_adopt(bind, fd, options) for fd in passed[rest]]
     if scheme == "fd":
@@ -198,7 +201,8 @@ def _adopt(bind: str, fd: int, options: SocketOptions) -> BoundListener:
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.listen(options.backlog)
     except OSError as error:
-        raise BindError(f"cannot listen on {bind}: descriptor {fd}: {error.strerror}") from None
+        told = f"cannot listen on {bind}: descriptor {fd}: {error.strerror}"
+        raise BindError(Code.CANNOT_LISTEN, told) from None
     prepare_socket(sock)
     return BoundListener(bind, sock, Origin.INHERITED)
 
@@ -221,8 +225,9 @@ def _open_abstract(bind: str, name: str, options: SocketOptions) -> BoundListene
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise BindError(f"cannot listen on {bind}: {_taken(path_holder('@' + name))}") from None
-        raise BindError(f"cannot listen on {bind}: {error.strerror}") from None
+            told = f"cannot listen on {bind}: {_taken(path_holder('@' + name))}"
+            raise BindError(Code.ADDRESS_IN_USE, told) from None
+        raise BindError(Code.CANNOT_LISTEN, f"cannot listen on {bind}: {error.strerror}") from None
     prepare_socket(sock)
     return BoundListener(bind, sock, Origin.OURS)
 
@@ -320,7 +325,8 @@ def _addresses(bind: str, host: str, port: int) -> list[tuple[int, tuple[object,
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise BindError(f"cannot listen on {bind}: the name {host} is not known ({error.strerror})") from None
+        told = f"cannot listen on {bind}: the name {host} is not known ({error.strerror})"
+        raise BindError(Code.HOST_UNKNOWN, told) from None
     return list(dict.fromkeys((int(family), address) for family, _type, _proto, _name, address in found))
 
 
@@ -339,7 +345,8 @@ def _bind_internet(
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise BindError(f"cannot listen on {bind}: {error.strerror}", skippable=True) from None
+        told = f"cannot listen on {bind}: {error.strerror}"
+        raise BindError(Code.CANNOT_LISTEN, told, skippable=True) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -358,17 +365,20 @@ def _explain(bind: str, address: tuple[object, ...], error: OSError) -> BindErro
     if error.errno == errno.EADDRINUSE:
         holder = port_holder(port)
         who = f"by {holder}; stop that" if holder else "by another process; find it with `ss -ltnp`"
-        return BindError(f"cannot listen on {bind}: port {port} is in use {who} or choose another port", in_use=True)
+        told = f"cannot listen on {bind}: port {port} is in use {who} or choose another port"
+        return BindError(Code.ADDRESS_IN_USE, told)
     if error.errno == errno.EACCES:
         return BindError(
+            Code.ADDRESS_FORBIDDEN,
             f"cannot listen on {bind}: port {port} is privileged; take a port from 1024, or with systemd a socket "
             "unit or AmbientCapabilities=CAP_NET_BIND_SERVICE, or give the interpreter the capability: "
-            "setcap cap_net_bind_service=+ep"
+            "setcap cap_net_bind_service=+ep",
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return BindError(
+            Code.ADDRESS_NOT_LOCAL,
             f"cannot listen on {bind}: this machine has no address {host}; see `ip address`, "
             f"or listen on every address: :{port}",
             skippable=True,
         )
-    return BindError(f"cannot listen on {bind}: {error.strerror}")
+    return BindError(Code.CANNOT_LISTEN, f"cannot listen on {bind}: {error.strerror}")

@@ -17,6 +17,7 @@ import socket
 import stat
 import time
 
+from miniwsgi.codes import Code
 from msgspec import Struct
 
 from ...permission import why_not, why_not_written
@@ -33,11 +34,18 @@ class BindError(Exception):
     cannot be.
     """
 
-    def __init__(self, message: str, *, skippable: bool = False, in_use: bool = False, access: bool = False) -> None:
+    def __init__(self, code: Code, message: str, *, skippable: bool = False) -> None:
         super().__init__(message)
-        self.access = access
-        self.in_use = in_use
+        self.code = code
         self.skippable = skippable
+
+    @property
+    def access(self) -> bool:
+        return self.code is Code.SOCKET_ACCESS
+
+    @property
+    def in_use(self) -> bool:
+        return self.code is Code.ADDRESS_IN_USE
 
 
 class AccessError(OSError):
@@ -96,9 +104,11 @@ def bind_path(
         remedy = f"mkdir -p {directory}"
         if directory.startswith("/run/"):
             remedy += f", or RuntimeDirectory={directory.removeprefix('/run/')} in the systemd unit"
-        raise _refusal(path, f"the directory {directory} does not exist; make it ({remedy})") from None
+        why = f"the directory {directory} does not exist; make it ({remedy})"
+        raise _refusal(Code.ADDRESS_FORBIDDEN, path, why) from None
     except OSError as error:
-        raise _refusal(path, f"the directory {directory}: {why_not(directory, error)}") from None
+        why = f"the directory {directory}: {why_not(directory, error)}"
+        raise _refusal(Code.ADDRESS_FORBIDDEN, path, why) from None
     try:
         _lock(folder)  # of two daemons that start at once, the second must see the first
         _check_free(path)
@@ -150,7 +160,8 @@ def _check_free(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise _refusal(path, "there is something at that path that is no socket; remove it or take another path")
+        why = "there is something at that path that is no socket; remove it or take another path"
+        raise _refusal(Code.ADDRESS_IN_USE, path, why)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_SECONDS)
         try:
@@ -161,7 +172,8 @@ def _check_free(path: str) -> None:
             if error.errno in {errno.EACCES, errno.EPERM}:
                 raise
     holder = path_holder(path)
-    raise _refusal(path, f"{holder or 'another process'} listens on it; stop that or take another path")
+    why = f"{holder or 'another process'} listens on it; stop that or take another path"
+    raise _refusal(Code.ADDRESS_IN_USE, path, why)
 
 
 def numbers_of(owner: str, group: str) -> tuple[int, int]:
@@ -205,17 +217,20 @@ def _unlink(path: str) -> None:
 def _explain(path: str, error: OSError | LookupError, keys: str) -> BindError:
     user = f"uid {os.geteuid()}"
     if isinstance(error, LookupError):
-        return _refusal(path, f"{error.args[0]}; see {keys}", access=True)
+        return _refusal(Code.SOCKET_ACCESS, path, f"{error.args[0]}; see {keys}")
     if isinstance(error, AccessError) and error.owner:
-        return _refusal(path, f"{user} cannot give it to {error.owner}, only root can; see {keys}", access=True)
+        why = f"{user} cannot give it to {error.owner}, only root can; see {keys}"
+        return _refusal(Code.SOCKET_ACCESS, path, why)
     if isinstance(error, AccessError):
         remedy = f"the unit needs SupplementaryGroups={error.group} and SystemCallFilter=@chown (systemctl edit)"
-        return _refusal(path, f"{user} cannot give it to the group {error.group}; {remedy}; see {keys}", access=True)
+        why = f"{user} cannot give it to the group {error.group}; {remedy}; see {keys}"
+        return _refusal(Code.SOCKET_ACCESS, path, why)
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         why = why_not_written(path, error)
-        return _refusal(path, why if why.startswith(str(error.strerror)) else f"{error.strerror}: {why}")
-    return _refusal(path, error.strerror or str(error))
+        why = why if why.startswith(str(error.strerror)) else f"{error.strerror}: {why}"
+        return _refusal(Code.ADDRESS_FORBIDDEN, path, why)
+    return _refusal(Code.CANNOT_LISTEN, path, error.strerror or str(error))
 
 
-def _refusal(path: str, why: str, *, access: bool = False) -> BindError:
-    return BindError(f"cannot listen on unix:{path}: {why}", access=access)
+def _refusal(code: Code, path: str, why: str) -> BindError:
+    return BindError(code, f"cannot listen on unix:{path}: {why}")

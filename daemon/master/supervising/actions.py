@@ -6,6 +6,7 @@ back as an event (a fork that fails, a launcher that dies), never as an exceptio
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
 from msgspec import Struct
 
 from .exits import ExitReason
@@ -51,11 +52,11 @@ class RetireGeneration(Action, frozen=True):
 
 
 class KillLauncher(Action, frozen=True):
-    """SIGKILL, after its stacks are logged if `stacks`. → LauncherExited"""
+    """SIGKILL, after its stacks are logged, with the code `stacks`. → LauncherExited"""
 
     generation: int
     reason: str
-    stacks: bool = False
+    stacks: Code | None = None
 
 
 # --- workers ------------------------------------------------------------------------------------------------
@@ -89,11 +90,11 @@ class FinishWorker(Action, frozen=True):
 
 
 class KillWorker(Action, frozen=True):
-    """SIGKILL, after its stacks are logged if `stacks`. → WorkerExited"""
+    """SIGKILL, after its stacks are logged, with the code `stacks`. → WorkerExited"""
 
     slot: int
     reason: str
-    stacks: bool = False
+    stacks: Code | None = None
 
 
 class LeadWorker(Action, frozen=True):
@@ -106,6 +107,7 @@ class DumpStacks(Action, frozen=True):
     """Log what all threads of the worker are doing."""
 
     slot: int
+    code: Code
     reason: str
 
 
@@ -143,6 +145,7 @@ class LogLine(Action, frozen=True):
     """One line, and the application's traceback if there is one."""
 
     level: str
+    code: Code | None  # of a warning, an error
     message: str
     traceback: str = ""
 

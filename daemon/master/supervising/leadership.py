@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from miniwsgi.codes import Code
+
 from . import events as ev
 from .actions import LeadWorker
 from .exits import ExitReason
@@ -66,12 +68,12 @@ class Leadership:
         if worker is not None and self.phase is LeaderPhase.STARTING:
             self.error, self._traceback, self._failures = "", "", 0
             self._become(LeaderPhase.LEADING)
-            self.table.log("info", f"{worker.name} leads")
+            self.table.info(f"{worker.name} leads")
 
     def stopped(self, event: ev.LeaderStopped) -> None:
         worker = self._leader(event.slot)
         if worker is not None:
-            self.table.log("info", f"{worker.name} does not lead any more")
+            self.table.info(f"{worker.name} does not lead any more")
             self._vacate()
             if worker.state is WorkerState.READY and not worker.leaving:
                 self._fail(worker, GIVEN_BACK, "")
@@ -87,7 +89,8 @@ class Leadership:
         if worker is not None:
             self.error = event.error
             self._become(LeaderPhase.LATE)
-            self.table.log("error", f"{worker.name} {event.error}: another one leads when it is gone", event.traceback)
+            told = f"{worker.name} {event.error}: another one leads when it is gone"
+            self.table.error(Code.HOOK_LATE, told, event.traceback)
             if worker.state is WorkerState.READY:
                 worker.leave("its leader hook is late (timeouts.hook)", ExitReason.HOOK)
 
@@ -107,7 +110,7 @@ class Leadership:
                 if phase is LeaderPhase.STARTING:
                     self._fail(worker, DIED, "")  # or one worker after the other would be lost at once
                 elif phase is not LeaderPhase.STOPPING:
-                    self.table.log("warning", f"{worker.name}, which led, is gone")
+                    self.table.warning(Code.LEADER_LOST, f"{worker.name}, which led, is gone")
             elif worker.state is not WorkerState.READY and self.phase in {LeaderPhase.STARTING, LeaderPhase.LEADING}:
                 self._become(LeaderPhase.STOPPING)
         if self.retry_at is not None:
@@ -148,7 +151,8 @@ class Leadership:
         self.error, self.retry_at = error, self.table.clock() + delay
         shown = traceback if traceback != self._traceback else ""  # the same again and again is shown once
         self._traceback = traceback
-        self.table.log("error", f"{worker.name} cannot lead: {error}; another one is tried in {delay:g} s", shown)
+        told = f"{worker.name} cannot lead: {error}; another one is tried in {delay:g} s"
+        self.table.error(Code.CANNOT_LEAD, told, shown)
 
     def _become(self, phase: LeaderPhase) -> None:
         self.phase, self.since = phase, self.table.clock()

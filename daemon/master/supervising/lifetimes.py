@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from miniwsgi.codes import Code
+
 from . import events as ev
 from .exits import CRASHES, RECYCLED, ExitReason, describe_recycling
 from .turnover import Turnover
@@ -53,7 +55,7 @@ class Lifetimes:
     def fork_failed(self, event: ev.ForkFailed) -> None:
         worker = self._in_state(event.slot, WorkerState.FORKING)
         if worker is not None:
-            self._lose(worker, f"could not be forked: {event.error}", reaped=True)
+            self._lose(worker, Code.NOT_FORKED, f"could not be forked: {event.error}", reaped=True)
 
     def ready(self, event: ev.WorkerReady) -> None:
         worker = self._in_state(event.slot, WorkerState.BOOTING)
@@ -63,7 +65,7 @@ class Lifetimes:
         worker.may_lead, worker.revision = event.may_lead, event.revision
         self._compare_revision(worker)
         seconds = worker.since - worker.forked_at
-        self.table.log("info", f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
+        self.table.info(f"{worker.name} of generation {worker.generation} is ready after {seconds:.2f} s")
         if worker.probe and self.turnover.is_candidate(worker.generation):
             self.turnover.take_over(worker)
 
@@ -72,8 +74,8 @@ class Lifetimes:
         generation = self.table.generations.get(worker.generation)
         if generation is not None and not generation.preloaded and worker.revision != generation.revision:
             runs, of = (known or "an unknown revision" for known in (worker.revision, generation.revision))
-            self.table.log(
-                "warning",
+            self.table.warning(
+                Code.CODE_MIXED,
                 f"{worker.name} runs {runs}, generation {worker.generation} began with {of}: the code on disk has "
                 "changed; reload, so that all workers run the same",
             )
@@ -81,10 +83,11 @@ class Lifetimes:
     def failed(self, event: ev.WorkerFailed) -> None:
         worker = self._in_state(event.slot, WorkerState.BOOTING, WorkerState.READY)
         if worker is not None:
-            what = "did not boot" if worker.state is WorkerState.BOOTING else "has failed"
-            self._lose(worker, f"{what}: {event.error}", event.traceback)
+            booting = worker.state is WorkerState.BOOTING
+            code, what = (Code.NOT_BOOTED, "did not boot") if booting else (Code.WORKER_FAILED, "has failed")
+            self._lose(worker, code, f"{what}: {event.error}", event.traceback)
         elif (worker := self.table.worker(event.slot)) is not None:
-            self.table.log("error", f"{worker.name} has failed: {event.error}", event.traceback)
+            self.table.error(Code.WORKER_FAILED, f"{worker.name} has failed: {event.error}", event.traceback)
 
     def died(self, event: ev.WorkerDied) -> None:
         worker = self.table.worker(event.slot)
@@ -103,24 +106,25 @@ class Lifetimes:
         slot = self.table.slots[event.slot]
         reason = _reason(worker, event)
         slot.crashed = reason in CRASHES
+        code = Code.OUT_OF_MEMORY if event.oom else Code.CRASHED
         self.table.exits[reason] += 1
         if worker.live:
             slot.last_exit = how
             booting = " while booting" if worker.state is WorkerState.BOOTING else ""
-            self._lose(worker, how + booting, event.crash, reaped=True)
+            self._lose(worker, code, how + booting, event.crash, reaped=True)
             return
         slot.last_exit = worker.leaving
         if worker.state is WorkerState.DRAINING and not event.end.is_clean:
-            self.table.log("warning", f"{worker.name} {how} while it drained ({worker.leaving})", event.crash)
+            self.table.warning(code, f"{worker.name} {how} while it drained ({worker.leaving})", event.crash)
         else:
-            self.table.log("info", f"{worker.name} has left: {worker.leaving}")
+            self.table.info(f"{worker.name} has left: {worker.leaving}")
         self.table.remove(worker)
 
     def recycle(self, event: ev.RecycleAsked) -> None:
         worker = self._in_state(event.slot, WorkerState.READY)
         if worker is not None and not worker.leaving:
             worker.leave(f"recycled ({event.reason})", RECYCLED[event.reason])
-            self.table.log("info", f"{worker.name} is to be replaced: it {describe_recycling(event.reason)}")
+            self.table.info(f"{worker.name} is to be replaced: it {describe_recycling(event.reason)}")
 
     def only_jobs_left(self, event: ev.OnlyJobsLeft) -> None:
         worker = self._in_state(event.slot, WorkerState.DRAINING)
@@ -131,7 +135,8 @@ class Lifetimes:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.DRAINING)
         if worker is None:
             return
-        self.table.dump_stacks(worker, f"{event.request} runs for {event.seconds:.1f} s (timeouts.request)")
+        told = f"{event.request} runs for {event.seconds:.1f} s (timeouts.request)"
+        self.table.dump_stacks(worker, Code.REQUEST_TIMEOUT, told)
         if worker.state is WorkerState.READY:
             fresh = worker.fresh
             self.table.mark_stuck(worker, self.turnover.plan.graceful_timeout, "timeouts.request")
@@ -145,8 +150,8 @@ class Lifetimes:
             return
         fresh = worker.fresh
         error = f"is wedged: its loop has not turned for {event.seconds:.0f} s"
-        self.table.log("error", f"{worker.name} {error}; it is killed and replaced")
-        self.table.kill(worker, "wedged", ExitReason.WEDGE, stacks=True)
+        self.table.error(Code.WEDGED, f"{worker.name} {error}; it is killed and replaced")
+        self.table.kill(worker, "wedged", ExitReason.WEDGE, stacks=Code.WEDGED)
         if fresh:
             self.table.note_loss(worker.leaving)
             self._lost(worker, error, "")
@@ -171,8 +176,9 @@ class Lifetimes:
             if _passed(self._reap_deadline(worker), now):
                 self._kill_launcher_of(worker, f"has not reaped {worker.name}")
             if worker.deadline is not None and worker.deadline.at <= now:
-                table.log("warning", f"{worker.name} has not finished in time (timeouts.graceful); it is killed")
-                table.kill(worker, worker.leaving, ExitReason.TIMEOUT, stacks=True)
+                told = f"{worker.name} has not finished in time (timeouts.graceful); it is killed"
+                table.warning(Code.KILLED_LATE, told)
+                table.kill(worker, worker.leaving, ExitReason.TIMEOUT, stacks=Code.KILLED_LATE)
         for generation in table.generations.values():
             if _passed(self._exit_deadline(generation), now):
                 table.kill_launcher(generation, "does not exit after its last worker")
@@ -198,13 +204,13 @@ class Lifetimes:
         else:
             seconds = self.turnover.plan.boot_timeout
             self.turnover.out_of_time(worker)
-            self._lose(worker, f"was not ready within {seconds:g} s (timeouts.boot)", stacks=True)
+            self._lose(worker, Code.BOOT_LATE, f"was not ready within {seconds:g} s (timeouts.boot)", stacks=True)
 
     def _kill_launcher_of(self, worker: Worker, reason: str) -> None:
         generation = self.table.generations[worker.generation]
         if generation.has_launcher and generation.state is not GenerationState.KILLED:
-            self.table.log("error", f"the launcher of {generation.name} {reason}: it is killed")
-            self.table.kill_launcher(generation, reason, stacks=True)
+            self.table.error(Code.LAUNCHER_STUCK, f"the launcher of {generation.name} {reason}: it is killed")
+            self.table.kill_launcher(generation, reason, stacks=Code.LAUNCHER_STUCK)
 
     # --- a loss ---
 
@@ -213,7 +219,7 @@ class Lifetimes:
         return worker if worker is not None and worker.state in states else None
 
     def _lose(
-        self, worker: Worker, error: str, traceback: str = "", *, reaped: bool = False, stacks: bool = False
+        self, worker: Worker, code: Code, error: str, traceback: str = "", *, reaped: bool = False, stacks: bool = False
     ) -> None:
         """A worker that was ready, or was to be, is lost: have it replaced if it was wanted."""
         table, slot, fresh = self.table, self.table.slots[worker.slot], worker.fresh
@@ -223,16 +229,17 @@ class Lifetimes:
             table.remove(worker)
         else:
             booted = worker.state is WorkerState.READY
-            table.kill(worker, error, ExitReason.CRASH if booted else ExitReason.BOOT, stacks=stacks)
+            why = ExitReason.CRASH if booted else ExitReason.BOOT
+            table.kill(worker, error, why, stacks=code if stacks else None)
         probe = worker.probe and self.turnover.is_candidate(worker.generation)
         if probe and not self.turnover.probe_lost(worker, error, traceback):
             return
         if not probe and (not fresh or self._stopping()):
-            table.log("warning", f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
+            table.warning(code, f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
             return
         delay = slot.reserve(now, now - worker.forked_at)
         first = slot.failures == 1
-        table.log("error", f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
+        table.error(code, f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
         if not probe:
             self._lost(worker, error, traceback)
 

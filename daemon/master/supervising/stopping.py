@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from miniwsgi.codes import Code
+
 from .actions import AnnounceStop, Exit, ShrinkBacklogs
 from .events import Plan
 from .exits import ExitReason
@@ -86,7 +88,8 @@ class Stopping:
             self._finish(now)
         if self.phase is StopPhase.FINISHING and now >= self._until:
             names = ", ".join(worker.name for worker in table.workers())
-            table.log("warning", f"not finished within {self._graceful:g} s (timeouts.graceful), killed: {names}")
+            told = f"not finished within {self._graceful:g} s (timeouts.graceful), killed: {names}"
+            table.warning(Code.STOP_CUT_SHORT, told)
             self.at_once("stop")
         if self.phase is StopPhase.KILLING and now >= self._until:
             self._kill_launchers(now)
@@ -118,7 +121,8 @@ class Stopping:
                 self.table.kill_launcher(generation, "stop")
             return
         names = [worker.name for worker in self.table.workers()] + [f"the launcher of {g.name}" for g in generations]
-        self.table.log("error", f"left behind, for the kernel does not end them: {', '.join(names)}")
+        told = f"left behind, for the kernel does not end them: {', '.join(names)}"
+        self.table.error(Code.PROCESSES_LEFT, told)
         self._end()
 
     def _end(self) -> None:

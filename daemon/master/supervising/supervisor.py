@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 
 from . import events as ev
@@ -187,7 +188,8 @@ class Supervisor:
 
     def _end_failed_start(self) -> None:
         """A first start has one outcome: it has failed, so those that serve already drain."""
-        self.table.log("error", f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}")
+        told = f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}"
+        self.table.error(Code.FIRST_START_FAILED, told)
         operation = self._enter(ch.Stop(who="the start that failed"))
         self.turnover.abort("the first start failed")
         self.sizing.abort("the first start failed")
@@ -257,8 +259,8 @@ class Supervisor:
         seconds = self._silent(worker.slot)
         if seconds is not None and worker.reason is ExitReason.RESTART:
             what = f"has not responded for {seconds:.0f} s; its successor is ready, so it is killed"
-            self.table.log("warning", f"{worker.name} {what}")
-            self.table.kill(worker, worker.leaving, ExitReason.RESTART, stacks=True)
+            self.table.warning(Code.SILENT, f"{worker.name} {what}")
+            self.table.kill(worker, worker.leaving, ExitReason.RESTART, stacks=Code.SILENT)
             return
         if step.surplus:
             self.sizing.let_go(worker)
@@ -278,12 +280,13 @@ class Supervisor:
         if state is OperationState.SUCCEEDED:
             seconds = max(0.0, self._now - operation.asked_at)
             change = f", {operation.revisions}" if operation.revisions else ""
-            self.table.log("info", f"{name}: done after {seconds:.2f} s{change} (operation {operation.id}, by {who})")
+            self.table.info(f"{name}: done after {seconds:.2f} s{change} (operation {operation.id}, by {who})")
         elif state is OperationState.FAILED:
             # A launcher that does not boot is tried again and again: its traceback is logged once.
             if operation.kind is ch.Recover:
                 traceback, self._traceback = "" if traceback == self._traceback else traceback, traceback
-            self.table.log("error", f"{name} failed: {error} (operation {operation.id}, by {who})", traceback)
+            told = f"{name} failed: {error} (operation {operation.id}, by {who})"
+            self.table.error(Code.OPERATION_FAILED, told, traceback)
         self.table.actions.append(OperationEnded(operation))
         if operation.kind is ch.Recover and state is OperationState.FAILED:
             self.sizing.cannot_fork(f"no launcher boots: {error}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 
 from . import events as ev
@@ -117,7 +118,7 @@ class Turnover:
         self.table.become(generation, GenerationState.SERVING)
         generation.preloaded, generation.note = event.preloaded, event.note
         if event.note:
-            self.table.log("warning", f"each worker imports the application by itself: {event.note}")
+            self.table.warning(Code.NOT_PRELOADED, f"each worker imports the application by itself: {event.note}")
 
     def probe(self, room: bool) -> None:
         """Fork the candidate's first worker as soon as there is room for it."""
@@ -212,7 +213,8 @@ class Turnover:
         if generation is not self.current:
             return
         table = self.table
-        table.log("error", f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots")
+        told = f"the launcher of {generation.name} {reason}: its workers serve on, a new one boots"
+        table.error(Code.LAUNCHER_LOST, told)
         if table.clock() - generation.born >= STABLE_AFTER_SECONDS:
             self._recover_failures = 0
         if self.rolling:
@@ -228,9 +230,9 @@ class Turnover:
             self.give_up("its configuration could not be read in time (timeouts.boot): a file or a name server hangs")
             return
         reason = f"{candidate.name} had no worker ready in time (timeouts.boot)"
-        table.kill_launcher(candidate, reason, stacks=not workers)
+        table.kill_launcher(candidate, reason, stacks=None if workers else Code.BOOT_LATE)
         for worker in workers:
-            table.kill(worker, reason, ExitReason.BOOT, stacks=True)
+            table.kill(worker, reason, ExitReason.BOOT, stacks=Code.BOOT_LATE)
         self.give_up(f"{reason}; what it was doing is in the error log")
 
     # --- changes of mind ---

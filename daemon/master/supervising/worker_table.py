@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from miniwsgi.codes import Code
+
 from .actions import (
     Action,
     DrainWorker,
@@ -259,7 +261,7 @@ class WorkerTable:
         generation.revision, generation.revision_source = revision, source
         self.revisions.pop(generation.number, None)
         if revision is not None:
-            self.log("info", f"generation {generation.number}: revision {revision} ({source})")
+            self.info(f"generation {generation.number}: revision {revision} ({source})")
             self.revisions[generation.number] = revision
             while len(self.revisions) > KEPT_REVISIONS:
                 del self.revisions[min(self.revisions)]
@@ -275,8 +277,14 @@ class WorkerTable:
 
     # --- verbs: each changes the table and records the order ---
 
-    def log(self, level: str, message: str, traceback: str = "") -> None:
-        self.actions.append(LogLine(level, message, traceback))
+    def info(self, message: str) -> None:
+        self.actions.append(LogLine("info", None, message))
+
+    def warning(self, code: Code, message: str, traceback: str = "") -> None:
+        self.actions.append(LogLine("warning", code, message, traceback))
+
+    def error(self, code: Code, message: str, traceback: str = "") -> None:
+        self.actions.append(LogLine("error", code, message, traceback))
 
     def enter(self, worker: Worker, state: WorkerState) -> None:
         worker.state, worker.since = state, self.clock()
@@ -307,8 +315,8 @@ class WorkerTable:
         assert worker.reason is not None, worker
         self.actions.append(DrainWorker(worker.slot, seconds, reason, worker.reason))
 
-    def dump_stacks(self, worker: Worker, reason: str) -> None:
-        self.actions.append(DumpStacks(worker.slot, reason))
+    def dump_stacks(self, worker: Worker, code: Code, reason: str) -> None:
+        self.actions.append(DumpStacks(worker.slot, code, reason))
 
     def mark_stuck(self, worker: Worker, seconds: float, reason: str) -> None:
         """A ready worker accepts nothing more by its own account: it has `seconds` to finish what it can."""
@@ -328,7 +336,7 @@ class WorkerTable:
         self.enter(worker, WorkerState.DRAINING)
         self.actions.append(FinishWorker(worker.slot, seconds))
 
-    def kill(self, worker: Worker, reason: str, why: ExitReason, *, stacks: bool = False) -> None:
+    def kill(self, worker: Worker, reason: str, why: ExitReason, *, stacks: Code | None = None) -> None:
         """Kill a worker. One whose pid is not known yet is marked, and is killed once it is."""
         worker.leave(reason, why)
         if worker.state in {WorkerState.FORKING, WorkerState.KILLED}:
@@ -337,7 +345,7 @@ class WorkerTable:
         worker.deadline = None
         self.actions.append(KillWorker(worker.slot, reason, stacks))
 
-    def kill_launcher(self, generation: Generation, reason: str, *, stacks: bool = False) -> None:
+    def kill_launcher(self, generation: Generation, reason: str, *, stacks: Code | None = None) -> None:
         if generation.has_launcher and generation.state is not GenerationState.KILLED:
             self.become(generation, GenerationState.KILLED)
             self.actions.append(KillLauncher(generation.number, reason, stacks))

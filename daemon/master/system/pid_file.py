@@ -12,6 +12,8 @@ import fcntl
 import os
 import stat
 
+from miniwsgi.codes import Code
+
 from ...permission import why_not_written
 from .keeper import KeptFile
 from .process import StartError
@@ -44,7 +46,8 @@ class PidFile:
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             why = "it is a symbolic link" if error.errno == errno.ELOOP else why_not_written(self.path, error)
-            raise StartError(f"server.pid_file: {self.path} cannot be written: {why}") from None
+            told = f"server.pid_file: {self.path} cannot be written: {why}"
+            raise StartError(Code.PID_FILE_UNUSABLE, told) from None
 
     def remove(self) -> None:
         """Remove it, if it is still ours. Who may not do that empties it, and raises OSError."""
@@ -67,7 +70,8 @@ class PidFile:
             fd = os.open(self.path, _OPEN, MODE)
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise StartError(f"server.pid_file: {self.path} is no regular file; name another")
+                    told = f"server.pid_file: {self.path} is no regular file; name another"
+                    raise StartError(Code.PID_FILE_UNUSABLE, told)
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is(fd):
                     return fd
@@ -75,8 +79,9 @@ class PidFile:
                 pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
                 os.close(fd)
                 raise StartError(
+                    Code.PID_FILE_HELD,
                     f"server.pid_file: {self.path} is held by a daemon that runs"
-                    f"{f' (pid {pid})' if pid else ''}; stop that one, or give each its own file"
+                    f"{f' (pid {pid})' if pid else ''}; stop that one, or give each its own file",
                 ) from None
             except BaseException:
                 os.close(fd)

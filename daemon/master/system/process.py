@@ -13,12 +13,17 @@ import resource
 import signal
 
 import setproctitle
+from miniwsgi.codes import Code
 
 HELD_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class StartError(Exception):
     """The daemon cannot start; the text is for the operator."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def hold_signals() -> None:
@@ -68,7 +73,8 @@ def drop_privileges(user: str, group: str) -> None:
         return
     uid, gid, entry = identity(user, group)
     if uid > 0 and gid == -1 and os.geteuid() == 0:
-        raise StartError(f"server.user: {user} has no account that names its group; set server.group, too")
+        told = f"server.user: {user} has no account that names its group; set server.group, too"
+        raise StartError(Code.ACCOUNT_UNUSABLE, told)
     already = (uid in (-1, os.geteuid())) and (gid in (-1, os.getegid()))
     if already and os.geteuid() != 0:
         return
@@ -83,8 +89,9 @@ def drop_privileges(user: str, group: str) -> None:
             os.setresuid(uid, uid, uid)
     except PermissionError:
         raise StartError(
+            Code.ACCOUNT_UNUSABLE,
             f"cannot become user {user or '(unchanged)'} and group {group or '(its own)'}: only root can; "
-            "start as root, or leave server.user and server.group out (with systemd: User= and Group=)"
+            "start as root, or leave server.user and server.group out (with systemd: User= and Group=)",
         ) from None
 
 
@@ -95,7 +102,7 @@ def identity(user: str, group: str) -> tuple[int, int, pwd.struct_passwd | None]
         uid = int(user) if user.isdecimal() else entry.pw_uid if entry is not None else -1
         gid = _group(group) if group else entry.pw_gid if entry is not None else -1
     except KeyError as error:
-        raise StartError(f"server.user, server.group: {error.args[0]}") from None
+        raise StartError(Code.ACCOUNT_UNUSABLE, f"server.user, server.group: {error.args[0]}") from None
     return uid, gid, entry
 
 

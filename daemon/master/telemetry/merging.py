@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import miniwsgi.metrics
+from miniwsgi.codes import Code
 from miniwsgi.metrics.value_merge import MAX_BODY_BYTES
 
-from ...log.error_log import ErrorLog
+from ...log.error_log import ErrorLog, Trouble
 from ..running.configurations import PreparedConfig
 from ..system.private_directory import PrivateDirectory, runtime_directory
 
@@ -92,8 +93,8 @@ class AppMetrics:
         if not _wanted(config):
             return ""
         if taken := _taken(environment):
-            self._tell_once(
-                "info", f"the application's environment sets {taken}: its metrics are left to it, and not on /metrics"
+            self._note_once(
+                f"the application's environment sets {taken}: its metrics are left to it, and not on /metrics"
             )
             return ""
         if self._directory is None:
@@ -105,6 +106,7 @@ class AppMetrics:
             except OSError as error:
                 self._tell_once(
                     "error",
+                    Code.APP_METRICS_HOMELESS,
                     f"no directory for the application's metrics{where}: {error.strerror or error}; it is served all "
                     "the same, its metrics are not on /metrics",
                 )
@@ -203,7 +205,8 @@ class AppMetrics:
         try:
             process.wait(END_SECONDS)  # at once, unless the kernel holds it
         except subprocess.TimeoutExpired:
-            self._log.error(f"the merge of the application's metrics does not end (pid {process.pid}): it is left")
+            told = f"the merge of the application's metrics does not end (pid {process.pid}): it is left"
+            self._log.error(Code.PROCESSES_LEFT, told)
         if process.stdout is not None:
             process.stdout.close()
         self._known.discard(process.pid)
@@ -225,17 +228,18 @@ class AppMetrics:
         for name in report["dropped"]:
             self._tell_once(
                 "warning",
+                Code.APP_METRIC_TAKEN,
                 f"the application's metric {name} is left out: the server, or another one, has that name",
             )
         for name in report["damaged"]:
-            self._tell_once("warning", f"the application's metrics: {name} is damaged; what can be read of it counts")
+            told = f"the application's metrics: {name} is damaged; what can be read of it counts"
+            self._tell_once("warning", Code.APP_METRICS_DAMAGED, told)
         return body
 
     def _fail(self, reason: str, why: str) -> None:
         self.errors[reason] += 1
-        self._log.limited(
-            "app-metrics", "error", f"the application's metrics could not be merged: {why}; /metrics lacks them"
-        )
+        told = f"the application's metrics could not be merged: {why}; /metrics lacks them"
+        self._log.limited("app-metrics", "error", Code.APP_METRICS_UNMERGED, told)
 
     # --- the end ---
 
@@ -254,10 +258,15 @@ class AppMetrics:
         prepared = self._in_force()
         return _wanted(prepared.config) and not _taken(prepared.environment)
 
-    def _tell_once(self, level: str, message: str) -> None:
+    def _tell_once(self, level: Trouble, code: Code, message: str) -> None:
         if message not in self._told:
             self._told.add(message)
-            self._log.log(level, message)
+            self._log.trouble(level, code, message)
+
+    def _note_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._log.info(message)
 
 
 def _start(directory: str, form: str) -> subprocess.Popen[bytes]:

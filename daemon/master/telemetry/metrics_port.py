@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sources
@@ -45,9 +46,10 @@ def open_metrics(config: Config, passed: Mapping[str, list[int]], log: ErrorLog)
     except BindError as error:
         if config.origins.get("metrics.bind") != "default":
             raise BindError(
-                f"metrics and health: {error}; metrics.bind (--metrics-bind) names their address, off does without"
+                error.code,
+                f"metrics and health: {error}; metrics.bind (--metrics-bind) names their address, off does without",
             ) from None
-        log.warning(f"{OFF}: {error}; --metrics-bind names another address, or off")
+        log.warning(Code.METRICS_OFF, f"{OFF}: {error}; --metrics-bind names another address, or off")
         return [], f"{error}; metrics.bind names another address"
 
 
@@ -107,7 +109,8 @@ class MetricsPort:
             sockets = [listener.socket for listener in self._listeners]
             await self._server.start(sockets, None if tls is None else lambda: tls.context)
         except OSError as error:
-            self._log.error(f"{OFF}: {self._master.config.metrics.bind.address}: {error.strerror}")
+            told = f"{OFF}: {self._master.config.metrics.bind.address}: {error.strerror}"
+            self._log.error(Code.METRICS_OFF, told)
             return
         for listener in self._listeners:
             self._log.info(f"metrics and health are on {listener.url(self._master.config.metrics.bind.scheme)}")
@@ -119,11 +122,11 @@ class MetricsPort:
         self._gate.rules = rules_of(config)
 
     def _denied(self, message: str) -> None:
-        self._log.limited("metrics-denied", "warning", f"metrics port: {message}")
+        self._log.limited("metrics-denied", "warning", Code.METRICS_DENIED, f"metrics port: {message}")
 
     def _failed(self, message: str, error: BaseException | None) -> None:
         trace = "".join(traceback.format_exception(error)) if error is not None else ""
-        self._log.limited("metrics-failed", "error", f"metrics port: {message}\n{trace}")
+        self._log.limited("metrics-failed", "error", Code.INTERNAL, f"metrics port: {message}\n{trace}")
 
 
 def rules_of(config: Config) -> Rules:

@@ -11,6 +11,8 @@ import sys
 from importlib import import_module
 from typing import Any, Protocol, cast
 
+from miniwsgi.codes import Code
+
 from ...unpatched import Lock, os, start_thread
 from .. import children
 from ..context import Context
@@ -80,7 +82,8 @@ class Inspections:
         except OSError:
             pass  # the reader has left
         except Exception as error:
-            self._context.log.error(f"an inspection of this worker failed: {type(error).__name__}: {error}", what=what)
+            told = f"an inspection of this worker failed: {type(error).__name__}: {error}"
+            self._context.log.error(Code.INTERNAL, told, what=what)
             write_line(fd, kind="failed", error=f"{type(error).__name__}: {error}")
         finally:
             self.fd = -1

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
 
@@ -205,7 +206,8 @@ class ForkPool:
             counted = self._memory.get(number) or self._memory.setdefault(number, _private_slot(self._slot.index))
             pid = children.fork()
         except OSError as error:
-            self._context.log.limited("fork", "error", f"cannot fork: {error.strerror}; see TasksMax and memory")
+            told = f"cannot fork: {error.strerror}; see TasksMax and memory"
+            self._context.log.limited("fork", "error", Code.NO_PROCESS, told)
             self._again_at = time.monotonic() + FORK_AGAIN_SECONDS
             sock.close()
             return
@@ -246,7 +248,9 @@ class ForkPool:
         request = " ".join(f"{run.method} {run.path}" for run in running)
         ids = " ".join(run.request_id for run in running)
         what = f"the process of a connection {how}"
-        self._context.log.limited("child", "error", what, request=request, request_id=ids, pid=child.pid)
+        self._context.log.limited(
+            "child", "error", Code.CHILD_CRASHED, what, request=request, request_id=ids, pid=child.pid
+        )
         if self._context.access is not None:
             now = time.monotonic_ns()
             for run in running:  # as the master does for what a worker was running
@@ -295,7 +299,7 @@ class ForkPool:
             _send_end(conversation.sock)
             finish_jobs(context, orders)
         except BaseException as error:
-            context.log.error("".join(traceback.format_exception(error)))
+            context.log.error(Code.INTERNAL, "".join(traceback.format_exception(error)))
         finally:
             with self._ending:
                 context.leave_at_once(status)

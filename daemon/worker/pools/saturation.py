@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from miniwsgi.codes import Code
+
 from ...engine.contract import Conversation
 from ...engine.progress import input_waits
 from ...unpatched import select
@@ -28,7 +30,7 @@ class Saturation:
         if not busy:
             if self._told:
                 seconds = round((now - self._since_ns) / NANOSECONDS, 1)
-                self._context.log.limited("free", "info", f"not all {self._what} are busy any more", seconds=seconds)
+                self._context.log.limited_info("free", f"not all {self._what} are busy any more", seconds=seconds)
             self._since_ns, self._told = 0, False
             return
         self._since_ns = self._since_ns or since_ns or now
@@ -37,6 +39,7 @@ class Saturation:
             self._context.log.limited(
                 "busy",
                 "warning",
+                Code.BUSY,
                 f"all {self._what} have been busy for more than a second: what comes now waits",
                 running=self._running(now),
             )

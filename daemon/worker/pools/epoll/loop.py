@@ -12,6 +12,7 @@ import traceback
 from collections import deque
 from typing import NoReturn
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 
 from ....engine.account import ThreadAccount
@@ -351,7 +352,8 @@ class EpollPool:
             else:
                 self._threads.submit(conversation)
         except RuntimeError as error:
-            self.context.log.limited("threads", "error", f"requests wait: {error}; see TasksMax and memory")
+            told = f"requests wait: {error}; see TasksMax and memory"
+            self.context.log.limited("threads", "error", Code.NO_THREAD, told)
 
     def _count_outstanding(self, change: int) -> None:
         self.outstanding = outstanding = self.outstanding + change
@@ -457,7 +459,8 @@ class EpollPool:
     def _broken(self, error: BaseException) -> NoReturn:
         """Called by a thread that fails where nothing should: its client, or the loop, would be lost for ever."""
         try:
-            self.context.log.error("the worker itself failed\n" + "".join(traceback.format_exception(error)))
+            told = "the worker itself failed\n" + "".join(traceback.format_exception(error))
+            self.context.log.error(Code.INTERNAL, told)
         finally:  # whatever the error does when it is to be told
             self.context.leave_at_once(1)
 

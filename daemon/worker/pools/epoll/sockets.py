@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NoReturn
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
 
@@ -180,7 +181,7 @@ class Sockets:
                 place.cut()
         if not taken or now < self._cut_ns + LEAVE_NS:
             return True
-        self._context.log.warning("threads of WebSockets do not end: left", threads=len(taken))
+        self._context.log.warning(Code.SOCKETS_CUT_OFF, "threads of WebSockets do not end: left", threads=len(taken))
         for place in taken:
             self._count_closed(place)
         return False
@@ -289,7 +290,8 @@ class Sockets:
         del self._places[place.conversation]
 
     def _told_of_threads(self, error: RuntimeError) -> None:
-        self._context.log.limited("threads", "error", f"no thread for a WebSocket: {error}; see TasksMax and memory")
+        told = f"no thread for a WebSocket: {error}; see TasksMax and memory"
+        self._context.log.limited("threads", "error", Code.NO_THREAD, told)
 
 
 def _shut_down(sock: Any, how: int) -> None:

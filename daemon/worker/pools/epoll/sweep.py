@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from miniwsgi.codes import Code
+
 from ....engine.contract import Awaited, Conversation, Outcome, Stage
 from ....engine.progress import input_waits
 from ...context import NANOSECONDS, Context
@@ -44,7 +46,7 @@ class Sweep:
                     self._act(conversation, outcome, now)
             elif stage in _WAITING_FOR_READERS and self._patience.reads_too_slowly(conversation, now):
                 what = "a client does not read its response: closed; the limit is timeouts.minimum_rate"
-                self._context.log.limited("not-read", "warning", what)
+                self._context.log.limited("not-read", "warning", Code.SLOW_READER, what)
                 self._act(conversation, conversation.abandon(slow=True), now)
         self._clients.lingering.look(now)
         self._clients.openings.look(now)
