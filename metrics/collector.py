@@ -20,9 +20,15 @@ from .scoreboard import Running, Slot
 
 NANOSECONDS = 1e9
 OTHER = "_OTHER"
-FINE_BOUNDS = 3  # below OpenTelemetry's first: folded into one bucket unless they are wanted
+# What is told of the scoreboard's bounds: OpenTelemetry's, and those below its first only if they are wanted. All of
+# them for each series would be five times as many samples.
+FINE_SECONDS = (0.0005, 0.001, 0.0025)
+TOLD_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 SERIES_END = sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS
-BOUNDS = tuple(bound / NANOSECONDS for bound in sb.BOUNDS_NS)
+_PLACES = {
+    bounds: tuple(sb.bucket(round(bound * NANOSECONDS)) + 1 for bound in bounds)
+    for bounds in (TOLD_SECONDS, FINE_SECONDS + TOLD_SECONDS)
+}
 SIZES = tuple(float(bound) for bound in sb.SIZE_BOUNDS)
 
 SeriesKey = tuple[str, str, str]  # method, status, route or ""
@@ -86,14 +92,13 @@ class Collector:
         """The sums by labels. Slots that took their series in the same order are added up as a whole: most do."""
         alike: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = {}
         for slot in slots:
-            row = slot.cells[sb.SERIES_AT : SERIES_END].tolist()
-            keys = row[:: sb.SERIES_CELLS]
+            keys = slot.cells[sb.SERIES_AT : SERIES_END : sb.SERIES_CELLS].tolist()
             used = sb.SERIES if keys[-1] else keys.index(0)
             if not used:
                 continue
             layout = (tuple(keys[:used]), tuple(slot.route_names()))
             before = alike.get(layout)
-            row = row[: used * sb.SERIES_CELLS]
+            row = slot.cells[sb.SERIES_AT : sb.SERIES_AT + used * sb.SERIES_CELLS].tolist()
             alike[layout] = row if before is None else list(map(add, before, row))
         found: dict[SeriesKey, list[int]] = {}
         for (keys_, routes), row in alike.items():
@@ -130,10 +135,10 @@ def _series_labels(key: SeriesKey) -> tuple[tuple[str, str], ...]:
 
 
 def _durations(counts: Sequence[int], total_ns: int, fine: bool) -> Histogram:
-    if fine:
-        return Histogram(BOUNDS, tuple(counts), total_ns / NANOSECONDS)
-    low = FINE_BOUNDS + 1
-    return Histogram(BOUNDS[FINE_BOUNDS:], (sum(counts[:low]), *counts[low:]), total_ns / NANOSECONDS)
+    bounds = FINE_SECONDS + TOLD_SECONDS if fine else TOLD_SECONDS
+    ends = (*_PLACES[bounds], len(counts))
+    told = tuple(sum(counts[start:end]) for start, end in zip((0, *ends), ends, strict=False))
+    return Histogram(bounds, told, total_ns / NANOSECONDS)
 
 
 def _sizes(cells: Sequence[int], at: int, total: int) -> Histogram:

@@ -27,8 +27,8 @@ def _declare(name: str, kind: Kind, help: str, *labels: str, series: str = "1", 
 REQUEST_DURATION = _declare(
     "http_server_request_duration_seconds",
     "histogram",
-    "Time from a request's start in the application to the end of its response. http_route is there if the "
-    'application sets environ["miniwsgi.route"].',
+    "Time from a request's start in the application to the end of its response. http_route is there if "
+    "the route is known: see Routes.",
     "http_request_method",
     "http_response_status_code",
     "http_route",

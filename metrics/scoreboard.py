@@ -10,11 +10,12 @@ cumulative over the workers that held the slot and are never set back. Times are
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-LAYOUT = 6  # raise it with every change of what a cell means or where it lies
+LAYOUT = 7  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
@@ -98,14 +99,13 @@ REJECTED_BY = CLOSED_BY + len(Closed)  # by place in REJECTED_STATUSES, others l
 LOGGED = REJECTED_BY + len(REJECTED_STATUSES) + 1  # by place in LOG_LEVELS
 QUEUE_BUCKETS = LOGGED + len(LOG_LEVELS)
 
-# Upper bounds in ns: OpenTelemetry's for http.server.request.duration, and three finer ones below 5 ms.
-BOUNDS_NS = tuple(
-    int(seconds * 1e9)
-    for seconds in (
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075,
-        0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-    )
-)  # fmt: skip
+# Upper bounds in ns. Each is at most a quarter above the one below it, so that a percentile is known to a quarter;
+# OpenTelemetry's bounds for http.server.request.duration, and three below its first, are among them.
+_STEPS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.5, 9.0)
+BOUNDS_NS = (
+    *(int(step * decade) for decade in (10**5, 10**6, 10**7, 10**8, 10**9) for step in _STEPS),
+    *(seconds * 10**9 for seconds in (10, 12, 15, 18, 22, 27, 33, 40, 50, 60)),
+)
 BUCKETS = len(BOUNDS_NS) + 1
 
 # Sizes of bodies, in bytes: 256, 1024, … 1 GiB, ×4.
@@ -120,16 +120,25 @@ SIZE_BUCKET = tuple(min(max(0, (bits - 7) // 2), SIZE_BUCKETS - 1) for bits in r
 assert COUNTERS.start == REQUESTS
 assert COUNTERS.stop <= 512
 
-# --- labelled series: request durations by method and status (and route), allocated on first use --------------------
-SERIES = 128
+# --- labelled series: requests by method and status (and route), allocated on first use ------------------------------
+SERIES = 256
+SERIES_OF_ROUTES = 224  # beyond these a new route's requests count under OTHER_ROUTE: methods and statuses stay true
 SERIES_AT = 512  # the slot's second page
-S_KEY, S_SUM, S_BUCKETS = 0, 1, 2
+(
+    S_KEY,
+    S_SUM,  # ns of durations
+    S_SENT,  # bytes of response bodies …
+    S_QUEUED,  # … and ns between a complete request and its start: of requests whose environ has a route, be it ""
+    S_CPU,  # ns that threads have computed, sampled and extrapolated; 0: not known
+    S_BUCKETS,
+) = range(6)
 SERIES_CELLS = S_BUCKETS + BUCKETS
 METHODS = (
     "_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 )  # fmt: skip
 _METHOD_NUMBER = {name: number for number, name in enumerate(METHODS)}
 _IN_USE = 1 << 63
+_KEPT_SERIES = 4 * SERIES
 NO_ROUTE, OTHER_ROUTE = 0, 65535
 
 # --- the names of routes, in the order of their first use; a route's number is its place, from 1 ----------------------
@@ -218,7 +227,9 @@ class Slot:
         key = _IN_USE | route << 32 | status << 8 | _METHOD_NUMBER.get(method, 0)
         found = self._series.get(key)
         if found is None:
-            found = self._series[key] = self._allocate(key)
+            found = self._allocate(key)
+            if len(self._series) < _KEPT_SERIES:
+                self._series[key] = found
         return found
 
     def _allocate(self, key: int) -> int:
@@ -228,6 +239,9 @@ class Slot:
             if cells[at + S_KEY] == key:
                 return at
             if not cells[at + S_KEY]:
+                if number >= SERIES_OF_ROUTES and _route_of(key) not in {NO_ROUTE, OTHER_ROUTE}:
+                    cells[SERIES_LOST] += 1
+                    return self._allocate(key | OTHER_ROUTE << 32)
                 cells[at + S_KEY] = key
                 return at
         at = SERIES_AT + (SERIES - 1) * SERIES_CELLS
@@ -266,7 +280,7 @@ class Slot:
             length = self.memory[at]
             if not length:
                 break
-            found.append(bytes(self.memory[at + 1 : at + 1 + length]).decode("utf-8", "replace"))
+            found.append(bytes(self.memory[at + 1 : at + 1 + length]).decode("utf-8", "ignore"))  # it may be cut
         return found
 
     def record(self, method: str, status: int, duration_ns: int) -> None:
@@ -300,7 +314,7 @@ class Slot:
 
     def _series_for(self, key: int, other: Slot) -> int:
         """Our series for one of another slot, whose routes have numbers of its own."""
-        route = (key & ~_IN_USE) >> 32
+        route = _route_of(key)
         if route not in {NO_ROUTE, OTHER_ROUTE}:
             key = key & ~(OTHER_ROUTE << 32) | self.route(other.route_names()[route - 1]) << 32
         return self._series.get(key) or self._series.setdefault(key, self._allocate(key))
@@ -345,15 +359,16 @@ def open_sockets(cells: Sequence[int]) -> int:
 
 def bucket(duration_ns: int) -> int:
     """The histogram bucket of a duration: the first bound that is not below it (Prometheus' `le`)."""
-    for number, bound in enumerate(BOUNDS_NS):
-        if duration_ns <= bound:
-            return number
-    return BUCKETS - 1
+    return bisect_left(BOUNDS_NS, duration_ns)
 
 
 def series_labels(key: int) -> tuple[str, int, int]:
     """A series' method, status (0: the overflow series) and route number."""
-    return METHODS[key & 0xFF], key >> 8 & 0xFFFFFF, (key & ~_IN_USE) >> 32
+    return METHODS[key & 0xFF], key >> 8 & 0xFFFFFF, _route_of(key)
+
+
+def _route_of(key: int) -> int:
+    return (key & ~_IN_USE) >> 32
 
 
 def _request_line(text: bytes) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Handshake, Slot, bucket
 
 from ..http.head import RequestLine
+from ..routes.variables import CPU_NS, ROUTE
 from ..unpatched import get_ident, time
 from .claim import Claim
 from .logs import AccessLog, Headers, Log
@@ -22,6 +23,7 @@ TIMED_OUT = "504 Gateway Timeout"
 SWITCHED = "101 Switching Protocols"
 
 _S_SUM, _S_BUCKETS = scoreboard.S_SUM, scoreboard.S_BUCKETS
+_S_SENT, _S_QUEUED, _S_CPU = scoreboard.S_SENT, scoreboard.S_QUEUED, scoreboard.S_CPU
 _T_STATE, _T_START, _T_TEXT, _T_NUMBER = scoreboard.T_STATE, scoreboard.T_START, scoreboard.T_TEXT, scoreboard.T_NUMBER
 _RUNNING, _IDLE = scoreboard.RUNNING, scoreboard.IDLE
 _CELL = scoreboard.CELL
@@ -62,14 +64,23 @@ class Account:
 
     def answered(
         self, method: str, status: str, headers: Headers, sent: int, environ: dict[str, Any], received: int,
-        first: bool, duration_ns: int,
+        first: bool, duration_ns: int, queued_ns: int,
     ) -> None:  # fmt: skip
-        """An answer of the application: `sent` bytes of its body and `received` of the request's (-1: it had none)."""
+        """An answer of the application: `sent` bytes of its body and `received` of the request's (-1: it had none).
+
+        `duration_ns` is all of its time, `queued_ns` what it had waited of it before the application was called.
+        """
         cells = self.cells
-        route = environ.get("miniwsgi.route")
+        route = environ.get(ROUTE)
         if route is not None and type(route) is not str:
             route = self._plain_route(route)
         at = self._series.get((method, status, route)) or self.series(method, status, route)
+        if route is not None:
+            cells[at + _S_SENT] += sent
+            cells[at + _S_QUEUED] += queued_ns
+            cpu_ns = environ.get(CPU_NS)
+            if type(cpu_ns) is int and cpu_ns > 0:
+                cells[at + _S_CPU] += cpu_ns
         cells[at + _S_SUM] += duration_ns
         cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
         cells[_REQUESTS] += 1

@@ -112,6 +112,7 @@ class FileSteps(Wire):
         conversation._call = call
         conversation._complete = True
         conversation._environ = environ
+        conversation.queued_ns = 0
         conversation.stage = Stage.ANSWERED
         conversation.ended_ns = time.monotonic_ns()
         outcome: Outcome = conversation.settle()

@@ -73,7 +73,7 @@ class ConversationSteps(FileSteps):
         self._variables: Any = None  # its context (PEP 567), while the application has more of its result
         self._complete = True  # the application has given all of its result
         self.thread: ThreadAccount | None = None
-        self.ready_ns = self.called_ns = self.ended_ns = 0
+        self.ready_ns = self.called_ns = self.ended_ns = self.queued_ns = 0
         site.account.accepted()
 
     def _begin(self) -> None:
@@ -221,6 +221,7 @@ class ConversationSteps(FileSteps):
             environ["wsgi.early_hints"] = call.early_hints
         self._environ = environ
         self.called_ns = now  # before the call can be seen: see `expire`
+        self.queued_ns = now - self.ready_ns
         self._call = call
         self.thread = thread
         self.stage = _ANSWERING
@@ -248,7 +249,7 @@ class ConversationSteps(FileSteps):
             body = http.body
             self.site.account.answered(
                 call.method, status, call.headers, call.sent, self._environ, -1 if body is None else body.size,
-                not self.requests, ended_ns - self.ready_ns,
+                not self.requests, ended_ns - self.ready_ns, self.queued_ns,
             )  # fmt: skip
             self.requests += 1
         if self._kept is not None and self._kept.unsent and not self.gone:
@@ -393,8 +394,9 @@ class ConversationSteps(FileSteps):
         waited_ns = now - self.ready_ns
         site.account.aborted(self.closed)
         site.account.answered(
-            line.method, CLIENT_CLOSED, [], 0, environ, -1 if body is None else body.size, not self.requests, waited_ns
-        )
+            line.method, CLIENT_CLOSED, [], 0, environ, -1 if body is None else body.size, not self.requests, waited_ns,
+            waited_ns,
+        )  # fmt: skip
         site.account.waited(waited_ns)
         self.requests += 1
 
@@ -419,7 +421,7 @@ class ConversationSteps(FileSteps):
         account.timed_out()
         account.answered(
             call.method, TIMED_OUT, call.headers, call.sent, environ, -1 if body is None else body.size,
-            not self.requests, took_ns,
+            not self.requests, took_ns, self.queued_ns,
         )  # fmt: skip
         request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"  # as the application has left it
         return Expired(request, call.request_id, took_ns / 1e9)
@@ -457,6 +459,6 @@ class Conversation(ConversationSteps):
 
     __slots__ = (
         "_call", "_checked", "_complete", "_environ", "_http", "_kept", "_part", "_proxy", "_settings", "_variables",
-        "base", "called_ns", "closed", "ended_ns", "gone", "mask", "ready_ns", "requests", "since_bytes", "since_ns",
-        "site", "sock", "stage", "thread",
+        "base", "called_ns", "closed", "ended_ns", "gone", "mask", "queued_ns", "ready_ns", "requests", "since_bytes",
+        "since_ns", "site", "sock", "stage", "thread",
     )  # fmt: skip

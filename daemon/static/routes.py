@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from miniwsgi.codes import Code
 
 from ..http.response import Encodings
+from ..routes.variables import ROUTE
 from ..settings import StaticFiles
 from ..unpatched import os
 from .answers import METHODS, MOVED, NOT_ALLOWED, NOT_FOUND, REFUSED_BY, Answer, of_found, of_server
@@ -55,7 +56,7 @@ class Route:
         self.fallthrough = settings.fallthrough
         self.internal = settings.internal
         self.has_index = bool(settings.index_name)
-        self.environ: dict[str, Any] = {"miniwsgi.route": f"static:{settings.path}"}  # as metrics know it
+        self.environ: dict[str, Any] = {ROUTE: f"static:{settings.path}"}  # as metrics know it
 
     def __repr__(self) -> str:
         return f"<Route {self.path}>"

@@ -196,6 +196,7 @@ class Worker:
             for at in range(SERIES_AT, SERIES_AT + SERIES * SERIES_CELLS, SERIES_CELLS):
                 if not cells[at]:
                     break
-                seen.series.append([cells[at], sum(cells[at + scoreboard.S_BUCKETS : at + SERIES_CELLS])])
+                count = sum(cells[at + scoreboard.S_BUCKETS : at + SERIES_CELLS])
+                seen.series.append([cells[at], cells[at + scoreboard.S_SENT], count])
             seen.told += self._slot.route_names()
             seen.told += [len(self.site.answers), len(self.calls or ())]

@@ -1,7 +1,7 @@
 # Counting: the cells of a slot (metrics.scoreboard) as plain stores, by the rules of engine.account.
 
 cdef enum:
-    BUCKETS = 32  # room for the bounds of durations
+    BUCKETS = 96  # room for the bounds of durations
     SIZE_BITS = 65
 
 cdef int REQUESTS = scoreboard.REQUESTS
@@ -9,6 +9,9 @@ cdef int FIRSTS = scoreboard.FIRSTS
 cdef int BYTES_IN = scoreboard.BYTES_IN
 cdef int BYTES_OUT = scoreboard.BYTES_OUT
 cdef int S_SUM = scoreboard.S_SUM
+cdef int S_SENT = scoreboard.S_SENT
+cdef int S_QUEUED = scoreboard.S_QUEUED
+cdef int S_CPU = scoreboard.S_CPU
 cdef int S_BUCKETS = scoreboard.S_BUCKETS
 cdef int T_STATE = scoreboard.T_STATE
 cdef int T_START = scoreboard.T_START
@@ -25,14 +28,21 @@ for _at in range(BOUNDS):
     BOUNDS_NS[_at] = scoreboard.BOUNDS_NS[_at]
 for _at in range(SIZE_BITS):
     SIZE_BUCKET[_at] = scoreboard.SIZE_BUCKET[_at]
-cdef object ROUTE = sys.intern("miniwsgi.route")
+if BOUNDS >= BUCKETS:
+    raise AssertionError("the scoreboard has more bounds than there is room for")
 
 
 cdef inline int bucket_of(int64_t duration_ns) noexcept nogil:
-    cdef int at = 0
-    while at < BOUNDS and duration_ns > BOUNDS_NS[at]:
-        at += 1
-    return at
+    cdef int low = 0, high = BOUNDS, middle
+    if duration_ns <= BOUNDS_NS[0]:
+        return 0
+    while low < high:
+        middle = (low + high) >> 1
+        if duration_ns <= BOUNDS_NS[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 cdef inline int size_bucket(uint64_t size) noexcept nogil:
@@ -238,21 +248,33 @@ cdef class Shared:
         return 0
 
     cdef object answered(
-        self, CallState call, dict environ, Py_ssize_t received, bint first, int64_t duration_ns
+        self, CallState call, dict environ, Py_ssize_t received, bint first, int64_t duration_ns, int64_t queued_ns
     ):
         """An answer of the application: `Account.answered`."""
         cdef uint64_t *cells = self.cells
         cdef Py_ssize_t series
         cdef Answer answer = call.answer
-        if answer is None or mw_get(environ, ROUTE) != NULL:
+        cdef PyObject *route = mw_get(environ, ROUTE)
+        if answer is None or (route != NULL and type(<object>route) is not str):
             self.account.answered(
-                call.method, call.status, call.headers, call.sent, environ, received, first, duration_ns
+                call.method, call.status, call.headers, call.sent, environ, received, first, duration_ns, queued_ns
             )
             return
         if answer.method is not call.method:
-            answer.series = self.account.series(call.method, call.status)
             answer.method = call.method
-        series = answer.series
+            answer.series = 0
+            answer.routes = {}
+        if route == NULL:
+            series = answer.series
+            if not series:
+                series = answer.series = self.account.series(call.method, call.status)
+        else:
+            series = self.series_of(answer, <str>route)
+            cells[series + S_SENT] += call.sent
+            cells[series + S_QUEUED] += queued_ns
+            computed = mw_get(environ, CPU_NS)
+            if computed != NULL and type(<object>computed) is int and <object>computed > 0:
+                cells[series + S_CPU] += <uint64_t><object>computed
         cells[series + S_SUM] += duration_ns
         cells[series + S_BUCKETS + bucket_of(duration_ns)] += 1
         cells[REQUESTS] += 1
@@ -267,3 +289,14 @@ cdef class Shared:
             return
         if self.log is not None:
             self.log(environ, call.status, call.headers, call.sent, duration_ns)
+
+    cdef Py_ssize_t series_of(self, Answer answer, str route) except -1:
+        """Where the answer's requests with this route are counted."""
+        cdef PyObject *found = mw_get(answer.routes, route)
+        if found != NULL:
+            return <Py_ssize_t><object>found
+        series = self.account.series(answer.method, answer.status, route)
+        if len(answer.routes) >= ANSWER_ROUTES:  # they are the application's: there may be any number
+            answer.routes.clear()
+        answer.routes[route] = series
+        return series

@@ -5,6 +5,7 @@ cdef enum:
     ANSWERS = 16
     ANSWER_FIELDS = 64
     FRAMINGS = 8
+    ANSWER_ROUTES = 128
 
 cdef Py_ssize_t SERVER_LINES = mw_slot(ServerFields, b"lines")
 cdef object SIZED = Framing.SIZED
@@ -30,7 +31,8 @@ cdef class Answer:
     cdef Py_ssize_t length  # as the application announced it; below 0: it did not
     cdef list framings
     cdef object method  # of the series
-    cdef Py_ssize_t series
+    cdef Py_ssize_t series  # 0: none had it yet
+    cdef dict routes  # the same of requests with a route, by its name
 
     cdef bint says(self, object status, list headers):
         cdef Py_ssize_t at, count = len(self.items)

@@ -96,7 +96,7 @@ cdef class ConversationState(WireState):
     cdef public bint _complete, _checked
     cdef bint mounted  # SCRIPT_NAME depends on the request
     cdef public int64_t mask
-    cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns
+    cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns, queued_ns
     cdef public Py_ssize_t requests
     cdef bint pipes  # answers to what the client has sent ahead may wait for each other
     cdef object due  # what a turn that holds answers has to do for it: an outcome
@@ -296,6 +296,7 @@ cdef class ConversationState(WireState):
             and (self.batch >= 0 or self.pipeline is None)
         )
         self.called_ns = self.block_ns = now  # before the call can be seen: see `expire`
+        self.queued_ns = now - self.ready_ns
         self._call = call
         self.thread = thread
         self.stage = ANSWERING
@@ -345,7 +346,9 @@ cdef class ConversationState(WireState):
         if http.body is not None:
             size = http.body.size
             http.body = None
-        self.shared.answered(call, <dict>self._environ, size, not self.requests, self.ended_ns - self.ready_ns)
+        self.shared.answered(
+            call, <dict>self._environ, size, not self.requests, self.ended_ns - self.ready_ns, self.queued_ns
+        )
         self.requests += 1
         self._call = None
         self._environ = self.base

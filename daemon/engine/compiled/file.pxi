@@ -129,6 +129,7 @@ cdef object give_file(ConversationState conversation, int64_t now):
     cells[REQUESTS] += 1
     cells[RESPONSE_SIZES + size_bucket(size)] += 1
     cells[BYTES_OUT] += size
+    cells[file.series + S_SENT] += size
     if not conversation.requests:
         cells[FIRSTS] += 1
     if shared.log is not None and (

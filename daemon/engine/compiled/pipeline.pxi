@@ -17,7 +17,7 @@ cdef class Waiting:
     cdef dict environ
     cdef Py_ssize_t received  # of the request's body; below 0: it had none
     cdef bint first
-    cdef int64_t duration_ns
+    cdef int64_t duration_ns, queued_ns
 
 
 cdef class Pipeline:
@@ -62,6 +62,7 @@ cdef bint goes_on(ConversationState conversation) except -1:
     waiting.received = -1 if body is None else body.size
     waiting.first = not conversation.requests
     waiting.duration_ns = conversation.ended_ns - conversation.ready_ns
+    waiting.queued_ns = conversation.queued_ns
     if conversation.pipeline is None:
         conversation.pipeline = Pipeline.__new__(Pipeline)
     conversation.pipeline.answers.append(waiting)
@@ -109,9 +110,11 @@ cdef int count_pipeline(ConversationState conversation) except -1:
             call._break_off()
             conversation.site.account.answered(
                 call.method, conversation._failure(call), call.headers, call.sent, waiting.environ, waiting.received,
-                waiting.first, waiting.duration_ns,
+                waiting.first, waiting.duration_ns, waiting.queued_ns,
             )
         else:
-            conversation.shared.answered(call, waiting.environ, waiting.received, waiting.first, waiting.duration_ns)
+            conversation.shared.answered(
+                call, waiting.environ, waiting.received, waiting.first, waiting.duration_ns, waiting.queued_ns
+            )
         spare(conversation.shared, call)  # its hints are given up
     return 0
