@@ -53,11 +53,12 @@ ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/
 ASAN_TESTS := $(ENGINE_TESTS) $(wildcard tests/unit/test_engine*.py) tests/conformance tests/security
 ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
+FRAMEWORKS := bottle falcon cherrypy
 HOOKED_TOOLS := /usr/lib/postgresql/*/bin/initdb:postgresql
 HOOKED := 'apscheduler<4' 'psycopg[binary,pool]' sentry-sdk sqlalchemy
 
 .PHONY: help serve test test-full test-system test-python test-debian test-engines test-asan test-metrics test-agents \
-  test-flat \
+  test-frameworks test-flat \
   test-aarch64 lint audit conformance fuzz fuzz-engines fuzz-scanner faults soak engine man bench bench-quick sdist wheels \
   deb clean FORCE
 
@@ -129,6 +130,11 @@ test-agents: ## agents that instrument applications, and the libraries that docs
 	.venv-agents/bin/python -m pip install --disable-pip-version-check --quiet $(AGENTS) $(HOOKED)
 	MINIWSGI_TEST_AGENTS=1 .venv-agents/bin/python -m pytest tests/integration/test_agents.py \
 	  tests/integration/test_hooks_examples.py $(ARGS)
+
+test-frameworks: ## the routes of requests as Bottle, Falcon and CherryPy have them, beside those of every run
+	$(MAKE) VENV=.venv-frameworks .venv-frameworks/.test
+	.venv-frameworks/bin/python -m pip install --disable-pip-version-check --quiet $(FRAMEWORKS)
+	.venv-frameworks/bin/python -m pytest tests/unit/test_routes_frameworks.py $(ARGS)
 
 test-aarch64: $(BIN)/python ## the tables of the scanner of heads, cross-compiled, under qemu-user
 	@.ci/install-tools $(VENV)/.lacking-aarch64 $(AARCH64_TOOLS)

@@ -17,6 +17,7 @@ from ..http.connection import ConnectionSteps
 from ..http.errors import REASONS, ProtocolError
 from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
+from ..routes.choice import routed
 from ..settings import Listener, Settings
 from ..temporary import temporary_directory
 from .account import Account
@@ -81,7 +82,7 @@ class Site:
     ) -> None:  # fmt: skip
         """`errors` is wsgi.errors."""
         self.settings = settings
-        self.application = https_policy(application, settings)
+        self.application = https_policy(routed(application), settings)
         self.account = Account(slot, log, access)
         self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it
         self.closing = False  # each answer is its connection's last

@@ -33,6 +33,7 @@ KNOWN = {
     r"there is no other CPython with its headers": "no other Python is on PATH, nor of pyenv",
     r"there is no interpreter that everybody may run": "this Debian's own Python is older than 3.11",
     r"miniwsgi is installed on this machine": "its labs would have it, too",
+    r"(bottle|falcon|cherrypy) is not installed": "`make test-frameworks` installs it, a part of .ci/extended",
     r"atheris is not installed": "`make fuzz` installs it, a part of .ci/extended",
     r"PYTHONMALLOC=malloc: ": "it is asked for, and a sanitizer's own takes its place",
     r"one (connection|request) at a time|a process a connection|the other pools": "this pool has nothing like it",

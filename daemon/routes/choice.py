@@ -1,0 +1,47 @@
+"""Settled once, when the application is there: how its routes are found."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+from .asking import Finder, ask, plain
+from .routed import Application, Routed
+from .variables import ROUTE
+
+# What is imported once a framework is used. What is looked up in the environ comes before what is looked for in frames.
+_FLASK, _BOTTLE, _DJANGO, _CHERRYPY = "flask.app", "bottle", "django.core.handlers.wsgi", "cherrypy._cpwsgi"
+_PYRAMID, _FALCON = "pyramid.router", "falcon.app"
+_KNOWN = (_FLASK, _BOTTLE, _DJANGO, _CHERRYPY, _PYRAMID, _FALCON)
+
+_finders: list[Finder] = []  # of this process's application
+
+
+def routed(application: Application) -> Application:
+    """The application as one whose requests have routes; itself, where there is nobody to find them."""
+    used = [name for name in _KNOWN if name in sys.modules]
+    if not used:
+        return application
+    from . import events, frameworks
+
+    known = {
+        _FLASK: frameworks.flask, _BOTTLE: frameworks.bottle, _DJANGO: frameworks.django,
+        _CHERRYPY: frameworks.cherrypy,
+    }  # fmt: skip
+    _finders[:] = [known[name] for name in used if name in known]
+    if _PYRAMID in used:
+        events.listen_to_pyramid()
+    if _FALCON in used:
+        events.listen_to_falcon(application)
+    return Routed(application, _finders)
+
+
+def route_of_running(environ: dict[str, Any], frame: FrameType | None) -> str | None:
+    """The route of a request that still runs, asked on any thread; None while it has none, or none is known.
+
+    `environ` is that of its call, `frame` the innermost one of the thread that runs it, or None: without it Django's
+    and CherryPy's routes are known only once their response is begun.
+    """
+    route = environ.get(ROUTE)
+    return ask(_finders, environ, frame) if route is None else plain(route) or None
