@@ -159,7 +159,8 @@ class Script:
     @property
     def may_fill(self) -> bool:
         """Whether the kernel may not take all at once."""
-        bodies = [sum(answer.sizes) for answer in self.answers]
+        rounds = -(-self.data.count(b"HTTP/") // len(self.answers)) or 1  # a request takes the next, and then the first
+        bodies = [sum(answer.sizes) * rounds for answer in self.answers]
         parts = any(len(answer.sizes) > MANY_PARTS for answer in self.answers)
         return self.small_buffer or sum(bodies) > MUCH_BYTES or (parts and self.reader is not Reader.AT_ONCE)
 
