@@ -175,9 +175,12 @@ class Script:
         if Event.CLIENT_LEFT in events:
             return Holding.NOTHING  # what was held then, one engine would have sent, and one not
         # How much the kernel takes depends on how it is put together; and on that, if not all is read, what is
-        # answered, who is next, and what is given up.
+        # answered, who is next, what is given up, and in which second.
         if self.may_fill and (
-            self.beside or self.reader is Reader.NEVER or any(event in _GIVEN_UP for event in events)
+            self.beside
+            or self.seconds_pass
+            or self.reader is Reader.NEVER
+            or any(event in _GIVEN_UP for event in events)
         ):
             return Holding.NOTHING
         if self.owner is Owner.TURNS_AND_POOL and (self.beside or Event.TAKEN in events):
