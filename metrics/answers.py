@@ -18,6 +18,7 @@ from .scoreboard import Slot
 from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
 
 KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers
+CLASSES = 6  # of statuses: by the first digit, and 0 where it is not known
 EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
 
 
@@ -50,17 +51,25 @@ class Answers(Struct, frozen=True):
 NONE = Answers()
 
 
-def answers(slot: Slot) -> Answers:
-    """All that the slot's workers have given: the application's, and the refusals of the server itself."""
+def by_class(slot: Slot) -> list[int]:
+    """All that the slot's workers have answered, the application and the server itself, by the first digit of the
+    status; 0: not known."""
     cells = slot.cells
-    by_class = [0] * 10  # by the first digit of the status; 0: not known
+    found = [0] * CLASSES
     for at in series(cells):
         _method, status, _route = sb.series_labels(cells[at + sb.S_KEY])
-        by_class[min(status // 100, 9)] += sum(cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist())
+        counted = sum(cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist())
+        found[status // 100 if status < 100 * CLASSES else 0] += counted
     for place, status in enumerate(sb.REJECTED_STATUSES):
-        by_class[status // 100] += cells[sb.REJECTED_BY + place]
-    by_class[0] += cells[sb.REJECTED_BY + len(sb.REJECTED_STATUSES)]
-    return Answers(sum(by_class), by_class[4], by_class[5])
+        found[status // 100] += cells[sb.REJECTED_BY + place]
+    found[0] += cells[sb.REJECTED_BY + len(sb.REJECTED_STATUSES)]
+    return found
+
+
+def answers(slot: Slot) -> Answers:
+    """All that the slot's workers have given: the application's, and the refusals of the server itself."""
+    found = by_class(slot)
+    return Answers(sum(found), found[4], found[5])
 
 
 def _sum(found: Iterable[Answers]) -> Answers:

@@ -1,9 +1,10 @@
-"""The status page: one HTML file, filled with what status.json says, so that it can be read without JavaScript.
+"""The status page: one HTML file, filled with what the daemon knows, so that it can be read without JavaScript.
 
 `status.html` says where each value goes: `data-v="path|format"` is its text, `data-mark="path"` an attribute for its
 colour, `data-if="path"` hides what there is no value for, `data-rows="name"` takes the <template> of that id for each
-item of a list. The page's script reads the same attributes. What is filled in is escaped; the page loads nothing, and
-its Content-Security-Policy allows its own style and script by their hashes and nothing else.
+item of a list, `data-html="name"` is markup of our own (charts). What is filled in is escaped; the page loads nothing,
+and its Content-Security-Policy allows its own style and script by their hashes and nothing else. The script only asks
+for the page again and puts what has changed into place: whatever is shown is written here.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ CONTENT_TYPE = "text/html; charset=utf-8"
 
 # The module html brings a table of 2,200 entities, which the master has no use for: 320 KiB.
 _REFERENCES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-_TAG = re.compile(r'<\w+\b[^>]*\bdata-(?:v|mark|if|rows)="[^>]*>')
-_ATTRIBUTE = re.compile(r'\bdata-(v|mark|if|rows)="([^"]*)"')
-_TEMPLATE = re.compile(r'<template id="(\w+)">(.*?)</template>', re.DOTALL)
+_TAG = re.compile(r'<\w+\b[^>]*\bdata-(?:v|mark|if|rows|html)="[^>]*>')
+_ATTRIBUTE = re.compile(r'\s*\bdata-(v|mark|if|rows|html)="([^"]*)"')
+_TEMPLATE = re.compile(r'<template id="(\w+)">(.*?)</template>\n?', re.DOTALL)
 
 
-# --- how values are written: the same as in status.html --------------------------------------------------------------
+# --- how values are written -----------------------------------------------------------------------------------------
 
 
 def count(value: float) -> str:
@@ -97,7 +98,12 @@ def _at(data: Any, path: str) -> Any:
     return data
 
 
-def _escaped(text: str) -> str:
+def _is_nothing(value: object) -> bool:
+    """What hides its place; a 0 does not."""
+    return value is None or value is False or value in ("", [])
+
+
+def escaped(text: str) -> str:
     """For elements and for attributes in quotes (HTML Living Standard, "Restrictions on the contents …")."""
     return text.translate(_REFERENCES)
 
@@ -111,20 +117,23 @@ class _Tag(Struct, frozen=True):
     mark: str
     condition: str
     rows: str
+    html: str
 
     def fill(self, data: Any, rows: Mapping[str, _Filled]) -> str:
         found = [self.opening]
         if self.mark:
-            found.append(f' data-is="{_escaped(str(_at(data, self.mark)))}"')
-        if self.condition and _at(data, self.condition) in (None, ""):
+            found.append(f' data-is="{escaped(str(_at(data, self.mark)))}"')
+        if self.condition and _is_nothing(_at(data, self.condition)):
             found.append(" hidden")
         found.append(">")
         if self.value:
             value = _at(data, self.value)
-            found.append(NOTHING if value is None else _escaped(FORMATS[self.format](value)))
+            found.append(NOTHING if value is None else escaped(FORMATS[self.format](value)))
         if self.rows:
             items: Sequence[Any] = data[self.rows]
             found += [rows[self.rows].fill(item, {}) for item in items]
+        if self.html:
+            found.append(data[self.html])
         return "".join(found)
 
 
@@ -140,12 +149,13 @@ class _Filled:
             self.parts += [
                 text[end : match.start()],
                 _Tag(
-                    match[0][:-1],
+                    _ATTRIBUTE.sub("", match[0][:-1]),
                     path,
                     format_ or "text",
                     named.get("mark", ""),
                     named.get("if", ""),
                     named.get("rows", ""),
+                    named.get("html", ""),
                 ),
             ]
             end = match.end()
@@ -159,9 +169,8 @@ class StatusPage:
     """The page, made of `source`: HTML as described above, with one <style> and one <script>."""
 
     def __init__(self, source: str) -> None:
-        templates = source.index("<template")  # with the script they are the page's end, which stays as it is
-        self._page, self._rest = _Filled(source[:templates]), source[templates:]
-        self._rows = {name: _Filled(row) for name, row in _TEMPLATE.findall(self._rest)}
+        self._rows = {name: _Filled(row) for name, row in _TEMPLATE.findall(source)}
+        self._page = _Filled(_TEMPLATE.sub("", source))
         self.policy = "; ".join(
             (
                 "default-src 'none'",
@@ -176,8 +185,8 @@ class StatusPage:
         )
 
     def fill(self, data: Mapping[str, Any]) -> bytes:
-        """The page with `data`, as status.json has it."""
-        return (self._page.fill(data, self._rows) + self._rest).encode()
+        """The page with `data`, as `manager.port.public_page` has it."""
+        return self._page.fill(data, self._rows).encode()
 
 
 def _hash(source: str, element: str) -> str:

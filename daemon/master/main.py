@@ -24,6 +24,7 @@ from ..log.error_log import ErrorLog, detect_journal
 from ..log.writer import Writer
 from ..permission import why_not_written
 from .control.control_server import ControlServer
+from .control.port_sources import port_sources
 from .opened import Opened
 from .running.certificate_watch import CertificateWatch
 from .running.leader_lock import SUFFIX
@@ -42,9 +43,11 @@ from .system.process import (
 )
 from .system.systemd import Notifier
 from .telemetry.exporter import Exporter
+from .telemetry.history_keeper import HistoryKeeper
 from .telemetry.measuring import Measuring
 from .telemetry.merging import AppMetrics
 from .telemetry.metrics_port import MetricsPort
+from .telemetry.neighbours import Neighbours
 
 EXIT_RUNTIME = 1
 SWITCH_SECONDS = 0.0005  # the longest that a thread which reads a configuration holds the loop
@@ -161,7 +164,10 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     overview.certificates = lambda: certificates.served
     if tls is not None:
         certificates.also.append(tls.installed)
-    port = MetricsPort(master, opened.metrics, tls, log, exporter.answer, lambda: overview.public(measuring.samples()))
+    history, neighbours = HistoryKeeper(master, measuring), Neighbours(DaemonThreads())
+    control.managed.event_log.on_event.append(history.note)
+    sources = port_sources(master, overview, measuring, exporter, history, neighbours)
+    port = MetricsPort(master, opened.metrics, tls, log, sources)
     master.announcer.detail = overview.in_brief
     if opened.control.file is not None:
         fleet.leader_lock.path = opened.control.file.path + SUFFIX
@@ -179,6 +185,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         return await master.run()
     finally:
         measuring.stop()
+        neighbours.stop()
         await _within(HELPERS_SECONDS, log, "what it serves beside requests", starting)
         await _within(HELPERS_SECONDS, log, "the control API", control.stop())
         await _within(HELPERS_SECONDS, log, "the metrics port", port.stop())

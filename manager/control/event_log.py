@@ -31,6 +31,7 @@ class EventLog:
         self._waiting: set[asyncio.Future[None]] = set()
         self._encoder = msgspec.json.Encoder()
         self._closed = False
+        self.on_event: list[Callable[[Event], None]] = []
 
     def __repr__(self) -> str:
         return f"<EventLog last_id={self.last_id} waiting={len(self._waiting)}>"
@@ -47,9 +48,11 @@ class EventLog:
             line = line[: MAX_MESSAGE_CHARS - 1] + "…"
         self.last_id += 1
         at = self.last_id % self._kept
-        self._ring[at] = Event(id=self.last_id, at=self._now(), kind=kind, message=line, **fields)
+        event = self._ring[at] = Event(id=self.last_id, at=self._now(), kind=kind, message=line, **fields)
         self._lines[at] = None
         self._wake()
+        for tell in self.on_event:
+            tell(event)
 
     def since(self, event_id: int, limit: int = MAX_EVENTS) -> EventList:
         """The latest events after `event_id`, at most `limit` of them."""

@@ -12,13 +12,15 @@ from miniwsgi.daemon.http.head import Limits
 from miniwsgi.metrics import status_page
 from miniwsgi.metrics.exposition import Format, negotiate
 from miniwsgi.metrics.health import Health, livez, readyz, startupz
+from miniwsgi.metrics.history import Span
 from msgspec import Struct
 
 from ..http.connection_table import ServerLimits
 from ..http.exchange import Answer, HttpRefusal, Request, encoded, reason
 from ..http.routing import Route, Router
 from .gate import Gate
-from .public_status import PublicStatus, as_data
+from .public_page import PublicPage, asked_span, page_data
+from .public_status import PublicStatus
 from .shared_answers import SharedAnswers, accepts_gzip
 
 JSON = "application/json"
@@ -47,6 +49,7 @@ class Sources(Struct, frozen=True):
     health: Callable[[], Health]
     status: Callable[[], PublicStatus]
     metrics: Metrics | None
+    page: Callable[[Span], PublicPage]
 
 
 class MetricsApi:
@@ -78,7 +81,7 @@ class MetricsApi:
         self._gate.check_address(request)
 
     async def respond(self, request: Request) -> Answer:
-        """The answer to a request; its query is not looked at. Raises HttpRefusal."""
+        """The answer to a request; of queries only the page's `span` is looked at. Raises HttpRefusal."""
         self._gate.check_address(request)
         route, _ = self.router.find(request.method, request.path)
         return await route.handler(request)
@@ -129,11 +132,13 @@ class MetricsApi:
             *NOSNIFF,
         )
 
+        span = asked_span(request.query)
+
         async def make() -> Answer:
-            page = self._page.fill(as_data(self._sources.status()))
+            page = self._page.fill(page_data(self._sources.page(span)))
             return Answer(200, page, status_page.CONTENT_TYPE, fields)
 
-        return await self._read(request, "/", make)
+        return await self._read(request, f"/ {span.value}", make)
 
     async def _read(self, request: Request, name: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
         self._gate.check_reader(request)

@@ -48,6 +48,8 @@ class PublicStatus(ms.ResponseBody):
     """GET /status.json; see `messages.Status`."""
 
     name: str  # "shop.wsgi:application on web1": which of many this is
+    host: str
+    revision: str | None  # of the generation in force; null: not known
     version: str
     pid: int
     uptime_seconds: float
@@ -83,6 +85,7 @@ def public_status(
         PublicStatus,
         status,
         name=f"{status.application} on {HOST}",
+        host=HOST,
         ready=health.ready,
         reason=health.reason,
         counts=status.workers,

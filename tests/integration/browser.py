@@ -99,8 +99,8 @@ class Browser:
     # --- what it shows ---
 
     def value(self, expression: str) -> Any:
-        """What an expression of JavaScript is worth on the page; also where the page's own is disabled."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """What an expression is worth on the page, a promise in the end; also where the page has no script."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 

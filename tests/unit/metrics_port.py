@@ -13,9 +13,12 @@ from miniwsgi.manager.http.connection_table import ServerLimits
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port.gate import Gate, Rules
 from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Sources
+from miniwsgi.manager.port.public_page import PublicPage
 from miniwsgi.manager.port.public_status import PublicStatus, public_status
 from miniwsgi.metrics.exposition import Format
 from miniwsgi.metrics.health import Health, ServicePhase
+from miniwsgi.metrics.history import Span
+from msgspec.structs import replace
 
 from tests.support.ctl_daemon import status, worker
 from tests.support.manager_world import Response, run
@@ -42,9 +45,16 @@ class World:
     def status(self) -> PublicStatus:
         return public_status(status(), [worker(0)], self.health, None)
 
+    def page(self, span: Span) -> PublicPage:
+        return PublicPage(self.status(), span, f"<p>{span.value}</p>")
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(lambda: self.health, self.status, self.metrics, self.page)
+
     @asynccontextmanager
     async def open(self, limits: ServerLimits = LIMITS, *, without: bool = False) -> AsyncIterator[World]:
-        sources = Sources(lambda: self.health, self.status, None if without else self.metrics)
+        sources = replace(self.sources, metrics=None) if without else self.sources
         api = MetricsApi(sources, Gate(self.rules, self.denied.append))
         self.server = HttpServer(api, lambda message, error: self.errors.append(f"{message}: {error!r}"), limits)
         sock = socket.create_server(("127.0.0.1", 0))

@@ -69,6 +69,13 @@ def test_a_query_changes_nothing(path: str) -> None:
         assert (await world.get(f"{path}?verbose&name[]=x&%%%")).status == 200
 
 
+def test_the_page_looks_as_far_back_as_it_is_asked_to() -> None:
+    @scenario()
+    async def _(world: World) -> None:
+        for query, told in (("", b"15m"), ("?span=1h", b"1h"), ("?span=15m", b"15m"), ("?span=<b>&span=1h", b"15m")):
+            assert b"<p>" + told + b"</p>" in (await world.get(f"/{query}")).body
+
+
 def test_without_a_source_there_are_no_metrics() -> None:
     @scenario(without=True)
     async def _(world: World) -> None:
@@ -205,5 +212,5 @@ def test_status_json_is_what_the_page_shows() -> None:
         said = (await world.get("/status.json")).json
         page = (await world.get("/")).body.decode()
         assert said["workers"][0]["pid"] == 4700
-        assert re.search(r'data-v="pid">4711<', page)
+        assert re.search(r"pid <span>4711<", page)
         assert json.loads((await world.get("/livez")).body)["phase"] == "serving"

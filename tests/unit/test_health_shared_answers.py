@@ -9,7 +9,7 @@ import pytest
 from miniwsgi.manager.http.exchange import Answer, Request
 from miniwsgi.manager.port import shared_answers
 from miniwsgi.manager.port.gate import Gate
-from miniwsgi.manager.port.metrics_api import MetricsApi, Sources
+from miniwsgi.manager.port.metrics_api import MetricsApi
 from miniwsgi.manager.port.shared_answers import SharedAnswers, accepts_gzip
 from miniwsgi.metrics.exposition import Format
 
@@ -95,7 +95,7 @@ def test_who_asks_before_it_is_begun_shares_an_answer_and_who_asks_later_gets_th
 def test_scrapes_share_an_answer_however_they_word_what_they_accept() -> None:
     async def body() -> None:
         world = World()
-        api = MetricsApi(Sources(lambda: world.health, world.status, world.metrics), Gate(world.rules, print))
+        api = MetricsApi(world.sources, Gate(world.rules, print))
 
         async def scrape(number: int) -> Answer:
             accept, coding = f"text/plain;version=0.0.4;q=0.{number:03}", "gzip" if number % 2 else ""

@@ -7,14 +7,17 @@ import hashlib
 import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.port.public_status import as_data, public_status
+from miniwsgi.manager.port.public_page import SHOWN_EVENTS, Neighbour, PublicPage, page_data
+from miniwsgi.manager.port.public_status import public_status
 from miniwsgi.metrics import status_page
 from miniwsgi.metrics.health import Health, ServicePhase
+from miniwsgi.metrics.history import Mark, MarkKind, Span
 
 from tests.support.ctl_daemon import counts, operation, running, status, worker
 
@@ -23,51 +26,72 @@ PAGE = status_page.load()
 
 
 def shown(**changed: Any) -> dict[str, Any]:
-    """What status.json says of a busy daemon."""
+    """What the page is filled with, of a busy daemon."""
     workers = changed.pop("workers", [worker(0, in_flight=[running(), running("/secret", 45.3)]), worker(1)])
     health = changed.pop("health", HEALTH)
     utilization = changed.pop("utilization", 0.375)
-    return as_data(public_status(status(**changed), workers, health, utilization))
+    page = {name: changed.pop(name) for name in ("charts", "marks", "neighbours", "epoch") if name in changed}
+    found = public_status(status(**changed), workers, health, utilization)
+    return page_data(PublicPage(found, Span.QUARTER, **{"charts": "", **page}), now=0.0)
 
 
 class Reader(HTMLParser):
-    """The text of a page: of elements with a place for a value, and of table rows."""
+    """What a page says: `figures` by the heading of a tile and what stands before each, `rows` of tables, `hidden`."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.values: dict[str, str] = {}
+        self.figures: dict[str, str] = {}
         self.rows: list[list[str]] = []
-        self.hidden: set[str] = set()
+        self.texts: dict[str, str] = {}  # of elements with an id
+        self.hidden: list[str] = []
         self.marks: list[str] = []
-        self._open: str | None = None
-        self._cell = False
-        self.feed(text[: text.index("<template")])
+        self._tag = self._id = self._heading = self._name = ""
+        self.open: list[str] = []
+        self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        self._open = given.get("data-v")
+        if tag not in {"meta", "link"}:
+            self.open.append(tag)
+        if "id" in given:
+            self._id = given["id"] or ""
+        if tag in {"h3", "dt", "dd", "p"}:
+            self._tag = tag
+        if tag in {"h3", "dt"}:
+            self._name = ""
         if tag == "tr":
             self.rows.append([])
-        if tag == "td":
+        if tag in {"td", "th"}:
             self.rows[-1].append("")
-        self._cell = tag == "td" or (self._cell and tag == "span")
-        if "data-if" in given and "hidden" in given:
-            self.hidden.add(given["data-if"] or "")
+        if "hidden" in given:
+            self.hidden.append(given.get("id") or tag)
         if "data-is" in given:
             self.marks.append(given["data-is"] or "")
 
     def handle_endtag(self, tag: str) -> None:
-        self._open = None
+        assert self.open.pop() == tag, tag
+        if tag == "h3":
+            self._heading = self._name
+        if tag == self._tag:
+            self._tag = ""
 
     def handle_data(self, data: str) -> None:
-        if self._open is not None and self._cell:
-            self.rows[-1][-1] += data
-        elif self._open is not None:
-            self.values[self._open.partition("|")[0]] = data
+        data = data.replace("\u00a0", " ").replace("\u202f", " ")
+        self.texts[self._id] = self.texts.get(self._id, "") + data
+        if {"td", "th"} & {*self.open}:
+            self.rows[-1][-1] += data.strip()
+        elif self._tag in {"h3", "dt"}:
+            self._name += data
+        elif self._tag == "dd":
+            self.figures[f"{self._heading}: {self._name}"] = data
+        elif self._tag == "p" and "section" in self.open:
+            self.figures[self._heading] = self.figures.get(self._heading, "") + data
 
 
 def read(**changed: Any) -> Reader:
-    return Reader(PAGE.fill(shown(**changed)).decode())
+    found = Reader(PAGE.fill(shown(**changed)).decode())
+    assert found.open == []
+    return found
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------
@@ -75,96 +99,77 @@ def read(**changed: Any) -> Reader:
 
 def test_the_page_can_be_read_without_a_script() -> None:
     page = read()
-    said = {name: text.replace("\u00a0", " ").replace("\u202f", " ") for name, text in page.values.items()}
-    assert said["state"] == "running"
-    assert said["counts.ready"] == "2"
-    assert said["requests.total"] == "123 456"
-    assert (said["requests.rates.last_10s"], said["requests.rates.last_60s"]) == ("790", "–")
-    assert (said["duration.shown.p50"], said["duration.shown.p99"], said["duration.window_seconds"]) == (
-        "≤ 2.5 ms",
-        "≤ 250 ms",
-        "1 min",
-    )
-    assert said["queue_time.shown.p50"] == "–"
-    assert said["oldest_seconds"] == "45.3 s"
-    assert said["utilization"] == "38 %"
-    rows = [[cell.replace("\u00a0", " ").replace("\u202f", " ") for cell in row] for row in page.rows if row]
-    assert rows == [
-        [
-            "0",
-            "ready",
-            "4700",
-            "7",
-            "1 h 2 min",
-            "1 200",
-            "12.5",
-            "12",
-            "0",
-            "0 %",
-            "2",
-            "45.3 s",
-            "0",
-            "3",
-            "34.0 MiB",
-            "41 %",
-            "0",
-        ],
-        [
-            "1",
-            "ready",
-            "4701",
-            "7",
-            "1 h 2 min",
-            "1 200",
-            "12.5",
-            "12",
-            "0",
-            "0 %",
-            "0",
-            "–",
-            "0",
-            "3",
-            "34.0 MiB",
-            "41 %",
-            "0",
-        ],
-        ["7", "2", "123 456", "345", "0.2 %", "0", "0 %"],
+    said = page.figures
+    assert page.texts["state"].strip() == "running"
+    assert said["Workers ready"].startswith("2 of 2")
+    assert said["Requests in all"].startswith("123 456")
+    assert said["Requests a second"].startswith("790 over 10 s")
+    assert said["Requests a second: over 60 s"] == "–"
+    assert said["Median duration"].startswith("≤ 2.5 ms")
+    assert (said["Median duration: 99 %"], said["Median duration: over 1 min"]) == ("≤ 250 ms", "1 000")
+    assert said["Median queue time"].startswith("–")
+    assert (said["Running now: oldest for"], said["Running now: utilisation"]) == ("45.3 s", "38 %")
+    assert (said["5xx, last minute: 5xx in all"], said["5xx, last minute: 4xx"]) == ("0", "0.2 %")
+    head = ["ready", "4700", "7", "1 h 2 min", "1 200", "12.5", "12", "0", "0 %"]
+    assert [row for row in page.rows if row[0] in {"0", "1", "7", "http://127.0.0.1:8000"}] == [
+        ["0", head[0] + "not responding", *head[1:], "2", "45.3 s", "0", "3", "34.0 MiB", "41 %", "0"],
+        ["1", head[0] + "not responding", "4701", *head[2:], "0", "–", "0", "3", "34.0 MiB", "41 %", "0"],
+        ["7", "–", "2", "123 456", "345", "0.2 %", "0", "0 %"],
         ["http://127.0.0.1:8000", "0", "2048"],
     ]
     assert page.marks == ["healthy", "running", "ready", "silent", "ready", "silent"]
-    assert said["verdict.level"] == "healthy"
-    assert (said["requests.5xx"], said["requests.last_60s.4xx"]) == ("0", "0.2 %")
 
 
 def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
-    assert read().hidden == {"engine_note", "reason", "not_responding_seconds"}
+    silent = ["span"] * 2  # that a worker does not respond
+    assert read().hidden == ["span", "span", "reason", "div", "section", *silent]  # revision, note, events, neighbours
     draining = Health(phase=ServicePhase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
     page = read(health=draining, workers=[], generation=None, utilization=None, engine_note="no build")
-    assert page.hidden == set()
-    assert page.values["engine_note"] == "no build"
-    assert page.values["utilization"] == "–"
-    assert page.values["reason"] == "draining"
-    assert (page.values["generation"], page.values["oldest_seconds"]) == ("–", "–")
-    assert [row[0] for row in page.rows if row] == ["7", "http://127.0.0.1:8000"]
+    assert page.hidden == ["span", "div", "section"]
+    assert "engine plain: no build" in " ".join(page.texts["facts"].split())
+    assert "generation – " in page.texts["facts"]
+    assert page.figures["Running now: utilisation"] == "–"
+    assert "not ready: draining" in page.texts["reason"]
 
 
 def test_what_is_wrong_stands_first_and_at_its_worker() -> None:
     wedged = ms.Verdict("degraded", ["2 of 2 workers not responding for 5 s, 3 connections queued", "it <b>burns</b>"])
     workers = [worker(0, not_responding_seconds=5.2, server_errors=7), worker(1, not_responding_seconds=5.0)]
     page = read(verdict=wedged, workers=workers)
-    assert page.values["verdict.reasons"].startswith(
-        "2 of 2 workers not responding for 5 s, 3 connections queued; it <"
-    )
+    assert page.texts["reasons"].startswith("2 of 2 workers not responding for 5 s, 3 connections queued; it <b>burns")
     assert page.marks[:2] == ["degraded", "running"]
-    assert "not_responding_seconds" not in page.hidden
+    assert page.hidden == ["span", "span", "reason", "div", "section"]
 
 
-def test_every_place_of_the_page_has_a_value_and_every_format_is_known() -> None:
-    source = PAGE.fill(shown()).decode()
+def test_every_place_of_the_page_has_a_known_format() -> None:
+    source = Path(status_page.__file__).with_name("status.html").read_text("utf-8")
     formats = {place.partition("|")[2] or "text" for place in re.findall(r'data-v="([^"]*)"', source)}
     assert formats <= status_page.FORMATS.keys()
-    script = source[source.index("const FORMATS") :]
-    assert formats <= set(re.findall(r"^  (\w+):", script[: script.index("};")], re.MULTILINE))
+    assert "data-v" not in PAGE.fill(shown()).decode()
+
+
+def test_events_are_told_by_their_kinds_and_numbers_the_latest_first() -> None:
+    marks = [
+        Mark(10.0, MarkKind.RELOAD, generation=7, workers=2, seconds=1.23),
+        Mark(20.0, MarkKind.CRASH, slot=3, generation=7),
+        *(Mark(30.0 + number, MarkKind.SCALE, workers=number) for number in range(SHOWN_EVENTS - 2)),
+    ]
+    page = read(marks=marks, epoch=0.0)
+    said = [row for row in page.rows if re.fullmatch(r"[\d:]{8}", row[0])]
+    assert len(said) == SHOWN_EVENTS
+    assert said[0][1] == f"scale to {SHOWN_EVENTS - 3} workers"
+    assert [row[1] for row in said[-2:]] == ["worker 3 ended by itself", "reload: generation 7 after 1.2 s"]
+    assert page.marks.count("bad") == 1
+
+
+def test_other_daemons_are_told_as_far_as_they_let_us_look() -> None:
+    others = [
+        Neighbour("staging", "running, degraded", "degraded", 1, 2, 86400.0, "1.0"),
+        Neighbour("<other>", "no access", "denied"),
+    ]
+    page = read(neighbours=others)
+    assert ["staging", "running, degraded", "1 of 2", "1 d", "1.0"] in page.rows
+    assert ["<other>", "no access", "–", "–", "–"] in page.rows
 
 
 def test_what_is_filled_in_is_escaped() -> None:
@@ -173,6 +178,9 @@ def test_what_is_filled_in_is_escaped() -> None:
     page = PAGE.fill(shown(version=evil, listeners=[listener])).decode()
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&amp;") == 2
+    page = PAGE.fill(shown(application=evil, neighbours=[Neighbour(evil, evil, evil, version=evil)])).decode()
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&amp;") == 2 + 4
 
 
 @pytest.mark.parametrize(
@@ -213,19 +221,16 @@ def test_values_are_written_for_people(format_: str, value: float, text: str) ->
 
 def test_the_page_and_its_title_name_application_and_host() -> None:
     page = PAGE.fill(shown(application="shop.<wsgi>")).decode()
-    name = f"shop.&lt;wsgi&gt; on {os.uname().nodename}"
-    assert f'<title data-v="name">{name}</title>' in page
-    assert f'<h1 data-v="name">{name}</h1>' in page
-    assert "document.title = `${data.verdict.level}: ${data.name}`" in page
+    assert f"<title>healthy: shop.&lt;wsgi&gt; on {os.uname().nodename}</title>" in page
+    assert f"<h1><span>shop.&lt;wsgi&gt;</span> <small>on <span>{os.uname().nodename}</span></small></h1>" in page
 
 
 def test_nothing_jumps_when_values_come_and_go() -> None:
     """Whatever is hidden now and then lies in a place that is kept for it."""
-    tiles = PAGE.fill(shown()).decode().partition('<div class="tiles">')[2].partition("</div>")[0]
-    assert "hidden" not in tiles.replace('aria-hidden="true"', "")
-    assert "data-if" not in tiles
     source = PAGE.fill(shown(utilization=None)).decode()
-    assert "#why { width: 100%; min-height: 1.45em; }" in source
+    tiles = source.partition('<div class="tiles">')[2].partition("</div>")[0]
+    assert "hidden" not in tiles
+    assert "#why { min-height: 1.45em;" in source
     assert source.index('id="why"') > source.index('id="facts"'), "the last line of the header, always there"
 
 
@@ -253,7 +258,7 @@ def test_nothing_of_requests_and_of_people_is_told() -> None:
     found = public_status(told, workers, HEALTH, None)
     assert found.workers[0].in_flight == 1
     assert b"secret" not in msgspec.json.encode(found)
-    assert b"secret" not in PAGE.fill(as_data(found))
+    assert b"secret" not in PAGE.fill(page_data(PublicPage(found, Span.QUARTER, "")))
 
 
 # --- that it loads nothing -----------------------------------------------------------------------------------------
@@ -274,5 +279,6 @@ def test_the_policy_allows_its_own_style_and_script_alone() -> None:
 def test_the_page_refers_to_nothing_outside() -> None:
     page = PAGE.fill(shown(listeners=[])).decode()
     assert re.findall(r"(?:https?:)?//[\w.]", re.sub(r"^\s*//.*$", "", page, flags=re.MULTILINE)) == []
-    assert set(re.findall(r'(?:href|src|action)="([^"]*)"', page)) == {"data:,", "metrics", "readyz", "status.json"}
+    links = {"data:,", "metrics", "readyz", "status.json", "?span=15m", "?span=1h"}
+    assert set(re.findall(r'(?:href|src|action)="([^"]*)"', page)) == links
     assert not re.search(r"\son\w+=|\sstyle=|<(?:link rel=\"style|img|iframe|object)", page)

@@ -79,6 +79,7 @@ class Measuring:
         self._due = 0.0
         self._sampling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.on_look: list[Callable[[float], None]] = []  # called with the time, each second
         master.on_handled.append(self._handled)
 
     def __repr__(self) -> str:
@@ -168,6 +169,8 @@ class Measuring:
         if self._sampled and (self._sampling is None or self._sampling.done()):
             self._start_sampling(loop)
         self._looks += 1
+        for look in self.on_look:
+            look(now)
 
     def _start_sampling(self, loop: asyncio.AbstractEventLoop) -> None:
         """Every few seconds, and at once for new workers."""

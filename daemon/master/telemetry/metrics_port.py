@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import socket
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 
 from miniwsgi.codes import Code
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.manager.port.gate import Gate, Rules
-from miniwsgi.manager.port.metrics_api import LIMITS, Metrics, MetricsApi, Sources
-from miniwsgi.manager.port.public_status import PublicStatus
+from miniwsgi.manager.port.metrics_api import LIMITS, MetricsApi, Sources
 
 from ...config import Config
 from ...config.endpoints import Endpoint
@@ -27,7 +26,6 @@ from ..certificates.installed import Installed
 from ..running.configurations import socket_options
 from ..running.master import Master
 from ..sockets.listeners import BindError, BoundListener, open_listeners
-from .condition import health_of
 
 LAST_ANSWERS_SECONDS = 0.5
 OFF = "metrics and health are off"
@@ -80,7 +78,7 @@ def open_context(config: Config, files: CertificateFiles) -> PortContext | None:
 class MetricsPort:
     """Metrics, health and the status page, served from `start` to `stop` in the master's loop.
 
-    `metrics` makes what /metrics says in a format; None: there is no such path. `status` is for the page.
+    `sources`: where its answers come from.
     """
 
     def __init__(
@@ -89,15 +87,13 @@ class MetricsPort:
         listeners: Sequence[BoundListener],
         context: PortContext | None,
         log: ErrorLog,
-        metrics: Metrics | None,
-        status: Callable[[], PublicStatus],
+        sources: Sources,
     ) -> None:
         self._master = master
         self._listeners = listeners
         self._context = context
         self._log = log
         self._gate = Gate(rules_of(master.config), self._denied)
-        sources = Sources(lambda: health_of(master), status, metrics)
         self._server = HttpServer(MetricsApi(sources, self._gate), self._failed, LIMITS)
         master.on_commit.append(self._committed)
 

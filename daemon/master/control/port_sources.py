@@ -1,0 +1,42 @@
+"""Where the metrics port's answers come from."""
+
+from __future__ import annotations
+
+from miniwsgi.manager.port.metrics_api import Sources
+from miniwsgi.manager.port.public_page import PublicPage
+from miniwsgi.manager.port.public_status import PublicStatus
+from miniwsgi.metrics.history import Span
+
+from ..running.master import Master
+from ..telemetry.condition import health_of
+from ..telemetry.exporter import Exporter
+from ..telemetry.history_keeper import HistoryKeeper
+from ..telemetry.measuring import Measuring
+from ..telemetry.neighbours import Neighbours
+from .overview import Overview
+
+
+def port_sources(
+    master: Master,
+    overview: Overview,
+    measuring: Measuring,
+    exporter: Exporter,
+    history: HistoryKeeper,
+    neighbours: Neighbours,
+) -> Sources:
+    """Of everything that measures."""
+
+    def status() -> PublicStatus:
+        return overview.public(measuring.samples())
+
+    def page(span: Span) -> PublicPage:
+        return PublicPage(
+            status=status(),
+            span=span,
+            charts=history.drawn(span),
+            marks=history.timeline.marks,
+            epoch=history.epoch,
+            neighbours=neighbours.known(),
+        )
+
+    return Sources(lambda: health_of(master), status, exporter.answer, page)
