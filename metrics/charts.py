@@ -24,7 +24,7 @@ PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 LABEL_HEIGHT = 12.0
 BEYOND = 1.25  # times the last bound
 JOINED = 1.5  # seconds between two steps that are still one line
-LOWEST_SECONDS = 0.0005  # of an axis of durations
+LOWEST_SECONDS = BOUNDS_SECONDS[0]  # of an axis of durations
 MARK_WIDTH = 9.0  # marks that are closer are one
 
 Value = Callable[[Step], float | None]

@@ -79,12 +79,12 @@ def test_refusals_of_the_server_are_answers() -> None:
 def test_percentiles_of_a_step_and_of_many_are_those_of_their_requests() -> None:
     """The mean of a busy fast step and a quiet slow one would be neither."""
     world = World()
-    world.go(5, lambda: [world.answer(2) for _ in range(99)])
-    world.go(5, lambda: world.answer(900))
+    world.go(5, lambda: [world.answer(5) for _ in range(99)])
+    world.go(5, lambda: world.answer(1000))
     fast, slow = world.steps()
-    assert (fast.percentile(0.99), slow.percentile(0.5)) == (Percentile(at_most=0.0025), Percentile(at_most=1.0))
+    assert (fast.percentile(0.99), slow.percentile(0.5)) == (Percentile(at_most=0.005), Percentile(at_most=1.0))
     both = merged([fast, slow])
-    assert (both.percentile(0.95), both.percentile(1.0)) == (Percentile(at_most=0.0025), Percentile(at_most=1.0))
+    assert (both.percentile(0.95), both.percentile(1.0)) == (Percentile(at_most=0.005), Percentile(at_most=1.0))
     assert both.queue_percentile(0.5) == Percentile()
     (hour,) = world.steps(Span.HOUR)
     assert (hour.start, hour.seconds, hour.counts) == (both.start, both.seconds, both.counts)
