@@ -1,6 +1,6 @@
 """The `miniwsgi` command, and the place where all parts are put together.
 
-    miniwsgi serve | check | config | import | engine | install-service | version
+    miniwsgi serve | check | config | import | engine | install-service | explain | version
 
 Exit status: 0 a clean stop, 1 a failure while running, 2 usage or configuration, 3 the application did not boot.
 A master lives for months: what has read its command line is let go before its own modules come, which get that memory.

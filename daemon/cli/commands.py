@@ -1,4 +1,4 @@
-"""What can be said to `miniwsgi`: serve | check | config | import | engine | install-service | version.
+"""What can be said to `miniwsgi`: serve | check | config | import | engine | install-service | explain | version.
 
 What a command needs is imported when it runs: `--help` and completion stay quick.
 """
@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import click
+from miniwsgi.codes.explain_command import explain_command
 
 from .. import __version__
 from ..config import Config, ReadConfig
@@ -255,6 +256,9 @@ def install_service(instance: str, config: str, root: str, dry_run: bool) -> Non
         sys.exit(EXIT_RUNTIME)
     where = service.config or service.default_config
     click.echo(f"Next: the configuration, {where}; then: systemctl enable --now {service.unit}")
+
+
+commands.add_command(explain_command("miniwsgi", EXIT_STATUSES))
 
 
 @commands.command()

@@ -10,6 +10,7 @@ import sys
 from typing import Any, NoReturn
 
 import click
+from miniwsgi.codes.explain_command import explain_command
 
 from .commands import (
     change,
@@ -99,6 +100,7 @@ for _command in (
     show_top.top,
     show_daemons.ping,
     show_daemons.list_,
+    explain_command("miniwsgictl", EXIT_STATUSES),
     completion.completion,
 ):
     commands.add_command(_command)

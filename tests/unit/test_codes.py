@@ -6,8 +6,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from miniwsgi.codes import Code
+from miniwsgi.codes.explanations import PARTS, explanations, parse
+from miniwsgi.daemon.cli.commands import commands as daemon_commands
+from miniwsgi.manager.client.cli import commands as control_commands
 
 ROOT = Path(__file__).parents[2]
 USE = re.compile(r"\bCode\.([A-Z][A-Z0-9_]*)\b")
@@ -27,3 +32,46 @@ def test_each_code_is_four_digits() -> None:
 
 def test_no_code_is_unused(used: Counter[str]) -> None:
     assert {code.name for code in Code} - used.keys() == set()
+
+
+# --- docs/errors.md ------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "errors.md").read_text("utf-8")
+HEADINGS = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
+
+
+def test_each_code_has_its_entry_once_and_in_order() -> None:
+    assert sorted(str(code) for code in Code) == HEADINGS
+
+
+def test_each_entry_is_whole_and_short() -> None:
+    entries = list(parse(PAGE))
+    assert [entry.code for entry in entries] == HEADINGS
+    assert [entry.code for entry in entries if not entry.messages] == []
+    assert [entry.code for entry in entries for part in entry.parts if len(part) > 3 * 120] == []
+    assert len({entry.title for entry in entries}) == len(entries)
+
+
+def test_the_package_has_the_page() -> None:
+    assert list(explanations()) == HEADINGS
+
+
+@pytest.mark.parametrize(("text", "code"), [("MW2001", "MW2001"), ("mw2001", "MW2001"), ("2001", "MW2001")])
+@pytest.mark.parametrize("commands", [daemon_commands, control_commands])
+def test_both_programs_explain(commands: click.Group, text: str, code: str) -> None:
+    done = CliRunner().invoke(commands, ["explain", text, "MW2002"])
+    assert done.exit_code == 0
+    assert done.output.startswith(f"{code}: The address is in use\n\n    cannot listen on ")
+    assert all(f"\n{part}:" in done.output for part in PARTS)
+    assert "\n\nMW2002: " in done.output
+    assert [line for line in done.output.splitlines() if len(line) > 80 and not line.startswith("    cannot")] == []
+    assert "`" not in done.output
+
+
+def test_an_unknown_code_is_told_and_the_list_has_the_others() -> None:
+    for wrong in ("MW9999", "x", "MW²"):
+        done = CliRunner().invoke(daemon_commands, ["explain", wrong])
+        assert done.exit_code == 2
+        assert "--list has them all" in done.output
+    listed = CliRunner().invoke(daemon_commands, ["explain", "--list"]).output.splitlines()
+    assert [line.partition("  ")[0] for line in listed] == HEADINGS

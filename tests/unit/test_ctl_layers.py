@@ -24,12 +24,13 @@ def modules_after(code: str) -> set[str]:
 
 def test_of_ours_the_tool_imports_the_client_alone() -> None:
     wrong = []
+    codes = "from miniwsgi.codes"  # which import nothing of ours
     for path in sorted(TOOL.rglob("*.py")):
         depth = len(path.relative_to(TOOL).parts)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level > depth and "messages" not in ast.unparse(node):
                 wrong.append(f"{path.name}: {'.' * node.level}{node.module}")
-            if isinstance(node, ast.ImportFrom | ast.Import) and "miniwsgi" in ast.unparse(node):
+            if isinstance(node, ast.ImportFrom | ast.Import) and "miniwsgi" in ast.unparse(node).removeprefix(codes):
                 wrong.append(f"{path.name}: {ast.unparse(node)}")
     assert not wrong
 

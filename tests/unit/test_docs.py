@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from miniwsgi.codes.explanations import explanations
 from miniwsgi.daemon import __version__
 from miniwsgi.daemon.config.keys import KEYS, SECTIONS
 from miniwsgi.daemon.master.supervising.events import Plan
@@ -113,10 +114,11 @@ def said_by_the_master_and_workers() -> str:
     return "\n".join(texts)
 
 
-def test_messages_in_the_troubleshooting_tables_are_said_by_the_code() -> None:
+def test_messages_for_troubleshooting_are_said_by_the_code() -> None:
     page = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## Troubleshooting")[2]
     messages = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
     assert len(messages) > 20
+    messages += [message for entry in explanations().values() for message in entry.messages]
     said = " ".join(said_by_the_code().split())
     assert {message for message in messages if familiar(message, said) < 0.5} == set()
 
