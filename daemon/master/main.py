@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable
+from functools import partial
 
 from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
@@ -24,6 +25,7 @@ from ..log.error_log import ErrorLog, detect_journal
 from ..log.writer import Writer
 from ..permission import why_not_written
 from .control.control_server import ControlServer
+from .control.history_view import history_of
 from .control.port_sources import port_sources
 from .opened import Opened
 from .running.certificate_watch import CertificateWatch
@@ -166,6 +168,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
         certificates.also.append(tls.installed)
     history, neighbours = HistoryKeeper(master, measuring), Neighbours(DaemonThreads())
     control.managed.event_log.on_event.append(history.note)
+    control.managed.history = partial(history_of, history)
     sources = port_sources(master, overview, measuring, exporter, history, neighbours)
     port = MetricsPort(master, opened.metrics, tls, log, sources)
     master.announcer.detail = overview.in_brief

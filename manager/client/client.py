@@ -85,6 +85,9 @@ class Client:
 
         return self._get("/metrics" + (f"?name={quote(name, safe='')}" if name else ""), messages.MetricList)
 
+    def history(self, span: messages.HistorySpan = "15m") -> Reply[messages.History]:
+        return self._get(f"/history?span={span}", messages.History)
+
     def config(self) -> Reply[messages.ConfigView]:
         return self._get("/config", messages.ConfigView)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from miniwsgi.metrics.history import Span
 
 from .. import messages as ms
 from ..changes import Change, Drain, Reload, Restart, Stop, Undrain
@@ -67,6 +68,9 @@ class Handlers:
     async def metrics(self, call: ApiCall) -> Answer:
         families = find(self._managed.metrics(), call.query.get("name", ""))
         return _json(ms.MetricList(families=[as_message(family) for family in families]))
+
+    async def history(self, call: ApiCall) -> Answer:
+        return _json(self._managed.history(call.query.get("span", Span.QUARTER)))
 
     async def config(self, _call: ApiCall) -> Answer:
         return _json(self._managed.config())

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from miniwsgi.metrics.families import Family
+from miniwsgi.metrics.history import Span
 
 from .. import messages as ms
 from ..changes import Change
@@ -51,6 +52,9 @@ class Managed(Protocol):
 
     def metrics(self) -> list[Family]:
         """What is measured, now."""
+
+    def history(self, span: Span) -> ms.History:
+        """What was, until now."""
 
     def log_level(self) -> ms.LogLevel: ...
 

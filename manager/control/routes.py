@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from miniwsgi.metrics.history import Span
+
 from .. import messages as ms
 from ..http.routing import Parameter, switch, whole_number
 from .endpoint import Endpoint, Handler
@@ -49,6 +51,13 @@ NAME = Parameter(
     {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
     "Only the metric of this name, or else those whose names begin so.",
 )
+SPAN = Parameter(
+    "span",
+    Span,
+    " or ".join(span.value for span in Span),
+    {"type": "string", "enum": [span.value for span in Span]},
+    "How far back: 15 minutes in steps of 5 s (if it is not given), an hour in steps of 30 s.",
+)
 BODY_REFUSALS = (413, 415, 422)
 
 
@@ -84,6 +93,10 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
         _get(
             "/metrics", handlers.metrics, "metrics", ms.MetricList, "What is measured, by family",
             query=(NAME,), refusals=(404,),
+        ),
+        _get(
+            "/history", handlers.history, "history", ms.History, "The last 15 minutes or the last hour, in steps",
+            query=(SPAN,),
         ),
         _get("/config", handlers.config, "config", ms.ConfigView, "The configuration in force", role="operate"),
         Endpoint(

@@ -56,6 +56,12 @@ from .figures import LastMinute as LastMinute
 from .figures import Latency as Latency
 from .figures import Percentiles as Percentiles
 from .figures import Rates as Rates
+from .history import History as History
+from .history import HistoryMark as HistoryMark
+from .history import HistorySpan as HistorySpan
+from .history import HistoryStep as HistoryStep
+from .history import MarkKind as MarkKind
+from .history import StepPercentiles as StepPercentiles
 from .metric_list import MetricFamily as MetricFamily
 from .metric_list import MetricHistogram as MetricHistogram
 from .metric_list import MetricKind as MetricKind
@@ -75,5 +81,5 @@ REQUESTS = (
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
-    EventList, MetricList,
+    EventList, MetricList, History,
 )  # fmt: skip

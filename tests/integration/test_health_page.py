@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.control import Control
 from tests.support.daemon import Daemon
 from tests.support.metrics_client import port_of
 from tests.support.programs import needs
@@ -17,7 +20,7 @@ from .browser import Browser
 
 pytestmark = needs("chromium")
 
-TEXTS = "[...document.querySelectorAll('dt, h2, h3, th')].map(e => e.textContent.trim())"
+TEXTS = "[...document.querySelectorAll('dt:not(:has(span)), h2, h3, th')].map(e => e.textContent.trim())"
 ROWS = "[...document.querySelectorAll('[aria-labelledby=h-workers] tbody tr')]"
 TOTAL = "[...document.querySelectorAll('.tiles section')].at(-1).querySelector('.big').textContent"
 LOOK = "look().then(() => true)"
@@ -32,7 +35,8 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def daemon(service: Service) -> Daemon:
-    daemon = service.start("--workers", "2", "--metrics-bind", "127.0.0.1:0")
+    control = service.directory / "control.sock"
+    daemon = service.start("--workers", "2", "--metrics-bind", "127.0.0.1:0", "--control", str(control))
     daemon.settle(2)
     return daemon
 
@@ -43,7 +47,7 @@ def url_of(daemon: Daemon) -> str:
     return f"http://{where[0]}:{where[1]}/"
 
 
-def test_the_page_is_live(daemon: Daemon, browser: Browser) -> None:
+def test_the_page_is_live(service: Service, daemon: Daemon, browser: Browser) -> None:
     browser.view(1280, 800)
     browser.open(url_of(daemon))
     browser.value(LOOK)
@@ -57,6 +61,10 @@ def test_the_page_is_live(daemon: Daemon, browser: Browser) -> None:
     assert browser.value(f"{ROWS}.length") == 2
     drawn = "document.querySelectorAll('figure path.line, figure path.area').length"
     browser.wait(lambda: browser.value(LOOK) and browser.value(drawn), "the charts")
+    with Control(service.directory / "control.sock") as control:
+        steps = control.get("/history")["steps"]
+    assert 3 <= sum(step["2xx"] for step in steps) == sum(step["answers"] for step in steps)
+    assert 0 < steps[0]["ready"] <= 2
     assert browser.errors == []
 
 
@@ -71,6 +79,10 @@ def test_workers_that_come_and_go_are_rows_that_do(daemon: Daemon, browser: Brow
     browser.wait(shown, "the first workers")
     assert daemon.reload()
     browser.wait(shown, "the next ones")
+    os.kill(daemon.workers()[0], signal.SIGKILL)
+    events = "[...document.querySelectorAll('.event')].map(e => e.textContent.replaceAll('\\u00a0', ' '))"
+    lost = re.compile(r"worker \d+ ended by itself;reload: generation 2 .*;start: generation 1 .*")
+    browser.wait(lambda: browser.value(LOOK) and lost.fullmatch(";".join(browser.value(events))), "what happened")
     assert browser.errors == []
 
 

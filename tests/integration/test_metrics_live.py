@@ -79,12 +79,16 @@ def test_counters_are_exact_and_never_fall(service: Service, pool: str) -> None:
             control.change("/scale", {"workers": 1})
             load.wait_for_more(400)
             control.change("/restart")
+            marks = control.get("/history")["marks"]
         report = load.stop()
         assert not report.lost, report
         daemon.wait(lambda: requests(metrics.scrape()) == report.answered, f"{report.answered} requests counted")
         daemon.wait(lambda: sum(exits(metrics.scrape()).values()) == 8, "eight exits")
         before = exits(metrics.scrape())
     assert not wrong
+    assert [(mark["kind"], mark["workers"], mark["failed"]) for mark in marks] == [
+        ("start", 2, False), ("scale", 4, False), ("reload", 4, False), ("scale", 1, False), ("restart", 1, False),
+    ]  # fmt: skip
     assert before["scale"] == 3
     assert before["reload"] == 4
     assert before["restart"] == 1

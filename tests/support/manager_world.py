@@ -25,6 +25,7 @@ from miniwsgi.manager.http.connection_table import ServerLimits
 from miniwsgi.manager.http.exchange import Answer, HttpRefusal, Request, Stream
 from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.metrics.families import Family, Histogram, Sample
+from miniwsgi.metrics.history import Span
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 
@@ -286,6 +287,9 @@ class FakeDaemon:
 
     def metrics(self) -> list[Family]:
         return FAMILIES
+
+    def history(self, span: Span) -> ms.History:
+        return ms.History(span.value, span.step_seconds, [], [])
 
     def log_level(self) -> ms.LogLevel:
         return ms.LogLevel(level=self.level, configured="info", overridden=self.level != "info")

@@ -85,6 +85,7 @@ def decode(answer: Answer, type_: Any) -> Any:
         ("/v1/workers/0/stack", ms.Stack),
         ("/v1/operations", ms.OperationList),
         ("/v1/events", ms.EventList),
+        ("/v1/history?span=1h", ms.History),
         ("/v1/config", ms.ConfigView),
         ("/v1/log-level", ms.LogLevel),
     ],
@@ -289,7 +290,7 @@ READ = [
     ("GET", path, b"")
     for path in (
         "/v1/status", "/v1/workers", "/v1/workers/0", "/v1/operations", "/v1/events", "/v1/log-level",
-        "/v1/metrics", "/v1/openapi.json",
+        "/v1/history", "/v1/metrics", "/v1/openapi.json",
     )
 ]  # fmt: skip
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from typing import get_args
 
 import pytest
+from miniwsgi.manager import messages as ms
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.history import (
@@ -183,6 +185,11 @@ def test_what_is_too_old_is_not_told() -> None:
     world.go(20)
     assert world.timeline.steps(Span.QUARTER, 905.0 + 10.0) == world.steps()[3:]
     assert world.timeline.steps(Span.HOUR, 5000.0) == []
+
+
+def test_the_control_api_knows_every_span_and_kind_of_mark() -> None:
+    assert get_args(ms.HistorySpan) == tuple(span.value for span in Span)
+    assert get_args(ms.MarkKind) == tuple(kind.value for kind in MarkKind)
 
 
 @pytest.mark.parametrize("span", Span)

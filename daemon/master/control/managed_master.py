@@ -19,6 +19,7 @@ from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.families import Family
+from miniwsgi.metrics.history import Span
 from miniwsgi.metrics.sampler import Sampler, sample
 
 from ..running.master import Master
@@ -40,6 +41,10 @@ CHECK_SECONDS = 15.0
 DISK_SECONDS = 10.0
 
 
+def _no_history(span: Span) -> ms.History:
+    return ms.History(span.value, span.step_seconds, [], [])
+
+
 class ManagedMaster:
     """See `manager.control.managed.Managed`."""
 
@@ -48,6 +53,7 @@ class ManagedMaster:
         self.overview = Overview(master, kept)
         self.recorder = EventRecorder(self.event_log, master.supervisor)
         self.metrics: Callable[[], list[Family]] = list  # what is measured, from whoever measures
+        self.history: Callable[[Span], ms.History] = _no_history  # the same
         self._master = master
         self._kept = kept
         self._threads = threads
