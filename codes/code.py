@@ -58,6 +58,7 @@ class Code(Enum):
     WORKER_FAILED = 3004
     CRASHED = 3011
     OUT_OF_MEMORY = 3012
+    CRASHES_REPEATED = 3013  # most of the latest had the same request in hand
     WEDGED = 3021
     SILENT = 3022
     KILLED_LATE = 3023  # after timeouts.graceful

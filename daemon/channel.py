@@ -33,7 +33,12 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         recycle {reason}                            "requests" | "lifetime" | "rss" | "signal": wants a successor
         only-jobs {}                                drains, and waits for threads of the application alone
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
-        child-crashed {pid}     the process of a connection, in pool fork: its stacks are in the worker's pipe
+        slow {request_id, method, path, status, route, trace_id, seconds, queued, cpu, left_out}
+                                a request has ended that took longer than log.slow_request; left_out: so many before
+                                it were not told
+        child-lost {pid, how, signal, timeout: bool, running}
+                                the process of a connection, in pool fork: the stacks of its crash are in the worker's
+                                pipe. running: the requests that it had in hand, as of scoreboard.Running
     master -> worker
         begin {after_crash: bool}                   it is held: it may write into its slot, and boots. after_crash:
                                 the slot's last worker crashed, or was killed for want of memory

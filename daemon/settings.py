@@ -156,6 +156,7 @@ class Settings(NamedTuple):
     access_skip: tuple[str, ...] = ()  # rules of requests without a line: see log.access_skip
     access_lines: str = "all"  # or "problems": of those alone …
     access_slow: float = 1.0  # … and of what takes longer; 0: of nothing else
+    slow_request: float = 5.0  # the master is told of requests that took longer; 0: of none
 
     # metrics
     app_metrics_directory: str = ""  # where prometheus_client is to keep its values; "": not our affair

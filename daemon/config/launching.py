@@ -112,6 +112,7 @@ def worker_settings(
         access_skip=config.log.access_skip,
         access_lines=config.log.access_lines,
         access_slow=config.log.access_slow,
+        slow_request=config.log.slow_request,
     )
 
 

@@ -81,7 +81,8 @@ class LogSection:
     slow_request: float = key(
         Duration(0.1, DAY, off=True),
         5.0,
-        "A request that has run for so long is told once, in the error log and among the events.",
+        "A request that has run for so long is told once, in the error log and among the events, is looked at while it "
+        "runs, and is kept for `miniwsgictl slow`.",
     )
 
 

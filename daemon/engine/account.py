@@ -6,6 +6,7 @@ runs, for all who look, in cells of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from miniwsgi.codes import Code
@@ -35,16 +36,26 @@ _REQUEST_SIZES = tuple(scoreboard.REQUEST_SIZES + bucket for bucket in scoreboar
 _REJECTED = {status: scoreboard.REJECTED_BY + at for at, status in enumerate(scoreboard.REJECTED_STATUSES)}
 _REJECTED_OTHERWISE = scoreboard.REJECTED_BY + len(scoreboard.REJECTED_STATUSES)
 _KEPT_SERIES = 1024
+NEVER_NS = 1 << 62
+
+
+def _nobody(_environ: dict[str, Any], _status: str, _duration_ns: int, _queued_ns: int) -> None:
+    """Who is told of slow requests where nobody keeps them."""
 
 
 class Account:
-    """Counts in one slot and writes the access log. All methods belong to the loop's owner."""
+    """Counts in one slot and writes the access log. All methods belong to the loop's owner.
 
-    def __init__(self, slot: Slot, log: Log, access: AccessLog | None) -> None:
+    An answer that took `slow_ns` or longer is told to `on_slow`: its environ, status line, and the two times in ns.
+    """
+
+    def __init__(self, slot: Slot, log: Log, access: AccessLog | None, slow_ns: int = NEVER_NS) -> None:
         self.cells = slot.cells
         self._slot = slot
         self._log = log
         self.access = access
+        self.slow_ns = slow_ns
+        self.on_slow: Callable[[dict[str, Any], str, int, int], None] = _nobody
         self._series: dict[tuple[str, str, str | None], int] = {}
 
     def __repr__(self) -> str:
@@ -82,7 +93,12 @@ class Account:
             if type(cpu_ns) is int and cpu_ns > 0:
                 cells[at + _S_CPU] += cpu_ns
         cells[at + _S_SUM] += duration_ns
-        cells[at + (_S_BUCKETS if duration_ns <= _FIRST_BOUND_NS else _S_BUCKETS + bucket(duration_ns))] += 1
+        if duration_ns <= _FIRST_BOUND_NS:
+            cells[at + _S_BUCKETS] += 1
+        else:
+            cells[at + _S_BUCKETS + bucket(duration_ns)] += 1
+            if duration_ns >= self.slow_ns:
+                self.on_slow(environ, status, duration_ns, queued_ns)
         cells[_REQUESTS] += 1
         cells[_RESPONSE_SIZES[(sent - 1).bit_length()]] += 1
         if sent:

@@ -83,7 +83,8 @@ class Site:
         """`errors` is wsgi.errors."""
         self.settings = settings
         self.application = https_policy(routed(application), settings)
-        self.account = Account(slot, log, access)
+        slow_ns = int(settings.slow_request * 1e9)
+        self.account = Account(slot, log, access, slow_ns) if slow_ns else Account(slot, log, access)
         self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it
         self.closing = False  # each answer is its connection's last
         # The slot's last worker crashed, or was killed for want of memory: the next one is to cost as little as can be.

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..unpatched import time
 from .asking import Finder, ask
-from .variables import CPU_NS, ROUTE
+from .variables import CPU_NS, CPU_OF, ROUTE
 
 Application = Callable[..., Any]
 
@@ -63,6 +63,8 @@ class Routed:
         finally:
             if measured:
                 environ[CPU_NS] = (time.thread_time_ns() - began) * weight
+                if weight > 1:
+                    environ[CPU_OF] = weight
 
     def _look(self) -> None:
         """Settle how many are to be measured, by how long the last ones took to come."""

@@ -8,3 +8,4 @@ import sys
 ROUTE = sys.intern("miniwsgi.route")
 # ns that the thread has computed in the application, times the requests that this one stands for; of some of them.
 CPU_NS = sys.intern("miniwsgi.cpu_ns")
+CPU_OF = sys.intern("miniwsgi.cpu_of")  # how many those are, if more than this one

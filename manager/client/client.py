@@ -88,6 +88,12 @@ class Client:
     def history(self, span: messages.HistorySpan = "15m") -> Reply[messages.History]:
         return self._get(f"/history?span={span}", messages.History)
 
+    def slow(self, limit: int = messages.MAX_INCIDENTS) -> Reply[messages.SlowList]:
+        return self._get(f"/slow?limit={limit}", messages.SlowList)
+
+    def crashes(self, limit: int = messages.MAX_INCIDENTS) -> Reply[messages.CrashList]:
+        return self._get(f"/crashes?limit={limit}", messages.CrashList)
+
     def config(self) -> Reply[messages.ConfigView]:
         return self._get("/config", messages.ConfigView)
 

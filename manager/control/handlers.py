@@ -14,6 +14,8 @@ from .endpoint import ApiCall
 from .managed import Managed
 from .metric_families import as_message, find
 
+STACKS_ROLE: ms.Role = "operate"  # as of GET /v1/workers/{slot}/stack
+
 
 class Handlers:
     """A method for each path. Raise HttpRefusal."""
@@ -64,6 +66,21 @@ class Handlers:
             since, limit = query.get("since"), query.get("limit", 0)
             return Stream(lambda: event_log.follow(since, limit), ms.EVENTS_TYPE)
         return _json(event_log.since(query.get("since", 0), query.get("limit", ms.MAX_EVENTS)))
+
+    async def slow(self, call: ApiCall) -> Answer:
+        found = self._managed.slow(call.query.get("limit", ms.MAX_INCIDENTS))
+        if not call.principal.may(STACKS_ROLE):
+            found.requests = [_without_stacks(request) for request in found.requests]
+        return _json(found)
+
+    async def crashes(self, call: ApiCall) -> Answer:
+        found = self._managed.crashes(call.query.get("limit", ms.MAX_INCIDENTS))
+        if not call.principal.may(STACKS_ROLE):
+            found.crashes = [
+                msgspec.structs.replace(crash, stacks="", requests=[_without_stacks(one) for one in crash.requests])
+                for crash in found.crashes
+            ]
+        return _json(found)
 
     async def metrics(self, call: ApiCall) -> Answer:
         families = find(self._managed.metrics(), call.query.get("name", ""))
@@ -125,6 +142,10 @@ class Handlers:
 
 def _json(body: ms.ResponseBody) -> Answer:
     return Answer(200, encoded(body), ms.JSON_TYPE)
+
+
+def _without_stacks(request: ms.Incident) -> ms.Incident:
+    return msgspec.structs.replace(request, stack=[], looks=[])
 
 
 def _no_slot(slot: int) -> HttpRefusal:

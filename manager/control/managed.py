@@ -50,6 +50,12 @@ class Managed(Protocol):
     async def wait(self, number: int, seconds: float) -> None:
         """Until the operation has ended, or so long."""
 
+    def slow(self, limit: int) -> ms.SlowList:
+        """The latest so many slow requests."""
+
+    def crashes(self, limit: int) -> ms.CrashList:
+        """The latest so many lost workers."""
+
     def metrics(self) -> list[Family]:
         """What is measured, now."""
 

@@ -44,6 +44,13 @@ LIMIT = Parameter(
     {"type": "integer", "minimum": 0, "maximum": ms.MAX_EVENTS},
     "The latest so many. When following without `since`, how many of the past come first (0).",
 )
+COUNT = Parameter(
+    "limit",
+    whole_number(0, ms.MAX_INCIDENTS),
+    f"0 to {ms.MAX_INCIDENTS}",
+    {"type": "integer", "minimum": 0, "maximum": ms.MAX_INCIDENTS},
+    "The latest so many.",
+)
 NAME = Parameter(
     "name",
     metric_name,
@@ -90,6 +97,8 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
             "/events", handlers.events, "events", ms.EventList, "What has happened, and happens",
             query=(FOLLOW, SINCE, LIMIT), also_produces=ms.EVENTS_TYPE,
         ),
+        _get("/slow", handlers.slow, "slow", ms.SlowList, "Slow requests, the latest first", query=(COUNT,)),
+        _get("/crashes", handlers.crashes, "crashes", ms.CrashList, "Lost workers, the latest first", query=(COUNT,)),
         _get(
             "/metrics", handlers.metrics, "metrics", ms.MetricList, "What is measured, by family",
             query=(NAME,), refusals=(404,),

@@ -62,6 +62,15 @@ from .history import HistorySpan as HistorySpan
 from .history import HistoryStep as HistoryStep
 from .history import MarkKind as MarkKind
 from .history import StepPercentiles as StepPercentiles
+from .incidents import MAX_INCIDENTS as MAX_INCIDENTS
+from .incidents import Crash as Crash
+from .incidents import CrashList as CrashList
+from .incidents import Incident as Incident
+from .incidents import IncidentKind as IncidentKind
+from .incidents import Look as Look
+from .incidents import LossKind as LossKind
+from .incidents import SlowList as SlowList
+from .incidents import StackFrame as StackFrame
 from .metric_list import MetricFamily as MetricFamily
 from .metric_list import MetricHistogram as MetricHistogram
 from .metric_list import MetricKind as MetricKind
@@ -81,5 +90,5 @@ REQUESTS = (
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
-    EventList, MetricList, History,
+    EventList, MetricList, History, SlowList, CrashList, Incident, Crash,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from .base import ResponseBody
 EventKind = Literal[
     "worker.started", "worker.ready", "worker.draining", "worker.killed", "worker.exited", "worker.failed",
     "worker.recycled", "worker.silent", "worker.responds", "worker.wedged", "worker.stacks",
+    "worker.lost",
     "leader.started", "leader.failed", "leader.late", "leader.stopped",
     "request.slow", "request.timeout",
     "generation.preparing", "generation.booting", "generation.ready", "generation.serving", "generation.failed",
@@ -35,6 +36,9 @@ class Event(ResponseBody):
     state: str | None = None  # of an operation that has ended
     seconds: float | None = None  # how long it took, or has been going on
     revision: str | None = None  # of the generation's code, or of what the worker has imported
+    request: str | None = None  # that it is about: "POST /report", or its route
+    request_id: str | None = None
+    crash: int | None = None  # worker.lost: its number in GET /v1/crashes
     lost: int = 0  # events.lost: so many were dropped before this one, because the reader was too slow
 
 

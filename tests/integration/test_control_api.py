@@ -441,6 +441,6 @@ def test_a_slow_request_is_told_once_while_it_runs(start: Start, service: Servic
     assert event["seconds"] >= 0.3
     service.release()
     asking.join()
-    daemon.wait_for_log("(slow_request)")
-    assert daemon.log().count("(slow_request)") == 1
+    daemon.wait_for_log("(log.slow_request)")
+    assert daemon.log().count("(log.slow_request)") == 1
     assert [one["kind"] for one in control.get("/events")["events"]].count("request.slow") == 1

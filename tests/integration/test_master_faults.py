@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.control import Control
 from tests.support.daemon import ALONE, Daemon, is_alive
 from tests.support.ports import free_port
 from tests.support.service import HELLO, Service, get
@@ -183,7 +184,7 @@ def test_a_worker_wedged_in_c_code_is_shown_killed_and_replaced(service: Service
     config = service.configure(
         f"[server]\nworkers = 2\npool = '{pool}'\n[timeouts]\nwedge = 1.5\n[log]\naccess_log = '{access}'\n"
     )
-    daemon = service.start("-c", config)
+    daemon = service.start("-c", config, "--control", str(tmp_path / "c"))
     daemon.settle(2)
     thread, answers = in_background(daemon, "/stuck")
     daemon.wait_for_log("is wedged: its loop has not turned for")
@@ -195,6 +196,13 @@ def test_a_worker_wedged_in_c_code_is_shown_killed_and_replaced(service: Service
     daemon.wait(lambda: access.exists() and '"GET /stuck' in access.read_text(), "its line in the access log")
     (line,) = [line for line in access.read_text().splitlines() if "/stuck" in line]
     assert " 504 " in line
+    kept = [one for one in Control(tmp_path / "c").get("/crashes")["crashes"] if one["requests"]]
+    ((crash, (request,)),) = [(one, one["requests"]) for one in kept]
+    assert crash["kind"] == "wedge"
+    assert crash["what"].startswith("was wedged, and killed: its loop had not turned for ")
+    assert (request["path"], request["status"], crash["culprit_known"]) == ("/stuck", 504, True)
+    assert request["where"].endswith("app.py:6 in application")
+    assert "in application" in crash["stacks"]
 
 
 def test_a_stopped_worker_counts_as_wedged_and_the_log_says_that_it_is_stopped(service: Service) -> None:
@@ -211,7 +219,7 @@ def test_a_request_beyond_its_time_is_answered_504_and_its_worker_replaced(servi
     config = service.configure(
         f"[server]\nworkers = 1\n[timeouts]\nrequest = 0.5\ngraceful = 1\n[log]\naccess_log = '{access}'\n"
     )
-    daemon = service.start("-c", config)
+    daemon = service.start("-c", config, "--control", str(tmp_path / "c"))
     (victim,) = daemon.workers()
     assert get(daemon, "/sleep?1000").startswith("504 ")
     daemon.wait_for_log("(timeouts.request); its threads:")
@@ -220,6 +228,10 @@ def test_a_request_beyond_its_time_is_answered_504_and_its_worker_replaced(servi
     assert get(daemon).startswith("v1 ")
     daemon.wait(lambda: access.read_text().count("/sleep") >= 1, "its line in the access log")
     assert access.read_text().count("/sleep") == 1, "one line, by the worker, and none by the master"
+    (crash,) = Control(tmp_path / "c").get("/crashes")["crashes"]
+    assert (crash["kind"], crash["what"]) == ("timeout", "a request exceeded timeouts.request")
+    assert (crash["requests"][0]["path"], crash["requests"][0]["status"]) == ("/sleep", 504)
+    assert crash["requests"][0]["where"].endswith("app.py:6 in application")
 
 
 def test_a_launcher_that_does_not_answer_is_killed_and_replaced(service: Service) -> None:

@@ -27,6 +27,7 @@ from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.metrics.families import Family, Histogram, Sample
 from miniwsgi.metrics.history import Span
 
+from tests.support.incidents import crash, crash_list, incident, slow_list
 from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -284,6 +285,12 @@ class FakeDaemon:
                 await self.ended.wait()
         except TimeoutError:
             pass
+
+    def slow(self, limit: int) -> ms.SlowList:
+        return slow_list(*[incident(), incident("/other")][:limit])
+
+    def crashes(self, limit: int) -> ms.CrashList:
+        return crash_list(*[crash(2), crash(1)][:limit])
 
     def metrics(self) -> list[Family]:
         return FAMILIES

@@ -86,6 +86,8 @@ def decode(answer: Answer, type_: Any) -> Any:
         ("/v1/operations", ms.OperationList),
         ("/v1/events", ms.EventList),
         ("/v1/history?span=1h", ms.History),
+        ("/v1/slow", ms.SlowList),
+        ("/v1/crashes", ms.CrashList),
         ("/v1/config", ms.ConfigView),
         ("/v1/log-level", ms.LogLevel),
     ],
@@ -97,6 +99,19 @@ def test_what_there_is_to_know_is_of_its_type(target: str, type_: Any) -> None:
         assert (answer.status, answer.content_type) == (200, ms.JSON_TYPE)
         assert answer.body.endswith(b"}\n")
         decode(answer, type_)
+
+
+def test_incidents_are_for_all_who_may_look_and_their_stacks_for_those_who_may_take_some() -> None:
+    async def body() -> None:
+        for role, shown in (("read", False), ("operate", True)):
+            world = Bare(role)  # type: ignore[arg-type]
+            slow = decode(await world.ask("GET", "/v1/slow?limit=1"), ms.SlowList)
+            (request,) = slow.requests
+            assert (request.where, bool(request.stack), bool(request.looks)) == ("shop/db.py:38 in load", shown, shown)
+            (crash,) = decode(await world.ask("GET", "/v1/crashes?limit=1"), ms.CrashList).crashes
+            assert (crash.id, bool(crash.stacks), bool(crash.requests[0].stack)) == (2, shown, shown)
+
+    asyncio.run(body())
 
 
 @pytest.mark.parametrize("path", ["/v1/workers/1", "/v1/workers/1/stack", "/v1/operations/1", "/v1/nothing", "/"])
@@ -290,7 +305,7 @@ READ = [
     ("GET", path, b"")
     for path in (
         "/v1/status", "/v1/workers", "/v1/workers/0", "/v1/operations", "/v1/events", "/v1/log-level",
-        "/v1/history", "/v1/metrics", "/v1/openapi.json",
+        "/v1/history", "/v1/metrics", "/v1/slow", "/v1/crashes", "/v1/openapi.json",
     )
 ]  # fmt: skip
 

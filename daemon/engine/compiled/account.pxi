@@ -159,6 +159,7 @@ cdef class Shared:
     cdef Lines lines  # that renders each of them; None: it has none of ours
     cdef Py_buffer *view  # out of the collector's sight, which would clear it without a release
     cdef uint64_t *cells
+    cdef int64_t slow_ns
     cdef bytes prefix
     cdef Numbers numbers
     cdef Unanswered unanswered
@@ -192,6 +193,7 @@ cdef class Shared:
             raise MemoryError
         PyObject_GetBuffer(site.account.cells, self.view, PyBUF_WRITABLE)
         self.cells = <uint64_t *>self.view.buf
+        self.slow_ns = site.account.slow_ns
         self.prefix = site.request_ids.prefix.encode()
         if type(site.request_ids.numbers) is not Numbers:
             site.request_ids.numbers = Numbers(next(site.request_ids.numbers))
@@ -276,7 +278,12 @@ cdef class Shared:
             if computed != NULL and type(<object>computed) is int and <object>computed > 0:
                 cells[series + S_CPU] += <uint64_t><object>computed
         cells[series + S_SUM] += duration_ns
-        cells[series + S_BUCKETS + bucket_of(duration_ns)] += 1
+        if duration_ns <= BOUNDS_NS[0]:
+            cells[series + S_BUCKETS] += 1
+        else:
+            cells[series + S_BUCKETS + bucket_of(duration_ns)] += 1
+            if duration_ns >= self.slow_ns:
+                self.account.on_slow(environ, call.status, duration_ns, queued_ns)
         cells[REQUESTS] += 1
         cells[RESPONSE_SIZES + size_bucket(call.sent)] += 1
         cells[BYTES_OUT] += call.sent

@@ -24,7 +24,6 @@ from .first_answers import FirstAnswers
 from .kept_scale import KeptScale
 from .managed_master import ManagedMaster
 from .silence import Silence
-from .slow_requests import SlowRequests
 
 LAST_ANSWERS_SECONDS = 1.0
 LOOK_SECONDS = 10.0  # for the disk to say whether the socket is there
@@ -41,7 +40,7 @@ class ControlServer:
         self._threads = DaemonThreads()
         self._kept = KeptScale(config.control.state_directory)
         self.managed = ManagedMaster(master, self._kept, self._threads)
-        self.slow = SlowRequests(master, self.managed.recorder)
+        self.slow = self.managed.incidents.slow
         self._silence = Silence(master, self.managed.recorder)
         self._first_answers = FirstAnswers(master, self.managed.recorder)
         self.managed.overview.new_code = lambda: self._first_answers.said
@@ -54,6 +53,7 @@ class ControlServer:
         self.api = Api(self.managed, access, self._denied)
         self._server = HttpServer(self.api, self._failed)
         self._timer: asyncio.TimerHandle | None = None
+        self._slow_timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None  # whether the socket is there
         self._renewal: asyncio.Task[None] | None = None
         self._told = ""  # why it cannot be made anew
@@ -75,6 +75,7 @@ class ControlServer:
 
     async def start(self) -> None:
         self._tick()
+        self._look_for_slow()
         if not self._place.sockets:
             return
         try:
@@ -87,8 +88,9 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Answer what waits for the end, then close."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._slow_timer):
+            if timer is not None:
+                timer.cancel()
         if self._look is not None:
             self._look.cancel()  # the disk may hang
         if self._renewal is not None:
@@ -101,12 +103,15 @@ class ControlServer:
         now = time.monotonic()
         self.managed.overview.history.take(now)
         self._master.fleet.tally.take(now)
-        self.slow.look()
         self._silence.look()
         self._first_answers.look(now)
         file = self._place.file
         if file is not None and all(task is None or task.done() for task in (self._look, self._renewal)):
             self._look = asyncio.get_running_loop().create_task(self._look_after(file))
+
+    def _look_for_slow(self) -> None:
+        self._slow_timer = asyncio.get_running_loop().call_later(self.slow.period_seconds, self._look_for_slow)
+        self.slow.look()
 
     async def _look_after(self, file: SocketFile) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.event_log import EventLog
 
 from ..certificates.renewal import Outcome
@@ -124,9 +125,22 @@ class EventRecorder:
         message = f"has run {event.request} for {event.seconds:.1f} s (timeouts.request)"
         self._of_slot("request.timeout", event.slot, message, seconds=event.seconds)
 
-    def slow(self, slot: int, method: str, path: str, seconds: float) -> None:
-        """A request runs for longer than log.slow_request."""
-        self._of_slot("request.slow", slot, f"has been running {method} {path} for {seconds:.1f} s", seconds=seconds)
+    def slow(self, record: ms.Incident) -> None:
+        """A request runs for longer than log.slow_request, or has."""
+        how = "has been running" if record.running else "has run"
+        message = f"{how} {record.method} {record.path} for {record.age_seconds:.1f} s"
+        request = {"request": f"{record.method} {record.route or record.path}", "request_id": record.request_id}
+        self._of_slot("request.slow", record.slot, message, seconds=record.age_seconds, **request)
+
+    def lost(self, record: ms.Crash, message: str) -> None:
+        """What a worker had in hand that is lost; its exit is told beside it."""
+        first = record.requests[0] if record.requests else None
+        known: dict[str, Any] = {"slot": record.slot, "pid": record.pid, "generation": record.generation}
+        if first is not None:
+            known["request"] = f"{first.method} {first.route or first.path}"
+            known["request_id"] = first.request_id
+        message = f"worker {record.slot} (pid {record.pid}) {message}"
+        self.event_log.add("worker.lost", message, crash=record.id, **known)
 
     def silent(self, slot: int, seconds: float) -> None:
         """A ready worker does not respond."""

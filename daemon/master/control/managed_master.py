@@ -30,6 +30,7 @@ from ..supervising import events as ev
 from ..supervising.operations import Operation, OperationState
 from . import config_report
 from .event_recorder import EventRecorder
+from .incidents import Incidents
 from .kept_scale import REMEDY, KeptScale
 from .overview import Overview
 
@@ -65,6 +66,7 @@ class ManagedMaster:
         self._stacks: dict[int, asyncio.Task[ms.Stack]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         master.on_handled.append(self._handled)
+        self.incidents = Incidents(master, self.recorder, self.overview.date)  # told of each event behind the recorder
 
     def __repr__(self) -> str:
         return f"<ManagedMaster {self._master.supervisor}>"
@@ -110,6 +112,12 @@ class ManagedMaster:
                 await self._master.wait(found)
         except TimeoutError:
             pass
+
+    def slow(self, limit: int) -> ms.SlowList:
+        return self.incidents.slow.list(limit)
+
+    def crashes(self, limit: int) -> ms.CrashList:
+        return self.incidents.crashes.list(limit)
 
     def log_level(self) -> ms.LogLevel:
         configured = cast("ms.LogLevelName", self._master.config.log.level)

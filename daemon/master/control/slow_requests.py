@@ -1,50 +1,263 @@
-"""Requests that run for longer than `log.slow_request`: each is told once, while it runs.
+"""Requests that run for longer than `log.slow_request`: told once, looked at while they run, and kept.
 
-Seen from outside, in the scoreboard, so that also one in a wedged worker is told of. Call `look` about each second.
+Seen from outside, in the scoreboard, so that also one in a wedged worker is told of. Its stack is taken when it has run
+for once, twice and four times the limit; a dump of a worker serves all of its requests, and so many a second are
+taken at most. A worker tells of each that has ended, also of one that was over between two looks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+from weakref import WeakSet
 
 from miniwsgi.codes import Code
+from miniwsgi.manager import messages as ms
+from miniwsgi.metrics.scoreboard import Running
 
+from ...channel import Message
+from ..running.frames import parse
 from ..running.master import Master
+from ..running.worker_handle import WorkerHandle
 from ..supervising.worker_table import WorkerState
 from .event_recorder import EventRecorder
+from .incident_records import NANOSECONDS, Date, incident, seconds, show_stack
 
-NANOSECONDS = 1e9
 WITH_REQUESTS = (WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
+MULTIPLES = (1, 2, 4)  # of the limit, at which a request is looked at
+STACKS_A_SECOND = 4  # dumps of workers
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 1.0  # between two looks at the scoreboard
+LOOKS_A_LIMIT = 4  # of them in the time of the limit, if that is short
+
+
+class _Key(NamedTuple):
+    """Of a request that runs, or has run: no other has all three."""
+
+    slot: int
+    thread: int
+    started_ns: int
+
+
+class _Slow:
+    """A request that is slow, and still runs as far as anybody knows."""
+
+    __slots__ = ("answered", "due", "left_out", "record", "run", "worker")
+
+    def __init__(self, record: ms.Incident, run: Running, worker: WorkerHandle) -> None:
+        self.record = record
+        self.run = run
+        self.worker = worker
+        self.due = 0  # which of MULTIPLES it is to be looked at next
+        self.left_out = False  # a stack was due, and could not be taken
+        self.answered = False  # its worker has said so; the application may run on, behind a 504
 
 
 class SlowRequests:
-    """Tells the error log and the event log."""
+    """Tells the error log and the event log, and keeps the last ones. Call `look` each `period_seconds`."""
 
-    def __init__(self, master: Master, recorder: EventRecorder) -> None:
+    def __init__(self, master: Master, recorder: EventRecorder, date: Date) -> None:
         self._master = master
         self._recorder = recorder
+        self._date = date
+        self._running: dict[_Key, _Slow] = {}
+        self._kept: deque[ms.Incident] = deque(maxlen=ms.MAX_INCIDENTS)  # the latest first
+        self._asked: dict[int, asyncio.Task[None]] = {}  # by slot: whose stacks are being taken
+        self._signalled: WeakSet[WorkerHandle] = WeakSet()
+        self._stacks = Allowance(STACKS_A_SECOND)
         self.count = 0
-        self._told: set[tuple[int, int, int]] = set()  # slot, thread, start
+        self.stacks_left_out = self.ends_left_out = 0
 
     def __repr__(self) -> str:
-        return f"<SlowRequests {self._told}>"
+        return f"<SlowRequests {list(self._running)}>"
+
+    @property
+    def period_seconds(self) -> float:
+        """Between two looks."""
+        limit = self._master.config.log.slow_request
+        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, limit / LOOKS_A_LIMIT)) if limit else LONGEST_SECONDS
+
+    def list(self, limit: int) -> ms.SlowList:
+        """The latest so many."""
+        now = time.monotonic_ns()
+        for slow in self._running.values():
+            if slow.record.running:
+                slow.record.age_seconds = seconds(now - slow.run.started_ns)
+        return ms.SlowList(
+            requests=list(self._kept)[:limit],
+            limit_seconds=self._master.config.log.slow_request,
+            stacks_left_out=self.stacks_left_out,
+            ends_left_out=self.ends_left_out,
+        )
+
+    # --- as time goes by ---
 
     def look(self) -> None:
         master, limit = self._master, self._master.config.log.slow_request
         if not limit:
+            self._running.clear()
             return
-        now, slow = time.monotonic_ns(), set()
+        now, seen = time.monotonic_ns(), set()
         for worker in master.supervisor.table.workers(*WITH_REQUESTS):
-            for request in master.fleet.board.slot(worker.slot).running():
-                seconds = (now - request.started_ns) / NANOSECONDS
-                if seconds < limit:
+            handle = master.fleet.workers.get(worker.slot)
+            if handle is None:
+                continue
+            for run in master.fleet.board.slot(worker.slot).running():
+                age = (now - run.started_ns) / NANOSECONDS
+                if age < limit:
                     continue
-                key = (worker.slot, request.thread, request.started_ns)
-                slow.add(key)
-                if key not in self._told:
-                    self.count += 1
-                    self._recorder.slow(worker.slot, request.method, request.path, seconds)
-                    what = f"{request.method} {request.path} has been running for {seconds:.1f} s (slow_request)"
-                    told = f"{worker.name}: {what}"
-                    master.log.limited("slow-request", "warning", Code.SLOW_REQUEST, told)
-        self._told = slow
+                key = _Key(worker.slot, run.thread, run.started_ns)
+                seen.add(key)
+                slow = self._running.get(key) or self._begin(key, handle, run, now, limit)
+                if slow.answered:
+                    continue
+                slow.record.age_seconds = round(age, 3)
+                if slow.due < len(MULTIPLES) and age >= limit * MULTIPLES[slow.due]:
+                    self._take_stacks(slow)
+        for key in self._running.keys() - seen:
+            self._end(self._running.pop(key))
+
+    def _begin(self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float) -> _Slow:
+        told = next((one for one in self._of(worker, run.request_id) if one.thread is None), None)
+        record = told or incident("slow", worker, run, now, self._date)
+        slow = self._running[key] = _Slow(record, run, worker)
+        if told is not None:
+            told.thread, slow.answered = run.thread, True
+            return slow
+        record.limit_seconds = limit
+        self._kept.appendleft(record)
+        self._tell(record, worker, f"has been running for {record.age_seconds:.1f} s (log.slow_request)")
+        return slow
+
+    def _tell(self, record: ms.Incident, worker: WorkerHandle, what: str) -> None:
+        """That it is slow, once."""
+        self.count += 1
+        self._recorder.slow(record)
+        message = f"{worker.name}: {record.method} {record.path} {what}"
+        self._master.log.limited("slow-request", "warning", Code.SLOW_REQUEST, message, request_id=record.request_id)
+
+    def _end(self, slow: _Slow) -> None:
+        """It runs no more. Until its worker says how long that took in all, it is known to within a look."""
+        slow.record.running = False
+        if slow.left_out and not slow.record.looks:
+            self.stacks_left_out += 1
+            key, what = "slow-without-stack", "a slow request has no stack: too many were slow at once"
+            self._master.log.limited_info(key, what, request_id=slow.record.request_id)
+
+    def _tell_end(self, slow: _Slow) -> None:
+        record = slow.record
+        at = f"; it was at {record.where}" if record.where else ""
+        took = f"took {record.age_seconds:.1f} s, status {record.status}{at}"
+        message = f"{slow.worker.name}: {record.method} {record.path} {took}"
+        self._master.log.limited_info("slow-request-ended", message, request_id=record.request_id)
+
+    def _of(self, worker: WorkerHandle, request_id: str) -> Iterator[ms.Incident]:
+        """Records with an id, the latest first: a client may give several requests one."""
+        return (one for one in self._kept if one.request_id == request_id and one.pid == worker.pid)
+
+    # --- stacks ---
+
+    def _take_stacks(self, slow: _Slow) -> None:
+        """Of its worker, which is the stack of each request there; in the background."""
+        slot = slow.worker.slot
+        if slot in self._asked:
+            return
+        if not self._stacks.take(time.monotonic()):
+            slow.left_out = True
+            return
+        task = self._asked[slot] = asyncio.get_running_loop().create_task(self._look_into(slow.worker))
+        task.add_done_callback(lambda _task: self._asked.pop(slot, None))
+
+    async def _look_into(self, worker: WorkerHandle) -> None:
+        """By an order. A worker whose loop does not turn is asked by the signal, but once: it may end a system call.
+
+        Others are not: their threads run on, and reading their stacks meanwhile is not safe.
+        """
+        text = await worker.stacks_if_it_can()
+        if not text and worker not in self._signalled and self._master.watch.silent_for(worker.slot) is not None:
+            self._signalled.add(worker)
+            text = await worker.stacks()
+        dump, now = parse(text), time.monotonic_ns()
+        current = {(run.thread, run.started_ns) for run in self._master.fleet.board.slot(worker.slot).running()}
+        for key, slow in self._running.items():
+            if slow.worker is not worker or (key.thread, key.started_ns) not in current:
+                continue
+            age = seconds(now - slow.run.started_ns)
+            passed = [multiple * slow.record.limit_seconds <= age for multiple in MULTIPLES].count(True)
+            frames = dump.of(slow.run.ident) if slow.run.ident else []
+            if passed > slow.due and frames:
+                show_stack(slow.record, frames)
+                slow.record.looks.append(ms.Look(age, slow.record.stack))
+            slow.due = max(slow.due, passed)
+
+    # --- what workers and the record of crashes tell ---
+
+    def ended(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker has settled a request that took longer than the limit."""
+        self.ends_left_out += message["left_out"]
+        for slow in self._running.values():
+            if slow.worker is worker and slow.record.request_id == message["request_id"] and not slow.answered:
+                slow.answered = True
+                _complete(slow.record, message)
+                self._tell_end(slow)
+                return
+        record = next((one for one in self._of(worker, message["request_id"]) if one.status is None), None)
+        if record is not None:
+            _complete(record, message)  # a look has come before its word
+            return
+        now, took = time.monotonic_ns(), int(message["seconds"] * NANOSECONDS)
+        run = Running(0, now - took, message["method"], message["path"], message["request_id"])
+        record = incident("slow", worker, run, now, self._date)
+        record.thread, record.running = None, False
+        record.limit_seconds = self._master.config.log.slow_request
+        _complete(record, message)
+        self._kept.appendleft(record)
+        self._tell(record, worker, f"has run for {record.age_seconds:.1f} s (log.slow_request)")
+
+    def tell_of(self, slot: int, run: Running, record: ms.Incident) -> None:
+        """Put into another record of a request what is known of it here."""
+        slow = self._running.get(_Key(slot, run.thread, run.started_ns))
+        if slow is not None:
+            record.looks = slow.record.looks
+            record.stack, record.where = slow.record.stack, slow.record.where
+            record.route, record.trace_id = slow.record.route, slow.record.trace_id
+
+    def lost(self, lost: ms.Incident) -> None:
+        """A request has ended with its worker, or was answered in the application's place."""
+        for record in self._kept:
+            if record.request_id == lost.request_id and record.slot == lost.slot and record.status is None:
+                record.status = lost.status
+                record.age_seconds = lost.age_seconds
+
+
+class Allowance:
+    """So many a second, none saved for later."""
+
+    def __init__(self, a_second: int) -> None:
+        self._a_second = a_second
+        self._second = 0
+        self._taken = 0
+
+    def __repr__(self) -> str:
+        return f"<Allowance {self._taken}/{self._a_second}>"
+
+    def take(self, now: float) -> bool:
+        """Whether there is one left in this second."""
+        if int(now) != self._second:
+            self._second, self._taken = int(now), 0
+        self._taken += 1
+        return self._taken <= self._a_second
+
+
+def _complete(record: ms.Incident, message: Message) -> None:
+    """What the worker knows of it at its end."""
+    record.running = False
+    record.age_seconds = round(message["seconds"], 3)
+    record.status = message["status"]
+    record.queued_seconds = round(message["queued"], 3)
+    if message["cpu"] is not None:
+        record.cpu_seconds = round(message["cpu"], 3)
+    record.route = message["route"] or record.route
+    record.trace_id = message["trace_id"] or record.trace_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -27,7 +28,6 @@ from ...settings import Settings
 from ..sockets.listeners import Origin
 from ..supervising import actions as act
 from ..supervising import events as ev
-from ..supervising.exits import ProcessEnd
 from ..system.process_ends import from_wait_status
 from . import crash_report
 from .configurations import Configurations, PreparedConfig
@@ -36,6 +36,7 @@ from .launcher_handle import LauncherHandle
 from .leader_lock import LeaderLock
 from .reaper import Reaper
 from .stacks import with_requests
+from .witness import LostWorker, Nobody, Witness
 from .worker_handle import EngineInUse, WorkerHandle
 
 FINISH_SECONDS = 3.0  # for stack dumps and last words that are under way when the daemon ends
@@ -69,6 +70,7 @@ class Fleet:
         self._in_force = in_force
         self.last_words = LastWords(log, threads)
         self.leader_lock = LeaderLock(log)
+        self.witness: Witness = Nobody()
         self._after_crash: dict[int, bool] = {}  # by slot, of the worker that was ordered last
         self._oom_kills = oom_kills()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -179,7 +181,7 @@ class Fleet:
         self, process: LauncherHandle | WorkerHandle, code: Code, name: str, reason: str
     ) -> None:
         try:
-            stacks = await process.stacks()
+            stacks = await (self.stacks(process) if isinstance(process, WorkerHandle) else process.stacks())
         finally:
             process.kill()
         self._log.error(code, f"{name} is killed ({reason}); it was doing:\n{stacks}")
@@ -226,12 +228,17 @@ class Fleet:
                 self._feed(ev.OnlyJobsLeft(slot))
             case "timeout":
                 worker.answered.add(message["thread"])
+                self._tell(self.witness.heard, worker, message)
                 self._feed(ev.RequestTimedOut(slot, message["seconds"], message["request"]))
-            case "child-crashed":
+            case "slow":
+                self._tell(self.witness.heard, worker, message)
+            case "child-lost":
                 stacks, _received = worker.take_crash()
                 if stacks:
                     told = f"{worker.name}: the process of a connection crashed\n{stacks}"
                     self._log.error(Code.CHILD_CRASHED, told, pid=message["pid"])
+                oom = message["signal"] == "SIGKILL" and self._killed_for_memory()
+                self._tell(self.witness.heard, worker, {**message, "stacks": stacks, "oom": oom})
 
     def _note_engine(self, generation: int, engine: EngineInUse) -> None:
         """What a worker says that it runs, logged once a generation."""
@@ -255,20 +262,27 @@ class Fleet:
         if (work := self.last_words.write(worker, running)) is not None:
             self._task(work)
         end = from_wait_status(status)
-        crash, received = worker.take_crash() if end.signal else ("", b"")
+        stacks, received = worker.take_crash() if end.signal else ("", b"")
         engine = self.engines.get(worker.settings.generation)
-        inside = crash_report.inside(crash, engine)
+        inside, crash = crash_report.inside(stacks, engine), stacks
         if inside and engine is not None:
-            crash = f"{crash_report.report(crash, engine, self.board.slot(slot), received)}\n{crash}"
+            crash = f"{crash_report.report(stacks, engine, self.board.slot(slot), received)}\n{stacks}"
         worker.close()
+        self._tell(self.witness.lost, LostWorker(worker, running, stacks, time.monotonic_ns()))
         self.tally.end(slot)
         self.board.slot(slot).vacate()
-        self._feed(ev.WorkerExited(slot, end, self._killed_for_memory(end), in_hand(running), crash, inside))
+        oom = end.signal == "SIGKILL" and self._killed_for_memory()
+        self._feed(ev.WorkerExited(slot, end, oom, in_hand(running), crash, inside))
 
-    def _killed_for_memory(self, end: ProcessEnd) -> bool:
+    def _tell(self, witness: Callable[..., None], *what: object) -> None:
+        """One that fails keeps nothing from the supervisor."""
+        try:
+            witness(*what)
+        except Exception:
+            self._log.error(Code.INTERNAL, f"the master could not keep an incident\n{traceback.format_exc()}")
+
+    def _killed_for_memory(self) -> bool:
         """Whether the kernel has killed something of ours for want of memory since this was last asked."""
-        if end.signal != "SIGKILL":
-            return False
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
 
@@ -302,7 +316,9 @@ class Fleet:
     async def stacks(self, worker: WorkerHandle) -> str:
         """What all threads of a worker are doing, and the requests that they were running when it was asked."""
         running, now = self.board.slot(worker.slot).running(), time.monotonic_ns()
-        return with_requests(await worker.stacks(), running, now)
+        text = await worker.stacks()
+        self._tell(self.witness.dumped, worker)
+        return with_requests(text, running, now)
 
     async def _log_stacks(self, worker: WorkerHandle, code: Code, reason: str) -> None:
         stacks = await self.stacks(worker)

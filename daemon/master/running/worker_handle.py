@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,6 +39,13 @@ class EngineInUse(NamedTuple):
         return ": ".join(filter(None, (self.name, self.why)))
 
 
+class TakenStacks(NamedTuple):
+    """What all threads of a worker were doing."""
+
+    text: str  # as faulthandler writes it
+    taken_ns: int  # time.monotonic_ns()
+
+
 class WorkerHandle:
     """One worker. `queues` are the names of our own listeners that it has, by descriptor; `settings` are its own.
 
@@ -62,6 +70,7 @@ class WorkerHandle:
         self.log_memory = -1  # what it has not written yet, see log_ring
         self.killed = False  # by the master
         self.requests_before = 0  # that the slot had counted when this worker was forked
+        self.latest_stacks: TakenStacks | None = None
         self.answered: set[int] = set()  # threads whose request was answered in the application's place
         self._leads: Channel | None = None  # for orders to its leader's thread, if it has hooks of a leader
         self.pidfd, control_fd, self._stack_fd = fds
@@ -112,16 +121,30 @@ class WorkerHandle:
     async def stacks(self) -> str:
         """What all its threads are doing; one dump at a time."""
         async with self._dumping:
-            if not self._open:
-                return GONE
-            if discard(self._stack_fd):
-                self._owes_stacks = False  # it has obeyed an order of before
-            if not self._owes_stacks:
-                self.send("stacks")
-                if text := await await_stacks(self._stack_fd, ORDER_SECONDS):
-                    return text
-                self._owes_stacks = True
-            return await self._dump_by_signal()
+            return self._noted(await self._dump_by_order() or await self._dump_by_signal())
+
+    async def stacks_if_it_can(self) -> str:
+        """The same from a worker that obeys orders; "" if it does not. Its threads run on, and are not disturbed."""
+        async with self._dumping:
+            return self._noted(await self._dump_by_order())
+
+    def _noted(self, text: str) -> str:
+        if text and not text.startswith(NO_STACKS):
+            self.latest_stacks = TakenStacks(text, time.monotonic_ns())
+        return text
+
+    async def _dump_by_order(self) -> str:
+        """ "" if it does not obey."""
+        if not self._open:
+            return ""
+        if discard(self._stack_fd):
+            self._owes_stacks = False  # it has obeyed an order of before
+        if self._owes_stacks:
+            return ""
+        self.send("stacks")
+        text = await await_stacks(self._stack_fd, ORDER_SECONDS)
+        self._owes_stacks = not text
+        return text
 
     async def _dump_by_signal(self) -> str:
         if not self._open:

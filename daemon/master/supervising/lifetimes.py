@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from miniwsgi.codes import Code
 
 from . import events as ev
-from .exits import CRASHES, RECYCLED, ExitReason, describe_recycling
+from .exits import RECYCLED, ExitReason, describe_recycling
 from .turnover import Turnover
 from .worker_table import Generation, GenerationState, Worker, WorkerState, WorkerTable
 
@@ -105,7 +105,7 @@ class Lifetimes:
             how += f" while it ran {event.running}"
         slot = self.table.slots[event.slot]
         reason = _reason(worker, event)
-        slot.crashed = reason in CRASHES
+        slot.last_reason = reason
         code = Code.OUT_OF_MEMORY if event.oom else Code.CRASHED
         self.table.exits[reason] += 1
         if worker.live:

@@ -26,7 +26,7 @@ from .actions import (
     RetireGeneration,
 )
 from .events import Plan
-from .exits import ExitReason
+from .exits import CRASHES, ExitReason
 
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 10.0
@@ -137,7 +137,12 @@ class WorkerSlot:
     failures: int = 0  # in a row
     restarts: int = 0  # successors of lost workers that it was given to
     last_exit: str = ""
-    crashed: bool = False  # that was a crash
+    last_reason: ExitReason | None = None  # the same for the count
+
+    @property
+    def crashed(self) -> bool:
+        """Whether that was a crash."""
+        return self.last_reason in CRASHES
 
     def __repr__(self) -> str:
         waits = f" restart_at={self.restart_at:.3f}" if self.restart_at is not None else ""

@@ -52,6 +52,7 @@ TIDY_SECONDS = 1.0  # between a child's looks at what its logs owe
 FOLD_SECONDS = 0.5  # how old the counters of running children may be
 STUCK_SECONDS = 2.0  # beyond request_timeout: by then a child has answered with 504, unless its interpreter is stuck
 _BROKEN, _TIMED_OUT = 70, 75  # exit statuses of a child: EX_SOFTWARE, EX_TEMPFAIL of sysexits.h
+_TOO_LONG = "has answered 504: timeouts.request"
 
 
 class _Child:
@@ -63,6 +64,7 @@ class _Child:
         self.pidfd = pidfd
         self.counted = counted
         self.sock = sock
+        self.stuck = False  # it was killed, for it has neither ended nor answered in its time
         self.seen: dict[int, int] = {}
 
     @property
@@ -239,12 +241,15 @@ class ForkPool:
         self._show_children()
 
     def _tell_of_crash(self, child: _Child, status: int) -> None:
-        if status == _TIMED_OUT:
-            return  # it has said so
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        if status < 0:
-            self._orders.tell("child-crashed", pid=child.pid)
         running = [run for run in self._slot.running() if run.thread == child.number]
+        self._orders.tell(
+            "child-lost", pid=child.pid, how=_TOO_LONG if status == _TIMED_OUT else how,
+            signal=signal.Signals(-status).name if status < 0 else "", timeout=child.stuck or status == _TIMED_OUT,
+            running=running,
+        )  # fmt: skip
+        if status == _TIMED_OUT:
+            return  # it has said so, and answered
         request = " ".join(f"{run.method} {run.path}" for run in running)
         ids = " ".join(run.request_id for run in running)
         what = f"the process of a connection {how}"
@@ -252,11 +257,11 @@ class ForkPool:
             "child", "error", Code.CHILD_CRASHED, what, request=request, request_id=ids, pid=child.pid
         )
         if self._context.access is not None:
-            now = time.monotonic_ns()
+            now, answer = time.monotonic_ns(), "504 Gateway Timeout" if child.stuck else "502 Bad Gateway"
             for run in running:  # as the master does for what a worker was running
                 environ = {"REQUEST_METHOD": run.method, "RAW_URI": run.path, "PATH_INFO": run.path}
                 environ[request_ids.VARIABLE] = run.request_id
-                self._context.access.log(environ, "502 Bad Gateway", [], 0, now - run.started_ns)
+                self._context.access.log(environ, answer, [], 0, now - run.started_ns)
 
     def _end_stuck(self, now: int) -> None:
         """Kill children that should have ended themselves: C code holds the interpreter's lock, or they are stopped."""
@@ -269,6 +274,7 @@ class ForkPool:
             running = cells[cell + scoreboard.T_STATE] == scoreboard.RUNNING
             silent = now - child.counted.cells[scoreboard.HEARTBEAT] > STUCK_SECONDS * NANOSECONDS  # its monitor beats
             if silent and running and now - cells[cell + scoreboard.T_START] > (limit + STUCK_SECONDS) * NANOSECONDS:
+                child.stuck = True
                 signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
 
     def _show_children(self) -> None:

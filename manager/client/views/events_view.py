@@ -11,6 +11,7 @@ BAD = frozenset(
     (
         "worker.failed",
         "worker.killed",
+        "worker.lost",
         "worker.wedged",
         "request.timeout",
         "generation.failed",

@@ -1,0 +1,62 @@
+"""The frames in a dump of stacks, thread by thread, as faulthandler writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .stacks import HEADING
+
+_FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
+_OURS = re.compile(r"/miniwsgi/(?:daemon|metrics)/")
+_PACKAGES = re.compile(r"/(?:site|dist)-packages/")
+_PYTHONS = re.compile(r"^<frozen |/lib(?:64)?/python3(?:\.\d+t?)?/")
+SHOWN_PARTS = 2  # of a file's path
+
+
+class Frame(NamedTuple):
+    """A line of Python that a thread is in."""
+
+    file: str
+    line: int  # 0: not known
+    function: str
+
+    def __str__(self) -> str:
+        """For people: "shop/db.py:38 in load"."""
+        return f"{'/'.join(self.file.split('/')[-SHOWN_PARTS:])}:{self.line} in {self.function}"
+
+
+class StackDump(NamedTuple):
+    """By thread (threading.get_ident()), the innermost frame first; `current` is the one that was marked, 0 none."""
+
+    threads: dict[int, list[Frame]]
+    current: int = 0
+
+    def of(self, ident: int) -> list[Frame]:
+        """A thread's frames. 0 is the ident of one that is alone in its process: the marked one, or the only one."""
+        if not ident:
+            ident = self.current if self.current else next(iter(self.threads), 0)
+        return self.threads.get(ident, [])
+
+
+def parse(text: str) -> StackDump:
+    """What a dump holds; nothing, if it is a line that says why there is none."""
+    threads: dict[int, list[Frame]] = {}
+    current, frames = 0, []
+    for line in text.splitlines():
+        if (heading := HEADING.match(line)) is not None:
+            ident = int(heading[1], 16)
+            frames = threads[ident] = []
+            current = ident if line.startswith("Current") else current
+        elif (found := _FRAME.match(line)) is not None:
+            frames.append(Frame(found[1], int(found[2]) if found[2].isdigit() else 0, found[3]))
+    return StackDump(threads, current)
+
+
+def where(frames: Sequence[Frame]) -> str:
+    """The innermost frame of the application; else that of a package, else that of Python's own; "" none but ours."""
+    others = [frame for frame in frames if not _OURS.search(frame.file)]
+    packaged = [frame for frame in others if _PACKAGES.search(frame.file) or not _PYTHONS.search(frame.file)]
+    own = [frame for frame in packaged if not _PACKAGES.search(frame.file)]
+    return str(next(iter(own or packaged or others), ""))

@@ -1,0 +1,73 @@
+"""Requests that took longer than `log.slow_request`: the master is told of each as it ends, but not of a storm.
+
+It looks at requests while they run, but cannot see their status, nor those that are over between two looks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine import request_ids
+from ..routes.variables import CPU_NS, CPU_OF, ROUTE
+from ..unpatched import time
+from .context import NANOSECONDS, Context
+from .orders import Orders
+
+TOLD_A_SECOND = 10
+TRACEPARENT_PARTS = 4  # of which the second is the trace's id: W3C Trace Context, section 3.2
+
+
+class SlowRequests:
+    """Told by the account, while the loop is its owner's, or by a monitor."""
+
+    def __init__(self, context: Context, orders: Orders) -> None:
+        self._orders = orders
+        self._second = 0
+        self._told = 0  # in this second
+        self._left_out = 0  # since the master was last told
+        context.site.account.on_slow = self.tell
+
+    def __repr__(self) -> str:
+        return f"<SlowRequests {self._told}>"
+
+    def tell(self, environ: dict[str, Any], status: str, duration_ns: int, queued_ns: int) -> None:
+        """It has ended."""
+        second = time.monotonic_ns() // NANOSECONDS
+        if second != self._second:
+            self._second, self._told = second, 0
+        if self._told >= TOLD_A_SECOND:
+            self._left_out += 1
+            return
+        self._told += 1
+        target = _text(environ, "RAW_URI") or _text(environ, "PATH_INFO")
+        self._orders.tell(
+            "slow",
+            request_id=_text(environ, request_ids.VARIABLE),
+            method=_text(environ, "REQUEST_METHOD"),
+            path=target.partition("?")[0],
+            status=int(status[:3]) if status[:3].isdigit() else 0,
+            route=_text(environ, ROUTE) or None,
+            trace_id=_trace_id(_text(environ, "HTTP_TRACEPARENT")),
+            seconds=duration_ns / NANOSECONDS,
+            queued=queued_ns / NANOSECONDS,
+            cpu=_computed(environ),
+            left_out=self._left_out,
+        )
+        self._left_out = 0
+
+
+def _text(environ: dict[str, Any], name: str) -> str:
+    """Of what the application may have put something else into, whose own methods may do anything."""
+    value = environ.get(name)
+    return value if type(value) is str else ""
+
+
+def _computed(environ: dict[str, Any]) -> float | None:
+    """Seconds, where the application's thread was measured."""
+    computed, requests = environ.get(CPU_NS), environ.get(CPU_OF, 1)
+    return computed / requests / NANOSECONDS if type(computed) is int and type(requests) is int and requests else None
+
+
+def _trace_id(traceparent: str) -> str | None:
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) >= TRACEPARENT_PARTS and len(parts[1]) == 32 and parts[1].isalnum() else None
