@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,11 +27,14 @@ def leave_products_to_the_long_run(
     `is_long` says so.
     """
 
+    beginning = f"{folder}{os.sep}"
+
     def is_out(item: pytest.Item) -> bool:
         chosen = getattr(item, "callspec", None)
-        if folder not in item.path.parents or chosen is None or not {"engine", "pool"} <= chosen.params.keys():
+        if chosen is None or "engine" not in chosen.params or "pool" not in chosen.params:
             return False
-        return is_long(chosen.params["engine"], chosen.params["pool"], item)
+        inside = str(item.path).startswith(beginning)
+        return inside and is_long(chosen.params["engine"], chosen.params["pool"], item)
 
     if not FULL:
         leave_out(config, items, is_out)
