@@ -98,7 +98,8 @@ POOLS = (
         "prefork", "prefork", 1, 1, effort(Effort(splits=1, serving_splits=0), EVERY_WAY), slow_workers=20, selfish=True
     ),
     Pool("fork", "fork", 20, 4, effort(QUICK, EVERY_WAY)),
-    Pool("single", "single", 1, 1, Effort(bytewise=False, splits=0, serving_splits=0), slow_workers=0, selfish=True),
+    # The same code as prefork, without a master.
+    Pool("single", "single", 1, 1, QUICK, slow_workers=0, selfish=True),
 )
 
 

@@ -98,6 +98,15 @@ def regular_expression(_environ: Environ) -> None:
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
+def deadlock_in_c(_environ: Environ) -> None:
+    """Such code that only waits, for a lock of C's: it takes no time of the processor from others."""
+    import ctypes
+
+    mutex = ctypes.create_string_buffer(64)  # zeros: PTHREAD_MUTEX_INITIALIZER
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+
+
 def power(_environ: Environ) -> None:
     """The same, where no signal is looked at either."""
     pow(3, 10**10)

@@ -23,6 +23,7 @@ from pathlib import Path
 from unittest import mock
 
 from tests.support.daemon import Daemon
+from tests.support.effort import effort
 from tests.support.load import Failure, Load, Report
 from tests.support.metrics_client import Port, Series
 from tests.support.ports import free_port
@@ -32,6 +33,7 @@ from .aftermath import Aftermath
 
 WORKERS = 2
 CONNECTIONS = 8
+CALL_MS = effort(20, 5)  # a call of the load: most of its requests are running whenever a fault strikes
 POLL_SECONDS = 0.05  # between two looks at the metrics
 WEDGE_SECONDS = 4  # enough for a busy machine not to be taken for a wedged worker
 KILLED = {Failure.CLOSED, Failure.RESET, Failure.TRUNCATED}  # requests of a process that was killed
@@ -147,7 +149,8 @@ class Stage:
         except BaseException:
             self.daemon.kill()
             raise
-        self.load = Load(self.daemon.address, connections=CONNECTIONS, path="/?ms=5", pausing=2, seed=self.seed)
+        path = f"/?ms={CALL_MS}"
+        self.load = Load(self.daemon.address, connections=CONNECTIONS, path=path, pausing=2, seed=self.seed)
         self.load.__enter__()
         self.load.wait_for_more(CONNECTIONS * 2)
 

@@ -33,5 +33,5 @@ def plays() -> list[object]:
 
 @pytest.mark.parametrize(("shop", "scenario"), plays())
 def test_no_request_is_lost(shop: Shop, scenario: Callable[[Site], str], tmp_path: Path) -> None:
-    counted = scenario(Site(shop, tmp_path, often=effort(3, 10)))
+    counted = scenario(Site(shop, tmp_path, often=effort(2, 10)))
     print(f"\n{shop.name}, {describe(scenario)}\n    {counted}")

@@ -31,6 +31,7 @@ POOLS = {
     "fork": 'pool = "fork"\nthreads = 64\n',
 }
 WORKERS = 2
+CALL_MS = 10  # a call of the load in the short run
 NONE = "0"
 MANY_FILES = 60_000  # for this process, the client of thousands
 
@@ -206,8 +207,12 @@ class Stage:
             self.aftermath.watch(daemon)
         return daemon
 
-    def load(self, *, connections: int = 8, path: str = "/", answered: int = 20) -> Load:
-        """Keep it busy, from now to `conclude`; it has been answered so often."""
+    def load(self, *, connections: int = 8, path: str = "", answered: int = 20) -> Load:
+        """Keep it busy, from now to `conclude`; it has been answered so often.
+
+        In the short run by calls that last: as many requests are running at any time, for a tenth of the processor's.
+        """
+        path = path or ("/" if self.full else f"/slow?ms={CALL_MS}")
         load = Load(self.daemon.address, connections=connections, path=path)
         load.__enter__()
         self.loads.append(load)
