@@ -22,6 +22,7 @@ SPARED_BY_THE_MASTER = {
     "miniwsgi.daemon.cli.commands": "the command line, 300",
     "rich": "miniwsgictl, 1,000 and more",
     "prometheus_client": "the merge of the application's metrics, in a process of its own, 2,000",
+    "typing_extensions": "msgspec, where it is installed, 700",
     "psutil": "nothing of ours: metrics.processes reads /proc, 700",
     "_ssl": "asyncio, with OpenSSL 1,100",
     "_hashlib": "hashlib, with OpenSSL 700",
