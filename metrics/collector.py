@@ -16,10 +16,10 @@ from . import scoreboard as sb
 from .board import Board
 from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
 from .families import Family, Histogram, Sample
+from .route_names import OTHER, RouteNames
 from .scoreboard import Running, Slot
 
 NANOSECONDS = 1e9
-OTHER = "_OTHER"
 # What is told of the scoreboard's bounds: OpenTelemetry's, and those below its first only if they are wanted. All of
 # them for each series would be five times as many samples.
 FINE_SECONDS = (0.0005, 0.001, 0.0025)
@@ -36,11 +36,11 @@ RunningBySlot = Mapping[int, Sequence[Running]]
 
 
 class Collector:
-    """Keeps the order in which routes were first seen: the first 64 have a label of their own, for ever."""
+    """Remembers which routes have a label of their own."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._routes: set[str] = set()
+        self._names = RouteNames()
         self._reused = 0
 
     def __repr__(self) -> str:
@@ -77,6 +77,7 @@ class Collector:
             Sample(_series_labels(key), _durations(row[sb.S_BUCKETS :], row[sb.S_SUM], fine))
             for key, row in sorted(found.items())
         )
+        yield from _by_route(found)
         active = dict.fromkeys(sorted({"GET", *(method for method, _status, _route in found)}), 0)
         for one in chain.from_iterable(running.values()):
             method = one.method if one.method in sb.METHODS else OTHER
@@ -113,19 +114,19 @@ class Collector:
 
     def _labels(self, key: int, routes: Sequence[str]) -> SeriesKey:
         method, status, number = sb.series_labels(key)
-        return method, str(status) if status else OTHER, self._route(number, routes)
+        return method, str(status) if status else OTHER, self._names.name(number, routes)
 
-    def _route(self, number: int, routes: Sequence[str]) -> str:
-        if number == sb.NO_ROUTE:
-            return ""
-        if number > len(routes):
-            return OTHER
-        name = routes[number - 1]
-        if name not in self._routes:
-            if len(self._routes) >= sb.ROUTES:
-                return OTHER
-            self._routes.add(name)
-        return name
+
+def _by_route(found: Mapping[SeriesKey, Sequence[int]]) -> Iterator[Family]:
+    totals: dict[str, list[int]] = {}
+    for (_method, _status, route), row in found.items():
+        if route:
+            part = [row[sb.S_SENT], row[sb.S_QUEUED], row[sb.S_CPU]]
+            totals[route] = list(map(add, totals[route], part)) if route in totals else part
+    rows = sorted(totals.items())
+    yield d.ROUTE_SENT.by((route, sent) for route, (sent, _queued, _cpu) in rows)
+    yield d.ROUTE_QUEUED.by((route, queued / NANOSECONDS) for route, (_sent, queued, _cpu) in rows)
+    yield d.ROUTE_CPU.by((route, cpu / NANOSECONDS) for route, (_sent, _queued, cpu) in rows if cpu)
 
 
 def _series_labels(key: SeriesKey) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,7 @@ from .health import NOT_RESPONDING_SECONDS
 
 DECLARED: list[Declaration] = []
 A_SLOT = "slots used"
+A_ROUTE = f"routes in use, at most {sb.ROUTES} and `_OTHER`"
 
 
 def _declare(name: str, kind: Kind, help: str, *labels: str, series: str = "1", unit: str | None = None) -> Declaration:
@@ -33,6 +34,28 @@ REQUEST_DURATION = _declare(
     "http_response_status_code",
     "http_route",
     series=f"methods × statuses × routes in use, at most {sb.SERIES} a slot",
+)
+ROUTE_SENT = _declare(
+    "miniwsgi_route_response_bytes_total",
+    "counter",
+    "Bytes of response bodies, by route.",
+    "http_route",
+    series=A_ROUTE,
+)
+ROUTE_QUEUED = _declare(
+    "miniwsgi_route_queue_seconds_total",
+    "counter",
+    "Time that requests have waited for a thread, by route.",
+    "http_route",
+    series=A_ROUTE,
+)
+ROUTE_CPU = _declare(
+    "miniwsgi_route_cpu_seconds_total",
+    "counter",
+    "CPU time of threads inside the application, until its result is there, by route. Beyond 500 requests a second a "
+    "worker measures one in eight, which counts eightfold.",
+    "http_route",
+    series=A_ROUTE,
 )
 ACTIVE_REQUESTS = _declare(
     "http_server_active_requests",

@@ -105,8 +105,8 @@ def simplified(route: str) -> str:
         elif char == "(":
             if not depth:
                 name = ""
-                if route.startswith("?P<", at) and ">" in route[at:]:
-                    name = route[at + 3 : route.index(">", at)]
+                if route.startswith("?P<", at):
+                    name = route[at + 3 : max(0, route.find(">", at))]
                 if name or not route.startswith("?", at):
                     out.append(f"<{name or '…'}>")
             depth += 1

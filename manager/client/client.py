@@ -79,6 +79,9 @@ class Client:
     def stack(self, slot: int) -> Reply[messages.Stack]:
         return self._get(f"/workers/{slot}/stack", messages.Stack)
 
+    def routes(self) -> Reply[messages.RouteList]:
+        return self._get("/routes", messages.RouteList)
+
     def metrics(self, name: str = "") -> Reply[messages.MetricList]:
         """The family of that name, or those whose names begin so; "": all."""
         from urllib.parse import quote

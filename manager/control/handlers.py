@@ -89,6 +89,9 @@ class Handlers:
     async def history(self, call: ApiCall) -> Answer:
         return _json(self._managed.history(call.query.get("span", Span.QUARTER)))
 
+    async def routes(self, _call: ApiCall) -> Answer:
+        return _json(self._managed.routes())
+
     async def config(self, _call: ApiCall) -> Answer:
         return _json(self._managed.config())
 

@@ -62,6 +62,9 @@ class Managed(Protocol):
     def history(self, span: Span) -> ms.History:
         """What was, until now."""
 
+    def routes(self) -> ms.RouteList:
+        """Those with the most requests of the last minute first."""
+
     def log_level(self) -> ms.LogLevel: ...
 
     def config(self) -> ms.ConfigView: ...

@@ -107,6 +107,7 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
             "/history", handlers.history, "history", ms.History, "The last 15 minutes or the last hour, in steps",
             query=(SPAN,),
         ),
+        _get("/routes", handlers.routes, "routes", ms.RouteList, "What each route of the application costs"),
         _get("/config", handlers.config, "config", ms.ConfigView, "The configuration in force", role="operate"),
         Endpoint(
             "POST", f"{ms.API}/config/check", handlers.check_config, ms.JSON_TYPE,

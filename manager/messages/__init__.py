@@ -77,6 +77,8 @@ from .metric_list import MetricKind as MetricKind
 from .metric_list import MetricList as MetricList
 from .metric_list import MetricSample as MetricSample
 from .problem_document import Problem as Problem
+from .route_figures import RouteFigures as RouteFigures
+from .route_figures import RouteList as RouteList
 from .worker_status import LeaderState as LeaderState
 from .worker_status import RunningHook as RunningHook
 from .worker_status import RunningRequest as RunningRequest
@@ -90,5 +92,5 @@ REQUESTS = (
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
-    EventList, MetricList, History, SlowList, CrashList, Incident, Crash,
+    EventList, MetricList, History, RouteList, SlowList, CrashList, Incident, Crash,
 )  # fmt: skip

@@ -66,6 +66,7 @@ def made() -> dict[str, Any]:
         "Now": now(),
         "Requests": requests(),
         "Duration": duration(),
+        "Routes": routes(),
         "Waiting and saturation": waiting(),
         "Refused, aborted, transferred": refused(),
         "TLS": tls(),
@@ -109,7 +110,7 @@ def requests() -> list[AnyPanel]:
     by_class = f'label_replace({rate(REQUESTS)}, "class", "${{1}}xx", "http_response_status_code", "(.).*")'
     return [
         graph("Requests by status class", "Requests that the application answered, in a second. _xx: counted without "
-              "their status, as there were more than 128 kinds in a worker.", "reqps",
+              "their status, as there were more than 256 kinds in a worker.", "reqps",
               Query(summed(by_class, "class"), "{{class}}"), stacked=True),
         graph("Requests by method", "Requests that the application answered, in a second. _OTHER: methods that are not "
               "in the standard.", "reqps",
@@ -122,9 +123,6 @@ def requests() -> list[AnyPanel]:
               Query(summed(rate(REQUESTS, FAILED), "http_response_status_code"), "{{http_response_status_code}}"),
               Query(summed(rate("miniwsgi_application_errors_total")), "exceptions"),
               Query(f"{summed(OVERLOAD)} or vector(0)", "too many in flight")),
-        graph("Requests by route", "The ten busiest routes, in a second; only if the application sets "
-              'environ["miniwsgi.route"].', "reqps",
-              Query(f"topk(10, {summed(rate(REQUESTS, WITH_ROUTE), 'http_route')})", "{{http_route}}")),
         graph("Requests by instance", "Requests that the application answered, in a second.", "reqps",
               Query(summed(rate(REQUESTS), "instance"))),
     ]  # fmt: skip
@@ -133,13 +131,10 @@ def requests() -> list[AnyPanel]:
 def duration() -> list[AnyPanel]:
     """How long the application takes."""
     mean = f"{summed(rate(f'{DURATION}_sum'))} / ({summed(rate(REQUESTS))} > 0)"
-    slowest = quantile(0.95, DURATION, WITH_ROUTE, by="http_route")
     return [
         graph("Duration", "From the call of the application to the end of its response. Quantiles are interpolated "
               "within buckets.", "s", *quantiles(DURATION), Query(mean, "mean"), limits=SLOW),
         heat("Duration, all of it", "How many requests took how long.", DURATION),
-        graph("p95 by route", "The ten slowest routes; only if the application sets "
-              'environ["miniwsgi.route"].', "s", Query(f"topk(10, {slowest})", "{{http_route}}"), limits=SLOW),
         graph("p95 by instance", "95 of 100 requests took at most this long.", "s",
               Query(quantile(0.95, DURATION, by="instance")), limits=SLOW),
         graph("Slow requests", "Requests beyond log.slow_request, in a second; the log names them.", "reqps",
@@ -147,6 +142,34 @@ def duration() -> list[AnyPanel]:
         graph("Age of the oldest running request", "How long the longest-running request has been running. One that "
               "keeps growing does not end, and holds a thread.", "s",
               Query(of("miniwsgi_request_oldest_age_seconds")), limits=(60, 300)),
+    ]  # fmt: skip
+
+
+def routes() -> list[AnyPanel]:
+    """What each route asks for, fails, takes and computes; the ten that have most of it."""
+    total = summed(rate(REQUESTS, WITH_ROUTE), "http_route")
+    slowest = quantile(0.95, DURATION, WITH_ROUTE, by="http_route")
+    failed = f"{summed(rate(REQUESTS, WITH_ROUTE, FAILED), 'http_route')} / ({total} > 0)"
+    taken = summed(rate(f"{DURATION}_sum", WITH_ROUTE), "http_route")
+    computed, queued, sent = (
+        summed(rate(f"miniwsgi_route_{name}_total"), "http_route")
+        for name in ("cpu_seconds", "queue_seconds", "response_bytes")
+    )
+    return [
+        graph("Requests by route", "The ten busiest routes, in a second. _OTHER: those beyond the first 64 of an "
+              "instance.", "reqps", Query(f"topk(10, {total})", "{{http_route}}")),
+        graph("p95 by route", "The ten slowest routes.", "s", Query(f"topk(10, {slowest})", "{{http_route}}"),
+              limits=SLOW),
+        graph("Error ratio by route", "Share of a route's requests that were answered 5xx, of the ten with the "
+              "highest.", "percentunit", Query(f"topk(10, {failed})", "{{http_route}}"), limits=OPINION),
+        graph("Threads taken by route", "How many threads a route's requests keep busy, on the average: it is what a "
+              "route that waits costs.", "short", Query(f"topk(10, {taken})", "{{http_route}}")),
+        graph("CPU by route", "CPUs that threads compute on inside the application.", "short",
+              Query(f"topk(10, {computed})", "{{http_route}}")),
+        graph("Time in the queue by route", "How long a request waited for a thread, on the average.", "s",
+              Query(f"topk(10, {queued} / ({total} > 0))", "{{http_route}}"), limits=(0.1, 0.25)),
+        graph("Bytes by route", "Bodies of responses, in a second.", "Bps",
+              Query(f"topk(10, {sent})", "{{http_route}}")),
     ]  # fmt: skip
 
 
@@ -221,7 +244,7 @@ def server() -> list[AnyPanel]:
                Query(f"max({of('miniwsgi_reload_last_duration_seconds')})"), limits=(60, 300)),
         number("Log lines lost", "Dropped as nobody read them, in a second.", "short",
                Query(summed(rate("miniwsgi_log_messages_lost_total"))), limits=(0.001, 1)),
-        number("Requests without their own series", "More than 128 kinds of method and status, or 64 routes, in a "
+        number("Requests without their own series", "More than 256 kinds of method and status, or 64 routes, in a "
                "worker: counted under _OTHER.", "short",
                Query(summed(rate("miniwsgi_series_overflow_total"))), limits=(0.001, 1)),
         graph("Reloads", "By result.", "short", Query(summed(reloads, "result"), "{{result}}"), bars=True),

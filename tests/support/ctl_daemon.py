@@ -89,6 +89,26 @@ def running(path: str = "/report", age_seconds: float = 12.3, thread: int = 1) -
     return ms.RunningRequest(thread=thread, method="GET", path=path, age_seconds=age_seconds)
 
 
+def route(name: str | None = "/orders/<id>", **changed: Any) -> ms.RouteFigures:
+    found = ms.RouteFigures(
+        name=name,
+        requests=1000,
+        errors=2,
+        statuses={"2xx": 990, "4xx": 8, "5xx": 2},
+        duration_seconds=12.5,
+        queue_seconds=0.25,
+        cpu_seconds=4.5,
+        response_bytes=120_000,
+        rate=16.7,
+        error_share=0.002,
+        mean_seconds=0.0125,
+        mean_queue_seconds=0.00025,
+        cpu_percent=7.5,
+        duration=latency(),
+    )
+    return msgspec.structs.replace(found, **changed)
+
+
 def status(**changed: Any) -> ms.Status:
     found = ms.Status(
         version="0.1.0",

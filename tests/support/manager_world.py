@@ -27,6 +27,7 @@ from miniwsgi.manager.http.server import HttpServer
 from miniwsgi.metrics.families import Family, Histogram, Sample
 from miniwsgi.metrics.history import Span
 
+from tests.support.ctl_daemon import route
 from tests.support.incidents import crash, crash_list, incident, slow_list
 from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 
@@ -297,6 +298,9 @@ class FakeDaemon:
 
     def history(self, span: Span) -> ms.History:
         return ms.History(span.value, span.step_seconds, [], [])
+
+    def routes(self) -> ms.RouteList:
+        return ms.RouteList(window_seconds=60.0, routes=[route("/orders/<id>"), route(None, cpu_seconds=None)])
 
     def log_level(self) -> ms.LogLevel:
         return ms.LogLevel(level=self.level, configured="info", overridden=self.level != "info")

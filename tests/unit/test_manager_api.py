@@ -305,7 +305,7 @@ READ = [
     ("GET", path, b"")
     for path in (
         "/v1/status", "/v1/workers", "/v1/workers/0", "/v1/operations", "/v1/events", "/v1/log-level",
-        "/v1/history", "/v1/metrics", "/v1/slow", "/v1/crashes", "/v1/openapi.json",
+        "/v1/history", "/v1/metrics", "/v1/routes", "/v1/slow", "/v1/crashes", "/v1/openapi.json",
     )
 ]  # fmt: skip
 

@@ -80,6 +80,7 @@ def test_every_declared_family_is_collected_once_and_no_other() -> None:
     found = board()
     found.slot(0).record("GET", 200, MILLISECOND)
     found.slot(0).cells[sb.HEARTBEAT] = 1
+    record_route(found, 0, "/a")
     families = Collector(found).collect(FACTS)
     assert [family.name for family in families] == [family.name for family in families if family.samples]
     assert sorted(family.name for family in families) == sorted(declared.name for declared in DECLARED)
@@ -151,6 +152,7 @@ def record_route(found: Board, index: int, name: str) -> None:
     slot = found.slot(index)
     at = slot.series("GET", 200, slot.route(name))
     slot.cells[at + sb.S_BUCKETS] += 1
+    slot.cells[at + sb.S_CPU] += 1
 
 
 def routes(found: Board, collector: Collector) -> dict[str, int]:

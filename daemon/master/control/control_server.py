@@ -102,6 +102,7 @@ class ControlServer:
         self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._tick)
         now = time.monotonic()
         self.managed.overview.history.take(now)
+        self.managed.routes_seen.look(now)
         self._master.fleet.tally.take(now)
         self._silence.look()
         self._first_answers.look(now)

@@ -33,6 +33,7 @@ from .event_recorder import EventRecorder
 from .incidents import Incidents
 from .kept_scale import REMEDY, KeptScale
 from .overview import Overview
+from .routes_seen import RoutesSeen
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class ManagedMaster:
     def __init__(self, master: Master, kept: KeptScale, threads: DaemonThreads) -> None:
         self.event_log = EventLog()
         self.overview = Overview(master, kept)
+        self.routes_seen = RoutesSeen(master.fleet.board)
         self.recorder = EventRecorder(self.event_log, master.supervisor)
         self.metrics: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self.history: Callable[[Span], ms.History] = _no_history  # the same
@@ -80,6 +82,9 @@ class ManagedMaster:
     async def workers(self) -> list[ms.Worker]:
         await self._refresh_samples()
         return self.overview.workers(self._sampler.samples())
+
+    def routes(self) -> ms.RouteList:
+        return self.routes_seen.figures()
 
     async def stack(self, slot: int) -> ms.Stack | None:
         worker = self._master.fleet.workers.get(slot)

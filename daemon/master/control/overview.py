@@ -95,10 +95,10 @@ class Overview:
             connections=total.connections,
             sockets=total.sockets,
             requests=self._requests(total, answered, now),
-            duration=_latency(window.durations, window.seconds),
-            duration_total=_latency(every, uptime),
-            queue_time=_latency(window.queue_times, window.seconds),
-            queue_time_total=_latency(waited, uptime),
+            duration=latency(window.durations, window.seconds),
+            duration_total=latency(every, uptime),
+            queue_time=latency(window.queue_times, window.seconds),
+            queue_time_total=latency(waited, uptime),
             generations=self._generations(answered),
             last_reload=self.last_reload,
             operations=list(operations),
@@ -351,7 +351,8 @@ def _state(worker: Worker | None) -> ms.WorkerState:
     return worker.state.value if worker is not None else "waiting"
 
 
-def _latency(buckets: Sequence[int], seconds: float) -> ms.Latency:
+def latency(buckets: Sequence[int], seconds: float) -> ms.Latency:
+    """Percentiles of a histogram that looks back so far."""
     found = [percentile(reading.BOUNDS_SECONDS, buckets, share) for share in SHARES]
     p50, p95, p99 = (one.at_most for one in found)
     shown = ms.Percentiles(*(one.written("seconds") for one in found))
