@@ -28,6 +28,25 @@ def available_cpus(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS)
     return max(1, cpus)
 
 
+def cpu_quota(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> float | None:
+    """The smallest CPU quota of this process's cgroups, in CPUs; None without one."""
+    return min(_quotas(cgroup_file, mount), default=None)
+
+
+def throttled_periods(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> list[tuple[int, int]]:
+    """Of each of this process's cgroups with a quota: its periods so far, and in how many it had used that up.
+
+    Source: "cpu.stat" in the kernel's cgroup-v2.rst and in its sched-bwc.rst.
+    """
+    found = []
+    for directory in _cpu_directories(cgroup_file, mount):
+        lines = (line.split() for line in _read(f"{directory}/cpu.stat").splitlines())
+        counted = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}
+        if counted.get("nr_periods"):
+            found.append((counted["nr_periods"], counted.get("nr_throttled", 0)))
+    return found
+
+
 def memory_limit(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int | None:
     """Bytes that this process's cgroups let it have, with all else in them; None without a limit.
 
@@ -69,15 +88,20 @@ def _memory_files(cgroup_file: str, mount: str, v2: str, v1: str) -> Iterator[st
 
 def _quotas(cgroup_file: str, mount: str) -> Iterator[float]:
     """The CPU quotas, in CPUs, of this process's cgroups and of all above them that can be seen."""
+    for directory in _cpu_directories(cgroup_file, mount):
+        yield from _cpus(*(_read(f"{directory}/cpu.max").split() or ["max"]))
+        yield from _cpus(_read(f"{directory}/cpu.cfs_quota_us"), _read(f"{directory}/cpu.cfs_period_us"))
+
+
+def _cpu_directories(cgroup_file: str, mount: str) -> Iterator[str]:
+    """This process's cgroups for the CPU and all above them that can be seen, of either version."""
     for line in _read(cgroup_file).splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0" and not controllers:
-            for directory in _upwards(path, mount, f"{mount}/unified"):
-                yield from _cpus(*(_read(f"{directory}/cpu.max").split() or ["max"]))
+            yield from _upwards(path, mount, f"{mount}/unified")
         elif "cpu" in controllers.split(","):
-            for directory in _upwards(path, f"{mount}/{controllers}", f"{mount}/cpu"):
-                yield from _cpus(_read(f"{directory}/cpu.cfs_quota_us"), _read(f"{directory}/cpu.cfs_period_us"))
+            yield from _upwards(path, f"{mount}/{controllers}", f"{mount}/cpu")
 
 
 def _upwards(path: str, *roots: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from miniwsgi.codes.explain_command import explain_command
 from .commands import (
     change,
     completion,
+    examine,
     show_config,
     show_daemons,
     show_events,
@@ -92,6 +93,8 @@ for _command in (
     change.reload,
     change.restart,
     show_workers.stack,
+    examine.why,
+    examine.doctor,
     show_incidents.slow,
     show_incidents.crashes,
     show_routes.routes,

@@ -82,6 +82,13 @@ class Client:
     def routes(self) -> Reply[messages.RouteList]:
         return self._get("/routes", messages.RouteList)
 
+    def why(self, seconds: int) -> Reply[messages.Why]:
+        """What is wrong, after so many seconds of looking."""
+        return self._call("GET", f"/why?seconds={seconds}", messages.Why, extra_seconds=seconds)
+
+    def doctor(self) -> Reply[messages.Doctor]:
+        return self._get("/doctor", messages.Doctor)
+
     def metrics(self, name: str = "") -> Reply[messages.MetricList]:
         """The family of that name, or those whose names begin so; "": all."""
         from urllib.parse import quote

@@ -46,6 +46,18 @@ class Handlers:
             raise _no_slot(slot)
         return _json(stack)
 
+    async def why(self, call: ApiCall) -> Answer:
+        try:
+            return _json(await self._managed.why(call.query.get("seconds", ms.LOOK_SECONDS)))
+        except TimeoutError:
+            raise HttpRefusal(503, "the host's files of /proc could not be read in time") from None
+
+    async def doctor(self, _call: ApiCall) -> Answer:
+        try:
+            return _json(await self._managed.doctor())
+        except TimeoutError:
+            raise HttpRefusal(503, "the host could not be examined in time: a disk may not answer") from None
+
     async def operations(self, _call: ApiCall) -> Answer:
         return _json(ms.OperationList(operations=self._managed.operations()))
 

@@ -38,6 +38,12 @@ class Managed(Protocol):
     async def stack(self, slot: int) -> ms.Stack | None:
         """None: the slot has no process."""
 
+    async def why(self, seconds: int) -> ms.Why:
+        """What is wrong, after looking for so long."""
+
+    async def doctor(self) -> ms.Doctor:
+        """What is risky in the configuration and on the host."""
+
     async def ask(self, change: Change) -> ms.Operation:
         """The operation that the change has become, or has joined. Raises ChangeRefused."""
 

@@ -51,6 +51,13 @@ COUNT = Parameter(
     {"type": "integer", "minimum": 0, "maximum": ms.MAX_INCIDENTS},
     "The latest so many.",
 )
+SECONDS = Parameter(
+    "seconds",
+    whole_number(1, ms.MAX_LOOK_SECONDS),
+    f"seconds, 1 to {ms.MAX_LOOK_SECONDS}",
+    {"type": "integer", "minimum": 1, "maximum": ms.MAX_LOOK_SECONDS},
+    f"How long to look ({ms.LOOK_SECONDS}).",
+)
 NAME = Parameter(
     "name",
     metric_name,
@@ -88,6 +95,14 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
         _change("/drain", handlers.drain, "drain", ms.DrainRequest, "Accept nothing more, finish, stay up"),
         _change("/undrain", handlers.undrain, "undrain", ms.DrainRequest, "Serve again"),
         _change("/stop", handlers.stop, "stop", ms.StopRequest, "End the daemon", role="admin"),
+        _get(
+            "/why", handlers.why, "why", ms.Why, "What is wrong, after some seconds of looking",
+            role="operate", query=(SECONDS,),
+        ),
+        _get(
+            "/doctor", handlers.doctor, "doctor", ms.Doctor, "What is risky in the configuration and on the host",
+            role="operate",
+        ),
         _get("/operations", handlers.operations, "operations", ms.OperationList, "Changes, the latest first"),
         _get(
             "/operations/{id}", handlers.operation, "operation", ms.Operation, "One change",

@@ -56,6 +56,16 @@ from .figures import LastMinute as LastMinute
 from .figures import Latency as Latency
 from .figures import Percentiles as Percentiles
 from .figures import Rates as Rates
+from .findings import LOOK_SECONDS as LOOK_SECONDS
+from .findings import MAX_LOOK_SECONDS as MAX_LOOK_SECONDS
+from .findings import Doctor as Doctor
+from .findings import Doing as Doing
+from .findings import Finding as Finding
+from .findings import LookFigures as LookFigures
+from .findings import Risk as Risk
+from .findings import Severity as Severity
+from .findings import ThreadGroup as ThreadGroup
+from .findings import Why as Why
 from .history import History as History
 from .history import HistoryMark as HistoryMark
 from .history import HistorySpan as HistorySpan
@@ -92,5 +102,5 @@ REQUESTS = (
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
-    EventList, MetricList, History, RouteList, SlowList, CrashList, Incident, Crash,
+    EventList, MetricList, History, RouteList, SlowList, CrashList, Incident, Crash, Why, Doctor,
 )  # fmt: skip

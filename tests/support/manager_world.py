@@ -258,6 +258,13 @@ class FakeDaemon:
     async def stack(self, slot: int) -> ms.Stack | None:
         return ms.Stack(slot, 100 + slot, T0, True, "Thread …", []) if slot in {0, 2} else None
 
+    async def why(self, seconds: int) -> ms.Why:
+        figures = ms.LookFigures(0, 0.0, None, None, 0.0, 8, 0.0, 0.0, 1, 0)
+        return ms.Why(T0, float(seconds), [ms.Finding("healthy", "note", "Nothing is wrong.", [], "")], figures, [])
+
+    async def doctor(self) -> ms.Doctor:
+        return ms.Doctor(T0, [ms.Risk("root", "warning", "The application runs as root.", "server.user")], [], [])
+
     async def ask(self, change: ch.Change) -> ms.Operation:
         if self.refusal is not None:
             raise self.refusal

@@ -90,6 +90,9 @@ def decode(answer: Answer, type_: Any) -> Any:
         ("/v1/crashes", ms.CrashList),
         ("/v1/config", ms.ConfigView),
         ("/v1/log-level", ms.LogLevel),
+        ("/v1/why", ms.Why),
+        ("/v1/why?seconds=9", ms.Why),
+        ("/v1/doctor", ms.Doctor),
     ],
 )
 def test_what_there_is_to_know_is_of_its_type(target: str, type_: Any) -> None:
@@ -287,6 +290,8 @@ def test_a_wrong_log_level_changes_nothing(body: Any) -> None:
 
 OPERATE = [
     ("GET", "/v1/workers/0/stack", b""),
+    ("GET", "/v1/why", b""),
+    ("GET", "/v1/doctor", b""),
     ("GET", "/v1/config", b""),
     ("POST", "/v1/config/check", b""),
     ("POST", "/v1/scale", {"workers": 2}),

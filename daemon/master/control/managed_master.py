@@ -30,6 +30,7 @@ from ..supervising import events as ev
 from ..supervising.operations import Operation, OperationState
 from . import config_report
 from .event_recorder import EventRecorder
+from .examining import Examining
 from .incidents import Incidents
 from .kept_scale import REMEDY, KeptScale
 from .overview import Overview
@@ -55,6 +56,7 @@ class ManagedMaster:
         self.overview = Overview(master, kept)
         self.routes_seen = RoutesSeen(master.fleet.board)
         self.recorder = EventRecorder(self.event_log, master.supervisor)
+        self._examining = Examining(master, self.overview, self.event_log, threads)
         self.metrics: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self.history: Callable[[Span], ms.History] = _no_history  # the same
         self._master = master
@@ -100,6 +102,12 @@ class ManagedMaster:
         running = self.overview.running(worker.slot)
         text = await self._master.fleet.stacks(worker)
         return ms.Stack(worker.slot, worker.pid, datetime.now(UTC), not text.startswith(NO_STACKS), text, running)
+
+    async def why(self, seconds: int) -> ms.Why:
+        return await self._examining.why(seconds, self.history)
+
+    async def doctor(self) -> ms.Doctor:
+        return await self._examining.doctor()
 
     def operations(self) -> list[ms.Operation]:
         return [self.overview.operation(operation) for operation in self._master.supervisor.ledger]

@@ -102,7 +102,7 @@ class Overview:
             generations=self._generations(answered),
             last_reload=self.last_reload,
             operations=list(operations),
-            persist_error=self._kept.error,
+            persist_error=self.persist_error,
             metrics_error=self.metrics_error,
             role=role,
             hooks=self._hooks(),
@@ -143,7 +143,7 @@ class Overview:
             target=sizing.target,
             configured=sizing.turnover.plan.workers,
             override=sizing.override,
-            persisted=sizing.override is not None and sizing.override == self._kept.value,
+            persisted=self.persisted,
             booting=states.count(WorkerState.FORKING) + states.count(WorkerState.BOOTING),
             ready=states.count(WorkerState.READY),
             busy=sum(load(board, worker.slot) > 0 for worker in table.workers(WorkerState.READY)),
@@ -186,10 +186,25 @@ class Overview:
             timed_out=total.timed_out,
         )
 
+    def judged(self) -> Verdict:
+        """The verdict, now."""
+        return self._verdict(self._master.fleet.tally.look(time.monotonic()))
+
+    @property
+    def persisted(self) -> bool:
+        """Whether the number of workers that was asked for at runtime outlives a restart."""
+        override = self._master.supervisor.sizing.override
+        return override is not None and override == self._kept.value
+
+    @property
+    def persist_error(self) -> str:
+        """Why the state directory cannot be used."""
+        return self._kept.error
+
     def in_brief(self) -> str:
         """What is not well, and load, in few words."""
         board, now = self._master.fleet.board, time.monotonic()
-        judged = self._verdict(self._master.fleet.tally.look(now))
+        judged = self.judged()
         parts = [] if judged.level is Level.HEALTHY else [str(judged)]
         rate = self.history.rate(now, 10)
         if rate is not None:

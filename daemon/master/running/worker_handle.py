@@ -77,7 +77,7 @@ class WorkerHandle:
         self._on_message = on_message
         self._on_death = on_death
         self._dumping = asyncio.Lock()
-        self._owes_stacks = False  # it has not obeyed an order for them: its loop does not turn
+        self._owes_stacks = False
         self._loop = asyncio.get_running_loop()
         self._link = Link(Channel.from_fd(control_fd), self._receive, self._fell_silent)
         self._loop.add_reader(self.pidfd, self._died)
@@ -117,6 +117,11 @@ class WorkerHandle:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+    @property
+    def owes_stacks(self) -> bool:
+        """Whether it has not obeyed an order for them: its loop does not turn."""
+        return self._owes_stacks
 
     async def stacks(self) -> str:
         """What all its threads are doing; one dump at a time."""

@@ -1,0 +1,83 @@
+"""`why` and `doctor`: those who ask at once share an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from miniwsgi.manager import messages as ms
+from miniwsgi.manager.control.event_log import EventLog
+from miniwsgi.manager.daemon_threads import DaemonThreads
+from miniwsgi.metrics.history import Span
+
+from ..insight.deductions import figures, findings, thread_groups
+from ..insight.examination import Examination, Told
+from ..insight.gathering import gather
+from ..insight.risks import examine
+from ..running.master import Master
+from .overview import Overview
+
+EXAMINING_SECONDS = 8.0
+
+
+class Examining:
+    """Looks at `master` when it is asked to."""
+
+    def __init__(self, master: Master, overview: Overview, events: EventLog, threads: DaemonThreads) -> None:
+        self._master = master
+        self._overview = overview
+        self._events = events
+        self._threads = threads
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Examining {list(self._under_way)}>"
+
+    async def why(self, seconds: int, history: Callable[[Span], ms.History]) -> ms.Why:
+        """Raises TimeoutError."""
+        answer: ms.Why = await self._shared(seconds, lambda: self._why(seconds, history))
+        return answer
+
+    async def doctor(self) -> ms.Doctor:
+        """Raises TimeoutError."""
+        answer: ms.Doctor = await self._shared("doctor", self._doctor)
+        return answer
+
+    async def _why(self, seconds: int, history: Callable[[Span], ms.History]) -> ms.Why:
+        events, judge = self._events.since(0).events, self._overview.judged
+        evidence = await gather(self._master, self._threads, seconds, events, judge, lambda: _past(history))
+        seen = findings(evidence), figures(evidence), thread_groups(evidence)
+        return ms.Why(datetime.now(UTC), round(evidence.seconds, 3), *seen)
+
+    async def _doctor(self) -> ms.Doctor:
+        overview, sizing = self._overview, self._master.supervisor.sizing
+        last = overview.last_reload
+        told = Told(
+            reload_error=last.error if last is not None and last.result == "failed" else None,
+            override=sizing.override
+            if not overview.persisted and sizing.override != sizing.turnover.plan.workers
+            else None,
+            persist_error=overview.persist_error,
+            metrics_error=overview.metrics_error,
+            certificates=tuple(overview.certificates()),
+        )
+        rest = await self._threads.run(Examination(self._master, told).rest, EXAMINING_SECONDS)
+        return examine(rest, datetime.now(UTC))
+
+    async def _shared(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.get_running_loop().create_task(work())
+            task.add_done_callback(lambda _task: self._under_way.pop(key, None))
+        return await asyncio.shield(task)
+
+
+def _past(history: Callable[[Span], ms.History]) -> Iterator[ms.HistoryStep]:
+    """In small steps as far as there are any, in large ones before."""
+    lately = history(Span.QUARTER).steps
+    for step in history(Span.HOUR).steps:
+        if not lately or step.at + timedelta(seconds=step.seconds) <= lately[0].at:
+            yield step
+    yield from lately

@@ -1,0 +1,187 @@
+"""Rules about threads that wait: for a lock, for one slow route, for something outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from miniwsgi.manager import messages as ms
+
+from .finding import finding
+from .picture import Group, Picture
+from .places import Doing
+from .wording import count, number, percent, rate, seconds
+
+SHARE = 0.3  # of the busy threads: that many at one place tell something
+LONG_SECONDS = 0.3  # in the application, on average
+OLD_SECONDS = 5.0
+SLOWER = 2.0  # times as long as usual
+USUAL_ANSWERS = 20  # that make it usual
+CONTRAST = 5.0  # times as long as the other routes
+ROUTE_SECONDS = 0.1
+SHOWN_GROUPS = 4
+
+
+def lock(picture: Picture) -> ms.Finding | None:
+    """Threads that stand before a lock."""
+    found = picture.doing(Doing.LOCK)
+    threads = sum(group.threads for group in found)
+    if not found or threads < 0.7 or threads < SHARE * picture.seen:
+        return None
+    group = found[0]
+    wanted = picture.places.wanted(group.place.where)
+    name = f" {wanted}" if wanted else ""
+    call = "" if wanted else f" in {group.place.call}" if group.place.call else ""
+    sentence = (
+        f"{_threads(group, picture)} for the lock{name} at {picture.places.shown(group.place.where)}{call}"
+        f"{_in(group.request)}; {_holder(group, picture)}."
+    )
+    remedy = "hold the lock for less: do what takes long (queries, files, sleeps) outside of it"
+    return finding("lock", "warning", sentence, _groups(picture), remedy)
+
+
+def _holder(group: Group, picture: Picture) -> str:
+    if not group.holders:
+        return "who holds it is not to be seen"
+    (taken, now, request), _count = group.holders.most_common(1)[0]
+    text, places = picture.places.text(now), picture.places
+    doing = f" ({text})" if text else ""
+    return f"the thread that took it at {places.shown(taken)} is at {places.shown(now)}{doing}{_in(request)}"
+
+
+def slow_route(picture: Picture) -> ms.Finding | None:
+    """One route that takes most of the time, and far longer than the others."""
+    if len(picture.routes) < 2:
+        return None
+    worst, *others = picture.routes
+    total = sum(route.seconds for route in picture.routes)
+    mean = worst.seconds / worst.answered
+    other = sum(route.seconds for route in others) / max(1, sum(route.answered for route in others))
+    rare = worst.answered < sum(route.answered for route in others)
+    if not rare or mean < ROUTE_SECONDS or worst.seconds < 0.5 * total or mean < CONTRAST * other:
+        return None
+    group = next((one for one in picture.groups if worst.name in one.request), None)
+    where = f": {_at(group, picture)}" if group is not None else ""
+    sentence = (
+        f"One route is slow: {worst.name} takes {seconds(mean)} on average, the others {seconds(other)}; "
+        f"it has {percent(worst.seconds / total)} of the time{where}."
+    )
+    evidence = [
+        f"{route.name}: {count(route.answered, 'answer')}, {seconds(route.seconds / route.answered)} on average"
+        for route in picture.routes[:SHOWN_GROUPS]
+    ]
+    return finding("slow-route", "warning", sentence, [*evidence, *_groups(picture)], "")
+
+
+def waits_long(picture: Picture) -> ms.Finding | None:
+    """Threads that wait outside of Python, and answers are slow for that."""
+    group = _largest(picture)
+    if group is None or not (is_slow(picture) or (picture.saturated and not queue_dominates(picture))):
+        return None
+    sentence = f"{_threads(group, picture)}{_what(group)} {_at(group, picture)}{_in(group.request)}."
+    return finding("waits", "warning", sentence, [*_slowness(picture), *_groups(picture)], _remedy(group))
+
+
+def waits(picture: Picture) -> ms.Finding | None:
+    """The same as it is known to be: no harm."""
+    group = _largest(picture)
+    if group is None or group.threads < 0.3:
+        return None
+    sentence = (
+        f"What requests wait for: {_threads(group, picture)}{_what(group)} {_at(group, picture)}{_in(group.request)}."
+    )
+    return finding("waits", "note", sentence, _groups(picture))
+
+
+def slow(picture: Picture) -> ms.Finding | None:
+    """Slow for no reason that is seen."""
+    if not is_slow(picture):
+        return None
+    known = picture.run_mean is not None
+    what = f"answers take {seconds(picture.run_mean or 0)} on average" if known else "no request was answered"
+    hidden = next((worker.no_samples for worker in picture.evidence.workers if worker.no_samples), "")
+    why = hidden or "their threads were seen at no place for long"
+    sentence = f"Requests are slow ({what}), and what they do is not to be seen: {why}."
+    return finding("slow", "warning", sentence, [*_slowness(picture), *_groups(picture)])
+
+
+def is_slow(picture: Picture) -> bool:
+    """Whether the application takes long, or longer than usual."""
+    mean, usual = picture.run_mean, picture.evidence.usual_seconds
+    slower = (
+        usual is not None
+        and mean is not None
+        and picture.evidence.usual_answers >= USUAL_ANSWERS
+        and mean >= max(ROUTE_SECONDS, SLOWER * usual)
+    )
+    return slower or (mean or 0.0) >= LONG_SECONDS or picture.oldest >= OLD_SECONDS
+
+
+def queue_dominates(picture: Picture) -> bool:
+    """Whether requests wait before the application for longer than they are inside of it."""
+    return picture.run_mean is not None and (picture.queue_mean or 0.0) > picture.run_mean
+
+
+def _largest(picture: Picture) -> Group | None:
+    found = picture.doing(Doing.WAITS, Doing.OTHERS)
+    if not found or found[0].threads < SHARE * picture.seen:
+        return None
+    return found[0]
+
+
+def _threads(group: Group, picture: Picture) -> str:
+    """ "6 of 8 busy threads wait"."""
+    several = number(group.threads) != "1"
+    if number(picture.seen) == number(group.threads):
+        busy = "the one busy thread" if not several else f"all {number(picture.seen)} busy threads"
+        return f"{busy[0].upper()}{busy[1:]} {'wait' if several else 'waits'}"
+    return f"{number(group.threads)} of {number(picture.seen)} busy threads {'wait' if several else 'waits'}"
+
+
+def _what(group: Group) -> str:
+    return " for another thread" if group.place.doing is Doing.OTHERS else ""
+
+
+def _at(group: Group, picture: Picture) -> str:
+    call = group.place.call
+    return f"at {picture.places.shown(group.place.where)}" + (
+        f" in {call}" if call else f" in {group.place.where.function}"
+    )
+
+
+def _remedy(group: Group) -> str:
+    if group.place.doing is Doing.OTHERS:
+        return (
+            "see who ends the wait: a pool of connections may be too small, a queue is not filled, a condition not met"
+        )
+    return "see what that place asks for: a database, another service, a file; a time limit there bounds the wait"
+
+
+def _slowness(picture: Picture) -> Iterator[str]:
+    if picture.run_mean is not None:
+        usual = picture.evidence.usual_seconds
+        before = (
+            f"; usually {seconds(usual)}"
+            if usual is not None and picture.evidence.usual_answers >= USUAL_ANSWERS
+            else ""
+        )
+        yield (
+            f"an answer takes {seconds(picture.run_mean)} in the application{before}, after "
+            f"{seconds(picture.queue_mean or 0.0)} of waiting for a thread ({rate(picture.rate)})"
+        )
+    elif picture.busy >= 0.5:
+        yield "no request was answered meanwhile"
+    if picture.oldest >= 1.0:
+        yield f"the oldest request has run for {seconds(picture.oldest)}"
+    yield (
+        f"{number(picture.busy)} of {count(picture.capacity, 'thread')} busy, {number(picture.waiting)} waiting; "
+        f"workers use {picture.cpu:.2f} CPUs"
+    )
+
+
+def _groups(picture: Picture) -> Iterator[str]:
+    for group in picture.groups[:SHOWN_GROUPS]:
+        yield f"{count(group.threads, 'thread')} {_at(group, picture)}{_in(group.request)}: {group.place.doing.value}"
+
+
+def _in(request: str) -> str:
+    return f", in {request}" if request else ""

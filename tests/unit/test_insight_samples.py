@@ -1,0 +1,66 @@
+"""How what workers say of their threads becomes samples: dumps of faulthandler, and lines of the sampler."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from miniwsgi.daemon.master.insight.dumps import threads
+from miniwsgi.daemon.master.insight.evidence import Frame, Request
+from miniwsgi.daemon.master.insight.inspected import Inspected
+from miniwsgi.metrics.scoreboard import Running
+
+DUMP = """\
+Current thread 0x00007f0000000002 (most recent call first):
+  File "/opt/miniwsgi/daemon/worker/orders.py", line 9 in Orders._write_stacks
+
+Thread 0x00007f0000000001 (most recent call first):
+  File "/srv/shop/a b.py", line 7 in query
+  File "/srv/shop/shop.py", line 3 in <module>
+"""
+
+
+def test_a_dump_is_read_with_the_requests_that_threads_ran() -> None:
+    running = [Running(0, 1_000_000_000, "GET", "/orders", ident=0x7F0000000001)]
+    asking, asked = threads(DUMP, running, 3_500_000_000)
+    assert (asking.ident, asking.request) == (0x7F0000000002, None)
+    assert asked.frames == (Frame("/srv/shop/a b.py", 7, "query"), Frame("/srv/shop/shop.py", 3, "<module>"))
+    assert asked.request == Request("GET", "/orders", None, 2.5)
+
+
+def line(**fields: object) -> bytes:
+    return msgspec.json.encode(fields)
+
+
+def test_lines_of_the_sampler_are_stretches_of_time() -> None:
+    found = Inspected()
+    assert not found.has_begun
+    found.take(line(kind="begin", order={}, pid=7, python="3.12"), 0)
+    assert found.has_begun
+    frames = [("application", "/srv/shop/app.py", 3, "app.py", "application"), ("query", "/srv/shop/db.py", 8, "", "")]
+    rows = [[0, 2, 1, 1, 2, 10, 500_000_000, 5_000_000], [1, 1, 0, 0, 0, 10, 500_000_000, 0]]
+    found.take(
+        line(
+            kind="samples", seconds=1.0, looks=20, late_ns=40_000_000, frames=frames, nodes=[[0, 0], [1, 1]],
+            threads=[[11, "mw-thread-0", 0], [12, "mw-thread-1", 1]],
+            requests=[["/orders", "x-1", "GET", "/orders", 500_000_000]], rows=rows,
+        ),
+        2_500_000_000,
+    )  # fmt: skip
+    found.take(
+        line(kind="samples", seconds=1.5, looks=22, late_ns=440_000_000, rows=[[0, 2, 1, 1, 2, 2, 250_000_000, 0]]), 0
+    )
+    found.take(line(kind="end", why="time", looks=22), 0)
+    assert (found.looks, found.seconds, found.late_seconds, found.longest_seconds) == (22, 1.5, 0.44, 0.2)
+    (first,), (second,) = found.moments
+    assert first.frames == (Frame("/srv/shop/db.py", 8, "query"), Frame("/srv/shop/app.py", 3, "application"))
+    assert first.request == Request("GET", "/orders", "/orders", 2.0)
+    assert (first.cpu, second.cpu) == (0.01, 0.0)
+    assert (first.weight + second.weight) / 2 == pytest.approx(0.5)  # it was there for half of the time
+
+
+def test_a_refusal_is_kept() -> None:
+    found = Inspected()
+    found.take(line(kind="refused", why="another one is under way"), 0)
+    assert (found.refused, found.has_begun, found.moments) == ("another one is under way", False, ())
+    with pytest.raises(msgspec.DecodeError):
+        found.take(b"garbage", 0)
