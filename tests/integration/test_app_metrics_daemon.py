@@ -186,12 +186,12 @@ def recycling(service: Service, pool: str, preload: str) -> Counted:
 @pytest.mark.parametrize(
     ("pool", "preload", "exits"),
     [
-        ("prefork", "true", effort(40, 100)),
-        ("epoll", "true", effort(12, 20)),
-        ("fork", "true", effort(12, 20)),
-        ("prefork", "false", effort(4, 10)),
+        ("prefork", "true", effort(20, 100)),
+        ("epoll", "true", effort(6, 20)),
+        ("fork", "true", effort(6, 20)),
+        ("prefork", "false", effort(3, 10)),
         pytest.param("epoll", "false", 10, marks=pytest.mark.full),
-        ("fork", "false", effort(4, 10)),
+        ("fork", "false", effort(3, 10)),
     ],
 )
 def test_sums_are_exact_whatever_workers_come_and_go(service: Service, pool: str, preload: str, exits: int) -> None:

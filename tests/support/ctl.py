@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tests.support import ctl_forks
 from tests.support.users import NOBODY
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
@@ -66,6 +67,9 @@ class Tool:
     def __call__(self, *arguments: str, nobody: bool = False, stdin: str = "") -> Ended:
         """Run to its end, nothing being a terminal."""
         started = time.monotonic()
+        if not nobody and ctl_forks.can_run(self.environ):
+            ended = ctl_forks.run(["--socket", str(self.socket), *arguments], self.environ, stdin, PATIENCE_SECONDS)
+            return Ended(*ended, time.monotonic() - started)
         found = subprocess.run(
             self._argv(arguments, nobody),
             input=stdin,
