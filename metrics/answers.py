@@ -51,24 +51,27 @@ class Answers(Struct, frozen=True):
 NONE = Answers()
 
 
-def by_class(slot: Slot) -> list[int]:
-    """All that the slot's workers have answered, the application and the server itself, by the first digit of the
-    status; 0: not known."""
-    cells = slot.cells
-    found = [0] * CLASSES
-    for at in series(cells):
-        _method, status, _route = sb.series_labels(cells[at + sb.S_KEY])
-        counted = sum(cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist())
-        found[status // 100 if status < 100 * CLASSES else 0] += counted
+def status_class(status: int) -> int:
+    """The first digit; 0: not known."""
+    return status // 100 if status < 100 * CLASSES else 0
+
+
+def refusals(slot: Slot) -> list[int]:
+    """What the server itself has answered, by class: it is in no series."""
+    cells, found = slot.cells, [0] * CLASSES
     for place, status in enumerate(sb.REJECTED_STATUSES):
-        found[status // 100] += cells[sb.REJECTED_BY + place]
+        found[status_class(status)] += cells[sb.REJECTED_BY + place]
     found[0] += cells[sb.REJECTED_BY + len(sb.REJECTED_STATUSES)]
     return found
 
 
 def answers(slot: Slot) -> Answers:
     """All that the slot's workers have given: the application's, and the refusals of the server itself."""
-    found = by_class(slot)
+    cells, found = slot.cells, refusals(slot)
+    for at in series(cells):
+        _method, status, _route = sb.series_labels(cells[at + sb.S_KEY])
+        counted = cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS]
+        found[status_class(status)] += sum(counted.tolist())
     return Answers(sum(found), found[4], found[5])
 
 

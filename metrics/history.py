@@ -17,10 +17,10 @@ from operator import add, sub
 from msgspec import Struct
 
 from . import scoreboard as sb
-from .answers import CLASSES, by_class
+from .answers import CLASSES, refusals, status_class
 from .board import Board
 from .percentiles import Percentile, percentile
-from .scoreboard_reading import BOUNDS_SECONDS, durations, queue_times
+from .scoreboard_reading import BOUNDS_SECONDS, NO_BUCKETS, queue_times, series
 
 STEP_SECONDS = 5.0
 SLACK_SECONDS = 0.5  # looks come about each second: a step that wants so little is whole
@@ -148,12 +148,19 @@ class Mark(Struct, frozen=True):
 
 
 def read_counts(board: Board) -> array[int]:
-    """All counts since the start, in the order of a step's."""
+    """All counts since the start, in the order of a step's. Each series is read once: there may be thousands."""
     slots = list(board.used())
+    histograms: list[Sequence[int]] = [NO_BUCKETS] * CLASSES
     classes = [0] * CLASSES
     for slot in slots:
-        classes = list(map(add, classes, by_class(slot)))
-    return array("Q", (*classes, *durations(slots), *queue_times(slots)))
+        cells = slot.cells
+        for at in series(cells):
+            number = status_class(sb.series_labels(cells[at + sb.S_KEY])[1])
+            counted = cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist()
+            histograms[number] = list(map(add, histograms[number], counted))
+        classes = list(map(add, classes, refusals(slot)))
+    classes = list(map(add, classes, map(sum, histograms)))
+    return array("Q", (*classes, *map(sum, zip(*histograms, strict=True)), *queue_times(slots)))
 
 
 class Timeline:
