@@ -252,8 +252,9 @@ def _axis(chart: Chart, known: Sequence[float]) -> Axis:
 
 def nice(value: float) -> float:
     """A round number that is not below the value: 1, 2, 4, 5, 8 or 10 times a power of ten (sizes: of two)."""
-    if value >= 1 << 20:
-        return float(1 << 20) * nice(value / (1 << 20))
+    for unit in (1 << 30, 1 << 20):
+        if value >= unit:
+            return unit * nice(value / unit)
     power = 10.0 ** math.floor(math.log10(value) + 1e-9)
     return next(step * power for step in (1, 2, 4, 5, 8, 10) if step * power >= value * (1 - 1e-9))
 

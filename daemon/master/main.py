@@ -169,7 +169,7 @@ async def _supervise(opened: Opened, log: ErrorLog, environ: dict[str, str]) -> 
     history, neighbours = HistoryKeeper(master, measuring), Neighbours(DaemonThreads())
     control.managed.event_log.on_event.append(history.note)
     control.managed.history = partial(history_of, history)
-    sources = port_sources(master, overview, measuring, exporter, history, neighbours)
+    sources = port_sources(master, control.managed, measuring, exporter, history, neighbours)
     port = MetricsPort(master, opened.metrics, tls, log, sources)
     master.announcer.detail = overview.in_brief
     if opened.control.file is not None:

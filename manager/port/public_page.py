@@ -14,8 +14,10 @@ from urllib.parse import parse_qs
 
 from miniwsgi.metrics.charts import clock, describe
 from miniwsgi.metrics.history import LOSSES, Mark, MarkKind, Span
-from msgspec import Struct, field, structs
+from msgspec import Struct, structs
 
+from .. import messages as ms
+from .public_requests import request_rows, route_rows
 from .public_status import PublicStatus, as_data
 
 SHOWN_EVENTS = 12
@@ -43,7 +45,10 @@ class PublicPage(Struct, frozen=True):
     charts: str
     marks: Sequence[Mark] = ()
     epoch: float = 0.0  # what to add to a mark's time to have a date's
-    neighbours: Sequence[Neighbour] = field(default_factory=list)
+    neighbours: Sequence[Neighbour] = ()
+    routes: ms.RouteList | None = None
+    slow: Sequence[ms.Incident] = ()
+    lost: Sequence[ms.Crash] = ()
 
 
 def asked_span(query: str) -> Span:
@@ -59,6 +64,7 @@ def page_data(page: PublicPage, now: float | None = None) -> dict[str, Any]:
     data = as_data(page.status)
     status = page.status
     events = [_event(mark, page.epoch) for mark in _latest(page.marks)]
+    incidents = request_rows(page.slow, page.lost)
     return data | {
         "title": f"{status.verdict.level}: {status.name}{f' · {status.revision}' if status.revision else ''}",
         "application": status.name.removesuffix(f" on {status.host}"),
@@ -67,6 +73,9 @@ def page_data(page: PublicPage, now: float | None = None) -> dict[str, Any]:
         "charts": page.charts,
         "events": events,
         "no_events": not events,
+        "routes": route_rows(page.routes) if page.routes is not None else [],
+        "incidents": incidents,
+        "no_incidents": not incidents,
         "neighbours": [_row(neighbour) for neighbour in page.neighbours],
         "clock": clock(time.time() if now is None else now),
     }

@@ -30,7 +30,8 @@ def shown(**changed: Any) -> dict[str, Any]:
     workers = changed.pop("workers", [worker(0, in_flight=[running(), running("/secret", 45.3)]), worker(1)])
     health = changed.pop("health", HEALTH)
     utilization = changed.pop("utilization", 0.375)
-    page = {name: changed.pop(name) for name in ("charts", "marks", "neighbours", "epoch") if name in changed}
+    parts = ("charts", "marks", "neighbours", "epoch", "routes", "slow", "lost")
+    page = {name: changed.pop(name) for name in parts if name in changed}
     found = public_status(status(**changed), workers, health, utilization)
     return page_data(PublicPage(found, Span.QUARTER, **{"charts": "", **page}), now=0.0)
 
@@ -64,7 +65,7 @@ class Reader(HTMLParser):
         if tag in {"td", "th"}:
             self.rows[-1].append("")
         if "hidden" in given:
-            self.hidden.append(given.get("id") or tag)
+            self.hidden.append(given.get("id") or given.get("aria-labelledby") or tag)
         if "data-is" in given:
             self.marks.append(given["data-is"] or "")
 
@@ -112,20 +113,20 @@ def test_the_page_can_be_read_without_a_script() -> None:
     assert (said["5xx, last minute: 5xx in all"], said["5xx, last minute: 4xx"]) == ("0", "0.2 %")
     head = ["ready", "4700", "7", "1 h 2 min", "1 200", "12.5", "12", "0", "0 %"]
     assert [row for row in page.rows if row[0] in {"0", "1", "7", "http://127.0.0.1:8000"}] == [
-        ["0", head[0] + "not responding", *head[1:], "2", "45.3 s", "0", "3", "34.0 MiB", "41 %", "0"],
-        ["1", head[0] + "not responding", "4701", *head[2:], "0", "–", "0", "3", "34.0 MiB", "41 %", "0"],
         ["7", "–", "2", "123 456", "345", "0.2 %", "0", "0 %"],
         ["http://127.0.0.1:8000", "0", "2048"],
+        ["0", head[0] + "not responding", *head[1:], "2", "45.3 s", "0", "3", "34.0 MiB", "41 %", "0"],
+        ["1", head[0] + "not responding", "4701", *head[2:], "0", "–", "0", "3", "34.0 MiB", "41 %", "0"],
     ]
     assert page.marks == ["healthy", "running", "ready", "silent", "ready", "silent"]
 
 
 def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
-    silent = ["span"] * 2  # that a worker does not respond
-    assert read().hidden == ["span", "span", "reason", "div", "section", *silent]  # revision, note, events, neighbours
+    head, tables = ["span", "span", "reason"], ["h-routes", "h-requests", "h-events", "h-neighbours"]
+    assert read().hidden == [*head, *tables, *["span"] * 2]  # revision, note of the engine; that workers are silent
     draining = Health(phase=ServicePhase.DRAINING, started=True, ready_workers=0, target_workers=0, ready_min=1)
     page = read(health=draining, workers=[], generation=None, utilization=None, engine_note="no build")
-    assert page.hidden == ["span", "div", "section"]
+    assert page.hidden == ["span", *tables]
     assert "engine plain: no build" in " ".join(page.texts["facts"].split())
     assert "generation – " in page.texts["facts"]
     assert page.figures["Running now: utilisation"] == "–"
@@ -138,7 +139,7 @@ def test_what_is_wrong_stands_first_and_at_its_worker() -> None:
     page = read(verdict=wedged, workers=workers)
     assert page.texts["reasons"].startswith("2 of 2 workers not responding for 5 s, 3 connections queued; it <b>burns")
     assert page.marks[:2] == ["degraded", "running"]
-    assert page.hidden == ["span", "span", "reason", "div", "section"]
+    assert page.hidden[-1] == "h-neighbours"
 
 
 def test_every_place_of_the_page_has_a_known_format() -> None:

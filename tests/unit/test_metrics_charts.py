@@ -117,7 +117,16 @@ def test_labels_of_lines_do_not_lie_on_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("value", "top"),
-    [(0.01, 0.01), (0.011, 0.02), (1.0, 1.0), (3.0, 4.0), (16.0, 20.0), (812.0, 1000.0), (3 << 20, 4 << 20)],
+    [
+        (0.01, 0.01),
+        (0.011, 0.02),
+        (1.0, 1.0),
+        (3.0, 4.0),
+        (16.0, 20.0),
+        (812.0, 1000.0),
+        (3 << 20, 4 << 20),
+        (3 << 30, 4 << 30),
+    ],
 )
 def test_axes_end_at_round_numbers(value: float, top: float) -> None:
     assert nice(value) == pytest.approx(top)

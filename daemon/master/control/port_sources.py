@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from miniwsgi.manager.port.metrics_api import Sources
 from miniwsgi.manager.port.public_page import PublicPage
+from miniwsgi.manager.port.public_requests import SHOWN_REQUESTS
 from miniwsgi.manager.port.public_status import PublicStatus
 from miniwsgi.metrics.history import Span
 
@@ -13,12 +14,12 @@ from ..telemetry.exporter import Exporter
 from ..telemetry.history_keeper import HistoryKeeper
 from ..telemetry.measuring import Measuring
 from ..telemetry.neighbours import Neighbours
-from .overview import Overview
+from .managed_master import ManagedMaster
 
 
 def port_sources(
     master: Master,
-    overview: Overview,
+    managed: ManagedMaster,
     measuring: Measuring,
     exporter: Exporter,
     history: HistoryKeeper,
@@ -27,7 +28,7 @@ def port_sources(
     """Of everything that measures."""
 
     def status() -> PublicStatus:
-        return overview.public(measuring.samples())
+        return managed.overview.public(measuring.samples())
 
     def page(span: Span) -> PublicPage:
         return PublicPage(
@@ -37,6 +38,9 @@ def port_sources(
             marks=history.timeline.marks,
             epoch=history.epoch,
             neighbours=neighbours.known(),
+            routes=managed.routes(),
+            slow=managed.slow(SHOWN_REQUESTS).requests,
+            lost=managed.crashes(SHOWN_REQUESTS).crashes,
         )
 
     return Sources(lambda: health_of(master), status, exporter.answer, page)
