@@ -11,7 +11,7 @@ from ..http.exchange import Answer, HttpRefusal, Stream, encoded
 from . import change_requests as ops
 from .auth import Access
 from .endpoint import ApiCall
-from .managed import Managed
+from .managed import Managed, NotInspected, NoWorker
 from .metric_families import as_message, find
 
 STACKS_ROLE: ms.Role = "operate"  # as of GET /v1/workers/{slot}/stack
@@ -57,6 +57,22 @@ class Handlers:
             return _json(await self._managed.doctor())
         except TimeoutError:
             raise HttpRefusal(503, "the host could not be examined in time: a disk may not answer") from None
+    async def profile(self, call: ApiCall) -> Stream:
+        try:
+            lines = self._managed.profile(call.body)
+        except NoWorker as error:
+            raise _no_slot(error.slot) from None
+        return Stream(lambda: lines, ms.EVENTS_TYPE)
+
+    async def memory(self, call: ApiCall) -> Answer:
+        try:
+            return _json(await self._managed.memory(call.numbers["slot"], call.body))
+        except NoWorker as error:
+            raise _no_slot(error.slot) from None
+        except NotInspected as error:
+            raise HttpRefusal(409, str(error)) from None
+        except TimeoutError as error:
+            raise HttpRefusal(504, str(error)) from None
 
     async def operations(self, _call: ApiCall) -> Answer:
         return _json(ms.OperationList(operations=self._managed.operations()))

@@ -4,6 +4,7 @@ implements `Managed`; the API knows nothing else of it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from miniwsgi.metrics.families import Family
@@ -22,6 +23,18 @@ class ChangeRefused(Exception):
         self.reason = reason
         self.operation = operation
         self.conflict = conflict  # with the state of the daemon; False: it could never be granted
+
+
+class NoWorker(Exception):
+    """A slot that has no process, or none that serves."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(slot)
+        self.slot = slot
+
+
+class NotInspected(Exception):
+    """A worker that cannot be looked into now; the reason."""
 
 
 class Managed(Protocol):
@@ -43,6 +56,14 @@ class Managed(Protocol):
 
     async def doctor(self) -> ms.Doctor:
         """What is risky in the configuration and on the host."""
+    def profile(self, request: ms.ProfileRequest) -> AsyncIterator[bytes]:
+        """What its workers do, in JSON lines as they come, each with its slot; see docs/control-api.md.
+
+        Whoever goes on no more ends it. Raises NoWorker.
+        """
+
+    async def memory(self, slot: int, request: ms.MemoryRequest) -> ms.WorkerMemory:
+        """Raises NoWorker, NotInspected, TimeoutError: it does not answer."""
 
     async def ask(self, change: Change) -> ms.Operation:
         """The operation that the change has become, or has joined. Raises ChangeRefused."""

@@ -85,6 +85,16 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
             "/workers/{slot}/stack", handlers.stack, "stack", ms.Stack, "What every thread of a worker is doing",
             role="operate", refusals=(404,),
         ),
+        Endpoint(
+            "POST", f"{ms.API}/workers/{{slot}}/memory", handlers.memory, ms.JSON_TYPE,
+            role="operate", name="memory", summary="What a worker's memory holds",
+            body=ms.MemoryRequest, response=ms.WorkerMemory, refusals=(404, 409, 504, *BODY_REFUSALS),
+        ),
+        Endpoint(
+            "POST", f"{ms.API}/profile", handlers.profile, ms.EVENTS_TYPE,
+            role="operate", name="profile", summary="What the threads of workers do, for a while, in JSON lines",
+            body=ms.ProfileRequest, refusals=(404, *BODY_REFUSALS),
+        ),
         _change(
             "/workers/{slot}/restart", handlers.restart_one, "restartWorker", ms.RestartRequest,
             "Replace one worker, its successor first", refusals=(404, 409, *BODY_REFUSALS),

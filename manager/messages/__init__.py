@@ -81,6 +81,16 @@ from .incidents import Look as Look
 from .incidents import LossKind as LossKind
 from .incidents import SlowList as SlowList
 from .incidents import StackFrame as StackFrame
+from .inspecting import MAX_PROFILE_RATE as MAX_PROFILE_RATE
+from .inspecting import MAX_PROFILE_SECONDS as MAX_PROFILE_SECONDS
+from .inspecting import AllocatingLine as AllocatingLine
+from .inspecting import CollectorFigures as CollectorFigures
+from .inspecting import MemoryKind as MemoryKind
+from .inspecting import MemoryRequest as MemoryRequest
+from .inspecting import ProfileRequest as ProfileRequest
+from .inspecting import Tracing as Tracing
+from .inspecting import TypeCount as TypeCount
+from .inspecting import WorkerMemory as WorkerMemory
 from .metric_list import MetricFamily as MetricFamily
 from .metric_list import MetricHistogram as MetricHistogram
 from .metric_list import MetricKind as MetricKind
@@ -99,6 +109,7 @@ from .worker_status import WorkerState as WorkerState
 
 REQUESTS = (
     ScaleRequest, ReloadRequest, RestartRequest, DrainRequest, StopRequest, LogLevelRequest, ConfigCheckRequest,
+    ProfileRequest, MemoryRequest,
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,

@@ -34,6 +34,17 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
+def memory() -> ms.WorkerMemory:
+    """What a worker's memory holds."""
+    return ms.WorkerMemory(
+        slot=0, pid=100, taken_at=T0, seconds=60.0, kinds=[ms.MemoryKind("Rss", 34 << 20, 2 << 20)],
+        collector=ms.CollectorFigures(True, [1, 2, 3], [700, 10, 10], [9, 8, 7], 12, 0, 35000),
+        objects=1500, objects_grown=250, types=[ms.TypeCount("shop.Order", 250, 249), ms.TypeCount("dict", 90, None)],
+        not_counted="", tracing="ours", lines=[ms.AllocatingLine("/srv/shop/cart.py", 17, 4096, 12, 2048)],
+        not_traced="", traced_bytes=9000, paused_seconds=0.004, cpu_seconds=0.02,
+    )  # fmt: skip
+
+
 # --- a client ------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +236,7 @@ class FakeDaemon:
         self.event_log = EventLog(now=lambda: T0)
         self.asked: list[ch.Change] = []
         self.refusal: mg.ChangeRefused | None = None
+        self.inside: ms.WorkerMemory | Exception = memory()
         self.ends_at_once = False
         self.table: dict[int, ms.Operation] = {}
         self.ended = asyncio.Event()
@@ -264,6 +276,21 @@ class FakeDaemon:
 
     async def doctor(self) -> ms.Doctor:
         return ms.Doctor(T0, [ms.Risk("root", "warning", "The application runs as root.", "server.user")], [], [])
+    def profile(self, request: ms.ProfileRequest) -> AsyncIterator[bytes]:
+        if slots := [slot for slot in request.slots if slot not in {0, 2}]:
+            raise mg.NoWorker(slots[0])
+
+        async def lines() -> AsyncIterator[bytes]:
+            yield b'{"kind":"profile","slots":[0,2]}\n'
+
+        return lines()
+
+    async def memory(self, slot: int, request: ms.MemoryRequest) -> ms.WorkerMemory:
+        if slot not in {0, 2}:
+            raise mg.NoWorker(slot)
+        if isinstance(self.inside, Exception):
+            raise self.inside
+        return self.inside
 
     async def ask(self, change: ch.Change) -> ms.Operation:
         if self.refusal is not None:

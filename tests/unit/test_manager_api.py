@@ -43,7 +43,8 @@ class Bare:
             answer = await self.api.respond(request)
         except HttpRefusal as refusal:
             return self.api.refuse(refusal, path)
-        assert isinstance(answer, Answer), answer
+        if isinstance(answer, Stream):  # one that ends
+            return Answer(answer.status, b"".join([chunk async for chunk in answer.chunks()]), answer.content_type)
         return answer
 
 
@@ -126,6 +127,40 @@ def test_what_is_not_there_is_404(path: str) -> None:
         assert (answer.status, answer.content_type) == (404, "application/problem+json")
         assert (problem.status, problem.title, problem.instance) == (404, "Not Found", path)
         assert problem.detail
+
+
+# --- looking inside ------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_is_a_stream_and_memory_a_document() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        lines = await world.ask("POST", "/v1/profile", {"seconds": 1, "slots": [2]})
+        assert (lines.content_type, lines.body) == (ms.EVENTS_TYPE, b'{"kind":"profile","slots":[0,2]}\n')
+        assert decode(await world.ask("POST", "/v1/workers/2/memory", {"diff": True}), ms.WorkerMemory).objects == 1500
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "error", "status"),
+    [
+        ("/v1/profile", {"slots": [1]}, None, 404),
+        ("/v1/profile", {"seconds": 0}, None, 422),
+        ("/v1/profile", {"seconds": 3601}, None, 422),
+        ("/v1/profile", {"rate": 0}, None, 422),
+        ("/v1/profile", {"rate": 1001}, None, 422),
+        ("/v1/workers/1/memory", {}, None, 404),
+        ("/v1/workers/0/memory", {"seconds": -1}, None, 422),
+        ("/v1/workers/0/memory", {}, mg.NotInspected("another one is under way"), 409),
+        ("/v1/workers/0/memory", {}, TimeoutError("it does not answer"), 504),
+    ],
+)
+def test_what_cannot_be_looked_into_is_refused(target: str, body: Any, error: Exception | None, status: int) -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        if error is not None:
+            world.daemon.inside = error
+        answer = await world.ask("POST", target, body)
+        assert (answer.status, str(error or "") in decode(answer, ms.Problem).detail) == (status, True)
 
 
 # --- changes -------------------------------------------------------------------------------------------------------
@@ -294,6 +329,8 @@ OPERATE = [
     ("GET", "/v1/doctor", b""),
     ("GET", "/v1/config", b""),
     ("POST", "/v1/config/check", b""),
+    ("POST", "/v1/profile", b""),
+    ("POST", "/v1/workers/0/memory", b""),
     ("POST", "/v1/scale", {"workers": 2}),
     ("POST", "/v1/reload", b""),
     ("POST", "/v1/restart", b""),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -32,6 +32,7 @@ from . import config_report
 from .event_recorder import EventRecorder
 from .examining import Examining
 from .incidents import Incidents
+from .inspections import Inspections
 from .kept_scale import REMEDY, KeptScale
 from .overview import Overview
 from .routes_seen import RoutesSeen
@@ -62,6 +63,7 @@ class ManagedMaster:
         self._master = master
         self._kept = kept
         self._threads = threads
+        self._inspections = Inspections(master.fleet, threads)
         self._persisted: dict[int, int | None] = {}  # by operation that is under way: what was kept before it
         self._keeping = asyncio.Lock()
         self._sampler = Sampler()
@@ -108,6 +110,11 @@ class ManagedMaster:
 
     async def doctor(self) -> ms.Doctor:
         return await self._examining.doctor()
+    def profile(self, request: ms.ProfileRequest) -> AsyncIterator[bytes]:
+        return self._inspections.profile(request)
+
+    async def memory(self, slot: int, request: ms.MemoryRequest) -> ms.WorkerMemory:
+        return await self._inspections.memory(slot, request)
 
     def operations(self) -> list[ms.Operation]:
         return [self.overview.operation(operation) for operation in self._master.supervisor.ledger]

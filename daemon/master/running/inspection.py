@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from .worker_handle import WorkerHandle
@@ -31,7 +31,7 @@ async def inspect(worker: WorkerHandle, order: dict[str, Any], seconds: float) -
         return None
 
 
-async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> AsyncIterator[bytes]:
+async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> AsyncGenerator[bytes]:
     """Line by line, as they come; without one of kind `end`, `refused` or `failed` the worker has left. Whoever goes on
     no more ends the inspection. Raises NotAnswered.
     """

@@ -92,7 +92,7 @@ LOGS = (
     left_out("log-syslog", "The journal, which passes it on (ForwardToSyslog=).", "log-socket log-zeromq"),
     left_out("log-encoder", 'log.format = "json" and log.access_log_format = "json".', "log-req-encoder"),
     left_out("log-route", "The error log and the access log are apart.", "log-req-route log-drain log-filter"),
-    built_in("memory-report", "Metrics have each worker's memory.", "-m"),
+    built_in("memory-report", "Metrics have each worker's memory, and miniwsgictl memory what it holds.", "-m"),
     like("stats", "metrics.bind", None, PROMETHEUS, "stats-server stats-push"),
     like("stats-http", "metrics.bind", None, PROMETHEUS, "stats-minified stats-no-cores"),
     like("carbon", "metrics.bind", None, PROMETHEUS, "carbon-id enable-metrics metric metrics-dir"),

@@ -87,8 +87,8 @@ class Inspections:
             write_line(fd, kind="failed", error=f"{type(error).__name__}: {error}")
         finally:
             self.fd = -1
+            self._busy.release()  # first: whoever sees the pipe's end may order the next one
             os.close(fd)
-            self._busy.release()
 
 
 def write_line(fd: int, **fields: Any) -> None:

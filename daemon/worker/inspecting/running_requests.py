@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ...engine import account, request_ids
 from ...engine.contract import Stage
-from .routes import route_of_running
+from ...routes.choice import route_of_running
 
 
 class RunningRequest(NamedTuple):

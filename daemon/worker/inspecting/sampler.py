@@ -9,11 +9,13 @@
                   first, 0, is none
         rows      [thread, node, application's innermost frame or -1, request, state, samples, wall ns, on-CPU ns], of
                   what has been seen since the last such line
-    end       {why, looks, seconds, rate, cut_stacks, cut_depth, cut_rows, no_clock, cost_ns}
+    end       {why, looks, seconds, rate, cut_stacks, cut_depth, cut_rows, no_clock, elsewhere_ns, cost_ns}
 
 Wall time is what has gone by since the last look, however late this one is: the interpreter may have been held in C
-code meanwhile. A thread of the server that runs no request counts for what it computes alone. All that computing is on
-the thread's own clock. The looks take at most COST of one CPU: where there is much to look at there are fewer of them.
+code meanwhile. A thread of the server that runs no request counts for what it computes alone. How much a thread has
+computed since the last look is by its own clock, and put down to where it is now; but if that is little, or the thread
+is done with it and waits for work, it was somewhere else in between: that is summed up in `elsewhere_ns`. The looks
+take at most COST of one CPU: where there is much to look at there are fewer of them.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ MAX_REQUESTS = 20_000
 COST = 0.02  # of one CPU, at most
 TELL_NS = 1_000_000_000
 OURS, MAIN = "mw-", "MainThread"  # how the names of the server's own threads begin
-MOSTLY = 0.5  # who computes for less of the time than this waits
+LITTLE = 0.1  # of the time since the last look: who has computed for less than that waits
+WAITING = frozenset({"_park", "_watch", "_run", "wait"})  # where a thread of ours is that has nothing to do
 
 
 class State(IntEnum):
@@ -88,7 +91,7 @@ def _look(sampler: Sampler, results: Results, seconds: float, rate: float) -> No
     results.write(
         kind="end", why="time", looks=looks, seconds=seconds, rate=looks / seconds,
         cut_stacks=tree.cut_stacks, cut_depth=tree.cut_depth, cut_rows=sampler.cut_rows,
-        no_clock=len(sampler.clocks.unknown), cost_ns=sampler.cost_ns,
+        no_clock=len(sampler.clocks.unknown), elsewhere_ns=sampler.elsewhere_ns, cost_ns=sampler.cost_ns,
     )  # fmt: skip
 
 
@@ -100,6 +103,7 @@ class Sampler:
         self.clocks = thread_clocks.ThreadClocks()
         self.cost_ns = 0
         self.cut_rows = 0  # samples that are in no row: there were too many
+        self.elsewhere_ns = 0  # computed between two looks, nobody knows where
         self._route = route
         self._by_thread = by_thread
         self._threads: dict[Any, int] = {}
@@ -131,21 +135,24 @@ class Sampler:
         self.cost_ns += time.thread_time_ns() - began
 
     def _look_at(self, ident: int, frame: FrameType, elapsed_ns: int) -> None:
-        spent = self.clocks.spent(ident)
-        on_cpu = max(0, spent)
+        on_cpu = max(0, self.clocks.spent(ident))
         wall = elapsed_ns
         request = running_requests.request_on(ident, frame) if self._by_thread else None
         route = request.route if request is not None else running_requests.route_on(ident, frame)
+        waits = on_cpu < elapsed_ns * LITTLE
         if route is not None:
             state = State.REQUEST
         elif not self._is_ours(ident, frame):
             state = State.APPLICATION
         else:
-            state = State.SERVER if on_cpu > elapsed_ns * MOSTLY or (on_cpu and not self._by_thread) else State.IDLE
-            if state is State.SERVER:
-                wall = on_cpu
-            elif not self._by_thread:
-                return
+            waits = waits or frame.f_code.co_name in WAITING
+            state = State.IDLE if waits else State.SERVER
+            wall = elapsed_ns if waits else on_cpu
+        if waits:
+            self.elsewhere_ns += on_cpu
+            on_cpu = 0
+        if state is State.IDLE and not self._by_thread:
+            return
         if self._route is not None and route != self._route:
             return
         key = (self._thread(ident), self.tree.node(frame), self._request(request or route), state)

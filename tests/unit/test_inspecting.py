@@ -1,0 +1,155 @@
+"""What an inspection of a worker is made of, without a worker: stacks, clocks, the pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import pytest
+from miniwsgi.daemon.worker.inspecting import call_tree
+from miniwsgi.daemon.worker.inspecting.call_tree import CallTree, Frame, Origin, Origins
+from miniwsgi.daemon.worker.inspecting.results import ReaderGone, Results
+from miniwsgi.daemon.worker.inspecting.sampler import Sampler, State
+from miniwsgi.daemon.worker.inspecting.thread_clocks import UNKNOWN, ThreadClocks
+
+
+def stack(depth: int) -> FrameType:
+    """The innermost frame of so many calls of this function."""
+    return stack(depth - 1) if depth > 1 else sys._getframe()
+
+
+def path(tree: CallTree, node: int) -> list[Frame]:
+    found: list[Frame] = []
+    while node:
+        node, frame = tree.nodes[node]
+        found.append(tree.frames[frame])
+    return found
+
+
+def test_a_stack_is_told_from_the_outermost_frame_on_and_kept_once() -> None:
+    tree = CallTree(Origins("shop"))
+    node = tree.node(stack(3))
+    assert [frame.function for frame in path(tree, node)[:3]] == ["stack", "stack", "stack"]
+    assert {frame.file for frame in path(tree, node)[:3]} == {__file__}
+    size = len(tree.nodes)
+    assert tree.node(stack(3)) != node  # it is called from another line
+    assert len(tree.nodes) == size + 4
+
+
+def test_what_is_too_deep_or_too_much_is_cut_and_counted() -> None:
+    tree = CallTree(Origins("shop"), depth=5)
+    found = path(tree, tree.node(stack(50)))
+    assert [frame.function for frame in found] == ["stack"] * 5 + [call_tree.CUT]
+    assert (tree.cut_depth, tree.cut_stacks) == (1, 0)
+    small = CallTree(Origins("shop"), nodes=4)
+    small.node(stack(50))
+    assert (len(small.nodes), small.cut_stacks) == (4, 1)
+
+
+def test_whose_code_a_frame_is() -> None:
+    origins = Origins("shop.wsgi:app")
+    library = "/srv/venv/lib/python3.11/site-packages/flask/app.py"
+    files = (call_tree.__file__, os.__file__, library, "/srv/shop/views.py", "<string>")
+    assert [origins.of(file) for file in files] == [
+        Origin.SERVER, Origin.STDLIB, Origin.LIBRARY, Origin.APPLICATION, Origin.APPLICATION,
+    ]  # fmt: skip
+
+
+def test_an_installed_application_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = "/srv/venv/lib/python3.11/site-packages/shop/"
+    module: Any = type(sys)("shop")
+    module.__file__ = f"{package}__init__.py"
+    monkeypatch.setitem(sys.modules, "shop", module)
+    monkeypatch.setattr(sys, "path", ["/srv/venv/lib/python3.11/site-packages"])
+    origins = Origins("shop.wsgi:app")
+    assert origins.of(f"{package}views.py") is Origin.APPLICATION
+    assert origins.of("/srv/venv/lib/python3.11/site-packages/shopping/cart.py") is Origin.LIBRARY
+    assert origins.short(f"{package}views.py") == "shop/views.py"
+
+
+def test_each_threads_clock_is_its_own() -> None:
+    begin, spun, end = threading.Event(), threading.Event(), threading.Event()
+
+    def spin() -> None:
+        begin.wait()
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        spun.set()
+        end.wait()
+
+    spinning, waiting = threading.Thread(target=spin), threading.Thread(target=end.wait)
+    clocks = ThreadClocks()
+    for thread in (spinning, waiting):
+        thread.start()
+        assert thread.ident is not None
+        assert clocks.spent(thread.ident) == 0
+    begin.set()
+    spun.wait()
+    assert clocks.spent(spinning.ident or 0) >= 50e6
+    assert clocks.spent(waiting.ident or 0) < 50e6
+    end.set()
+    for thread in (spinning, waiting):
+        thread.join()
+    assert clocks.spent(1) == UNKNOWN
+    assert clocks.unknown == {1}
+
+
+def test_a_thread_that_has_ended_is_no_harm() -> None:
+    thread = threading.Thread(target=lambda: None)
+    clocks = ThreadClocks()
+    clocks._clocks[1] = ((~0xFFFFFFF << 3) | 6, 0)  # of a number that no thread has
+    assert clocks.spent(1) == 0
+    thread.start()
+    thread.join()
+    clocks.keep_only({2})
+    assert not clocks._clocks
+
+
+def test_the_applications_threads_are_told_from_those_of_the_server() -> None:
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait, name=name) for name in ("mw-thread-1", "jobs")]
+    for thread in threads:
+        thread.start()
+    sampler = Sampler(CallTree(Origins("shop")), route=None, by_thread=True)
+    for _ in range(2):
+        sampler.look(10_000_000)
+    end.set()
+    for thread in threads:
+        thread.join()
+    news = sampler.news()
+    names = [name for _ident, name, _number in news["threads"]]
+    states = {names[row[0]]: row[4] for row in news["rows"]}
+    assert (states["mw-thread-1"], states["jobs"]) == (State.IDLE, State.APPLICATION)
+    assert {names[row[0]]: row[5] for row in news["rows"]}["jobs"] == 2
+    assert not sampler.news()["rows"]
+    merged = Sampler(CallTree(Origins("shop")), route="/orders", by_thread=False)
+    merged.look(10_000_000)
+    assert not merged.news()["rows"]
+
+
+def test_a_slow_reader_holds_nobody_and_one_that_leaves_ends_it() -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    results = Results(writing)
+    line = "x" * 50_000
+    while not results.is_slow:
+        results.write(text=line)
+    results.sleep(0)
+    received = b""
+    while results.is_slow:
+        received += os.read(reading, 1 << 20)
+        results.go_on()
+    received += os.read(reading, 1 << 20)
+    assert received.endswith(b'"}\n')
+    os.close(reading)
+    began = time.monotonic()
+    with pytest.raises(ReaderGone):
+        results.sleep(60)
+    assert time.monotonic() - began < 30
+    with pytest.raises(ReaderGone):
+        results.write(text="more")
+    os.close(writing)
