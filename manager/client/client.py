@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -89,6 +89,22 @@ class Client:
     def doctor(self) -> Reply[messages.Doctor]:
         return self._get("/doctor", messages.Doctor)
 
+    def memory(self, slot: int, request: messages.MemoryRequest) -> Reply[messages.WorkerMemory]:
+        """Takes as long as the request says, and a little more."""
+        path = f"/workers/{slot}/memory"
+        return self._call("POST", path, messages.WorkerMemory, request, extra_seconds=request.seconds)
+
+    def profile(self, request: messages.ProfileRequest) -> Iterator[dict[str, Any]]:
+        """What the daemon and its workers say, line by line; see docs/control-api.md. Takes the connection.
+
+        Whoever goes on no more ends it.
+        """
+        body = msgspec.json.encode(request)
+        answer, pieces = self._connection.stream(f"{API}/profile", body, deadline=self._deadline(), end=self._end)
+        if answer.status != 200:
+            raise RequestRefused(_problem(answer))
+        return (_decode(line, dict[str, Any]).value for line in self._lines(pieces))
+
     def metrics(self, name: str = "") -> Reply[messages.MetricList]:
         """The family of that name, or those whose names begin so; "": all."""
         from urllib.parse import quote
@@ -157,15 +173,15 @@ class Client:
         answer, pieces = self._connection.stream(path, deadline=self._deadline(), end=self._end)
         if answer.status != 200:
             raise RequestRefused(_problem(answer))
-        return self._lines(pieces)
+        return (_decode(line, messages.Event) for line in self._lines(pieces))
 
-    def _lines(self, pieces: Iterator[bytes]) -> Iterator[Reply[messages.Event]]:
+    def _lines(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         rest = b""
         for piece in pieces:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 if line.strip():  # an empty line is a sign of life
-                    yield _decode(line, messages.Event)
+                    yield line
 
     # --- how ------------------------------------------------------------------------------------------------
 

@@ -241,15 +241,24 @@ def complete_metric(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [name for name in found if name.startswith(incomplete)]
 
 
+def _complete_slot(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """From what runs."""
+    slots = _ask(ctx, lambda client: [str(worker.slot) for worker in client.workers().value.workers])
+    return [slot for slot in slots if slot.startswith(incomplete)]
+
+
 def slot_argument(required: bool = True) -> Callable[[F], F]:
-    """SLOT, completed from what runs."""
-
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        slots = _ask(ctx, lambda client: [str(worker.slot) for worker in client.workers().value.workers])
-        return [slot for slot in slots if slot.startswith(incomplete)]
-
+    """SLOT."""
     metavar = "SLOT" if required else "[SLOT]"
     decorator: Callable[[F], F] = click.argument(
-        "slot", type=click.IntRange(0), metavar=metavar, required=required, shell_complete=complete
+        "slot", type=click.IntRange(0), metavar=metavar, required=required, shell_complete=_complete_slot
+    )
+    return decorator
+
+
+def slots_argument() -> Callable[[F], F]:
+    """Any number of them."""
+    decorator: Callable[[F], F] = click.argument(
+        "slots", type=click.IntRange(0), metavar="[SLOT]...", nargs=-1, shell_complete=_complete_slot
     )
     return decorator

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+JSON, LINES = "application/json", "application/x-ndjson"
 HEAD_BYTES = 64 * 1024
 BODY_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -87,7 +88,7 @@ class UnixConnection:
     # --- one request ---
 
     def request(
-        self, method: str, target: str, body: bytes | None = None, *, kind: str = "application/json", deadline: float
+        self, method: str, target: str, body: bytes | None = None, *, kind: str = JSON, deadline: float
     ) -> HttpResponse:
         """The whole answer. `deadline` is of time.monotonic(). Raises TransportError; the connection is then closed."""
         kept = self._state is _UnixConnectionState.IDLE
@@ -116,13 +117,16 @@ class UnixConnection:
             self.close()
         return HttpResponse(status, fields, content)
 
-    def stream(self, target: str, *, deadline: float, end: float | None = None) -> tuple[HttpResponse, Iterator[bytes]]:
-        """GET: the head by `deadline`, then the body's pieces as they come until `end`, or for as long as it takes.
+    def stream(
+        self, target: str, body: bytes | None = None, *, deadline: float, end: float | None = None
+    ) -> tuple[HttpResponse, Iterator[bytes]]:
+        """GET, or POST if there is a body of JSON: the head by `deadline`, then the body's pieces as they come until
+        `end`, or for as long as it takes.
 
         Not a 200: the whole answer, and no pieces. Raises TransportError, also while iterating.
         """
         self.close()
-        self._send("GET", target, None, "", deadline)
+        self._send("GET" if body is None else "POST", target, body, JSON, deadline)
         status, fields = self._head(deadline)
         if status != 200:
             return HttpResponse(status, fields, b"".join(self._pieces(fields, deadline))), iter(())
@@ -135,7 +139,7 @@ class UnixConnection:
         if self._state is not _UnixConnectionState.IDLE:
             self.close()
             self._connect(deadline)
-        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {JSON}, {LINES}\r\n"
         if body is not None:
             head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         sock = self._connected

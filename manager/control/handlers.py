@@ -57,6 +57,7 @@ class Handlers:
             return _json(await self._managed.doctor())
         except TimeoutError:
             raise HttpRefusal(503, "the host could not be examined in time: a disk may not answer") from None
+
     async def profile(self, call: ApiCall) -> Stream:
         try:
             lines = self._managed.profile(call.body)

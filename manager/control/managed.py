@@ -56,6 +56,7 @@ class Managed(Protocol):
 
     async def doctor(self) -> ms.Doctor:
         """What is risky in the configuration and on the host."""
+
     def profile(self, request: ms.ProfileRequest) -> AsyncIterator[bytes]:
         """What its workers do, in JSON lines as they come, each with its slot; see docs/control-api.md.
 

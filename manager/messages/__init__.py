@@ -114,4 +114,5 @@ REQUESTS = (
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,
     EventList, MetricList, History, RouteList, SlowList, CrashList, Incident, Crash, Why, Doctor,
+    WorkerMemory,
 )  # fmt: skip

@@ -93,6 +93,16 @@ def test_a_request_that_runs_is_seen_with_its_stack(service: Service) -> None:
         assert "runs GET /hold for" in stack.out
         assert 'app.py", line' in stack.out
         assert ctl("stack", slot, "-o", "json").json["answered"] is True
+        page = service.directory / "profile.html"
+        profile = ctl("profile", "-d", "0.2", "--file", str(page))
+        assert profile.status == 0
+        assert "(app.py:" in profile.out
+        assert "app.py" in page.read_text("utf-8")
+        memory = ctl("memory", slot, "--for", "0.1", "--pause", "5s", "-o", "json")
+        assert (memory.status, memory.json["tracing"]) == (0, "ours")
+        assert memory.json["objects"] > 100
+        assert {"Rss", "Pss"} <= {kind["name"] for kind in memory.json["kinds"]}
+        assert ctl("memory", "7").status == 1
 
 
 def test_scale_up_down_relative_and_back(service: Service) -> None:

@@ -201,7 +201,7 @@ class Raw:
     hold: bool = False
 
 
-Said = ms.ResponseBody | Raw | list[ms.Event]
+Said = ms.ResponseBody | Raw | list[ms.Event] | list[dict[str, Any]]
 Answerer = Callable[[Asked], Said]
 
 

@@ -276,6 +276,7 @@ class FakeDaemon:
 
     async def doctor(self) -> ms.Doctor:
         return ms.Doctor(T0, [ms.Risk("root", "warning", "The application runs as root.", "server.user")], [], [])
+
     def profile(self, request: ms.ProfileRequest) -> AsyncIterator[bytes]:
         if slots := [slot for slot in request.slots if slot not in {0, 2}]:
             raise mg.NoWorker(slots[0])

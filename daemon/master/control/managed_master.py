@@ -110,6 +110,7 @@ class ManagedMaster:
 
     async def doctor(self) -> ms.Doctor:
         return await self._examining.doctor()
+
     def profile(self, request: ms.ProfileRequest) -> AsyncIterator[bytes]:
         return self._inspections.profile(request)
 

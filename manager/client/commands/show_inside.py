@@ -1,0 +1,235 @@
+"""`profile` and `memory`: looking into workers that run."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from ... import messages
+from .. import text
+from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus
+from ..options import ControlCommand, Session, slot_argument, slots_argument
+
+if TYPE_CHECKING:
+    from ..profiles.formats import Format
+    from ..profiles.profile import Profile
+
+STDOUT = "-"
+FORMATS = ("flame", "speedscope", "collapsed")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
+_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+Parsed = Callable[[click.Context, click.Parameter, str | None], float | None]
+
+
+def duration(least: float, most: float) -> Parsed:
+    """A callback that makes seconds of "10", "10s", "2m", "50ms", from `least` to `most`."""
+
+    def parse(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+        if value is None:
+            return None
+        found = DURATION.fullmatch(value.strip())
+        seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+        if not found or not least <= seconds <= most:
+            expected = f"from {text.seconds(least)} to {text.age(most)}, as in 10, 500ms or 2m"
+            raise click.BadParameter(f"{value!r}: expected a time {expected}", ctx, param)
+        return seconds
+
+    return parse
+
+
+@click.command(
+    cls=ControlCommand,
+    epilog=f"""\
+Examples:
+  miniwsgictl profile
+      ten seconds of all workers, into a page of HTML beside you
+  miniwsgictl profile 3 --seconds 30 --cpu
+  miniwsgictl profile --route '/orders/<id>' --file slow.html
+  miniwsgictl profile --format collapsed --file - | less
+
+{EXIT_STATUSES}""",
+)
+@slots_argument()
+@click.option(
+    "--seconds", "-d", metavar="SECONDS", callback=duration(0.1, messages.MAX_PROFILE_SECONDS), default="10",
+    help="How long. Ctrl-C ends it before: what was seen is written. [default: 10]",
+)  # fmt: skip
+@click.option(
+    "--rate", "-r", metavar="N", type=click.IntRange(1, messages.MAX_PROFILE_RATE), default=100,
+    help="Looks a second; where there is much to look at, there are fewer. [default: 100]",
+)  # fmt: skip
+@click.option("--route", metavar="ROUTE", help="Only threads that run a request of this route.")
+@click.option(
+    "--wall/--cpu", "wall", default=True,
+    help="What counts: the time that passes, or that on the CPU alone. [default: --wall]",
+)  # fmt: skip
+@click.option("--function", "-F", is_flag=True, help="Take all lines of a function together.")
+@click.option(
+    "--format", "-f", "format_", metavar="|".join(FORMATS), type=click.Choice(FORMATS),
+    help="flame: a page of HTML. speedscope: JSON for speedscope.app. collapsed: text for flamegraph.pl and its like. "
+    "[default: by the file's name, else flame]",
+)  # fmt: skip
+@click.option(
+    "--file", metavar="FILE", type=click.Path(dir_okay=False),
+    help="Where it is written; what was there is replaced. -: standard output. [default: profile-DATE-TIME.html]",
+)  # fmt: skip
+@click.pass_obj
+def profile(
+    session: Session, slots: tuple[int, ...], seconds: float, rate: int, route: str | None, wall: bool,
+    function: bool, format_: str | None, file: str | None,
+) -> None:  # fmt: skip
+    """Show where the threads of workers spend their time.
+
+    All workers that serve, or those in SLOT…, are looked at so many times a second, from inside: no ptrace, no
+    restart, and what hangs is seen, too. Threads of miniwsgi that wait for work are left out. A summary is printed,
+    and the whole written to FILE.
+    """
+    from ..profiles.formats import Format, written
+    from ..profiles.profile import Clock, Profile
+    from ..views import profile_view
+
+    clock = Clock.WALL if wall else Clock.CPU
+    format = Format(format_) if format_ else Format.of(file or "")
+    path = file or f"profile-{time.strftime('%Y%m%d-%H%M%S')}{format.suffix}"
+    if session.json and path == STDOUT:
+        raise click.UsageError("-o json prints a summary: name another --file for the profile")
+    _check_writable(path)
+    found = Profile(by_function=function)
+    request = messages.ProfileRequest(slots=list(slots), seconds=seconds, rate=rate, route=route)
+    progress = _Progress(seconds, sys.stderr.isatty())
+    with session.client() as client:
+        try:
+            for line in client.profile(request):
+                found.add(line)
+                progress.show(found)
+        except KeyboardInterrupt:
+            pass  # what was seen is there
+        finally:
+            progress.end()
+    notes = profile_view.notes(found, clock)
+    if not found.total_ns(clock):
+        raise Complaint(ExitStatus.FAILED, "\n".join([_nothing(found, route, clock.noun), *notes]))
+    title = f"Profile of {_whose(found)}: {found.seconds:.1f} s at {rate} Hz"
+    _write(path, written(found, clock, format, rate, title))
+    if session.json:
+        session.echo_json(msgspec.json.encode(profile_view.summary(found, clock, path)))
+    else:
+        for said in profile_view.lines(found, clock, session):
+            click.echo(text.clean(said, lines=True), err=path == STDOUT)
+    for note in notes:
+        session.note(note)
+    if path != STDOUT:
+        session.note(f"written: {path}{_how_to_see(format)}")
+
+
+class _Progress:
+    """One line on a terminal, overwritten each second."""
+
+    def __init__(self, seconds: float, shown: bool) -> None:
+        self._seconds = seconds
+        self._shown = shown
+        self._next = 0.0
+
+    def show(self, found: Profile) -> None:
+        now = time.monotonic()
+        if self._shown and now >= self._next:
+            self._next = now + 0.5
+            looks = sum(seen.looks for seen in found.workers.values())
+            workers = text.count(len(found.workers), "worker")
+            said = (
+                f"{workers}, {found.seconds:.0f} of {self._seconds:.0f} s, {text.count(looks, 'look')}; Ctrl-C ends it"
+            )
+            click.echo(f"\r{said}\033[K", err=True, nl=False)
+
+    def end(self) -> None:
+        if self._shown and self._next:
+            click.echo("\r\033[K", err=True, nl=False)
+
+
+def _whose(found: Profile) -> str:
+    slots = sorted(slot for slot, seen in found.workers.items() if seen.looks)
+    return f"worker {slots[0]}" if len(slots) == 1 else text.count(len(slots), "worker")
+
+
+def _nothing(found: Profile, route: str | None, noun: str) -> str:
+    if not any(seen.looks for seen in found.workers.values()):
+        return "no worker could be looked at; nothing is written"
+    if route is not None:
+        return f"no thread was seen running a request of the route {route}; nothing is written"
+    return f"no thread was seen at work ({noun}): the workers were idle; nothing is written"
+
+
+def _check_writable(path: str) -> None:
+    """Before all the looking. Raises Complaint."""
+    directory = os.path.dirname(path) or "."
+    if path != STDOUT and not os.access(path if os.path.exists(path) else directory, os.W_OK):
+        raise Complaint(ExitStatus.FAILED, f"{path} cannot be written: name another file with --file")
+
+
+def _write(path: str, content: bytes) -> None:
+    """Raises Complaint."""
+    if path == STDOUT:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    try:
+        with open(path, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise Complaint(ExitStatus.FAILED, f"{path} cannot be written: {error.strerror}") from None
+
+
+def _how_to_see(format: Format) -> str:
+    return {"flame": " (open it in a browser)", "speedscope": " (open it in https://www.speedscope.app)"}.get(
+        format.value, ""
+    )
+
+
+@click.command(
+    cls=ControlCommand,
+    epilog=f"""\
+Examples:
+  miniwsgictl memory 3
+  miniwsgictl memory 3 --for 60s --diff
+      what has grown in a minute, and where that was allocated
+
+{EXIT_STATUSES}""",
+)
+@slot_argument()
+@click.option(
+    "--for", "seconds", metavar="TIME", callback=duration(0.1, messages.MAX_PROFILE_SECONDS), default=None,
+    help="Trace what is allocated meanwhile (tracemalloc), and show the lines whose memory is still held. Allocations "
+    "take two or three times as long until it is over. [default: one look; with --diff 60s]",
+)  # fmt: skip
+@click.option("--diff", is_flag=True, help="Look at the beginning, too, and show what has grown.")
+@click.option(
+    "--pause", "pause", metavar="TIME", callback=duration(0.001, 10), default="20ms",
+    help="How long the worker may be held up for it in a row; what would take longer is left out. [default: 20ms]",
+)  # fmt: skip
+@click.pass_obj
+def memory(session: Session, slot: int, seconds: float | None, diff: bool, pause: float) -> None:
+    """Show what the memory of a worker holds.
+
+    By kind, as the kernel sums it up; the most frequent types of objects; and with --for, where memory was allocated
+    that is still held.
+    """
+    from ..views import memory_view
+
+    if seconds is None:
+        seconds = 60.0 if diff else 0.0
+    request = messages.MemoryRequest(seconds=seconds, diff=diff, pause_seconds=pause)
+    with session.client() as client:
+        reply = client.memory(slot, request)
+    if session.json:
+        session.echo_json(reply.raw)
+    else:
+        click.echo("\n".join(memory_view.lines(reply.value, session)))
