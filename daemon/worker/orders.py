@@ -42,6 +42,7 @@ class Orders:
         self._stack_fd = stack_fd
         self._hearing = Lock()  # one thread at a time takes messages, so that they are obeyed in their order
         self._inspections = Inspections(context)
+        self._looks = Inspections(context, "look")
         self.deadline_ns = 0  # for requests; 0: none
         self.ends_ns = 0  # for the process; 0: none
         self.kept_seconds = 0.0  # of a drain's time, for what has to be done after the last request
@@ -72,6 +73,7 @@ class Orders:
         """In a process that has been forked for a connection: orders and signals are its parent's."""
         self._signals.close()
         self._inspections.disown()
+        self._looks.disown()
         if self._control is not None:
             self._control.close()
 
@@ -174,7 +176,8 @@ class Orders:
     def _obey(self, message: dict[str, Any], fds: list[int]) -> None:
         context = self._context
         if message["kind"] == "inspect":
-            self._inspections.begin(message["order"], fds)
+            order = message["order"]
+            (self._looks if order.get("what") == "requests" else self._inspections).begin(order, fds)
             return
         for fd in fds:
             os.close(fd)

@@ -12,9 +12,9 @@ from ..routes.variables import CPU_NS, CPU_OF, ROUTE
 from ..unpatched import time
 from .context import NANOSECONDS, Context
 from .orders import Orders
+from .trace_ids import trace_id_of
 
 TOLD_A_SECOND = 10
-TRACEPARENT_PARTS = 4  # of which the second is the trace's id: W3C Trace Context, section 3.2
 
 
 class SlowRequests:
@@ -47,7 +47,7 @@ class SlowRequests:
             path=target.partition("?")[0],
             status=int(status[:3]) if status[:3].isdigit() else 0,
             route=_text(environ, ROUTE) or None,
-            trace_id=_trace_id(_text(environ, "HTTP_TRACEPARENT")),
+            trace_id=trace_id_of(environ),
             seconds=duration_ns / NANOSECONDS,
             queued=queued_ns / NANOSECONDS,
             cpu=_computed(environ),
@@ -66,8 +66,3 @@ def _computed(environ: dict[str, Any]) -> float | None:
     """Seconds, where the application's thread was measured."""
     computed, requests = environ.get(CPU_NS), environ.get(CPU_OF, 1)
     return computed / requests / NANOSECONDS if type(computed) is int and type(requests) is int and requests else None
-
-
-def _trace_id(traceparent: str) -> str | None:
-    parts = traceparent.split("-")
-    return parts[1] if len(parts) >= TRACEPARENT_PARTS and len(parts[1]) == 32 and parts[1].isalnum() else None

@@ -146,7 +146,11 @@ def test_a_slow_request_is_looked_at_while_it_runs_and_complete_when_it_has_ende
     place.daemon.wait(lambda: place.slow()[0]["status"] == 200, "it has ended")
     (slow,) = place.slow()
     assert not slow["running"]
-    assert slow["where"].endswith("in wait_for")
+    assert slow["where"].startswith("app.py:")
+    assert slow["where"].endswith(" in wait_for")
+    assert "application" in {frame["function"] for frame in slow["looks"][0]["stack"]}
+    assert 0 <= slow["cpu_seconds"] <= slow["age_seconds"]
+    assert 0 <= slow["queued_seconds"] < slow["age_seconds"]
     assert 0.1 <= slow["looks"][0]["age_seconds"] <= slow["age_seconds"]
     place.daemon.wait_for_log(f"(log.slow_request) request_id={slow['request_id']}")
     place.daemon.wait_for_log("status 200; it was at ")

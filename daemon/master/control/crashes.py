@@ -180,7 +180,7 @@ class Crashes:
         one = incident(kind, worker, run, now, self._date)
         one.running = False
         self._slow.tell_of(worker.slot, run, one)
-        if not taken_ns or taken_ns > run.started_ns:
+        if not taken_ns or taken_ns >= run.started_ns:
             show_stack(one, dump.of(run.ident))
         return one
 

@@ -39,11 +39,11 @@ def incident(kind: ms.IncidentKind, worker: WorkerHandle, run: Running, now_ns: 
     )
 
 
-def show_stack(record: ms.Incident, frames: Sequence[Frame]) -> None:
-    """The last stack that could be had of it, if any could."""
+def show_stack(record: ms.Incident, frames: Sequence[Frame], at: str = "") -> None:
+    """The last stack that could be had of it, if any could; `at`: where that is, if it is known better."""
     if frames:
         record.stack = [ms.StackFrame(*frame) for frame in frames]
-        record.where = where(frames)
+        record.where = at or where(frames)
 
 
 def seconds(nanoseconds: int) -> float:

@@ -1,8 +1,8 @@
 """Requests that run for longer than `log.slow_request`: told once, looked at while they run, and kept.
 
 Seen from outside, in the scoreboard, so that also one in a wedged worker is told of. Its stack is taken when it has run
-for once, twice and four times the limit; a dump of a worker serves all of its requests, and so many a second are
-taken at most. A worker tells of each that has ended, also of one that was over between two looks.
+for once, twice and four times the limit; a look at a worker serves all of its requests, and there are so many a second
+at most. A worker tells of each that has ended, also of one that was over between two looks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from weakref import WeakSet
 
@@ -19,7 +19,8 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.metrics.scoreboard import Running
 
 from ...channel import Message
-from ..running.frames import parse
+from ..running.frames import Frame, parse, where
+from ..running.look import SeenRequest, look
 from ..running.master import Master
 from ..running.worker_handle import WorkerHandle
 from ..supervising.worker_table import WorkerState
@@ -28,7 +29,7 @@ from .incident_records import NANOSECONDS, Date, incident, seconds, show_stack
 
 WITH_REQUESTS = (WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
 MULTIPLES = (1, 2, 4)  # of the limit, at which a request is looked at
-STACKS_A_SECOND = 4  # dumps of workers
+STACKS_A_SECOND = 4  # looks at workers
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 1.0  # between two looks at the scoreboard
 LOOKS_A_LIMIT = 4  # of them in the time of the limit, if that is short
 
@@ -44,7 +45,7 @@ class _Key(NamedTuple):
 class _Slow:
     """A request that is slow, and still runs as far as anybody knows."""
 
-    __slots__ = ("answered", "due", "left_out", "record", "run", "worker")
+    __slots__ = ("answered", "clock", "cpu_share", "due", "left_out", "record", "run", "worker")
 
     def __init__(self, record: ms.Incident, run: Running, worker: WorkerHandle) -> None:
         self.record = record
@@ -53,6 +54,33 @@ class _Slow:
         self.due = 0  # which of MULTIPLES it is to be looked at next
         self.left_out = False  # a stack was due, and could not be taken
         self.answered = False  # its worker has said so; the application may run on, behind a 504
+        self.cpu_share: float | None = None  # of one CPU
+        self.clock: tuple[int, int] | None = None  # what its thread's showed at the first look, and when
+
+    def show(self, seen: SeenRequest, window_ns: int, now: int) -> None:
+        """What was seen of it: CPU time is reckoned from what its thread computed since the first look."""
+        record = self.record
+        self.show_frames(seen.frames, seen.where or where(seen.frames), now)
+        record.route, record.trace_id = seen.route or record.route, seen.trace_id or record.trace_id
+        if seen.cpu_ns < 0 or seen.computed_ns < 0:
+            return
+        if self.clock is None:
+            self.clock = seen.cpu_ns, now
+            share = seen.computed_ns / max(1, window_ns)
+        else:
+            share = (seen.cpu_ns - self.clock[0]) / max(1, now - self.clock[1])
+        self.cpu_share = min(1.0, max(0.0, share))
+
+    def show_frames(self, frames: Sequence[Frame], at: str, now: int) -> None:
+        if frames:
+            show_stack(self.record, frames, at)
+            self.record.looks.append(ms.Look(seconds(now - self.run.started_ns), self.record.stack))
+
+    def grow(self, age_seconds: float) -> None:
+        """It has run for so long."""
+        self.record.age_seconds = age_seconds
+        if self.cpu_share is not None:
+            self.record.cpu_seconds = round(self.cpu_share * age_seconds, 3)
 
 
 class SlowRequests:
@@ -84,7 +112,7 @@ class SlowRequests:
         now = time.monotonic_ns()
         for slow in self._running.values():
             if slow.record.running:
-                slow.record.age_seconds = seconds(now - slow.run.started_ns)
+                slow.grow(seconds(now - slow.run.started_ns))
         return ms.SlowList(
             requests=list(self._kept)[:limit],
             limit_seconds=self._master.config.log.slow_request,
@@ -113,7 +141,7 @@ class SlowRequests:
                 slow = self._running.get(key) or self._begin(key, handle, run, now, limit)
                 if slow.answered:
                     continue
-                slow.record.age_seconds = round(age, 3)
+                slow.grow(round(age, 3))
                 if slow.due < len(MULTIPLES) and age >= limit * MULTIPLES[slow.due]:
                     self._take_stacks(slow)
         for key in self._running.keys() - seen:
@@ -175,22 +203,31 @@ class SlowRequests:
 
         Others are not: their threads run on, and reading their stacks meanwhile is not safe.
         """
-        text = await worker.stacks_if_it_can()
-        if not text and worker not in self._signalled and self._master.watch.silent_for(worker.slot) is not None:
+        seen = await look(worker)
+        now = time.monotonic_ns()
+        if seen is not None:
+            by_id = {(one.ident, one.request_id): one for one in seen.requests}
+            for slow in self._due_of(worker, now):
+                one = by_id.get((slow.run.ident, slow.run.request_id))
+                if one is not None:
+                    slow.show(one, seen.window_ns, now)
+        elif worker not in self._signalled and self._master.watch.silent_for(worker.slot) is not None:
             self._signalled.add(worker)
-            text = await worker.stacks()
-        dump, now = parse(text), time.monotonic_ns()
+            dump, now = parse(await worker.stacks()), time.monotonic_ns()
+            for slow in self._due_of(worker, now):
+                frames = dump.of(slow.run.ident) if slow.run.ident else []
+                slow.show_frames(frames, where(frames), now)
+
+    def _due_of(self, worker: WorkerHandle, now: int) -> Iterator[_Slow]:
+        """Those of a worker that still run, and were to be looked at."""
         current = {(run.thread, run.started_ns) for run in self._master.fleet.board.slot(worker.slot).running()}
         for key, slow in self._running.items():
-            if slow.worker is not worker or (key.thread, key.started_ns) not in current:
-                continue
-            age = seconds(now - slow.run.started_ns)
-            passed = [multiple * slow.record.limit_seconds <= age for multiple in MULTIPLES].count(True)
-            frames = dump.of(slow.run.ident) if slow.run.ident else []
-            if passed > slow.due and frames:
-                show_stack(slow.record, frames)
-                slow.record.looks.append(ms.Look(age, slow.record.stack))
-            slow.due = max(slow.due, passed)
+            if slow.worker is worker and (key.thread, key.started_ns) in current:
+                age = (now - key.started_ns) / NANOSECONDS
+                passed = sum(multiple * slow.record.limit_seconds <= age for multiple in MULTIPLES)
+                if passed > slow.due:
+                    slow.due = passed
+                    yield slow
 
     # --- what workers and the record of crashes tell ---
 
@@ -200,6 +237,7 @@ class SlowRequests:
         for slow in self._running.values():
             if slow.worker is worker and slow.record.request_id == message["request_id"] and not slow.answered:
                 slow.answered = True
+                slow.grow(message["seconds"] - message["queued"])
                 _complete(slow.record, message)
                 self._tell_end(slow)
                 return

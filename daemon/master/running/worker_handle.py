@@ -126,15 +126,8 @@ class WorkerHandle:
     async def stacks(self) -> str:
         """What all its threads are doing; one dump at a time."""
         async with self._dumping:
-            return self._noted(await self._dump_by_order() or await self._dump_by_signal())
-
-    async def stacks_if_it_can(self) -> str:
-        """The same from a worker that obeys orders; "" if it does not. Its threads run on, and are not disturbed."""
-        async with self._dumping:
-            return self._noted(await self._dump_by_order())
-
-    def _noted(self, text: str) -> str:
-        if text and not text.startswith(NO_STACKS):
+            text = await self._dump_by_order() or await self._dump_by_signal()
+        if not text.startswith(NO_STACKS):
             self.latest_stacks = TakenStacks(text, time.monotonic_ns())
         return text
 

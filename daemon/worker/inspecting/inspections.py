@@ -1,5 +1,7 @@
 """The one inspection of a worker that may be under way, on a thread of its own, and the pipe that it writes to.
 
+The master's own looks, which take milliseconds, do not count as that: for them there is another of these.
+
 Orders may be heard by any thread. Processes that are forked meanwhile, by the application or for a connection, do not
 hold the pipe: its end is what tells the master that the worker has left.
 """
@@ -17,7 +19,11 @@ from ...unpatched import Lock, os, start_thread
 from .. import children
 from ..context import Context
 
-KINDS = {"profile": "sampler", "memory": "memory"}  # by what is ordered: the module whose `inspect` does it
+KINDS = {
+    "profile": "sampler",
+    "memory": "memory",
+    "requests": "requests",
+}  # by what is ordered: the module whose `inspect` does it
 THREAD_NAME = "mw-inspect"
 IN_CHILDREN = (
     "pool fork runs each connection in a process of its own, which hears no orders: "
@@ -32,10 +38,11 @@ class Inspect(Protocol):
 
 
 class Inspections:
-    """Begins what is ordered; `fd` is the pipe of what is under way, -1 if nothing is."""
+    """Begins what is ordered; `fd` is the pipe of what is under way, -1 if nothing is. `name`: of what it is for."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, name: str = "inspection") -> None:
         self._context = context
+        self._name = name
         self._busy = Lock()  # held while one is under way
         self.fd = -1
 
@@ -58,7 +65,7 @@ class Inspections:
             _refuse(fd, "another profile, or look at the memory, of this worker is under way; there is one at a time")
         else:
             self.fd = fd
-            children.withhold("inspection", lambda: (self.fd,))
+            children.withhold(self._name, lambda: (self.fd,))
             try:
                 os.set_blocking(fd, False)
                 start_thread(lambda: self._run(what, order), THREAD_NAME)

@@ -30,6 +30,11 @@ def environ_on(ident: int) -> tuple[dict[str, Any], int] | None:
     return (environ, began_ns) if "REQUEST_METHOD" in environ else None
 
 
+def idents() -> list[int]:
+    """The threads that run a request."""
+    return [ident for ident in list(account._running) if environ_on(ident) is not None]
+
+
 def is_ours(ident: int) -> bool:
     """Whether the thread runs requests, now and then."""
     return ident in account._running

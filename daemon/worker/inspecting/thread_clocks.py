@@ -44,6 +44,12 @@ class ThreadClocks:
         self._clocks[ident] = clock, now
         return now - before if 0 <= before <= now else 0
 
+    def reading(self, ident: int) -> int:
+        """Nanoseconds that it has computed since it began; UNKNOWN if nobody knows."""
+        self.spent(ident)
+        known = self._clocks.get(ident)
+        return UNKNOWN if known is None else known[1]
+
     def keep_only(self, idents: object) -> None:
         """Forget threads that are gone: their numbers are given again."""
         for ident in self._clocks.keys() - idents:  # type: ignore[operator]
