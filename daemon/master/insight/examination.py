@@ -8,7 +8,6 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 from miniwsgi.daemon import __version__
 from miniwsgi.metrics.accept_queues import accept_queue
@@ -202,6 +201,8 @@ def _is_rotated(path: str) -> bool:
 
 
 def _installed() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # a megabyte, with email and zipfile
+
     try:
         return version("miniwsgi")
     except PackageNotFoundError:

@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable
 
+from miniwsgi.manager.client import socket_paths
+from miniwsgi.manager.client.client import Client, RequestRefused, TransportError, Trouble
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.manager.port.public_page import Neighbour
 
@@ -55,8 +57,6 @@ class Neighbours:
 
 def look_around() -> list[Neighbour]:
     """All that are there but this one. Blocks."""
-    from miniwsgi.manager.client import socket_paths  # a master that nobody looks at does without
-
     found = []
     end = time.monotonic() + ALL_SECONDS - ANSWER_SECONDS
     for name, path in socket_paths.all_sockets(os.environ, os.geteuid())[:MOST]:
@@ -70,8 +70,6 @@ def look_around() -> list[Neighbour]:
 
 def _ask(name: str, path: str) -> Neighbour | None:
     """None: nobody listens there, or it is this daemon itself."""
-    from miniwsgi.manager.client.client import Client, RequestRefused, TransportError, Trouble
-
     try:
         with Client(path, answer_seconds=ANSWER_SECONDS) as client:
             status = client.status().value
