@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from ..config import Config
+from miniwsgi.codes import Code
+
+from ..config import Config, Note
 from ..config.tls_options import CREDENTIAL, Secured
 from ..master.certificates.files import CREDENTIALS_DIRECTORY, CertificateFiles
 from ..tls.verification import UnusableError, date
@@ -29,7 +31,7 @@ def _check(secured: Secured, files: CertificateFiles) -> bool:
         verified = files.load(secured).verified
     except UnusableError as error:
         for flaw in error.flaws:
-            complain(flaw)
+            complain(Code.CERTIFICATE_UNUSABLE, flaw)
         return False
     now = time.time()
     for served in verified.served:
@@ -37,5 +39,5 @@ def _check(secured: Secured, files: CertificateFiles) -> bool:
             report("certificate", served.file, why, failed=True)
         else:
             report("certificate", served.file, f"for {', '.join(served.names)}, until {date(served.not_after)}")
-    tell(verified.warnings)
+    tell(Note(Code.CERTIFICATE_DOUBTFUL, doubt) for doubt in verified.warnings)
     return not verified.untimely(now)

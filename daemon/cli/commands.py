@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import click
+from miniwsgi.codes import Code
 from miniwsgi.codes.explain_command import explain_command
 
 from .. import __version__
@@ -174,7 +175,7 @@ def check(**options: Any) -> None:
             report("boot check", config.app.boot_check, "answered")
         return
     report("application", config.app.target, "did not boot", failed=True)
-    complain(failure.error, failure.traceback)
+    complain(failure.code, failure.error, failure.traceback)
     sys.exit(EXIT_BOOT)
 
 
@@ -252,7 +253,7 @@ def install_service(instance: str, config: str, root: str, dry_run: bool) -> Non
         for line in install(service, root):
             click.echo(line)
     except ServiceError as error:
-        complain(str(error))
+        complain(Code.UNITS_NOT_INSTALLED, str(error))
         sys.exit(EXIT_RUNTIME)
     where = service.config or service.default_config
     click.echo(f"Next: the configuration, {where}; then: systemctl enable --now {service.unit}")
@@ -282,6 +283,6 @@ def go_on_as_user(config: Config) -> None:
     try:
         drop_privileges(config.server.user, config.server.group)
     except StartError as error:
-        complain(str(error))
+        complain(error.code, str(error))
         sys.exit(EXIT_RUNTIME)
     report("user", config.server.user or f"group {config.server.group}", "as whom the rest is looked at")

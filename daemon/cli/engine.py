@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
+from miniwsgi.codes import Code
 
 from .flags import GroupedCommand
 from .terminal import EXIT_RUNTIME, EXIT_USAGE, complain
@@ -54,7 +55,7 @@ def list_builds(python: tuple[str, ...] = ()) -> None:
         try:
             found = engine_build.ask(program)
         except engine_build.NoInterpreter as error:
-            complain(str(error))
+            complain(Code.PYTHON_UNUSABLE, str(error))
             status = EXIT_USAGE
             continue
         click.echo(f"{program} ({found.name}): {found.engine}{found.path and f', {found.path}'}")
@@ -100,5 +101,6 @@ def build(python: str, directory: str) -> None:
         for line in engine_build.build(python, directory):
             click.echo(line)
     except engine_build.BuildError as error:
-        complain(str(error))
-        sys.exit(EXIT_USAGE if isinstance(error, engine_build.NoInterpreter) else EXIT_RUNTIME)
+        unknown = isinstance(error, engine_build.NoInterpreter)
+        complain(Code.PYTHON_UNUSABLE if unknown else Code.ENGINE_NOT_BUILT, str(error))
+        sys.exit(EXIT_USAGE if unknown else EXIT_RUNTIME)

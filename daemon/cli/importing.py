@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+from miniwsgi.codes import Code
 
 from .. import __version__
 from .flags import GroupedCommand, complete_words
@@ -83,7 +84,7 @@ def import_configuration(ctx: click.Context, /, file: str | None, **options: Any
     try:
         text, warnings = _made(file, ctx.meta.get(COMMAND), options)
     except ImportTrouble as trouble:
-        complain(str(trouble))
+        complain(Code.NOT_TRANSLATED, str(trouble))
         sys.exit(EXIT_USAGE)
     tell(warnings)
     _write(text, options["output"], options["force"])
@@ -139,8 +140,8 @@ def _write(text: str, output: str | None, force: bool) -> None:
         with open(output, "wb" if force else "xb") as file:
             file.write(data)
     except FileExistsError:
-        complain(f"{output} exists already: --force overwrites it")
+        complain(Code.OUTPUT_NOT_WRITTEN, f"{output} exists already: --force overwrites it")
         sys.exit(EXIT_RUNTIME)
     except OSError as error:
-        complain(f"{output}: {error.strerror}")
+        complain(Code.OUTPUT_NOT_WRITTEN, f"{output}: {error.strerror}")
         sys.exit(EXIT_RUNTIME)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import click
+from miniwsgi.codes import Code
 
 from ..config import (
     DEFAULT_PATH,
@@ -106,7 +107,7 @@ def exit_with_problems(problems: list[Problem]) -> NoReturn:
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
     click.echo(f"{styled('miniwsgi:', fg='red', bold=True)} {count} in the configuration", err=True)
     for problem in problems:
-        click.echo(f"  {_with_hint(problem)}", err=True)
+        click.echo(f"  {problem.code} {_with_hint(problem)}", err=True)
     sys.exit(EXIT_USAGE)
 
 
@@ -124,6 +125,7 @@ def require_watchfiles() -> None:
     """Exit with status 2 if --reload-on-change cannot work."""
     if find_spec("watchfiles") is None:
         complain(
-            "--reload-on-change (server.reload_on_change) needs the package watchfiles: pip install 'miniwsgi[dev]'"
+            Code.WATCHFILES_MISSING,
+            "--reload-on-change (server.reload_on_change) needs the package watchfiles: pip install 'miniwsgi[dev]'",
         )
         sys.exit(EXIT_USAGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.board import Board
 
 from ..config import Config, worker_settings
@@ -30,10 +31,12 @@ def serve_single(config: Config) -> int:
         prepared = PreparedConfig.of(config, listeners, os.environ, certificates)
         drop_privileges(server.user, server.group)
     except (BindError, StartError, UnusableError) as error:
-        complain(str(error))
+        complain(Code.CERTIFICATE_UNUSABLE if isinstance(error, UnusableError) else error.code, str(error))
         return EXIT_RUNTIME
-    for line in (*certificates.untimely(), *certificates.warnings):
-        complain(line)
+    for line in certificates.untimely():
+        complain(Code.CERTIFICATE_REFUSED, line)
+    for line in certificates.warnings:
+        complain(Code.CERTIFICATE_DOUBTFUL, line)
     board = Board.create()
     settings = worker_settings(
         config,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+from miniwsgi.codes import Code
 
 EXIT_RUNTIME, EXIT_USAGE, EXIT_BOOT = 1, 2, 3
 
@@ -20,7 +21,7 @@ Exit status:
 """
 
 
-def tell(notes: Iterable[str]) -> None:
+def tell(notes: Iterable[object]) -> None:
     """What is no mistake but should be known."""
     for note in notes:
         click.echo(f"{styled('miniwsgi:', fg='yellow')} {note}", err=True)
@@ -32,11 +33,11 @@ def styled(text: str, **style: Any) -> str:
     return text if plain else click.style(text, **style)
 
 
-def complain(error: str, traceback: str = "") -> None:
+def complain(code: Code, error: str, traceback: str = "") -> None:
     """An error on standard error: what the application said first, then the line that sums it up."""
     if traceback:
         click.echo(traceback, err=True)
-    click.echo(f"{styled('miniwsgi:', fg='red', bold=True)} {error}", err=True)
+    click.echo(f"{styled('miniwsgi:', fg='red', bold=True)} {code} {error}", err=True)
 
 
 def report(what: str, which: str, result: str, failed: bool = False) -> None:

@@ -11,12 +11,13 @@ from .configuration import (
 from .environment import daemons_environment
 from .file import configuration_of, is_project_file
 from .launching import application_environment, worker_settings
-from .problems import ConfigError, Problem
+from .problems import ConfigError, Note, Problem
 
 __all__ = [
     "DEFAULT_PATH",
     "Config",
     "ConfigError",
+    "Note",
     "Problem",
     "ReadConfig",
     "application_environment",

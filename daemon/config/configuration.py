@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from miniwsgi.codes import Code
+
 from .declaration import Key, Surroundings
 from .endpoints import Endpoint
 from .environment import about_dropped, dropped_variables, parse_environment
@@ -24,7 +26,7 @@ from .machine import working_directory
 from .managing_keys import ControlSection, LogSection, MetricsSection
 from .near import near_miss, near_variable
 from .platform import PLATFORM_VARIABLES, VARIABLE_OF, about_arguments
-from .problems import ConfigError, Mistake, Problem
+from .problems import ConfigError, Mistake, Note, Problem
 from .proxy_keys import FORWARDED, ProxySection, proxy_notes
 from .serving_keys import AppSection, LimitsSection, RecycleSection, ServerSection, TimeoutsSection
 from .static_files import STATIC, StaticEntry
@@ -78,7 +80,7 @@ class Config:
     file_variables: Mapping[str, str] = field(default_factory=dict)  # what app.env_files held at this load
     metrics_token: str = field(default="", repr=False)  # what metrics.token_file held at this load
     dropped: tuple[str, ...] = ()  # see dropped_variables
-    notes: tuple[str, ...] = ()  # what is no mistake but should be known; one line each
+    notes: tuple[Note, ...] = ()
 
     def __getitem__(self, path: str) -> Any:
         """The value of a key path such as "server.workers". Raises KeyError."""
@@ -136,7 +138,7 @@ class _Loader:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = dict.fromkeys(KEYS, "default")
         self.problems: list[Problem] = []
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
         self.path = ""
         self.file_unreadable = False
 
@@ -171,7 +173,8 @@ class _Loader:
             if key := variables.get(name):
                 self.set(key, key.kind.from_text(text), "environment", name, self.directory)
             elif name.startswith("MINIWSGI_") and (near := near_variable(name)):
-                self.notes.append(f"the environment variable {name} is not used: did you mean {near}?")
+                told = f"the environment variable {name} is not used: did you mean {near}?"
+                self.notes.append(Note(Code.VARIABLE_UNKNOWN, told))
 
     def read_flags(self, flags: Mapping[str, object]) -> None:
         for key_path, value in flags.items():
@@ -194,7 +197,7 @@ class _Loader:
             else:
                 self.set(key, value, "platform", f"environment variable {variable.name}", self.directory)
         if about := about_arguments(self.environ):
-            self.notes.append(about)
+            self.notes.append(Note(Code.ARGUMENTS_IGNORED, about))
 
     def set(self, key: Key, value: object, origin: str, source: str, base: str) -> None:
         """Check one value and let it win over those before it."""
@@ -219,8 +222,8 @@ class _Loader:
         self.origins[key.path] = origin
 
     # --- mistakes ---
-    def wrong(self, key_path: str, value: object, expected: str, source: str) -> None:
-        self.problems.append(Problem(key_path, value, expected, source))
+    def wrong(self, key_path: str, value: object, expected: str, source: str, mistake: Mistake = Mistake.VALUE) -> None:
+        self.problems.append(Problem(key_path, value, expected, source, mistake))
 
     def unknown(self, key_path: str, source: str, mistake: Mistake = Mistake.UNKNOWN_KEY) -> None:
         self.problems.append(Problem(key_path, None, near_miss(key_path, mistake), source, mistake))
@@ -236,7 +239,7 @@ class _Loader:
         python: str = self.values["app.python"]
         given = file_variables.keys() | self.values["app.env"].keys()
         if dropped := dropped_variables(python, self.environ.keys() - given):
-            self.notes.append(about_dropped(python, dropped))
+            self.notes.append(Note(Code.VARIABLES_DROPPED, about_dropped(python, dropped)))
         self.cross_check()
         if self.problems:
             raise ConfigError(self.problems)
@@ -313,10 +316,11 @@ class _Loader:
             self.wrong_value("metrics.ready_min", f"at most server.workers, {workers}")
         if values["proxy.host_field"].title() == FORWARDED and values["proxy.fields"] != FORWARDED.lower():
             self.wrong_value("proxy.host_field", 'proxy.fields = "forwarded", or the name of another field')
-        self.notes += proxy_notes(values)
+        self.notes += [Note(Code.ANYBODY_TRUSTED, told) for told in proxy_notes(values)]
         for key_path, value in UNUSED[pool].items():
             if self.origins[key_path] != "default" and values[key_path] != value:
-                self.notes.append(f"{key_path} ({self.source(key_path)}) is not used by pool {pool}")
+                told = f"{key_path} ({self.source(key_path)}) is not used by pool {pool}"
+                self.notes.append(Note(Code.KEY_UNUSED, told))
             values[key_path] = value
 
     def check_binds(self) -> None:
@@ -324,17 +328,19 @@ class _Loader:
         for number, bind in enumerate(self.values["server.bind"]):
             if bind.proxy_protocol and not self.values["proxy.trusted"]:
                 expected = "the proxies that send the header in proxy.trusted, or false: no other peer is served there"
-                self.wrong(f"server.bind[{number}].proxy_protocol", True, expected, self.source("server.bind"))
+                key = f"server.bind[{number}].proxy_protocol"
+                self.wrong(key, True, expected, self.source("server.bind"), Mistake.CONTRADICTION)
             nobody = not set(self.values["proxy.trusted"]) - {"unix"}
             if bind.protocol == "uwsgi" and nobody and not bind.address.startswith(("unix:", "systemd:", "fd:")):
                 expected = "the proxies that speak it in proxy.trusted, or a Unix socket: no other peer is served there"
-                self.wrong(f"server.bind[{number}].protocol", "uwsgi", expected, self.source("server.bind"))
+                key = f"server.bind[{number}].protocol"
+                self.wrong(key, "uwsgi", expected, self.source("server.bind"), Mistake.CONTRADICTION)
 
     def wrong_value(self, key_path: str, expected: str) -> None:
         """A value that is well-formed but does not go with the others."""
         value = self.values[key_path]
         shown = value if isinstance(value, (str, bool)) else KEYS[key_path].kind.show(value).strip('"')
-        self.wrong(key_path, shown, expected, self.source(key_path))
+        self.wrong(key_path, shown, expected, self.source(key_path), Mistake.CONTRADICTION)
 
     def source(self, key_path: str) -> str:
         key = KEYS[key_path]

@@ -68,5 +68,5 @@ def as_data(config: Config) -> dict[str, Any]:
         "values": {**nested, STATIC.path: STATIC.kind.as_json(config.static)},
         "origins": dict(config.origins),
         "file_variables": sorted(config.file_variables),
-        "notes": list(config.notes),
+        "notes": list(map(str, config.notes)),
     }

@@ -6,10 +6,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
+
+from miniwsgi.codes import Code
 
 from .kinds import quoted
 
 MAX_VALUE_CHARS = 80
+
+
+class Note(NamedTuple):
+    """What is no mistake, but should be known: one line."""
+
+    code: Code
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"
 
 
 class Mistake(Enum):
@@ -19,7 +32,18 @@ class Mistake(Enum):
     UNKNOWN_KEY = "unknown key"  # expected: a near miss, or ""
     UNKNOWN_SECTION = "unknown section"
     FILE = "file"  # the file as a whole: expected says what is wrong with it
+    CONTRADICTION = "contradiction"  # with another value; expected: what would go with that
     RESTART = "restart"  # a change that a reload cannot make; expected: the present value
+
+
+_CODES = {
+    Mistake.VALUE: Code.WRONG_VALUE,
+    Mistake.UNKNOWN_KEY: Code.UNKNOWN_KEY,
+    Mistake.UNKNOWN_SECTION: Code.UNKNOWN_SECTION,
+    Mistake.FILE: Code.CONFIG_FILE,
+    Mistake.CONTRADICTION: Code.CONTRADICTION,
+    Mistake.RESTART: Code.NEEDS_RESTART,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +55,10 @@ class Problem:
     expected: str
     source: str  # a file (with line and column where known), a flag, an environment variable
     mistake: Mistake = Mistake.VALUE
+
+    @property
+    def code(self) -> Code:
+        return _CODES[self.mistake]
 
     def __str__(self) -> str:
         source = f" ({self.source})" if self.source else ""

@@ -98,7 +98,7 @@ def run(config: Config, reload_config: ReadConfig) -> int:
         python = f"{platform.python_implementation()} {platform.python_version()}"
         log.info(f"miniwsgi {__version__} ({python}, pid {os.getpid()}) boots {config.app.target}")
         for note in config.notes:
-            log.warning(Code.NOTED, note)
+            log.warning(note.code, note.text)
         status = asyncio.run(_supervise(opened, log, environ))
     except (BindError, StartError) as error:
         log.error(error.code, str(error))

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from miniwsgi.codes import Code
 from miniwsgi.metrics.board import Board
 
 from ..channel import Channel
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 class BootFailure:
     """Why the application does not boot: one line, and the application's own traceback, possibly ""."""
 
-    phase: str
+    code: Code
     error: str
     traceback: str = ""
 
@@ -64,7 +65,7 @@ def check_application(config: Config, environ: dict[str, str] | None = None) -> 
     except OSError as error:
         ours.close()
         why = why_not_executed(config.app.python, error)
-        return BootFailure("launcher", f"app.python: {config.app.python} cannot be executed: {why}")
+        return BootFailure(Code.PYTHON_UNUSABLE, f"app.python: {config.app.python} cannot be executed: {why}")
     finally:
         theirs.close()
         nowhere.close()
@@ -84,7 +85,7 @@ def _await_boot(
     if failure is not None or not settings.boot_check:
         return failure
     channel.send("fork", slot=0)
-    late = BootFailure("boot-check", f"the worker was not ready within {seconds:g} s (timeouts.boot)")
+    late = BootFailure(Code.BOOT_LATE, f"the worker was not ready within {seconds:g} s (timeouts.boot)")
     while True:
         channel.socket.settimeout(max(0.001, deadline - time.monotonic()))
         try:
@@ -92,10 +93,10 @@ def _await_boot(
         except TimeoutError:
             return late
         if received is None:
-            return BootFailure("boot-check", f"the launcher {_exit_of(process)} while it forked a worker")
+            return BootFailure(Code.LAUNCHER_LOST, f"the launcher {_exit_of(process)} while it forked a worker")
         message, fds = received
         if message["kind"] == "fork-failed":
-            return BootFailure("boot-check", f"the worker could not be forked: {message['error']}")
+            return BootFailure(Code.NOT_FORKED, f"the worker could not be forked: {message['error']}")
         if message["kind"] == "forked" and len(fds) == 3:
             break
         close_all(fds)
@@ -119,13 +120,13 @@ def _await_ready(worker: Channel, deadline: float, late: BootFailure) -> BootFai
         except TimeoutError:
             return late
         if received is None:
-            return BootFailure("boot-check", "the worker ended while it booted")
+            return BootFailure(Code.CRASHED, "the worker ended while it booted")
         message, fds = received
         close_all(fds)
         if message["kind"] == "ready":
             return None
         if message["kind"] == "failed":
-            return BootFailure(message["phase"], message["error"], message["traceback"])
+            return BootFailure(Code(message["code"]), message["error"], message["traceback"])
 
 
 def _await_import(
@@ -138,19 +139,21 @@ def _await_import(
             received = channel.receive()
         except TimeoutError:
             late = f"the application was not imported within {seconds:g} s (timeouts.boot)"
-            return BootFailure("import", late, _stacks(process, stack_fd))
+            return BootFailure(Code.BOOT_LATE, late, _stacks(process, stack_fd))
         if received is None:
             crash = crash_stacks(stack_fd) if stack_fd >= 0 else ""
-            return BootFailure("launcher", f"the launcher {_exit_of(process)} while it imported the application", crash)
+            return BootFailure(
+                Code.LAUNCHER_LOST, f"the launcher {_exit_of(process)} while it imported the application", crash
+            )
         message, fds = received
         match message["kind"]:
             case "hello":
                 (stack_fd,) = fds
                 if mismatch := version_mismatch(message):
-                    return BootFailure("launcher", mismatch)
+                    return BootFailure(Code.UPGRADED, mismatch)
                 channel.send("settings", **settings.to_message())
             case "failed":
-                return BootFailure(message["phase"], message["error"], message["traceback"])
+                return BootFailure(Code(message["code"]), message["error"], message["traceback"])
             case "imported":
                 return None
             case "log" if message["level"] != "info":

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from miniwsgi.codes import Code
+
 from ..engine.after_fork import process
 from ..permission import why_not
 from ..target import Target, TargetError
@@ -51,9 +53,9 @@ _ASYNCHRONOUS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR: `inspect` name
 class BootError(Exception):
     """The application did not boot."""
 
-    def __init__(self, phase: str, error: str, traceback: str = "") -> None:
+    def __init__(self, code: Code, error: str, traceback: str = "") -> None:
         super().__init__(error)
-        self.phase = phase  # "import" | "factory" | "boot-check"
+        self.code = code
         self.error = error  # one line
         self.traceback = traceback  # the application's frames; "" if none of its code was running
 
@@ -65,13 +67,13 @@ def load(settings: Settings, tell: Callable[[str], None] = lambda _message: None
     ends here.
     """
     if is_patched():
-        raise BootError("import", PATCHED_TOO_EARLY)
+        raise BootError(Code.PATCHED_EARLY, PATCHED_TOO_EARLY)
     gc.freeze()  # what is ours is none of a collector's business, nor of eventlet's, which looks for locks with it
     try:
         os.chdir(settings.directory)
     except OSError as error:
         message = f"app.directory {settings.directory} cannot be entered: {why_not(settings.directory, error)}"
-        raise BootError("import", message) from None
+        raise BootError(Code.DIRECTORY_UNUSABLE, message) from None
     if sys.path[:1] != [settings.directory]:
         sys.path.insert(0, settings.directory)
     try:
@@ -90,7 +92,7 @@ def _import_target(settings: Settings, tell: Callable[[str], None]) -> Applicati
     try:
         target = Target.parse(settings.module)
     except TargetError as error:
-        raise BootError("import", str(error)) from None
+        raise BootError(Code.NO_APPLICATION, str(error)) from None
     if target.root and sys.path[:1] != [target.root]:
         sys.path.insert(0, target.root)
     module = import_module(target, settings)
@@ -103,11 +105,11 @@ def _import_target(settings: Settings, tell: Callable[[str], None]) -> Applicati
         tell(f"{settings.module}: serves {f'what {attribute}() returns' if is_factory else f'`{attribute}`'}")
     shown = f"{target.module}:{attribute}"
     if not callable(found):
-        raise BootError("import", not_callable(module, attribute, shown, found, PLAIN_NAMES))
+        raise BootError(Code.NO_APPLICATION, not_callable(module, attribute, shown, found, PLAIN_NAMES))
     if is_factory:
         return make(found, shown, target)
     if why := unfit(found):
-        raise BootError("import", f"{shown} is no WSGI application: it {why}")
+        raise BootError(Code.NO_APPLICATION, f"{shown} is no WSGI application: it {why}")
     return found  # type: ignore[no-any-return]
 
 
@@ -119,9 +121,10 @@ def import_module(target: Target, settings: Settings) -> ModuleType:
         message = import_failure(error, target.module, target.attribute, settings.directory)
         if settings.python_path_dropped and isinstance(error, ModuleNotFoundError):
             message += f"; {PATH_DROPPED}"
-        raise BootError("import", message, user_traceback(error)) from None
+        code = Code.NO_MODULE if isinstance(error, ModuleNotFoundError) else Code.IMPORT_RAISED
+        raise BootError(code, message, user_traceback(error)) from None
     if target.file and (why := hidden(module, target.file)):
-        raise BootError("import", why)
+        raise BootError(Code.NO_MODULE, why)
     return module
 
 
@@ -135,7 +138,7 @@ def find(module: ModuleType, attribute: str) -> Any:
         except BaseException as error:
             usual = PLAIN_NAMES + FACTORY_NAMES
             message = attribute_failure(error, module, found, path, part, usual=usual)
-            raise BootError("import", message, user_traceback(error)) from None
+            raise BootError(Code.NO_APPLICATION, message, user_traceback(error)) from None
         path += f"{part}."
     return found
 
@@ -146,30 +149,30 @@ def search(module: ModuleType, only_factories: bool, *, is_file: bool) -> tuple[
     there = {name: getattr(module, name) for name in names if hasattr(module, name)}
     usable = {name: value for name, value in there.items() if callable(value)} or there
     if not usable:
-        raise BootError("import", no_default(module, names, FACTORY_NAMES))
+        raise BootError(Code.NO_APPLICATION, no_default(module, names, FACTORY_NAMES))
     applications = {name: value for name, value in usable.items() if name in PLAIN_NAMES}
     if is_file and len({id(value) for value in applications.values()}) > 1:
-        raise BootError("import", ambiguous(module, list(applications)))
+        raise BootError(Code.NO_APPLICATION, ambiguous(module, list(applications)))
     name = next(iter(usable))
     return usable[name], name
 
 
 def make(factory: Callable[..., Any], shown: str, target: Target) -> Application:
-    """Call the factory. Raises BootError with phase "factory"."""
+    """Call the factory. Raises BootError."""
     try:
         made = factory(*target.arguments, **dict(target.keywords))
     except BaseException as error:
         text = user_traceback(error)
-        raise BootError("factory", factory_failure(error, factory, shown, target, bool(text)), text) from None
+        raise BootError(Code.FACTORY_FAILED, factory_failure(error, factory, shown, target, bool(text)), text) from None
     if callable(made):
         if why := unfit(made):
-            raise BootError("factory", f"what {shown}() returned is no WSGI application: it {why}")
+            raise BootError(Code.NO_APPLICATION, f"what {shown}() returned is no WSGI application: it {why}")
         return made  # type: ignore[no-any-return]
     if hasattr(made, "cr_frame"):
         made.close()  # a coroutine that nobody will await
-        raise BootError("factory", f"{shown} is an async function; a factory must be a plain one")
+        raise BootError(Code.FACTORY_FAILED, f"{shown} is an async function; a factory must be a plain one")
     hint = ": does it end with `return app`?" if made is None else ""
-    raise BootError("factory", f"{shown}() returned {kind(made)}, which is not callable{hint}")
+    raise BootError(Code.FACTORY_FAILED, f"{shown}() returned {kind(made)}, which is not callable{hint}")
 
 
 def unfit(application: Any) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from miniwsgi.codes import Code
+
 from ..engine import request_ids
 from ..engine.call import Call, CallSteps
 from ..engine.claim import Claim
@@ -92,4 +94,4 @@ def boot_check(context: Context, path: str) -> None:
     site.request_variables().run(call.run, site.application, environ)
     if not call.status or int(call.status[:3]) >= 400:
         error = f"app.boot_check: GET {path} was answered {call.status or 'without a status'}"
-        raise BootError("boot-check", error, witness.traceback or errors.text.rstrip())
+        raise BootError(Code.BOOT_CHECK_FAILED, error, witness.traceback or errors.text.rstrip())

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from miniwsgi.codes import Code
+
 from ..settings import Listener, Settings
 from ..tls import material
 from ..tls.material import ClientCertificates, MaterialError
@@ -55,7 +57,7 @@ class Certificates:
             try:
                 self._kept[listener.fd] = _Kept(listener, contexts.ServerContext)
             except (OSError, MaterialError) as error:
-                raise BootError("certificates", f"TLS at {listener.name}: {error}") from None
+                raise BootError(Code.CERTIFICATE_UNUSABLE, f"TLS at {listener.name}: {error}") from None
 
     def __repr__(self) -> str:
         return f"<Certificates of {', '.join(kept.name for kept in self._kept.values()) or 'nobody'}>"

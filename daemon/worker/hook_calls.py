@@ -77,10 +77,10 @@ class HookCaller:
         """The same, in time, before anything is ready: raises BootError, or has `fail` end the process."""
         if hook not in self.hooks:
             return
-        with TimeLimit(self.seconds, lambda stack: fail(BootError("hooks", self.late(hook), stack))):
+        with TimeLimit(self.seconds, lambda stack: fail(BootError(Code.HOOK_LATE, self.late(hook), stack))):
             error = self.run(hook, *arguments)
         if error is not None:
-            raise BootError("hooks", self.failure(hook, error), user_traceback(error)) from None
+            raise BootError(Code.HOOK_FAILED, self.failure(hook, error), user_traceback(error)) from None
 
     def failure(self, hook: Hook, error: BaseException) -> str:
         """In one line."""

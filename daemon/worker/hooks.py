@@ -12,6 +12,8 @@ from enum import Enum
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from miniwsgi.codes import Code
+
 from ..target import Target
 from .application import BootError, import_module
 from .application_hints import callable_arguments, kind, nearest
@@ -94,6 +96,11 @@ class Hooks:
 NO_HOOKS = Hooks("", {})
 
 
+class _Wrong(BootError):
+    def __init__(self, error: str) -> None:
+        super().__init__(Code.HOOKS_WRONG, error)
+
+
 def find_hooks(settings: Settings) -> Hooks:
     """Import the module that settings.hooks names, "" for none. The current directory is app.directory.
 
@@ -105,14 +112,14 @@ def find_hooks(settings: Settings) -> Hooks:
     try:
         module = import_module(Target(name), settings)
     except BootError as error:
-        raise BootError("hooks", f"app.hooks: {error.error}", error.traceback) from None
+        raise BootError(error.code, f"app.hooks: {error.error}", error.traceback) from None
     found = {hook: _checked(module, hook) for hook in Hook if hasattr(module, hook.value)}
     for other in _own_functions(module):
         if meant := _meant(other):
             problem = f"{name} has a function {other}, which is no hook: did you mean {meant}?"
-            raise BootError("hooks", f"app.hooks: {problem} (the name of one that is none can begin with _)")
+            raise _Wrong(f"app.hooks: {problem} (the name of one that is none can begin with _)")
     if not found:
-        raise BootError("hooks", f"app.hooks: {name} has none of the hooks: {', '.join(_NAMES)}")
+        raise _Wrong(f"app.hooks: {name} has none of the hooks: {', '.join(_NAMES)}")
     return Hooks(name, found)
 
 
@@ -121,17 +128,23 @@ def _checked(module: ModuleType, hook: Hook) -> tuple[Callable[..., Any], int]:
     function: Any = getattr(module, hook.value)
     shown = f"app.hooks: {module.__name__}.{hook.value}"
     if not callable(function):
-        raise BootError("hooks", f"{shown} is {kind(function)}, which is not callable")
+        raise _Wrong(f"{shown} is {kind(function)}, which is not callable")
     flags = function.__code__.co_flags if isinstance(function, FunctionType) else 0
     if flags & _ASYNCHRONOUS:
-        raise BootError("hooks", f"{shown} is an async function, which nobody would await; a hook is a plain one")
+        raise BootError(
+            Code.HOOKS_WRONG, f"{shown} is an async function, which nobody would await; a hook is a plain one"
+        )
     if flags & _GENERATOR:
-        raise BootError("hooks", f"{shown} is a generator, whose body would never run; a hook is a plain function")
+        raise BootError(
+            Code.HOOKS_WRONG, f"{shown} is a generator, whose body would never run; a hook is a plain function"
+        )
     taken = _taken(function, len(hook.arguments))
     if taken < 0:
-        raise BootError("hooks", f"{shown} cannot be called with ({', '.join(hook.arguments)})")
+        raise _Wrong(f"{shown} cannot be called with ({', '.join(hook.arguments)})")
     if taken and (first := _first_parameter(function)) in hook.arguments[1:]:
-        raise BootError("hooks", f"{shown} takes {first} first; it is called with ({', '.join(hook.arguments)})")
+        raise BootError(
+            Code.HOOKS_WRONG, f"{shown} takes {first} first; it is called with ({', '.join(hook.arguments)})"
+        )
     return function, taken
 
 

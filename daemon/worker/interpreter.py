@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from miniwsgi.codes import Code
+
 from ..engine import choice
 from ..settings import Settings
 from .application import BootError
@@ -13,11 +15,11 @@ from .application import BootError
 def engine_for(settings: Settings) -> choice.Chosen:
     """The engine that runs here. Raises BootError if this interpreter cannot run what the settings ask for."""
     if why := _why_unfit(settings):
-        raise BootError("interpreter", why)
+        raise BootError(Code.INTERPRETER_UNFIT, why)
     try:
         engine = choice.choose(settings.engine)
     except choice.EngineError as error:
-        raise BootError("engine", str(error)) from None
+        raise BootError(Code.ENGINE_UNAVAILABLE, str(error)) from None
     _import_parts(settings)
     return engine
 

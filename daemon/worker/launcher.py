@@ -60,7 +60,9 @@ def main(channel_fd: int, note: str = "") -> NoReturn:
         status = _serve_generation(channel, note)
     except BaseException as error:
         text = traceback.format_exc()
-        _try_to_send(channel, "failed", phase="launcher", error=f"the launcher failed: {error!r}", traceback=text)
+        _try_to_send(
+            channel, "failed", code=Code.INTERNAL.value, error=f"the launcher failed: {error!r}", traceback=text
+        )
     finally:
         os._exit(status)
 
@@ -89,7 +91,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         if application is not None and not revision.is_still():
             _tell_revision(channel, None)
     except BootError as error:
-        channel.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        channel.send("failed", code=error.code.value, error=error.error, traceback=error.traceback)
         return EXIT_NOT_BOOTED
     gc.collect()
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
@@ -141,7 +143,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> tuple[Applicatio
         _try_to_send(channel, kind, **fields)
 
     def fail(error: BootError) -> NoReturn:
-        tell("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        tell("failed", code=error.code.value, error=error.error, traceback=error.traceback)
         os._exit(EXIT_NOT_BOOTED)
 
     application = load(settings, log.info)
@@ -313,7 +315,13 @@ class Launcher:
             prometheus_slots.become_worker(slot)
             inherited.disarm()
             if failures.error:
-                _try_to_send(control, "failed", phase="fork", error=failures.error, traceback=failures.traceback)
+                _try_to_send(
+                    control,
+                    "failed",
+                    code=Code.AT_FORK_FAILED.value,
+                    error=failures.error,
+                    traceback=failures.traceback,
+                )
                 os._exit(EXIT_NOT_BOOTED)
             run_worker(
                 self.settings, slot, control, self.engine, self.application, stack_fd,
@@ -321,7 +329,7 @@ class Launcher:
                 revision=self.revision,
             )  # fmt: skip
         except BaseException:
-            _try_to_send(control, "failed", phase="worker", error="broke", traceback=traceback.format_exc())
+            _try_to_send(control, "failed", code=Code.INTERNAL.value, error="broke", traceback=traceback.format_exc())
         finally:
             os._exit(1)
 

@@ -85,7 +85,7 @@ def run_worker(
         if isinstance(error, OSError) and error.errno in NOT_OURS:
             text += "Does the application close descriptors that are not its own, as os.closerange() does?\n"
         try:
-            control.send("failed", phase="runtime", error="the worker itself failed", traceback=text)
+            control.send("failed", code=Code.INTERNAL.value, error="the worker itself failed", traceback=text)
         except OSError:
             pass
         os.write(2, text.encode("utf-8", "replace"))
@@ -127,7 +127,7 @@ def _work(
 
     def fail(error: BootError) -> NoReturn:
         log.flush(FLUSH_SECONDS)
-        tell("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        tell("failed", code=error.code.value, error=error.error, traceback=error.traceback)
         os._exit(EXIT_BOOT)
 
     try:
@@ -157,7 +157,7 @@ def _work(
             boot_check(context, settings.boot_check)
     except BootError as error:
         log.flush(FLUSH_SECONDS)  # what the application said comes before the verdict, after which the master kills
-        control.send("failed", phase=error.phase, error=error.error, traceback=error.traceback)
+        control.send("failed", code=error.code.value, error=error.error, traceback=error.traceback)
         _leave(log, access)
         return EXIT_BOOT
     sys.setswitchinterval(settings.switch_interval)
@@ -189,7 +189,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     show_crashes(2)
 
     def fail(error: BootError) -> NoReturn:
-        log.error(Code.NOT_BOOTED, f"{error.error}\n{error.traceback}".rstrip())
+        log.error(error.code, f"{error.error}\n{error.traceback}".rstrip())
         log.flush(FLUSH_SECONDS)
         clean_up()
         os._exit(EXIT_BOOT)
@@ -211,7 +211,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         if settings.boot_check:
             boot_check(context, settings.boot_check)
     except BootError as error:
-        log.error(Code.NOT_BOOTED, f"{error.error}\n{error.traceback}".rstrip())
+        log.error(error.code, f"{error.error}\n{error.traceback}".rstrip())
         _leave(log, access)
         return EXIT_BOOT
     cells[scoreboard.STATE] = SlotState.READY
@@ -307,7 +307,9 @@ def _open_access_log(
         make = AccessLog if chosen is None else partial(SelectiveAccessLog, chosen)
         return make(path, settings.access_log_format, at_once=at_once, ring=ring, faster=faster)
     except OSError as error:
-        raise BootError("log", f"log.access_log {path} cannot be opened: {why_not_written(path, error)}") from None
+        raise BootError(
+            Code.ACCESS_LOG_UNUSABLE, f"log.access_log {path} cannot be opened: {why_not_written(path, error)}"
+        ) from None
 
 
 def _open_error_log(settings: Settings, source: str, slot: int | None, ring: Ring | None) -> ErrorLog:

@@ -6,6 +6,8 @@ later, serves what the link led to when its generation began.
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
+
 from ..permission import why_not
 from ..settings import Settings
 from . import children
@@ -24,7 +26,7 @@ def with_open_directories(settings: Settings) -> Settings:
             fd = open_directory(entry.directory)
         except OSError as error:
             what = f"static[{number}].directory {entry.directory} cannot be opened: {why_not(entry.directory, error)}"
-            raise BootError("static", what) from None
+            raise BootError(Code.DIRECTORY_UNUSABLE, what) from None
         entries.append(entry._replace(fd=fd))
     children.withhold("static", lambda: (entry.fd for entry in entries))
     return settings._replace(static=tuple(entries))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from miniwsgi.codes import Code
 
 from ..messages import MAX_EVENTS, Event, EventKind, EventList
 
@@ -41,14 +42,15 @@ class EventLog:
         """The oldest event that is kept."""
         return max(1, self.last_id - self._kept + 1)
 
-    def add(self, kind: EventKind, message: str, **fields: Any) -> None:
-        """Something has happened. `fields` are those of Event."""
+    def add(self, kind: EventKind, message: str, code: Code | None = None, **fields: Any) -> None:
+        """Something has happened, `code` if it is bad. `fields` are those of Event."""
         line = " ".join(message.split())
         if len(line) > MAX_MESSAGE_CHARS:
             line = line[: MAX_MESSAGE_CHARS - 1] + "…"
         self.last_id += 1
         at = self.last_id % self._kept
-        event = self._ring[at] = Event(id=self.last_id, at=self._now(), kind=kind, message=line, **fields)
+        shown = "" if code is None else str(code)
+        event = self._ring[at] = Event(id=self.last_id, at=self._now(), kind=kind, message=line, code=shown, **fields)
         self._lines[at] = None
         self._wake()
         for tell in self.on_event:

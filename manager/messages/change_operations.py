@@ -40,6 +40,7 @@ class Operation(ResponseBody):
     revision: str | None = None  # of the code that its generation runs; null: unknown, or it has no generation
     previous_revision: str | None = None  # of what was in force before
     joined: bool = False  # in the answer to a POST: it had been asked for before, and this request joins it
+    code: str = ""  # of the cause, such as "MW2302": see docs/errors.md; "" unless it has failed
 
     @property
     def ended(self) -> bool:

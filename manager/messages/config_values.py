@@ -36,6 +36,7 @@ class ConfigProblem(ResponseBody):
     expected: str
     source: str  # "file /etc/…", "flag --workers"
     message: str  # all of it in one line
+    code: str = ""  # of its kind, such as "MW1002": see docs/errors.md
 
 
 class ConfigChange(ResponseBody):

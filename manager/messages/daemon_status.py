@@ -104,6 +104,7 @@ class LastReload(ResponseBody):
     who: str
     revision: str | None = None  # of the new code; null: unknown
     previous_revision: str | None = None  # of what was in force before
+    code: str = ""  # of the cause, if it has failed
 
 
 class Leader(ResponseBody):

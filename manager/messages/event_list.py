@@ -29,6 +29,7 @@ class Event(ResponseBody):
     at: datetime
     kind: EventKind
     message: str  # one line for people
+    code: str = ""  # of what has gone wrong, such as "MW3012": see docs/errors.md; "" if nothing has
     slot: int | None = None
     pid: int | None = None
     generation: int | None = None

@@ -15,4 +15,5 @@ class Problem(ResponseBody):
     type: str = "about:blank"
     instance: str = ""  # the path that was asked for
     operation: int | None = None  # 409: the operation that is in the way
+    code: str = ""  # of its kind, such as "MW6003": see docs/errors.md
     problems: list[ConfigProblem] = []  # 422 of a configuration: each mistake

@@ -95,7 +95,7 @@ def test_check_shows_where_the_application_breaks(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "application:      hello:app: did not boot"
     lines = done.stderr.splitlines()
     assert lines[:2] == ["Traceback (most recent call last):", f'  File "{tmp_path}/hello.py", line 2, in <module>']
-    assert lines[-1] == "miniwsgi: cannot import hello: ZeroDivisionError: division by zero"
+    assert lines[-1] == "miniwsgi: MW2302 cannot import hello: ZeroDivisionError: division by zero"
 
 
 PICKY = """

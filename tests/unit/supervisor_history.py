@@ -6,6 +6,7 @@ every event; `check_complete` and `check_stopped` are what must hold at the end.
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.leadership import LeaderPhase
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
@@ -46,7 +47,7 @@ class History:
         elif what == "crash" and processes:
             world.crash(processes[number % len(processes)].slot, EXITED_1)
         elif what == "fail boot" and booting:
-            world.do(ev.WorkerFailed(booting[number % len(booting)].slot, "broken", "Traceback"))
+            world.do(ev.WorkerFailed(booting[number % len(booting)].slot, Code.IMPORT_RAISED, "broken", "Traceback"))
         elif what == "fail fork" and forking:
             slot = forking[number % len(forking)].slot
             del world.processes[slot]
@@ -55,7 +56,7 @@ class History:
         elif what == "crash launcher" and world.launchers:
             world.crash_launcher(sorted(world.launchers)[number % len(world.launchers)])
         elif what == "fail import" and candidate is not None and world.launchers.get(candidate.number) == "booting":
-            world.do(ev.LauncherFailed(candidate.number, "broken", "Traceback"))
+            world.do(ev.LauncherFailed(candidate.number, Code.IMPORT_RAISED, "broken", "Traceback"))
         elif what == "stale":
             self._stale(number)
         elif what.startswith("leader") and world.leaders():
@@ -63,7 +64,7 @@ class History:
         elif what == "refuse configuration" and candidate is not None:
             world.pending = [i for i in world.pending if i[0] != f"prepare of generation {candidate.number}"]
             if candidate.number not in world.launchers:
-                world.do(ev.PrepareFailed(candidate.number, "broken"))
+                world.do(ev.PrepareFailed(candidate.number, Code.IMPORT_RAISED, "broken"))
         else:
             self._ask(what, number, processes)
 
@@ -86,7 +87,11 @@ class History:
         turnover = world.supervisor.turnover
         events: list[ev.SupervisorEvent] = []
         if process is None:
-            events += [ev.WorkerExited(slot, EXITED_0), ev.WorkerFailed(slot, "broken"), ev.Wedged(slot, 31)]
+            events += [
+                ev.WorkerExited(slot, EXITED_0),
+                ev.WorkerFailed(slot, Code.IMPORT_RAISED, "broken"),
+                ev.Wedged(slot, 31),
+            ]
         if process is None or process.state != "forking":
             events += [ev.WorkerForked(slot, 1), ev.ForkFailed(slot, "no memory")]
         if process is None or process.state != "booting":
@@ -99,8 +104,11 @@ class History:
                 ev.LeaderLate(slot, "x"),
             ]
         if not turnover.is_candidate(generation):
-            events += [ev.Prepared(generation, ev.Plan(workers=50)), ev.PrepareFailed(generation, "broken")]
-            events.append(ev.LauncherFailed(generation, "broken"))
+            events += [
+                ev.Prepared(generation, ev.Plan(workers=50)),
+                ev.PrepareFailed(generation, Code.IMPORT_RAISED, "broken"),
+            ]
+            events.append(ev.LauncherFailed(generation, Code.IMPORT_RAISED, "broken"))
         if generation not in world.launchers:
             events.append(ev.LauncherExited(generation, "exited with status 0"))
             events.append(ev.LauncherReady(generation, True, "again"))

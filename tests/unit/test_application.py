@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.worker.application import BootError, load, unfit
 
 from .application_world import APP, Write, failure, restored, settings, write
@@ -136,7 +137,7 @@ def Keyword(environ, start_response, *, extra): ...
 """,
     )
     error = failure(tmp_path, target.format(dir=tmp_path))
-    assert error.phase == "import"
+    assert error.code in {Code.NO_MODULE, Code.NO_APPLICATION, Code.DIRECTORY_UNUSABLE}
     assert expected.format(dir=tmp_path) in error.error
     assert error.traceback == ""
 
@@ -229,7 +230,8 @@ def test_says_that_an_empty_directory_has_no_module(tmp_path: Path) -> None:
 def test_shows_what_an_import_raised(tmp_path: Path, write: Write, source: str, error: str, last_line: str) -> None:
     path = write("broken.py", source)
     caught = failure(tmp_path, "broken:app")
-    assert caught.phase == "import"
+    is_missing = "no module named" in error.lower()
+    assert caught.code is (Code.NO_MODULE if is_missing else Code.IMPORT_RAISED)
     assert caught.error.startswith(error.format(python=sys.executable))
     assert f'File "{path}", line ' in caught.traceback
     assert caught.traceback.splitlines()[-1].startswith(last_line)
@@ -286,7 +288,7 @@ def test_shows_a_syntax_error_with_line_and_caret(tmp_path: Path, write: Write, 
 def test_shows_what_a_factory_raised(tmp_path: Path, write: Write, source: str, error: str) -> None:
     write("broken.py", source)
     caught = failure(tmp_path, "broken:make", factory=True)
-    assert (caught.phase, caught.error) == ("factory", error)
+    assert (caught.code, caught.error) == (Code.FACTORY_FAILED, error)
     assert "in make" in caught.traceback
     assert_only_user_frames(caught.traceback)
 
@@ -312,7 +314,7 @@ def test_says_why_it_is_no_factory(tmp_path: Path, write: Write, source: str, er
         caught = failure(tmp_path, "broken:make", factory=True)
         gc.collect()
     assert not [warning for warning in warned if "never awaited" in str(warning.message)]
-    assert caught.phase == "factory"
+    assert caught.code is (Code.NO_APPLICATION if error.startswith("what broken") else Code.FACTORY_FAILED)
     assert error in caught.error
     assert caught.traceback == ""
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner, Result
+from miniwsgi.codes import Code
 from miniwsgi.daemon import __version__, cli
 from miniwsgi.daemon.cli import commands, flags, reading, terminal
 from miniwsgi.daemon.config.binds import Bind
@@ -152,11 +153,11 @@ def test_all_mistakes_are_told_and_nothing_is_started(master: Master, command: s
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         "miniwsgi: 5 mistakes in the configuration",
-        f"  unknown key server.worker: did you mean server.workers? ({file})",
-        f'  server.threads = "x": expected a whole number from 1 to 256 ({file})',
-        "  unknown key nope (command line)",
-        "  app.env: expected NAME=VALUE; 'A' has no '=' (--env)",
-        "  server.workers = 0: expected a whole number from 1 to 200 (--workers)",
+        f"  MW1002 unknown key server.worker: did you mean server.workers? ({file})",
+        f'  MW1004 server.threads = "x": expected a whole number from 1 to 256 ({file})',
+        "  MW1002 unknown key nope (command line)",
+        "  MW1004 app.env: expected NAME=VALUE; 'A' has no '=' (--env)",
+        "  MW1004 server.workers = 0: expected a whole number from 1 to 200 (--workers)",
     ]
     assert master.config is None
     assert master.checked == []
@@ -189,7 +190,7 @@ def test_notes_are_told(master: Master) -> None:
     unused = ("shop", "--pool", "prefork", "--threads", "9")
     result = run("check", *unused)
     assert result.exit_code == 0
-    assert result.stderr == "miniwsgi: server.threads (--threads) is not used by pool prefork\n"
+    assert result.stderr == "miniwsgi: MW1101 server.threads (--threads) is not used by pool prefork\n"
     assert run("serve", *unused).stderr == ""  # the master's log has it
 
 
@@ -243,17 +244,19 @@ def test_check_looks_at_certificates(master: Master, tmp_path: Path) -> None:
     result = check(swapped, "{ address = ':2', certificate = 'no' }")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        f"miniwsgi: key {tmp_path}/shop.key: it is not the key of certificate {tmp_path}/old.pem",
-        f"miniwsgi: certificate {tmp_path}/no: there is no such file",
+        f"miniwsgi: MW7201 key {tmp_path}/shop.key: it is not the key of certificate {tmp_path}/old.pem",
+        f"miniwsgi: MW7201 certificate {tmp_path}/no: there is no such file",
     ]
 
 
 def test_check_tells_why_the_application_does_not_boot(master: Master) -> None:
-    master.failure = SimpleNamespace(phase="import", error="cannot import shop", traceback="Traceback …\n  shop.py")
+    master.failure = SimpleNamespace(
+        code=Code.IMPORT_RAISED, error="cannot import shop", traceback="Traceback …\n  shop.py"
+    )
     result = run("check", "shop:app")
     assert result.exit_code == 3
     assert result.stdout.splitlines()[-1] == "application:      shop:app: did not boot"
-    assert result.stderr == "Traceback …\n  shop.py\nminiwsgi: cannot import shop\n"
+    assert result.stderr == "Traceback …\n  shop.py\nminiwsgi: MW2302 cannot import shop\n"
 
 
 def test_config_prints_toml_with_origins_and_without_secrets(master: Master) -> None:
@@ -358,7 +361,7 @@ def test_the_command_runs_as_a_module() -> None:
     assert failed.returncode == 2
     assert failed.stderr == (
         "miniwsgi: 1 mistake in the configuration\n"
-        '  server.workers = "x": expected a whole number from 1 to 200 (--workers)\n'
+        '  MW1004 server.workers = "x": expected a whole number from 1 to 200 (--workers)\n'
     )
 
 

@@ -113,10 +113,10 @@ def test_a_mistyped_environment_variable_is_noted_but_not_those_of_kubernetes() 
         "MINIWSGI_SERVER_COLOUR": "an application's own",
     }
     notes = load(None, NAMED, environ).notes
-    assert notes == (
+    assert [note.text for note in notes] == [
         "the environment variable MINIWSGI_CONTROL_PATH is not used: did you mean MINIWSGI_CONTROL_SOCKET?",
         "the environment variable MINIWSGI_SERVER_WORKRS is not used: did you mean MINIWSGI_SERVER_WORKERS?",
-    )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_a_pool_does_not_use_is_noted(pool: str, threads: int, workers: int
     config = load(None, {**NAMED, **flags}, {})
     assert (config.server.threads, config.server.workers, len(config.notes)) == (threads, workers, notes)
     if notes:
-        assert f"server.threads (--threads) is not used by pool {pool}" in config.notes
+        assert f"server.threads (--threads) is not used by pool {pool}" in [note.text for note in config.notes]
     assert load(None, {**NAMED, "server.pool": pool}, {}).notes == ()
 
 

@@ -112,7 +112,9 @@ def test_what_is_meant_for_the_daemons_interpreter_does_not_come_to_that_of_anot
     found = application_environment(config, DAEMON)
     assert {name: value for name, value in found.items() if name.startswith("PYTHON")} == {"PYTHONHASHSEED": "7"}
     (note,) = config.notes
-    assert note.startswith(f"not passed on to the application: PYTHONPATH, PYTHONUNBUFFERED; app.python ({python})")
+    assert note.text.startswith(
+        f"not passed on to the application: PYTHONPATH, PYTHONUNBUFFERED; app.python ({python})"
+    )
     quiet = {name: value for name, value in DAEMON.items() if not name.startswith("PYTHON")}
     assert load(None, flags, quiet).notes == ()
 

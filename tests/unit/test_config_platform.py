@@ -70,10 +70,10 @@ def test_a_mistake_in_a_platforms_variable_names_it(variable: str, text: str, sa
 
 def test_gunicorns_arguments_are_named_and_not_obeyed() -> None:
     (note,) = load(None, NAMED, {"GUNICORN_CMD_ARGS": "--workers 9"}).notes
-    assert note.startswith("the environment variable GUNICORN_CMD_ARGS is gunicorn's and is not obeyed: ")
+    assert note.text.startswith("the environment variable GUNICORN_CMD_ARGS is gunicorn's and is not obeyed: ")
     assert load(None, NAMED, {"GUNICORN_CMD_ARGS": ""}).notes == ()
 
 
 def test_what_a_pool_does_not_use_of_the_platform_is_noted_by_its_name() -> None:
     notes = load(None, {**NAMED, "server.pool": "single"}, {"WEB_CONCURRENCY": "3"}).notes
-    assert notes == ("server.workers (WEB_CONCURRENCY) is not used by pool single",)
+    assert [note.text for note in notes] == ["server.workers (WEB_CONCURRENCY) is not used by pool single"]

@@ -23,7 +23,7 @@ def test_whoever_trusts_everybody_counts_or_is_warned(text: str, hops: int, told
     config = load(None, {"app.module": "x"}, {}, f"[proxy]\n{text}")
     assert config.proxy.hops == hops
     assert len(config.notes) == bool(told)
-    assert told in "".join(config.notes)
+    assert told in "".join(map(str, config.notes))
 
 
 def test_the_platform_may_say_everybody() -> None:

@@ -70,7 +70,7 @@ def test_pool_single_has_nothing_of_it_and_says_so() -> None:
     flags = {**NAMED, "server.pool": "single", "metrics.bind": ":1", "metrics.ready_min": "4"}
     config = load(None, flags, {})
     assert (config.metrics.bind.address, config.metrics.ready_min) == ("", 1)
-    assert sorted(config.notes) == [
+    assert sorted(note.text for note in config.notes) == [
         "metrics.bind (--metrics-bind) is not used by pool single",
         "metrics.ready_min (command line) is not used by pool single",
     ]

@@ -193,7 +193,7 @@ def test_the_command_says_what_it_did_and_what_comes_next(tmp_path: Path) -> Non
 def test_what_is_wrong_is_said_in_a_line_with_status_1() -> None:
     result = run("--instance", "A B")
     assert result.exit_code == 1
-    assert result.stderr.startswith("miniwsgi: instance 'A B': ")
+    assert result.stderr.startswith("miniwsgi: MW7305 instance 'A B': ")
     assert "Traceback" not in result.output
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.settings import Settings
 from miniwsgi.daemon.worker.application import BootError
 from miniwsgi.daemon.worker.interpreter import engine_for
@@ -24,7 +25,7 @@ def test_one_without_the_lock_runs_no_threads_and_says_what_to_do(monkeypatch: p
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     with pytest.raises(BootError) as caught:
         engine_for(settings(threads=8))
-    assert caught.value.phase == "interpreter"
+    assert caught.value.code is Code.INTERPRETER_UNFIT
     for said in ("without the global interpreter lock", "server.threads = 8", "server.threads = 1", "PYTHON_GIL"):
         assert said in caught.value.error
     assert sys.executable in caught.value.error
@@ -35,4 +36,4 @@ def test_one_without_the_lock_runs_no_threads_and_says_what_to_do(monkeypatch: p
 def test_an_engine_that_does_not_run_is_a_failed_boot() -> None:
     with pytest.raises(BootError, match=r'server\.engine = "slow"') as caught:
         engine_for(settings(engine="slow"))
-    assert caught.value.phase == "engine"
+    assert caught.value.code is Code.ENGINE_UNAVAILABLE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.exits import ExitReason
@@ -66,7 +67,7 @@ def test_the_next_one_begins_when_leader_stop_is_over_and_not_before(world: Worl
     [
         lambda world: world.crash(0),
         lambda world: (world.do(ev.Wedged(0, 31)), world.happen("killed 0")),
-        lambda world: (world.do(ev.WorkerFailed(0, "broken")), world.happen("killed 0")),
+        lambda world: (world.do(ev.WorkerFailed(0, Code.IMPORT_RAISED, "broken")), world.happen("killed 0")),
     ],
     ids=["killed", "wedged", "failed"],
 )
@@ -100,7 +101,7 @@ def test_during_a_reload_the_old_leader_goes_on_until_it_drains_and_the_next_is_
 def test_a_reload_that_fails_changes_no_leader(world: World) -> None:
     world.ask(ch.Reload(who="r"))
     world.happen("prepare", "boot", "fork 3")
-    world.do(ev.WorkerFailed(3, "broken"))
+    world.do(ev.WorkerFailed(3, Code.IMPORT_RAISED, "broken"))
     world.settle()
     assert leads(world) == (LeaderPhase.LEADING, 0)
     assert not world.ordered(act.LeadWorker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.running.announcer import DETAIL_ROUNDS, Announcer
 from miniwsgi.daemon.master.running.watch import ROUND_SECONDS, Watch
 from miniwsgi.daemon.master.supervising import actions as act
@@ -115,7 +116,7 @@ def test_a_reload_that_fails_is_over_too_and_stays_in_the_status(world: Told) ->
     world.manager.said.clear()
     world.happen("prepare")
     world.pending.clear()
-    world.do(ev.LauncherFailed(2, "app.py does not compile\nat all", ""))
+    world.do(ev.LauncherFailed(2, Code.IMPORT_RAISED, "app.py does not compile\nat all", ""))
     assert len(world.manager.take("READY=1")) == 1
     status = world.manager.take("STATUS=")[-1]
     assert status.endswith("the last reload failed: app.py does not compile at all")
@@ -128,7 +129,7 @@ def test_a_reload_that_fails_is_over_too_and_stays_in_the_status(world: Told) ->
 def test_a_start_that_fails_says_why(world: Told) -> None:
     world.do(ch.Start(who="test"))
     world.happen("prepare")
-    world.do(ev.LauncherFailed(1, "no module named shop", ""))
+    world.do(ev.LauncherFailed(1, Code.IMPORT_RAISED, "no module named shop", ""))
     assert world.manager.take("STATUS=") == ["failed: no module named shop"]
     assert not world.manager.take("READY=1")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.telemetry.condition import health_of
 from miniwsgi.manager import changes as ch
@@ -40,5 +41,5 @@ def test_a_reload_leaves_it_ready() -> None:
     world.start()
     world.do(ch.Reload(who="test"))
     assert statuses(world) == (200, 200)
-    world.do(ev.PrepareFailed(2, "broken"))
+    world.do(ev.PrepareFailed(2, Code.IMPORT_RAISED, "broken"))
     assert statuses(world) == (200, 200)

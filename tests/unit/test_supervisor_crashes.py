@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import OperationState
@@ -62,7 +63,7 @@ def test_the_traceback_of_a_crash_loop_is_logged_once() -> None:
     for _ in range(4):
         world.advance(2)
         world.happen("fork 0")
-        world.do(ev.WorkerFailed(0, "SyntaxError", "Traceback …"))
+        world.do(ev.WorkerFailed(0, Code.IMPORT_RAISED, "SyntaxError", "Traceback …"))
         world.happen("killed 0")
     lines = world.logged("SyntaxError", "error")
     assert len(lines) == 4
@@ -132,7 +133,11 @@ def test_a_launcher_that_does_not_boot_again_is_tried_with_back_off_and_logged_o
             world.now = wakeup
             world.do(ev.Tick())
         world.happen("prepare")
-        world.do(ev.LauncherFailed(world.supervisor.turnover.candidate.number, "SyntaxError", "Traceback"))  # type: ignore[union-attr]
+        world.do(
+            ev.LauncherFailed(
+                world.supervisor.turnover.candidate.number, Code.IMPORT_RAISED, "SyntaxError", "Traceback"
+            )
+        )  # type: ignore[union-attr]
         world.settle()
     assert times == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     assert world.ready(1) == 4
@@ -144,7 +149,7 @@ def test_a_scale_while_no_launcher_boots_fails(world: World) -> None:
     scale = world.ask(ch.Scale(who="a", by=1))
     world.advance(0.1)
     world.happen("prepare")
-    world.do(ev.LauncherFailed(2, "SyntaxError"))
+    world.do(ev.LauncherFailed(2, Code.IMPORT_RAISED, "SyntaxError"))
     assert scale.state is OperationState.FAILED
     assert "no launcher boots" in scale.error
     assert world.supervisor.sizing.target == 4
@@ -164,7 +169,7 @@ def test_a_reload_takes_the_place_of_a_recovery(world: World) -> None:
 def test_a_failed_reload_over_a_dead_launcher_goes_on_recovering(world: World) -> None:
     world.crash_launcher(1)
     operation = world.ask(ch.Reload(who="a"))
-    world.do(ev.PrepareFailed(2, "broken"))
+    world.do(ev.PrepareFailed(2, Code.IMPORT_RAISED, "broken"))
     assert operation.state is OperationState.FAILED
     world.advance(1)
     world.settle()

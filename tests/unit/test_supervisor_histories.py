@@ -25,7 +25,7 @@ def world() -> World:
 def fail_boot(world: World, slot: int) -> None:
     """The worker that is being forked into a slot cannot boot, and is gone."""
     world.happen(f"fork {slot}")
-    world.do(ev.WorkerFailed(slot, "broken", "Traceback"))
+    world.do(ev.WorkerFailed(slot, Code.IMPORT_RAISED, "broken", "Traceback"))
     world.happen(f"killed {slot}")
 
 
@@ -40,7 +40,7 @@ def test_a_restart_that_fails_during_a_reload_does_not_bring_the_old_code_back(w
     world.happen("fork 4")
     reload = world.ask(ch.Reload(who="b"))
     world.happen("prepare", "boot")
-    world.do(ev.WorkerFailed(4, "broken", "Traceback"))
+    world.do(ev.WorkerFailed(4, Code.IMPORT_RAISED, "broken", "Traceback"))
     assert restart.state is OperationState.FAILED
     world.settle()
     world.advance(1)
@@ -72,7 +72,7 @@ def test_a_first_start_that_fails_ends_what_waits_for_it() -> None:
     reload = world.ask(ch.Reload(who="SIGHUP"))
     scale = world.ask(ch.Scale(who="SIGTTIN", by=1))
     world.happen("prepare of generation 1")
-    world.do(ev.LauncherFailed(1, "SyntaxError"))
+    world.do(ev.LauncherFailed(1, Code.IMPORT_RAISED, "SyntaxError"))
     assert world.exit == 3
     assert [operation.state for operation in (start, reload, scale)] == [OperationState.FAILED] * 3
     assert "SyntaxError" in reload.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.supervisor import SupervisorState
@@ -28,10 +29,10 @@ def world() -> World:
 STALE = [
     ev.Prepared(1, ev.Plan(workers=9)),
     ev.Prepared(7, ev.Plan(workers=9)),
-    ev.PrepareFailed(1, "broken"),
+    ev.PrepareFailed(1, Code.IMPORT_RAISED, "broken"),
     ev.LauncherReady(1, True, "again"),
     ev.LauncherReady(7, True),
-    ev.LauncherFailed(1, "broken"),
+    ev.LauncherFailed(1, Code.IMPORT_RAISED, "broken"),
     ev.LauncherExited(7, "exited with status 0"),
     ev.WorkerForked(0, 99),
     ev.WorkerForked(7, 99),
@@ -39,7 +40,7 @@ STALE = [
     ev.ForkFailed(7, "no memory"),
     ev.WorkerReady(0),
     ev.WorkerReady(7),
-    ev.WorkerFailed(7, "broken"),
+    ev.WorkerFailed(7, Code.IMPORT_RAISED, "broken"),
     ev.WorkerDied(7),
     ev.WorkerExited(7, EXITED_0),
     ev.RecycleAsked(7, "requests"),
@@ -82,7 +83,7 @@ def test_a_worker_recycles_once(world: World) -> None:
 
 def test_a_draining_worker_that_breaks_says_so_and_nobody_takes_its_place(world: World) -> None:
     world.do(ch.Scale(who="a", to=3))
-    world.do(ev.WorkerFailed(3, "the worker itself failed", "Traceback"))
+    world.do(ev.WorkerFailed(3, Code.IMPORT_RAISED, "the worker itself failed", "Traceback"))
     (line,) = world.logged("has failed: the worker itself failed", "error")
     assert line.traceback == "Traceback"
     world.settle()

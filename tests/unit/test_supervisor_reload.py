@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import OperationState
@@ -61,7 +62,7 @@ def test_a_reload_with_code_that_does_not_import_leaves_everything_as_it_was(wor
     before = world.states()
     operation = world.ask(ch.Reload(who="SIGHUP"))
     world.happen("prepare")
-    world.do(ev.LauncherFailed(2, "SyntaxError in shop/wsgi.py, line 3", "Traceback"))
+    world.do(ev.LauncherFailed(2, Code.IMPORT_RAISED, "SyntaxError in shop/wsgi.py, line 3", "Traceback"))
     assert operation.state is OperationState.FAILED
     assert (operation.error, operation.traceback) == ("SyntaxError in shop/wsgi.py, line 3", "Traceback")
     assert world.ordered(act.DiscardGeneration) == [act.DiscardGeneration(2)]
@@ -73,7 +74,7 @@ def test_a_reload_with_code_that_does_not_import_leaves_everything_as_it_was(wor
 
 def test_a_reload_with_a_wrong_configuration_never_boots(world: World) -> None:
     operation = world.ask(ch.Reload(who="SIGHUP"))
-    world.do(ev.PrepareFailed(2, "server.workers: a number expected"))
+    world.do(ev.PrepareFailed(2, Code.IMPORT_RAISED, "server.workers: a number expected"))
     assert operation.state is OperationState.FAILED
     assert not world.ordered(act.BootGeneration)
     world.do(ev.Prepared(2, world.plan))  # too late to matter
@@ -89,7 +90,7 @@ def test_a_configuration_that_cannot_be_read_in_time_fails_the_reload(world: Wor
 
 
 def test_a_worker_that_breaks_while_it_serves_is_replaced_and_its_traceback_logged(world: World) -> None:
-    world.do(ev.WorkerFailed(1, "the worker itself failed", "Traceback"))
+    world.do(ev.WorkerFailed(1, Code.IMPORT_RAISED, "the worker itself failed", "Traceback"))
     (line,) = world.logged("has failed: the worker itself failed", "error")
     assert line.traceback == "Traceback"
     world.settle()
@@ -126,7 +127,7 @@ def test_reloads_that_come_meanwhile_become_one_more(world: World) -> None:
 def test_a_waiting_reload_starts_when_the_one_before_it_failed(world: World) -> None:
     world.ask(ch.Reload(who="a"))
     second = world.ask(ch.Reload(who="b"))
-    world.do(ev.PrepareFailed(2, "broken"))
+    world.do(ev.PrepareFailed(2, Code.IMPORT_RAISED, "broken"))
     assert second.state is OperationState.RUNNING
     world.settle()
     assert second.succeeded
@@ -210,7 +211,7 @@ def test_a_later_worker_that_never_boots_fails_the_reload_and_preloaded_code_goe
     world.happen("prepare", "boot", "fork 4", "ready 4", "drained 0")
     for _ in range(3):
         world.happen("fork 5")
-        world.do(ev.WorkerFailed(5, "boot_check was answered 500"))
+        world.do(ev.WorkerFailed(5, Code.IMPORT_RAISED, "boot_check was answered 500"))
         assert operation.state is (OperationState.FAILED if _ == 2 else OperationState.RUNNING)
         world.happen("killed 5")
         world.advance(0.5)
@@ -230,7 +231,7 @@ def test_without_preload_the_workers_that_run_stay_when_a_later_one_does_not_boo
     world.happen("prepare", "boot", "fork 4", "ready 4", "drained 0")
     for _ in range(3):
         world.happen("fork 5")
-        world.do(ev.WorkerFailed(5, "SyntaxError"))
+        world.do(ev.WorkerFailed(5, Code.IMPORT_RAISED, "SyntaxError"))
         world.happen("killed 5")
         world.advance(0.5)
     assert operation.state is OperationState.FAILED

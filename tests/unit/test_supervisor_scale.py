@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.daemon.master.supervising import actions as act
 from miniwsgi.daemon.master.supervising import events as ev
 from miniwsgi.daemon.master.supervising.operations import OperationState
@@ -112,7 +113,7 @@ def test_a_scale_that_does_not_boot_fails_after_two_retries_and_harms_nobody() -
     for _ in range(3):
         assert operation.state is OperationState.RUNNING
         world.happen("fork 4")
-        world.do(ev.WorkerFailed(4, "ImportError: no module named 'new'", "Traceback"))
+        world.do(ev.WorkerFailed(4, Code.IMPORT_RAISED, "ImportError: no module named 'new'", "Traceback"))
         world.happen("killed 4")
         world.advance(1)
     assert operation.state is OperationState.FAILED
@@ -128,7 +129,7 @@ def test_a_partly_successful_scale_keeps_the_workers_that_run() -> None:
     operation = world.ask(ch.Scale(who="a", to=7))
     world.happen("fork 4", "ready 4", "fork 5", "fork 6")
     for _ in range(3):
-        world.do(ev.WorkerFailed(5, "ImportError"))
+        world.do(ev.WorkerFailed(5, Code.IMPORT_RAISED, "ImportError"))
         world.happen("killed 5")
         world.advance(1)
         if not operation.ended:

@@ -41,7 +41,7 @@ def test_an_application_that_does_not_import_ends_the_first_start_with_status_3(
     world = World()
     operation = world.ask(ch.Start(who="test"))
     world.happen("prepare")
-    world.do(ev.LauncherFailed(1, "no module named 'shop'", "Traceback …"))
+    world.do(ev.LauncherFailed(1, Code.IMPORT_RAISED, "no module named 'shop'", "Traceback …"))
     assert world.exit == 3
     assert operation.state is OperationState.FAILED
     assert operation.traceback == "Traceback …"
@@ -63,7 +63,9 @@ def test_a_first_worker_that_does_not_boot_ends_the_first_start_with_status_3(ho
     world.do(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0")
     if how == "fails":
-        lose_three_times(world, lambda: world.do(ev.WorkerFailed(0, "boot_check /health was answered 500")))
+        lose_three_times(
+            world, lambda: world.do(ev.WorkerFailed(0, Code.IMPORT_RAISED, "boot_check /health was answered 500"))
+        )
     elif how == "exits":
         lose_three_times(world, lambda: world.crash(0, EXITED_1))
     else:
@@ -86,7 +88,7 @@ def test_a_first_worker_that_boots_at_the_second_attempt_starts_the_daemon() -> 
     world = World()
     operation = world.ask(ch.Start(who="test"))
     world.happen("prepare", "boot", "fork 0")
-    world.do(ev.WorkerFailed(0, "the database is starting up"))
+    world.do(ev.WorkerFailed(0, Code.IMPORT_RAISED, "the database is starting up"))
     assert world.supervisor.state is SupervisorState.STARTING
     world.settle()
     world.advance(0.1)
@@ -106,7 +108,7 @@ def test_a_first_start_in_which_a_later_worker_does_not_boot_has_failed_and_thos
         for _ in range(3):
             assert start.state is OperationState.RUNNING
             world.happen("fork 1")
-            world.do(ev.WorkerFailed(1, "the lock is taken", "Traceback"))
+            world.do(ev.WorkerFailed(1, Code.IMPORT_RAISED, "the lock is taken", "Traceback"))
             world.happen("killed 1")
             world.advance(0.5)
     elif how == "is late":  # it waits for the lock: once, as nobody is to wait three times as long for the verdict

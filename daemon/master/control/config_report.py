@@ -23,7 +23,7 @@ def view(config: Config, runtime: Mapping[str, Any]) -> ms.ConfigView:
         path=config.path or None,
         values=[_value(path, values[path], config.origins[path], runtime) for path in KEYS],
         file_variables=sorted(config.file_variables),
-        notes=list(config.notes),
+        notes=list(map(str, config.notes)),
     )
 
 
@@ -50,7 +50,8 @@ def check(read: ReadConfig, text: str | None, current: Config) -> ms.ConfigRepor
         show = KEYS[path].kind.show
         change = ms.ConfigChange(path, show(old[path]), show(new[path]))
         (restart if path in stubborn else changes).append(change)
-    return ms.ConfigReport(valid=True, problems=[], changes=changes, restart=restart, notes=list(config.notes))
+    notes = list(map(str, config.notes))
+    return ms.ConfigReport(valid=True, problems=[], changes=changes, restart=restart, notes=notes)
 
 
 def _problem(problem: Problem) -> ms.ConfigProblem:
@@ -60,4 +61,5 @@ def _problem(problem: Problem) -> ms.ConfigProblem:
         expected=problem.expected,
         source=problem.source,
         message=str(problem),
+        code=str(problem.code),
     )

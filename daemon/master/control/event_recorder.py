@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.event_log import EventLog
 
@@ -32,25 +33,37 @@ class EventRecorder:
         self._workers: dict[int, dict[str, Any]] = {}  # by slot: the fields that all its events share
         self._on_event: dict[type[ev.Input], Note] = {
             ev.WorkerForked: self._forked,
-            ev.ForkFailed: lambda event: self._of_slot("worker.failed", event.slot, f"not forked: {event.error}"),
+            ev.ForkFailed: lambda event: self._of_slot(
+                "worker.failed", event.slot, f"not forked: {event.error}", code=Code.NOT_FORKED
+            ),
             ev.WorkerReady: self._ready,
-            ev.WorkerFailed: lambda event: self._of_slot("worker.failed", event.slot, f"did not boot: {event.error}"),
+            ev.WorkerFailed: lambda event: self._of_slot(
+                "worker.failed", event.slot, f"did not boot: {event.error}", code=event.code
+            ),
             ev.WorkerExited: self._exited,
             ev.LeaderStarted: lambda event: self._of_slot("leader.started", event.slot, "leads"),
-            ev.LeaderFailed: lambda event: self._of_slot("leader.failed", event.slot, f"cannot lead: {event.error}"),
-            ev.LeaderLate: lambda event: self._of_slot("leader.late", event.slot, f"is late: {event.error}"),
+            ev.LeaderFailed: lambda event: self._of_slot(
+                "leader.failed", event.slot, f"cannot lead: {event.error}", code=Code.CANNOT_LEAD
+            ),
+            ev.LeaderLate: lambda event: self._of_slot(
+                "leader.late", event.slot, f"is late: {event.error}", code=Code.HOOK_LATE
+            ),
             ev.LeaderStopped: lambda event: self._of_slot("leader.stopped", event.slot, "does not lead any more"),
             ev.RecycleAsked: lambda event: self._of_slot(
                 "worker.recycled", event.slot, describe_recycling(event.reason)
             ),
             ev.RequestTimedOut: self._timed_out,
             ev.Wedged: lambda event: self._of_slot(
-                "worker.wedged", event.slot, f"has not turned its loop for {event.seconds:.0f} s", seconds=event.seconds
+                "worker.wedged",
+                event.slot,
+                f"has not turned its loop for {event.seconds:.0f} s",
+                seconds=event.seconds,
+                code=Code.WEDGED,
             ),
             ev.RevisionRead: self._revision_read,
             ev.LauncherReady: self._launcher_ready,
-            ev.LauncherFailed: lambda event: self._of_generation("failed", event.generation, event.error),
-            ev.PrepareFailed: lambda event: self._of_generation("failed", event.generation, event.error),
+            ev.LauncherFailed: lambda event: self._of_generation("failed", event.generation, event.error, event.code),
+            ev.PrepareFailed: lambda event: self._of_generation("failed", event.generation, event.error, event.code),
             ev.LauncherExited: lambda event: self._of_generation(
                 "exited", event.generation, f"the launcher {event.reason}"
             ),
@@ -123,14 +136,15 @@ class EventRecorder:
 
     def _timed_out(self, event: ev.RequestTimedOut) -> None:
         message = f"has run {event.request} for {event.seconds:.1f} s (timeouts.request)"
-        self._of_slot("request.timeout", event.slot, message, seconds=event.seconds)
+        self._of_slot("request.timeout", event.slot, message, seconds=event.seconds, code=Code.REQUEST_TIMEOUT)
 
     def slow(self, record: ms.Incident) -> None:
         """A request runs for longer than log.slow_request, or has."""
         how = "has been running" if record.running else "has run"
         message = f"{how} {record.method} {record.path} for {record.age_seconds:.1f} s"
         request = {"request": f"{record.method} {record.route or record.path}", "request_id": record.request_id}
-        self._of_slot("request.slow", record.slot, message, seconds=record.age_seconds, **request)
+        seconds = record.age_seconds
+        self._of_slot("request.slow", record.slot, message, seconds=seconds, code=Code.SLOW_REQUEST, **request)
 
     def lost(self, record: ms.Crash, message: str) -> None:
         """What a worker had in hand that is lost; its exit is told beside it."""
@@ -145,7 +159,7 @@ class EventRecorder:
     def silent(self, slot: int, seconds: float) -> None:
         """A ready worker does not respond."""
         message = f"does not respond: its loop has not turned for {seconds:.0f} s"
-        self._of_slot("worker.silent", slot, message, seconds=seconds)
+        self._of_slot("worker.silent", slot, message, seconds=seconds, code=Code.SILENT)
 
     def responds(self, slot: int, seconds: float) -> None:
         """It does again."""
@@ -155,19 +169,23 @@ class EventRecorder:
 
     def certificates(self, outcome: Outcome) -> None:
         """Files have changed: others are served, or the old ones stay."""
-        self.event_log.add("certificate.failed" if outcome.loaded is None else "certificate.renewed", describe(outcome))
+        if outcome.loaded is None:
+            self.event_log.add("certificate.failed", describe(outcome), Code.CERTIFICATE_UNUSABLE)
+        else:
+            self.event_log.add("certificate.renewed", describe(outcome))
 
     # --- generations ---
 
     def failing(self, generation: int, message: str) -> None:
         """Many of its first answers are errors."""
-        self._of_generation("failing", generation, message)
+        self._of_generation("failing", generation, message, Code.NEW_CODE_FAILS)
 
-    def _of_generation(self, what: str, generation: int, message: str) -> None:
+    def _of_generation(self, what: str, generation: int, message: str, code: Code | None = None) -> None:
         kind: Any = f"generation.{what}"
         table = self._supervisor.table
         revision = table.revisions.get(generation)
-        self.event_log.add(kind, f"{table.name_of(generation)}: {message}", generation=generation, revision=revision)
+        told = f"{table.name_of(generation)}: {message}"
+        self.event_log.add(kind, told, code, generation=generation, revision=revision)
 
     def _revision_read(self, event: ev.RevisionRead) -> None:
         known = f"its revision is {event.revision} ({event.source})" if event.revision else "its revision is unknown"
@@ -204,4 +222,5 @@ class EventRecorder:
             generation=operation.generation,
             revision=operation.revision,
             seconds=seconds,
+            code=operation.fault.code if operation.state is OperationState.FAILED and operation.fault else None,
         )

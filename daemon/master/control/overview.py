@@ -312,6 +312,7 @@ class Overview:
             generation=operation.generation,
             error=operation.error,
             traceback=operation.traceback,
+            code=operation.code,
             revision=operation.revision,
             previous_revision=operation.previous_revision,
             joined=joined,
@@ -328,6 +329,7 @@ class Overview:
             error=operation.error,
             generation=operation.generation,
             who=operation.change.who,
+            code=operation.code,
             revision=operation.revision,
             previous_revision=operation.previous_revision,
         )

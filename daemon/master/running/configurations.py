@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from miniwsgi.codes import Code
 from msgspec import Struct
 
-from ...config import Config, ConfigError, ReadConfig, application_environment, reload_problems
+from ...config import Config, ConfigError, Problem, ReadConfig, application_environment, reload_problems
 from ...config.binds import Bind
 from ...settings import Listener
 from ...tls.verification import UnusableError
@@ -25,7 +25,15 @@ from ..supervising import events as ev
 
 
 class PrepareError(Exception):
-    """A configuration cannot come into force; the text says all that is wrong with it."""
+    """A configuration cannot come into force; the text says all that is wrong with it, `code` is that of the first."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> PrepareError:
+        return cls(problems[0].code, "; ".join(map(str, problems)))
 
 
 class PreparedConfig(Struct, frozen=True):
@@ -106,11 +114,11 @@ class Configurations:
         try:
             config = self.read_config()
         except ConfigError as error:
-            raise PrepareError("; ".join(map(str, error.problems))) from None
+            raise PrepareError.of(error.problems) from None
         except Exception as error:
-            raise PrepareError(f"the configuration cannot be read: {error!r}") from error
+            raise PrepareError(Code.INTERNAL, f"the configuration cannot be read: {error!r}") from error
         if problems := reload_problems(current.config, config):
-            raise PrepareError("; ".join(map(str, problems)))
+            raise PrepareError.of(problems)
         certificates = self._certificates(config)
         try:
             listeners = open_listeners(
@@ -123,19 +131,19 @@ class Configurations:
                 raise
         except BindError as error:
             certificates.close()
-            raise PrepareError(str(error)) from None
+            raise PrepareError(error.code, str(error)) from None
 
     def _certificates(self, config: Config) -> Certificates:
         """Those that a configuration names. Clients must be no worse off with them. Raises PrepareError."""
         try:
             certificates = Certificates.load(config.server.bind, self.files)
         except UnusableError as error:
-            raise PrepareError(f"server.bind: {error}") from None
+            raise PrepareError(Code.CERTIFICATE_UNUSABLE, f"server.bind: {error}") from None
         now = time.time()
         known = self.in_force.certificates.untimely(now)
         if untimely := [line for line in certificates.untimely(now) if line not in known]:
             certificates.close()
-            raise PrepareError(f"server.bind: {'; '.join(untimely)}")
+            raise PrepareError(Code.CERTIFICATE_REFUSED, f"server.bind: {'; '.join(untimely)}")
         return certificates
 
     def hold(self, generation: int, prepared: PreparedConfig) -> None:

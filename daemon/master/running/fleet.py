@@ -217,7 +217,7 @@ class Fleet:
                 self._feed(ev.WorkerReady(slot, worker.may_lead, message["revision"]))
                 worker.send("serve")
             case "failed":
-                self._feed(ev.WorkerFailed(slot, message["error"], message["traceback"]))
+                self._feed(ev.WorkerFailed(slot, Code(message["code"]), message["error"], message["traceback"]))
             case "hook":
                 worker.hooks.hear(message)
             case "leader":

@@ -94,7 +94,7 @@ class LauncherHandle:
                 self._booting = False  # what is said now has it killed
                 reason = (error.strerror or str(error)) if isinstance(error, OSError) else repr(error)
                 what = f"app.python: {self.config.app.python} cannot be executed: {reason}"
-                self._emit(ev.LauncherFailed(self.number, what))
+                self._emit(ev.LauncherFailed(self.number, Code.PYTHON_UNUSABLE, what))
                 self._emit(ev.LauncherExited(self.number, "could not be executed"))
             return
         if not self._booting:  # given up meanwhile
@@ -167,7 +167,7 @@ class LauncherHandle:
         elif kind == "revision":
             self._emit(ev.RevisionRead(self.number, message["revision"], message["source"]))
         elif kind == "failed":
-            self._emit(ev.LauncherFailed(self.number, message["error"], message["traceback"]))
+            self._emit(ev.LauncherFailed(self.number, Code(message["code"]), message["error"], message["traceback"]))
         elif kind == "forked":
             # Its descriptors did not fit (EMFILE): it cannot be held. Until it is gone it may write into its slot.
             self._given_up[message["pid"]] = message["slot"]
@@ -191,7 +191,7 @@ class LauncherHandle:
         self._stack_fd = stack_fd
         self._greeted = True
         if mismatch := version_mismatch(message):
-            self._emit(ev.LauncherFailed(self.number, mismatch))
+            self._emit(ev.LauncherFailed(self.number, Code.UPGRADED, mismatch))
             return
         self._send("settings", **self.settings.to_message())
 

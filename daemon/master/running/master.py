@@ -26,6 +26,7 @@ from ...config import Config
 from ...log.error_log import ErrorLog
 from ..supervising import actions as act
 from ..supervising import events as ev
+from ..supervising.fault import Fault
 from ..supervising.operations import Operation
 from ..supervising.supervisor import Supervisor
 from ..supervising.worker_table import WorkerState
@@ -188,7 +189,7 @@ class Master:
         failed = ""
         for action in actions:
             if failed and isinstance(action, act.OperationEnded):
-                self._revoke(action.operation, failed)
+                self._revoke(action.operation, Fault(Code.INTERNAL, failed))
             try:
                 self._orders[type(action)](action)
             except Exception as error:
@@ -196,11 +197,11 @@ class Master:
                 self.log.error(Code.INTERNAL, f"the master could not do {action}\n{traceback.format_exc()}")
                 self._events.append(ev.OrderFailed(action, failed))
 
-    def _revoke(self, operation: Operation, error: str) -> None:
+    def _revoke(self, operation: Operation, fault: Fault) -> None:
         """Its success stands beside an order that failed. A first start has one outcome: its workers serve."""
         if operation.succeeded and operation.kind is not ch.Start:
-            operation.revoke(error)
-            self.log.error(Code.OPERATION_REVOKED, f"{operation.change.name} failed after all: {error}")
+            operation.revoke(fault)
+            self.log.error(Code.OPERATION_REVOKED, f"{operation.change.name} failed after all: {fault}")
 
     def _tell(self, observer: Callable[..., None], *what: object) -> None:
         """One that fails keeps nothing from the others."""
@@ -268,18 +269,20 @@ class Master:
             async with self._sockets:
                 prepared = await self._threads.run(self._read)
         except PrepareError as error:
-            self.feed(ev.PrepareFailed(generation, str(error)))
+            self.feed(ev.PrepareFailed(generation, error.code, str(error)))
             return
         except OSError as error:
-            self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error.strerror}"))
+            told = f"the configuration cannot be read: {error.strerror}"
+            self.feed(ev.PrepareFailed(generation, Code.CONFIG_FILE, told))
             return
         except Exception as error:
-            self.feed(ev.PrepareFailed(generation, f"the configuration cannot be read: {error!r}"))
+            told = f"the configuration cannot be read: {error!r}"
+            self.feed(ev.PrepareFailed(generation, Code.INTERNAL, told))
             return
         known = self.configurations.in_force
         for note in prepared.config.notes:
             if note not in known.config.notes:
-                self.log.warning(Code.NOTED, note)
+                self.log.warning(note.code, note.text)
         for doubt in prepared.certificates.warnings:
             if doubt not in known.certificates.warnings:
                 self.log.warning(Code.CERTIFICATE_DOUBTFUL, doubt)

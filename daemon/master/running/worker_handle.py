@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from miniwsgi.codes import Code
+
 from ...channel import Channel, Message
 from ...settings import Settings
 from .link import Link, close_all
@@ -186,7 +188,7 @@ class WorkerHandle:
 
     def _look_whether_deaf(self) -> None:
         if self._open and self._alive and not self.killed:
-            self._on_message(self, {"kind": "failed", "phase": "runtime", "error": DEAF, "traceback": ""})
+            self._on_message(self, {"kind": "failed", "code": Code.WORKER_FAILED.value, "error": DEAF, "traceback": ""})
 
     def _died(self) -> None:
         self._alive = False

@@ -6,6 +6,7 @@ reaped, so the slot is enough. Reasons are words for an operator. Nothing here a
 
 from __future__ import annotations
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.changes import Change
 from msgspec import Struct
 
@@ -41,6 +42,7 @@ class PrepareFailed(SupervisorEvent, frozen=True):
     """The generation's configuration is refused, or one of its listeners cannot be opened."""
 
     generation: int
+    code: Code
     error: str
 
 
@@ -64,6 +66,7 @@ class LauncherFailed(SupervisorEvent, frozen=True):
     """The launcher says that the application does not import, or it is of another version."""
 
     generation: int
+    code: Code
     error: str
     traceback: str = ""
 
@@ -100,6 +103,7 @@ class WorkerFailed(SupervisorEvent, frozen=True):
     """The worker says that it cannot boot, or is broken. It is about to exit."""
 
     slot: int
+    code: Code
     error: str
     traceback: str = ""
 

@@ -12,13 +12,14 @@ from miniwsgi.codes import Code
 
 from . import events as ev
 from .exits import RECYCLED, ExitReason, describe_recycling
+from .fault import Fault
 from .turnover import Turnover
 from .worker_table import Generation, GenerationState, Worker, WorkerState, WorkerTable
 
 FORK_TIMEOUT_SECONDS = 10.0  # for a launcher to answer an order to fork
 REAP_TIMEOUT_SECONDS = 5.0  # for a launcher to reap a worker that has ended, and to exit after its last one
 
-Lost = Callable[[Worker, str, str], None]
+Lost = Callable[[Worker, Fault], None]
 
 
 class Lifetimes:
@@ -55,7 +56,7 @@ class Lifetimes:
     def fork_failed(self, event: ev.ForkFailed) -> None:
         worker = self._in_state(event.slot, WorkerState.FORKING)
         if worker is not None:
-            self._lose(worker, Code.NOT_FORKED, f"could not be forked: {event.error}", reaped=True)
+            self._lose(worker, Fault(Code.NOT_FORKED, f"could not be forked: {event.error}"), reaped=True)
 
     def ready(self, event: ev.WorkerReady) -> None:
         worker = self._in_state(event.slot, WorkerState.BOOTING)
@@ -83,11 +84,10 @@ class Lifetimes:
     def failed(self, event: ev.WorkerFailed) -> None:
         worker = self._in_state(event.slot, WorkerState.BOOTING, WorkerState.READY)
         if worker is not None:
-            booting = worker.state is WorkerState.BOOTING
-            code, what = (Code.NOT_BOOTED, "did not boot") if booting else (Code.WORKER_FAILED, "has failed")
-            self._lose(worker, code, f"{what}: {event.error}", event.traceback)
+            what = "did not boot" if worker.state is WorkerState.BOOTING else "has failed"
+            self._lose(worker, Fault(event.code, f"{what}: {event.error}", event.traceback))
         elif (worker := self.table.worker(event.slot)) is not None:
-            self.table.error(Code.WORKER_FAILED, f"{worker.name} has failed: {event.error}", event.traceback)
+            self.table.error(event.code, f"{worker.name} has failed: {event.error}", event.traceback)
 
     def died(self, event: ev.WorkerDied) -> None:
         worker = self.table.worker(event.slot)
@@ -111,7 +111,7 @@ class Lifetimes:
         if worker.live:
             slot.last_exit = how
             booting = " while booting" if worker.state is WorkerState.BOOTING else ""
-            self._lose(worker, code, how + booting, event.crash, reaped=True)
+            self._lose(worker, Fault(code, how + booting, event.crash), reaped=True)
             return
         slot.last_exit = worker.leaving
         if worker.state is WorkerState.DRAINING and not event.end.is_clean:
@@ -142,7 +142,7 @@ class Lifetimes:
             self.table.mark_stuck(worker, self.turnover.plan.graceful_timeout, "timeouts.request")
             if fresh:
                 self.table.note_loss(worker.leaving)
-                self._lost(worker, "had a request that exceeded timeouts.request", "")
+                self._lost(worker, Fault(Code.REQUEST_TIMEOUT, "had a request that exceeded timeouts.request"))
 
     def wedged(self, event: ev.Wedged) -> None:
         worker = self._in_state(event.slot, WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
@@ -154,7 +154,7 @@ class Lifetimes:
         self.table.kill(worker, "wedged", ExitReason.WEDGE, stacks=Code.WEDGED)
         if fresh:
             self.table.note_loss(worker.leaving)
-            self._lost(worker, error, "")
+            self._lost(worker, Fault(Code.WEDGED, error))
 
     # --- time ---
 
@@ -204,7 +204,8 @@ class Lifetimes:
         else:
             seconds = self.turnover.plan.boot_timeout
             self.turnover.out_of_time(worker)
-            self._lose(worker, Code.BOOT_LATE, f"was not ready within {seconds:g} s (timeouts.boot)", stacks=True)
+            why = f"was not ready within {seconds:g} s (timeouts.boot)"
+            self._lose(worker, Fault(Code.BOOT_LATE, why), stacks=True)
 
     def _kill_launcher_of(self, worker: Worker, reason: str) -> None:
         generation = self.table.generations[worker.generation]
@@ -218,30 +219,29 @@ class Lifetimes:
         worker = self.table.worker(slot)
         return worker if worker is not None and worker.state in states else None
 
-    def _lose(
-        self, worker: Worker, code: Code, error: str, traceback: str = "", *, reaped: bool = False, stacks: bool = False
-    ) -> None:
+    def _lose(self, worker: Worker, fault: Fault, *, reaped: bool = False, stacks: bool = False) -> None:
         """A worker that was ready, or was to be, is lost: have it replaced if it was wanted."""
         table, slot, fresh = self.table, self.table.slots[worker.slot], worker.fresh
-        crash = traceback if reaped else ""  # each may be another one
+        crash = fault.traceback if reaped else ""  # each may be another one
         now = table.clock()
         if reaped:
             table.remove(worker)
         else:
             booted = worker.state is WorkerState.READY
             why = ExitReason.CRASH if booted else ExitReason.BOOT
-            table.kill(worker, error, why, stacks=code if stacks else None)
+            table.kill(worker, fault.error, why, stacks=fault.code if stacks else None)
         probe = worker.probe and self.turnover.is_candidate(worker.generation)
-        if probe and not self.turnover.probe_lost(worker, error, traceback):
+        if probe and not self.turnover.probe_lost(worker, fault):
             return
         if not probe and (not fresh or self._stopping()):
-            table.warning(code, f"{worker.name} {error}; it was to leave ({worker.leaving or 'stop'})", crash)
+            table.warning(fault.code, f"{worker.name} {fault}; it was to leave ({worker.leaving or 'stop'})", crash)
             return
         delay = slot.reserve(now, now - worker.forked_at)
         first = slot.failures == 1
-        table.error(code, f"{worker.name} {error}; the next one in {delay:g} s", traceback if first else crash)
+        told = f"{worker.name} {fault}; the next one in {delay:g} s"
+        table.error(fault.code, told, fault.traceback if first else crash)
         if not probe:
-            self._lost(worker, error, traceback)
+            self._lost(worker, fault)
 
 
 def _reason(worker: Worker, event: ev.WorkerExited) -> ExitReason:

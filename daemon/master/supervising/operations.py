@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from miniwsgi.codes import Code
 from miniwsgi.manager.changes import Change
+
+from .fault import Fault
 
 KEPT = 200  # operations that have ended
 
@@ -43,14 +46,13 @@ class Operation:
     done: int = 0  # of `total` workers where the operation wants them
     total: int = 0
     generation: int | None = None
-    error: str = ""
-    traceback: str = ""
+    fault: Fault | None = None  # why it has not succeeded
     revision: str | None = None  # of its generation's code, as far as it is known
     previous_revision: str | None = None  # of the one that was in force before
     failures: dict[int, int] = field(default_factory=dict)  # workers lost meanwhile, by slot
 
     def __repr__(self) -> str:
-        end = f": {self.error}" if self.error else ""
+        end = f": {self.fault}" if self.fault else ""
         return f"<Operation {self.id} {self.name} {self.state.value} {self.done}/{self.total}{end}>"
 
     @property
@@ -71,6 +73,18 @@ class Operation:
         return f"{before} → {now}" if now != before else f"{now} as before"
 
     @property
+    def code(self) -> str:
+        return str(self.fault.code) if self.fault is not None else ""
+
+    @property
+    def error(self) -> str:
+        return self.fault.error if self.fault is not None else ""
+
+    @property
+    def traceback(self) -> str:
+        return self.fault.traceback if self.fault is not None else ""
+
+    @property
     def ended(self) -> bool:
         return self.state in ENDED
 
@@ -82,21 +96,26 @@ class Operation:
         assert self.state is OperationState.WAITING, self
         self.state, self.started_at = OperationState.RUNNING, now
 
-    def end(self, now: float, state: OperationState, error: str = "", traceback: str = "") -> None:
+    def end(self, now: float, state: OperationState, fault: Fault | None = None) -> None:
         assert state in ENDED, state
         assert not self.ended, self
-        self.state, self.error, self.traceback = state, error, traceback
+        self.state, self.fault = state, fault
         self.ended_at = max(now, self.asked_at)
 
-    def revoke(self, error: str) -> None:
+    def revoke(self, fault: Fault) -> None:
         """What its success has ordered could not be done: it has failed after all. Called before anybody is told."""
         assert self.succeeded, self
-        self.state, self.error = OperationState.FAILED, error
+        self.state, self.fault = OperationState.FAILED, fault
 
     def count_failure(self, slot: int) -> int:
         """One more worker lost in `slot`: how many now."""
         self.failures[slot] = count = self.failures.get(slot, 0) + 1
         return count
+
+
+def overtaken_by(operation: Operation) -> Fault:
+    """Why an older one is not carried out any more."""
+    return Fault(Code.OVERTAKEN, f"operation {operation.id} takes its place")
 
 
 class Ledger:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from miniwsgi.codes import Code
 from miniwsgi.manager import changes as ch
 
 from .actions import ChangeAccepted, ChangeDeclined
 from .exits import ExitReason
-from .operations import Ledger, Operation, OperationState
+from .fault import Fault
+from .operations import Ledger, Operation, OperationState, overtaken_by
 from .rolling import surge_of
 from .turnover import Turnover, too_many
 from .worker_table import Worker, WorkerState, WorkerTable
@@ -26,7 +28,7 @@ class Sizing:
         table: WorkerTable,
         ledger: Ledger,
         turnover: Turnover,
-        conclude: Callable[[Operation, OperationState, str, str], None],
+        conclude: Callable[[Operation, OperationState, Fault | None], None],
     ) -> None:
         self.table = table
         self.ledger = ledger
@@ -63,7 +65,7 @@ class Sizing:
         running, before = self.ledger.open(ch.Scale), self.configured
         operation = self._accept(change, f"to {wanted} workers")
         for older in running:
-            self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")
+            self._conclude(older, OperationState.SUPERSEDED, overtaken_by(operation))
         if wanted <= before:  # it waits for those that leave already, too
             for worker in self.table.workers():
                 if any(worker.operation == older.id for older in running):
@@ -122,36 +124,36 @@ class Sizing:
                 operation.done, operation.total = min(table.ready(), target), target
                 complete = not left and table.ready() >= target and table.fresh() <= target
             if complete:
-                self._conclude(operation, OperationState.SUCCEEDED, "", "")
+                self._conclude(operation, OperationState.SUCCEEDED, None)
 
     def let_go(self, worker: Worker) -> None:
         """A worker is about to be told to leave that nobody replaces: a scale that runs is done when it has."""
         if not worker.leaving and worker.operation is None:
             worker.operation = next((operation.id for operation in self.ledger.open(ch.Scale)), None)
 
-    def worker_lost(self, worker: Worker, error: str, traceback: str) -> None:
+    def worker_lost(self, worker: Worker, fault: Fault) -> None:
         """Count the loss against those that wait for workers."""
         for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Undrain):
             if too_many(operation, worker.slot, self.target):
-                self._fail(operation, f"{worker.name} {error}", traceback)
+                self._fail(operation, fault.of(worker.name))
 
-    def cannot_fork(self, error: str) -> None:
+    def cannot_fork(self, fault: Fault) -> None:
         """No launcher boots: those that wait for workers wait in vain."""
         for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Undrain):
-            self._fail(operation, error, "")
+            self._fail(operation, fault)
 
     def cannot_end(self, worker: Worker, error: str) -> None:
         """A worker cannot be killed: those that wait for its end wait in vain."""
         for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Drain):
             if operation.kind is ch.Drain or worker in self._leaving(operation):
-                self._fail(operation, f"{worker.name} cannot be killed: {error}", "")
+                self._fail(operation, Fault(Code.INTERNAL, f"{worker.name} cannot be killed: {error}"))
 
-    def abort(self, error: str) -> None:
+    def abort(self, fault: Fault) -> None:
         """The daemon stops."""
         for operation in self.ledger.open(ch.Scale, ch.Restart, ch.Drain, ch.Undrain):
-            self._conclude(operation, OperationState.FAILED, error, "")
+            self._conclude(operation, OperationState.FAILED, fault)
 
-    def _fail(self, operation: Operation, error: str, traceback: str) -> None:
+    def _fail(self, operation: Operation, fault: Fault) -> None:
         """The workers that run stay: what the operation wanted beyond them is given up."""
         if operation.kind is ch.Scale:
             before = self.turnover.plan.workers if self._before is None else self._before
@@ -165,7 +167,7 @@ class Sizing:
                 worker.operation = None
                 if current is None or worker.generation >= current.number:
                     worker.stay()  # those of older code are replaced all the same
-        self._conclude(operation, OperationState.FAILED, error, traceback)
+        self._conclude(operation, OperationState.FAILED, fault)
 
     # --- inside ---
 
@@ -197,4 +199,4 @@ class Sizing:
 
     def _supersede(self, kind: type[ch.Change], operation: Operation) -> None:
         for older in self.ledger.open(kind):
-            self._conclude(older, OperationState.SUPERSEDED, f"operation {operation.id} takes its place", "")
+            self._conclude(older, OperationState.SUPERSEDED, overtaken_by(operation))

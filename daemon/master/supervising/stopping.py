@@ -15,6 +15,7 @@ from miniwsgi.codes import Code
 from .actions import AnnounceStop, Exit, ShrinkBacklogs
 from .events import Plan
 from .exits import ExitReason
+from .fault import Fault
 from .operations import Operation, OperationState
 from .worker_table import GenerationState, WorkerState, WorkerTable
 
@@ -32,7 +33,7 @@ class StopPhase(Enum):
 class Stopping:
     """The end of the daemon. `step` is called after every event once a stop was asked for."""
 
-    def __init__(self, table: WorkerTable, conclude: Callable[[Operation, OperationState, str, str], None]) -> None:
+    def __init__(self, table: WorkerTable, conclude: Callable[[Operation, OperationState, Fault | None], None]) -> None:
         self.table = table
         self.phase = StopPhase.NOT_ASKED
         self.operation: Operation | None = None
@@ -128,5 +129,5 @@ class Stopping:
     def _end(self) -> None:
         self.phase = StopPhase.OVER
         assert self.operation is not None, self
-        self._conclude(self.operation, OperationState.SUCCEEDED, "", "")
+        self._conclude(self.operation, OperationState.SUCCEEDED, None)
         self.table.actions.append(Exit(self._status))

@@ -28,6 +28,7 @@ from .actions import (
     PrepareGeneration,
 )
 from .exits import ExitReason
+from .fault import Fault
 from .leadership import Leadership
 from .lifetimes import Lifetimes
 from .operations import Ledger, Operation, OperationState
@@ -172,7 +173,7 @@ class Supervisor:
         operation = self._enter(change, change.level or "as configured")
         operation.start(self._now)
         self.table.actions.append(OverrideLogLevel(change.level))
-        self._conclude(operation, OperationState.SUCCEEDED, "", "")
+        self._conclude(operation, OperationState.SUCCEEDED, None)
 
     def _stop(self, change: ch.Stop) -> None:
         stopping = self.stopping
@@ -182,8 +183,9 @@ class Supervisor:
             stopping.at_once(f"a second stop ({change.who})")
             return
         operation = self._enter(change, "at once" if change.now else "")
-        self.turnover.abort("the daemon is stopping")
-        self.sizing.abort("the daemon is stopping")
+        fault = Fault(Code.OVERTAKEN, "the daemon is stopping")
+        self.turnover.abort(fault)
+        self.sizing.abort(fault)
         stopping.begin(operation, self.turnover.plan, at_once=change.now)
 
     def _end_failed_start(self) -> None:
@@ -191,8 +193,9 @@ class Supervisor:
         told = f"the workers that serve drain, then the daemon ends with status {EXIT_NOT_BOOTED}"
         self.table.error(Code.FIRST_START_FAILED, told)
         operation = self._enter(ch.Stop(who="the start that failed"))
-        self.turnover.abort("the first start failed")
-        self.sizing.abort("the first start failed")
+        fault = Fault(Code.FIRST_START_FAILED, "the first start failed")
+        self.turnover.abort(fault)
+        self.sizing.abort(fault)
         self.stopping.begin(operation, self.turnover.plan, at_once=False, status=EXIT_NOT_BOOTED)
 
     def _enter(self, change: ch.Change, detail: str = "") -> Operation:
@@ -206,9 +209,9 @@ class Supervisor:
         """Whoever waits for what would have come of an order hears that it will not. The rest time sees to."""
         order, error = event.order, event.error
         if isinstance(order, PrepareGeneration):
-            self.turnover.prepare_failed(ev.PrepareFailed(order.generation, error))
+            self.turnover.prepare_failed(ev.PrepareFailed(order.generation, Code.INTERNAL, error))
         elif isinstance(order, BootGeneration):
-            self.turnover.launcher_failed(ev.LauncherFailed(order.generation, error))
+            self.turnover.launcher_failed(ev.LauncherFailed(order.generation, Code.INTERNAL, error))
         elif isinstance(order, ForkWorker):
             self._lives.fork_failed(ev.ForkFailed(order.slot, error))
         elif isinstance(order, KillWorker) and (worker := self.table.worker(order.slot)) is not None:
@@ -268,27 +271,28 @@ class Supervisor:
         wave = turnover.wave if turnover.rolling and not step.surplus and worker.operation is None else None
         self.table.drain(worker, turnover.plan.graceful_timeout, "scaled down", wave)
 
-    def _lost(self, worker: Worker, error: str, traceback: str) -> None:
-        self.sizing.worker_lost(worker, error, traceback)
-        self.turnover.worker_lost(worker, error, traceback, self.sizing.target)
+    def _lost(self, worker: Worker, fault: Fault) -> None:
+        self.sizing.worker_lost(worker, fault)
+        self.turnover.worker_lost(worker, fault, self.sizing.target)
 
-    def _conclude(self, operation: Operation, state: OperationState, error: str, traceback: str) -> None:
+    def _conclude(self, operation: Operation, state: OperationState, fault: Fault | None) -> None:
         """The one place where operations end."""
-        operation.end(self._now, state, error, traceback)
+        operation.end(self._now, state, fault)
         self.ledger.close(operation)
         name, who = operation.name, operation.change.who
         if state is OperationState.SUCCEEDED:
             seconds = max(0.0, self._now - operation.asked_at)
             change = f", {operation.revisions}" if operation.revisions else ""
             self.table.info(f"{name}: done after {seconds:.2f} s{change} (operation {operation.id}, by {who})")
-        elif state is OperationState.FAILED:
+        elif state is OperationState.FAILED and fault is not None:
+            traceback = fault.traceback
             # A launcher that does not boot is tried again and again: its traceback is logged once.
             if operation.kind is ch.Recover:
                 traceback, self._traceback = "" if traceback == self._traceback else traceback, traceback
-            told = f"{name} failed: {error} (operation {operation.id}, by {who})"
-            self.table.error(Code.OPERATION_FAILED, told, traceback)
+            told = f"{name} failed: {fault} (operation {operation.id}, by {who})"
+            self.table.error(fault.code, told, traceback)
         self.table.actions.append(OperationEnded(operation))
-        if operation.kind is ch.Recover and state is OperationState.FAILED:
-            self.sizing.cannot_fork(f"no launcher boots: {error}")
-        elif operation.kind is ch.Start and self.turnover.current is None:
-            self.sizing.abort(f"the first start failed: {error}")
+        if operation.kind is ch.Recover and state is OperationState.FAILED and fault is not None:
+            self.sizing.cannot_fork(fault.after("no launcher boots"))
+        elif operation.kind is ch.Start and self.turnover.current is None and fault is not None:
+            self.sizing.abort(fault.after("the first start failed"))

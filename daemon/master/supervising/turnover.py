@@ -18,7 +18,8 @@ from miniwsgi.manager import changes as ch
 from . import events as ev
 from .actions import BootGeneration, CommitGeneration, DiscardGeneration, Exit, PrepareGeneration, Serving
 from .exits import ExitReason
-from .operations import Operation, OperationState
+from .fault import Fault
+from .operations import Operation, OperationState, overtaken_by
 from .worker_table import (
     STABLE_AFTER_SECONDS,
     Deadline,
@@ -33,7 +34,7 @@ from .worker_table import (
 BOOT_ATTEMPTS = 3  # of one slot, before the operation that wants it has failed
 EXIT_NOT_BOOTED = 3
 
-Conclude = Callable[[Operation, OperationState, str, str], None]
+Conclude = Callable[[Operation, OperationState, Fault | None], None]
 
 
 class Turnover:
@@ -167,27 +168,27 @@ class Turnover:
 
     def prepare_failed(self, event: ev.PrepareFailed) -> None:
         if self.is_candidate(event.generation):
-            self.give_up(event.error)
+            self.give_up(Fault(event.code, event.error))
 
     def launcher_failed(self, event: ev.LauncherFailed) -> None:
         if self.is_candidate(event.generation):
-            self.give_up(event.error, event.traceback)
+            self.give_up(Fault(event.code, event.error, event.traceback))
 
-    def give_up(self, error: str, traceback: str = "") -> None:
+    def give_up(self, fault: Fault) -> None:
         """The candidate does not boot. Without any other generation the daemon ends."""
         first = self._starting
         if first:
-            self._fail_waiting(f"the first start failed: {error}")
-        self._discard(OperationState.FAILED, error, traceback)
+            self._fail_waiting(fault.after("the first start failed"))
+        self._discard(OperationState.FAILED, fault)
         if first:
             self.table.actions.append(Exit(EXIT_NOT_BOOTED))
 
-    def probe_lost(self, worker: Worker, error: str, traceback: str) -> bool:
+    def probe_lost(self, worker: Worker, fault: Fault) -> bool:
         """The candidate's first worker is lost. True: its slot is to be tried again, as any other of a first start."""
         operation = self.operation
         if operation is not None and self._starting and operation.count_failure(worker.slot) < BOOT_ATTEMPTS:
             return True
-        self.give_up(f"{worker.name} {error}", traceback)
+        self.give_up(fault.of(worker.name))
         return False
 
     def out_of_time(self, worker: Worker) -> None:
@@ -195,7 +196,7 @@ class Turnover:
         if self.operation is not None and self._starting:
             self.operation.failures[worker.slot] = BOOT_ATTEMPTS - 1
 
-    def worker_lost(self, worker: Worker, error: str, traceback: str, target: int) -> None:
+    def worker_lost(self, worker: Worker, fault: Fault, target: int) -> None:
         """A worker that was to stay is lost. Too many of the new generation, and the operation has failed."""
         operation, current = self.operation, self.current
         if operation is None or current is None or not self.rolling or worker.generation != current.number:
@@ -203,12 +204,12 @@ class Turnover:
         if operation.kind is ch.Recover:
             return  # there is nothing to go back to: it goes on trying
         if too_many(operation, worker.slot, target):
-            self._fail_roll(f"{worker.name} {error}", traceback)
+            self._fail_roll(fault.of(worker.name))
 
     def launcher_lost(self, generation: Generation, reason: str) -> None:
         """A launcher has exited that was not told to."""
         if generation is self.candidate:
-            self.give_up(f"the launcher {reason} before its first worker was ready")
+            self.give_up(Fault(Code.LAUNCHER_LOST, f"the launcher {reason} before its first worker was ready"))
             return
         if generation is not self.current:
             return
@@ -218,7 +219,7 @@ class Turnover:
         if table.clock() - generation.born >= STABLE_AFTER_SECONDS:
             self._recover_failures = 0
         if self.rolling:
-            self._fail_roll(f"the launcher of {generation.name} {reason}", "")
+            self._fail_roll(Fault(Code.LAUNCHER_LOST, f"the launcher of {generation.name} {reason}"))
         self._schedule_recovery()
 
     def too_late(self) -> None:
@@ -227,13 +228,14 @@ class Turnover:
         assert candidate is not None, self
         workers = table.of(candidate.number)
         if candidate.state is GenerationState.PREPARING:
-            self.give_up("its configuration could not be read in time (timeouts.boot): a file or a name server hangs")
+            why = "its configuration could not be read in time (timeouts.boot): a file or a name server hangs"
+            self.give_up(Fault(Code.BOOT_LATE, why))
             return
         reason = f"{candidate.name} had no worker ready in time (timeouts.boot)"
         table.kill_launcher(candidate, reason, stacks=None if workers else Code.BOOT_LATE)
         for worker in workers:
             table.kill(worker, reason, ExitReason.BOOT, stacks=Code.BOOT_LATE)
-        self.give_up(f"{reason}; what it was doing is in the error log")
+        self.give_up(Fault(Code.BOOT_LATE, f"{reason}; what it was doing is in the error log"))
 
     # --- changes of mind ---
 
@@ -241,20 +243,20 @@ class Turnover:
         """A reload takes the place of a recovery that is under way."""
         self.waiting.append(operation)
         if self.candidate is not None:
-            self._discard(OperationState.SUPERSEDED, f"operation {operation.id} takes its place")
+            self._discard(OperationState.SUPERSEDED, overtaken_by(operation))
         else:
             assert self.operation is not None, self
             assert self.current is not None, self
             self._commit(self.current)
-            self._end(self.operation, OperationState.SUPERSEDED, f"operation {operation.id} takes its place")
+            self._end(self.operation, OperationState.SUPERSEDED, overtaken_by(operation))
 
-    def abort(self, error: str) -> None:
+    def abort(self, fault: Fault) -> None:
         """The daemon stops: nothing is turned over any more."""
-        self._fail_waiting(error)
+        self._fail_waiting(fault)
         if self.candidate is not None:
-            self._discard(OperationState.FAILED, error)
+            self._discard(OperationState.FAILED, fault)
         elif self.operation is not None:
-            self._end(self.operation, OperationState.FAILED, error)
+            self._end(self.operation, OperationState.FAILED, fault)
         self.recover_at = None
 
     # --- inside ---
@@ -263,11 +265,11 @@ class Turnover:
     def _starting(self) -> bool:
         return self.operation is not None and self.operation.kind is ch.Start
 
-    def _fail_waiting(self, error: str) -> None:
+    def _fail_waiting(self, fault: Fault) -> None:
         while self.waiting:
-            self.conclude(self.waiting.popleft(), OperationState.FAILED, error, "")
+            self.conclude(self.waiting.popleft(), OperationState.FAILED, fault)
 
-    def _discard(self, state: OperationState, error: str, traceback: str = "") -> None:
+    def _discard(self, state: OperationState, fault: Fault) -> None:
         """Remove the candidate, which never came into force, and end its operation."""
         table, operation, candidate = self.table, self.operation, self.candidate
         assert operation is not None, self
@@ -281,19 +283,19 @@ class Turnover:
             table.kill_launcher(candidate, f"{candidate.name} is given up")
         table.retire(candidate)
         table.actions.append(DiscardGeneration(candidate.number))
-        self._end(operation, state, error, traceback)
+        self._end(operation, state, fault)
 
-    def _fail_roll(self, error: str, traceback: str) -> None:
+    def _fail_roll(self, fault: Fault) -> None:
         """The generation in force does not become complete: go back to the previous one if that can fork."""
         table, operation, failed, previous = self.table, self.operation, self.current, self.previous
         assert operation is not None, self
         assert failed is not None, self
         if self._starting:
             self.start_failed = True
-            self._fail_waiting(f"the first start failed: {error}")
+            self._fail_waiting(fault.after("the first start failed"))
         if previous is None or previous.plan is None or previous.state is not GenerationState.SERVING:
             self._commit(failed)
-            self._end(operation, OperationState.FAILED, error, traceback)
+            self._end(operation, OperationState.FAILED, fault)
             return
         self.current, self.previous, self.plan = previous, None, previous.plan
         superseded = _superseded_by(failed)
@@ -307,7 +309,7 @@ class Turnover:
             slot.release()
         table.retire(failed)
         table.actions.append(DiscardGeneration(failed.number))
-        self._end(operation, OperationState.FAILED, error, traceback)
+        self._end(operation, OperationState.FAILED, fault)
 
     def _commit(self, generation: Generation) -> None:
         self.previous = None
@@ -316,9 +318,9 @@ class Turnover:
             if other is not generation:
                 self.table.retire(other)
 
-    def _end(self, operation: Operation, state: OperationState, error: str = "", traceback: str = "") -> None:
+    def _end(self, operation: Operation, state: OperationState, fault: Fault | None = None) -> None:
         self.operation = None
-        self.conclude(operation, state, error, traceback)
+        self.conclude(operation, state, fault)
         if self.waiting:
             self.begin(self.waiting.popleft())
         else:
