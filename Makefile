@@ -52,7 +52,7 @@ METRICS_TESTS := $(wildcard tests/*/test_*metrics*.py) tests/integration/test_fo
 ENGINE_TESTS := $(wildcard tests/integration/test_pool_*.py) tests/faults tests/fuzz
 ASAN_TESTS := $(ENGINE_TESTS) $(wildcard tests/unit/test_engine*.py) tests/conformance tests/security
 ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-flask newrelic
+AGENTS := ddtrace opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-wsgi opentelemetry-instrumentation-flask newrelic
 FRAMEWORKS := bottle falcon cherrypy
 HOOKED_TOOLS := /usr/lib/postgresql/*/bin/initdb:postgresql
 HOOKED := 'apscheduler<4' 'psycopg[binary,pool]' sentry-sdk sqlalchemy

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import add
 
+from msgspec.structs import replace
+
 from . import declared as d
 from . import scoreboard as sb
 from .board import Board
 from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
-from .families import Family, Histogram, Sample
+from .families import Exemplar, Family, Histogram, Sample
 from .route_names import OTHER, RouteNames
 from .scoreboard import Running, Slot
 
@@ -72,9 +74,9 @@ class Collector:
     def _http(
         self, slots: Sequence[Slot], cells: Sequence[int], running: RunningBySlot, fine: bool
     ) -> Iterator[Family]:
-        found = self._series(slots)
+        found, exemplars = self._series(slots), self._exemplars(slots)
         yield d.REQUEST_DURATION.family(
-            Sample(_series_labels(key), _durations(row[sb.S_BUCKETS :], row[sb.S_SUM], fine))
+            Sample(_series_labels(key), _with(exemplars.get(key), _durations(row[sb.S_BUCKETS :], row[sb.S_SUM], fine)))
             for key, row in sorted(found.items())
         )
         yield from _by_route(found)
@@ -112,6 +114,18 @@ class Collector:
                 found[labels] = part if known is None else list(map(add, known, part))
         return found
 
+    def _exemplars(self, slots: Iterable[Slot]) -> dict[SeriesKey, list[Exemplar]]:
+        """Requests of traces, by the labels of their series."""
+        found: dict[SeriesKey, list[Exemplar]] = {}
+        for slot in slots:
+            if kept := slot.exemplars():
+                routes = slot.route_names()
+                for one in kept:
+                    ids = (("trace_id", one.trace_id), ("span_id", one.span_id))
+                    shown = Exemplar(ids, one.duration_ns / NANOSECONDS, one.at_ns / NANOSECONDS)
+                    found.setdefault(self._labels(one.series, routes), []).append(shown)
+        return found
+
     def _labels(self, key: int, routes: Sequence[str]) -> SeriesKey:
         method, status, number = sb.series_labels(key)
         return method, str(status) if status else OTHER, self._names.name(number, routes)
@@ -133,6 +147,10 @@ def _series_labels(key: SeriesKey) -> tuple[tuple[str, str], ...]:
     method, status, route = key
     labels = (("http_request_method", method), ("http_response_status_code", status))
     return (*labels, ("http_route", route)) if route else labels
+
+
+def _with(exemplars: Sequence[Exemplar] | None, durations: Histogram) -> Histogram:
+    return replace(durations, exemplars=tuple(exemplars)) if exemplars else durations
 
 
 def _durations(counts: Sequence[int], total_ns: int, fine: bool) -> Histogram:

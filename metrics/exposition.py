@@ -5,7 +5,8 @@ Sources: "Text-based format" in Prometheus' documentation; the OpenMetrics speci
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from .escaping import escaped, escaped_help
@@ -68,20 +69,29 @@ def _render_family(family: Family, format_: Format, lines: list[str]) -> None:
     for sample in family.samples:
         value = sample.value
         if isinstance(value, Histogram):
-            _render_histogram(name, _labels(sample.labels), value, lines)
+            exemplars = _exemplars(value) if format_ is Format.OPENMETRICS and value.exemplars else {}
+            _render_histogram(name, _labels(sample.labels), value, exemplars, lines)
         else:
             labels = _labels(sample.labels)
             lines.append(f"{name}{{{labels}}} {_number(value)}" if labels else f"{name} {_number(value)}")
 
 
-def _render_histogram(name: str, labels: str, value: Histogram, lines: list[str]) -> None:
+def _exemplars(value: Histogram) -> dict[int, str]:
+    """What stands behind the line of a bucket, by the bucket's number: the last one of each (OpenMetrics)."""
+    found = {}
+    for one in sorted(value.exemplars, key=lambda one: one.at):
+        found[bisect_left(value.bounds, one.value)] = f" # {{{_labels(one.labels)}}} {one.value!r} {one.at:.3f}"
+    return found
+
+
+def _render_histogram(name: str, labels: str, value: Histogram, exemplars: Mapping[int, str], lines: list[str]) -> None:
     start = f"{name}_bucket{{{labels},le=" if labels else f"{name}_bucket{{le="
     count = 0
-    for bound, inside in zip(value.bounds, value.counts, strict=False):
+    for number, (bound, inside) in enumerate(zip(value.bounds, value.counts, strict=False)):
         count += inside
-        lines.append(f'{start}"{bound}"}} {count}')
+        lines.append(f'{start}"{bound}"}} {count}{exemplars.get(number, "")}')
     count += value.counts[-1]
-    lines.append(f'{start}"+Inf"}} {count}')
+    lines.append(f'{start}"+Inf"}} {count}{exemplars.get(len(value.bounds), "")}')
     labels = f"{{{labels}}}" if labels else ""
     lines.append(f"{name}_sum{labels} {_number(value.sum)}")
     lines.append(f"{name}_count{labels} {count}")

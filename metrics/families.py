@@ -15,12 +15,21 @@ Kind = Literal["counter", "gauge", "histogram"]
 Labels = tuple[tuple[str, str], ...]
 
 
+class Exemplar(Struct, frozen=True):
+    """One of the things that were measured: its labels, what was measured, and when, in seconds since the epoch."""
+
+    labels: Labels
+    value: float
+    at: float
+
+
 class Histogram(Struct, frozen=True):
     """`counts` are not cumulative: one for each of `bounds` (inclusive, ascending), and one beyond the last."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     sum: float
+    exemplars: tuple[Exemplar, ...] = ()  # in any order; the last one of a bucket is shown
 
 
 class Sample(Struct, frozen=True):

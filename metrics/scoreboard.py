@@ -5,7 +5,7 @@ through `memoryview.cast("Q")`, which is one store (struct.pack_into is not: it 
 time: a slot's counters belong to whoever holds the worker's loop, a thread's cells to that thread. Counters are
 cumulative over the workers that held the slot and are never set back. Times are `time.monotonic_ns()`.
 
-    header | slot 0 | slot 1 | …      slot = counters | labelled series | names of routes | thread 0 | thread 1 | …
+    header | slot 0 | slot 1 | …      slot = counters | labelled series | names of routes | thread 0 | … | exemplars
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-LAYOUT = 7  # raise it with every change of what a cell means or where it lies
+LAYOUT = 8  # raise it with every change of what a cell means or where it lies
 
 MAX_SLOTS = 512
 MAX_THREADS = 257  # 256 that run the application and the one that keeps the loop
@@ -163,7 +163,19 @@ GIVEN_BYTES = 128
 THREAD_CELLS = T_GIVEN + GIVEN_BYTES // CELL
 IDLE, RUNNING = 0, 1
 
-SLOT_CELLS = THREADS_AT + ((MAX_THREADS * THREAD_CELLS + 511) // 512) * 512
+# --- exemplars: of each bucket of durations the last request of a trace that is kept ----------------------------------
+EXEMPLARS_AT = THREADS_AT + ((MAX_THREADS * THREAD_CELLS + 511) // 512) * 512
+(
+    E_AT,  # ns since the epoch, written first as 0 and last: what lies in between is whole if it was the same twice
+    E_SERIES,  # the series' key
+    E_DURATION,  # ns
+    E_TRACE,  # the trace's id, in two cells …
+    _E_TRACE_LOW,
+    E_SPAN,  # … and the span's
+) = range(6)
+EXEMPLAR_CELLS = 6
+
+SLOT_CELLS = EXEMPLARS_AT + ((BUCKETS * EXEMPLAR_CELLS + 511) // 512) * 512
 SLOT_BYTES = SLOT_CELLS * CELL
 
 
@@ -176,6 +188,16 @@ class Running(NamedTuple):
     path: str  # without its query: that may carry secrets
     request_id: str = ""
     ident: int = 0  # of the thread in a dump of stacks
+
+
+class Exemplar(NamedTuple):
+    """A request that is an example of its series, and the trace that it belongs to."""
+
+    series: int  # the series' key
+    duration_ns: int
+    trace_id: str
+    span_id: str
+    at_ns: int  # since the epoch
 
 
 class Slot:
@@ -291,6 +313,28 @@ class Slot:
         cells[at + S_BUCKETS + bucket(duration_ns)] += 1
         cells[REQUESTS] += 1
 
+    def keep_exemplar(self, series: int, duration_ns: int, trace_id: str, span_id: str, at_ns: int) -> None:
+        """A request in the series that lies at `series` belongs to a trace. Called by whoever holds the loop."""
+        ids = int(trace_id[:16], 16), int(trace_id[16:], 16), int(span_id, 16)
+        self._put_exemplar(bucket(duration_ns), (at_ns, self.cells[series + S_KEY], duration_ns, *ids))
+
+    def _put_exemplar(self, number: int, values: Sequence[int]) -> None:
+        cells, at = self.cells, EXEMPLARS_AT + number * EXEMPLAR_CELLS
+        cells[at] = 0
+        for offset in range(1, EXEMPLAR_CELLS):
+            cells[at + offset] = values[offset]
+        cells[at] = values[0]
+
+    def exemplars(self) -> list[Exemplar]:
+        """Those that are whole."""
+        found, cells = [], self.cells
+        for number in range(BUCKETS):
+            at = EXEMPLARS_AT + number * EXEMPLAR_CELLS
+            written, series, duration_ns, high, low, span = cells[at : at + EXEMPLAR_CELLS].tolist()
+            if written and written == cells[at]:
+                found.append(Exemplar(series, duration_ns, f"{high:016x}{low:016x}", f"{span:016x}", written))
+        return found
+
     def fold(self, other: Slot, seen: dict[int, int]) -> None:
         """Add what `other` has counted since the last time; `seen` remembers it (empty at first).
 
@@ -311,6 +355,12 @@ class Slot:
                 value = other.cells[at + offset]
                 cells[mine + offset] += value - seen.get(at + offset, 0)
                 seen[at + offset] = value
+        for number in range(BUCKETS):
+            at = EXEMPLARS_AT + number * EXEMPLAR_CELLS
+            if other.cells[at] > cells[at]:
+                values = other.cells[at : at + EXEMPLAR_CELLS].tolist()
+                values[E_SERIES] = cells[self._series_for(values[E_SERIES], other) + S_KEY]
+                self._put_exemplar(number, values)
 
     def _series_for(self, key: int, other: Slot) -> int:
         """Our series for one of another slot, whose routes have numbers of its own."""

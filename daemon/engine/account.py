@@ -15,6 +15,8 @@ from miniwsgi.metrics.scoreboard import Closed, Handshake, Slot, bucket
 
 from ..http.head import RequestLine
 from ..routes.variables import CPU_NS, ROUTE
+from ..traceparent import VARIABLE as _TRACEPARENT
+from ..traceparent import trace_of
 from ..unpatched import get_ident, time
 from .claim import Claim
 from .logs import AccessLog, Headers, Log
@@ -108,8 +110,16 @@ class Account:
         if received >= 0:
             cells[_REQUEST_SIZES[(received - 1).bit_length()]] += 1
             cells[scoreboard.BYTES_IN] += received
+        if _TRACEPARENT in environ:
+            self.traced(at, environ, duration_ns)
         if self.access is not None:
             self.access.log(environ, status, headers, sent, duration_ns)
+
+    def traced(self, series: int, environ: dict[str, Any], duration_ns: int) -> None:
+        """The answer of a request that belongs to a trace: an example of its series, if that trace is kept."""
+        trace = trace_of(environ)
+        if trace is not None and trace.sampled:
+            self._slot.keep_exemplar(series, duration_ns, trace.trace_id, trace.span_id, time.time_ns())
 
     def failed(self) -> None:
         """The application raised."""

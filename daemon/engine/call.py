@@ -94,6 +94,12 @@ class CallSteps:
     def __repr__(self) -> str:
         return f"<Call {self.method} {self.phase.value} {self.status!r} sent={self.sent}>"
 
+    def known_by(self) -> dict[str, str]:
+        """What an entry of the log calls the request."""
+        trace_id = self._transport.trace_id()
+        named = {"request_id": self.request_id}
+        return named if trace_id is None else {**named, "trace_id": trace_id}
+
     # --- the application's side ---
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:

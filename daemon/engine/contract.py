@@ -129,6 +129,7 @@ class Expired(NamedTuple):
     request: str  # method and path
     request_id: str
     seconds: float  # since it was complete
+    trace_id: str | None = None  # of its traceparent
 
 
 class Conversation(Protocol):

@@ -13,6 +13,7 @@ from miniwsgi.metrics.scoreboard import Closed
 from ..http.connection import Connection, ConnectionSteps, Parsing
 from ..http.errors import ProtocolError, body_too_slow, head_too_late
 from ..http.response import CONTINUE
+from ..traceparent import trace_id_of
 from ..unpatched import Socket, socket, time
 from . import request_ids, upgrade
 from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount
@@ -115,6 +116,9 @@ class ConversationSteps(FileSteps):
     def can_wait(self) -> bool:
         call: Any = self._call
         return self._complete and call.persistent and not (self.gone or self.unsent or self._http.pending)
+
+    def trace_id(self) -> str | None:
+        return trace_id_of(self._environ)
 
     # --- the three in a row ---
 
@@ -424,7 +428,7 @@ class ConversationSteps(FileSteps):
             not self.requests, took_ns, self.queued_ns,
         )  # fmt: skip
         request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"  # as the application has left it
-        return Expired(request, call.request_id, took_ns / 1e9)
+        return Expired(request, call.request_id, took_ns / 1e9, trace_id_of(environ))
 
     def forget(self) -> None:
         self._http.forget()

@@ -221,7 +221,7 @@ class Site:
         except BaseException as another:  # its class is the application's, too; or memory is short
             kind, text = "an exception", f"which cannot be formatted: {object.__repr__(another)}"
         what = f"the application raised {kind} {when} its response\n{text}"
-        self._log.error(Code.RAISED, what, request_id=call.request_id)
+        self._log.error(Code.RAISED, what, **call.known_by())
 
     def no_socket(self, lack: Lack, request_id: str) -> None:
         """The application wanted to take its connection over, and could not."""
@@ -248,7 +248,7 @@ class Site:
 
     def mistake(self, call: CallSteps, what: str) -> None:
         line = f"the application's response: {what}"
-        self._log.limited(f"mistake-{what[:24]}", "warning", Code.RESPONSE_WRONG, line, request_id=call.request_id)
+        self._log.limited(f"mistake-{what[:24]}", "warning", Code.RESPONSE_WRONG, line, **call.known_by())
 
 
 def application_traceback(error: BaseException) -> str:

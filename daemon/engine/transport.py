@@ -21,6 +21,9 @@ class Transport(Protocol):
     def send_file(self, fd: int, offset: int, count: int, /) -> None:
         """The same for `count` bytes of a regular file; the descriptor may be closed afterwards."""
 
+    def trace_id(self) -> str | None:
+        """Of the request that is answered, for the log."""
+
     def turn_is_over(self) -> bool:
         """Whether others want a turn before more of a result is pulled."""
 

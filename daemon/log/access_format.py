@@ -1,10 +1,11 @@
 """What a line of the access log says: formats, and the function that each is compiled to.
 
 A format is a list of parts: what stands in every line as it is, and atoms, whose values are a request's. The atoms are
-gunicorn's, so that a format string can be carried over; JSON is a format, too, with atoms of its own. Whatever a client
-sends, a line stays one line and a quoted value between its quotes: control characters, quotes, backslashes and
-everything beyond ASCII are written as \\xHH (in JSON as it wants them); what is unknown is "-" (null). Who renders
-usual lines faster knows atoms by their `kind`, and leaves all other lines to the function here. Standard library only.
+gunicorn's (and two of traces), so that a format string can be carried over; JSON is a format, too, with atoms of its
+own. Whatever a client sends, a line stays one line and a quoted value between its quotes: control characters, quotes,
+backslashes and everything beyond ASCII are written as \\xHH (in JSON as it wants them); what is unknown is "-" (null).
+Who renders usual lines faster knows atoms by their `kind`, and leaves all other lines to the function here. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from enum import IntEnum, auto
 from typing import Any, NamedTuple
 
+from ..traceparent import trace_of
 from ..unpatched import os, time
 from .error_log import iso_timestamp
 
@@ -59,6 +61,9 @@ class Kind(IntEnum):
     CODE = auto()  # of the status
     DURATION = auto()  # in milliseconds, to a microsecond
     REQUEST_ID = auto()  # with its key, if it has one
+    TRACE = auto()  # with its keys, if it belongs to one
+    TRACE_ID = auto()  # in any format
+    SPAN_ID = auto()
 
 
 class Atom(NamedTuple):
@@ -296,6 +301,9 @@ _ATOMS = {
     "D": _text("duration_ns // 1_000", Kind.MICROSECONDS),
     "L": _text("seconds(duration_ns)", Kind.DECIMAL_SECONDS),
     "p": _text('f"<{getpid()}>"', Kind.PROCESS),
+    # not gunicorn's:
+    "trace_id": _text('trace.trace_id if (trace := trace_of(environ)) else "-"', Kind.TRACE_ID),
+    "span_id": _text('trace.span_id if (trace := trace_of(environ)) else "-"', Kind.SPAN_ID),
 }
 _NUMBERS = frozenset("BTMD")
 
@@ -357,6 +365,10 @@ def _same(expression: str, kind: Kind, key: str = "") -> Atom:
 
 _TARGET = 'get("RAW_URI") or target(environ)'
 _ID = '"" if (value := get("miniwsgi.request_id")) is None else f\',"request_id":{json(value)}\''
+_TRACE = (
+    '"" if "HTTP_TRACEPARENT" not in environ or (trace := trace_of(environ)) is None '
+    'else f\',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"\''
+)
 _JSON: list[Part] = [
     '{"time":"', _same("timestamp(clock.time())", Kind.TIMESTAMP),
     '","remote":', _quoted("REMOTE_ADDR", or_none=" or None", kind=Kind.ADDRESS),
@@ -369,6 +381,7 @@ _JSON: list[Part] = [
     ',"referer":', _quoted("HTTP_REFERER"),
     ',"user_agent":', _quoted("HTTP_USER_AGENT"),
     _same(_ID, Kind.REQUEST_ID, "miniwsgi.request_id"),
+    _same(_TRACE, Kind.TRACE),
     "}\n",
 ]  # fmt: skip
 _NAMES = {
@@ -376,5 +389,5 @@ _NAMES = {
     "milliseconds": _milliseconds, "of_field": _of_field, "of_variable": _of_variable,
     "path_and_query": _path_and_query, "request": _request, "seconds": _seconds, "special": _special, "target": _target,
     "targets": _Remembered(_path_and_query), "texts": _Remembered(_json), "time": time_of_second,
-    "timestamp": iso_timestamp, "user": _user, "word": _word,
+    "timestamp": iso_timestamp, "trace_of": trace_of, "user": _user, "word": _word,
 }  # fmt: skip

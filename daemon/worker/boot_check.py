@@ -35,6 +35,9 @@ class _Witness:
     def send(self, data: bytes, /) -> bool:
         return False
 
+    def trace_id(self) -> str | None:
+        return None
+
     def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
         return False
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..engine import request_ids
 from ..routes.variables import CPU_NS, CPU_OF, ROUTE
+from ..traceparent import trace_id_of
 from ..unpatched import time
 from .context import NANOSECONDS, Context
 from .orders import Orders
-from .trace_ids import trace_id_of
 
 TOLD_A_SECOND = 10
 

@@ -36,6 +36,7 @@ def check_running(context: Context, orders: Orders, threads: Sequence[ThreadAcco
             seconds=round(expired.seconds, 1),
             thread=thread.number,
             request_id=expired.request_id,
+            **({"trace_id": expired.trace_id} if expired.trace_id else {}),
         )
         if not orders.has_master:
             continue

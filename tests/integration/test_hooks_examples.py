@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,12 +31,12 @@ def application(environ, start_response):
 """
 
 
-def start(service: Service, name: str, answer: str, *, workers: int = 2, **environ: str):
+def start(service: Service, name: str, answer: str, *, workers: int = 2, behind: str = "", **environ: str):
     """A daemon with the example's hooks; `answer` is the application's part, which defines answer(path)."""
     (service.directory / "shop").mkdir(exist_ok=True)
     service.write("", "shop/__init__.py")
     service.write(EXAMPLES[name], "shop/hooks.py")
-    service.write(answer + ANSWER)
+    service.write(answer + ANSWER + behind)
     return service.start("--hooks", "shop.hooks", "--workers", str(workers), environ=environ)
 
 
@@ -126,15 +127,25 @@ def test_opentelemetry(service: Service, collector) -> None:
         "OpenTelemetry",
         """
 from opentelemetry import trace
+from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
 def answer(path):
     with trace.get_tracer("shop").start_as_current_span("the answer"):
         return "ok"
 """,
+        behind="application = OpenTelemetryMiddleware(application)\n",
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
     )
-    assert get(daemon) == "ok"
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    url = "http://{}:{}/".format(*daemon.address)
+    asked = urllib.request.Request(url, headers={"traceparent": f"00-{trace}-{span}-01"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.read() == b"ok"
     stop(daemon)
-    assert [path for path, body in collector.taken] == ["/v1/traces"]
+    ((path, body),) = collector.taken
+    assert path == "/v1/traces"
+    assert b"the answer" in body
+    assert body.count(bytes.fromhex(trace)) == 2  # the request's span, and that in it
+    assert body.count(bytes.fromhex(span)) == 1  # the parent of the first
 
 
 @pytest.mark.agents

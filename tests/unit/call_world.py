@@ -42,6 +42,9 @@ class Wire:
             self.meanwhile()
         return self.full
 
+    def trace_id(self) -> str | None:
+        return None
+
     def send_parts(self, parts: tuple[bytes, ...], /) -> bool:
         assert all(type(part) is bytes for part in parts)
         return self.send(b"".join(parts))

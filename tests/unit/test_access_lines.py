@@ -15,7 +15,7 @@ from miniwsgi.daemon.log.access_format import Render, compile_format, iso_timest
 
 EVERY_ATOM = (
     '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(m)s "%(U)s" "%(q)s" %(H)s %(s)s %(B)s %(b)s "%(f)s" "%(a)s" %(T)s %(M)s %(D)s '
-    '%(L)s "%({x-name}i)s"'
+    '%(L)s "%({x-name}i)s" %(trace_id)s %(span_id)s'
 )
 FORMATS = [
     "combined", "common", "json", EVERY_ATOM, '%% é "\\ %(m)s\t',
@@ -34,6 +34,7 @@ USUAL: dict[str, Any] = {
     "HTTP_REFERER": "https://example.org/",
     "HTTP_USER_AGENT": "curl/8.0",
     "HTTP_X_NAME": "value",
+    "HTTP_TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "miniwsgi.request_id": "0123456789abcdef",
 }
 

@@ -279,7 +279,7 @@ def test_json_shows_utf_8_as_what_it_is_and_other_bytes_as_latin_1():
 @pytest.mark.parametrize(
     ("format", "complaint"),
     [
-        ("%(x)s", r"unknown atom %\(x\)s.*known are %\(h\)s %\(l\)s .*%\(p\)s, and %\(\{name\}i\)s"),
+        ("%(x)s", r"unknown atom %\(x\)s.*known are %\(h\)s %\(l\)s .*%\(span_id\)s, and %\(\{name\}i\)s"),
         ("%(h)s %({x}z)s", r"unknown atom %\(\{x\}z\)s"),
         ("%({}i)s", r"unknown atom %\(\{\}i\)s"),
         ("%()s", r"unknown atom %\(\)s"),

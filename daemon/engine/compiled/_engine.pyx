@@ -188,6 +188,7 @@ from ...http.head import Known
 from ...http.response import Body as Framing
 from ...http.response import LAST_CHUNK, Encodings, ServerFields, early_hints, frame
 from ...routes.variables import CPU_NS, ROUTE
+from ...traceparent import VARIABLE as TRACEPARENT_NAME
 from .. import request_ids
 from ..account import ThreadAccount
 from ..after_fork import process

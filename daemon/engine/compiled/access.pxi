@@ -14,6 +14,7 @@ cdef enum Kind:
     KIND_WORD, KIND_DASH, KIND_USER, KIND_TIME, KIND_REQUEST, KIND_STATUS, KIND_BODY_BYTES, KIND_BODY_BYTES_OR_DASH
     KIND_SECONDS, KIND_MILLISECONDS, KIND_MICROSECONDS, KIND_DECIMAL_SECONDS, KIND_PROCESS, KIND_FIELD, KIND_VARIABLE
     KIND_TIMESTAMP, KIND_TEXT, KIND_ADDRESS, KIND_TARGET, KIND_CODE, KIND_DURATION, KIND_REQUEST_ID
+    KIND_TRACE_ID, KIND_SPAN_ID, KIND_TRACE
 
 cdef dict KINDS = {
     "KEY": KIND_KEY,
@@ -39,6 +40,9 @@ cdef dict KINDS = {
     "CODE": KIND_CODE,
     "DURATION": KIND_DURATION,
     "REQUEST_ID": KIND_REQUEST_ID,
+    "TRACE_ID": KIND_TRACE_ID,
+    "SPAN_ID": KIND_SPAN_ID,
+    "TRACE": KIND_TRACE,
 }
 
 cdef uint8_t[256] PLAIN  # printable ASCII without the quote and the backslash
@@ -129,6 +133,29 @@ cdef inline bint put_path_and_query(Room *room, PyObject *found) noexcept:
     path = mark - data
     room.at -= size - path  # the rest once more, behind its key
     return put(room, '","query":"', 11) and put(room, mark + 1, size - path - 1) and put(room, '"', 1)
+
+
+cdef inline char *traceparent(PyObject *found) noexcept:
+    """Of a traceparent in version 00 that is valid; NULL: `daemon.traceparent` is to look at it."""
+    cdef char *data
+    cdef int at
+    cdef char code, trace = 0x30, span = 0x30
+    value = <object>found
+    if not (PyUnicode_CheckExact(value) and PyUnicode_IS_COMPACT_ASCII(value)) or PyUnicode_GET_LENGTH(value) != 55:
+        return NULL
+    data = <char *>PyUnicode_DATA(value)
+    for at in range(55):
+        code = data[at]
+        if at == 2 or at == 35 or at == 52:
+            if code != 0x2D:
+                return NULL
+        elif not (0x30 <= code <= 0x39 or 0x61 <= code <= 0x66) or (at < 2 and code != 0x30):
+            return NULL
+        elif at < 35:
+            trace |= code
+        elif at < 52:
+            span |= code
+    return NULL if trace == 0x30 or span == 0x30 else data
 
 
 cdef inline bint put_field(Room *room, object headers, object name) noexcept:
@@ -316,6 +343,7 @@ cdef class Lines:
     ) noexcept:
         cdef int kind = place.kind
         cdef PyObject *found
+        cdef char *data
         if kind == KIND_KEY or kind == KIND_WORD:
             found = PyDict_GetItem(environ, <object>place.key)
             if found == NULL or is_empty(found) or (kind == KIND_KEY and <object>found is None):
@@ -343,6 +371,21 @@ cdef class Lines:
             if found == NULL or <object>found is None:
                 return True
             return put(room, ',"request_id":', 14) and put_quoted(room, found)
+        if kind == KIND_TRACE or kind == KIND_TRACE_ID or kind == KIND_SPAN_ID:
+            found = PyDict_GetItem(environ, TRACEPARENT)
+            if found == NULL:
+                return kind == KIND_TRACE or put(room, "-", 1)
+            data = traceparent(found)
+            if data == NULL:
+                return False
+            if kind == KIND_TRACE_ID:
+                return put(room, data + 3, 32)
+            if kind == KIND_SPAN_ID:
+                return put(room, data + 36, 16)
+            return (
+                put(room, ',"trace_id":"', 13) and put(room, data + 3, 32)
+                and put(room, '","span_id":"', 13) and put(room, data + 36, 16) and put(room, '"', 1)
+            )
         if kind == KIND_USER:
             return PyDict_GetItem(environ, "HTTP_AUTHORIZATION") == NULL and put(room, "-", 1)
         if kind == KIND_STATUS or kind == KIND_CODE:

@@ -292,6 +292,8 @@ cdef class Shared:
         if received >= 0:
             cells[REQUEST_SIZES + size_bucket(received)] += 1
             cells[BYTES_IN] += received
+        if call.traced:
+            self.account.traced(series, environ, duration_ns)
         if self.lines is not None and self.lines.log(environ, call.status, call.headers, call.sent, duration_ns):
             return
         if self.log is not None:

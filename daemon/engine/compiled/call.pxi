@@ -19,6 +19,7 @@ cdef class CallState:
     cdef Answer answer  # what `_encoded` is of
     cdef object start, writing  # bound methods, kept with it from one request to the next
     cdef Hints hints
+    cdef bint traced  # the request came with a traceparent
     cdef bint wanted  # nobody has taken its answer: see `Unanswered`
 
     # --- the application's side ---

@@ -240,6 +240,8 @@ cdef class ConnectionState:
                 return None
             if key is HOST:
                 has_host = True
+            elif key is TRACEPARENT:
+                kept.traced = True
             kept.set(at, key, value, end - value, high)
             entries += 1
             if len(template) != entries:

@@ -285,6 +285,7 @@ cdef class ConversationState(WireState):
             parts = <object>mw_in_slot(self.site, PARTS)
             persistent = parts is None or not parts(self)
         call = new_call(shared, self, line, persistent, request_id)
+        call.traced = head.traced
         if line.http11:
             call.hints = head.hints_of(call)
         environ = PyDict_Copy(head.template)
@@ -390,7 +391,7 @@ cdef class ConversationState(WireState):
 
     cdef dict told_environ(self):
         """Of an answer that waits: what counting and the log ask for. What else the application has put there need not."""
-        if self.shared.log is None and mw_get(self._environ, ROUTE) == NULL:
+        if self.shared.log is None and not (<CallState>self._call).traced and mw_get(self._environ, ROUTE) == NULL:
             return <dict>self.base
         return <dict>self._environ
 

@@ -19,12 +19,14 @@ cdef dict USUAL = {sys.intern(name): sys.intern(name) for name in (
     "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_ORIGIN", "HTTP_PRAGMA", "HTTP_RANGE", "HTTP_REFERER",
     "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_USER_AGENT", "HTTP_X_FORWARDED_FOR",
     "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REQUESTED_WITH", "HTTP_X_REQUEST_ID",
+    TRACEPARENT_NAME, "HTTP_TRACESTATE",
 )}
 cdef object HOST = USUAL["HTTP_HOST"]
 cdef object CONNECTION = USUAL["HTTP_CONNECTION"]
 cdef object CONTENT_LENGTH = USUAL["CONTENT_LENGTH"]
 cdef object TRANSFER_ENCODING = USUAL["HTTP_TRANSFER_ENCODING"]
 cdef object EXPECT = USUAL["HTTP_EXPECT"]
+cdef object TRACEPARENT = USUAL[TRACEPARENT_NAME]
 
 cdef enum Meaning:
     UNUSUAL  # for the plain parser
@@ -102,6 +104,7 @@ cdef class Head:
     cdef int count
     cdef list keys
     cdef Asks asks  # by their names
+    cdef bint traced  # one of them is traceparent
     cdef bint complete  # the template has all that is not of the request line
     cdef Line line  # of which the template is
     # The template's own, put there anew when somebody has got hold of them: see `identify` and `Hints`.

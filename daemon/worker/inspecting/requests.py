@@ -15,9 +15,9 @@ import sys
 from types import FrameType
 from typing import Any
 
+from ...traceparent import trace_id_of
 from ...unpatched import get_ident, time
 from ..context import Context
-from ..trace_ids import trace_id_of
 from . import running_requests, thread_clocks
 from .call_tree import Origin, Origins
 from .results import ReaderGone, Results
