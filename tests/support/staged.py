@@ -114,7 +114,7 @@ class Crowd:
             try:
                 connection.request("GET", path)
                 connection.getresponse().read()
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 connection.close()
             self._answered.release()
         connection.close()

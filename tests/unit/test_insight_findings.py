@@ -20,9 +20,21 @@ from miniwsgi.daemon.master.insight.evidence import (
 
 SHOP = "/srv/shop/shop/db.py"
 CACHE = "/srv/shop/shop/cache.py"
+PAIR = "/srv/shop/shop/pair.py"
 SITE = "/srv/shop/venv/lib/python3.12/site-packages"
 SOURCES = {
     SHOP: ("import time", "def orders():", "    return run(SQL)", "def run(sql):", "    time.sleep(1)"),
+    PAIR: (
+        "def ab():",
+        "    with A:",
+        "        with B:",
+        "            pass",
+        "def ba():",
+        "    with B:",
+        "        with A:",
+        "            pass",
+        "    fcntl.flock(file, fcntl.LOCK_EX)",
+    ),
     CACHE: (
         "def get(key):",
         "    with self._lock:",
@@ -74,6 +86,9 @@ HANDLER = "/usr/lib/python3.11/logging/__init__.py"
 LOGGING = at((HANDLER, 901, "Handler.acquire"), (HANDLER, 967, "Handler.handle"), (SHOP, 2, "orders"))
 LOGS = at((HANDLER, 1113, "StreamHandler.emit"), (HANDLER, 969, "Handler.handle"), (SHOP, 2, "orders"))
 
+DEADLOCKED = (at((PAIR, 3, "ab"), path="/ab"), at((PAIR, 7, "ba"), path="/ba"))
+LOCKS_FILE = at((PAIR, 9, "file"), path="/file")
+DNS = at(("/usr/lib/python3.12/socket.py", 963, "getaddrinfo"), (SHOP, 3, "orders"))
 CRASH = PastEvent("worker.exited", 100.0, "worker 1 has ended: was killed by SIGSEGV")
 
 PROBLEMS = {
@@ -209,6 +224,34 @@ PROBLEMS = {
         seen(verdict="down", reasons=("none of 2 workers is ready, 1 booting",), target_workers=2),
         "not-serving",
         "The daemon answers nobody: none of 2 workers is ready, 1 booting.",
+    ),
+    "a deadlock": (
+        seen(worker(*DEADLOCKED, answered=0, oldest=9.0)),
+        "deadlock",
+        "Deadlock: threads at shop/pair.py:3, in GET /ab wait for the lock B, which is held by one at shop/pair.py:7, "
+        "in GET /ba, and that waits for A, which they hold.",
+    ),
+    "a lock on a file": (
+        seen(worker(*[LOCKS_FILE] * 3, answered=5, run_seconds=30.0)),
+        "lock",
+        "All 3 busy threads wait for the lock on a file at shop/pair.py:9, in GET /file; who holds it is not to be "
+        "seen.",
+    ),
+    "a name that nobody knows": (
+        seen(worker(DNS, DNS, answered=0, oldest=2.0)),
+        "waits",
+        "All 2 busy threads wait at shop/db.py:3 in socket.getaddrinfo, in GET /orders.",
+    ),
+    "as many connections as there may be": (
+        seen(worker(connections=4), most_connections=4, queues=(QueueEvidence("unix:x", 6.0, 16, 0),)),
+        "connections",
+        "Clients wait to be accepted (6): each worker has as many connections as limits.connections allows, 4, most of "
+        "them idle.",
+    ),
+    "clients that nobody accepts": (
+        seen(worker(connections=4), queues=(QueueEvidence("unix:x", 6.0, 16, 0),)),
+        "not-accepted",
+        "Clients wait to be accepted (6), although threads are free; why is not to be seen.",
     ),
     "a queue that overflows": (
         seen(worker(answered=100, run_seconds=1.0), queues=(QueueEvidence("unix:x", 0.0, 16, 7),)),

@@ -12,7 +12,7 @@ from miniwsgi.manager import messages as ms
 
 from .evidence import Evidence
 from .finding import finding
-from .limits import dropped, saturated, too_few
+from .limits import dropped, not_accepted, saturated, too_few
 from .onset import onset
 from .picture import Picture
 from .processor import held, processor, starved, stopped, swapping, throttled
@@ -21,13 +21,13 @@ from .waiting import lock, slow, slow_route, waits, waits_long
 from .wording import count, number, percent, rate, seconds
 
 RULES: tuple[Callable[[Picture], ms.Finding | None], ...] = (
-    not_serving, stopped, held, throttled, starved, swapping, lock, processor, slow_route, waits_long, too_few, failing,
-    dropped, slow, saturated, missing, losses, waits,
+    not_serving, stopped, held, throttled, swapping, lock, starved, processor, slow_route, waits_long, too_few,
+    failing, not_accepted, dropped, slow, saturated, missing, losses, waits,
 )  # fmt: skip
-ONCE = {
-    "waits": {"waits"},
-    "slow": {"gil-held", "stopped", "lock", "cpu", "slow-route", "waits", "throttled", "starved"},
-}
+TOLD = {
+    "connections", "cpu", "deadlock", "gil-held", "lock", "slow-route", "starved", "stopped", "throttled", "waits",
+}  # fmt: skip
+ONCE = {"waits": {"waits"}, "slow": TOLD}  # what is not told beside others
 
 
 def findings(evidence: Evidence) -> list[ms.Finding]:

@@ -51,6 +51,7 @@ class WorkerEvidence(Struct, frozen=True, kw_only=True):
     capacity: int  # requests that it can run at a time
     busy: float = 0.0  # threads inside the application
     waiting: float = 0.0  # complete requests that wait for a thread
+    connections: int = 0  # of clients, at the end
     oldest: float = 0.0  # seconds that the oldest request has run for, at the end
     answered: int = 0
     run_seconds: float = 0.0  # of those answered, in sum: from the application's start to the end of the answer
@@ -113,6 +114,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     queues: tuple[QueueEvidence, ...] = ()
     routes: tuple[RouteEvidence, ...] = ()  # none: they are not known
     server_errors: int = 0
+    most_connections: int = 10000  # limits.connections
     cpus: int = 1  # that the daemon may use: by affinity and quota
     quota: float | None = None  # in CPUs, of its cgroups
     throttled: float | None = None  # share of the time in which the quota was used up, 0 to 1

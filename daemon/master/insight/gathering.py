@@ -133,6 +133,7 @@ class _Look:
                 queues=self._queues(),
                 routes=_routes(seen),
                 server_errors=sum(after.server_errors - before.server_errors for _, before, after in seen),
+                most_connections=self._master.config.limits.connections,
                 cpus=available_cpus(),
                 quota=cpu_quota(),
                 throttled=throttled_share(throttled, throttled_periods()),

@@ -31,6 +31,28 @@ def saturated(picture: Picture) -> ms.Finding | None:
     return _saturated(picture, "warning") if picture.saturated and not queue_dominates(picture) else None
 
 
+def not_accepted(picture: Picture) -> ms.Finding | None:
+    """Clients wait to be let in, and threads have nothing to do."""
+    evidence = picture.evidence
+    if picture.queued < 0.5 or picture.busy >= 0.85 * picture.capacity:
+        return None
+    full = [worker for worker in evidence.workers if worker.connections >= evidence.most_connections]
+    queues = [f"{queue.name}: {number(queue.queued)} connections wait" for queue in evidence.queues if queue.queued]
+    threads = f"{number(picture.busy)} of {count(picture.capacity, 'thread')} busy"
+    if full and len(full) == len(evidence.workers):
+        idle = ", most of them idle" if picture.busy < sum(worker.connections for worker in full) / 2 else ""
+        sentence = (
+            f"Clients wait to be accepted ({number(picture.queued)}): each worker has as many connections as "
+            f"limits.connections allows, {evidence.most_connections}{idle}."
+        )
+        remedy = "raise limits.connections (and LimitNOFILE), shorten timeouts.keep_alive, or have a proxy keep clients"
+        return finding("connections", "critical", sentence, [*queues, threads], remedy)
+    sentence = (
+        f"Clients wait to be accepted ({number(picture.queued)}), although threads are free; why is not to be seen."
+    )
+    return finding("not-accepted", "warning", sentence, [*queues, threads], "miniwsgictl workers, and the error log")
+
+
 def dropped(picture: Picture) -> ms.Finding | None:
     """Clients that were not let in."""
     lost = [(queue, queue.dropped) for queue in picture.evidence.queues if queue.dropped]

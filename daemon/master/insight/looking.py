@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from miniwsgi.metrics.scoreboard import WAITING
+from miniwsgi.metrics.scoreboard import CONNECTIONS, WAITING
 from miniwsgi.metrics.scoreboard_reading import running
 from msgspec import DecodeError
 
@@ -138,6 +138,7 @@ class WorkerLook:
             capacity=self._capacity,
             busy=_mean(self._busy),
             waiting=_mean(self._waiting),
+            connections=self._slot.cells[CONNECTIONS],
             oldest=self._oldest(),
             answered=now.answered - self._before.answered,
             run_seconds=max(0.0, now.seconds - self._before.seconds - queued),

@@ -33,6 +33,7 @@ BLOCKING = {
     "fetchone", "fetchmany", "commit", "rollback", "query", "request", "getresponse", "open", "_wait", "_try_wait",
     "_recv", "_read", "wait_for_tstate_lock", "_wait_for_tstate_lock", "brpop", "blpop",
 }  # fmt: skip
+FILE = "a file"  # the name of what flock(2) and lockf(3) lock
 SHOWN_SOURCE = 60  # characters of a line
 
 
@@ -119,7 +120,7 @@ class Places:
         """The lock that the frame's line takes, by its name: "self._lock"; "" if it takes none that is to be seen."""
         text = self.text(frame)
         found = WITH_NAME.search(text) or ACQUIRES.search(text)
-        return (found[1] or "a file") if found else ""
+        return (found[1] or FILE) if found else ""
 
     def held(self, frame: Frame) -> list[tuple[str, int]]:
         """The locks whose `with` the frame's line is inside of, with the line of each; the innermost first."""

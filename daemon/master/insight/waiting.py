@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from miniwsgi.manager import messages as ms
 
 from .finding import finding
 from .picture import Group, Picture
-from .places import Doing
+from .places import FILE, Doing
 from .wording import count, number, percent, rate, seconds
 
 SHARE = 0.3  # of the busy threads: that many at one place tell something
 LONG_SECONDS = 0.3  # in the application, on average
 OLD_SECONDS = 5.0
+STUCK_SECONDS = 1.0  # of a request, where none is answered
 SLOWER = 2.0  # times as long as usual
 USUAL_ANSWERS = 20  # that make it usual
 CONTRAST = 5.0  # times as long as the other routes
@@ -29,14 +30,31 @@ def lock(picture: Picture) -> ms.Finding | None:
         return None
     group = found[0]
     wanted = picture.places.wanted(group.place.where)
-    name = f" {wanted}" if wanted else ""
+    name = " on a file" if wanted == FILE else f" {wanted}" if wanted else ""
     call = "" if wanted else f" in {group.place.call}" if group.place.call else ""
-    sentence = (
-        f"{_threads(group, picture)} for the lock{name} at {picture.places.shown(group.place.where)}{call}"
-        f"{_in(group.request)}; {_holder(group, picture)}."
-    )
+    place, who = picture.places.shown(group.place.where), _in(group.request)
+    sentence = f"{_threads(group, picture)} for the lock{name} at {place}{call}{who}; {_holder(group, picture)}."
+    if (other := _deadlocked_with(group, found)) is not None:
+        there = picture.places.shown(other.place.where)
+        also = picture.places.wanted(other.place.where) or "another"
+        sentence = (
+            f"Deadlock: threads at {place}{who} wait for the lock{name}, which is held by one at {there}"
+            f"{_in(other.request)}, and that waits for {also}, which they hold."
+        )
+        remedy = "take locks in the same order everywhere; miniwsgictl restart SLOT frees what hangs"
+        return finding("deadlock", "critical", sentence, _groups(picture), remedy)
     remedy = "hold the lock for less: do what takes long (queries, files, sleeps) outside of it"
     return finding("lock", "warning", sentence, _groups(picture), remedy)
+
+
+def _deadlocked_with(group: Group, groups: Sequence[Group]) -> Group | None:
+    """Those that hold what the group waits for, if they wait for what it holds."""
+    for other in groups:
+        holds = any(now == other.place.where for _, now, _ in group.holders)
+        held = any(now == group.place.where for _, now, _ in other.holders)
+        if other is not group and holds and held:
+            return other
+    return None
 
 
 def _holder(group: Group, picture: Picture) -> str:
@@ -113,7 +131,8 @@ def is_slow(picture: Picture) -> bool:
         and picture.evidence.usual_answers >= USUAL_ANSWERS
         and mean >= max(ROUTE_SECONDS, SLOWER * usual)
     )
-    return slower or (mean or 0.0) >= LONG_SECONDS or picture.oldest >= OLD_SECONDS
+    stuck = not picture.answered and picture.oldest >= STUCK_SECONDS
+    return slower or stuck or (mean or 0.0) >= LONG_SECONDS or picture.oldest >= OLD_SECONDS
 
 
 def queue_dominates(picture: Picture) -> bool:
@@ -180,6 +199,8 @@ def _slowness(picture: Picture) -> Iterator[str]:
 
 def _groups(picture: Picture) -> Iterator[str]:
     for group in picture.groups[:SHOWN_GROUPS]:
+        if group.threads < 0.05:
+            break
         yield f"{count(group.threads, 'thread')} {_at(group, picture)}{_in(group.request)}: {group.place.doing.value}"
 
 
