@@ -159,6 +159,7 @@ class Settings(NamedTuple):
     slow_request: float = 5.0  # the master is told of requests that took longer; 0: of none
 
     # metrics
+    routes: tuple[str, ...] = ("auto",)  # how they are found: see routes.choice
     app_metrics_directory: str = ""  # where prometheus_client is to keep its values; "": not our affair
 
     @property
@@ -177,6 +178,6 @@ class Settings(NamedTuple):
     def from_message(cls, message: dict[str, Any]) -> Settings:
         """The inverse of `to_message`. Raises TypeError for fields of another version."""
         listeners = tuple(map(Listener.from_message, message["listeners"]))
-        lists = {name: tuple(message[name]) for name in ("trusted", "access_skip")}
+        lists = {name: tuple(message[name]) for name in ("trusted", "access_skip", "routes")}
         static = tuple(map(StaticFiles.from_message, message["static"]))
         return cls(**{**message, **lists, "listeners": listeners, "static": static})

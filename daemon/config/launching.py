@@ -93,6 +93,7 @@ def worker_settings(
         max_lifetime=config.recycle.max_lifetime,
         max_rss_bytes=config.recycle.max_rss,
         app_metrics_directory=app_metrics_directory,
+        routes=config.metrics.routes,
         trusted=proxy.trusted,
         forwarded=proxy.fields == "forwarded",
         hops=proxy.hops,

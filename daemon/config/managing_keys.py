@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from ..log.access_format import compile_format
 from ..log.access_skip import Lines, parse_rule
+from ..routes.patterns import AUTO
 from . import machine
 from .addresses import Grantee, Network, SystemAccount
 from .declaration import key
 from .endpoints import Endpoint, EndpointEntry
 from .kinds import Boolean, Choice, Many, MismatchError, Mode, Path, Text, is_off
 from .numbers import Duration, Integer
+from .route_rules import RouteRules
 from .serving_keys import DAY, MAX_WORKERS
 
 _RULE = 'a rule such as "GET /healthz", "/static/* 304" or "agent:kube-probe"'
@@ -152,6 +154,14 @@ class MetricsSection:
         True,
         "What the application counts with prometheus_client is served, too. Not if its environment has "
         "PROMETHEUS_MULTIPROC_DIR: it sees to that itself.",
+    )
+    routes: tuple[str, ...] = key(
+        RouteRules(),
+        (AUTO,),
+        "How the route of a request is found, for its figures by route. auto: what Flask, Django, Bottle, Pyramid, "
+        "Falcon and CherryPy say. Patterns: the first that fits the path; in one, * is a segment, {} a segment whose "
+        'text is part of the name, ** at the end the rest. A list may have "auto" and patterns for what has no route. '
+        'off: only what the application says (environ["miniwsgi.route"]) (insight.md).',
     )
     fine_buckets: bool = key(
         Boolean(), False, "Duration histograms also have buckets of 0.5, 1 and 2.5 ms: for applications that fast."

@@ -82,7 +82,7 @@ class Site:
     ) -> None:  # fmt: skip
         """`errors` is wsgi.errors."""
         self.settings = settings
-        self.application = https_policy(routed(application), settings)
+        self.application = https_policy(routed(application, settings.routes), settings)
         slow_ns = int(settings.slow_request * 1e9)
         self.account = Account(slot, log, access, slow_ns) if slow_ns else Account(slot, log, access)
         self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it

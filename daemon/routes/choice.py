@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 from .asking import Finder, ask, plain
+from .patterns import AUTO, Patterns
 from .routed import Application, Routed
 from .variables import ROUTE
 
@@ -18,23 +20,33 @@ _KNOWN = (_FLASK, _BOTTLE, _DJANGO, _CHERRYPY, _PYRAMID, _FALCON)
 _finders: list[Finder] = []  # of this process's application
 
 
-def routed(application: Application) -> Application:
-    """The application as one whose requests have routes; itself, where there is nobody to find them."""
+def routed(application: Application, wanted: Sequence[str] = (AUTO,)) -> Application:
+    """The application as one whose requests have routes; itself, where there is nobody to find them.
+
+    `wanted` is metrics.routes: AUTO, patterns, both, or nothing. Raises ValueError for what is no pattern.
+    """
+    finders = _of_frameworks(application) if AUTO in wanted else []
+    patterns = [pattern for pattern in wanted if pattern != AUTO]
+    by_path = Patterns(patterns) if patterns else None
+    _finders[:] = finders if by_path is None else [*finders, by_path]
+    return Routed(application, finders, by_path) if _finders else application
+
+
+def _of_frameworks(application: Application) -> list[Finder]:
     used = [name for name in _KNOWN if name in sys.modules]
     if not used:
-        return application
+        return []
     from . import events, frameworks
 
-    known = {
-        _FLASK: frameworks.flask, _BOTTLE: frameworks.bottle, _DJANGO: frameworks.django,
-        _CHERRYPY: frameworks.cherrypy,
-    }  # fmt: skip
-    _finders[:] = [known[name] for name in used if name in known]
     if _PYRAMID in used:
         events.listen_to_pyramid()
     if _FALCON in used:
         events.listen_to_falcon(application)
-    return Routed(application, _finders)
+    known = {
+        _FLASK: frameworks.flask, _BOTTLE: frameworks.bottle, _DJANGO: frameworks.django,
+        _CHERRYPY: frameworks.cherrypy, _PYRAMID: events.told, _FALCON: events.told,
+    }  # fmt: skip
+    return list(dict.fromkeys(known[name] for name in used))
 
 
 def route_of_running(environ: dict[str, Any], frame: FrameType | None) -> str | None:

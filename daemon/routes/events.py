@@ -16,6 +16,10 @@ _MAX_WRAPPERS = 16
 _listening: set[int] = set()  # by id: applications that tell already; they live as long as the process
 
 
+def told(_environ: dict[str, Any], _frame: object) -> None:
+    """The finder of these: what there was to tell is in the environ already."""
+
+
 def listen_to_pyramid() -> None:
     """Have all applications that there are tell the routes of their requests."""
     try:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from ..unpatched import time
-from .asking import Finder, ask
+from .asking import MAX_CHARACTERS, Finder, ask, plain
 from .variables import CPU_NS, CPU_OF, ROUTE
 
 Application = Callable[..., Any]
@@ -32,9 +33,11 @@ _frame = sys._getframe
 class Routed:
     """A WSGI application, called by any thread."""
 
-    def __init__(self, application: Application, finders: Sequence[Finder]) -> None:
+    def __init__(self, application: Application, finders: Sequence[Finder], by_path: Finder | None = None) -> None:
+        """`by_path` is asked where no finder has found anything: not of answers of 404, whose paths are anybody's."""
         self._application = application
-        self._finders = tuple(finders)
+        self._finder = finders[0] if len(finders) == 1 else partial(ask, tuple(finders))
+        self._by_path = by_path
         self._numbers = count(1)
         self._weight = 1
         self._window_ns = time.monotonic_ns()
@@ -43,11 +46,19 @@ class Routed:
         return f"<Routed {self._application!r}>"
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             if ROUTE not in environ:
-                environ[ROUTE] = ask(self._finders, environ, _frame(1)) or ""
-            return start_response(status, headers, *exc_info)
+                try:
+                    route = finder(environ, _frame(1))
+                except Exception:  # as in asking, without a call more
+                    route = None
+                if type(route) is str and len(route) <= MAX_CHARACTERS:
+                    environ[ROUTE] = route
+                else:
+                    self._settle(environ, route, is_absent=type(status) is str and status.startswith("404"))
+            return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
+        finder = self._finder
         number = next(self._numbers)
         if not number % _WINDOW:
             self._look()
@@ -58,7 +69,8 @@ class Routed:
             return self._application(environ, start)
         except BaseException as error:
             if ROUTE not in environ:
-                environ[ROUTE] = self._found_behind(environ, error.__traceback__) or ""
+                found = ask((self._finder,), environ, _innermost(error.__traceback__))
+                self._settle(environ, found, is_absent=False)
             raise
         finally:
             if measured:
@@ -72,9 +84,15 @@ class Routed:
         self._weight = SAMPLED if now - self._window_ns < _WINDOW_NS else 1
         self._window_ns = now
 
-    def _found_behind(self, environ: dict[str, Any], trace: TracebackType | None) -> str | None:
-        """The route of a request whose application has raised: its frames are still there."""
-        last = trace
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        return ask(self._finders, environ, last.tb_frame if last is not None else None)
+    def _settle(self, environ: dict[str, Any], route: object, *, is_absent: bool) -> None:
+        """What is not plainly a route."""
+        if route is None and self._by_path is not None and not is_absent:
+            route = ask((self._by_path,), environ, None)
+        environ[ROUTE] = plain(route) or ""
+
+
+def _innermost(trace: TracebackType | None) -> FrameType | None:
+    """The frame that has raised: it and those around it are still there."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame if trace is not None else None

@@ -348,6 +348,7 @@ def test_every_setting_can_be_configured() -> None:
         "log.access_lines": "problems",
         "log.access_slow": "2s",
         "log.access_skip": "/x",
+        "metrics.routes": "/x/*",
     }
     given = worker_settings(
         load(None, flags, {"PYTHONPATH": "/x"}),

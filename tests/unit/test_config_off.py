@@ -58,6 +58,7 @@ OFF: dict[str, Any] = {
     "control.state_directory": "",
     "metrics.bind": NOWHERE,
     "metrics.token_file": "",
+    "metrics.routes": (),
 }
 # What cannot, but has a meaning for 0, for "" or for false. All other values are refused.
 NUMBERS = {"server.surge", "server.stop_delay", "limits.body_memory", "timeouts.graceful", "timeouts.drain_idle",
