@@ -159,7 +159,7 @@ class Settings(NamedTuple):
     slow_request: float = 5.0  # the master is told of requests that took longer; 0: of none
 
     # metrics
-    routes: tuple[str, ...] = ("auto",)  # how they are found: see routes.choice
+    routes: tuple[str, ...] = ()  # how they are found: see routes.choice
     app_metrics_directory: str = ""  # where prometheus_client is to keep its values; "": not our affair
 
     @property

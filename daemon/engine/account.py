@@ -6,6 +6,7 @@ runs, for all who look, in cells of its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed, Handshake, Slot, bucket
 
 from ..http.head import RequestLine
+from ..routes.choice import route_of_running
 from ..routes.variables import CPU_NS, ROUTE
 from ..traceparent import VARIABLE as _TRACEPARENT
 from ..traceparent import trace_of
@@ -180,6 +182,15 @@ class Account:
         if len(self._series) < _KEPT_SERIES:
             self._series[method, status, route] = at
         return at
+
+
+def routed_environ(environ: dict[str, Any], thread: ThreadAccount | None) -> dict[str, Any]:
+    """What is counted of a request that still runs: its environ, in a copy with its route if that is known already."""
+    if ROUTE in environ:
+        return environ
+    ident = thread.cells[thread.cell + scoreboard.T_IDENT] if thread is not None else 0
+    route = route_of_running(environ, sys._current_frames().get(ident))
+    return environ if route is None else {**environ, ROUTE: route}
 
 
 _running: dict[int, ThreadAccount] = {}  # by threading.get_ident()

@@ -16,7 +16,7 @@ from ..http.response import CONTINUE
 from ..traceparent import trace_id_of
 from ..unpatched import Socket, socket, time
 from . import request_ids, upgrade
-from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount
+from .account import CLIENT_CLOSED, TIMED_OUT, ThreadAccount, routed_environ
 from .call import Call, Phase
 from .claim import Taken
 from .contract import Awaited, Expired, Outcome, Refusal, Stage
@@ -424,8 +424,8 @@ class ConversationSteps(FileSteps):
         account = self.site.account
         account.timed_out()
         account.answered(
-            call.method, TIMED_OUT, call.headers, call.sent, environ, -1 if body is None else body.size,
-            not self.requests, took_ns, self.queued_ns,
+            call.method, TIMED_OUT, call.headers, call.sent, routed_environ(environ, self.thread),
+            -1 if body is None else body.size, not self.requests, took_ns, self.queued_ns,
         )  # fmt: skip
         request = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"  # as the application has left it
         return Expired(request, call.request_id, took_ns / 1e9, trace_id_of(environ))

@@ -101,7 +101,7 @@ class Worker:
     def __init__(self, engine: str, server: str) -> None:
         self._server = SERVERS[server]
         settings = Settings(
-            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine, routes=(),
+            generation=1, listeners=(), scoreboard_fd=-1, module="x", directory="/", engine=engine,
             **self._server.settings,
         )  # fmt: skip
         self._memory = memoryview(bytearray(SLOT_BYTES))

@@ -43,7 +43,6 @@ class World:
         memory = memoryview(bytearray(SLOT_BYTES))  # no board: it would cost two descriptors
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
         listener = Listener(0, "x", not peer, "x", "80", protocol)
-        options.setdefault("routes", ())  # else what other tests have imported would settle how they are found
         settings = Settings(
             generation=1, listeners=(listener,), scoreboard_fd=-1, module="x", directory="/", engine=engine, **options
         )

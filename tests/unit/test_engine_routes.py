@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask import Flask
 from miniwsgi.daemon.engine.contract import Outcome
 from miniwsgi.daemon.routes.variables import CPU_NS, ROUTE
 from miniwsgi.metrics import scoreboard as sb
@@ -85,6 +87,23 @@ def test_a_result_in_parts_has_waited_once(engine: str) -> None:
     world.during = lambda: world.conversation._environ.update({ROUTE: "/parts"})  # type: ignore[attr-defined]
     ask(world, 60)
     assert counted(world)["/parts", 200][:3] == (1, 3, 60)
+
+
+def test_a_request_that_was_answered_in_its_place_counts_under_its_route(engine: str) -> None:
+    """Which it has as soon as its framework has found it: start_response need not have been called."""
+    assert Flask  # it is imported: that is what makes a site look for its routes
+    world = World(engine, routes=("auto",))
+
+    def expire() -> None:
+        conversation: Any = world.conversation
+        rule = SimpleNamespace(rule="/report/<int:year>")
+        conversation._environ["werkzeug.request"] = SimpleNamespace(url_rule=rule)
+        conversation._environ.pop(ROUTE, None)
+        assert conversation.expire(0, conversation.called_ns + 1)
+
+    world.during = expire
+    ask(world)
+    assert counted(world) == {("/report/<int:year>", 504): (1, 0, 0, 0)}
 
 
 def test_many_routes_of_one_answer_are_told_apart(engine: str) -> None:
