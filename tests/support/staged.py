@@ -78,7 +78,7 @@ PROBLEMS = (
     Problem("prefork-sql", ("/orders",) * 2, "waits", "All 2 busy threads wait at shop.py:7", PREFORK),
     Problem("errors", ("/failing",) * 2, "failing", "100 % of the answers are errors"),
     Problem("well", ("/brief",) * 2, "healthy", "Nothing is wrong to be seen"),
-    Problem("fork", ("/orders",) * 4, "slow", "what they do is not to be seen", ("--pool", "fork", "--workers", "1")),
+    Problem("fork", ("/orders",) * 4, "slow", "is not to be seen: in pool fork", ("--pool", "fork", "--workers", "1")),
 )  # fmt: skip
 
 

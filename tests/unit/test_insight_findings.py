@@ -259,9 +259,18 @@ PROBLEMS = {
         "Clients are turned away: 7 attempts to connect were dropped, for an accept queue was full.",
     ),
     "requests in processes of their own": (
-        seen(worker(busy=3.0, samples=(), answered=5, run_seconds=15.0, no_samples="pool fork"), pool="fork"),
+        seen(
+            worker(busy=3.0, samples=(), answered=5, run_seconds=15.0, no_samples="pool fork", requests=("GET /a",)),
+            pool="fork",
+        ),
         "slow",
-        "Requests are slow (answers take 3.0 s on average), and what they do is not to be seen: pool fork.",
+        "Requests are slow (answers take 3.0 s on average), mostly GET /a, and where they are is not to be seen: pool "
+        "fork. They wait: 0 % of a CPU each.",
+    ),
+    "processes of their own that compute": (
+        seen(worker(busy=4.0, samples=(), answered=5, run_seconds=15.0, cpu=3.9), pool="fork"),
+        "cpu",
+        "The CPU is the limit: worker 0 keeps 3.9 cores busy (390 %); where is not to be seen.",
     ),
     "crashes": (
         seen(
@@ -378,6 +387,16 @@ def test_the_cpu_of_a_thread_tells_computing_from_waiting() -> None:
         ("orders", "runs"),
         ("put", "waits"),
     }
+
+
+def test_the_applications_own_package_is_the_applications_installed_or_not() -> None:
+    asked = at((f"{SITE}/psycopg2/extras.py", 120, "execute"), (f"{SITE}/shop/views.py", 7, "orders"))
+    evidence = seen(worker(asked, answered=3, run_seconds=6.0), package="shop")
+    assert findings(evidence)[0].sentence.startswith(
+        "The one busy thread waits at venv/lib/python3.12/site-packages/shop"
+    )
+    (group,) = thread_groups(evidence)
+    assert (group.function, group.call) == ("orders", "psycopg2.execute")
 
 
 def test_a_source_that_is_not_known_is_not_guessed_at() -> None:

@@ -63,6 +63,7 @@ class WorkerEvidence(Struct, frozen=True, kw_only=True):
     held: float = 0.0  # share of the time in which its interpreter let nobody else run, 0 to 1
     longest_held: float = 0.0  # seconds
     silent: bool = False  # it did not answer by itself: its stacks came by the signal
+    requests: tuple[str, ...] = ()  # that it ran at the end: "GET /orders"
     samples: tuple[tuple[ThreadSample, ...], ...] = ()
     no_samples: str = ""  # why there are none
 

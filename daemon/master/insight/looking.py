@@ -128,6 +128,7 @@ class WorkerLook:
             faults = max(0, after.major_faults - before.major_faults) / seconds
             if before.starved_seconds is not None and after.starved_seconds is not None:
                 starved = max(0.0, after.starved_seconds - before.starved_seconds)
+        now_ns, ran = time.monotonic_ns(), self._slot.running()
         looked = self._inspected.looks >= ENOUGH_LOOKS or not self._samples
         samples = self._inspected.moments if looked else tuple(self._samples)
         waits = self._held((starved or 0.0) / seconds)
@@ -139,7 +140,8 @@ class WorkerLook:
             busy=_mean(self._busy),
             waiting=_mean(self._waiting),
             connections=self._slot.cells[CONNECTIONS],
-            oldest=self._oldest(),
+            oldest=max((now_ns - one.started_ns for one in ran), default=0) / NANOSECONDS,
+            requests=tuple(f"{one.method} {one.path}" for one in ran),
             answered=now.answered - self._before.answered,
             run_seconds=max(0.0, now.seconds - self._before.seconds - queued),
             queue_seconds=queued,
@@ -180,10 +182,6 @@ class WorkerLook:
     @property
     def _state(self) -> str:
         return next(iter(self._states)) if len(self._states) == 1 else ""
-
-    def _oldest(self) -> float:
-        now = time.monotonic_ns()
-        return max(((now - one.started_ns) / NANOSECONDS for one in self._slot.running()), default=0.0)
 
 
 def _mean(values: list[int]) -> float:

@@ -131,15 +131,16 @@ def processor(picture: Picture) -> ms.Finding | None:
     """Workers that compute all the time."""
     evidence = picture.evidence
     full = [worker for worker in evidence.workers if wanted(worker) >= FULL_CPU and worker not in held_workers(picture)]
-    if not full:
+    own_processes = evidence.pool == "fork"  # for each connection, each with an interpreter
+    if not full or (own_processes and picture.cpu < ALL_CPUS * evidence.cpus):
         return None
     threads = sum(worker.busy + worker.waiting for worker in full)
     usage, want = (sum(of) / len(full) for of in zip(*((one.cpu, wanted(one)) for one in full), strict=True))
     crowded = sum(group.threads for group in picture.doing(Doing.RUNS)) + picture.waiting > 1.2 * len(full)
-    if usage < FULL_USE and not crowded:
+    if usage < FULL_USE and not crowded and not own_processes:
         return None
     share = f"{_workers(full)} of {len(evidence.workers)}" if len(full) < len(evidence.workers) else _workers(full)
-    sharing = threads > 1.2 * len(full) and usage < 1.2
+    sharing = threads > 1.2 * len(full) and usage < 1.2 and not own_processes
     if usage < FULL_CPU:
         wants, gets = _verb(full, "wants", "want"), _verb(full, "gets", "get")
         amount = f"{wants} {percent(want)} of a CPU and {gets} {percent(usage)}"
@@ -159,6 +160,8 @@ def processor(picture: Picture) -> ms.Finding | None:
 
 
 def _where(picture: Picture) -> str:
+    if not any(worker.samples for worker in picture.evidence.workers):
+        return "; where is not to be seen"
     total = sum(threads for _, threads, _ in picture.running)
     if not total:
         return ", mostly outside of the application: in the server, and in requests that are too short to be seen"

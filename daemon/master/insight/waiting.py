@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from miniwsgi.manager import messages as ms
@@ -118,7 +119,11 @@ def slow(picture: Picture) -> ms.Finding | None:
     what = f"answers take {seconds(picture.run_mean or 0)} on average" if known else "no request was answered"
     hidden = next((worker.no_samples for worker in picture.evidence.workers if worker.no_samples), "")
     why = hidden or "their threads were seen at no place for long"
-    sentence = f"Requests are slow ({what}), and what they do is not to be seen: {why}."
+    names = Counter(name for worker in picture.evidence.workers for name in worker.requests)
+    mostly = f", mostly {names.most_common(1)[0][0]}," if names else ""
+    share = picture.cpu / picture.busy if picture.busy >= 0.5 else None
+    does = "" if share is None else f" They {'wait' if share < 0.3 else 'compute'}: {percent(share)} of a CPU each."
+    sentence = f"Requests are slow ({what}){mostly} and where they are is not to be seen: {why}.{does}"
     return finding("slow", "warning", sentence, [*_slowness(picture), *_groups(picture)])
 
 
