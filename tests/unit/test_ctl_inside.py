@@ -222,7 +222,7 @@ def test_what_was_seen_is_written_when_it_is_interrupted(tmp_path: Path, monkeyp
         ({"kind": "left", "why": "worker 3 (pid 7) has ended"}, 0, "worker 3 (pid 7) has ended"),
         ({**END, "cut_stacks": 7}, 0, "worker 3: 7 samples are shown only in part"),
         ({**END, "cut_depth": 1}, 0, "the outermost calls of 1 sample are missing"),
-        ({**END, "no_clock": 2}, 0, "what 2 threads of C code compute is not known"),
+        ({**END, "no_clock": 2}, 0, "what 2 threads compute is not known"),
     ],
 )
 def test_what_a_profile_does_not_show_is_said(tmp_path: Path, line: dict[str, Any], status: int, said: str) -> None:
@@ -234,6 +234,7 @@ def test_what_a_profile_does_not_show_is_said(tmp_path: Path, line: dict[str, An
 @pytest.mark.parametrize(
     ("said", "arguments", "why"),
     [
+        ([{"kind": "profile", "slots": []}], (), "no worker serves"),
         ([{"kind": "profile", "slots": [0]}, {"slot": 0, "kind": "refused", "why": "no"}], (), "no worker could be"),
         ([{"kind": "profile", "slots": [0]}, samples(0)], (), "the workers were idle"),
         ([{"kind": "profile", "slots": [0]}, samples(0)], ("--route", "/x"), "running a request of the route /x"),

@@ -100,8 +100,10 @@ class CallTree:
         self._origins = origins
         self._most_nodes = nodes
         self._most_depth = depth
-        self._by_instruction: dict[tuple[CodeType, int], int] = {}
-        self._by_line: dict[tuple[CodeType, int], int] = {}
+        # Code is known by its id, as long as it is held here: its hash is made anew of all that it consists of.
+        self._codes: dict[int, CodeType] = {}
+        self._by_instruction: dict[tuple[int, int], int] = {}
+        self._by_line: dict[tuple[int, int], int] = {}
         self._by_call: dict[tuple[int, int], int] = {}
         self._cut_frame = -1
 
@@ -113,7 +115,7 @@ class CallTree:
         by_instruction, path = self._by_instruction, []
         outer: FrameType | None = frame
         while outer is not None:
-            found = by_instruction.get((outer.f_code, outer.f_lasti))
+            found = by_instruction.get((id(outer.f_code), outer.f_lasti))
             path.append(self._number(outer) if found is None else found)
             if len(path) == self._most_depth:
                 self.cut_depth += 1
@@ -142,12 +144,13 @@ class CallTree:
 
     def _number(self, frame: FrameType) -> int:
         code, line = frame.f_code, frame.f_lineno or 0
-        number = self._by_line.get((code, line))
+        self._codes[id(code)] = code
+        number = self._by_line.get((id(code), line))
         if number is None:
-            number = self._by_line[code, line] = len(self.frames)
+            number = self._by_line[id(code), line] = len(self.frames)
             file = code.co_filename
             self.frames.append(Frame(code.co_qualname, file, line, self._origins.short(file), self._origins.of(file)))
-        self._by_instruction[code, frame.f_lasti] = number
+        self._by_instruction[id(code), frame.f_lasti] = number
         return number
 
     def _number_of_cut(self) -> int:

@@ -161,6 +161,8 @@ def _whose(found: Profile) -> str:
 
 
 def _nothing(found: Profile, route: str | None, noun: str) -> str:
+    if not found.workers:
+        return "no worker serves: there is nothing to look at; miniwsgictl status says why"
     if not any(seen.looks for seen in found.workers.values()):
         return "no worker could be looked at; nothing is written"
     if route is not None:

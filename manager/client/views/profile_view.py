@@ -59,7 +59,8 @@ def notes(profile: Profile, clock: Clock) -> list[str]:
             spells = f"{text.seconds(elsewhere / 1e9)} on the CPU, in short spells between looks, are not shown"
             found.append(f"worker {slot}: {spells}")
         if unknown := seen.end.get("no_clock", 0):
-            found.append(f"worker {slot}: what {text.count(unknown, 'thread')} of C code compute is not known")
+            threads = text.count(unknown, "thread")
+            found.append(f"worker {slot}: what {threads} compute is not known: not made by threading")
     return found
 
 
