@@ -101,11 +101,9 @@ class _Looker:
         about = max(0, sys.getallocatedblocks() - gc.get_freeze_count())
         if refusal := self._refusal(about * OBJECT_NS, f"up to {about} objects"):
             return None, refusal
-        kinds: list[type] = []
-        for generation in range(3):
-            began = time.monotonic_ns()
-            kinds += map(type, gc.get_objects(generation))
-            self._paused(began)
+        began = time.monotonic_ns()
+        kinds = list(map(type, gc.get_objects()))  # in one go: between two, the collector may move some
+        self._paused(began)
         numbers: Counter[int] = Counter()  # by id: a metaclass may define what equal classes are
         known: dict[int, type] = {}
         while kinds:
