@@ -107,7 +107,8 @@ test-engines: tools-test $(VENV)/.test bytecode ## pools, faults and fuzz in the
 
 # Installed as a copy: an editable installation shares its build with all others of the tree. What setuptools has kept of
 # other flags would be taken for what is asked for, here and behind it: nothing is kept, and the engine is looked at. Memory
-# is the system's allocator's, so that every object is watched. Python itself leaks at its end.
+# is the system's allocator's, so that every object is watched; where there is none, that is the application's to see.
+# Python itself leaks at its end.
 test-asan: tools-test ## pools, faults, fuzz, conformance on a compiled engine with ASan and UBSan
 	rm -rf .venv-asan/.test build/temp.* build/lib.* # sources that have changed are not told from those that were copied
 	MINIWSGI_ENGINE_FLAGS='$(ASAN_FLAGS)' $(MAKE) VENV=.venv-asan EDITABLE= .venv-asan/.test
@@ -115,7 +116,8 @@ test-asan: tools-test ## pools, faults, fuzz, conformance on a compiled engine w
 	@grep -q __asan_report .venv-asan/lib/python3*/site-packages/miniwsgi/daemon/engine/compiled/_engine*.so || \
 	  { echo "the compiled engine in .venv-asan was built without ASan" >&2; exit 1; }
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
-	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 MINIWSGI_SERVER_ENGINE=compiled \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:abort_on_error=1:allocator_may_return_null=1 \
+	  UBSAN_OPTIONS=print_stacktrace=1 MINIWSGI_SERVER_ENGINE=compiled \
 	  MINIWSGI_TEST_LACKING=$(VENV)/.lacking .venv-asan/bin/python -m pytest -n $(PROCESSES) --timeout 1800 $(ASAN_TESTS) $(ARGS)
 
 test-metrics: ## what has to do with metrics, with a certain prometheus_client (RELEASE=oldest, newest)

@@ -1,7 +1,8 @@
 """Tests that are tried again, each with the reason beside it: what was tried again is told at the end of the run.
 
 A retry hides a race more often than a slow machine. So it is there only for what the test itself has to do in time, and
-one test that needs three in a run, with whatever parameters, fails the run. A plugin of pytest; works under xdist.
+one test that needs three in a run, with whatever parameters, fails the run (`sanitizer` allows more). A plugin of
+pytest; works under xdist.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TypeVar
 
 import pytest
 
+from .sanitizer import RETRIES_OF_A_TEST
+
 T = TypeVar("T")
 
-MOST = 2  # of one test in a run
 PROPERTY, PROVEN = "tried again", "tried again, as it had to be"
 
 _running: list[pytest.Item] = []  # the test of this process
@@ -45,7 +47,8 @@ def tried_again(work: Callable[[], T], why: str, times: int = 2) -> T:
 def complaints(told: list[tuple[str, str]]) -> list[str]:
     """Which tests were tried again too often."""
     often = Counter(test.partition("[")[0] for test, _why in told)
-    return [f"{test} was tried again {count} times: it has a race" for test, count in often.items() if count > MOST]
+    often = Counter({test: count for test, count in often.items() if count > RETRIES_OF_A_TEST})
+    return [f"{test} was tried again {count} times: it has a race" for test, count in often.items()]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
