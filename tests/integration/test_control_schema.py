@@ -66,7 +66,7 @@ def operations() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("method", "path"), operations(), ids=str)
 def test_every_answer_is_as_described(api_schema: Any, method: str, path: str, mode: GenerationMode) -> None:
     @given(case=api_schema[path][method].as_strategy(generation_mode=mode))
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=1 if path == "/v1/why" else EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     def check(case: Case) -> None:
         _tame(case)
         case.call_and_validate()
@@ -80,6 +80,8 @@ def test_every_answer_is_as_described(api_schema: Any, method: str, path: str, m
 def _tame(case: Case) -> None:
     """Nothing that lasts, and no more workers than the machine bears: it is about answers."""
     query: Any = case.query
+    if case.path.endswith("/why") and (not isinstance(query, dict) or type(query.get("seconds", 1)) is int):
+        query = case.query = {**(query if isinstance(query, dict) else {}), "seconds": 1}
     if isinstance(query, dict):
         query.pop("follow", None)
         if isinstance(query.get("wait"), int):
