@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import IO, Any
 
 import click
+from miniwsgi.codes import Code
 
 from .. import messages
 from . import socket_paths, text, unit_state
@@ -41,18 +42,23 @@ Exit status:
 
 
 class Complaint(Exception):
-    """The end of a command that was not carried out. `detail` (a traceback) is said before the message."""
+    """The end of a command that was not carried out. `detail` (a traceback) is said before the message.
 
-    def __init__(self, status: int, message: str, detail: str = "") -> None:
+    `code` is that of the cause, as the daemon or this program has it; "" where there is nothing to explain.
+    """
+
+    def __init__(self, status: int, code: Code | str, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.code = str(code)
         self.detail = detail
 
     def show(self) -> None:
         """On standard error."""
         if self.detail:
             click.echo(text.clean(self.detail, lines=True), err=True)
-        click.echo(f"{styled_name()} {text.clean(str(self), lines=True)}", err=True)
+        code = f"{text.clean(self.code)} " if self.code else ""
+        click.echo(f"{styled_name()} {code}{text.clean(str(self), lines=True)}", err=True)
 
 
 def colourful(stream: IO[Any]) -> bool:
@@ -78,32 +84,38 @@ def complaint(error: TransportError | RequestRefused, path: str, waited: str = "
     unknown = "; what it was asked for may be done all the same: miniwsgictl status shows it" if error.asked else ""
     match error.trouble:
         case Trouble.MISSING | Trouble.SILENT:
-            return Complaint(ExitStatus.UNREACHABLE, _nobody(path, error.trouble, unit))
+            return Complaint(ExitStatus.UNREACHABLE, *_nobody(path, error.trouble, unit))
         case Trouble.FORBIDDEN:
-            return Complaint(ExitStatus.DENIED, _forbidden(path))
+            return Complaint(ExitStatus.DENIED, Code.CONTROL_DENIED, _forbidden(path))
         case Trouble.UNUSABLE:
-            return Complaint(ExitStatus.UNREACHABLE, f"{path} cannot be used as a socket: {error.detail}")
+            return Complaint(
+                ExitStatus.UNREACHABLE, Code.NOT_OUR_SOCKET, f"{path} cannot be used as a socket: {error.detail}"
+            )
         case Trouble.LATE:
             return Complaint(
                 ExitStatus.TIMED_OUT,
+                Code.NO_ANSWER,
                 f"the daemon on {path} did not answer{f' within {waited}' if waited else ' in time'}: "
                 f"look at systemctl status {unit} and its log, or allow more with --timeout{unknown}",
             )
         case Trouble.LOST:
             return Complaint(
                 ExitStatus.UNREACHABLE,
+                Code.ANSWER_LOST,
                 f"the daemon on {path} closed the connection before its answer: it stopped or died; "
                 f"journalctl -u {unit} says why{unknown}",
             )
         case Trouble.VERSION:
             return Complaint(
                 ExitStatus.UNREACHABLE,
+                Code.VERSIONS_DIFFER,
                 f"the daemon on {path} is of a version that this miniwsgictl does not understand "
                 f"({error.detail}): use the one that was installed with it, or restart it",
             )
         case Trouble.FOREIGN:
             return Complaint(
                 ExitStatus.UNREACHABLE,
+                Code.NOT_OUR_SOCKET,
                 f"what listens on {path} is no miniwsgi daemon ({error.detail}): name its control socket with --socket",
             )
 
@@ -111,14 +123,14 @@ def complaint(error: TransportError | RequestRefused, path: str, waited: str = "
 def _refused(problem: messages.Problem) -> Complaint:
     said = problem.detail or problem.title
     if problem.problems:
-        said += "".join(f"\n  {mistake.message}" for mistake in problem.problems)
+        said += "".join(f"\n  {f'{mistake.code} {mistake.message}'.strip()}" for mistake in problem.problems)
     if problem.operation is not None and str(problem.operation) not in said:
         said += f" (operation {problem.operation} is in the way)"
     if problem.status in {401, 403}:
-        return Complaint(ExitStatus.DENIED, f"denied: {said}")
+        return Complaint(ExitStatus.DENIED, problem.code, f"denied: {said}")
     if problem.status in {400, 422}:
-        return Complaint(ExitStatus.USAGE, said)
-    return Complaint(ExitStatus.TIMED_OUT if problem.status in {408, 504} else ExitStatus.FAILED, said)
+        return Complaint(ExitStatus.USAGE, problem.code, said)
+    return Complaint(ExitStatus.TIMED_OUT if problem.status in {408, 504} else ExitStatus.FAILED, problem.code, said)
 
 
 def unit_of(path: str) -> str:
@@ -131,19 +143,20 @@ def unit_of(path: str) -> str:
     return f"miniwsgi@{instance}" if named else "miniwsgi"
 
 
-def _nobody(path: str, trouble: Trouble, unit: str) -> str:
+def _nobody(path: str, trouble: Trouble, unit: str) -> tuple[Code, str]:
     if trouble is Trouble.SILENT and not _is_socket(path):
-        return f"{path} is no socket: name the daemon's control socket with --socket"
+        return Code.NOT_OUR_SOCKET, f"{path} is no socket: name the daemon's control socket with --socket"
     own = os.environ.get("XDG_RUNTIME_DIR", "")
     state = unit_state.state_of(unit, user=bool(own) and path.startswith(f"{own}/"))
     if state is not None and state.runs and state.why_no_control:
-        return f"the daemon runs ({unit}, pid {state.main_pid}), but has no control API: {state.why_no_control}"
+        why = f"the daemon runs ({unit}, pid {state.main_pid}), but has no control API: {state.why_no_control}"
+        return Code.CONTROL_OFF, why
     said = (
         f"no daemon listens on {path}: is it running? "
         f"systemctl status {unit}, or name another with --socket or --instance"
     )
     names = [name for name, other in socket_paths.all_sockets(os.environ, os.geteuid()) if name and other != path]
-    return said + (f" (there is {', '.join(names)})" if names else "")
+    return Code.NOBODY_LISTENS, said + (f" (there is {', '.join(names)})" if names else "")
 
 
 def _is_socket(path: str) -> bool:

@@ -191,7 +191,7 @@ class ControlCommand(click.Command):
         except (TransportError, RequestRefused) as error:
             found = complaint(error, session.path, text.seconds(session.timeout_seconds or ANSWER_SECONDS))
         except KeyboardInterrupt:
-            found = Complaint(ExitStatus.INTERRUPTED, "interrupted")
+            found = Complaint(ExitStatus.INTERRUPTED, "", "interrupted")
         found.show()
         return ctx.exit(found.status)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import msgspec
+from miniwsgi.codes import Code
 
 from .. import messages as ms
 from ..http.exchange import Answer, HttpRefusal, Request, Stream, encoded, reason
@@ -23,6 +24,16 @@ from .openapi import describe
 from .routes import endpoints
 
 NO_ENDPOINT = "_OTHER"
+
+
+# By the status of a refusal; else the request itself is wrong.
+_CODES = {
+    403: Code.CONTROL_DENIED,
+    404: Code.API_HAS_NONE,
+    409: Code.CHANGE_REFUSED,
+    500: Code.INTERNAL,
+    503: Code.API_CANNOT_SAY,
+}
 
 
 class Api:
@@ -79,6 +90,7 @@ class Api:
             detail=refusal.detail,
             instance=path,
             operation=refusal.operation if isinstance(refusal, Conflict) else None,
+            code=str(_CODES.get(refusal.status, Code.API_MISUSED)),
         )
         return Answer(refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403)
 

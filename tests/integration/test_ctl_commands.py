@@ -162,7 +162,7 @@ def test_reload_of_broken_code_fails_with_its_traceback_and_the_old_code_serves(
     assert (found.status, found.out) == (1, "")
     assert "Traceback (most recent call last):" in found.err
     assert "import nonsense_that_is_nowhere" in found.err
-    assert found.err.splitlines()[-1].startswith("miniwsgictl: reload failed after ")
+    assert found.err.splitlines()[-1].startswith("miniwsgictl: MW2301 reload failed after ")
     assert "what ran before goes on" in found.err
     assert get(daemon).startswith("v1")
     as_json = ctl("reload", "-o", "json")

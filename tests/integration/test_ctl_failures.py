@@ -85,7 +85,7 @@ def test_a_user_who_may_not(service: Service, public: Path) -> None:
     for command in (["status"], ["scale", "3"], ["reload"], ["stop"], ["events"], ["workers"], ["config"]):
         refused = ctl(*command, nobody=True)
         assert (refused.status, refused.out) == (5, "")
-        assert "miniwsgictl: denied: " in refused.err
+        assert "miniwsgictl: MW6003 denied: " in refused.err
     assert ctl("status", "-o", "json").json["workers"]["target"] == 2
 
 

@@ -184,7 +184,8 @@ def test_time_is_up_while_it_goes_on(output: str, tmp_path: Path) -> None:
     assert found.status == 4
     assert time.monotonic() - started < 20
     assert (
-        found.err == "miniwsgictl: timed out; reload goes on in the daemon (operation 7): miniwsgictl status shows it\n"
+        found.err
+        == "miniwsgictl: MW6016 timed out; reload goes on in the daemon (operation 7): miniwsgictl status shows it\n"
     )
 
 

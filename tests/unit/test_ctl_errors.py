@@ -19,7 +19,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     found = run("--socket", str(tmp_path / "control.sock"), "status")
     assert (found.status, found.out) == (3, "")
     assert found.err == (
-        f"miniwsgictl: no daemon listens on {tmp_path}/control.sock: is it running? "
+        f"miniwsgictl: MW6011 no daemon listens on {tmp_path}/control.sock: is it running? "
         "systemctl status miniwsgi, or name another with --socket or --instance\n"
     )
 
@@ -164,7 +164,9 @@ def test_a_daemon_without_a_control_api_says_why_through_systemd(
     path = tmp_path / "miniwsgi" / "shop" / "control.sock"
     found = run("--socket", str(path), "status")
     assert (found.status, found.out) == (3, "")
-    assert found.err == f"miniwsgictl: the daemon runs (miniwsgi@shop, pid 4711), but has no control API: {why}\n"
+    assert (
+        found.err == f"miniwsgictl: MW6001 the daemon runs (miniwsgi@shop, pid 4711), but has no control API: {why}\n"
+    )
 
 
 def test_a_daemon_that_has_said_nothing_of_that_is_looked_for_elsewhere(

@@ -281,7 +281,7 @@ def test_the_verdict_is_an_exit_status(tmp_path: Path, level: ms.VerdictLevel, r
 def test_a_daemon_that_is_not_there_is_down_and_one_that_is_forbidden_is_not(tmp_path: Path) -> None:
     absent = run("--socket", str(tmp_path / "none"), "status", "--check")
     assert (absent.status, absent.out) == (2, "")
-    assert absent.err.startswith("miniwsgictl: down: no daemon listens on ")
+    assert absent.err.startswith("miniwsgictl: MW6011 down: no daemon listens on ")
     assert run("--socket", str(tmp_path / "none"), "status").status == 3
     with FakeDaemon(tmp_path / "s", {"GET /status": problem(403, "uid 7 is granted nothing")}) as daemon:
         assert daemon.run("status", "--check").status == 5

@@ -126,7 +126,7 @@ def test_what_is_not_there_is_404(path: str) -> None:
         problem = decode(answer, ms.Problem)
         assert (answer.status, answer.content_type) == (404, "application/problem+json")
         assert (problem.status, problem.title, problem.instance) == (404, "Not Found", path)
-        assert problem.detail
+        assert (problem.code, bool(problem.detail)) == ("MW6006", True)
 
 
 # --- looking inside ------------------------------------------------------------------------------------------------
@@ -286,11 +286,7 @@ def test_a_conflict_names_the_operation_in_the_way() -> None:
         world.daemon.refusal = mg.ChangeRefused(why, 7)
         answer = await world.ask("POST", "/v1/restart")
         problem = decode(answer, ms.Problem)
-        assert (answer.status, problem.operation, problem.detail) == (
-            409,
-            7,
-            "operation 7 (reload) is replacing workers",
-        )
+        assert (answer.status, problem.operation, problem.detail, problem.code) == (409, 7, why, "MW2102")
 
 
 def test_what_can_never_be_granted_is_no_conflict() -> None:

@@ -65,6 +65,8 @@ def test_a_reload_with_code_that_does_not_import_leaves_everything_as_it_was(wor
     world.do(ev.LauncherFailed(2, Code.IMPORT_RAISED, "SyntaxError in shop/wsgi.py, line 3", "Traceback"))
     assert operation.state is OperationState.FAILED
     assert (operation.error, operation.traceback) == ("SyntaxError in shop/wsgi.py, line 3", "Traceback")
+    assert operation.code == "MW2302"
+    assert [line.code for line in world.logged("reload failed", "error")] == [Code.IMPORT_RAISED]
     assert world.ordered(act.DiscardGeneration) == [act.DiscardGeneration(2)]
     world.settle()
     assert world.states() == before
@@ -74,7 +76,7 @@ def test_a_reload_with_code_that_does_not_import_leaves_everything_as_it_was(wor
 
 def test_a_reload_with_a_wrong_configuration_never_boots(world: World) -> None:
     operation = world.ask(ch.Reload(who="SIGHUP"))
-    world.do(ev.PrepareFailed(2, Code.IMPORT_RAISED, "server.workers: a number expected"))
+    world.do(ev.PrepareFailed(2, Code.WRONG_VALUE, "server.workers: a number expected"))
     assert operation.state is OperationState.FAILED
     assert not world.ordered(act.BootGeneration)
     world.do(ev.Prepared(2, world.plan))  # too late to matter

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import click
+from miniwsgi.codes import Code
 
 from ... import messages
 from .. import text
@@ -74,13 +75,14 @@ def _held(operation: messages.Operation) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Complaint(ExitStatus.INTERRUPTED, f"interrupted; {goes_on}") from None
+        raise Complaint(ExitStatus.INTERRUPTED, Code.WAIT_ENDED, f"interrupted; {goes_on}") from None
     except TransportError as error:
         if error.trouble is Trouble.LATE:
-            raise Complaint(ExitStatus.TIMED_OUT, f"timed out; {goes_on}") from None
+            raise Complaint(ExitStatus.TIMED_OUT, Code.WAIT_ENDED, f"timed out; {goes_on}") from None
         if error.trouble in {Trouble.LOST, Trouble.SILENT, Trouble.MISSING}:
             raise Complaint(
                 ExitStatus.UNREACHABLE,
+                Code.ANSWER_LOST,
                 f"the daemon went away during {name(operation)} (operation {operation.id}): it stopped or died; "
                 "its log says why",
             ) from None

@@ -52,7 +52,7 @@ def config(session: Session, action: str, file: str | None) -> None:
     if session.json:
         session.echo_json(reply.raw)
     if not report.valid:
-        raise Complaint(ExitStatus.FAILED, config_view.mistakes(report.problems, where))
+        raise Complaint(ExitStatus.FAILED, "", config_view.mistakes(report.problems, where))
     if not session.json:
         for line in (
             config_view.verdict(report, where, session)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from miniwsgi.codes import Code
 
 from ... import messages
 from .. import text
@@ -117,7 +118,7 @@ def profile(
             progress.end()
     notes = profile_view.notes(found, clock)
     if not found.total_ns(clock):
-        raise Complaint(ExitStatus.FAILED, "\n".join([_nothing(found, route, clock.noun), *notes]))
+        raise Complaint(ExitStatus.FAILED, Code.NOTHING_SEEN, "\n".join([_nothing(found, route, clock.noun), *notes]))
     title = f"Profile of {_whose(found)}: {found.seconds:.1f} s at {rate} Hz"
     _write(path, written(found, clock, format, rate, title))
     if session.json:
@@ -174,7 +175,9 @@ def _check_writable(path: str) -> None:
     """Before all the looking. Raises Complaint."""
     directory = os.path.dirname(path) or "."
     if path != STDOUT and not os.access(path if os.path.exists(path) else directory, os.W_OK):
-        raise Complaint(ExitStatus.FAILED, f"{path} cannot be written: name another file with --file")
+        raise Complaint(
+            ExitStatus.FAILED, Code.OUTPUT_NOT_WRITTEN, f"{path} cannot be written: name another file with --file"
+        )
 
 
 def _write(path: str, content: bytes) -> None:
@@ -187,7 +190,9 @@ def _write(path: str, content: bytes) -> None:
         with open(path, "wb") as file:
             file.write(content)
     except OSError as error:
-        raise Complaint(ExitStatus.FAILED, f"{path} cannot be written: {error.strerror}") from None
+        raise Complaint(
+            ExitStatus.FAILED, Code.OUTPUT_NOT_WRITTEN, f"{path} cannot be written: {error.strerror}"
+        ) from None
 
 
 def _how_to_see(format: Format) -> str:

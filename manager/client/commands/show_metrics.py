@@ -39,7 +39,7 @@ def metrics(session: Session, name: str | None) -> None:
     except RequestRefused as error:
         if error.problem.status != 404:
             raise
-        raise Complaint(ExitStatus.USAGE, error.problem.detail) from None
+        raise Complaint(ExitStatus.USAGE, error.problem.code, error.problem.detail) from None
     if session.json:
         session.echo_json(reply.raw)
         return

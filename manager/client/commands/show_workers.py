@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from miniwsgi.codes import Code
 
 from ... import messages
 from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus
@@ -68,4 +69,4 @@ def stack(session: Session, slot: int) -> None:
     else:
         click.echo("\n".join(stack_view.lines(found, every=session.wide)))
     if not found.answered:
-        raise Complaint(ExitStatus.FAILED, f"worker {slot} (pid {found.pid}) gave no stacks")
+        raise Complaint(ExitStatus.FAILED, Code.SILENT, f"worker {slot} (pid {found.pid}) gave no stacks")

@@ -48,7 +48,8 @@ def status(session: Session, check: bool) -> None:
     except TransportError as error:
         if not check or error.trouble not in ABSENT:
             raise
-        raise Complaint(CHECKED["down"], f"down: {complaint(error, session.path)}") from None
+        absent = complaint(error, session.path)
+        raise Complaint(CHECKED["down"], absent.code, f"down: {absent}") from None
     found = reply.value
     if session.json:
         session.echo_json(reply.raw)

@@ -8,6 +8,7 @@ import time
 
 import click
 import msgspec
+from miniwsgi.codes import Code
 
 from ... import messages
 from .. import text
@@ -62,11 +63,12 @@ def _until_gone(client: Client, process: _DaemonProcess, operation: messages.Ope
                 process.ended(client.left(LINGER_SECONDS))
                 return operation
     except KeyboardInterrupt:
-        raise Complaint(ExitStatus.INTERRUPTED, f"interrupted; {goes_on}") from None
+        raise Complaint(ExitStatus.INTERRUPTED, Code.WAIT_ENDED, f"interrupted; {goes_on}") from None
     except TransportError as error:
         if error.trouble is not Trouble.LATE:
             raise
-        raise Complaint(ExitStatus.TIMED_OUT, f"timed out; {goes_on}: miniwsgictl stop --now cuts it short") from None
+        said = f"timed out; {goes_on}: miniwsgictl stop --now cuts it short"
+        raise Complaint(ExitStatus.TIMED_OUT, Code.WAIT_ENDED, said) from None
     return operation
 
 

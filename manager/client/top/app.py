@@ -37,7 +37,7 @@ def run(session: Session, interval_seconds: float) -> None:
     console = Console(no_color=not session.colour or None, highlight=False)
     if console.is_dumb_terminal:
         term = os.environ.get("TERM")
-        raise Complaint(ExitStatus.USAGE, f"top needs a terminal whose cursor can be moved; TERM is {term}")
+        raise Complaint(ExitStatus.USAGE, "", f"top needs a terminal whose cursor can be moved; TERM is {term}")
     with session.client() as client:
         first = Snapshot(client.status().value, client.workers().value.workers)
     screen = Screen(console, session, interval_seconds)
@@ -110,7 +110,7 @@ class Screen:
             if sys.stdin in ready and not self._take_keys():
                 return
             if self._end is not None and time.monotonic() >= self._end:
-                raise Complaint(ExitStatus.TIMED_OUT, "top ended after --timeout")
+                raise Complaint(ExitStatus.TIMED_OUT, "", "top ended after --timeout")
 
     def _draw(self, live: Live) -> None:
         if self.model.message.said and time.monotonic() > self._message_until:

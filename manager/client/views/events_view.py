@@ -29,5 +29,6 @@ def line(event: messages.Event, session: Session) -> str:
     bad = event.kind in BAD or event.state == "failed"
     colour = "red" if bad else "yellow" if event.kind in ODD else "green" if event.kind in GOOD else None
     kind = session.styled(f"{event.kind:<{KIND_COLUMN}}", fg=colour) if colour else f"{event.kind:<{KIND_COLUMN}}"
+    code = f"{text.clean(event.code)} " if event.code else ""
     number = f"{event.id:>6}  " if session.wide else ""
-    return f"{number}{session.styled(when, dim=True)}  {kind}  {text.clean(event.message)}"
+    return f"{number}{session.styled(when, dim=True)}  {kind}  {code}{text.clean(event.message)}"

@@ -42,12 +42,13 @@ def failure(operation: messages.Operation) -> Complaint:
     """An operation that did not succeed: the application's traceback, then the line that sums it up."""
     if operation.state == "superseded":
         later = f": {operation.error}" if operation.error else ": a later change took its place"
-        return Complaint(ExitStatus.FAILED, f"{name(operation)} is not in force{later} (operation {operation.id})")
+        said = f"{name(operation)} is not in force{later} (operation {operation.id})"
+        return Complaint(ExitStatus.FAILED, operation.code, said)
     traceback = operation.traceback.rstrip("\n")
     said = f"{name(operation)} failed after {text.seconds(operation.seconds)}: {operation.error.rstrip('.')}"
     aftermath = AFTERMATH.get(operation.kind, "")
     said += f"; {aftermath}" if aftermath else ""
-    return Complaint(ExitStatus.FAILED, f"{said} (operation {operation.id})", detail=traceback)
+    return Complaint(ExitStatus.FAILED, operation.code, f"{said} (operation {operation.id})", detail=traceback)
 
 
 def progress(operation: messages.Operation) -> str:
