@@ -34,7 +34,8 @@ channel, end-of-file *is* the lifeline: the master is gone; finish what runs and
         only-jobs {}                                drains, and waits for threads of the application alone
         timeout {thread, seconds, request}          a request exceeded request_timeout; accepts no more
         slow {request_id, method, path, status, route, trace_id, seconds, queued, cpu, left_out}
-                                a request has ended that took longer than log.slow_request; left_out: so many before
+                                a request has ended that took longer than log.slow_request, or may be slow for
+                                its route; left_out: so many before
                                 it were not told
         child-lost {pid, how, signal, timeout: bool, running}
                                 the process of a connection, in pool fork: the stacks of its crash are in the worker's

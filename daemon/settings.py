@@ -51,6 +51,9 @@ class Listener(NamedTuple):
         return cls(**{**message, "tls": Tls(**tls) if tls is not None else None})
 
 
+UNUSUAL_SECONDS = 0.5  # what takes less is slow for no route, and nobody is told of it
+
+
 class StaticFiles(NamedTuple):
     """An entry of [[static]]: files that the server answers with by itself."""
 

@@ -1,5 +1,7 @@
 """Requests that took longer than `log.slow_request`: the master is told of each as it ends, but not of a storm.
 
+Of shorter ones that may be slow for their route, which the master knows, it is told of fewer.
+
 It looks at requests while they run, but cannot see their status, nor those that are over between two looks.
 """
 
@@ -15,6 +17,7 @@ from .context import NANOSECONDS, Context
 from .orders import Orders
 
 TOLD_A_SECOND = 10
+UNUSUAL_TOLD_A_SECOND = 2
 
 
 class SlowRequests:
@@ -23,8 +26,9 @@ class SlowRequests:
     def __init__(self, context: Context, orders: Orders) -> None:
         self._orders = orders
         self._second = 0
-        self._told = 0  # in this second
+        self._told = self._unusual = 0  # in this second
         self._left_out = 0  # since the master was last told
+        self._slow_ns = int(context.settings.slow_request * NANOSECONDS)
         context.site.account.on_slow = self.tell
 
     def __repr__(self) -> str:
@@ -34,11 +38,16 @@ class SlowRequests:
         """It has ended."""
         second = time.monotonic_ns() // NANOSECONDS
         if second != self._second:
-            self._second, self._told = second, 0
-        if self._told >= TOLD_A_SECOND:
+            self._second, self._told, self._unusual = second, 0, 0
+        if duration_ns < self._slow_ns:
+            self._unusual += 1
+            if self._unusual > UNUSUAL_TOLD_A_SECOND:
+                return
+        elif self._told >= TOLD_A_SECOND:
             self._left_out += 1
             return
-        self._told += 1
+        else:
+            self._told += 1
         target = _text(environ, "RAW_URI") or _text(environ, "PATH_INFO")
         self._orders.tell(
             "slow",

@@ -24,6 +24,8 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import T_IDENT
 
+from tests.support.ctl_daemon import latency, route
+
 SECOND = 1_000_000_000
 FATAL = "Fatal Python error: Segmentation fault\n\n"
 
@@ -220,6 +222,66 @@ def test_the_ring_is_bounded_and_what_is_off_keeps_nothing(world: World, monkeyp
     off.begin()
     off.after(100.0)
     assert off.requests == []
+
+
+# --- slow for its route ---------------------------------------------------------------------------------------------
+
+
+def usually(world: World, p99: float, requests: int = 100) -> None:
+    """How long requests of /report took in the last minute."""
+    duration = latency(count=requests, p99=p99)
+    figures = route("/report", duration=duration)
+    world.slow.usual.figures = lambda: ms.RouteList(60.0, [figures])
+
+
+def test_what_takes_longer_than_the_routes_p99_is_kept_but_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, limit=5.0)
+    usually(world, 0.75)
+    world.begin()
+    world.after(0.6)
+    assert world.looked_at == []
+    world.after(0.4)
+    (one,) = world.requests
+    assert (one.limit_seconds, one.route, one.where, len(one.looks)) == (0.75, "/report", "db.py:38 in load", 1)
+    world.after(1.0)
+    assert len(one.looks) == 2
+    assert (world.slow.count, world.events, world.logged) == (0, [], [])
+    world.after(4.0)  # slow for everybody
+    assert (world.slow.count, len(world.events), len(world.requests)) == (1, 1, 1)
+
+
+def test_the_end_of_one_is_kept_if_it_was_slow_for_its_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, limit=5.0)
+    usually(world, 0.75)
+    world.after(0.1)
+    world.say("usual", 0.7)
+    world.say("unusual", 0.8)
+    assert [(one.request_id, one.limit_seconds) for one in world.requests] == [("unusual", 0.75)]
+    assert (world.slow.count, world.logged) == (0, [])
+
+
+@pytest.mark.parametrize(("p99", "requests"), [(0.75, 99), (0.01, 100), (9.0, 100)], ids=["few", "fast", "slow"])
+def test_a_limit_of_a_route_is_known_from_many_and_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, p99: float, requests: int
+) -> None:
+    world = World(monkeypatch, limit=5.0)
+    usually(world, p99, requests)
+    world.begin()
+    world.after(0.45)
+    world.after(0.01)
+    assert (world.looked_at, world.requests) == ([], [])
+    world.after(4.0)
+    assert [one.limit_seconds for one in world.requests] == ([0.5] if p99 == 0.01 else [])
+
+
+def test_questions_about_routes_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, workers=5, limit=5.0)
+    usually(world, 0.75)
+    for slot in world.handles:
+        world.begin(slot, path="/other")
+    world.after(1.1)
+    world.after(0.2)
+    assert len(world.looked_at) == 1
 
 
 # --- what was in hand -----------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Seen from outside, in the scoreboard, so that also one in a wedged worker is told of. Its stack is taken when it has run
 for once, twice and four times the limit; a look at a worker serves all of its requests, and there are so many a second
-at most. A worker tells of each that has ended, also of one that was over between two looks.
+at most. A worker tells of each that has ended, also of one that was over between two looks. One that takes longer than
+its route's p99, where that is below the limit, is looked at and kept, too, and not told.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from ..running.worker_handle import WorkerHandle
 from ..supervising.worker_table import WorkerState
 from .event_recorder import EventRecorder
 from .incident_records import NANOSECONDS, Date, incident, seconds, show_stack
+from .usual_times import UsualTimes
 
 WITH_REQUESTS = (WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
 MULTIPLES = (1, 2, 4)  # of the limit, at which a request is looked at
 STACKS_A_SECOND = 4  # looks at workers
+QUESTIONS_A_SECOND = 1  # the same, for the routes of requests that may be slow for those
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 1.0  # between two looks at the scoreboard
 LOOKS_A_LIMIT = 4  # of them in the time of the limit, if that is short
 
@@ -45,7 +48,7 @@ class _Key(NamedTuple):
 class _Slow:
     """A request that is slow, and still runs as far as anybody knows."""
 
-    __slots__ = ("answered", "clock", "cpu_share", "due", "left_out", "record", "run", "worker")
+    __slots__ = ("answered", "clock", "cpu_share", "due", "is_told", "left_out", "record", "run", "worker")
 
     def __init__(self, record: ms.Incident, run: Running, worker: WorkerHandle) -> None:
         self.record = record
@@ -54,6 +57,7 @@ class _Slow:
         self.due = 0  # which of MULTIPLES it is to be looked at next
         self.left_out = False  # a stack was due, and could not be taken
         self.answered = False  # its worker has said so; the application may run on, behind a 504
+        self.is_told = True  # False: it is slow for its route alone
         self.cpu_share: float | None = None  # of one CPU
         self.clock: tuple[int, int] | None = None  # what its thread's showed at the first look, and when
 
@@ -95,6 +99,9 @@ class SlowRequests:
         self._asked: dict[int, asyncio.Task[None]] = {}  # by slot: whose stacks are being taken
         self._signalled: WeakSet[WorkerHandle] = WeakSet()
         self._stacks = Allowance(STACKS_A_SECOND)
+        self._questions = Allowance(QUESTIONS_A_SECOND)
+        self._suspects: dict[_Key, float] = {}  # at which age it is asked whether a request is slow for its route
+        self.usual = UsualTimes()
         self.count = 0
         self.stacks_left_out = self.ends_left_out = 0
 
@@ -128,26 +135,40 @@ class SlowRequests:
             self._running.clear()
             return
         now, seen = time.monotonic_ns(), set()
+        self.usual.look(time.monotonic(), limit)
+        suspects, least = self._suspects, self.usual.least
+        self._suspects = {}
         for worker in master.supervisor.table.workers(*WITH_REQUESTS):
             handle = master.fleet.workers.get(worker.slot)
             if handle is None:
                 continue
             for run in master.fleet.board.slot(worker.slot).running():
                 age = (now - run.started_ns) / NANOSECONDS
-                if age < limit:
+                if age < min(limit, least):
                     continue
                 key = _Key(worker.slot, run.thread, run.started_ns)
+                slow = self._running.get(key)
+                if slow is None and age < limit:
+                    self._suspects[key] = suspects.get(key, least)
+                    if age >= self._suspects[key]:
+                        self._question(handle)
+                    continue
                 seen.add(key)
-                slow = self._running.get(key) or self._begin(key, handle, run, now, limit)
+                slow = slow or self._begin(key, handle, run, now, limit)
                 if slow.answered:
                     continue
                 slow.grow(round(age, 3))
-                if slow.due < len(MULTIPLES) and age >= limit * MULTIPLES[slow.due]:
+                if not slow.is_told and age >= limit:
+                    slow.is_told = True
+                    self._tell(slow.record, handle, f"has been running for {age:.1f} s (log.slow_request)")
+                if slow.due < len(MULTIPLES) and age >= slow.record.limit_seconds * MULTIPLES[slow.due]:
                     self._take_stacks(slow)
         for key in self._running.keys() - seen:
             self._end(self._running.pop(key))
 
-    def _begin(self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float) -> _Slow:
+    def _begin(
+        self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float, *, tell: bool = True
+    ) -> _Slow:
         told = next((one for one in self._of(worker, run.request_id) if one.thread is None), None)
         record = told or incident("slow", worker, run, now, self._date)
         slow = self._running[key] = _Slow(record, run, worker)
@@ -156,7 +177,9 @@ class SlowRequests:
             return slow
         record.limit_seconds = limit
         self._kept.appendleft(record)
-        self._tell(record, worker, f"has been running for {record.age_seconds:.1f} s (log.slow_request)")
+        slow.is_told = tell
+        if tell:
+            self._tell(record, worker, f"has been running for {record.age_seconds:.1f} s (log.slow_request)")
         return slow
 
     def _tell(self, record: ms.Incident, worker: WorkerHandle, what: str) -> None:
@@ -175,6 +198,8 @@ class SlowRequests:
             self._master.log.limited_info(key, what, request_id=slow.record.request_id)
 
     def _tell_end(self, slow: _Slow) -> None:
+        if not slow.is_told:
+            return
         record = slow.record
         at = f"; it was at {record.where}" if record.where else ""
         took = f"took {record.age_seconds:.1f} s, status {record.status}{at}"
@@ -218,6 +243,26 @@ class SlowRequests:
                 frames = dump.of(slow.run.ident) if slow.run.ident else []
                 slow.show_frames(frames, where(frames), now)
 
+    def _question(self, worker: WorkerHandle) -> None:
+        """Whether requests of a worker are slow for their routes, which it alone knows; in the background."""
+        if worker.slot not in self._asked and self._questions.take(time.monotonic()):
+            task = self._asked[worker.slot] = asyncio.get_running_loop().create_task(self._judge(worker))
+            task.add_done_callback(lambda _task: self._asked.pop(worker.slot, None))
+
+    async def _judge(self, worker: WorkerHandle) -> None:
+        seen = await look(worker)
+        now = time.monotonic_ns()
+        by_id = {(one.ident, one.request_id): one for one in seen.requests} if seen is not None else {}
+        for run in self._master.fleet.board.slot(worker.slot).running():
+            key, one = _Key(worker.slot, run.thread, run.started_ns), by_id.get((run.ident, run.request_id))
+            if key not in self._suspects or one is None or seen is None:
+                continue
+            usual = self._suspects[key] = self.usual.limit_of(one.route)
+            if (now - run.started_ns) / NANOSECONDS >= usual:
+                slow = self._begin(key, worker, run, now, usual, tell=False)
+                slow.due = 1
+                slow.show(one, seen.window_ns, now)
+
     def _due_of(self, worker: WorkerHandle, now: int) -> Iterator[_Slow]:
         """Those of a worker that still run, and were to be looked at."""
         current = {(run.thread, run.started_ns) for run in self._master.fleet.board.slot(worker.slot).running()}
@@ -245,14 +290,19 @@ class SlowRequests:
         if record is not None:
             _complete(record, message)  # a look has come before its word
             return
+        slow_seconds, usual = self._master.config.log.slow_request, self.usual.limit_of(message["route"])
+        is_told = message["seconds"] >= slow_seconds > 0
+        if not is_told and message["seconds"] < usual:
+            return
         now, took = time.monotonic_ns(), int(message["seconds"] * NANOSECONDS)
         run = Running(0, now - took, message["method"], message["path"], message["request_id"])
         record = incident("slow", worker, run, now, self._date)
         record.thread, record.running = None, False
-        record.limit_seconds = self._master.config.log.slow_request
+        record.limit_seconds = min(slow_seconds, usual)
         _complete(record, message)
         self._kept.appendleft(record)
-        self._tell(record, worker, f"has run for {record.age_seconds:.1f} s (log.slow_request)")
+        if is_told:
+            self._tell(record, worker, f"has run for {record.age_seconds:.1f} s (log.slow_request)")
 
     def tell_of(self, slot: int, run: Running, record: ms.Incident) -> None:
         """Put into another record of a request what is known of it here."""
