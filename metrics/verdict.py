@@ -44,6 +44,7 @@ class ServiceCondition(Struct, frozen=True):
     last_minute: Answers = NONE
     leader: str = ""  # why no worker leads although one should
     certificates: Sequence[str] = ()  # why clients refuse them
+    crashes: str = ""  # that worker after worker ends by itself
     new_code: str = ""  # that most of what the generation in force has answered so far are errors
 
 
@@ -95,6 +96,8 @@ def _degraded(now: ServiceCondition, *, missing: bool) -> Iterator[str]:
         yield now.new_code
     elif failed >= FAILING_ANSWERS and share is not None and share >= FAILING_SHARE:
         yield f"{100 * share:.0f} % of the last minute's {now.last_minute.total} answers were 5xx"
+    if now.crashes:
+        yield now.crashes
     yield from now.certificates
     if now.leader:
         yield now.leader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -34,6 +35,9 @@ def test_a_worker_without_memory_is_replaced_and_the_service_stays(machine: Mach
         machine.get("/eat")
     machine.wait(lambda: machine.metric('miniwsgi_worker_exits_total{reason="oom"}') == 1, "its reason is told")
     machine.wait_for_workers(2)
+    (crash,) = json.loads(machine.ctl("crashes", "-o", "json"))["crashes"]
+    assert (crash["kind"], crash["what"]) == ("oom", "was killed by SIGKILL (out of memory)")
+    assert [(one["path"], one["status"]) for one in crash["requests"]] == [("/eat", 502)]
     assert machine.get().startswith("v1 ")
     assert (machine.master(), machine.restarts()) == (master, 0)
     assert machine.state() == ("active", "running")

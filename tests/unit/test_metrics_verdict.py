@@ -72,6 +72,8 @@ def said(**changed: Any) -> str:
             {"new_code": "90 % of generation 2's 10 answers are 5xx", "last_minute": Answers(800, 10, 100)},
             "degraded: 90 % of generation 2's 10 answers are 5xx",
         ),
+        # --- lost workers
+        ({"crashes": "3 workers were lost within a minute"}, "degraded: 3 workers were lost within a minute"),
         # --- overload
         ({"queue_share": 0.8, "queued": 1638}, "degraded: an accept queue is 80 % full, 1638 connections queued"),
         ({"queue_share": 0.5, "queued": 1024}, "healthy: 2 of 2 workers ready"),

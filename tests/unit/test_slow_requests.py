@@ -385,6 +385,18 @@ def test_what_its_worker_has_answered_is_not_lost_with_it(world: World) -> None:
     assert world.lose(ExitReason.TIMEOUT, ProcessEnd(signal="SIGKILL"), answered={0}, killed=True) is None
 
 
+def test_three_in_a_minute_are_part_of_the_verdict(world: World) -> None:
+    for crashed in range(3):
+        assert world.crashes.of_late() == ""
+        world.begin(path=f"/report/{crashed}")
+        world.now += 10.0
+        world.lose(ExitReason.CRASH, ProcessEnd(status=3))
+    said = "3 workers were lost within a minute, most of them in the same request (miniwsgictl crashes)"
+    assert world.crashes.of_late() == said
+    world.now += 50.0
+    assert world.crashes.of_late() == ""
+
+
 def test_a_child_of_pool_fork_is_kept_as_its_worker_tells_it(world: World) -> None:
     handle: Any = world.handles[0]
     run = [3, int(world.now * SECOND), "POST", "/pdf", "1f-9", 0]

@@ -34,6 +34,7 @@ KINDS: dict[ExitReason, ms.LossKind] = {
     ExitReason.WEDGE: "wedge",
 }
 ALWAYS = frozenset((ExitReason.CRASH, ExitReason.OOM, ExitReason.WEDGE))
+LATELY_SECONDS, MANY = 60.0, 3  # so many are more than an accident
 BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
 UNKNOWN = StackDump({})
 
@@ -58,6 +59,15 @@ class Crashes:
         """The latest so many."""
         latest = self._kept[0].repeated if self._kept else ""
         return ms.CrashList(crashes=list(self._kept)[:limit], total=self.total, repeated=latest)
+
+    def of_late(self) -> str:
+        """What the verdict says of them, of three a minute or more; without paths, for anybody may read it."""
+        since = self._date(time.monotonic() - LATELY_SECONDS)
+        count = sum(one.at >= since and one.kind in {"crash", "oom", "wedge"} for one in self._kept)
+        if count < MANY:
+            return ""
+        alike = ", most of them in the same request" if self._kept[0].repeated else ""
+        return f"{count} workers were lost within a minute{alike} (miniwsgictl crashes)"
 
     # --- what is told ---
 

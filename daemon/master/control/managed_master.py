@@ -73,6 +73,7 @@ class ManagedMaster:
         self._tasks: set[asyncio.Task[Any]] = set()
         master.on_handled.append(self._handled)
         self.incidents = Incidents(master, self.recorder, self.overview.date)  # told of each event behind the recorder
+        self.overview.crashes = self.incidents.crashes.of_late
         self.incidents.slow.usual.figures = self.routes_seen.figures
 
     def __repr__(self) -> str:

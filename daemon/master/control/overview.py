@@ -51,6 +51,7 @@ class Overview:
         self.utilization: Callable[[], float | None] = lambda: None  # from whoever measures
         self.metrics_error = ""  # from whoever has opened their port
         self.new_code: Callable[[], str] = str  # what is wrong with it
+        self.crashes: Callable[[], str] = str  # what is said of those of late
         self.certificates: Callable[[], Iterable[Installed]] = tuple  # from whoever renews them
         self.last_reload: ms.LastReload | None = None
 
@@ -213,7 +214,7 @@ class Overview:
         return ", ".join(parts)
 
     def _verdict(self, answered: AnswerReport) -> Verdict:
-        known = self.utilization(), self.new_code(), self.certificates()
+        known = self.utilization(), self.new_code(), self.certificates(), self.crashes()
         return verdict(condition_of(self._master, answered.all[1], *known))
 
     def public(self, samples: Mapping[int, ProcessSample]) -> PublicStatus:

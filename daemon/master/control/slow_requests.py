@@ -13,14 +13,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-from weakref import WeakSet
 
 from miniwsgi.codes import Code
 from miniwsgi.manager import messages as ms
 from miniwsgi.metrics.scoreboard import Running
 
 from ...channel import Message
-from ..running.frames import Frame, parse, where
+from ..running.frames import Frame, where
 from ..running.look import SeenRequest, look
 from ..running.master import Master
 from ..running.worker_handle import WorkerHandle
@@ -97,7 +96,6 @@ class SlowRequests:
         self._running: dict[_Key, _Slow] = {}
         self._kept: deque[ms.Incident] = deque(maxlen=ms.MAX_INCIDENTS)  # the latest first
         self._asked: dict[int, asyncio.Task[None]] = {}  # by slot: whose stacks are being taken
-        self._signalled: WeakSet[WorkerHandle] = WeakSet()
         self._stacks = Allowance(STACKS_A_SECOND)
         self._questions = Allowance(QUESTIONS_A_SECOND)
         self._suspects: dict[_Key, float] = {}  # at which age it is asked whether a request is slow for its route
@@ -224,9 +222,9 @@ class SlowRequests:
         task.add_done_callback(lambda _task: self._asked.pop(slot, None))
 
     async def _look_into(self, worker: WorkerHandle) -> None:
-        """By an order. A worker whose loop does not turn is asked by the signal, but once: it may end a system call.
+        """By an order, which a worker that holds the interpreter in C code, or is stopped, does not hear.
 
-        Others are not: their threads run on, and reading their stacks meanwhile is not safe.
+        The stack signal would end a system call of its, so nobody is sent one without being asked to.
         """
         seen = await look(worker)
         now = time.monotonic_ns()
@@ -236,12 +234,6 @@ class SlowRequests:
                 one = by_id.get((slow.run.ident, slow.run.request_id))
                 if one is not None:
                     slow.show(one, seen.window_ns, now)
-        elif worker not in self._signalled and self._master.watch.silent_for(worker.slot) is not None:
-            self._signalled.add(worker)
-            dump, now = parse(await worker.stacks()), time.monotonic_ns()
-            for slow in self._due_of(worker, now):
-                frames = dump.of(slow.run.ident) if slow.run.ident else []
-                slow.show_frames(frames, where(frames), now)
 
     def _question(self, worker: WorkerHandle) -> None:
         """Whether requests of a worker are slow for their routes, which it alone knows; in the background."""

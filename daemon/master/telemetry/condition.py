@@ -48,10 +48,15 @@ def capacity_of(master: Master) -> int:
 
 
 def condition_of(
-    master: Master, last_minute: Answers, utilization: float | None, new_code: str, certificates: Iterable[Installed]
+    master: Master,
+    last_minute: Answers,
+    utilization: float | None,
+    new_code: str,
+    certificates: Iterable[Installed],
+    crashes: str = "",
 ) -> ServiceCondition:
     """All that the verdict depends on, now. `utilization`: 0 to 1, over seconds; `new_code`: see FirstAnswers;
-    `certificates`: all that anything here is served with."""
+    `certificates`: all that anything here is served with; `crashes`: see Crashes."""
     supervisor, now = master.supervisor, time.monotonic()
     health = health_of(master)
     queues = [accept_queue(listener.socket) for listener in master.configurations.in_force.listeners]
@@ -72,6 +77,7 @@ def condition_of(
         certificates=_refused(certificates),
         leader=_leaderless(supervisor.leadership, now),
         new_code=new_code,
+        crashes=crashes,
     )
 
 
