@@ -15,6 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 BEHIND_THE_FORK = (
+    "codes/__init__.py",
+    "codes/code.py",
     "daemon/http",
     "daemon/engine",
     "daemon/worker",
@@ -26,6 +28,7 @@ BEHIND_THE_FORK = (
     "metrics/scoreboard.py",
     "metrics/value_files.py",
 )
+CODES = "miniwsgi.codes.Code"  # the numbers, and none of the texts
 WORKERS_METRICS = ("miniwsgi.metrics.board", "miniwsgi.metrics.scoreboard", "miniwsgi.metrics.value_files")
 
 
@@ -57,7 +60,7 @@ def foreign(source: str) -> list[str]:
     found = []
     for line, name in imported(source):
         top = name.partition(".")[0]
-        ours = name.startswith(("miniwsgi.daemon", *WORKERS_METRICS))
+        ours = name.startswith(("miniwsgi.daemon", CODES, *WORKERS_METRICS))
         if top not in sys.stdlib_module_names and not ours:
             found.append(f"line {line}: {name}")
     return found

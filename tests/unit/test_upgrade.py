@@ -78,7 +78,7 @@ class Offering:
         self.world = world = World(engine)
         world.context.site.sockets = self
         self.said: list[str] = []
-        world.context.site._log.limited = lambda _key, _level, text, **_fields: self.said.append(text)
+        world.context.site._log.limited = lambda _key, _level, _code, text, **_fields: self.said.append(text)
         application = world.context.site.application
 
         def take_it(environ: dict[str, Any], start_response: Any) -> Any:
