@@ -87,7 +87,7 @@ def test_counters_are_exact_and_never_fall(service: Service, pool: str) -> None:
         daemon.wait(lambda: sum(exits(metrics.scrape()).values()) == 8, "eight exits")
         before = exits(metrics.scrape())
     assert not wrong
-    assert [(mark["kind"], mark["workers"], mark["failed"]) for mark in marks] == [
+    assert [(mark["kind"], mark["workers"], mark["failed"]) for mark in marks if mark["workers"]] == [
         ("start", 2, False), ("scale", 4, False), ("reload", 4, False), ("scale", 1, False), ("restart", 1, False),
     ]  # fmt: skip
     assert before["scale"] == 3
