@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -12,19 +13,43 @@ import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client.client import Client
 from miniwsgi.manager.client.top import keyboard as keys
-from miniwsgi.manager.client.top.feed import Feed, Lost, Said, Shown, Update
-from miniwsgi.manager.client.top.model import SORTS, Message, Model, Page, Snapshot
+from miniwsgi.manager.client.top.feed import Feed, Lost, Said, Shown, Taken, Update
+from miniwsgi.manager.client.top.model import SORTS, Message, Model, Page, Pane, Snapshot
 from miniwsgi.manager.client.top.view import draw, sparkline, text_lines, wrapped
 
-from tests.support.ctl_daemon import FakeDaemon, counts, latency, operation, problem, running, status, worker
+from tests.support.ctl_daemon import FakeDaemon, counts, event, latency, operation, problem, running, status, worker
 from tests.support.waiting import PATIENCE_SECONDS
 
 CROWD = [worker(slot, in_flight=[running(f"/{slot}", slot / 3 + 0.1)], rate=float(slot)) for slot in range(60)]
 
 
-def model_of(*workers: ms.Worker, **changed: object) -> Model:
+def route(name: str | None, rate: float = 1.0, errors: float = 0.0) -> ms.RouteFigures:
+    return ms.RouteFigures(
+        name, 120, 3, {"2xx": 117, "5xx": 3}, 12.0, 0.5, None, 4096, rate, errors, 0.1, 0.004, None, latency()
+    )
+
+
+ROUTES = [route("/orders/<id>", 5.0), route("/slow\x1b" + "x" * 300, 1.0, 0.5), route(None, 9.0)]
+EVENTS = [event(number, message=f"worker {number} is ready\x1b") for number in range(1, 100)]
+STACK = ms.Stack(
+    0,
+    4700,
+    status().started_at,
+    True,
+    "Thread 0x1 (most recent call first):\n  # runs GET /0 for 100 ms\n"
+    '  File "/usr/lib/python3.11/ssl.py", line 7 in read\n'
+    '  File "/srv/shop/shop/db.py", line 38 in load\n  File "/srv/shop/app.py", line 2 in app\n\n'
+    'Thread 0x2 (most recent call first):\n  File "/usr/lib/python3.11/threading.py", line 1 in wait\n',
+    [],
+)
+
+
+def model_of(
+    *workers: ms.Worker, routes: Sequence[ms.RouteFigures] = (), events: Sequence[ms.Event] = (), **changed: object
+) -> Model:
     model = Model()
-    model.see(Snapshot(msgspec.structs.replace(status(), **changed), list(workers or [worker(0), worker(1)])))
+    found = msgspec.structs.replace(status(), **changed)
+    model.see(Snapshot(found, list(workers or [worker(0), worker(1)]), True, list(routes), list(events)))
     return model
 
 
@@ -47,7 +72,7 @@ def test_the_screen_at_80_by_24() -> None:
         " requests      812/s  10 s 790  1 min -  total 123456                         █",
         " duration   p50 ≤ 2.5 ms  p95 ≤ 10 ms  p99 ≤ 250 ms                           █",
         " queue time none in the last minute",
-        " now        run 3  wait 1  conn 64   accept queue 0/2048",
+        " now        run 3 of 16 (18.8%)  wait 1  conn 64   accept queue 0/2048",
         " answers    4xx 345 (0.2%)  5xx 0 (0%)  exceptions 0  timeouts 0  rejected 0  a…",
         "",
         " SLOT     PID GEN STATE     REQ/S  5XX% RUN  CONN      RSS   CPU RUNNING",
@@ -59,7 +84,7 @@ def test_the_screen_at_80_by_24() -> None:
         "     20.0 ms    0      2  GET /x",
         "",
     ]
-    assert found[23] == " q quit  ↑↓ select  s sort  +/- scale  r restart  R reload  d stacks  ? help"
+    assert found[23] == " q quit  ? help  Tab routes  / filter  p pause  Enter worker  s sort  +/- scale"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 81, 100, 132, 250])
@@ -72,7 +97,15 @@ def test_it_fits_every_size(width: int, height: int) -> None:
     shown.open_text("title " * 50, "\n".join("line\t" * 60 for _ in range(300)))
     helped = model_of()
     helped.page = Page.HELP
-    for model in (*pages, shown, helped):
+    looked_at = model_of(*CROWD)
+    looked_at.open_worker()
+    looked_at.stack = STACK
+    beside = []
+    for pane in (Pane.ROUTES, Pane.EVENTS):
+        one = model_of(routes=ROUTES, events=EVENTS)
+        one.show_pane(pane)
+        beside.append(one)
+    for model in (*pages, shown, helped, looked_at, *beside):
         found = draw(model, width, height, "/run/x.sock", "12:00:00")
         assert max(line.cell_len for line in found) <= width
         assert len(found) <= height
@@ -247,6 +280,109 @@ def test_long_lines_of_a_text_are_broken_and_none_is_lost() -> None:
     assert wrapped("x" * 100, 40) == ["x" * 40, " " * 8 + "x" * 32, " " * 8 + "x" * 28]
 
 
+def test_a_filter_shows_what_has_it_and_nothing_else() -> None:
+    model = model_of(
+        worker(0, in_flight=[running("/report")]),
+        worker(1, revision="a1b2c3"),
+        worker(12),
+        routes=ROUTES,
+        events=EVENTS,
+    )
+    model.typing = True
+    for key in "Report":
+        model.type(key)
+    assert [found.slot for found in model.workers()] == [0]
+    assert lines(model)[-1].startswith(" filter: Report_ ")
+    for key in [*["backspace"] * 6, *"B2", "enter"]:
+        model.type(key)
+    assert not model.typing
+    assert [found.slot for found in model.workers()] == [1]
+    assert model.selected == 1
+    assert lines(model)[-1].startswith(" filter: B2  /: change it")
+    model.filter = "orders"
+    assert [found.name for found in model.routes()] == ["/orders/<id>"]
+    model.filter = "worker 42"
+    assert [found.id for found in model.events()] == [42]
+    for pane in Pane:
+        model.show_pane(pane)
+        model.filter = "nowhere"
+        assert len(lines(model)) == 24
+    model.type("esc")
+    assert len(model.workers()) == 3
+
+
+def test_a_paused_screen_stays_and_then_shows_the_latest() -> None:
+    model = model_of(worker(0))
+    model.pause()
+    model.see(Snapshot(status(), [worker(3)]))
+    assert [found.slot for found in model.workers()] == [0]
+    found = lines(model)
+    assert found[0].startswith(" PAUSED  shop.wsgi")
+    assert found[-1] == " PAUSED  p: go on"
+    assert len(model.rates) == 2
+    model.lose("gone")
+    assert "NO ANSWER" in lines(model)[0]
+    model.pause()
+    assert [found.slot for found in model.workers()] == [3]
+
+
+def test_routes_are_a_pane_in_an_order_of_ones_own() -> None:
+    model = model_of(routes=ROUTES)
+    model.next_pane()
+    found = lines(model)
+    assert found[9].split()[0] == "REQ/S"
+    assert [line.split()[-1][:12] for line in found[10:13]] == ["(none)", "/orders/<id>", "/slow\\x1bxxx"]
+    model.next_sort()
+    model.next_sort()
+    assert model.route_order == "errors"
+    assert "50" in lines(model)[10]
+    assert max(map(len, lines(model, 60, 20))) <= 60
+    assert "no requests yet" in lines(_on(Pane.ROUTES))[10]
+
+
+def test_events_are_a_pane_the_latest_first_that_scrolls() -> None:
+    model = model_of(events=EVENTS)
+    model.next_pane(-1)
+    found = lines(model)
+    assert found[10].rstrip().endswith("worker 99 is ready\\x1b")
+    model.move(3)
+    assert lines(model)[10].rstrip().endswith("worker 96 is ready\\x1b")
+    model.move(10_000)
+    assert lines(model)[22].rstrip().endswith("worker 1 is ready\\x1b")
+    assert "nothing has happened" in lines(_on(Pane.EVENTS))[10]
+
+
+def _on(pane: Pane) -> Model:
+    model = model_of()
+    model.show_pane(pane)
+    return model
+
+
+def test_a_worker_has_a_page_with_its_threads_and_where_they_are() -> None:
+    model = model_of(worker(0, in_flight=[running("/0", 0.1, 3)], revision="a1b2c3"), worker(1))
+    model.open_worker()
+    found = [line.rstrip() for line in lines(model, height=60)]
+    assert found[0].strip() == "worker 0  pid 4700  generation 7 (a1b2c3)  ready"
+    assert found[2] == "      3      100 ms  GET /0"
+    assert "its stacks are being taken" in "\n".join(found)
+    model.stack = STACK
+    found = [line.rstrip() for line in lines(model, height=60)]
+    assert found[2] == "      3      100 ms  GET /0  at shop/db.py:38 in load"
+    assert any(line.startswith('  File "/srv/shop/app.py"') for line in found)
+    model.see(Snapshot(status(), []))
+    assert lines(model)[0].strip() == "worker 0: gone"
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 20), (80, 20), (80, 24)])
+def test_of_64_workers_each_can_be_looked_at(width: int, height: int) -> None:
+    model = model_of(*[worker(slot) for slot in range(64)])
+    seen = set()
+    for _ in range(64):
+        seen |= {line.split()[0] for line in lines(model, width, height)[10:-1] if line.split()[0:1]}
+        model.move(1)
+    assert {str(slot) for slot in range(64)} <= seen
+
+
 # --- keys ------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +395,7 @@ def test_long_lines_of_a_text_are_broken_and_none_is_lost() -> None:
         (b"\x1b[5~x\x1b[6~", [keys.PAGE_UP, "x", keys.PAGE_DOWN]),
         (b"\x1b", [keys.ESCAPE]),
         (b"\r", [keys.ENTER]),
+        (b"\t\x1b[Z\x7f\x08", [keys.TAB, keys.BACK_TAB, keys.BACKSPACE, keys.BACKSPACE]),
         (b"\x1b[1;5C\x1b[200~q", ["q"]),
         (b"\x1b[", []),
         (b"\x00\x07\xff\xc3\xa4", []),
@@ -305,6 +442,26 @@ def test_snapshots_go_on_through_a_restart_of_the_daemon(tmp_path: Path) -> None
             assert isinstance(watcher.wait(Snapshot), Snapshot)
 
 
+def test_routes_and_events_are_asked_for_while_they_are_looked_at(tmp_path: Path) -> None:
+    heard = [ms.EventList(EVENTS[:3], 3, 0), ms.EventList(EVENTS[3:5], 5, 0), ms.EventList([], 5, 0)]
+    answers = {"GET /routes": ms.RouteList(60.0, ROUTES), "GET /events": heard}
+    with FakeDaemon(tmp_path / "s", answers) as daemon, Watcher(tmp_path / "s", 30.0) as watcher:
+        watcher.wait(Snapshot)
+        assert not [asked for asked in daemon.asked if "routes" in asked.target or "events" in asked.target]
+        found: list[Snapshot] = []
+        for pane in (Pane.ROUTES, Pane.EVENTS, Pane.EVENTS):
+            watcher.feed.pane = pane
+            watcher.feed.look()
+            update = watcher.wait(Snapshot)
+            assert isinstance(update, Snapshot)
+            found.append(update)
+    assert [(len(one.routes), [event.id for event in one.events]) for one in found] == [
+        (3, []),
+        (0, [1, 2, 3]),
+        (0, [1, 2, 3, 4, 5]),
+    ]
+
+
 def test_an_order_is_followed_to_its_verdict(tmp_path: Path) -> None:
     failed = operation(state="failed", error="boom", traceback="Traceback:\n  here")
     answers = {
@@ -329,5 +486,5 @@ def test_an_order_is_followed_to_its_verdict(tmp_path: Path) -> None:
         watcher.feed.order(Client.drain)
         assert watcher.wait(Said) == Said("not now", bad=True)
         watcher.feed.order(lambda client: client.stack(1))
-        assert watcher.wait(Shown) == Shown("worker 1, pid 4701", "# thread 1 runs GET /report for 12.3 s\nFile x")
+        assert watcher.wait(Taken) == Taken(answers["GET /workers/1/stack"])  # type: ignore[arg-type]
         assert daemon.bodies("POST", "/v1/scale")[0]["workers"] == "+1"

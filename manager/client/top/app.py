@@ -22,9 +22,10 @@ from ... import messages
 from ..client import Client
 from ..exit_statuses import Complaint, ExitStatus
 from ..options import Session
+from ..views import stack_view
 from . import keyboard as keys
-from .feed import Feed, Lost, Order, Said, Shown, Update
-from .model import Message, Model, Page, Snapshot
+from .feed import Feed, Lost, Order, Said, Shown, Taken, Update
+from .model import PANES, Message, Model, Page, Pane, Snapshot
 from .view import SMALLEST, draw, text_lines, wrapped
 
 FAR = 1_000_000  # lines
@@ -145,6 +146,15 @@ class Screen:
                     self._message_until = time.monotonic() + MESSAGE_SECONDS
                 case Shown():
                     self.model.open_text(update.title, update.text)
+                case Taken():
+                    self._taken(update.stack)
+
+    def _taken(self, stack: messages.Stack) -> None:
+        model = self.model
+        if model.page is Page.WORKER and stack.slot == model.selected:
+            model.stack = stack
+        elif model.page is Page.MAIN:
+            model.open_text(f"worker {stack.slot}, pid {stack.pid}", "\n".join(stack_view.lines(stack)[1:]))
 
     def _on_signal(self, number: int) -> None:
         """Called by the handler: the loop acts on it, wherever it was."""
@@ -171,6 +181,11 @@ class Screen:
             if key == "y":
                 self._feed.order(order)
             return True
+        if model.page is Page.WORKER:
+            return self._press_on_worker(key)
+        if model.typing:
+            model.type(key)
+            return True
         if model.page is Page.TEXT and (by := self._scrolled_by(key)):
             width, height = self._size()
             model.scroll(by, len(wrapped(model.text, width)) - text_lines(height))
@@ -183,6 +198,16 @@ class Screen:
                 return False
             case "?" | "h":
                 model.page = Page.HELP
+            case "/":
+                model.typing = True
+            case keys.ESCAPE:
+                model.type(key)
+            case "p" | " ":
+                model.pause()
+            case keys.TAB | keys.BACK_TAB | "1" | "2" | "3":
+                self._change_pane(key)
+            case keys.ENTER:
+                self._open_worker()
             case "s":
                 model.next_sort()
             case "S":
@@ -194,7 +219,7 @@ class Screen:
             case keys.PAGE_UP | keys.PAGE_DOWN:
                 model.move(-SMALLEST[1] if key == keys.PAGE_UP else SMALLEST[1])
             case keys.HOME | keys.END:
-                model.move(-len(model.workers()) if key == keys.HOME else len(model.workers()))
+                model.move(-FAR if key == keys.HOME else FAR)
             case "+" | "=" | "-":
                 request = messages.ScaleRequest(workers="-1" if key == "-" else "+1")
                 more = "one worker fewer" if key == "-" else "one worker more"
@@ -203,6 +228,30 @@ class Screen:
                 self._ask("reload code and configuration?", Client.reload)
             case "r" | "d":
                 self._order_for_selected(key)
+        return True
+
+    def _change_pane(self, key: str) -> None:
+        if key.isdigit():
+            self.model.show_pane(PANES[int(key) - 1])
+        else:
+            self.model.next_pane(-1 if key == keys.BACK_TAB else 1)
+        self._feed.pane = self.model.pane
+        self._feed.look()
+
+    def _open_worker(self) -> None:
+        if self.model.pane is Pane.WORKERS and self.model.selected_worker() is not None:
+            self.model.open_worker()
+            self._order_for_selected("d")
+
+    def _press_on_worker(self, key: str) -> bool:
+        """On the page of one worker: scroll, take its stacks anew, restart it; whatever else leads back."""
+        model = self.model
+        if by := self._scrolled_by(key):
+            model.scroll(by, FAR)
+        elif key in {"d", "r", keys.ENTER}:
+            self._order_for_selected("r" if key == "r" else "d")
+        else:
+            model.page = Page.MAIN
         return True
 
     def _ask(self, question: str, order: Order) -> None:

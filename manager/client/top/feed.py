@@ -5,18 +5,20 @@ from __future__ import annotations
 import textwrap
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from queue import Empty, SimpleQueue
 
 from ... import messages
 from ..client import Client, Reply, RequestRefused, TransportError
 from ..exit_statuses import complaint
-from ..views import stack_view
 from ..views.operation_view import done, failure, name
-from .model import Snapshot
+from .model import Pane, Snapshot
 
 ANSWER_SECONDS = 3.0
+EVENTS = 500  # that are kept
 TRACK_SECONDS = 0.2  # between two looks while a change runs
 
 
@@ -43,8 +45,22 @@ class Shown:
     text: str
 
 
-Update = Snapshot | Lost | Said | Shown
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a worker's threads were doing."""
+
+    stack: messages.Stack
+
+
+Update = Snapshot | Lost | Said | Shown | Taken
 Order = Callable[[Client], Reply[messages.Operation] | Reply[messages.Stack]]
+
+
+class Wish(Enum):
+    """What the screen wants of the feed, but for orders to the daemon."""
+
+    LOOK = "look"
+    STOP = "stop"
 
 
 class Feed(threading.Thread):
@@ -55,15 +71,18 @@ class Feed(threading.Thread):
         self._path = path
         self._interval = interval_seconds
         self._publish = publish
-        self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self._orders: SimpleQueue[Order | Wish] = SimpleQueue()
         self._tracked: dict[int, messages.Operation] = {}
+        self._events: deque[messages.Event] = deque(maxlen=EVENTS)
+        self._last_event = 0
+        self.pane = Pane.WORKERS  # that is looked at, set by the screen: what the others show is not asked for
 
     def order(self, order: Order) -> None:
         """Have something done."""
         self._orders.put(order)
 
     def stop(self) -> None:
-        self._orders.put(None)
+        self._orders.put(Wish.STOP)
 
     def run(self) -> None:
         with Client(self._path, answer_seconds=ANSWER_SECONDS) as client:
@@ -79,20 +98,37 @@ class Feed(threading.Thread):
                         sample_due = now + self._interval
                     look_due = min(sample_due, now + TRACK_SECONDS) if self._tracked else sample_due
                     continue
-                if order is None:
+                if order is Wish.STOP:
                     return
-                self._carry_out(client, order)
+                if not isinstance(order, Wish):
+                    self._carry_out(client, order)
                 look_due = time.monotonic()
 
     def _look(self, client: Client, *, sampled: bool) -> None:
         try:
             for number in list(self._tracked):
                 self._follow(client.operation(number).value)
-            self._publish(Snapshot(client.status().value, client.workers().value.workers, sampled))
+            status, workers = client.status().value, client.workers().value.workers
+            routes = client.routes().value.routes if self.pane is Pane.ROUTES else []
+            events = self._hear(client) if self.pane is Pane.EVENTS else []
+            self._publish(Snapshot(status, workers, sampled, routes, events))
         except (TransportError, RequestRefused) as error:
             self._tracked.clear()
+            self._events.clear()
+            self._last_event = 0  # the next daemon counts anew
             client.close()
             self._publish(Lost(str(complaint(error, self._path))))
+
+    def _hear(self, client: Client) -> list[messages.Event]:
+        """What has happened, as far as it is kept."""
+        heard = client.events(since=self._last_event, limit=EVENTS).value
+        self._last_event = heard.last_id
+        self._events.extend(heard.events)
+        return list(self._events)
+
+    def look(self) -> None:
+        """Have a look at once."""
+        self._orders.put(Wish.LOOK)
 
     def _carry_out(self, client: Client, order: Order) -> None:
         try:
@@ -101,7 +137,7 @@ class Feed(threading.Thread):
             self._publish(Said(str(complaint(error, self._path)), bad=True))
             return
         if isinstance(found, messages.Stack):
-            self._publish(Shown(f"worker {found.slot}, pid {found.pid}", "\n".join(stack_view.lines(found)[1:])))
+            self._publish(Taken(found))
         else:
             self._publish(Said(f"{name(found)} …"))
             self._follow(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END, ESCAPE, ENTER = (
+UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END, ESCAPE, ENTER, TAB, BACK_TAB, BACKSPACE = (
     "up",
     "down",
     "page up",
@@ -11,6 +11,9 @@ UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END, ESCAPE, ENTER = (
     "end",
     "esc",
     "enter",
+    "tab",
+    "back tab",
+    "backspace",
 )
 
 # What terminals send: in normal and in application mode (console_codes(4), and xterm's ctlseqs)
@@ -27,6 +30,7 @@ _SEQUENCES = {
     b"\x1b[F": END,
     b"\x1bOF": END,
     b"\x1b[4~": END,
+    b"\x1b[Z": BACK_TAB,
 }
 _FINAL = range(0x40, 0x7F)  # the byte that ends a control sequence (ECMA-48, section 5.4)
 
@@ -46,6 +50,10 @@ def parse(data: bytes) -> list[str]:
             found.append(ESCAPE)
         elif code in b"\r\n":
             found.append(ENTER)
+        elif code == 0x09:
+            found.append(TAB)
+        elif code in {0x08, 0x7F}:
+            found.append(BACKSPACE)
         elif 0x20 <= code < 0x7F:
             found.append(chr(code))
     return found

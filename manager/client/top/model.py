@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ... import messages
+from ..views.routes_view import ORDERS, in_order, name
+from ..views.workers_view import condition
 
 HISTORY = 240  # samples, for the sparklines
 
@@ -20,6 +22,19 @@ class Snapshot:
     status: messages.Status
     workers: list[messages.Worker]
     sampled: bool = True  # at its time; False: between two, because a change runs
+    routes: list[messages.RouteFigures] = field(default_factory=list)  # while they are looked at
+    events: list[messages.Event] = field(default_factory=list)  # the oldest first
+
+
+class Pane(Enum):
+    """What is below the head of the main page."""
+
+    WORKERS = "workers"
+    ROUTES = "routes"
+    EVENTS = "events"
+
+
+PANES = tuple(Pane)
 
 
 class Page(Enum):
@@ -28,6 +43,7 @@ class Page(Enum):
     MAIN = "main"
     HELP = "help"
     TEXT = "text"  # stacks, or why something failed
+    WORKER = "worker"  # the selected one, with its threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +99,30 @@ class Model:
     selected: int = 0  # a slot
     sort: int = 0
     reversed: bool = False
+    pane: Pane = Pane.WORKERS
+    offset: int = 0  # rows of routes or events above the screen
+    route_order: str = "rate"  # of routes_view.ORDERS
+    filter: str = ""  # what rows have in them, in any case of letters
+    typing: bool = False  # keys go into the filter
+    paused: bool = False
+    held: Snapshot | None = None  # the latest one while it is paused
+    stack: messages.Stack | None = None  # of the worker whose page it is
     question: str = ""  # "restart worker 3?": until the next key
     message: Message = field(default_factory=lambda: Message(""))
 
     def see(self, snapshot: Snapshot) -> None:
-        """Called with each new snapshot."""
-        self.snapshot, self.trouble = snapshot, ""
+        """Called with each new snapshot. While it is paused the screen stays as it was, but for the daemon's end."""
+        self.trouble = ""
         if snapshot.sampled:
             self.rates.append(snapshot.status.requests.rates.last_1s)
             self.slowest.append(slowest(snapshot.status.duration))
+        if self.paused and self.snapshot is not None:
+            self.held = snapshot
+        else:
+            self._show(snapshot)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
         slots = [worker.slot for worker in snapshot.workers]
         if slots and self.selected not in slots:
             self.selected = min(slots, key=lambda slot: (abs(slot - self.selected), slot))
@@ -107,8 +138,13 @@ class Model:
         if self.snapshot is None:
             return []
         order = SORTS[self.sort]
-        by_slot = sorted(self.snapshot.workers, key=lambda worker: worker.slot)
+        found = [worker for worker in self.snapshot.workers if self._has(_said_of(worker))]
+        by_slot = sorted(found, key=lambda worker: worker.slot)
         return sorted(by_slot, key=order.key, reverse=order.falling != self.reversed)
+
+    def all_workers(self) -> list[messages.Worker]:
+        """Whatever the filter."""
+        return self.snapshot.workers if self.snapshot is not None else []
 
     def target(self) -> int:
         """How many workers there should be."""
@@ -122,17 +158,81 @@ class Model:
         found = [(worker.slot, request) for worker in self.workers() for request in worker.in_flight]
         return sorted(found, key=lambda item: -item[1].age_seconds)
 
+    def routes(self) -> list[messages.RouteFigures]:
+        """In the chosen order."""
+        known = self.snapshot.routes if self.snapshot is not None else []
+        found = [route for route in known if self._has(name(route))]
+        return in_order(found, self.route_order)[:: -1 if self.reversed else 1]
+
+    def events(self) -> list[messages.Event]:
+        """The latest first."""
+        known = self.snapshot.events if self.snapshot is not None else []
+        return [event for event in reversed(known) if self._has(f"{event.kind} {event.message}")]
+
+    def _has(self, said: str) -> bool:
+        return self.filter.casefold() in said.casefold()
+
+    def first(self, rows: int, room: int) -> int:
+        """Which of so many rows is the first on the screen, that there is no empty room below the last."""
+        self.offset = max(0, min(self.offset, rows - room))
+        return self.offset
+
+    def busy(self) -> tuple[int, int]:
+        """How many requests run, and how many could: in the workers that are ready."""
+        if self.snapshot is None:
+            return 0, 0
+        status = self.snapshot.status
+        return status.requests.in_flight, status.workers.ready * (status.threads if status.pool == "epoll" else 1)
+
     # --- what keys do ---
 
+    def show_pane(self, pane: Pane) -> None:
+        self.pane, self.offset, self.reversed = pane, 0, False
+
+    def next_pane(self, by: int = 1) -> None:
+        self.show_pane(PANES[(PANES.index(self.pane) + by) % len(PANES)])
+
+    def pause(self) -> None:
+        """Stop the screen, or let it go on."""
+        self.paused, held, self.held = not self.paused, self.held, None
+        if not self.paused and held is not None:
+            self._show(held)
+
+    def type(self, key: str) -> None:
+        """A key for the filter, which has its effect at once."""
+        if key == "enter":
+            self.typing = False
+        elif key == "esc":
+            self.typing, self.filter = False, ""
+        elif key == "backspace":
+            self.filter = self.filter[:-1]
+        elif len(key) == 1:
+            self.filter += key
+        self.offset = 0
+        if (workers := self.workers()) and self.selected_worker() is None:
+            self.selected = workers[0].slot
+
     def move(self, by: int) -> None:
-        """Select another worker, `by` rows down."""
+        """Select another worker, `by` rows down; of routes and events look at others."""
+        if self.pane is not Pane.WORKERS:
+            self.offset = max(0, self.offset + by)
+            return
         slots = [worker.slot for worker in self.workers()]
         if slots:
             row = slots.index(self.selected) if self.selected in slots else 0
             self.selected = slots[max(0, min(len(slots) - 1, row + by))]
 
     def next_sort(self) -> None:
-        self.sort, self.reversed = (self.sort + 1) % len(SORTS), False
+        self.reversed = False
+        if self.pane is Pane.ROUTES:
+            orders = list(ORDERS)
+            self.route_order = orders[(orders.index(self.route_order) + 1) % len(orders)]
+        else:
+            self.sort = (self.sort + 1) % len(SORTS)
+
+    def open_worker(self) -> None:
+        """The page of the selected worker, whose stacks are to come."""
+        self.page, self.stack, self.scrolled = Page.WORKER, None, 0
 
     def open_text(self, title: str, text: str) -> None:
         self.page, self.title, self.text, self.scrolled = Page.TEXT, title, text, 0
@@ -140,3 +240,9 @@ class Model:
     def scroll(self, by: int, most: int) -> None:
         """The text page, `by` lines down; `most` lines may be above the screen."""
         self.scrolled = max(0, min(most, self.scrolled + by))
+
+
+def _said_of(worker: messages.Worker) -> str:
+    """What a filter looks for in a worker."""
+    asked = " ".join(f"{request.method} {request.path}" for request in worker.in_flight)
+    return f"{worker.slot} {worker.pid} {condition(worker)} {worker.revision or ''} {asked}"

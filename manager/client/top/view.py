@@ -14,22 +14,23 @@ from ..views.operation_view import progress
 from ..views.status_view import VERDICT_COLOURS, percentiles, verdict
 from ..views.workers_view import COLOURS as WORKER_COLOURS
 from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
-from .model import SORTS, Model, Page
+from . import panes
+from .model import PANES, SORTS, Model, Page, Pane
 
 SMALLEST = (40, 12)  # columns, lines
 NAME_COLUMNS = 12  # before what a line of the head says
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 HELP = """\
- q  Ctrl-C        quit
- Up Down  k j     select a worker
- s                sort by the next column
- S                the other way round
+ q  Ctrl-C        quit                      Tab  1 2 3   workers, routes, events
+ Up Down  k j     select a worker, scroll   Enter        that worker: threads, stacks
+ s  S             sort by the next column, the other way round
+ /                filter rows as you type; Enter keeps it, Esc shows all again
+ p                pause the screen, go on
+ d                what every thread of the selected worker is doing
  +  -             one worker more, one fewer
  r                restart the selected worker: its replacement is ready first
  R                reload code and configuration (these change something: it asks before)
- d                what every thread of the selected worker is doing
- ?                this page
 
  REQ/S  requests a second, over 10 s    RUN   requests that run
  WAIT   requests that wait for a thread CONN  connections of clients, +WebSockets
@@ -46,6 +47,8 @@ def draw(model: Model, width: int, height: int, where: str, clock: str) -> list[
         return [Text(f"too small: {SMALLEST[0]}×{SMALLEST[1]} at least"[:width])]
     if model.page is Page.HELP:
         return _page("miniwsgictl top", HELP.splitlines(), width, height, "any key: back")
+    if model.page is Page.WORKER:
+        return _worker(model, width, height)
     if model.page is Page.TEXT:
         shown = wrapped(model.text, width)[model.scrolled :]
         hint = "Up, Down: scroll   any other key: back"
@@ -85,14 +88,32 @@ def _main(model: Model, width: int, height: int, where: str, clock: str) -> list
         return [_bar("miniwsgictl top", clock, width), Text(text.cut(model.trouble or f"asking {where} …", width))]
     head = _head(model, width, clock)
     room = max(1, height - len(head) - 1)
+    lines = [*head, *_body(model, room, width)][: height - 1]
+    lines += [Text("")] * (height - 1 - len(lines))
+    return [*lines, _footer(model, width)]
+
+
+def _body(model: Model, room: int, width: int) -> list[Text]:
+    if model.pane is Pane.ROUTES:
+        return panes.routes(model, room, width)
+    if model.pane is Pane.EVENTS:
+        return panes.events(model, room, width)
     workers, running = model.workers(), model.running()
     shares = _shares(room, len(workers), len(running))
     body = _workers(model, workers, shares[0], width)
-    if shares[1]:
-        body += _running(running, shares[1], width)
-    lines = [*head, *body][: height - 1]
-    lines += [Text("")] * (height - 1 - len(lines))
-    return [*lines, _footer(model, width)]
+    return [*body, *_running(running, shares[1], width)] if shares[1] else body
+
+
+def _worker(model: Model, width: int, height: int) -> list[Text]:
+    worker = next((one for one in model.all_workers() if one.slot == model.selected), None)
+    stack = model.stack
+    title = panes.worker_title(worker, model.selected)
+    found = [line for line in panes.worker_lines(worker, stack) for line in (wrapped(line, width) or [""])]
+    model.scroll(0, len(found) - text_lines(height))
+    hint = model.question or "Up, Down: scroll   d: stacks anew   r: restart   any other key: back"
+    if model.question:
+        hint += "  y: yes, any other key: no"
+    return _page(title, found[model.scrolled :], width, height, hint)
 
 
 def _shares(room: int, workers: int, running: int) -> tuple[int, int]:
@@ -115,9 +136,11 @@ def _bar(left: str, right: str, width: int) -> Text:
 def _head(model: Model, width: int, clock: str) -> list[Text]:
     assert model.snapshot is not None
     status = model.snapshot.status
-    generation = "" if status.generation is None else f"  generation {status.generation}"
+    revision = f" ({status.revision})" if status.revision else ""
+    generation = "" if status.generation is None else f"  generation {status.generation}{revision}"
     state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
-    title = f"{status.application}  {state}{generation}  pid {status.pid}"
+    paused = "PAUSED  " if model.paused else ""
+    title = f"{paused}{status.application}  {state}{generation}  pid {status.pid}"
     requests, counts = status.requests, status.workers
     return [
         _bar(title, clock, width),
@@ -126,7 +149,7 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
         _spark("requests", _rates(requests), model.rates, width),
         _spark("duration", _latency(status.duration), model.slowest, width),
         _line("queue time", Text(_latency(status.queue_time)), width),
-        _line("now", Text(_now(status)), width),
+        _line("now", Text(_now(status, *model.busy())), width),
         _line("answers", _answers(requests), width),
         _under_way(model, status, width),
     ]
@@ -193,9 +216,10 @@ def _queues(listeners: Sequence[messages.ListenerStatus]) -> str:
     return f"   accept queue {fullest.queued}/{optional(fullest.queue_limit)}"
 
 
-def _now(status: messages.Status) -> str:
+def _now(status: messages.Status, running_now: int, capacity: int) -> str:
     requests = status.requests
-    running = f"run {requests.in_flight}  wait {requests.waiting}  conn {status.connections}"
+    share = f" of {capacity} ({text.share(min(1.0, running_now / capacity))})" if capacity else ""
+    running = f"run {requests.in_flight}{share}  wait {requests.waiting}  conn {status.connections}"
     if status.sockets:
         running += f"  websockets {status.sockets}"
     return running + _queues(status.listeners)
@@ -333,7 +357,7 @@ def _running(running: Sequence[tuple[int, messages.RunningRequest]], lines: int,
     return found
 
 
-KEYS = " q quit  ↑↓ select  s sort  +/- scale  r restart  R reload  d stacks  ? help"
+KEYS = " q quit  ? help  Tab {}  / filter  p pause  Enter worker  s sort  +/- scale"
 
 
 def _footer(model: Model, width: int) -> Text:
@@ -342,4 +366,11 @@ def _footer(model: Model, width: int) -> Text:
     if model.message.said:
         style = "bold red" if model.message.bad else "bold green"
         return Text(text.cut(f" {text.clean(model.message.said)}", width), style)
-    return Text(text.cut(KEYS, width), "dim")
+    if model.typing:
+        return Text(text.cut(f" filter: {model.filter}_   Enter: keep it  Esc: show all", width), "bold yellow")
+    if model.filter or model.paused:
+        said = [f"filter: {model.filter}  /: change it  Esc: show all"] if model.filter else []
+        said += ["PAUSED  p: go on"] if model.paused else []
+        return Text(text.cut(f" {'   '.join(said)}", width), "bold yellow")
+    upcoming = PANES[(PANES.index(model.pane) + 1) % len(PANES)].value
+    return Text(text.cut(KEYS.format(upcoming), width), "dim")

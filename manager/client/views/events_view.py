@@ -23,12 +23,17 @@ ODD = frozenset(("worker.silent", "generation.failing", "request.slow", "events.
 GOOD = frozenset(("worker.ready", "generation.serving", "daemon.serving"))
 
 
+def colour(event: messages.Event) -> str | None:
+    """How good or bad it is."""
+    bad = event.kind in BAD or event.state == "failed"
+    return "red" if bad else "yellow" if event.kind in ODD else "green" if event.kind in GOOD else None
+
+
 def line(event: messages.Event, session: Session) -> str:
     """What `events` prints of it."""
     when = text.clock(event.at, date=session.wide)
-    bad = event.kind in BAD or event.state == "failed"
-    colour = "red" if bad else "yellow" if event.kind in ODD else "green" if event.kind in GOOD else None
-    kind = session.styled(f"{event.kind:<{KIND_COLUMN}}", fg=colour) if colour else f"{event.kind:<{KIND_COLUMN}}"
+    shade = colour(event)
+    kind = session.styled(f"{event.kind:<{KIND_COLUMN}}", fg=shade) if shade else f"{event.kind:<{KIND_COLUMN}}"
     code = f"{text.clean(event.code)} " if event.code else ""
     number = f"{event.id:>6}  " if session.wide else ""
     return f"{number}{session.styled(when, dim=True)}  {kind}  {code}{text.clean(event.message)}"

@@ -136,11 +136,12 @@ def _cells(worker: messages.Worker) -> dict[str, str]:
 
 def one(worker: messages.Worker, session: Session) -> list[str]:
     """What `workers SLOT` prints."""
-    facts = ((f"{name}:", said) for name, said in _facts(worker))
-    return [f"{session.styled(f'{name:<15}', dim=True)}{text.clean(said)}" for name, said in facts]
+    known = ((f"{name}:", said) for name, said in facts(worker))
+    return [f"{session.styled(f'{name:<15}', dim=True)}{text.clean(said)}" for name, said in known]
 
 
-def _facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
+def facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
+    """All that is known of one, by name."""
     yield "slot", str(worker.slot)
     yield "pid", optional(worker.pid)
     yield "generation", optional(worker.generation)

@@ -1,0 +1,117 @@
+"""What `top` shows beside its workers: routes, events, and one worker with its threads, requests and stacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from ... import messages
+from .. import text
+from ..views import events_view, routes_view, stack_view
+from ..views.workers_view import facts
+from .model import Model
+
+ROUTE_WIDTHS = {
+    "REQ/S": 7, "5XX%": 6, "P50": 9, "P95": 9, "P99": 9, "MEAN": 9, "QUEUE": 9, "CPU": 6, "REQUESTS": 9, "5XX": 6,
+}  # fmt: skip
+ORDER_COLUMNS = {"rate": "REQ/S", "p95": "P95", "errors": "5XX%", "cpu": "CPU"}
+FRAME = re.compile(r'^  File "([^"]*)", line (\d+) in (\S+)', re.MULTILINE)
+LIBRARIES = re.compile(r".*/(lib/python[0-9.]+|miniwsgi/daemon|site-packages|dist-packages)/.*")
+
+
+def routes(model: Model, lines: int, width: int) -> list[Text]:
+    """A table with its heading: `lines` at most."""
+    columns = dict(ROUTE_WIDTHS)
+    for name in routes_view.DISPENSABLE:
+        if sum(columns.values()) + len(columns) + routes_view.NAME_COLUMNS <= width:
+            break
+        columns.pop(name, None)
+    order = ORDER_COLUMNS[model.route_order]
+    heading = Text(style="bold underline")
+    for name, wide in columns.items():
+        heading.append(" ").append(name.rjust(wide), "reverse" if name == order else "")
+    heading.append(" ROUTE")
+    heading.truncate(width, pad=True)
+    known = model.routes()
+    if not known:
+        return [heading, Text(text.cut(f" {_none(model, 'no requests yet')}", width), "dim")]
+    found = [heading]
+    for route in known[model.first(len(known), lines - 1) :][: lines - 1]:
+        cells = routes_view.figures(route)
+        said = "".join(f" {cells[name].rjust(wide)}" for name, wide in columns.items())
+        line = Text(said + " " + text.clean(routes_view.name(route)), "red" if route.error_share else "")
+        line.truncate(width, overflow="ellipsis")
+        found.append(line)
+    return found
+
+
+def events(model: Model, lines: int, width: int) -> list[Text]:
+    """The latest first."""
+    heading = Text(f" {'WHEN':<8}  {'EVENT':<{events_view.KIND_COLUMN}}  WHAT", "bold underline")
+    heading.truncate(width, pad=True)
+    known = model.events()
+    if not known:
+        return [heading, Text(text.cut(f" {_none(model, 'nothing has happened')}", width), "dim")]
+    found = [heading]
+    for event in known[model.first(len(known), lines - 1) :][: lines - 1]:
+        said = f" {text.clock(event.at)}  {event.kind:<{events_view.KIND_COLUMN}}  {text.clean(event.message)}"
+        found.append(Text(text.cut(said, width), events_view.colour(event) or ""))
+    return found
+
+
+def _none(model: Model, said: str) -> str:
+    return f"nothing has {model.filter!r} in it" if model.filter else said
+
+
+# --- one worker ---------------------------------------------------------------------------------------------------
+
+
+def worker_title(worker: messages.Worker | None, slot: int) -> str:
+    """What stands above the page."""
+    if worker is None:
+        return f"worker {slot}: gone"
+    revision = f" ({worker.revision})" if worker.revision else ""
+    return f"worker {slot}  pid {worker.pid or text.NOTHING}  generation {worker.generation}{revision}  {worker.state}"
+
+
+def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -> Iterator[str]:
+    """Its threads with what each runs and where; what is known of it; the stacks as they were taken."""
+    if worker is not None:
+        yield f" {'THREAD':>6} {'RUNNING FOR':>11}  REQUEST"
+        places = _places(stack)
+        for request in sorted(worker.in_flight, key=lambda request: -request.age_seconds):
+            asked = f"{request.method} {request.path}"
+            place = places.get(asked, [])
+            where = f"  at {place.pop(0)}" if place else ""
+            yield text.clean(f" {request.thread:>6} {text.seconds(request.age_seconds):>11}  {asked}{where}")
+        if not worker.in_flight:
+            yield "        nothing runs"
+        yield ""
+        for name, said in facts(worker):
+            if not name.startswith("  thread"):
+                yield text.clean(f" {name + ':':<14} {said}")
+        yield ""
+    if stack is None:
+        yield " its stacks are being taken …"
+        return
+    yield from "\n".join(stack_view.lines(stack)).splitlines()
+
+
+def _places(stack: messages.Stack | None) -> dict[str, list[str]]:
+    """By request, the innermost frames of the application; several threads may run the same."""
+    found: dict[str, list[str]] = {}
+    for thread in stack.text.split("\n\n") if stack is not None else ():
+        asked = next((line for line in thread.splitlines() if line.startswith(stack_view.RUNS.strip("\n"))), "")
+        frames = FRAME.findall(thread)
+        if asked and frames:
+            named = asked.removeprefix(stack_view.RUNS.strip("\n")).split(" ")
+            file, line, function = next((frame for frame in frames if not LIBRARIES.match(frame[0])), frames[0])
+            found.setdefault(" ".join(named[:2]), []).append(f"{_short(file)}:{line} in {function}")
+    return found
+
+
+def _short(file: str) -> str:
+    """Its last two parts: enough to know it."""
+    return "/".join(file.split("/")[-2:])
