@@ -85,6 +85,7 @@ class Code(Enum):
     WEDGED = 3021
     SILENT = 3022
     KILLED_LATE = 3023  # after timeouts.graceful
+    KILLED_BY_ORDER = 3024
     LAUNCHER_LOST = 3031
     LAUNCHER_STUCK = 3032
     CANNOT_LEAD = 3041

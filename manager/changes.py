@@ -43,11 +43,15 @@ class Reload(Change):
 
 @dataclass(frozen=True, slots=True)
 class Restart(Change):
-    """The same generation in new processes, replacements first: one slot, or all of them."""
+    """The same generation in new processes, replacements first: one slot, or all of them.
+
+    `now`, of one slot: its worker is killed at once, and replaced then.
+    """
 
     name = "restart"
 
     slot: int | None = None
+    now: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,10 +139,12 @@ class Client:
     def reload(self) -> Reply[messages.Operation]:
         return self._change("/reload")
 
-    def restart(self, slot: int | None = None) -> Reply[messages.Operation]:
-        """One slot, or all of them."""
-        path = "/restart" if slot is None else f"/workers/{slot}/restart"
-        return self._change(path)
+    def restart(self, slot: int | None = None, mode: messages.StopMode = "graceful") -> Reply[messages.Operation]:
+        """One slot, or all of them; "now", of one: its worker is killed."""
+        if slot is None:
+            return self._change("/restart")
+        request = messages.WorkerRestartRequest(mode) if mode != "graceful" else None
+        return self._change(f"/workers/{slot}/restart", request)
 
     def drain(self) -> Reply[messages.Operation]:
         return self._change("/drain")

@@ -142,7 +142,7 @@ class Handlers:
         slot = call.numbers["slot"]
         if all(worker.slot != slot for worker in await self._managed.workers()):
             raise _no_slot(slot)
-        return await self._change(call, Restart(slot))
+        return await self._change(call, Restart(slot, now=call.body.mode == "now"))
 
     async def drain(self, call: ApiCall) -> Answer:
         return await self._change(call, Drain())

@@ -96,8 +96,8 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
             body=ms.ProfileRequest, refusals=(404, *BODY_REFUSALS),
         ),
         _change(
-            "/workers/{slot}/restart", handlers.restart_one, "restartWorker", ms.RestartRequest,
-            "Replace one worker, its successor first", refusals=(404, 409, *BODY_REFUSALS),
+            "/workers/{slot}/restart", handlers.restart_one, "restartWorker", ms.WorkerRestartRequest,
+            "Replace one worker, its successor first or at once", refusals=(404, 409, *BODY_REFUSALS),
         ),
         _change("/scale", handlers.scale, "scale", ms.ScaleRequest, "Change the number of workers"),
         _change("/reload", handlers.reload, "reload", ms.ReloadRequest, "Bring new code and configuration into force"),

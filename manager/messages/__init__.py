@@ -30,6 +30,7 @@ from .change_operations import RestartRequest as RestartRequest
 from .change_operations import ScaleRequest as ScaleRequest
 from .change_operations import StopMode as StopMode
 from .change_operations import StopRequest as StopRequest
+from .change_operations import WorkerRestartRequest as WorkerRestartRequest
 from .config_values import ConfigChange as ConfigChange
 from .config_values import ConfigCheckRequest as ConfigCheckRequest
 from .config_values import ConfigProblem as ConfigProblem
@@ -108,8 +109,8 @@ from .worker_status import WorkerList as WorkerList
 from .worker_status import WorkerState as WorkerState
 
 REQUESTS = (
-    ScaleRequest, ReloadRequest, RestartRequest, DrainRequest, StopRequest, LogLevelRequest, ConfigCheckRequest,
-    ProfileRequest, MemoryRequest,
+    ScaleRequest, ReloadRequest, RestartRequest, WorkerRestartRequest, DrainRequest, StopRequest, LogLevelRequest,
+    ConfigCheckRequest, ProfileRequest, MemoryRequest,
 )  # fmt: skip
 RESPONSES = (
     Problem, Status, Worker, WorkerList, Stack, Operation, OperationList, LogLevel, ConfigView, ConfigReport, Event,

@@ -70,7 +70,13 @@ class ReloadRequest(RequestBody):
 
 
 class RestartRequest(RequestBody):
-    """POST /v1/restart and /v1/workers/{slot}/restart: nothing to say."""
+    """POST /v1/restart: nothing to say."""
+
+
+class WorkerRestartRequest(RequestBody):
+    """POST /v1/workers/{slot}/restart."""
+
+    mode: StopMode = "graceful"  # "now": it is killed, whatever it runs, and replaced then
 
 
 class DrainRequest(RequestBody):

@@ -64,6 +64,15 @@ def test_keys_scale_restart_and_reload(service: Service) -> None:
         # In vain while the worker that is selected is about to be gone; what was asked for twice comes twice.
         at = terminal.type_until("d", "most recent call first", at)
         terminal.type("\x1b")
+        at = terminal.type_until("\t", "ROUTE", at)
+        at = terminal.type_until("\t", "operation.ended", at)
+        terminal.type("/drains\r")
+        at = terminal.wait_for("filter: drains", at)
+        terminal.type("\x1b1")
+        at = terminal.type_until("\r", "THREAD", at)
+        terminal.type("b")
+        terminal.type("Ky")
+        at = terminal.wait_for("at once: done", at)
         terminal.type_until("?", "the other way round", at)
         terminal.type(" s")
         assert terminal.quit() == 0

@@ -36,7 +36,8 @@ class Promises:
         """`ready`: the slots of workers that are ready, or were until what `event` tells of."""
         supervisor = self._supervisor
         self._ready, self._live, self._rolled = len(ready), self._live_now(), self._rolled_now()
-        self._lost = int(isinstance(event, LOSSES) and event.slot in ready)
+        taken = isinstance(event, LOSSES) or (isinstance(event, ch.Restart) and event.now)
+        self._lost = int(taken and event.slot in ready)  # type: ignore[union-attr]
         self._exits = sum(supervisor.table.exits.values())
 
     def after(

@@ -79,6 +79,16 @@ def test_what_is_no_number_of_workers_is_never_asked_for(arguments: list[str], t
 # --- waiting ---------------------------------------------------------------------------------------------
 
 
+def test_one_worker_is_killed_and_never_all_of_them(tmp_path: Path) -> None:
+    answers = {"POST /workers/3/restart": operation(9, "restart", detail="of slot 3, at once", state="succeeded")}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found = daemon.run("restart", "3", "--now")
+        assert daemon.bodies("POST", "/v1/workers/3/restart") == [{"mode": "now"}]
+        refused = daemon.run("restart", "--now")
+    assert (found.status, found.out) == (0, "restart of slot 3, at once: done in 500 ms (operation 9)\n")
+    assert (refused.status, "give its slot" in refused.err) == (2, True)
+
+
 def test_a_reload_is_waited_for_and_its_steps_are_lines(tmp_path: Path) -> None:
     heard = [
         ms.EventList([], last_id=5, lost=0),

@@ -202,3 +202,29 @@ def test_a_reload_while_drained_checks_the_new_code_and_stays_drained(world: Wor
     world.do(ch.Undrain(who="a"))
     world.settle()
     assert world.ready(2) == 4
+
+
+# --- at once ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_killed_by_order_is_replaced_and_counts_as_no_crash(world: World) -> None:
+    operation = world.ask(ch.Restart(2, now=True, who="alice"))
+    assert world.ordered(act.KillWorker) == [act.KillWorker(2, "killed by alice", stacks=Code.KILLED_BY_ORDER)]
+    assert not operation.ended
+    world.settle()
+    assert operation.succeeded
+    assert operation.name == "restart of slot 2, at once"
+    assert world.ready() == 4
+    assert {reason: count for reason, count in world.table.exits.items() if count} == {ExitReason.RESTART: 1}
+
+
+def test_one_that_drains_can_be_killed_too_and_one_that_is_gone_cannot(world: World) -> None:
+    world.do(ev.RecycleAsked(1, "requests"))
+    world.happen("fork 4", "ready 4")
+    first = world.ask(ch.Restart(1, now=True, who="alice"))
+    (declined,) = world.do(ch.Restart(1, now=True, who="alice"))
+    assert declined == act.ChangeDeclined("slot 1 has no worker that can be killed")
+    world.settle()
+    assert first.succeeded
+    assert isinstance(world.do(ch.Restart(99, now=True, who="alice"))[0], act.ChangeDeclined)
+    assert world.ready() == 4

@@ -75,6 +75,9 @@ class Sizing:
         self.override, operation.total = override, wanted
 
     def restart(self, change: ch.Restart) -> None:
+        if change.now and change.slot is not None:
+            self._restart_now(change, change.slot)
+            return
         running = [
             operation
             for operation in self.ledger.open(ch.Restart, ch.Reload)
@@ -97,6 +100,17 @@ class Sizing:
         for worker in workers:
             worker.leave("restart", ExitReason.RESTART)
             worker.operation = operation.id
+
+    def _restart_now(self, change: ch.Restart, slot: int) -> None:
+        """Whatever its worker does. What replaces workers already goes on."""
+        worker = self.table.worker(slot)
+        if worker is None or worker.probe or worker.state in {WorkerState.FORKING, WorkerState.KILLED}:
+            self.table.actions.append(ChangeDeclined(f"slot {slot} has no worker that can be killed"))
+            return
+        operation = self._accept(change, f"of slot {slot}, at once")
+        operation.total = 1
+        worker.operation = operation.id
+        self.table.kill(worker, f"killed by {change.who}", ExitReason.RESTART, stacks=Code.KILLED_BY_ORDER)
 
     def drain(self, change: ch.Drain) -> None:
         if not self._join(ch.Drain):

@@ -104,20 +104,25 @@ Examples:
       all workers, one after another
   miniwsgictl restart 3
       the worker in slot 3, also if it is stuck
+  miniwsgictl restart 3 --now
+      the same, killed at once: what it runs is cut off
 
 {EXIT_STATUSES}""",
 )
 @slot_argument(required=False)
+@click.option("--now", is_flag=True, help="Kill the worker of this slot at once; its stacks are logged before.")
 @wait_option
 @click.pass_obj
-def restart(session: Session, slot: int | None, wait: bool) -> None:
+def restart(session: Session, slot: int | None, now: bool, wait: bool) -> None:
     """Replace one worker, or all of them, by new processes.
 
     A replacement is ready before its predecessor drains, and it is done when that has left, after timeouts.graceful at
     the latest. A worker that does not respond is killed as soon as its replacement is ready. Code and configuration
     stay what they are: to change those, reload. (With preload off, new workers import what lies on disk.)
     """
-    carry_out(session, lambda client: client.restart(slot), wait=wait)
+    if now and slot is None:
+        raise click.UsageError("--now is for one worker: give its slot")
+    carry_out(session, lambda client: client.restart(slot, "now" if now else "graceful"), wait=wait)
 
 
 @click.command(

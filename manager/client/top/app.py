@@ -226,7 +226,7 @@ class Screen:
                 self._ask(f"{more} than {model.target()}?", lambda client: client.scale(request))
             case "R":
                 self._ask("reload code and configuration?", Client.reload)
-            case "r" | "d":
+            case "r" | "d" | "K":
                 self._order_for_selected(key)
         return True
 
@@ -248,8 +248,8 @@ class Screen:
         model = self.model
         if by := self._scrolled_by(key):
             model.scroll(by, FAR)
-        elif key in {"d", "r", keys.ENTER}:
-            self._order_for_selected("r" if key == "r" else "d")
+        elif key in {"d", "r", "K", keys.ENTER}:
+            self._order_for_selected(key if key in {"r", "K"} else "d")
         else:
             model.page = Page.MAIN
         return True
@@ -263,7 +263,10 @@ class Screen:
         if worker is None:
             return
         slot = worker.slot
-        if key == "r":
+        if key == "K":
+            asked = f"kill worker {slot} (pid {worker.pid}) with what it runs?"
+            self._ask(asked, lambda client: client.restart(slot, "now"))
+        elif key == "r":
             self._ask(f"restart worker {slot} (pid {worker.pid})?", lambda client: client.restart(slot))
         else:
             self._feed.order(lambda client: client.stack(slot))

@@ -49,14 +49,15 @@ def routes(model: Model, lines: int, width: int) -> list[Text]:
 
 def events(model: Model, lines: int, width: int) -> list[Text]:
     """The latest first."""
-    heading = Text(f" {'WHEN':<8}  {'EVENT':<{events_view.KIND_COLUMN}}  WHAT", "bold underline")
+    heading = Text(f" {'WHEN':<12}  {'EVENT':<{events_view.KIND_COLUMN}}  WHAT", "bold underline")
     heading.truncate(width, pad=True)
     known = model.events()
     if not known:
         return [heading, Text(text.cut(f" {_none(model, 'nothing has happened')}", width), "dim")]
     found = [heading]
     for event in known[model.first(len(known), lines - 1) :][: lines - 1]:
-        said = f" {text.clock(event.at)}  {event.kind:<{events_view.KIND_COLUMN}}  {text.clean(event.message)}"
+        code = f"{event.code} " if event.code else ""
+        said = f" {text.clock(event.at)}  {event.kind:<{events_view.KIND_COLUMN}}  {text.clean(code + event.message)}"
         found.append(Text(text.cut(said, width), events_view.colour(event) or ""))
     return found
 

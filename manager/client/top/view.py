@@ -30,6 +30,7 @@ HELP = """\
  d                what every thread of the selected worker is doing
  +  -             one worker more, one fewer
  r                restart the selected worker: its replacement is ready first
+ K                kill it at once, with what it runs; its stacks are logged
  R                reload code and configuration (these change something: it asks before)
 
  REQ/S  requests a second, over 10 s    RUN   requests that run
@@ -110,7 +111,7 @@ def _worker(model: Model, width: int, height: int) -> list[Text]:
     title = panes.worker_title(worker, model.selected)
     found = [line for line in panes.worker_lines(worker, stack) for line in (wrapped(line, width) or [""])]
     model.scroll(0, len(found) - text_lines(height))
-    hint = model.question or "Up, Down: scroll   d: stacks anew   r: restart   any other key: back"
+    hint = model.question or "Up, Down: scroll   d: stacks anew   r: restart   K: kill   any other key: back"
     if model.question:
         hint += "  y: yes, any other key: no"
     return _page(title, found[model.scrolled :], width, height, hint)
