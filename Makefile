@@ -136,7 +136,7 @@ test-agents: ## agents that instrument applications, and the libraries that docs
 test-frameworks: ## the routes of requests as Bottle, Falcon and CherryPy have them, beside those of every run
 	$(MAKE) VENV=.venv-frameworks .venv-frameworks/.test
 	.venv-frameworks/bin/python -m pip install --disable-pip-version-check --quiet $(FRAMEWORKS)
-	.venv-frameworks/bin/python -m pytest tests/unit/test_routes_frameworks.py $(ARGS)
+	MINIWSGI_TEST_FULL=1 .venv-frameworks/bin/python -m pytest tests/unit/test_routes_frameworks.py $(ARGS)
 
 test-aarch64: $(BIN)/python ## the tables of the scanner of heads, cross-compiled, under qemu-user
 	@.ci/install-tools $(VENV)/.lacking-aarch64 $(AARCH64_TOOLS)

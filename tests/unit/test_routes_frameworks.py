@@ -78,7 +78,12 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("framework", FOUND)
+IN_EVERY_RUN = ("flask", "django")  # each is a process that imports a framework
+
+
+@pytest.mark.parametrize(
+    "framework", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.full) for name in FOUND]
+)
 def test_a_request_has_the_route_that_its_framework_has_found(framework: str) -> None:
     if importlib.util.find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed: see make test-frameworks")
