@@ -73,6 +73,9 @@ class Code(Enum):
     UPGRADED = 2311
     PYTHON_UNUSABLE = 2312
     ENGINE_NOT_BUILT = 2313
+    NONE_READY_YET = 2401
+    STOPPING = 2402
+    DRAINED = 2403
     INTERNAL = 2901  # a fault of ours
 
     # workers
@@ -82,6 +85,8 @@ class Code(Enum):
     CRASHED = 3011
     OUT_OF_MEMORY = 3012
     CRASHES_REPEATED = 3013  # most of the latest had the same request in hand
+    WORKERS_LOST = 3014  # within a minute, for whatever reason
+    WORKERS_MISSING = 3015
     WEDGED = 3021
     SILENT = 3022
     KILLED_LATE = 3023  # after timeouts.graceful
@@ -98,6 +103,7 @@ class Code(Enum):
     ORPHANED = 3056
     JOBS_CUT_OFF = 3057
     SOCKETS_CUT_OFF = 3058
+    QUEUE_FILLS = 3059
 
     # requests and clients
     OPENING_FAILED = 4001
@@ -126,6 +132,7 @@ class Code(Enum):
     SENDFILE_WRONG = 5003
     ROUTE_NO_TEXT = 5004
     CAME_BACK = 5005
+    ANSWERS_FAIL = 5006
     HOOK_FAILED = 5011
     HOOK_LATE = 5012
     HOOK_RETURNED = 5013

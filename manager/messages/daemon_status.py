@@ -22,6 +22,9 @@ class Verdict(ResponseBody):
 
     level: VerdictLevel
     reasons: list[str]  # phrases, the weightiest first; a healthy daemon has one, too
+    codes: list[str] = field(
+        default_factory=list
+    )  # of each reason, as docs/errors.md has it; a healthy daemon has none
 
 
 class WorkerCounts(ResponseBody):

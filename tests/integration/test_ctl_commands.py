@@ -186,7 +186,7 @@ def test_drain_and_undrain(service: Service) -> None:
     daemon, ctl = start(service)
     drained = ctl("drain")
     assert (drained.status, drained.out.startswith("drain: done in ")) == (0, True)
-    assert ctl("status").out.startswith("down: drained, as was asked for\napp: draining")
+    assert ctl("status").out.startswith("down: drained, as was asked for (MW2403)\napp: draining")
     daemon.wait(lambda: not daemon.workers(), "no worker is left")
     assert ctl("undrain").status == 0
     assert get(daemon).startswith("v1")

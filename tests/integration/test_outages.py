@@ -150,7 +150,7 @@ def test_workers_that_do_not_respond_are_told_by_every_screen_and_kill_nobody(
         level = "down" if checked.status == 2 else "degraded"  # down after 10 s: on a slow machine that is now
         said = rf"{level}: 2 of 2 workers not responding for \d+ s, 3 connections queued"
         assert checked.status == {"degraded": 1, "down": 2}[level]
-        assert re.fullmatch(said + "\n", checked.out)
+        assert re.fullmatch(said + r" \(MW3022\)\n", checked.out)
         assert re.match(said.replace(level, r"\w+", 1), tool("status").out)
         assert re.search(said.partition(": ")[2], found.page())
     assert tool("workers").out.count("  not responding  ") == 2
@@ -183,7 +183,7 @@ def test_errors_that_a_framework_answers_are_told_by_every_screen(
     assert (requests["4xx"], requests["5xx"], requests["errors"]) == (1, 5, 0)
     assert requests["last_60s"] == {"answers": 40, "4xx": 0.025, "5xx": 0.125}
     assert found.status["workers"][0]["5xx"] == found.status["generations"][0]["5xx"] == 5
-    verdict = "degraded: 12 % of the last minute's 40 answers were 5xx\n"
+    verdict = "degraded: 12 % of the last minute's 40 answers were 5xx (MW5006)\n"
     checked = found.tool("status", "--check")
     assert (checked.status, checked.out) == (1, verdict)
     status = found.tool("status").out
@@ -215,7 +215,10 @@ def test_a_long_call_alone_is_busy_and_clients_that_wait_for_it_are_told(
     with connections(found.daemon, 6):
         found.daemon.wait(lambda: found.status["listeners"][0]["queued"] == 6, "six clients wait")
         checked = found.tool("status", "--check")
-        assert (checked.status, checked.out) == (1, "degraded: an accept queue is 75 % full, 6 connections queued\n")
+        assert (checked.status, checked.out) == (
+            1,
+            "degraded: an accept queue is 75 % full, 6 connections queued (MW3059)\n",
+        )
         assert "an accept queue is 75 % full" in found.page()
         found.top("an accept queue is 75 % full")
     service.release()

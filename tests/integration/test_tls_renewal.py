@@ -150,4 +150,5 @@ def test_an_expired_certificate_of_the_metrics_port_alone_is_told(tmp_path: Path
         connection.request("GET", "/status.json")
         status = json.loads(connection.getresponse().read())
         connection.close()
-    assert status["verdict"] == {"level": "degraded", "reasons": ["the certificate of localhost has expired"]}
+    reasons = ["the certificate of localhost has expired"]
+    assert status["verdict"] == {"level": "degraded", "reasons": reasons, "codes": ["MW7202"]}

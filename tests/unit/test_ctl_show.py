@@ -260,21 +260,24 @@ def test_errors_are_told_in_all_and_by_generation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "reasons", "code"),
+    ("judged", "said", "code"),
     [
-        ("healthy", ["2 of 2 workers ready"], 0),
-        ("degraded", ["1 of 2 workers ready", "saturated"], 1),
-        ("down", ["stopping"], 2),
+        (ms.Verdict("healthy", ["2 of 2 workers ready"]), "healthy: 2 of 2 workers ready", 0),
+        (
+            ms.Verdict("degraded", ["1 of 2 workers ready", "saturated"], ["MW3015", "MW3051"]),
+            "degraded: 1 of 2 workers ready (MW3015); saturated (MW3051)",
+            1,
+        ),
+        (ms.Verdict("down", ["stopping"]), "down: stopping", 2),  # of a daemon whose reasons had no codes yet
     ],
 )
-def test_the_verdict_is_an_exit_status(tmp_path: Path, level: ms.VerdictLevel, reasons: list[str], code: int) -> None:
-    judged = status(verdict=ms.Verdict(level, reasons))
-    with FakeDaemon(tmp_path / "s", {"GET /status": judged}) as daemon:
+def test_the_verdict_is_an_exit_status(tmp_path: Path, judged: ms.Verdict, said: str, code: int) -> None:
+    with FakeDaemon(tmp_path / "s", {"GET /status": status(verdict=judged)}) as daemon:
         found = daemon.run("status", "--check")
         as_json = daemon.run("status", "--check", "-o", "json")
         plain = daemon.run("status")
-    assert (found.status, found.out, found.err) == (code, f"{level}: {'; '.join(reasons)}\n", "")
-    assert (as_json.status, as_json.json["verdict"]) == (code, {"level": level, "reasons": reasons})
+    assert (found.status, found.out, found.err) == (code, f"{said}\n", "")
+    assert (as_json.status, as_json.json["verdict"]) == (code, msgspec.to_builtins(judged))
     assert plain.status == 0
 
 

@@ -134,10 +134,12 @@ def test_what_there_is_no_value_for_is_hidden_or_a_dash() -> None:
 
 
 def test_what_is_wrong_stands_first_and_at_its_worker() -> None:
-    wedged = ms.Verdict("degraded", ["2 of 2 workers not responding for 5 s, 3 connections queued", "it <b>burns</b>"])
+    reasons = ["2 of 2 workers not responding for 5 s, 3 connections queued", "it <b>burns</b>"]
+    wedged = ms.Verdict("degraded", reasons, ["MW3022", "MW5006"])
     workers = [worker(0, not_responding_seconds=5.2, server_errors=7), worker(1, not_responding_seconds=5.0)]
     page = read(verdict=wedged, workers=workers)
     assert page.texts["reasons"].startswith("2 of 2 workers not responding for 5 s, 3 connections queued; it <b>burns")
+    assert page.texts["codes"].strip() == "MW3022; MW5006"
     assert page.marks[:2] == ["degraded", "running"]
     assert page.hidden[-1] == "h-neighbours"
 

@@ -79,7 +79,7 @@ class Overview:
             pid=os.getpid(),
             started_at=self.date(self._started),
             uptime_seconds=round(uptime, 3),
-            verdict=ms.Verdict(judged.level.value, list(judged.reasons)),
+            verdict=ms.Verdict(judged.level.value, list(judged.reasons), list(map(str, judged.codes))),
             state=master.supervisor.state.value,
             generation=current.number if current is not None else None,
             revision=current.revision if current is not None else None,

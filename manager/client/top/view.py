@@ -11,7 +11,7 @@ from rich.text import Text
 from ... import messages
 from .. import text
 from ..views.operation_view import progress
-from ..views.status_view import VERDICT_COLOURS, percentiles, verdict
+from ..views.status_view import VERDICT_COLOURS, percentiles, reasons
 from ..views.workers_view import COLOURS as WORKER_COLOURS
 from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
 from . import panes
@@ -159,9 +159,9 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
 def _verdict(judged: messages.Verdict, width: int) -> list[Text]:
     """The weightiest reason whole, on as many lines as it needs; of the others those that one line has room for."""
     room = width - NAME_COLUMNS
-    first, *others = judged.reasons or [""]
-    said = verdict(messages.Verdict(judged.level, [first]))
-    for number, reason in enumerate(map(text.clean, others), 1):
+    first, *others = reasons(judged) or [""]
+    said = f"{judged.level}: {first}"
+    for number, reason in enumerate(others, 1):
         more = f"{said}; {reason}"
         if len(more) + (3 if number < len(others) else 0) > room:
             said += "; …"

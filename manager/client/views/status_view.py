@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Protocol
 
 from ... import messages
@@ -25,8 +26,14 @@ SOON_SECONDS = 14 * 86400  # a certificate that ends sooner should have been ren
 
 
 def verdict(found: messages.Verdict) -> str:
-    """In a line: "degraded: 1 of 2 workers not responding for 5 s"."""
-    return text.clean(f"{found.level}: {'; '.join(found.reasons)}")
+    """In a line: "degraded: 1 of 2 workers not responding for 5 s (MW3022)"."""
+    return f"{found.level}: {'; '.join(reasons(found))}"
+
+
+def reasons(found: messages.Verdict) -> list[str]:
+    """Each with its code behind it: what looks for a phrase finds it where it always was."""
+    coded = zip_longest(found.reasons, found.codes[: len(found.reasons)], fillvalue="")
+    return [text.clean(f"{reason} ({code})" if code else reason) for reason, code in coded]
 
 
 def lines(status: messages.Status, session: Session) -> list[str]:
