@@ -19,7 +19,7 @@ MAX_TABLE_BYTES = 32 << 20  # packed-refs, index: a hundred thousand names and m
 SHORT = 10  # digits of a hash that are shown: enough for git to find it in all but the largest repositories
 
 _HASH = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})\s*")
-_REF = re.compile(rb"ref:\s*(refs/[!-~]+)\s*")
+_REF = re.compile(rb"ref:\s*(refs/[!-~\x80-\xff]+)\s*")  # git-check-ref-format(1): UTF-8, for one
 _PATHS_FULL = (2, 3)  # versions of an index that hold each name in full (gitformat-index(5))
 _LENGTH_MASK = 0xFFF  # of a name, in the flags before it
 
@@ -45,7 +45,7 @@ def commit_of(tree: str) -> str:
             return found[:SHORT].decode("ascii")
         if (link := _REF.fullmatch(found)) is None or b".." in link[1]:
             break
-        name = link[1].decode("ascii")
+        name = os.fsdecode(link[1])
         found = read_bounded(f"{directory}/{name}", MAX_LINE_BYTES) or read_bounded(f"{common}/{name}", MAX_LINE_BYTES)
         found = found or _packed(common, link[1])
     return ""
@@ -53,6 +53,8 @@ def commit_of(tree: str) -> str:
 
 def holds(tree: str, path: str) -> bool:
     """Whether git has `path`, a file or something in a directory, in its index of a working tree. False: or unsure."""
+    if path == tree:
+        return True  # the package is the tree
     data = read_bounded(f"{_directory_of(tree)}/index", MAX_TABLE_BYTES)
     if data[:4] != b"DIRC":
         return False

@@ -172,6 +172,17 @@ def test_a_branch_is_found_wherever_git_keeps_it(app: Path, refs: Callable[[Path
     assert found(app) == commit[:10]
 
 
+def test_a_branch_may_be_named_in_any_language(app: Path) -> None:
+    git = repository(app, "rev_shop/wsgi.py", head="ref: refs/heads/höhe\n".encode())
+    (git / "packed-refs").write_text(f"{HASH} refs/heads/höhe\n", "utf-8")
+    assert found(app) == SHORT
+
+
+def test_the_package_may_be_the_tree(app: Path) -> None:
+    repository(app / "rev_shop", "__init__.py", "wsgi.py")
+    assert found(app) == SHORT
+
+
 def test_a_worktree_has_its_own_head_and_the_refs_of_all(tmp_path: Path, app: Path) -> None:
     common = repository(tmp_path / "main", head=OTHER.encode())
     packed(common)
