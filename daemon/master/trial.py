@@ -143,7 +143,7 @@ def _await_import(
         if received is None:
             crash = crash_stacks(stack_fd) if stack_fd >= 0 else ""
             return BootFailure(
-                Code.LAUNCHER_LOST, f"the launcher {_exit_of(process)} while it imported the application", crash
+                Code.IMPORT_ENDED, f"the launcher {_exit_of(process)} while it imported the application", crash
             )
         message, fds = received
         match message["kind"]:

@@ -110,7 +110,7 @@ def test_a_lost_worker_is_kept_with_what_it_had_in_hand(service: Service) -> Non
     crash = place.crash(3)
     assert [request["path"] for request in crash["requests"]] == ["/segv", "/hold"]
     assert crash["repeated"] == "2 of the last 3 crashes: GET /segv"
-    assert [event["crash"] for event in place.lost_events()] == [1, 2, 3]
+    assert [(event["crash"], event["code"]) for event in place.lost_events()] == [(at, "MW3011") for at in (1, 2, 3)]
     assert place.lost_events()[2]["request"] == "GET /segv"
     place.daemon.wait_for_log("2 of the last 3 crashes: GET /segv")
     assert "secret" not in str(place.control.get("/crashes").json)

@@ -76,7 +76,7 @@ def test_an_application_that_ends_the_process_while_it_is_imported_is_status_3(s
     service.write("import os\nos._exit(7)\n")
     done = service.run("--bind", "127.0.0.1:0")
     assert done.returncode == 3
-    assert "the launcher exited with status 7 before its first worker was ready" in done.stderr
+    assert "MW2314 start failed: the launcher exited with status 7 before its first worker was ready" in done.stderr
 
 
 def test_an_import_that_takes_too_long_is_ended_and_shown(service: Service) -> None:

@@ -17,11 +17,23 @@ from ..certificates.renewal import Outcome
 from ..running.certificate_watch import describe
 from ..supervising import actions as act
 from ..supervising import events as ev
-from ..supervising.exits import describe_recycling
+from ..supervising.exits import ExitReason, describe_recycling
 from ..supervising.operations import OperationState
 from ..supervising.supervisor import Supervisor
 
 Note = Callable[[Any], None]
+
+# Of exits that nobody asked for. Why a boot fails says `worker.failed`.
+EXIT_CODES = {
+    ExitReason.CRASH: Code.CRASHED,
+    ExitReason.OOM: Code.OUT_OF_MEMORY,
+    ExitReason.TIMEOUT: Code.REQUEST_TIMEOUT,
+    ExitReason.WEDGE: Code.WEDGED,
+    ExitReason.HOOK: Code.HOOK_LATE,
+}
+LOSS_CODES: dict[ms.LossKind, Code] = {
+    "crash": Code.CRASHED, "oom": Code.OUT_OF_MEMORY, "wedge": Code.WEDGED, "timeout": Code.REQUEST_TIMEOUT,
+}  # fmt: skip
 
 
 class EventRecorder:
@@ -130,8 +142,11 @@ class EventRecorder:
 
     def _exited(self, event: ev.WorkerExited) -> None:
         slots = self._supervisor.table.slots
-        why = slots[event.slot].last_exit if event.slot < len(slots) else ""
-        self._of_slot("worker.exited", event.slot, f"has ended: {why}")
+        why, code = "", None
+        if event.slot < len(slots):
+            why, reason = slots[event.slot].last_exit, slots[event.slot].last_reason
+            code = EXIT_CODES.get(reason) if reason is not None else None
+        self._of_slot("worker.exited", event.slot, f"has ended: {why}", code=code)
         self._workers.pop(event.slot, None)
 
     def _timed_out(self, event: ev.RequestTimedOut) -> None:
@@ -154,7 +169,7 @@ class EventRecorder:
             known["request"] = f"{first.method} {first.route or first.path}"
             known["request_id"] = first.request_id
         message = f"worker {record.slot} (pid {record.pid}) {message}"
-        self.event_log.add("worker.lost", message, crash=record.id, **known)
+        self.event_log.add("worker.lost", message, LOSS_CODES[record.kind], crash=record.id, **known)
 
     def silent(self, slot: int, seconds: float) -> None:
         """A ready worker does not respond."""

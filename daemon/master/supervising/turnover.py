@@ -209,7 +209,7 @@ class Turnover:
     def launcher_lost(self, generation: Generation, reason: str) -> None:
         """A launcher has exited that was not told to."""
         if generation is self.candidate:
-            self.give_up(Fault(Code.LAUNCHER_LOST, f"the launcher {reason} before its first worker was ready"))
+            self.give_up(Fault(Code.IMPORT_ENDED, f"the launcher {reason} before its first worker was ready"))
             return
         if generation is not self.current:
             return
