@@ -68,10 +68,10 @@ class Led:
         self.service = service
         service.write(HOOKS, "hooks.py")
 
-    def start(self, *arguments: str, timeouts: str = "", workers: int = 3, **keys: str) -> Daemon:
+    def start(self, *arguments: str, timeouts: str = "", workers: int = 3, graceful: int = 5, **keys: str) -> Daemon:
         config = self.service.configure(
             f'hooks = "hooks"\n{"".join(f"{name} = {value}{chr(10)}" for name, value in keys.items())}'
-            f"[server]\nworkers = {workers}\n[timeouts]\ngraceful = 5\n{timeouts}\n"
+            f"[server]\nworkers = {workers}\n[timeouts]\ngraceful = {graceful}\n{timeouts}\n"
         )
         return self.service.start("-c", config, *arguments)
 
@@ -223,7 +223,7 @@ def test_a_worker_begins_and_ends_to_lead_although_its_one_thread_is_inside_a_re
 
 def test_the_next_masters_leader_waits_for_the_end_of_the_last_ones(led: Led) -> None:
     path = led.service.directory / "control.sock"
-    killed = led.start("--control", str(path), workers=2)
+    killed = led.start("--control", str(path), workers=2, graceful=60)  # outlasts a slow start
     first = led.wait("start", 1)
     led.set("cling")
     killed.process.kill()
