@@ -78,6 +78,7 @@ class Crash(ResponseBody):
     stacks: str  # of all its threads, the last that could be had; "" none, or not yours to see
     stacks_age_seconds: float | None  # how old they were then; null: there are none
     repeated: str  # "3 of the last 4 crashes: POST /report", as of this one; "" it is not
+    elsewhere: str = ""  # where the thread that crashed was, if it ran none of them: "shop/mail.py:12 in send"
 
 
 class CrashList(ResponseBody):

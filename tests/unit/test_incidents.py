@@ -40,7 +40,11 @@ def test_a_dump_has_the_frames_of_each_thread_and_marks_one() -> None:
     assert [frame.function for frame in dump.of(0x7F01)] == ["wait", "_park"]
     assert dump.of(0x7F02)[1] == ("/srv/shop/db.py", 38, "load")
     assert dump.of(0x7F02)[2] == ('/srv/shop/a "file", line 4.py', 0, "<lambda>")
-    assert dump.of(0) == dump.of(0x7F02)  # of one that is alone in its process
+    assert dump.of(0) == dump.of(0x7F02)  # listed last: its process was forked in it
+    assert dump.marks(0)
+    begun = parse(f"Current thread 0x07 (most recent call first):\n\n{DUMP.replace('Current thread', 'Thread')}")
+    assert (begun.marks(0), begun.marks(7), begun.of(0)) == (False, True, dump.of(0x7F02))
+    assert parse(f"{DUMP}\n...").of(0) == []  # not all are listed
     assert dump.of(0x7F03) == []
     assert parse("no stacks: the process is gone").threads == {}
 
@@ -105,6 +109,14 @@ def test_of_stacks_there_are_so_many_a_second() -> None:
     assert allowance.take(8.0)
 
 
+def test_requests_that_ran_out_of_time_are_no_crashes() -> None:
+    late = [crash(number, incident("/export"), kind="timeout") for number in (1, 2)]
+    died = crash(3, incident("/report"))
+    assert repeated(late) == "2 of the last 2 timeouts: POST /export"
+    assert repeated([died, *late]) == ""
+    assert repeated([*late[:1], died, *late[1:]]) == "2 of the last 2 timeouts: POST /export"
+
+
 # --- what the commands print ----------------------------------------------------------------------------------------
 
 
@@ -146,5 +158,11 @@ def test_crashes_shows_what_was_in_hand(tmp_path: Path) -> None:
     assert plain[3].endswith("12.3 s     502  shop/db.py:38 in load")
     assert "which of these was to blame is not known" in verbose
     assert "  | Fatal Python error: Segmentation fault" in verbose
+    in_thread = crash(1, culprit_known=False, elsewhere="shop/mail.py:5 in send")
+    with FakeDaemon(tmp_path / "thread", {"GET /crashes": crash_list(in_thread)}) as daemon:
+        plain, verbose = daemon.run("crashes").out.splitlines(), daemon.run("crashes", "-v").out
+    assert plain[1].endswith("  shop/mail.py:5 in send")
+    assert "the thread that crashed ran no request: it was at shop/mail.py:5 in send" in verbose
+    assert "not known" not in verbose
     with FakeDaemon(tmp_path / "none", {"GET /crashes": crash_list()}) as daemon:
         assert daemon.run("crashes").out == "no worker was lost since the daemon began\n"

@@ -32,7 +32,8 @@ FATAL = "Fatal Python error: Segmentation fault\n\n"
 
 def dump(ident: int, frame: str, *, current: bool = False) -> str:
     """Of one thread in one frame, as faulthandler has it."""
-    return f"{'Current thread' if current else 'Thread'} 0x{ident:x} (most recent call first):\n  File {frame}\n"
+    heading = f"{'Current thread' if current else 'Thread'} 0x{ident:x} (most recent call first):\n"
+    return f"{heading}  {f'File {frame}' if frame else '<no Python frame>'}\n"
 
 
 FRAMES = [Frame("/srv/shop/db.py", 38, "load"), Frame("/srv/shop/views.py", 12, "report")]
@@ -63,6 +64,7 @@ class World:
         self.threads: dict[tuple[int, int], ThreadAccount] = {}
         self.logged: list[str] = []
         self.events: list[Any] = []
+        self.losses: list[str] = []  # as they are told
         self.looked_at: list[int] = []
         self.cpu_ns = 0
         slots = [SimpleNamespace(last_reason=None) for _ in range(workers)]
@@ -79,10 +81,14 @@ class World:
             watch=SimpleNamespace(silent_for=lambda _slot: None),
             log=log,
         )
-        recorder: Any = SimpleNamespace(slow=self.events.append, lost=lambda record, _said: self.events.append(record))
+        recorder: Any = SimpleNamespace(slow=self.events.append, lost=self._lost)
         date = lambda seconds: datetime.fromtimestamp(seconds, UTC)  # noqa: E731
         self.slow = SlowRequests(master, recorder, date)
         self.crashes = Crashes(master, recorder, self.slow, date)
+
+    def _lost(self, record: ms.Crash, said: str) -> None:
+        self.events.append(record)
+        self.losses.append(said)
 
     async def _look(self, worker: Handle) -> Look | None:
         self.looked_at.append(worker.slot)
@@ -312,6 +318,21 @@ def test_the_thread_that_crashed_comes_first(world: World) -> None:
     assert (crash.culprit_known, crash.requests[0].where) == (True, "srv/x.py:3 in f")
 
 
+@pytest.mark.parametrize(
+    ("frame", "at"),
+    [('"/srv/mail.py", line 3 in send', "srv/mail.py:3 in send"), ("", "a thread that runs no Python")],
+)
+def test_a_thread_of_the_application_that_crashes_is_no_requests_fault(world: World, frame: str, at: str) -> None:
+    world.begin(thread=0, path="/innocent")
+    stacks = FATAL + dump(100, '"/srv/x.py", line 3 in f') + dump(77, frame, current=True)
+    for _ in range(2):
+        crash = world.lose(ExitReason.CRASH, ProcessEnd(signal="SIGSEGV"), stacks)
+    assert crash is not None
+    assert (crash.culprit_known, crash.elsewhere, crash.requests[0].where) == (False, at, "srv/x.py:3 in f")
+    assert crash.repeated == ""
+    assert f" in a thread without a request, at {at}: it ran GET /innocent for" in world.losses[-1]
+
+
 def test_a_signal_that_somebody_has_sent_blames_nobody(world: World) -> None:
     world.begin(thread=0, path="/a")
     world.begin(thread=1, path="/b")
@@ -417,4 +438,9 @@ def test_a_child_of_pool_fork_is_kept_as_its_worker_tells_it(world: World) -> No
     (one,) = first.requests
     assert (one.path, one.age_seconds, one.status, one.where) == ("/pdf", 1.5, 502, "shop/pdf.py:8 in render")
     assert (latest.kind, latest.requests[0].status) == ("timeout", 504)
-    assert latest.repeated == "2 of the last 2 crashes: POST /pdf"
+    assert latest.repeated == ""  # one of the two is no crash
+
+    stacks = FATAL + dump(8, '"/srv/shop/mail.py", line 5 in send', current=True) + dump(9, '"/srv/a.py", line 1 in f')
+    world.crashes.child_lost(handle, {**message, "signal": "SIGSEGV", "timeout": False, "stacks": stacks})
+    (latest,) = world.crashes.list(1).crashes  # of a thread that the application has begun
+    assert (latest.elsewhere, latest.requests[0].where) == ("shop/mail.py:5 in send", "srv/a.py:1 in f")

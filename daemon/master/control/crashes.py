@@ -15,7 +15,7 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.metrics.scoreboard import Running
 
 from ...channel import Message
-from ..running.frames import StackDump, parse
+from ..running.frames import StackDump, parse, where
 from ..running.master import Master
 from ..running.stacks import SENT
 from ..running.witness import LostWorker
@@ -63,11 +63,11 @@ class Crashes:
     def of_late(self) -> str:
         """What the verdict says of them, of three a minute or more; without paths, for anybody may read it."""
         since = self._date(time.monotonic() - LATELY_SECONDS)
-        count = sum(one.at >= since and one.kind in {"crash", "oom", "wedge"} for one in self._kept)
-        if count < MANY:
+        lost = [one for one in self._kept if one.at >= since and one.kind != "timeout"]
+        if len(lost) < MANY:
             return ""
-        alike = ", most of them in the same request" if self._kept[0].repeated else ""
-        return f"{count} workers were lost within a minute{alike} (miniwsgictl crashes)"
+        alike = ", most of them in the same request" if lost[0].repeated else ""
+        return f"{len(lost)} workers were lost within a minute{alike} (miniwsgictl crashes)"
 
     # --- what is told ---
 
@@ -118,11 +118,10 @@ class Crashes:
         record.pid = message["pid"]
         if message["stacks"]:
             record.stacks, record.stacks_age_seconds = message["stacks"], 0.0
-        self._put_in_hand(record, worker, runs, now, parse(message["stacks"]), 0)
+        self._put_in_hand(record, worker, runs, now, parse(record.stacks), 0)
         for one in record.requests:
             one.pid = message["pid"]
             one.status = GATEWAY_TIMEOUT if message["timeout"] else BAD_GATEWAY
-        record.culprit_known = bool(runs)
         self._keep(record)
 
     # --- a record ---
@@ -145,8 +144,6 @@ class Crashes:
             record.stacks, record.stacks_age_seconds = text, seconds(age_ns)
         runs = cut_off if kind == "timeout" else found.running
         self._put_in_hand(record, handle, runs, found.ended_ns, parse(text), found.ended_ns - age_ns if text else 0)
-        marked = _crashed_itself(found.crash) and any(run.ident == parse(text).current for run in runs)
-        record.culprit_known = marked or len(runs) == 1
         for one in record.requests:
             is_answered = one.thread in handle.answered or handle.killed
             one.status = GATEWAY_TIMEOUT if is_answered else BAD_GATEWAY
@@ -178,9 +175,16 @@ class Crashes:
         dump: StackDump,
         taken_ns: int,
     ) -> None:
-        """The requests: that of the thread that is marked first, then those that have run for longest."""
-        crashed = _crashed_itself(record.stacks)
-        order = sorted(runs, key=lambda run: (not (crashed and run.ident == dump.current), run.started_ns))
+        """The requests: that of the thread that crashed first, then those that have run for longest.
+
+        Of a request alone that is to blame, unless it is known to be another thread.
+        """
+        crashed = dump.current != 0 and _crashed_itself(record.stacks)
+        order = sorted(runs, key=lambda run: (not (crashed and dump.marks(run.ident)), run.started_ns))
+        if crashed and not any(dump.marks(run.ident) for run in runs):
+            frames = dump.of(dump.current)
+            record.elsewhere = where(frames) or (str(frames[0]) if frames else "a thread that runs no Python")
+        record.culprit_known = not record.elsewhere and (crashed or len(runs) == 1)
         record.requests = [self._in_hand(record.kind, worker, run, now, dump, taken_ns) for run in order]
 
     def _in_hand(
@@ -208,7 +212,7 @@ class Crashes:
 def _told(record: ms.Crash) -> str:
     """A record as the end of a sentence that begins with its worker."""
     first = record.requests[0] if record.requests else None
-    said = record.what
+    said = f"{record.what} in a thread without a request, at {record.elsewhere}" if record.elsewhere else record.what
     if first is not None:
         others = len(record.requests) - 1
         more = f" and {others} other{'' if others == 1 else 's'}" if others else ""

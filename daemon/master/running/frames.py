@@ -28,30 +28,39 @@ class Frame(NamedTuple):
 
 
 class StackDump(NamedTuple):
-    """By thread (threading.get_ident()), the innermost frame first; `current` is the one that was marked, 0 none."""
+    """By thread (threading.get_ident()), the innermost frame first; `current` is the one that was marked, 0 none.
+
+    `oldest`: the thread that its process began with, which is listed last; 0 not known: not all are listed.
+    """
 
     threads: dict[int, list[Frame]]
     current: int = 0
+    oldest: int = 0
 
     def of(self, ident: int) -> list[Frame]:
-        """A thread's frames. 0 is the ident of one that is alone in its process: the marked one, or the only one."""
-        if not ident:
-            ident = self.current if self.current else next(iter(self.threads), 0)
-        return self.threads.get(ident, [])
+        """A thread's frames. 0 is the ident of the one that its process was forked for."""
+        return self.threads.get(ident or self.oldest, [])
+
+    def marks(self, ident: int) -> bool:
+        """Whether it is the marked one."""
+        return self.current != 0 and (ident or self.oldest) == self.current
 
 
 def parse(text: str) -> StackDump:
     """What a dump holds; nothing, if it is a line that says why there is none."""
     threads: dict[int, list[Frame]] = {}
-    current, frames = 0, []
+    current, oldest, frames = 0, 0, []
     for line in text.splitlines():
         if (heading := HEADING.match(line)) is not None:
             ident = int(heading[1], 16)
             frames = threads[ident] = []
             current = ident if line.startswith("Current") else current
+            oldest = ident
+        elif line == "...":  # and more threads
+            oldest = 0
         elif (found := _FRAME.match(line)) is not None:
             frames.append(Frame(found[1], int(found[2]) if found[2].isdigit() else 0, found[3]))
-    return StackDump(threads, current)
+    return StackDump(threads, current, oldest)
 
 
 def where(frames: Sequence[Frame]) -> str:

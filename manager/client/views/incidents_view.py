@@ -87,7 +87,7 @@ def _crash_row(crash: messages.Crash, session: Session) -> list[str]:
         f"{_request(one, session)}{others}" if one is not None else text.NOTHING,
         text.seconds(one.age_seconds if one is not None else None),
         str(one.status) if one is not None and one.status else text.NOTHING,
-        (one.where if one is not None else "") or crash.what,
+        crash.elsewhere or (one.where if one is not None else "") or crash.what,
     ]
 
 
@@ -120,9 +120,11 @@ def _crash(crash: messages.Crash, session: Session) -> Iterator[str]:
     yield session.styled(text.clean(f"{head}, generation {crash.generation}, {crash.what}"), bold=True)
     if crash.repeated:
         yield text.clean(f"  {crash.repeated}")
+    if crash.elsewhere:
+        yield text.clean(f"  the thread that crashed ran no request: it was at {crash.elsewhere}")
     if not crash.requests:
         yield "  it had no request in hand"
-    elif not crash.culprit_known:
+    elif not crash.culprit_known and not crash.elsewhere:
         yield "  which of these was to blame is not known; the one that had run for longest comes first"
     for one in crash.requests:
         yield from (f"  {line}" for line in _verbose(one))
