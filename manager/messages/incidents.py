@@ -60,7 +60,7 @@ class SlowList(ResponseBody):
     requests: list[Incident]
     limit_seconds: float  # log.slow_request; 0: off
     stacks_left_out: int  # since the start of the daemon: so many could not be taken, for there were too many at once
-    ends_left_out: int  # the same for the ends of requests that were over before anybody looked
+    ends_left_out: int  # the same for what workers tell of a request at its end; it may be here all the same
 
 
 class Crash(ResponseBody):

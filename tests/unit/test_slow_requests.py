@@ -187,6 +187,19 @@ def test_its_worker_completes_it_and_what_was_never_seen_is_there_too(world: Wor
     assert world.slow.count == 2
 
 
+@pytest.mark.parametrize("others", [0, ms.MAX_INCIDENTS])  # since: so many are kept
+def test_a_word_that_comes_after_a_look_has_found_its_request_gone_is_of_that(world: World, others: int) -> None:
+    world.begin()
+    world.after(1.5)
+    world.end()
+    for number in range(others):
+        world.say(f"other-{number}", 1.2)
+    world.after(0.5)
+    world.say(world.id(), 2.5)
+    assert world.slow.count == 1 + others
+    assert world.logged[-1] == "worker 0: GET /report took 2.5 s, status 200; it was at db.py:38 in load"
+
+
 @pytest.mark.parametrize("seen_before", [True, False])
 def test_one_that_is_answered_in_its_place_and_runs_on_is_one(world: World, seen_before: bool) -> None:
     world.begin()

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from miniwsgi.codes import Code
@@ -94,6 +95,7 @@ class SlowRequests:
         self._recorder = recorder
         self._date = date
         self._running: dict[_Key, _Slow] = {}
+        self._awaited: list[_Slow] = []  # that the last look has not found any more: their workers' words may come yet
         self._kept: deque[ms.Incident] = deque(maxlen=ms.MAX_INCIDENTS)  # the latest first
         self._asked: dict[int, asyncio.Task[None]] = {}  # by slot: whose stacks are being taken
         self._stacks = Allowance(STACKS_A_SECOND)
@@ -161,8 +163,9 @@ class SlowRequests:
                     self._tell(slow.record, handle, f"has been running for {age:.1f} s (log.slow_request)")
                 if slow.due < len(MULTIPLES) and age >= slow.record.limit_seconds * MULTIPLES[slow.due]:
                     self._take_stacks(slow)
-        for key in self._running.keys() - seen:
-            self._end(self._running.pop(key))
+        self._awaited = [self._running.pop(key) for key in self._running.keys() - seen]
+        for slow in self._awaited:
+            self._end(slow)
 
     def _begin(
         self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float, *, tell: bool = True
@@ -271,7 +274,7 @@ class SlowRequests:
     def ended(self, worker: WorkerHandle, message: Message) -> None:
         """A worker has settled a request that took longer than the limit."""
         self.ends_left_out += message["left_out"]
-        for slow in self._running.values():
+        for slow in chain(self._running.values(), self._awaited):
             if slow.worker is worker and slow.record.request_id == message["request_id"] and not slow.answered:
                 slow.answered = True
                 slow.grow(message["seconds"] - message["queued"])

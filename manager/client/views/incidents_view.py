@@ -144,4 +144,5 @@ def _left_out(found: messages.SlowList) -> Iterator[str]:
     if found.stacks_left_out:
         yield f"{text.count(found.stacks_left_out, 'request')} have no stack: too many were slow at once"
     if found.ends_left_out:
-        yield f"{text.count(found.ends_left_out, 'request')} are missing: too many ended at once"
+        ends = text.count(found.ends_left_out, "request")
+        yield f"of {ends} the end was not told, too many ended at once: those have no status, or are not here at all"
