@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -9,8 +10,10 @@ import time
 from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
-from miniwsgi.daemon.worker.inspecting import call_tree
+from miniwsgi.daemon.master.running import inspection
+from miniwsgi.daemon.worker.inspecting import call_tree, memory, thread_clocks
 from miniwsgi.daemon.worker.inspecting.call_tree import CallTree, Frame, Origin, Origins
 from miniwsgi.daemon.worker.inspecting.results import ReaderGone, Results
 from miniwsgi.daemon.worker.inspecting.sampler import Sampler, State
@@ -95,7 +98,7 @@ def test_each_threads_clock_is_its_own() -> None:
     end.set()
     for thread in (spinning, waiting):
         thread.join()
-    assert clocks.spent(1) == UNKNOWN
+    assert [clocks.spent(1), clocks.spent(1)] == [UNKNOWN, UNKNOWN]
     assert clocks.unknown == {1}
 
 
@@ -153,3 +156,72 @@ def test_a_slow_reader_holds_nobody_and_one_that_leaves_ends_it() -> None:
     with pytest.raises(ReaderGone):
         results.write(text="more")
     os.close(writing)
+
+
+def test_names_that_are_long_or_no_unicode_are_told_all_the_same() -> None:
+    name, file = "f" * 4000, b"/srv/\xff/shop.py".decode("utf-8", "surrogateescape")
+    module: dict[str, Any] = {}
+    exec(compile(f"import sys\ndef {name}(): return sys._getframe()", file, "exec"), module)
+    tree = CallTree(Origins("shop"))
+    frame = path(tree, tree.node(module[name]()))[0]
+    assert frame.function == "f" * (call_tree.MAX_NAME - 1) + "…"
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    try:
+        Results(writing).write(file=frame.file)
+        assert msgspec.json.decode(os.read(reading, 4096)) == {"file": "/srv/?/shop.py"}  # as the master reads it
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_thread_that_begins_is_none_without_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks, begins, stays = ThreadClocks(), 1, 2
+    natives = {begins: 0, stays: 0}
+    monkeypatch.setattr(thread_clocks, "_native_id", natives.__getitem__)
+    assert [clocks.spent(ident) for ident in natives] == [UNKNOWN, UNKNOWN]
+    assert clocks.unknown == set()
+    natives[begins] = os.getpid()
+    assert [clocks.spent(ident) for ident in natives] == [0, UNKNOWN]
+    assert clocks.unknown == {stays}
+    clocks.keep_only(set())  # another thread gets the same ident, and begins
+    natives[begins] = 0
+    clocks.spent(begins)
+    assert clocks.unknown == {stays}
+
+
+def test_processes_that_are_forked_meanwhile_do_not_trace() -> None:
+    memory._tracing.begin()
+    try:
+        if not (pid := os.fork()):
+            os._exit(memory.tracemalloc.is_tracing())
+        assert memory._tracing.whose() == "ours"
+    finally:
+        memory._tracing.end()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert memory._tracing.whose() == "none"
+
+
+class SayingWorker:
+    """A worker that says so much, and leaves."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+
+    def send(self, _kind: str, fds: tuple[int, ...], **_fields: Any) -> None:
+        os.write(fds[0], self._said)
+        os.close(fds[0])
+
+
+@pytest.mark.parametrize(("said", "taken"), [(b"{}\n" * 100, 100), (b"{}\n" + b"x" * 200 + b"\n", 1)])
+def test_the_length_of_a_line_is_bounded_and_not_that_of_a_profile(
+    said: bytes, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "MAX_BYTES", 50)
+    monkeypatch.setattr(inspection, "CHUNK_BYTES", 60)
+    worker: Any = SayingWorker(said)
+
+    async def lines() -> list[bytes]:
+        return [line async for line in inspection.results(worker, {}, 1)]
+
+    assert len(asyncio.run(lines())) == taken
+    assert len(asyncio.run(inspection.inspect(worker, {}, 1)) or b"") <= 50  # where all is kept

@@ -15,7 +15,7 @@ from .worker_handle import WorkerHandle
 
 ANSWER_SECONDS = 3.0  # for a worker to hear
 MARGIN_SECONDS = 10.0  # beyond its time: for results that are slow to come
-MAX_BYTES = 64 * 1024 * 1024  # that a worker may say
+MAX_BYTES = 64 * 1024 * 1024  # that a worker may say in one line, or where all is kept
 CHUNK_BYTES = 256 * 1024
 
 
@@ -25,10 +25,19 @@ class NotAnswered(Exception):
 
 async def inspect(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> bytes | None:
     """All that the worker says, in JSON lines, of an order that takes it so long; None: it did not answer in time."""
+    said, size = [], 0
+    found = results(worker, order, seconds)
     try:
-        return b"".join([line async for line in results(worker, order, seconds)])
+        async for line in found:
+            size += len(line)
+            if size > MAX_BYTES:
+                break
+            said.append(line)
     except NotAnswered:
         return None
+    finally:
+        await found.aclose()
+    return b"".join(said)
 
 
 async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> AsyncGenerator[bytes]:
@@ -40,8 +49,8 @@ async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -
     try:
         worker.send("inspect", (writing,), order={**order, "seconds": seconds})
         ends = loop.time() + ANSWER_SECONDS
-        text, received = b"", 0
-        while received <= MAX_BYTES:
+        text, received = b"", False
+        while len(text) <= MAX_BYTES:
             if not await _readable(loop, reading, ends - loop.time()):
                 if received:
                     return
@@ -51,7 +60,7 @@ async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -
                 return
             if not received:
                 ends = loop.time() + seconds + MARGIN_SECONDS
-            received += len(chunk)
+            received = True
             *lines, text = (text + chunk).split(b"\n")
             for line in lines:
                 yield line + b"\n"

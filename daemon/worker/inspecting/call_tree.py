@@ -18,6 +18,7 @@ from .. import context
 
 MAX_NODES = 20_000
 MAX_DEPTH = 400
+MAX_NAME = 500  # characters of a function's or a file's name; code that was generated may have longer ones
 ROOT = 0  # the node of no frame
 CUT = "(cut: deeper than is kept)"
 
@@ -149,7 +150,8 @@ class CallTree:
         if number is None:
             number = self._by_line[id(code), line] = len(self.frames)
             file = code.co_filename
-            self.frames.append(Frame(code.co_qualname, file, line, self._origins.short(file), self._origins.of(file)))
+            short, origin = _end_of(self._origins.short(file)), self._origins.of(file)
+            self.frames.append(Frame(_beginning_of(code.co_qualname), _end_of(file), line, short, origin))
         self._by_instruction[id(code), frame.f_lasti] = number
         return number
 
@@ -158,3 +160,11 @@ class CallTree:
             self._cut_frame = len(self.frames)
             self.frames.append(Frame(CUT, "", 0, "", Origin.SERVER))
         return self._cut_frame
+
+
+def _beginning_of(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def _end_of(name: str) -> str:
+    return name if len(name) <= MAX_NAME else "…" + name[1 - MAX_NAME :]

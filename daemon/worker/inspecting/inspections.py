@@ -98,10 +98,15 @@ class Inspections:
             os.close(fd)
 
 
+def line_of(fields: dict[str, Any]) -> bytes:
+    """JSON for any reader. Names may have lone surrogates, of a file that is not called in UTF-8 for one: "?" each."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+
 def write_line(fd: int, **fields: Any) -> None:
     """For lines that fit into an empty pipe, or are not worth waiting for; nothing if the reader has left."""
     try:
-        os.write(fd, json.dumps(fields).encode() + b"\n")
+        os.write(fd, line_of(fields))
     except OSError:
         pass
 

@@ -11,7 +11,8 @@
 Reading what the collector knows, or what tracemalloc has noted, holds the interpreter. That is estimated first, and not
 done where it would take longer than the order allows; what it took is told. No object is kept meanwhile, so that none
 of the application's finalizers runs on this thread. tracemalloc is stopped in the end, if it was begun here. Its module
-in C is all that is used of it: the other imports much that would stay.
+in C is all that is used of it: the other imports much that would stay. Processes that are forked meanwhile do not
+trace: nobody would stop it there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from ...unpatched import time
+from ...unpatched import os, time
 from ..context import Context
 from .results import ReaderGone, Results
 
@@ -51,6 +52,34 @@ def inspect(context: Context, order: dict[str, Any], fd: int) -> None:
         pass
 
 
+class _Tracing:
+    """tracemalloc, if it was begun here."""
+
+    def __init__(self) -> None:
+        self.ours = False
+        os.register_at_fork(after_in_child=self.end)
+
+    def __repr__(self) -> str:
+        return f"<Tracing {'ours' if self.ours else 'not ours'}>"
+
+    def begin(self) -> None:
+        """Nothing if the application traces: its traces are kept."""
+        if not tracemalloc.is_tracing():
+            self.ours = True
+            tracemalloc.start(1)
+
+    def end(self) -> None:
+        if self.ours:
+            self.ours = False
+            tracemalloc.stop()
+
+    def whose(self) -> str:
+        return ("ours" if self.ours else "application") if tracemalloc.is_tracing() else "none"
+
+
+_tracing = _Tracing()  # one a process: what is called after a fork cannot be taken back
+
+
 class _Looker:
     """`paused_ns`: how long the interpreter was held in a row, at most; `cost_ns`: the CPU time of all."""
 
@@ -59,7 +88,6 @@ class _Looker:
         self._most_ns = pause_ns
         self._began = time.monotonic_ns()
         self._cpu_began = time.thread_time_ns()
-        self._ours = False
         self.paused_ns = 0
 
     @property
@@ -68,9 +96,7 @@ class _Looker:
 
     def look_for(self, seconds: float, *, diff: bool) -> None:
         """Note what is allocated meanwhile. Raises ReaderGone."""
-        self._ours = not tracemalloc.is_tracing()
-        if self._ours:
-            tracemalloc.start(1)
+        _tracing.begin()
         try:
             if diff:
                 self.look()
@@ -80,19 +106,17 @@ class _Looker:
             self._results.sleep(seconds)
             self.look()
         finally:
-            if self._ours:
-                tracemalloc.stop()
+            _tracing.end()
 
     def look(self, *, types: bool = True) -> None:
         """Raises ReaderGone."""
         at = (time.monotonic_ns() - self._began) / 1e9
         lines, no_lines = self._lines()
         found, no_types = self._types() if types else (None, "")
-        tracing = ("ours" if self._ours else "application") if tracemalloc.is_tracing() else "none"
         self._results.write(
             kind="look", at=at, gc=_collector(), objects=None if found is None else sum(found.values()),
             types=[] if found is None else _named(found), no_types=no_types,
-            lines=lines, no_lines=no_lines, held_bytes=tracemalloc.get_traced_memory()[0], tracing=tracing,
+            lines=lines, no_lines=no_lines, held_bytes=tracemalloc.get_traced_memory()[0], tracing=_tracing.whose(),
         )  # fmt: skip
         self._results.flush()
 

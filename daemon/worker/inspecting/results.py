@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ...unpatched import os, select, time
+from .inspections import line_of
 
 FLUSH_SECONDS = 5.0  # for a reader that is slow to take the rest
 
@@ -40,7 +40,7 @@ class Results:
 
     def write(self, **fields: Any) -> None:
         """A line; as much of it as there is room for now. Raises ReaderGone."""
-        self._unsent += json.dumps(fields, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+        self._unsent += line_of(fields)
         self.go_on()
 
     def go_on(self) -> None:

@@ -8,6 +8,7 @@ the C library does it: then a thread that has ended is an error, and no more.
 from __future__ import annotations
 
 import threading
+from collections.abc import Set
 
 from ...engine import account
 from ...unpatched import os, time
@@ -22,6 +23,7 @@ class ThreadClocks:
     def __init__(self) -> None:
         self._clocks: dict[int, tuple[int, int]] = {}  # the clock and what it showed last
         self.unknown: set[int] = set()  # threads whose clock is not to be had: made by C code, which named none
+        self._nameless: set[int] = set()  # that have been so once: a thread that begins has no number yet
 
     def __repr__(self) -> str:
         return f"<ThreadClocks {len(self._clocks)}>"
@@ -32,8 +34,9 @@ class ThreadClocks:
         if known is None:
             native = _native_id(ident)
             if not native:
-                self.unknown.add(ident)
+                (self.unknown if ident in self._nameless else self._nameless).add(ident)
                 return UNKNOWN
+            self._nameless.discard(ident)
             known = clock, now = (~native << 3) | _PER_THREAD | _SCHEDULED, -1
         clock, before = known
         try:
@@ -50,10 +53,11 @@ class ThreadClocks:
         known = self._clocks.get(ident)
         return UNKNOWN if known is None else known[1]
 
-    def keep_only(self, idents: object) -> None:
+    def keep_only(self, idents: Set[int]) -> None:
         """Forget threads that are gone: their numbers are given again."""
-        for ident in self._clocks.keys() - idents:  # type: ignore[operator]
+        for ident in self._clocks.keys() - idents:
             del self._clocks[ident]
+        self._nameless &= idents
 
 
 def name_of(ident: int) -> str:
