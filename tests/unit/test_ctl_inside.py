@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from miniwsgi.manager.client.client import Client
+from miniwsgi.manager.client.client import Client, TransportError, Trouble
 from miniwsgi.manager.client.profiles.flame_graph import flame_graph
 from miniwsgi.manager.client.profiles.formats import Format, collapsed, speedscope
 from miniwsgi.manager.client.profiles.profile import Clock, Profile, heaviest
@@ -214,6 +214,29 @@ def test_what_was_seen_is_written_when_it_is_interrupted(tmp_path: Path, monkeyp
     assert "requests;index (shop/views.py:7) 10\n" in file.read_text()
 
 
+def test_what_was_seen_is_written_when_the_daemon_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, said = tmp_path / "a.txt", lines(0)[:2]
+
+    def lost(_self: Client, _request: object) -> Any:
+        yield from said
+        raise TransportError(Trouble.LOST)
+
+    monkeypatch.setattr(Client, "profile", lost)
+    for written in (False, True):
+        found, _ = run(tmp_path, [], "--file", str(file))
+        assert (found.status, file.exists(), "it stopped or died" in found.err) == (3, written, True)
+        said.append(lines(0)[2])
+
+
+def test_a_file_that_fails_does_not_lose_the_summary_and_one_that_is_replaced_is_named(tmp_path: Path) -> None:
+    failed, _ = run(tmp_path, lines(0), "--file", "/dev/full")
+    assert (failed.status, "No space left" in failed.err, "Cursor.execute" in failed.out) == (1, True, True)
+    file = tmp_path / "a.txt"
+    for replaced in (False, True):
+        found, _ = run(tmp_path, lines(0), "--file", str(file))
+        assert ("in place of what was there" in found.err) is replaced
+
+
 @pytest.mark.parametrize(
     ("line", "status", "said"),
     [
@@ -222,7 +245,7 @@ def test_what_was_seen_is_written_when_it_is_interrupted(tmp_path: Path, monkeyp
         ({"kind": "left", "why": "worker 3 (pid 7) has ended"}, 0, "worker 3 (pid 7) has ended"),
         ({**END, "cut_stacks": 7}, 0, "worker 3: 7 samples are shown only in part"),
         ({**END, "cut_depth": 1}, 0, "the outermost calls of 1 sample are missing"),
-        ({**END, "no_clock": 2}, 0, "what 2 threads compute is not known"),
+        ({**END, "no_clock": 2}, 0, "the CPU time of 2 threads is not known"),
     ],
 )
 def test_what_a_profile_does_not_show_is_said(tmp_path: Path, line: dict[str, Any], status: int, said: str) -> None:
@@ -238,6 +261,11 @@ def test_what_a_profile_does_not_show_is_said(tmp_path: Path, line: dict[str, An
         ([{"kind": "profile", "slots": [0]}, {"slot": 0, "kind": "refused", "why": "no"}], (), "no worker could be"),
         ([{"kind": "profile", "slots": [0]}, samples(0)], (), "the workers were idle"),
         ([{"kind": "profile", "slots": [0]}, samples(0)], ("--route", "/x"), "running a request of the route /x"),
+        (
+            [{"kind": "profile", "slots": [0]}, samples(0, (4, 0, THREAD, 5, 50, 0))],
+            ("--cpu",),
+            "no time on the CPU was seen, though threads were at work",
+        ),
     ],
 )
 def test_nothing_seen_is_nothing_written(tmp_path: Path, said: Any, arguments: tuple[str, ...], why: str) -> None:
@@ -273,7 +301,7 @@ def test_what_memory_holds(tmp_path: Path) -> None:
         {"seconds": 60.0, "diff": True, "pause_seconds": 0.05}, {"seconds": 0.0, "diff": False, "pause_seconds": 0.02},
     ]  # fmt: skip
     assert "Rss     34.0 MiB  +2.0 MiB  in RAM, with what it shares" in found.out
-    assert "1500 objects (+250) that the collector knows" in found.out
+    assert "1500 objects (+250) that the collector knows (without 35000 frozen ones, from before" in found.out
     assert "  250   +249  shop.Order" in found.out
     assert "4.0 KiB      12  +2.0 KiB  /srv/shop/cart.py:17" in found.out
     assert "held the worker up for 4.0 ms at most" in found.out

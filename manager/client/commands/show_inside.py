@@ -15,12 +15,13 @@ from miniwsgi.codes import Code
 
 from ... import messages
 from .. import text
-from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus
+from ..client import TransportError
+from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus, complaint
 from ..options import ControlCommand, Session, slot_argument, slots_argument
 
 if TYPE_CHECKING:
     from ..profiles.formats import Format
-    from ..profiles.profile import Profile
+    from ..profiles.profile import Clock, Profile
 
 STDOUT = "-"
 FORMATS = ("flame", "speedscope", "collapsed")
@@ -107,6 +108,7 @@ def profile(
     found = Profile(by_function=function)
     request = messages.ProfileRequest(slots=list(slots), seconds=seconds, rate=rate, route=route)
     progress = _Progress(seconds, sys.stderr.isatty())
+    lost = None
     with session.client() as client:
         try:
             for line in client.profile(request):
@@ -114,13 +116,17 @@ def profile(
                 progress.show(found)
         except KeyboardInterrupt:
             pass  # what was seen is there
+        except TransportError as error:
+            if not found.samples:
+                raise
+            lost = complaint(error, session.path)  # told when what was seen is written
         finally:
             progress.end()
     notes = profile_view.notes(found, clock)
     if not found.total_ns(clock):
-        raise Complaint(ExitStatus.FAILED, Code.NOTHING_SEEN, "\n".join([_nothing(found, route, clock.noun), *notes]))
+        raise Complaint(ExitStatus.FAILED, Code.NOTHING_SEEN, "\n".join([_nothing(found, route, clock), *notes]))
     title = f"Profile of {_whose(found)}: {found.seconds:.1f} s at {rate} Hz"
-    _write(path, written(found, clock, format, rate, title))
+    # First what takes no room: the file's failing does not lose it.
     if session.json:
         session.echo_json(msgspec.json.encode(profile_view.summary(found, clock, path)))
     else:
@@ -128,8 +134,12 @@ def profile(
             click.echo(text.clean(said, lines=True), err=path == STDOUT)
     for note in notes:
         session.note(note)
+    replaces = os.path.isfile(path)
+    _write(path, written(found, clock, format, rate, title))
     if path != STDOUT:
-        session.note(f"written: {path}{_how_to_see(format)}")
+        session.note(f"written: {path}{', in place of what was there' if replaces else ''}{_how_to_see(format)}")
+    if lost is not None:
+        raise lost
 
 
 class _Progress:
@@ -161,14 +171,18 @@ def _whose(found: Profile) -> str:
     return f"worker {slots[0]}" if len(slots) == 1 else text.count(len(slots), "worker")
 
 
-def _nothing(found: Profile, route: str | None, noun: str) -> str:
+def _nothing(found: Profile, route: str | None, clock: Clock) -> str:
     if not found.workers:
         return "no worker serves: there is nothing to look at; miniwsgictl status says why"
     if not any(seen.looks for seen in found.workers.values()):
         return "no worker could be looked at; nothing is written"
     if route is not None:
         return f"no thread was seen running a request of the route {route}; nothing is written"
-    return f"no thread was seen at work ({noun}): the workers were idle; nothing is written"
+    if found.samples:
+        return (
+            f"no {clock.noun} was seen, though threads were at work: see --wall, or a higher --rate; nothing is written"
+        )
+    return f"no thread was seen at work ({clock.noun}): the workers were idle; nothing is written"
 
 
 def _check_writable(path: str) -> None:

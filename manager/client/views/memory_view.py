@@ -47,7 +47,8 @@ def lines(found: messages.WorkerMemory, session: Session) -> list[str]:
         shown.append(f"objects are not counted: {found.not_counted} (--pause allows more)")
     else:
         grown = "" if found.objects_grown is None else f" ({found.objects_grown:+d})"
-        shown.append(f"{found.objects} objects{grown} that the collector knows, by type:")
+        frozen = f" (without {collector.frozen} frozen ones, from before the fork)" if collector.frozen else ""
+        shown.append(f"{found.objects} objects{grown} that the collector knows{frozen}, by type:")
         types = [(str(one.count), _grown(one.grown, str), one.name) for one in found.types[:count]]
         shown += ["", *_table(("COUNT", "GROWN", "TYPE"), types, "rr", session)]
     if found.tracing != "none":

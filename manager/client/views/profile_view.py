@@ -60,7 +60,7 @@ def notes(profile: Profile, clock: Clock) -> list[str]:
             found.append(f"worker {slot}: {spells}")
         if unknown := seen.end.get("no_clock", 0):
             threads = text.count(unknown, "thread")
-            found.append(f"worker {slot}: what {threads} compute is not known: not made by threading")
+            found.append(f"worker {slot}: the CPU time of {threads} is not known: not made by threading")
     return found
 
 
