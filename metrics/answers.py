@@ -15,7 +15,7 @@ from msgspec import Struct
 from . import scoreboard as sb
 from .board import Board
 from .scoreboard import Slot
-from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
+from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, labels, packed, series, unpacked
 
 KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers
 CLASSES = 6  # of statuses: by the first digit, and 0 where it is not known
@@ -67,11 +67,14 @@ def refusals(slot: Slot) -> list[int]:
 
 def answers(slot: Slot) -> Answers:
     """All that the slot's workers have given: the application's, and the refusals of the server itself."""
-    cells, found = slot.cells, refusals(slot)
+    cells, histograms = slot.cells, [0] * CLASSES
     for at in series(cells):
-        _method, status, _route = sb.series_labels(cells[at + sb.S_KEY])
-        counted = cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS]
-        found[status_class(status)] += sum(counted.tolist())
+        _method, status, _route = labels(cells[at + sb.S_KEY])
+        histograms[status_class(status)] += packed(cells, at + sb.S_BUCKETS, sb.BUCKETS)
+    found = [
+        refused + (sum(unpacked(histogram, sb.BUCKETS)) if histogram else 0)
+        for refused, histogram in zip(refusals(slot), histograms, strict=True)
+    ]
     return Answers(sum(found), found[4], found[5])
 
 
@@ -127,13 +130,14 @@ class Tally:
             if generation not in living:
                 del self._ended[generation]
 
-    def take(self, now: float) -> None:
-        """A snapshot, if one is due."""
+    def take(self, now: float) -> bool:
+        """A snapshot, if one is due. Whether it was."""
         if self._snapshots and now - self._snapshots[-1].at < EVERY_SECONDS:
-            return
+            return False
         self._snapshots.append(self._count(now))
         while len(self._snapshots) > 1 and now - self._snapshots[1].at >= LONGEST_SECONDS:
             self._snapshots.popleft()
+        return True
 
     def look(self, now: float) -> AnswerReport:
         """The counts now, and those of about a minute ago or of the beginning."""

@@ -20,7 +20,7 @@ from . import scoreboard as sb
 from .answers import CLASSES, refusals, status_class
 from .board import Board
 from .percentiles import Percentile, percentile
-from .scoreboard_reading import BOUNDS_SECONDS, NO_BUCKETS, queue_times, series
+from .scoreboard_reading import BOUNDS_SECONDS, labels, packed, queue_times, series, unpacked
 
 STEP_SECONDS = 5.0
 SLACK_SECONDS = 0.5  # looks come about each second: a step that wants so little is whole
@@ -150,17 +150,16 @@ class Mark(Struct, frozen=True):
 def read_counts(board: Board) -> array[int]:
     """All counts since the start, in the order of a step's. Each series is read once: there may be thousands."""
     slots = list(board.used())
-    histograms: list[Sequence[int]] = [NO_BUCKETS] * CLASSES
+    histograms = [0] * CLASSES
     classes = [0] * CLASSES
     for slot in slots:
         cells = slot.cells
         for at in series(cells):
-            number = status_class(sb.series_labels(cells[at + sb.S_KEY])[1])
-            counted = cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist()
-            histograms[number] = list(map(add, histograms[number], counted))
+            number = status_class(labels(cells[at + sb.S_KEY])[1])
+            histograms[number] += packed(cells, at + sb.S_BUCKETS, sb.BUCKETS)
         classes = list(map(add, classes, refusals(slot)))
-    classes = list(map(add, classes, map(sum, histograms)))
-    return array("Q", (*classes, *map(sum, zip(*histograms, strict=True)), *queue_times(slots)))
+    classes = list(map(add, classes, (sum(unpacked(histogram, sb.BUCKETS)) for histogram in histograms)))
+    return array("Q", (*classes, *unpacked(sum(histograms), sb.BUCKETS), *queue_times(slots)))
 
 
 class Timeline:

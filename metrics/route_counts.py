@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from operator import add
 
 from msgspec import Struct
@@ -13,11 +12,12 @@ from msgspec import Struct
 from . import scoreboard as sb
 from .board import Board
 from .route_names import RouteNames
-from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, series
+from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, labels, packed, series, unpacked
 
 EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
 CLASSES = 6  # of statuses, by their first digit; 0: not known
 _SUM, _SENT, _QUEUED, _CPU = (cell - sb.S_SUM + CLASSES for cell in (sb.S_SUM, sb.S_SENT, sb.S_QUEUED, sb.S_CPU))
+_CELLS = sb.SERIES_CELLS - sb.S_SUM  # of a series: all but its key
 _BUCKETS = sb.S_BUCKETS - sb.S_SUM + CLASSES
 _NOTHING = array("Q", bytes(8 * (_BUCKETS + sb.BUCKETS)))
 
@@ -59,13 +59,14 @@ class RouteHistory:
     def __repr__(self) -> str:
         return f"<RouteHistory snapshots={len(self._snapshots)}>"
 
-    def take(self, now: float) -> None:
-        """A snapshot, if one is due."""
+    def take(self, now: float) -> bool:
+        """A snapshot, if one is due. Whether it was."""
         if now - self._snapshots[-1][0] < EVERY_SECONDS:
-            return
+            return False
         self._snapshots.append((now, self._rows()))
         while now - self._snapshots[1][0] >= LONGEST_SECONDS:
             self._snapshots.popleft()
+        return True
 
     def look(self, now: float) -> RouteReport:
         """The counts now, and what was added since about a minute ago, or since the first look."""
@@ -77,19 +78,18 @@ class RouteHistory:
         return RouteReport(now - began, found)
 
     def _rows(self) -> dict[str, array[int]]:
-        rows: dict[str, array[int]] = {}
+        parts: dict[tuple[str, int], int] = {}  # by route and class of status
         for slot in self._board.used():
             cells, names = slot.cells, slot.route_names()
             for at in series(cells):
-                _method, status, number = sb.series_labels(cells[at + sb.S_KEY])
-                name = self._names.name(number, names)
-                row = rows.get(name)
-                if row is None:
-                    row = rows[name] = array("Q", _NOTHING)
-                part = cells[at + sb.S_SUM : at + sb.SERIES_CELLS].tolist()
-                count = sum(islice(part, sb.S_BUCKETS - sb.S_SUM, None))
-                row[status // 100 if status < 100 * CLASSES else 0] += count
-                row[CLASSES:] = array("Q", map(add, row[CLASSES:], part))
+                _method, status, number = labels(cells[at + sb.S_KEY])
+                key = self._names.name(number, names), status // 100 if status < 100 * CLASSES else 0
+                parts[key] = parts.get(key, 0) + packed(cells, at + sb.S_SUM, _CELLS)
+        rows: dict[str, array[int]] = {}
+        for (name, kind), found in parts.items():
+            row, part = rows.setdefault(name, _NOTHING[:]), unpacked(found, _CELLS)
+            row[kind] = sum(part[sb.S_BUCKETS - sb.S_SUM :])
+            row[CLASSES:] = array("Q", map(add, row[CLASSES:], part))
         return rows
 
 

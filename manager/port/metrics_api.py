@@ -49,7 +49,7 @@ class Sources(Struct, frozen=True):
     health: Callable[[], Health]
     status: Callable[[], PublicStatus]
     metrics: Metrics | None
-    page: Callable[[Span], PublicPage]
+    page: Callable[[Span], Awaitable[PublicPage]]
 
 
 class MetricsApi:
@@ -135,7 +135,7 @@ class MetricsApi:
         span = asked_span(request.query)
 
         async def make() -> Answer:
-            page = self._page.fill(page_data(self._sources.page(span)))
+            page = self._page.fill(page_data(await self._sources.page(span)))
             return Answer(200, page, status_page.CONTENT_TYPE, fields)
 
         return await self._read(request, f"/ {span.value}", make)

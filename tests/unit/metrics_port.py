@@ -45,7 +45,7 @@ class World:
     def status(self) -> PublicStatus:
         return public_status(status(), [worker(0)], self.health, None)
 
-    def page(self, span: Span) -> PublicPage:
+    async def page(self, span: Span) -> PublicPage:
         return PublicPage(self.status(), span, f"<p>{span.value}</p>")
 
     @property

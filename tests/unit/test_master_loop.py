@@ -25,7 +25,11 @@ from miniwsgi.daemon.master.sockets.listeners import open_listeners
 from miniwsgi.daemon.master.sockets.unix_sockets import SocketFile
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager.daemon_threads import DaemonThreads
+from miniwsgi.metrics.answers import Tally
+from miniwsgi.metrics.board import Board
+from miniwsgi.metrics.route_counts import RouteHistory
 from miniwsgi.metrics.scoreboard import Running
+from miniwsgi.metrics.scoreboard_reading import History
 
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.unit.test_app_metrics_master import Log
@@ -231,3 +235,36 @@ async def _with_master(directory: Path, story: Callable[[Any], Any]) -> None:
     await story(master)
     await master.verdict(ch.Stop(who="test"))
     await running
+
+
+# --- the scoreboard ---------------------------------------------------------------------------------------------------
+
+
+def test_what_reads_the_whole_scoreboard_does_so_one_a_second() -> None:
+    """With 512 workers each reading takes some 50 ms, in which nobody is answered."""
+    board = Board.create()
+    history, tally, routes = History(board, 0.0), Tally(board), RouteHistory(board, 0.0)
+    read: list[tuple[int, str]] = []
+
+    def told(name: str, take: Callable[[float], bool]) -> Callable[[float], bool]:
+        def taken(now: float) -> bool:
+            found = take(now)
+            if found:
+                read.append((round(now), name))
+            return found
+
+        return taken
+
+    control: Any = SimpleNamespace(
+        managed=SimpleNamespace(
+            overview=SimpleNamespace(history=SimpleNamespace(take=told("history", history.take))),
+            routes_seen=SimpleNamespace(look=told("routes", routes.take)),
+        ),
+        _master=SimpleNamespace(fleet=SimpleNamespace(tally=SimpleNamespace(take=told("tally", tally.take)))),
+    )
+    for second in range(1, 61):
+        ControlServer._look_at_board(control, float(second))
+    assert len({second for second, _name in read}) == len(read)
+    assert {name: sum(one == name for _second, one in read) >= 10 for name in ("history", "tally", "routes")} == {
+        "history": True, "tally": True, "routes": True,
+    }  # fmt: skip

@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import socket
 import time
+from array import array
 
 import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.accept_queues import accept_queue
 from miniwsgi.metrics.board import Board
-from miniwsgi.metrics.scoreboard_reading import History, durations, queue_times, running, totals
+from miniwsgi.metrics.scoreboard_reading import (
+    History,
+    Window,
+    durations,
+    packed,
+    queue_times,
+    running,
+    totals,
+    unpacked,
+)
 
 MILLISECOND = 1_000_000
 
@@ -24,6 +34,10 @@ def board(*requests: int) -> Board:
         for _ in range(count):
             slot.record("GET", 200, 2 * MILLISECOND)
     return found
+
+
+def window_of(history: History, board: Board, now: float) -> Window:
+    return history.window(now, durations(board.used()), queue_times(board.used()))
 
 
 # --- sums ----------------------------------------------------------------------------------------------------------
@@ -101,7 +115,7 @@ def test_the_window_forgets_what_is_older_than_a_minute() -> None:
     for second in range(1, 200):
         found.slot(0).record("GET", 200, MILLISECOND)
         history.take(float(second))
-    window = history.window(199.0)
+    window = window_of(history, found, 199.0)
     assert 60 <= window.seconds <= 65
     assert sum(window.durations) == window.seconds
     assert len(history._snapshots) <= 67
@@ -111,7 +125,7 @@ def test_the_window_of_a_young_daemon_is_its_life() -> None:
     found = board(0)
     history = History(found, now=0.0)
     found.slot(0).record("GET", 200, MILLISECOND)
-    window = history.window(3.0)
+    window = window_of(history, found, 3.0)
     assert (window.seconds, sum(window.durations), sum(window.queue_times)) == (3.0, 1, 0)
 
 
@@ -126,6 +140,14 @@ def test_reading_a_large_board_is_quick() -> None:
     for second in range(5):
         history.take(float(second))
     assert (time.process_time() - started) / 5 < 0.5  # of a slow machine; a tenth of it is what is meant
+
+
+def test_cells_are_summed_as_one_number() -> None:
+    """The largest of cells that a sum of 512 slots may have, each beside others."""
+    cells = memoryview(array("Q", [0, 1, 2**54, 3, 2**54 - 1, 0]))
+    found = sum(packed(cells, 1, 4) for _ in range(sb.MAX_SLOTS))
+    assert unpacked(found, 4) == [sb.MAX_SLOTS * cell for cell in (1, 2**54, 3, 2**54 - 1)]
+    assert unpacked(0, 2) == [0, 0]
 
 
 # --- accept queues -------------------------------------------------------------------------------------------------

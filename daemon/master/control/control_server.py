@@ -101,14 +101,20 @@ class ControlServer:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SNAPSHOT_SECONDS, self._tick)
         now = time.monotonic()
-        self.managed.overview.history.take(now)
-        self.managed.routes_seen.look(now)
-        self._master.fleet.tally.take(now)
+        self._look_at_board(now)
         self._silence.look()
         self._first_answers.look(now)
         file = self._place.file
         if file is not None and all(task is None or task.done() for task in (self._look, self._renewal)):
             self._look = asyncio.get_running_loop().create_task(self._look_after(file))
+
+    def _look_at_board(self, now: float) -> None:
+        """Each of these reads all of it every few seconds: at most one a second, so that nobody waits for all."""
+        _ = (
+            self.managed.overview.history.take(now)
+            or self._master.fleet.tally.take(now)
+            or self.managed.routes_seen.look(now)
+        )
 
     def _look_for_slow(self) -> None:
         self._slow_timer = asyncio.get_running_loop().call_later(self.slow.period_seconds, self._look_for_slow)

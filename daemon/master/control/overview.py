@@ -68,8 +68,9 @@ class Overview:
         master, now = self._master, time.monotonic()
         config, current = master.config, master.supervisor.turnover.current
         total = reading.totals(master.fleet.board)
-        every, window = reading.durations(master.fleet.board.used()), self.history.window(now)
+        every = reading.durations(master.fleet.board.used())
         waited = reading.queue_times(master.fleet.board.used())
+        window = self.history.window(now, every, waited)
         answered = master.fleet.tally.look(now)
         judged = self._verdict(answered)
         engine = master.fleet.engine

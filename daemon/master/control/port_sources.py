@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from miniwsgi.manager.port.metrics_api import Sources
 from miniwsgi.manager.port.public_page import PublicPage
 from miniwsgi.manager.port.public_requests import SHOWN_REQUESTS
@@ -30,15 +32,19 @@ def port_sources(
     def status() -> PublicStatus:
         return managed.overview.public(measuring.samples())
 
-    def page(span: Span) -> PublicPage:
+    async def page(span: Span) -> PublicPage:
+        seen = status()
+        await asyncio.sleep(0)  # both read all slots: whoever asks for health meanwhile is answered in between
+        routes = managed.routes()
+        await asyncio.sleep(0)
         return PublicPage(
-            status=status(),
+            status=seen,
             span=span,
             charts=history.drawn(span),
             marks=history.timeline.marks,
             epoch=history.epoch,
             neighbours=neighbours.known(),
-            routes=managed.routes(),
+            routes=routes,
             slow=managed.slow(SHOWN_REQUESTS).requests,
             lost=managed.crashes(SHOWN_REQUESTS).crashes,
         )

@@ -22,9 +22,9 @@ class RoutesSeen:
     def __repr__(self) -> str:
         return f"<RoutesSeen {self._history}>"
 
-    def look(self, now: float) -> None:
-        """`now` is of time.monotonic()."""
-        self._history.take(now)
+    def look(self, now: float) -> bool:
+        """Whether the board was read. `now` is of time.monotonic()."""
+        return self._history.take(now)
 
     def figures(self) -> ms.RouteList:
         """Those with the most requests of the last minute first."""
