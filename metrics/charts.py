@@ -13,10 +13,10 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from .history import LOSSES, Mark, MarkKind, Span, Step
+from .history import LOSSES, Mark, MarkKind, Span, Step, describe
 from .percentiles import SHARES, Percentile
 from .scoreboard_reading import BOUNDS_SECONDS
-from .status_page import count, escaped, part, rate, seconds, size
+from .status_page import age, count, escaped, part, rate, size
 
 WIDTH, HEIGHT = 420.0, 132.0
 LEFT, RIGHT, TOP, BOTTOM = 2.0, 82.0, 16.0, 18.0  # margins: of text
@@ -25,6 +25,9 @@ LABEL_HEIGHT = 12.0
 BEYOND = 1.25  # times the last bound
 JOINED = 1.5  # seconds between two steps that are still one line
 LOWEST_SECONDS = BOUNDS_SECONDS[0]  # of an axis of durations
+LEAST_SECONDS = 60.0  # of an axis of time
+TICKS_SECONDS = (20, 30, 60, 120, 300, 600, 1200)
+TICK_WIDTH = 64.0  # of its text and of what stands at the left edge
 MARK_WIDTH = 9.0  # marks that are closer are one
 
 Value = Callable[[Step], float | None]
@@ -164,13 +167,28 @@ CHARTS = (
 
 
 class Frame(Struct, frozen=True):
-    """Where moments lie: `now` is the right edge."""
+    """Where moments lie: `now` is the right edge, `seconds` before it the left one."""
 
     now: float
-    span: Span
+    seconds: float
+    from_start: bool  # the left edge is the beginning of the daemon: of what was before it there is nothing to show
+
+    @classmethod
+    def of(cls, span: Span, now: float, began: float) -> Frame:
+        lived = now - began
+        return cls(now, min(span.seconds, max(LEAST_SECONDS, lived)), LEAST_SECONDS <= lived < span.seconds)
 
     def x(self, at: float) -> float:
-        return LEFT + PLOT_WIDTH * max(0.0, 1.0 - (self.now - at) / self.span.seconds)
+        return LEFT + PLOT_WIDTH * max(0.0, 1.0 - (self.now - at) / self.seconds)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where moments are named, and how: three at most before now, as far apart as they are long."""
+        step = next(step for step in TICKS_SECONDS if 3 * step >= self.seconds * (1 - 1e-9))
+        agos = [ago for ago in (3 * step, 2 * step, step) if ago <= self.seconds * (1 + 1e-9)]
+        named = [(self.x(self.now - ago), f"{age(ago)} ago") for ago in agos]
+        if self.from_start:
+            named = [(LEFT, "start"), *(tick for tick in named if tick[0] > LEFT + TICK_WIDTH)]
+        return [*named, (LEFT + PLOT_WIDTH, "now")]
 
 
 class Axis(Struct, frozen=True):
@@ -196,9 +214,18 @@ class Axis(Struct, frozen=True):
         return [10.0**power for power in range(first, last + 1)]
 
 
-def draw(steps: Sequence[Step], marks: Iterable[Mark], span: Span, now: float, epoch: float) -> str:
-    """All charts, one <figure> each, and what their marks mean. `epoch`: what to add to a time to have a date's."""
-    frame = Frame(now, span)
+def draw(
+    steps: Sequence[Step],
+    marks: Iterable[Mark],
+    span: Span,
+    now: float,
+    epoch: float,
+    began: float = -math.inf,
+) -> str:
+    """All charts, one <figure> each, and what their marks mean. `epoch`: what to add to a time to have a date's;
+    `began`: when the daemon did.
+    """
+    frame = Frame.of(span, now, began)
     shown = [mark for mark in marks if mark.kind in LETTERS and now - mark.at < span.seconds]
     lines = "".join(_marks(shown, frame, epoch))
     figures = "".join(_figure(chart, steps, frame, lines) for chart in CHARTS)
@@ -264,11 +291,8 @@ def _scales(chart: Chart, axis: Axis, frame: Frame, *, empty: bool) -> Iterator[
     for value in axis.lines():
         if value and not empty:
             yield f'<text class="scale" x="{LEFT:.0f}" y="{axis.y(value) - 3:.1f}">{chart.scale(value)}</text>'
-    minutes = round(frame.span.seconds / 60)
-    for ago in (minutes, minutes * 2 // 3, minutes // 3, 0):
-        x = LEFT + PLOT_WIDTH * (1 - ago / minutes)
-        anchor = "start" if ago == minutes else "end" if not ago else "middle"
-        text = "now" if not ago else f"{ago} min ago"
+    for x, text in frame.ticks():
+        anchor = "start" if x < LEFT + 1 else "end" if text == "now" else "middle"
         yield f'<text class="scale" x="{x:.0f}" y="{HEIGHT - 4:.0f}" text-anchor="{anchor}">{text}</text>'
     if empty:
         y = TOP + PLOT_HEIGHT / 2
@@ -348,50 +372,3 @@ def _marks(marks: Sequence[Mark], frame: Frame, epoch: float) -> Iterator[str]:
 def clock(at: float) -> str:
     """A time of the epoch as the host's clocks show it."""
     return datetime.fromtimestamp(at).strftime("%H:%M:%S")
-
-
-# --- marks in words -------------------------------------------------------------------------------------------------
-
-_LASTING = frozenset({MarkKind.SILENT, MarkKind.SLOW})
-_WORDS = {
-    MarkKind.START: "start",
-    MarkKind.RELOAD: "reload",
-    MarkKind.RESTART: "restart",
-    MarkKind.SCALE: "scale",
-    MarkKind.DRAIN: "drain",
-    MarkKind.UNDRAIN: "end of the drain",
-    MarkKind.STOP: "stop",
-    MarkKind.CRASH: "ended by itself",
-    MarkKind.OOM: "was killed for want of memory",
-    MarkKind.TIMEOUT: "was lost to a request beyond its time",
-    MarkKind.WEDGE: "was wedged and killed",
-    MarkKind.BOOT: "did not become ready",
-    MarkKind.HOOK: "was late with a hook",
-    MarkKind.RECYCLE: "is recycled",
-    MarkKind.SILENT: "does not respond",
-    MarkKind.RESPONDS: "responds again",
-    MarkKind.SLOW: "runs a slow request",
-    MarkKind.FAILING: "answers with errors",
-    MarkKind.LEADER: "cannot lead",
-    MarkKind.CERTIFICATE: "certificates renewed",
-}
-
-
-def describe(mark: Mark) -> str:
-    """What happened, in few words; numbers and nothing of anybody's."""
-    words = _WORDS[mark.kind]
-    if mark.kind is MarkKind.CERTIFICATE and mark.failed:
-        words = "renewed certificates are no good"
-    elif mark.failed:
-        words += " failed"
-    if mark.slot is not None:
-        words = f"worker {mark.slot} {words}"
-    elif mark.kind is MarkKind.FAILING:
-        words = f"generation {mark.generation} {words}"
-    elif mark.kind in {MarkKind.RELOAD, MarkKind.START} and mark.generation is not None and not mark.failed:
-        words += f": generation {mark.generation}{f' ({mark.revision})' if mark.revision else ''}"
-    if mark.workers is not None and mark.kind in {MarkKind.SCALE, MarkKind.UNDRAIN}:
-        words += f" to {mark.workers} workers" if mark.workers != 1 else " to 1 worker"
-    if mark.seconds is not None:
-        words += f" {'for' if mark.kind in _LASTING else 'after'} {seconds(mark.seconds)}"
-    return words

@@ -12,7 +12,8 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from operator import add, sub
+from itertools import chain
+from operator import add, attrgetter, sub
 
 from msgspec import Struct
 
@@ -21,11 +22,12 @@ from .answers import CLASSES, refusals, status_class
 from .board import Board
 from .percentiles import Percentile, percentile
 from .scoreboard_reading import BOUNDS_SECONDS, labels, packed, queue_times, series, unpacked
+from .status_page import seconds
 
 STEP_SECONDS = 5.0
 SLACK_SECONDS = 0.5  # looks come about each second: a step that wants so little is whole
 GAP_SECONDS = STEP_SECONDS  # since the last look: later, and what lies between is not known
-MARKS = 100  # that are kept
+MARKS = 50  # of each kind that are kept: what is frequent (slow requests) pushes out nothing that is rare (a reload)
 
 _MOST = (1 << 32) - 1  # of one count in one step
 _DURATIONS = slice(CLASSES, CLASSES + sb.BUCKETS)
@@ -172,10 +174,20 @@ class Timeline:
         self._start = self._last = now
         self._steps: dict[Span, deque[Step]] = {span: deque(maxlen=span.steps) for span in Span}
         self._recent: list[Step] = []  # that are to become the next one of the hour
-        self.marks: deque[Mark] = deque(maxlen=MARKS)
+        self.began = now
+        self._marks: dict[MarkKind, deque[Mark]] = {}
 
     def __repr__(self) -> str:
         return f"<Timeline {' '.join(f'{span.value}={len(steps)}' for span, steps in self._steps.items())}>"
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The oldest first."""
+        return sorted(chain.from_iterable(self._marks.values()), key=attrgetter("at"))
+
+    def mark(self, mark: Mark) -> None:
+        """Something has happened."""
+        self._marks.setdefault(mark.kind, deque(maxlen=MARKS)).append(mark)
 
     def look(self, now: float, gauges: Gauges) -> None:
         """Take a look, which now and then ends a step."""
@@ -235,3 +247,50 @@ def _weighted(values: Iterable[tuple[float, float]]) -> float:
     known = [(value, weight) for value, weight in values if not math.isnan(value)]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else math.nan
+
+
+# --- marks in words -------------------------------------------------------------------------------------------------
+
+_LASTING = frozenset({MarkKind.SILENT, MarkKind.SLOW})
+_WORDS = {
+    MarkKind.START: "start",
+    MarkKind.RELOAD: "reload",
+    MarkKind.RESTART: "restart",
+    MarkKind.SCALE: "scale",
+    MarkKind.DRAIN: "drain",
+    MarkKind.UNDRAIN: "end of the drain",
+    MarkKind.STOP: "stop",
+    MarkKind.CRASH: "ended by itself",
+    MarkKind.OOM: "was killed for want of memory",
+    MarkKind.TIMEOUT: "was lost to a request beyond its time",
+    MarkKind.WEDGE: "was wedged and killed",
+    MarkKind.BOOT: "did not become ready",
+    MarkKind.HOOK: "was late with a hook",
+    MarkKind.RECYCLE: "is recycled",
+    MarkKind.SILENT: "does not respond",
+    MarkKind.RESPONDS: "responds again",
+    MarkKind.SLOW: "runs a slow request",
+    MarkKind.FAILING: "answers with errors",
+    MarkKind.LEADER: "cannot lead",
+    MarkKind.CERTIFICATE: "certificates renewed",
+}
+
+
+def describe(mark: Mark) -> str:
+    """What happened, in few words; numbers and nothing of anybody's."""
+    words = _WORDS[mark.kind]
+    if mark.kind is MarkKind.CERTIFICATE and mark.failed:
+        words = "renewed certificates are no good"
+    elif mark.failed:
+        words += " failed"
+    if mark.slot is not None:
+        words = f"worker {mark.slot} {words}"
+    elif mark.kind is MarkKind.FAILING:
+        words = f"generation {mark.generation} {words}"
+    elif mark.kind in {MarkKind.RELOAD, MarkKind.START} and mark.generation is not None and not mark.failed:
+        words += f": generation {mark.generation}{f' ({mark.revision})' if mark.revision else ''}"
+    if mark.workers is not None and mark.kind in {MarkKind.SCALE, MarkKind.UNDRAIN}:
+        words += f" to {mark.workers} workers" if mark.workers != 1 else " to 1 worker"
+    if mark.seconds is not None:
+        words += f" {'for' if mark.kind in _LASTING else 'after'} {seconds(mark.seconds)}"
+    return words

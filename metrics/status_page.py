@@ -85,6 +85,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "list": "; ".join,
     "seconds": seconds,
     "age": age,
+    "window": lambda value: f"{value:.0f}\u00a0s",
     "size": size,
 }
 

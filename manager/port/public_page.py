@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from miniwsgi.metrics.charts import clock, describe
-from miniwsgi.metrics.history import LOSSES, Mark, MarkKind, Span
+from miniwsgi.metrics.charts import clock
+from miniwsgi.metrics.history import LOSSES, Mark, MarkKind, Span, describe
 from msgspec import Struct, structs
 
 from .. import messages as ms
@@ -87,7 +87,8 @@ def _link(span: Span, current: Span) -> str:
 
 
 def _latest(marks: Iterable[Mark]) -> list[Mark]:
-    return sorted(marks, key=lambda mark: mark.at, reverse=True)[:SHOWN_EVENTS]
+    told = (mark for mark in marks if mark.kind is not MarkKind.SLOW)  # slow requests have a table of their own
+    return sorted(told, key=lambda mark: mark.at, reverse=True)[:SHOWN_EVENTS]
 
 
 def _event(mark: Mark, epoch: float) -> dict[str, str]:

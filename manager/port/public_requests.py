@@ -15,6 +15,7 @@ from .. import messages as ms
 SHOWN_ROUTES = 15
 SHOWN_REQUESTS = 12
 NO_ROUTE = "(no route)"
+UNKNOWN_ROUTE = "(route not known)"  # who could tell is gone
 OTHER_ROUTES = "_OTHER"
 _LOSSES = {"crash": "worker crashed", "oom": "out of memory", "wedge": "worker wedged", "timeout": "timed out"}
 
@@ -48,7 +49,11 @@ def request_rows(slow: Iterable[ms.Incident], lost: Iterable[ms.Crash]) -> list[
     for one in (*slow, *(request for crash in lost for request in crash.requests)):
         found[one.slot, one.pid, one.thread, one.at] = one  # of one that was slow and then lost: that it was lost
     latest = sorted(found.values(), key=lambda one: one.at, reverse=True)
-    return [_request(one) for one in latest[:SHOWN_REQUESTS]]
+    failed = [one for one in latest if one.kind != "slow"][
+        : SHOWN_REQUESTS // 2
+    ]  # how many slow ones there may be since
+    others = [one for one in latest if one not in failed][: SHOWN_REQUESTS - len(failed)]
+    return [_request(one) for one in sorted(failed + others, key=lambda one: one.at, reverse=True)]
 
 
 def _request(one: ms.Incident) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def _request(one: ms.Incident) -> dict[str, Any]:
     failed = one.kind != "slow" or (one.status or 0) >= 500
     return {
         "time": clock(one.at.timestamp()),
-        "request": f"{method} {one.route or NO_ROUTE}",
+        "request": f"{method} {one.route or (NO_ROUTE if one.kind == 'slow' else UNKNOWN_ROUTE)}",
         "what": _LOSSES.get(one.kind, "runs" if one.running else "slow"),
         "level": "bad" if failed else "quiet",
         "seconds": one.age_seconds,

@@ -85,6 +85,13 @@ def test_requests_are_shown_once_the_latest_first_and_lost_ones_as_that() -> Non
     assert request_rows([incident(status=503)], [])[0]["level"] == "bad"
 
 
+def test_slow_requests_do_not_push_out_those_that_lost_their_worker() -> None:
+    lost = crash(incident(1, kind="crash", status=502, route=None))
+    rows = request_rows([incident(10 + number) for number in range(50)], [lost])
+    assert len(rows) == SHOWN_REQUESTS
+    assert (rows[-1]["what"], rows[-1]["request"]) == ("worker crashed", "GET (route not known)")
+
+
 def test_of_a_request_there_are_method_route_and_numbers() -> None:
     found = [incident(1, method="BREW", route=None), incident()]
     page = read(slow=found, lost=[crash(incident(2, kind="oom", status=None, thread=3))])

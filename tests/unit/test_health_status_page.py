@@ -107,7 +107,7 @@ def test_the_page_can_be_read_without_a_script() -> None:
     assert said["Requests a second"].startswith("790 over 10 s")
     assert said["Requests a second: over 60 s"] == "–"
     assert said["Median duration"].startswith("≤ 2.5 ms")
-    assert (said["Median duration: 99 %"], said["Median duration: over 1 min"]) == ("≤ 250 ms", "1 000")
+    assert (said["Median duration: 99 %"], said["Median duration: over 60 s"]) == ("≤ 250 ms", "1 000")
     assert said["Median queue time"].startswith("–")
     assert (said["Running now: oldest for"], said["Running now: utilisation"]) == ("45.3 s", "38 %")
     assert (said["5xx, last minute: 5xx in all"], said["5xx, last minute: 4xx"]) == ("0", "0.2 %")
@@ -155,6 +155,7 @@ def test_events_are_told_by_their_kinds_and_numbers_the_latest_first() -> None:
     marks = [
         Mark(10.0, MarkKind.RELOAD, generation=7, workers=2, seconds=1.23),
         Mark(20.0, MarkKind.CRASH, slot=3, generation=7),
+        *(Mark(50.0 + number, MarkKind.SLOW, slot=0, seconds=1.0) for number in range(30)),  # which have their table
         *(Mark(30.0 + number, MarkKind.SCALE, workers=number) for number in range(SHOWN_EVENTS - 2)),
     ]
     page = read(marks=marks, epoch=0.0)

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from miniwsgi.metrics import charts
 from miniwsgi.metrics import scoreboard as sb
-from miniwsgi.metrics.charts import LEFT, PLOT_HEIGHT, PLOT_WIDTH, TOP, describe, draw, nice
-from miniwsgi.metrics.history import GAUGES, Mark, MarkKind, Span, Step
+from miniwsgi.metrics.charts import LEFT, PLOT_HEIGHT, PLOT_WIDTH, TICK_WIDTH, TOP, Frame, draw, nice
+from miniwsgi.metrics.history import GAUGES, Mark, MarkKind, Span, Step, describe
 
 NOW = 900.0
 NAMES = [chart.title for chart in charts.CHARTS]
@@ -104,6 +104,26 @@ def test_marks_are_lines_with_a_letter_and_a_title_and_those_too_close_are_one()
         assert "worker 2 ended by itself" in (groups[1].findtext("title") or "")
     assert "<b>R</b> reload" in draw([], marks, Span.QUARTER, NOW, 0.0)
     assert "drain" not in draw([], marks, Span.QUARTER, NOW, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("span", "lived", "named"),
+    [
+        (Span.QUARTER, 5.0, ["1\u00a0min ago", "40\u00a0s ago", "20\u00a0s ago", "now"]),
+        (Span.QUARTER, 60.0, ["start", "40\u00a0s ago", "20\u00a0s ago", "now"]),
+        (Span.QUARTER, 130.0, ["start", "1\u00a0min ago", "now"]),
+        (Span.QUARTER, 899.0, ["start", "10\u00a0min ago", "5\u00a0min ago", "now"]),
+        (Span.QUARTER, 901.0, ["15\u00a0min ago", "10\u00a0min ago", "5\u00a0min ago", "now"]),
+        (Span.HOUR, 130.0, ["start", "1\u00a0min ago", "now"]),
+        (Span.HOUR, 9000.0, ["1\u00a0h ago", "40\u00a0min ago", "20\u00a0min ago", "now"]),
+    ],
+)
+def test_the_axis_of_time_begins_with_a_young_daemon(span: Span, lived: float, named: list[str]) -> None:
+    """So that its figures have the whole of the chart; and names on it stand apart."""
+    ticks = Frame.of(span, NOW, NOW - lived).ticks()
+    assert [text for _x, text in ticks] == named
+    assert all(after - before > TICK_WIDTH for (before, _), (after, _) in pairwise(ticks))
+    assert draw([], (), span, NOW, 0.0, NOW - lived).count(">start<") == (len(charts.CHARTS) if "start" in named else 0)
 
 
 def test_labels_of_lines_do_not_lie_on_each_other() -> None:

@@ -172,12 +172,22 @@ def test_its_memory_has_a_bound_however_long_it_looks() -> None:
         counted[0] += 1
         now += 5.0
         timeline.look(now, Gauges(200, 10**6, 10**6, 10**6, 0.123, 1e12))
-        timeline.marks.append(Mark(now, MarkKind.CRASH))
+        timeline.mark(Mark(now, MarkKind.CRASH))
     assert (len(timeline.steps(Span.QUARTER, now)), len(timeline.steps(Span.HOUR, now))) == (180, 120)
     assert 0.3 * BYTES_AT_MOST < _bytes(timeline) <= BYTES_AT_MOST
     assert BYTES_AT_MOST < 512 << 10
     assert len(timeline.marks) == MARKS
     assert max(timeline.steps(Span.HOUR, now)[0].counts) == (1 << 32) - 1
+
+
+def test_what_is_frequent_pushes_out_no_mark_that_is_rare() -> None:
+    timeline = Timeline(lambda: [0] * (6 + 2 * sb.BUCKETS), 0.0)
+    timeline.mark(Mark(1.0, MarkKind.RELOAD, generation=2))
+    for number in range(3 * MARKS):
+        timeline.mark(Mark(2.0 + number, MarkKind.SLOW, slot=1))
+    timeline.mark(Mark(1.5, MarkKind.CRASH, slot=1))
+    assert [mark.kind for mark in timeline.marks][:3] == [MarkKind.RELOAD, MarkKind.CRASH, MarkKind.SLOW]
+    assert len(timeline.marks) == MARKS + 2
 
 
 def test_what_is_too_old_is_not_told() -> None:

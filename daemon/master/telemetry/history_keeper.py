@@ -71,7 +71,7 @@ class HistoryKeeper:
         found = self._drawn.get(span)
         if found is None or found[0] != latest:
             end = steps[-1].end if steps and now - steps[-1].end < span.step_seconds else now
-            found = self._drawn[span] = latest, charts.draw(steps, marks, span, end, self.epoch)
+            found = self._drawn[span] = latest, charts.draw(steps, marks, span, end, self.epoch, self.timeline.began)
         return found[1]
 
     def _gauges(self) -> Gauges:
@@ -96,7 +96,7 @@ class HistoryKeeper:
         """Called with each event of the event log."""
         found = self._mark(event)
         if found is not None:
-            self.timeline.marks.append(found)
+            self.timeline.mark(found)
 
     def _mark(self, event: ms.Event) -> Mark | None:
         now = time.monotonic()
