@@ -36,6 +36,7 @@ class Code(Enum):
     ANYBODY_TRUSTED = 1108
     NOT_TRANSLATED = 1201
     OUTPUT_NOT_WRITTEN = 1202
+    NOT_CARRIED_OVER = 1203
 
     # start, reload, stop
     ADDRESS_IN_USE = 2001

@@ -79,6 +79,7 @@ def import_configuration(ctx: click.Context, /, file: str | None, **options: Any
     no equivalent
     and what to do, and what will behave differently. Nothing is started or changed.
     """
+    from ..config import Note
     from ..migration.trouble import ImportTrouble
 
     try:
@@ -86,7 +87,7 @@ def import_configuration(ctx: click.Context, /, file: str | None, **options: Any
     except ImportTrouble as trouble:
         complain(Code.NOT_TRANSLATED, str(trouble))
         sys.exit(EXIT_USAGE)
-    tell(warnings)
+    tell(Note(Code.NOT_CARRIED_OVER, warning) for warning in warnings)
     _write(text, options["output"], options["force"])
 
 

@@ -52,6 +52,12 @@ def test_each_entry_is_whole_and_short() -> None:
     assert len({entry.title for entry in entries}) == len(entries)
 
 
+def test_what_other_pages_name_is_there() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {code for page in pages for code in re.findall(r"MW\d{4}", page.read_text("utf-8"))}
+    assert named - {"MW1234"} - set(HEADINGS) == set()
+
+
 def test_the_package_has_the_page() -> None:
     assert list(explanations()) == HEADINGS
 
