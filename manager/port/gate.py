@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from miniwsgi.codes import Code
+
 from ..http.exchange import HttpRefusal, Request
 
 REALM = 'realm="miniwsgi", charset="UTF-8"'
@@ -62,7 +64,7 @@ class Gate:
     def _denied(self, request: Request, status: int, why: str, fields: tuple[tuple[str, str], ...] = ()) -> HttpRefusal:
         who = str(request.ends.client) if request.ends is not None else "a Unix socket"
         self._on_denied(f"denied {request.method} {request.path[:100]} to {who}: {why}")
-        return HttpRefusal(status, why, fields=fields)
+        return HttpRefusal(status, f"{why} ({Code.METRICS_DENIED})", fields=fields)
 
 
 def _carries(authorization: str, token: str) -> bool:

@@ -31,7 +31,8 @@ def verdict(rules: Rules, asked: Request) -> int:
         assert denied == []
         return 200
     assert len(denied) == 1
-    assert refusal.detail in denied[0]
+    why, _, code = refusal.detail.rpartition(" ")
+    assert (why in denied[0], code) == (True, "(MW6102)")
     assert TOKEN not in denied[0] + refusal.detail
     return refusal.status
 

@@ -125,7 +125,7 @@ def test_the_command_runs_as_a_process(directory: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "workers = 3\n" in done.stdout
-    assert done.stderr == "miniwsgi: gunicorn.conf.py printed: x\n"
+    assert done.stderr == "miniwsgi: MW1203 gunicorn.conf.py printed: x\n"
 
 
 def test_help_has_examples() -> None:
