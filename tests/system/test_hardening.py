@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 
 import pytest
 
@@ -19,6 +21,13 @@ library = ctypes.CDLL(None, use_errno=True)
 if library.{call} == -1:
     raise OSError(ctypes.get_errno(), "{call}")
 result = "done"
+"""
+HELD = """
+import os, time
+place = os.environ["STATE_DIRECTORY"]
+open(place + "/held", "w").close()
+while not os.path.exists(place + "/enough"):
+    time.sleep(0.01)
 """
 STATUS = "result = dict(line.split(':\\t', 1) for line in open('/proc/self/status')).get('{name}', '').strip()"
 CGROUPS_ARE_READ_ONLY = """
@@ -93,6 +102,19 @@ def prepare(machine: Machine) -> None:
         machine.path(place).chmod(0o666)
 
 
+def look_into_a_worker(machine: Machine) -> None:
+    held = threading.Thread(target=machine.attempt, args=(HELD,))
+    held.start()
+    try:
+        machine.wait(machine.path("/var/lib/miniwsgi/miniwsgi/held").exists, "a request is held")
+        profile = machine.ctl("profile", "--seconds", "0.3", "--format", "collapsed", "--file", "-")
+    finally:
+        machine.path("/var/lib/miniwsgi/miniwsgi/enough").touch()
+        held.join()
+    assert re.search("^requests;.*attempt ", profile, re.MULTILINE), profile
+    assert "still held" in machine.ctl("memory", "0", "--for", "100ms", "--pause", "5s")
+
+
 def test_the_application_is_refused_what_the_unit_forbids(machine: Machine) -> None:
     prepare(machine)
     machine.systemctl("start")
@@ -106,6 +128,7 @@ def test_the_application_is_refused_what_the_unit_forbids(machine: Machine) -> N
     for variable in ("STATE_DIRECTORY", "LOGS_DIRECTORY", "RUNTIME_DIRECTORY"):
         code = f"import os; open(os.environ['{variable}'] + '/mine', 'w'); result = 'written'"
         assert machine.attempt(code) == "written", variable
+    look_into_a_worker(machine)  # takes no ptrace, which is forbidden, too
 
 
 def test_without_the_hardening_all_of_that_is_possible(machine: Machine) -> None:
