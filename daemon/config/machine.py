@@ -63,14 +63,17 @@ def memory_ceiling(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS)
     return limit * 9 // 10 if limit is not None and limit > SMALLEST_LIMIT else 0
 
 
-def oom_kills(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int:
-    """How many processes of this process's cgroup the kernel has killed for want of memory ("memory.events")."""
+def oom_kills(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> int | None:
+    """How many processes of this process's cgroup the kernel has killed for want of memory ("memory.events").
+
+    Also for want of the machine's. Counted before the signal is sent (oom_kill.c). None: that cannot be seen.
+    """
     for text in _memory_files(cgroup_file, mount, "memory.events", "memory.oom_control"):
         for line in text.splitlines():
             name, _, count = line.partition(" ")
             if name == "oom_kill" and count.isdecimal():
                 return int(count)
-    return 0
+    return None
 
 
 def _memory_files(cgroup_file: str, mount: str, v2: str, v1: str) -> Iterator[str]:

@@ -134,7 +134,7 @@ FAULTS = (
     worker(
         signal.SIGKILL,
         "crash",
-        r"was killed by SIGKILL \(out of memory\?\)( while it ran .*)?; the next one in",
+        r"was killed by SIGKILL( \(out of memory\?\))?( while it ran .*)?; the next one in",
         "fork",
     ),
     worker(signal.SIGSEGV, "crash", r"was killed by SIGSEGV( while it ran .*)?; the next one in", "epoll"),

@@ -125,6 +125,7 @@ def test_signals_without_a_name_are_numbers() -> None:
     assert from_wait_status(40).told() == "was killed by signal 40"
     assert from_wait_status(9).told() == "was killed by SIGKILL (out of memory?)"
     assert from_wait_status(9).told(oom=True) == "was killed by SIGKILL (out of memory)"
+    assert from_wait_status(9).told(oom=False) == "was killed by SIGKILL"  # by somebody
     assert from_wait_status(9).told(ours=True) == "was killed by SIGKILL"
     assert from_wait_status(11 | 0x80).told() == "was killed by SIGSEGV and dumped core"
     assert from_wait_status(3 << 8).told() == from_returncode(3).told() == "exited with status 3"

@@ -237,7 +237,7 @@ class Fleet:
                 if stacks:
                     told = f"{worker.name}: the process of a connection crashed\n{stacks}"
                     self._log.error(Code.CHILD_CRASHED, told, pid=message["pid"])
-                oom = message["signal"] == "SIGKILL" and self._killed_for_memory()
+                oom = message["signal"] == "SIGKILL" and bool(self._killed_for_memory())
                 self._tell(self.witness.heard, worker, {**message, "stacks": stacks, "oom": oom})
 
     def _note_engine(self, generation: int, engine: EngineInUse) -> None:
@@ -271,7 +271,7 @@ class Fleet:
         self._tell(self.witness.lost, LostWorker(worker, running, stacks, time.monotonic_ns()))
         self.tally.end(slot)
         self.board.slot(slot).vacate()
-        oom = end.signal == "SIGKILL" and self._killed_for_memory()
+        oom = self._killed_for_memory() if end.signal == "SIGKILL" else False
         self._feed(ev.WorkerExited(slot, end, oom, in_hand(running), crash, inside))
 
     def _tell(self, witness: Callable[..., None], *what: object) -> None:
@@ -281,10 +281,10 @@ class Fleet:
         except Exception:
             self._log.error(Code.INTERNAL, f"the master could not keep an incident\n{traceback.format_exc()}")
 
-    def _killed_for_memory(self) -> bool:
-        """Whether the kernel has killed something of ours for want of memory since this was last asked."""
+    def _killed_for_memory(self) -> bool | None:
+        """Whether the kernel has killed something of ours for want of memory since the last call; None: not known."""
         before, self._oom_kills = self._oom_kills, oom_kills()
-        return self._oom_kills > before
+        return self._oom_kills > before if self._oom_kills is not None and before is not None else None
 
     def drain(self, order: act.DrainWorker) -> None:
         if (worker := self.workers.get(order.slot)) is not None:

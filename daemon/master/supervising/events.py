@@ -117,13 +117,14 @@ class WorkerDied(SupervisorEvent, frozen=True):
 class WorkerExited(SupervisorEvent, frozen=True):
     """The worker is reaped: its slot is free.
 
-    `oom`: the kernel has killed something in our cgroup for want of memory since the last exit. `running`: the
-    requests that it had in hand, in words; `crash`: its stacks if it crashed in C code; `inside`: what of ours.
+    `oom`: the kernel has killed something in our cgroup for want of memory since the last exit; None: not known.
+    `running`: the requests that it had in hand, in words; `crash`: its stacks if it crashed in C code; `inside`: what
+    of ours.
     """
 
     slot: int
     end: ProcessEnd
-    oom: bool = False
+    oom: bool | None = None
     running: str = ""
     crash: str = ""
     inside: str = ""

@@ -56,14 +56,14 @@ class ProcessEnd(Struct, frozen=True):
     def is_clean(self) -> bool:
         return not self.status and not self.signal
 
-    def told(self, *, oom: bool = False, ours: bool = False) -> str:
+    def told(self, *, oom: bool | None = None, ours: bool = False) -> str:
         """As the end of a sentence: "exited with status 1", "was killed by SIGSEGV".
 
-        `oom`: the kernel has killed for want of memory; `ours`: it was us.
+        `oom`: the kernel has killed for want of memory, or has not; None: not known. `ours`: it was us.
         """
         if not self.signal:
             return f"exited with status {self.status}"
         hint = ""
-        if self.signal == "SIGKILL" and not ours:
+        if self.signal == "SIGKILL" and not ours and oom is not False:
             hint = " (out of memory)" if oom else " (out of memory?)"
         return f"was killed by {self.signal}{' and dumped core' if self.dumped_core else ''}{hint}"
