@@ -39,11 +39,11 @@ def wait_for(name):
 class Place:
     """A daemon, and what it says of incidents."""
 
-    def __init__(self, service: Service, configuration: str, pool: str) -> None:
+    def __init__(self, service: Service, pool: str) -> None:
         self.service = service
         service.write(APPLICATION)
         path = service.directory / "control.sock"
-        configured = service.configure(f'[server]\nworkers = 1\npool = "{pool}"\n{configuration}')
+        configured = service.configure(f'[server]\nworkers = 1\npool = "{pool}"\n[log]\nslow_request = "100ms"\n')
         self.daemon: Daemon = service.start("-c", configured, "--control", str(path), "--access-log", "-")
         self.control = Control(path)
         self.daemon.settle(1)
@@ -90,8 +90,9 @@ def brief(crash: dict[str, Any]) -> tuple[Any, ...]:
     return crash["kind"], crash["what"], request["method"], request["path"], request["status"]
 
 
-def test_a_lost_worker_is_kept_with_what_it_had_in_hand(service: Service) -> None:
-    place = Place(service, "", "epoll")
+def test_slow_requests_and_lost_workers_are_kept_with_what_was_in_hand(service: Service) -> None:
+    place = Place(service, "epoll")
+    look_at_slow_requests(place)
     (pid,) = place.daemon.workers()
     assert place.ask("/segv?token=secret") == ""
     crash = place.crash(1)
@@ -122,8 +123,10 @@ def test_a_lost_worker_is_kept_with_what_it_had_in_hand(service: Service) -> Non
 
 
 @pytest.mark.parametrize("pool", ["prefork", "fork"])
-def test_so_is_one_in_the_other_pools(service: Service, pool: str) -> None:
-    place = Place(service, "", pool)
+def test_so_they_are_in_the_other_pools(service: Service, pool: str) -> None:
+    place = Place(service, pool)
+    if pool == "prefork":
+        look_at_slow_requests(place)
     assert place.ask("/segv") == ""
     crash = place.crash(1)
     assert (brief(crash)[0], *brief(crash)[2:]) == ("crash", "GET", "/segv", 502)
@@ -136,9 +139,8 @@ def test_so_is_one_in_the_other_pools(service: Service, pool: str) -> None:
     place.daemon.settle(1)
 
 
-@pytest.mark.parametrize("pool", ["epoll", "prefork"])
-def test_a_slow_request_is_looked_at_while_it_runs_and_complete_when_it_has_ended(service: Service, pool: str) -> None:
-    place = Place(service, "[log]\nslow_request = '100ms'\n", pool)
+def look_at_slow_requests(place: Place) -> None:
+    """They are looked at while they run, and complete when they have ended."""
     with place.held("hold"):
         place.daemon.wait(lambda: place.slow() and place.slow()[0]["looks"], "it was looked at")
         (slow,) = place.slow()
