@@ -12,10 +12,14 @@ import msgspec
 import pytest
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client.client import Client
+from miniwsgi.manager.client.options import Session
+from miniwsgi.manager.client.text import clock
 from miniwsgi.manager.client.top import keyboard as keys
+from miniwsgi.manager.client.top.app import Screen
 from miniwsgi.manager.client.top.feed import Feed, Lost, Said, Shown, Taken, Update
-from miniwsgi.manager.client.top.model import SORTS, Message, Model, Page, Pane, Snapshot
-from miniwsgi.manager.client.top.view import draw, sparkline, text_lines, wrapped
+from miniwsgi.manager.client.top.model import SORTS, Message, Model, Pane, Snapshot
+from miniwsgi.manager.client.top.view import HELP, draw, sparkline, text_lines, wrapped
+from rich.console import Console
 
 from tests.support.ctl_daemon import FakeDaemon, counts, event, latency, operation, problem, running, status, worker
 from tests.support.waiting import PATIENCE_SECONDS
@@ -96,7 +100,7 @@ def test_it_fits_every_size(width: int, height: int) -> None:
     shown = model_of()
     shown.open_text("title " * 50, "\n".join("line\t" * 60 for _ in range(300)))
     helped = model_of()
-    helped.page = Page.HELP
+    helped.open_text("miniwsgictl top", HELP)
     looked_at = model_of(*CROWD)
     looked_at.open_worker()
     looked_at.stack = STACK
@@ -218,6 +222,19 @@ def test_a_sparkline() -> None:
     assert sparkline(range(0, 100, 10), 4) == "▆▆▇█"
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_long_name_leaves_the_revision_its_room(width: int) -> None:
+    model = model_of(application="shop.deployment.production.wsgi:application", revision="9f8e7d6c5b")
+    assert " generation 7 (9f8e7d6c5b) " in lines(model, width)[0]
+    assert lines(model, width)[0].startswith(" shop.deploy")
+
+
+def test_the_help_is_whole_at_80_by_24() -> None:
+    model = model_of()
+    model.open_text("miniwsgictl top", HELP)
+    assert [line.rstrip() for line in lines(model)[1:-1]][: len(HELP.splitlines())] == HELP.splitlines()
+
+
 # --- the model -------------------------------------------------------------------------------------------
 
 
@@ -307,6 +324,7 @@ def test_a_filter_shows_what_has_it_and_nothing_else() -> None:
         model.show_pane(pane)
         model.filter = "nowhere"
         assert len(lines(model)) == 24
+        assert lines(model)[10].strip() == "nothing has 'nowhere' in it"
     model.type("esc")
     assert len(model.workers()) == 3
 
@@ -350,6 +368,31 @@ def test_events_are_a_pane_the_latest_first_that_scrolls() -> None:
     model.move(10_000)
     assert lines(model)[22].rstrip().endswith("worker 1 is ready\\x1b")
     assert "nothing has happened" in lines(_on(Pane.EVENTS))[10]
+    long = model_of(events=[event(1), event(2, message="worker 3 has been running for 5.0 s GET " + "/report" * 5)])
+    long.show_pane(Pane.EVENTS)
+    assert " ".join(line.strip() for line in lines(long)[10:12]).endswith("for 5.0 s GET " + "/report" * 5)
+    assert max(map(len, lines(long, 60, 20))) <= 60
+
+
+def test_events_are_found_by_their_code() -> None:
+    model = model_of(events=[event(1, code="MW1234"), event(2)])
+    model.filter = "mw1234"
+    assert [found.id for found in model.events()] == [1]
+
+
+def test_who_was_replaced_meanwhile_is_not_killed_in_the_others_place() -> None:
+    screen = Screen(Console(), Session("/run/x.sock"), 1.0)
+    screen.model.see(Snapshot(status(), [worker(0)]))
+    screen.model.pause()
+    screen._press("K")
+    assert screen.model.question == "kill worker 0 (pid 4700) with what it runs?"
+    for pid, asked in ((4700, True), (4999, False)):
+        screen._publish(Snapshot(status(), [worker(0, pid=pid)]))
+        screen._take_updates()
+        assert bool(screen.model.question) is asked
+    assert "no longer pid 4700" in screen.model.message.said
+    screen._press("K")
+    assert "pid 4999" in screen.model.question
 
 
 def _on(pane: Pane) -> Model:
@@ -369,8 +412,18 @@ def test_a_worker_has_a_page_with_its_threads_and_where_they_are() -> None:
     found = [line.rstrip() for line in lines(model, height=60)]
     assert found[2] == "      3      100 ms  GET /0  at shop/db.py:38 in load"
     assert any(line.startswith('  File "/srv/shop/app.py"') for line in found)
-    model.see(Snapshot(status(), []))
+    assert found[1].endswith(f"REQUEST (where: as of {clock(STACK.taken_at)})")
+    model.filter = "nowhere"
+    assert lines(model)[0].split()[:2] == ["worker", "0"]
+    model.see(Snapshot(status(), [worker(0, pid=4999, in_flight=[running("/0", 0.1, 3)]), worker(1)]))
+    assert lines(model)[2].rstrip() == "      3      100 ms  GET /0"  # those stacks are of another process
+    model.message = Message("the daemon did not answer", bad=True)
+    assert lines(model)[-1].strip() == "the daemon did not answer"
+    model.see(Snapshot(status(), [worker(1)]))
     assert lines(model)[0].strip() == "worker 0: gone"
+    assert model.selected_worker() is None
+    model.leave_worker()
+    assert model.selected == 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 20), (80, 20), (80, 24)])

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import click
 
 from ..exit_statuses import EXIT_STATUSES
 from ..options import ControlCommand, Session
+from ..top.keyboard import KEYS_HELP
 
 
 @click.command(
     cls=ControlCommand,
     epilog=f"""\
 Keys:
-  q, Ctrl-C   quit
-  Up, Down    select a worker (also k, j)
-  s, S        sort by the next column, the other way round
-  +, -        one worker more, one fewer
-  r           restart the selected worker
-  R           reload
-              before it changes anything, it asks
-  d           what the selected worker is doing: its stacks
-  ?           help
-
+{textwrap.indent(KEYS_HELP, "  ")}
 {EXIT_STATUSES}""",
 )
 @click.option(
@@ -34,7 +27,8 @@ Keys:
 def top(session: Session, interval: float) -> None:
     """Watch the daemon live.
 
-    Workers, request rate and latencies with their recent history, and the requests that run with their ages.
+    Workers, routes, events; rates and latencies with their recent history; the requests that run with their ages; the
+    threads and stacks of each worker. Before a key changes anything, it asks.
     """
     if session.json:
         raise click.UsageError("top is for people; for programs: miniwsgictl status -o json, workers -o json")

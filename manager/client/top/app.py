@@ -26,7 +26,7 @@ from ..views import stack_view
 from . import keyboard as keys
 from .feed import Feed, Lost, Order, Said, Shown, Taken, Update
 from .model import PANES, Message, Model, Page, Pane, Snapshot
-from .view import SMALLEST, draw, text_lines, wrapped
+from .view import HELP, SMALLEST, draw, text_lines, wrapped
 
 FAR = 1_000_000  # lines
 MESSAGE_SECONDS = 8.0  # that the line at the bottom says what was done
@@ -61,6 +61,7 @@ class Screen:
         self._feed = Feed(session.path, interval_seconds, self._publish)
         self._message_until = 0.0
         self._asked: Order = Client.reload  # what the model's question is about
+        self._asked_of: tuple[int, int | None] | None = None  # the slot and pid that it is about
         self._signal = 0  # that it is to leave for, or to be suspended
 
     def _publish(self, update: Update) -> None:
@@ -139,11 +140,11 @@ class Screen:
             match update:
                 case Snapshot():
                     self.model.see(update)
+                    self._check_question()
                 case Lost():
                     self.model.lose(update.why)
                 case Said():
-                    self.model.message = Message(update.text, update.bad)
-                    self._message_until = time.monotonic() + MESSAGE_SECONDS
+                    self._say(update)
                 case Shown():
                     self.model.open_text(update.title, update.text)
                 case Taken():
@@ -197,7 +198,7 @@ class Screen:
             case "q":
                 return False
             case "?" | "h":
-                model.page = Page.HELP
+                model.open_text("miniwsgictl top", HELP)
             case "/":
                 model.typing = True
             case keys.ESCAPE:
@@ -251,23 +252,35 @@ class Screen:
         elif key in {"d", "r", "K", keys.ENTER}:
             self._order_for_selected(key if key in {"r", "K"} else "d")
         else:
-            model.page = Page.MAIN
+            model.leave_worker()
         return True
 
-    def _ask(self, question: str, order: Order) -> None:
+    def _ask(self, question: str, order: Order, of: tuple[int, int | None] | None = None) -> None:
         """What changes something is ordered once the next key has said so."""
-        self.model.question, self._asked = question, order
+        self.model.question, self._asked, self._asked_of = question, order, of
+
+    def _check_question(self) -> None:
+        """A slot whose worker has been replaced meanwhile is not the one that was asked about."""
+        if self.model.question and self._asked_of is not None:
+            slot, pid = self._asked_of
+            if self.model.pid_now(slot) != pid:
+                self.model.question = ""
+                self._say(Said(f"worker {slot} is no longer pid {pid}: nothing was done", bad=True))
+
+    def _say(self, said: Said) -> None:
+        self.model.message = Message(said.text, said.bad)
+        self._message_until = time.monotonic() + MESSAGE_SECONDS
 
     def _order_for_selected(self, key: str) -> None:
         worker = self.model.selected_worker()
         if worker is None:
             return
-        slot = worker.slot
+        slot, pid = worker.slot, self.model.pid_now(worker.slot)
         if key == "K":
-            asked = f"kill worker {slot} (pid {worker.pid}) with what it runs?"
-            self._ask(asked, lambda client: client.restart(slot, "now"))
+            asked = f"kill worker {slot} (pid {pid}) with what it runs?"
+            self._ask(asked, lambda client: client.restart(slot, "now"), (slot, pid))
         elif key == "r":
-            self._ask(f"restart worker {slot} (pid {worker.pid})?", lambda client: client.restart(slot))
+            self._ask(f"restart worker {slot} (pid {pid})?", lambda client: client.restart(slot), (slot, pid))
         else:
             self._feed.order(lambda client: client.stack(slot))
 

@@ -16,6 +16,22 @@ UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END, ESCAPE, ENTER, TAB, BACK_TAB, BACKSPACE
     "backspace",
 )
 
+KEYS_HELP = """\
+q, Ctrl-C      quit
+Up, Down       select a worker, scroll (also k, j)
+Enter          the selected worker: its threads, requests and stacks
+Tab, 1, 2, 3   workers, routes, events
+/              filter rows as you type; Enter keeps it, Esc shows all
+p              pause the screen, go on
+s, S           sort by the next column, the other way round
+d              what the selected worker is doing: its stacks
++, -           one worker more, one fewer
+r              restart the selected worker: a new one is ready first
+K              kill it with what it runs; its stacks are logged
+R              reload code and configuration
+?              help
+"""
+
 # What terminals send: in normal and in application mode (console_codes(4), and xterm's ctlseqs)
 _SEQUENCES = {
     b"\x1b[A": UP,

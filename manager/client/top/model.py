@@ -41,8 +41,7 @@ class Page(Enum):
     """What the screen shows."""
 
     MAIN = "main"
-    HELP = "help"
-    TEXT = "text"  # stacks, or why something failed
+    TEXT = "text"  # stacks, why something failed, or help
     WORKER = "worker"  # the selected one, with its threads
 
 
@@ -124,7 +123,7 @@ class Model:
     def _show(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         slots = [worker.slot for worker in snapshot.workers]
-        if slots and self.selected not in slots:
+        if slots and self.selected not in slots and self.page is not Page.WORKER:
             self.selected = min(slots, key=lambda slot: (abs(slot - self.selected), slot))
 
     def lose(self, why: str) -> None:
@@ -142,15 +141,22 @@ class Model:
         by_slot = sorted(found, key=lambda worker: worker.slot)
         return sorted(by_slot, key=order.key, reverse=order.falling != self.reversed)
 
-    def all_workers(self) -> list[messages.Worker]:
-        """Whatever the filter."""
-        return self.snapshot.workers if self.snapshot is not None else []
+    def worker_of_page(self) -> messages.Worker | None:
+        """The one that is looked at, whatever the filter; None: it has gone, and no other takes its place."""
+        return _in_slot(self.snapshot, self.selected)
+
+    def pid_now(self, slot: int) -> int | None:
+        """Of the worker there, as far as is known: also while the screen is paused."""
+        worker = _in_slot(self.held or self.snapshot, slot)
+        return None if worker is None else worker.pid
 
     def target(self) -> int:
         """How many workers there should be."""
         return self.snapshot.status.workers.target if self.snapshot else 0
 
     def selected_worker(self) -> messages.Worker | None:
+        if self.page is Page.WORKER:
+            return self.worker_of_page()
         return next((worker for worker in self.workers() if worker.slot == self.selected), None)
 
     def running(self) -> list[tuple[int, messages.RunningRequest]]:
@@ -167,7 +173,7 @@ class Model:
     def events(self) -> list[messages.Event]:
         """The latest first."""
         known = self.snapshot.events if self.snapshot is not None else []
-        return [event for event in reversed(known) if self._has(f"{event.kind} {event.message}")]
+        return [event for event in reversed(known) if self._has(f"{event.kind} {event.code} {event.message}")]
 
     def _has(self, said: str) -> bool:
         return self.filter.casefold() in said.casefold()
@@ -234,12 +240,24 @@ class Model:
         """The page of the selected worker, whose stacks are to come."""
         self.page, self.stack, self.scrolled = Page.WORKER, None, 0
 
+    def leave_worker(self) -> None:
+        """Back to the main page, where another worker is selected if that one has gone."""
+        self.page = Page.MAIN
+        if self.snapshot is not None:
+            self._show(self.snapshot)
+
     def open_text(self, title: str, text: str) -> None:
         self.page, self.title, self.text, self.scrolled = Page.TEXT, title, text, 0
+        self.typing, self.question = False, ""  # keys are for what is seen
 
     def scroll(self, by: int, most: int) -> None:
         """The text page, `by` lines down; `most` lines may be above the screen."""
         self.scrolled = max(0, min(most, self.scrolled + by))
+
+
+def _in_slot(snapshot: Snapshot | None, slot: int) -> messages.Worker | None:
+    workers = snapshot.workers if snapshot is not None else []
+    return next((worker for worker in workers if worker.slot == slot), None)
 
 
 def _said_of(worker: messages.Worker) -> str:

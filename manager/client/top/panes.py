@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 from rich.text import Text
@@ -36,7 +37,7 @@ def routes(model: Model, lines: int, width: int) -> list[Text]:
     heading.truncate(width, pad=True)
     known = model.routes()
     if not known:
-        return [heading, Text(text.cut(f" {_none(model, 'no requests yet')}", width), "dim")]
+        return [heading, nothing_found(model, width, "no requests yet")]
     found = [heading]
     for route in known[model.first(len(known), lines - 1) :][: lines - 1]:
         cells = routes_view.figures(route)
@@ -53,17 +54,26 @@ def events(model: Model, lines: int, width: int) -> list[Text]:
     heading.truncate(width, pad=True)
     known = model.events()
     if not known:
-        return [heading, Text(text.cut(f" {_none(model, 'nothing has happened')}", width), "dim")]
-    found = [heading]
-    for event in known[model.first(len(known), lines - 1) :][: lines - 1]:
-        code = f"{event.code} " if event.code else ""
-        said = f" {text.clock(event.at)}  {event.kind:<{events_view.KIND_COLUMN}}  {text.clean(code + event.message)}"
-        found.append(Text(text.cut(said, width), events_view.colour(event) or ""))
-    return found
+        return [heading, nothing_found(model, width, "nothing has happened")]
+    said = [line for event in known for line in _event(event, width)]
+    first = model.first(len(said), lines - 1)
+    return [heading, *said[first : first + lines - 1]]
 
 
-def _none(model: Model, said: str) -> str:
-    return f"nothing has {model.filter!r} in it" if model.filter else said
+def _event(event: messages.Event, width: int) -> list[Text]:
+    """In whole, on as many lines as it needs: what it is about stands at the end of many."""
+    code = f"{event.code} " if event.code else ""
+    head = f" {text.clock(event.at)}  {event.kind:<{events_view.KIND_COLUMN}}  "
+    said = head + text.clean(code + event.message)
+    indent = len(head) if width >= 2 * len(head) - 8 else 8
+    broken = textwrap.wrap(said, width, subsequent_indent=" " * indent) if len(said) > width else [said]
+    return [Text(line, events_view.colour(event) or "") for line in broken]
+
+
+def nothing_found(model: Model, width: int, otherwise: str = "") -> Text:
+    """In place of rows: that the filter has left none, or what it is otherwise."""
+    said = f"nothing has {model.filter!r} in it" if model.filter else otherwise
+    return Text(text.cut(f" {said}", width), "dim")
 
 
 # --- one worker ---------------------------------------------------------------------------------------------------
@@ -80,8 +90,10 @@ def worker_title(worker: messages.Worker | None, slot: int) -> str:
 def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -> Iterator[str]:
     """Its threads with what each runs and where; what is known of it; the stacks as they were taken."""
     if worker is not None:
-        yield f" {'THREAD':>6} {'RUNNING FOR':>11}  REQUEST"
-        places = _places(stack)
+        fresh = stack is not None and stack.pid == worker.pid  # else they are its predecessor's
+        taken = f" (where: as of {text.clock(stack.taken_at)})" if stack is not None and fresh else ""
+        yield f" {'THREAD':>6} {'RUNNING FOR':>11}  REQUEST{taken}"
+        places = _places(stack if fresh else None)
         for request in sorted(worker.in_flight, key=lambda request: -request.age_seconds):
             asked = f"{request.method} {request.path}"
             place = places.get(asked, [])
@@ -95,7 +107,7 @@ def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -
                 yield text.clean(f" {name + ':':<14} {said}")
         yield ""
     if stack is None:
-        yield " its stacks are being taken …"
+        yield " its stacks are being taken … (d: ask again)"
         return
     yield from "\n".join(stack_view.lines(stack)).splitlines()
 

@@ -15,30 +15,22 @@ from ..views.status_view import VERDICT_COLOURS, percentiles, reasons
 from ..views.workers_view import COLOURS as WORKER_COLOURS
 from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
 from . import panes
+from .keyboard import KEYS_HELP
 from .model import PANES, SORTS, Model, Page, Pane
 
 SMALLEST = (40, 12)  # columns, lines
 NAME_COLUMNS = 12  # before what a line of the head says
 BLOCKS = "▁▂▃▄▅▆▇█"
 
-HELP = """\
- q  Ctrl-C        quit                      Tab  1 2 3   workers, routes, events
- Up Down  k j     select a worker, scroll   Enter        that worker: threads, stacks
- s  S             sort by the next column, the other way round
- /                filter rows as you type; Enter keeps it, Esc shows all again
- p                pause the screen, go on
- d                what every thread of the selected worker is doing
- +  -             one worker more, one fewer
- r                restart the selected worker: its replacement is ready first
- K                kill it at once, with what it runs; its stacks are logged
- R                reload code and configuration (these change something: it asks before)
+HELP = f"""\
+{textwrap.indent(KEYS_HELP, " ")} (before a key changes anything, it asks)
 
  REQ/S  requests a second, over 10 s    RUN   requests that run
- WAIT   requests that wait for a thread CONN  connections of clients, +WebSockets
+ WAIT   requests that wait for a thread CONN  connections, +WebSockets
  CPU    of one CPU                      RUNNING  the oldest request, +others
- 5XX    answers of 500 to 599           5XX%  their share of the last minute's answers
- exceptions: that the application let through   rejected: answered by the server itself
- aborted: cut off by clients                    timeouts: requests that took too long
+ 5XX    answers of 500 to 599           5XX%  their share of the last minute's
+ exceptions: the application let them through   rejected: answered by the server
+ aborted: cut off by clients                   timeouts: what took too long
 """
 
 
@@ -46,8 +38,6 @@ def draw(model: Model, width: int, height: int, where: str, clock: str) -> list[
     """`height` lines at most, each no wider than `width`. `where`: the socket; `clock`: the time of the day."""
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return [Text(f"too small: {SMALLEST[0]}×{SMALLEST[1]} at least"[:width])]
-    if model.page is Page.HELP:
-        return _page("miniwsgictl top", HELP.splitlines(), width, height, "any key: back")
     if model.page is Page.WORKER:
         return _worker(model, width, height)
     if model.page is Page.TEXT:
@@ -106,15 +96,12 @@ def _body(model: Model, room: int, width: int) -> list[Text]:
 
 
 def _worker(model: Model, width: int, height: int) -> list[Text]:
-    worker = next((one for one in model.all_workers() if one.slot == model.selected), None)
-    stack = model.stack
+    worker, stack = model.worker_of_page(), model.stack
     title = panes.worker_title(worker, model.selected)
     found = [line for line in panes.worker_lines(worker, stack) for line in (wrapped(line, width) or [""])]
     model.scroll(0, len(found) - text_lines(height))
-    hint = model.question or "Up, Down: scroll   d: stacks anew   r: restart   K: kill   any other key: back"
-    if model.question:
-        hint += "  y: yes, any other key: no"
-    return _page(title, found[model.scrolled :], width, height, hint)
+    page = _page(title, found[model.scrolled :], width, height, WORKER_KEYS)
+    return [*page[:-1], _said(model, width) or page[-1]]
 
 
 def _shares(room: int, workers: int, running: int) -> tuple[int, int]:
@@ -141,7 +128,11 @@ def _head(model: Model, width: int, clock: str) -> list[Text]:
     generation = "" if status.generation is None else f"  generation {status.generation}{revision}"
     state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
     paused = "PAUSED  " if model.paused else ""
-    title = f"{paused}{status.application}  {state}{generation}  pid {status.pid}"
+    name, rest, pid = text.clean(status.application), text.clean(f"  {state}{generation}"), f"  pid {status.pid}"
+    room = width - len(clock) - 3 - len(paused) - len(rest)
+    if len(name) + len(pid) > room:  # which code runs says more than a pid, or the whole of a long name
+        name, pid = text.cut(name, max(NAME_COLUMNS, room)), ""
+    title = f"{paused}{name}{rest}{pid}"
     requests, counts = status.requests, status.workers
     return [
         _bar(title, clock, width),
@@ -314,6 +305,8 @@ def _workers(model: Model, workers: Sequence[messages.Worker], lines: int, width
         heading.append(" ")
         heading.append(_fit(name, columns), "reverse" if name == order else "")
     heading.truncate(width, pad=True)
+    if not workers and model.filter:
+        return [heading, panes.nothing_found(model, width)]
     rows = lines - 1
     slots = [worker.slot for worker in workers]
     selected = slots.index(model.selected) if model.selected in slots else 0
@@ -358,15 +351,23 @@ def _running(running: Sequence[tuple[int, messages.RunningRequest]], lines: int,
     return found
 
 
+WORKER_KEYS = "Up, Down: scroll   d: stacks anew   r: restart   K: kill   any other key: back"
 KEYS = " q quit  ? help  Tab {}  / filter  p pause  Enter worker  s sort  +/- scale"
 
 
-def _footer(model: Model, width: int) -> Text:
+def _said(model: Model, width: int) -> Text | None:
+    """What is asked, or was done last."""
     if model.question:
         return Text(text.cut(f" {model.question}  y: yes, any other key: no", width), "bold yellow")
     if model.message.said:
         style = "bold red" if model.message.bad else "bold green"
         return Text(text.cut(f" {text.clean(model.message.said)}", width), style)
+    return None
+
+
+def _footer(model: Model, width: int) -> Text:
+    if weightier := _said(model, width):
+        return weightier
     if model.typing:
         return Text(text.cut(f" filter: {model.filter}_   Enter: keep it  Esc: show all", width), "bold yellow")
     if model.filter or model.paused:
