@@ -41,6 +41,15 @@ class ControlCommands(click.Group):
         write_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By what one wants, not in one flat list; summaries begin in one column."""
+        column = max(map(len, self.commands))
+        for heading, found in COMMANDS.items():
+            with formatter.section(heading):
+                rows = [(str(command.name).ljust(column), command) for command in found]
+                limit = formatter.width - column - 6
+                formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in rows])
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
         formatter.write(self.epilog or "")
@@ -70,51 +79,61 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     epilog=f"""\
 Examples:
   miniwsgictl status
+  miniwsgictl why
   miniwsgictl reload
   miniwsgictl --instance shop scale 8
-  miniwsgictl top
 
-{EXIT_STATUSES}
+{EXIT_STATUSES}  10, 20   why, doctor: a warning, something critical
+  0, 1, 2  status --check: healthy, degraded, down
+
 Environment:
   MINIWSGI_CONTROL  the control socket, as --socket
   NO_COLOR          no colours, as --no-color
 """,
 )
 def commands(**_: Any) -> None:
-    """See, scale, reload and stop a running miniwsgi daemon.
+    """See, explain, scale, reload and stop a running miniwsgi daemon.
 
     Every answer says what happened: a change is waited for, and the exit status tells whether it was done.
     """
 
 
-for _command in (
-    status.status,
-    show_workers.workers,
-    change.scale,
-    change.reload,
-    change.restart,
-    show_workers.stack,
-    examine.why,
-    examine.doctor,
-    show_incidents.slow,
-    show_incidents.crashes,
-    show_routes.routes,
-    show_inside.profile,
-    show_inside.memory,
-    show_metrics.metrics,
-    change.drain,
-    change.undrain,
-    change.stop,
-    show_config.config,
-    change.log_level,
-    show_events.events,
-    show_top.top,
-    show_daemons.ping,
-    show_daemons.list_,
-    explain_command("miniwsgictl", EXIT_STATUSES),
-    completion.completion,
-):
-    commands.add_command(_command)
+COMMANDS: dict[str, tuple[click.Command, ...]] = {
+    "What runs": (
+        status.status,
+        show_workers.workers,
+        show_top.top,
+        show_events.events,
+        show_metrics.metrics,
+        show_config.config,
+        show_daemons.list_,
+        show_daemons.ping,
+    ),
+    "What is wrong": (
+        examine.why,
+        show_routes.routes,
+        show_incidents.slow,
+        show_incidents.crashes,
+        show_workers.stack,
+        show_inside.profile,
+        show_inside.memory,
+        examine.doctor,
+        explain_command("miniwsgictl", EXIT_STATUSES),
+    ),
+    "Changes": (
+        change.reload,
+        change.restart,
+        change.scale,
+        change.drain,
+        change.undrain,
+        change.stop,
+        change.log_level,
+    ),
+    "For the shell": (completion.completion,),
+}
+for _commands in COMMANDS.values():
+    for _command in _commands:
+        commands.add_command(_command)
 
 
 def main() -> NoReturn:

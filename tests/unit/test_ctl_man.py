@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from miniwsgi.daemon.cli.commands import commands as daemon
+from miniwsgi.manager.client.cli import COMMANDS
 from miniwsgi.manager.client.cli import commands as control
 
 from tests.support.programs import program
@@ -35,6 +37,25 @@ def test_the_pages_are_up_to_date() -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "generate_man.py"))["pages"]()
     stale = [name for name, text in pages.items() if (MAN / name).read_text("utf-8") != text]
     assert not stale, "python docs/generate_man.py"
+
+
+def test_the_help_has_every_command_in_a_group_and_fits_80_columns() -> None:
+    said = CliRunner().invoke(control, ["--help"], terminal_width=80).output
+    assert [name for found in COMMANDS.values() for name in found] == list(control.commands.values())
+    for heading, found in COMMANDS.items():
+        assert f"\n{heading}:\n  {found[0].name} " in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_letter_means_one_thing_in_all_commands() -> None:
+    meanings: dict[str, set[str]] = {}
+    for command in control.commands.values():
+        for option in command.params:
+            for letter in (name for name in option.opts if isinstance(option, click.Option) and len(name) == 2):
+                meanings.setdefault(letter, set()).add(max(option.opts, key=len))
+    several = {letter: found for letter, found in meanings.items() if len(found) > 1}
+    # Both are seconds; tail's, and that of compilers and printers
+    assert several == {"-d": {"--interval", "--seconds"}, "-f": {"--follow", "--format"}}
 
 
 @pytest.mark.parametrize("name", NAMES)

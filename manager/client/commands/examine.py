@@ -41,7 +41,7 @@ Examples:
 {STATUSES}""",
 )
 @click.option(
-    "--seconds", "-n", metavar="N", type=click.IntRange(1, messages.MAX_LOOK_SECONDS),
+    "--seconds", "-d", metavar="N", type=click.IntRange(1, messages.MAX_LOOK_SECONDS),
     default=messages.LOOK_SECONDS, show_default=True, help="How long to look.",
 )  # fmt: skip
 @click.pass_obj

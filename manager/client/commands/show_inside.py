@@ -66,10 +66,10 @@ Examples:
     help="How long. Ctrl-C ends it before: what was seen is written. [default: 10]",
 )  # fmt: skip
 @click.option(
-    "--rate", "-r", metavar="N", type=click.IntRange(1, messages.MAX_PROFILE_RATE), default=100,
+    "--rate", metavar="N", type=click.IntRange(1, messages.MAX_PROFILE_RATE), default=100,
     help="Looks a second; where there is much to look at, there are fewer. [default: 100]",
 )  # fmt: skip
-@click.option("--route", metavar="ROUTE", help="Only threads that run a request of this route.")
+@click.option("--route", "-r", metavar="ROUTE", help="Only threads that run a request of this route.")
 @click.option(
     "--wall/--cpu", "wall", default=True,
     help="What counts: the time that passes, or that on the CPU alone. [default: --wall]",
