@@ -11,6 +11,7 @@ from miniwsgi.daemon.master.insight.evidence import (
     Frame,
     PastEvent,
     PastFigures,
+    PastSlow,
     QueueEvidence,
     Request,
     RouteEvidence,
@@ -89,6 +90,12 @@ LOGS = at((HANDLER, 1113, "StreamHandler.emit"), (HANDLER, 969, "Handler.handle"
 DEADLOCKED = (at((PAIR, 3, "ab"), path="/ab"), at((PAIR, 7, "ba"), path="/ba"))
 LOCKS_FILE = at((PAIR, 9, "file"), path="/file")
 DNS = at(("/usr/lib/python3.12/socket.py", 963, "getaddrinfo"), (SHOP, 3, "orders"))
+QUEUE_POOL = at(
+    ("/usr/lib/python3.12/threading.py", 355, "Condition.wait"),
+    (f"{SITE}/sqlalchemy/util/queue.py", 199, "QueueCommon.get"),
+    (f"{SITE}/sqlalchemy/pool/impl.py", 166, "QueuePool._do_get"),
+    (SHOP, 3, "orders"),
+)
 CRASH = PastEvent("worker.exited", 100.0, "worker 1 has ended: was killed by SIGSEGV")
 
 PROBLEMS = {
@@ -199,6 +206,35 @@ PROBLEMS = {
         "starved",
         "Workers get too little CPU: they wanted 0.7 CPUs and had 0.2, for other processes have the rest.",
     ),
+    "threads that sleep beside noisy neighbours": (
+        seen(
+            worker(*[SQL] * 6, cpu=0.04, starved=0.9, answered=50, run_seconds=32.0),
+            host_busy=1.0,
+        ),
+        "waits",
+        "All 6 busy threads wait at shop/db.py:3 in psycopg2 … execute, in GET /orders.",
+    ),
+    "Python code beside noisy neighbours, whose turns come late": (
+        seen(
+            worker(COMPUTES, COMPUTES, cpu=0.15, starved=1.4, held=0.7, longest_held=3.2, answered=9, run_seconds=9.0),
+            host_busy=1.0,
+        ),
+        "starved",
+        "Workers get too little CPU: they wanted 1.0 CPUs and had 0.1, for other processes have the rest.",
+    ),
+    "C code that holds the GIL and gets little CPU": (
+        seen(worker(*[COMPUTES] * 5, cpu=0.25, starved=0.4, held=0.9, longest_held=2.3, answered=2, run_seconds=9.0)),
+        "gil-held",
+        "Worker 0 is held up by C code that holds the interpreter (GIL) at shop/report.py:12, in GET /report; other "
+        "threads "
+        "waited for it 90 % of the time, up to 2.3 s at once.",
+    ),
+    "a pool of connections that is exhausted": (
+        seen(worker(*[QUEUE_POOL] * 5, SLEEP, answered=10, run_seconds=30.0)),
+        "waits",
+        "5 of 6 busy threads wait for a connection, for the pool is exhausted, at shop/db.py:3 in sqlalchemy … "
+        "threading.wait, in GET /orders.",
+    ),
     "a stopped process": (
         seen(worker(process_state="T", waiting=3.0, held=1.0, longest_held=5.0)),
         "stopped",
@@ -280,6 +316,17 @@ PROBLEMS = {
         "losses",
         "Within the last hour 2 workers crashed or were killed.",
     ),
+    "a request that crashes its worker again and again": (
+        seen(
+            worker(answered=100, run_seconds=1.0),
+            events=(CRASH, CRASH),
+            repeated="3 of the last 4 crashes: POST /report",
+            target_workers=2,
+            verdict="degraded",
+        ),
+        "crashing",
+        "One request crashes workers: 3 of the last 4 crashes: POST /report; 2 crashed within the last 10 min.",
+    ),
     "a worker is missing": (
         seen(worker(answered=100, run_seconds=1.0), target_workers=2, verdict="degraded"),
         "missing",
@@ -333,6 +380,16 @@ def test_how_many_would_do_is_told_by_littles_law(changed: dict[str, Any], remed
     assert found.remedy.startswith(remedy.replace("10 at", "16 at"))
 
 
+def test_what_was_slow_and_is_over_is_noted() -> None:
+    slow = (PastSlow("GET /a", "shop/db.py:38 in load"), PastSlow("GET /a", ""), PastSlow("GET /b", ""))
+    _, noted = findings(seen(worker(answered=100, run_seconds=1.0, busy=0.0), slow=slow))
+    assert (noted.name, noted.severity, noted.sentence) == (
+        "slow-lately",
+        "note",
+        "3 requests were slow within the last hour, 2 of them GET /a, last seen at shop/db.py:38 in load.",
+    )
+
+
 MARK = PastEvent("generation.serving", 605.0, "generation 8: is in force")
 
 
@@ -350,6 +407,24 @@ MARK = PastEvent("generation.serving", 605.0, "generation 8: is in force")
             [MARK],
             "It began about 5 min ago, with no reload, scale or crash that is known of: half of the answers took at "
             "most 20.0 ms before, 500 ms lately.",
+        ),
+        (
+            [(90, 500, 0.02), (30, 500, 0.4)],
+            [
+                PastEvent("generation.serving", 33.0, "generation 8 (e4f5a6b): is in force"),
+                PastEvent("operation.ended", 32.0, "reload succeeded after 1.20 s, a1b2c3d → e4f5a6b"),
+            ],
+            "It began 32 s ago, with this: reload succeeded after 1.20 s, a1b2c3d → e4f5a6b (half of the answers took "
+            "at most 20.0 ms before, 400 ms lately).",
+        ),
+        (
+            [(40, 500, 0.02), (30, 500, 0.4)],
+            [
+                PastEvent("generation.serving", 39.0, "generation 1: is in force"),
+                PastEvent("operation.ended", 31.0, "reload failed: no module named shop"),
+            ],
+            "It began about 30 s ago, with no reload, scale or crash that is known of: half of the answers took at "
+            "most 20.0 ms before, 400 ms lately.",
         ),
         (
             [(1200, 500, 0.4), (600, 500, 0.5)],

@@ -14,9 +14,10 @@ from miniwsgi.metrics.history import Span
 
 from ..insight.deductions import figures, findings, thread_groups
 from ..insight.examination import Examination, Told
-from ..insight.gathering import gather
+from ..insight.gathering import Record, gather
 from ..insight.risks import examine
 from ..running.master import Master
+from .incidents import Incidents
 from .overview import Overview
 
 EXAMINING_SECONDS = 8.0
@@ -35,9 +36,9 @@ class Examining:
     def __repr__(self) -> str:
         return f"<Examining {list(self._under_way)}>"
 
-    async def why(self, seconds: int, history: Callable[[Span], ms.History]) -> ms.Why:
+    async def why(self, seconds: int, history: Callable[[Span], ms.History], incidents: Incidents) -> ms.Why:
         """Raises TimeoutError."""
-        answer: ms.Why = await self._shared(seconds, lambda: self._why(seconds, history))
+        answer: ms.Why = await self._shared(seconds, lambda: self._why(seconds, history, incidents))
         return answer
 
     async def doctor(self) -> ms.Doctor:
@@ -45,9 +46,12 @@ class Examining:
         answer: ms.Doctor = await self._shared("doctor", self._doctor)
         return answer
 
-    async def _why(self, seconds: int, history: Callable[[Span], ms.History]) -> ms.Why:
-        events, judge = self._events.since(0).events, self._overview.judged
-        evidence = await gather(self._master, self._threads, seconds, events, judge, lambda: _past(history))
+    async def _why(self, seconds: int, history: Callable[[Span], ms.History], incidents: Incidents) -> ms.Why:
+        def record() -> Record:
+            crashes, slow = incidents.crashes.list(1), incidents.slow.list(ms.MAX_INCIDENTS)
+            return Record(self._events.since(0).events, _past(history), crashes.repeated, slow.requests)
+
+        evidence = await gather(self._master, self._threads, seconds, self._overview.judged, record)
         seen = findings(evidence), figures(evidence), thread_groups(evidence)
         return ms.Why(datetime.now(UTC), round(evidence.seconds, 3), *seen)
 

@@ -108,7 +108,7 @@ class ManagedMaster:
         return ms.Stack(worker.slot, worker.pid, datetime.now(UTC), not text.startswith(NO_STACKS), text, running)
 
     async def why(self, seconds: int) -> ms.Why:
-        return await self._examining.why(seconds, self.history)
+        return await self._examining.why(seconds, self.history, self.incidents)
 
     async def doctor(self) -> ms.Doctor:
         return await self._examining.doctor()

@@ -15,19 +15,19 @@ from .finding import finding
 from .limits import dropped, not_accepted, saturated, too_few
 from .onset import onset
 from .picture import Picture
-from .processor import held, processor, starved, stopped, swapping, throttled
-from .trouble import failing, losses, missing, not_serving
+from .processor import held, processor, starved, starved_too, stopped, swapping, throttled
+from .trouble import crashing, failing, losses, missing, not_serving, slow_lately
 from .waiting import lock, slow, slow_route, waits, waits_long
 from .wording import count, number, percent, rate, seconds
 
 RULES: tuple[Callable[[Picture], ms.Finding | None], ...] = (
-    not_serving, stopped, held, throttled, swapping, lock, starved, processor, slow_route, waits_long, too_few,
-    failing, not_accepted, dropped, slow, saturated, missing, losses, waits,
+    not_serving, crashing, stopped, held, throttled, swapping, lock, starved, processor, slow_route, waits_long,
+    too_few, failing, not_accepted, dropped, slow, saturated, starved_too, missing, losses, waits, slow_lately,
 )  # fmt: skip
 TOLD = {
     "connections", "cpu", "deadlock", "gil-held", "lock", "slow-route", "starved", "stopped", "throttled", "waits",
 }  # fmt: skip
-ONCE = {"waits": {"waits"}, "slow": TOLD}  # what is not told beside others
+ONCE = {"waits": {"waits"}, "slow": TOLD, "losses": {"losses", "crashing"}}  # what is not told beside others
 
 
 def findings(evidence: Evidence) -> list[ms.Finding]:
@@ -82,7 +82,7 @@ def thread_groups(evidence: Evidence) -> list[ms.ThreadGroup]:
     ]
 
 
-DOING: dict[str, ms.Doing] = {"LOCK": "lock", "OTHERS": "others", "WAITS": "waits", "RUNS": "runs"}
+DOING: dict[str, ms.Doing] = {"LOCK": "lock", "OTHERS": "others", "POOL": "others", "WAITS": "waits", "RUNS": "runs"}
 
 
 def _well(picture: Picture) -> ms.Finding:

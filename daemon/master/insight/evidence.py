@@ -94,6 +94,13 @@ class PastEvent(NamedTuple):
     message: str
 
 
+class PastSlow(NamedTuple):
+    """A request that was slow within the last hour, as `miniwsgictl slow` has it."""
+
+    name: str  # "GET /orders/<id>"
+    where: str  # "shop/db.py:38 in load"; "" if nobody knows
+
+
 class PastFigures(NamedTuple):
     """A stretch of time before; the oldest comes first."""
 
@@ -125,6 +132,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     usual_answers: int = 0  # and how many those were
     events: tuple[PastEvent, ...] = ()  # the oldest first
     past: tuple[PastFigures, ...] = ()
+    repeated: str = ""  # "3 of the last 4 crashes: POST /report"; "" if crashes do not repeat
+    slow: tuple[PastSlow, ...] = ()  # the latest first
     directory: str = ""  # app.directory
     package: str = ""  # that the application is of, by its target
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # lines of files that frames are of

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.daemon_threads import DaemonThreads
@@ -20,7 +21,7 @@ from ..sockets.listeners import BoundListener
 from ..supervising.worker_table import WorkerState
 from ..telemetry.condition import capacity_of
 from .counters import NO_ROUTE, HostCounts, RouteCounts, SlotCounts, host_counts, slot_counts, throttled_share
-from .evidence import Evidence, PastEvent, PastFigures, QueueEvidence, RouteEvidence
+from .evidence import Evidence, PastEvent, PastFigures, PastSlow, QueueEvidence, RouteEvidence
 from .looking import WorkerLook
 from .source_lines import read_sources
 
@@ -32,18 +33,33 @@ LATE_SECONDS = 3.5  # for the last stacks: as long as a process may take that do
 LOOKED_AT = (WorkerState.READY, WorkerState.STUCK)
 
 
+class Record(NamedTuple):
+    """What the daemon has noted, of the last hour and of before."""
+
+    events: Sequence[ms.Event] = ()  # the oldest first
+    steps: Iterable[ms.HistoryStep] = ()  # the same
+    repeated: str = ""  # of ms.CrashList
+    slow: Iterable[ms.Incident] = ()  # of ms.SlowList
+
+
 async def gather(
     master: Master,
     threads: DaemonThreads,
     seconds: float,
-    events: Sequence[ms.Event],
     judge: Callable[[], Verdict],
-    past: Callable[[], Iterable[ms.HistoryStep]],
+    record: Callable[[], Record],
 ) -> Evidence:
-    """Look at `master` for so long. `events` are the latest ones; `judge` has the verdict of the moment, `past` the
-    hour's figures, the oldest first. Raises TimeoutError."""
+    """Look at `master` for so long. `judge` has the verdict of the moment, `record` what was noted of the hour; both
+    are asked at the end. Raises TimeoutError."""
     evidence = await _Look(master, threads, seconds).take(judge)
-    return structs.replace(evidence, events=_of_the_hour(events), past=_figures(past()))
+    known = record()
+    return structs.replace(
+        evidence,
+        events=_of_the_hour(known.events),
+        past=_figures(known.steps),
+        repeated=known.repeated,
+        slow=_slow(known.slow),
+    )
 
 
 class _Look:
@@ -194,6 +210,16 @@ def _figures(steps: Iterable[ms.HistoryStep]) -> tuple[PastFigures, ...]:
     return tuple(
         PastFigures((now - step.at).total_seconds(), step.answers, step.duration.p50, step.server_errors)
         for step in steps
+    )
+
+
+def _slow(incidents: Iterable[ms.Incident]) -> tuple[PastSlow, ...]:
+    """Those that are over: what runs is seen."""
+    now = datetime.now(UTC)
+    return tuple(
+        PastSlow(f"{one.method} {one.route or one.path}", one.where)
+        for one in incidents
+        if not one.running and (now - one.at).total_seconds() <= HOUR
     )
 
 

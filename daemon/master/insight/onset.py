@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from miniwsgi.manager import messages as ms
@@ -11,6 +12,7 @@ from .finding import finding
 from .wording import ago, seconds
 
 CHANGED = ("generation.serving", "operation.ended", "worker.exited", "worker.wedged", "generation.failed")
+FIRST = re.compile(r"generation 1\b")
 SLOWER = 2.0
 BASE_ANSWERS = 20  # before it
 SOME_ANSWERS = 3  # without which a stretch tells nothing
@@ -25,11 +27,10 @@ def onset(evidence: Evidence) -> ms.Finding | None:
     since = slow_since(evidence.past)
     if since is not None:
         before, seconds_ago = since
-        mark = min(
-            (event for event in marks if abs(event.seconds_ago - seconds_ago) <= NEAR_SECONDS),
-            key=lambda event: abs(event.seconds_ago - seconds_ago),
-            default=None,
-        )
+        near = [event for event in marks if abs(event.seconds_ago - seconds_ago) <= NEAR_SECONDS]
+        mark = min(near, key=lambda event: abs(event.seconds_ago - seconds_ago), default=None)
+        if mark is not None and mark.kind == "generation.serving":  # a part of what was asked for
+            mark = next((event for event in near if _is_whole_of(event, mark)), mark)
         now = next((one.median_seconds for one in reversed(evidence.past) if one.median_seconds is not None), 0.0)
         figures = f"half of the answers took at most {seconds(before)} before, {seconds(now)} lately"
         if mark is None:
@@ -59,9 +60,17 @@ def slow_since(past: Sequence[PastFigures]) -> tuple[float, float] | None:
     return None
 
 
+def _is_whole_of(event: PastEvent, part: PastEvent) -> bool:
+    """Whether it is the operation that has put a generation in force: that has both revisions."""
+    return event.kind == "operation.ended" and 0 <= part.seconds_ago - event.seconds_ago <= NEAR_SECONDS
+
+
 def _is_mark(event: PastEvent) -> bool:
     if event.kind == "operation.ended":
-        return any(word in event.message for word in ("reload", "scale", "restart", "drain"))
+        changed = any(word in event.message for word in ("reload", "scale", "restart", "drain"))
+        return changed and " failed" not in event.message  # which leaves what was
     if event.kind == "worker.exited":
         return "SIG" in event.message or "crash" in event.message or "memory" in event.message
+    if FIRST.match(event.message):
+        return False  # before the start there was nothing to be otherwise
     return event.kind in CHANGED

@@ -33,6 +33,8 @@ BLOCKING = {
     "fetchone", "fetchmany", "commit", "rollback", "query", "request", "getresponse", "open", "_wait", "_try_wait",
     "_recv", "_read", "wait_for_tstate_lock", "_wait_for_tstate_lock", "brpop", "blpop",
 }  # fmt: skip
+POOL = re.compile(r"(\w*Pool)\.")  # of SQLAlchemy, psycopg, urllib3, redis, …; not concurrent.futures
+POOL_DEPTH = 8  # frames from the wait to the pool's method
 FILE = "a file"  # the name of what flock(2) and lockf(3) lock
 SHOWN_SOURCE = 60  # characters of a line
 
@@ -42,6 +44,7 @@ class Doing(Enum):
 
     LOCK = "waiting for a lock"
     OTHERS = "waiting for another thread"
+    POOL = "waiting for a connection of a pool"
     WAITS = "waiting"
     RUNS = "running"
 
@@ -52,6 +55,7 @@ class Place(NamedTuple):
     where: Frame  # of the application if there is one, else the innermost
     call: str  # from there: "psycopg2 … execute", "time.sleep(2)", "" if that is not to be seen
     doing: Doing
+    blocks: bool = False  # it is known to wait, by what it calls: not for a CPU
 
 
 class Places:
@@ -87,19 +91,28 @@ class Places:
         """Where it is. `quiet`: its process hardly uses a CPU, so that whoever runs a request waits."""
         inner = next((at for at, frame in enumerate(thread.frames) if self.is_application(frame)), None)
         where = thread.frames[inner or 0] if thread.frames else Frame("?", 0, "?")
-        return Place(where, self._call(thread.frames[: inner or 0], where), self._doing(thread, quiet))
+        doing = self._doing(thread, quiet)
+        return Place(where, self._call(thread.frames[: inner or 0], where), doing, self._blocks(thread, doing))
+
+    def _blocks(self, thread: ThreadSample, doing: Doing) -> bool:
+        if doing is Doing.RUNS or not thread.frames:
+            return False
+        return doing is not Doing.WAITS or bool(self._called(thread.frames[0]) & BLOCKING)
+
+    def _called(self, leaf: Frame) -> set[str]:
+        return {_name(leaf), *CALLS.findall(self.text(leaf))}
 
     def _doing(self, thread: ThreadSample, quiet: bool) -> Doing:
         if not thread.frames:
             return Doing.WAITS if quiet else Doing.RUNS
         leaf = thread.frames[0]
-        called = {_name(leaf), *CALLS.findall(self.text(leaf))}
+        called = self._called(leaf)
         if thread.cpu is not None and thread.cpu > 0.2:
             return Doing.RUNS
         if any(_name(frame) in LOCKING for frame in thread.frames[:2]) or self.wanted(taken_at(thread.frames)):
             return Doing.LOCK
         if leaf.file.endswith(("/threading.py", "/queue.py")) and called & HANDSHAKES:
-            return Doing.OTHERS
+            return Doing.POOL if pool_of(thread.frames) else Doing.OTHERS
         if quiet or called & BLOCKING or (thread.cpu is not None and thread.cpu < 0.02):
             return Doing.WAITS
         return Doing.RUNS
@@ -145,6 +158,14 @@ def taken_at(frames: Sequence[Frame]) -> Frame:
         if _name(frame) not in LOCK_METHODS:
             return frame
     return frames[-1]
+
+
+def pool_of(frames: Sequence[Frame]) -> str:
+    """The class of the pool of connections that is waited on: "QueuePool"; "" if there is none."""
+    for frame in frames[:POOL_DEPTH]:
+        if (found := POOL.match(frame.function)) and (INSTALLED.search(frame.file) or not LIBRARY.search(frame.file)):
+            return found[1]
+    return ""
 
 
 def is_ours(frame: Frame) -> bool:

@@ -20,6 +20,8 @@ FULL_USE = 0.95  # that it really had: nothing more can come of it
 ALL_CPUS = 0.85  # of those that there are
 THROTTLED_SHARE = 0.1
 STARVED_THREADS = 0.3
+STARVED_SHARE = 0.3  # of the busy threads, ready to run: fewer do not explain what requests wait for
+MOSTLY = 0.5
 SWAPPING_FAULTS = 50.0  # a second
 SHOWN_PLACES = 3
 
@@ -47,7 +49,7 @@ def held(picture: Picture) -> ms.Finding | None:
     worst = found[0]
     where, _threads, request = next(iter(picture.running), (None, 0.0, ""))
     place = f" at {picture.places.shown(where)}{_source(picture, where)}{_in(request)}" if where else ""
-    waits = worst.cpu < 0.3
+    waits = wanted(worst) < 0.3
     how = "waits without letting go of" if waits else "holds"
     what = f"C code that {how} the interpreter (GIL)"
     sentence = (
@@ -67,11 +69,14 @@ def held(picture: Picture) -> ms.Finding | None:
 
 
 def held_workers(picture: Picture) -> list[WorkerEvidence]:
-    """Those whose interpreter lets nobody else run, the worst first."""
+    """Those whose interpreter lets nobody else run, the worst first. Not those that had no CPU meanwhile: whoever has
+    the interpreter then keeps it for as long, whatever code that is."""
     found = [
         worker
         for worker in picture.evidence.workers
-        if worker.held >= HELD_SHARE and worker.longest_held >= HELD_SECONDS and not worker.process_state
+        if worker.held - starvation(worker) >= HELD_SHARE
+        and worker.longest_held >= HELD_SECONDS
+        and not worker.process_state
     ]
     return sorted(found, key=lambda worker: -worker.held)
 
@@ -92,7 +97,23 @@ def throttled(picture: Picture) -> ms.Finding | None:
 
 
 def starved(picture: Picture) -> ms.Finding | None:
-    """Others have the CPUs."""
+    """Others have the CPUs, and requests wait for that."""
+    return None if _sleep(picture) else _starved(picture)
+
+
+def starved_too(picture: Picture) -> ms.Finding | None:
+    """Others have the CPUs, which is not what requests wait for."""
+    return _starved(picture) if _sleep(picture) else None
+
+
+def _sleep(picture: Picture) -> bool:
+    """Whether most threads would wait as long with a CPU each: by where they are, and as few are ready to run."""
+    asleep = sum(group.threads for group in picture.groups if group.place.blocks)
+    ready = sum(worker.starved or 0.0 for worker in picture.evidence.workers)
+    return asleep >= MOSTLY * picture.seen > 0 and ready < STARVED_SHARE * picture.busy
+
+
+def _starved(picture: Picture) -> ms.Finding | None:
     evidence = picture.evidence
     threads = sum(starvation(worker) for worker in evidence.workers)
     stolen = evidence.stolen or 0.0
@@ -197,7 +218,7 @@ def _cpus(picture: Picture) -> str:
 def _still(picture: Picture) -> str:
     """What came of it."""
     waiting = f", {count(picture.waiting, 'request')} waiting" if picture.waiting >= 0.05 else ""
-    return f"{picture.answered} answers, {rate(picture.rate)}{waiting}"
+    return f"{count(picture.answered, 'answer')}, {rate(picture.rate)}{waiting}"
 
 
 def _source(picture: Picture, frame: object) -> str:

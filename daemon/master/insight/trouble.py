@@ -6,6 +6,7 @@ from collections import Counter
 
 from miniwsgi.manager import messages as ms
 
+from .evidence import PastEvent
 from .finding import finding
 from .picture import Picture
 from .wording import ago, count, percent
@@ -13,6 +14,8 @@ from .wording import ago, count, percent
 FAILING_SHARE = 0.05
 FAILING_ANSWERS = 5
 REPEATED = 2  # within the hour: once is an accident
+LATELY_SECONDS = 600.0
+SHOWN = 3
 LOSSES = {
     "worker.wedged": "wedged",
     "worker.failed": "did not boot",
@@ -29,6 +32,17 @@ def not_serving(picture: Picture) -> ms.Finding | None:
     sentence = f"The daemon answers nobody: {'; '.join(evidence.reasons)}."
     latest = [f"{ago(event.seconds_ago)}: {event.message}" for event in evidence.events[-4:]]
     return finding("not-serving", "critical", sentence, latest, "miniwsgictl events, and the error log")
+
+
+def crashing(picture: Picture) -> ms.Finding | None:
+    """One request that ends workers again and again, of late."""
+    evidence = picture.evidence
+    lately = [event for event in evidence.events if _is_crash(event) and event.seconds_ago <= LATELY_SECONDS]
+    if not evidence.repeated or len(lately) < REPEATED:
+        return None
+    sentence = f"One request crashes workers: {evidence.repeated}; {len(lately)} crashed within the last 10 min."
+    lines = [f"{ago(event.seconds_ago)}: {event.message}" for event in lately[-SHOWN:]]
+    return finding("crashing", "critical", sentence, lines, "miniwsgictl crashes -v has the stacks")
 
 
 def missing(picture: Picture) -> ms.Finding | None:
@@ -55,7 +69,7 @@ def losses(picture: Picture) -> ms.Finding | None:
     found: Counter[str] = Counter()
     latest: dict[str, str] = {}
     for event in picture.evidence.events:
-        if event.kind == "worker.exited" and any(word in event.message for word in CRASHED):
+        if _is_crash(event):
             what = "crashed or were killed"
         elif event.kind in LOSSES:
             what = LOSSES[event.kind]
@@ -69,6 +83,23 @@ def losses(picture: Picture) -> ms.Finding | None:
     said = "; ".join(
         f"{times} {'requests' if 'timeouts' in what else 'workers'} {what}" for what, times in repeated.items()
     )
-    return finding(
-        "losses", "warning", f"Within the last hour {said}.", [latest[what] for what in repeated], "miniwsgictl crashes"
-    )
+    alike = f" ({picture.evidence.repeated})" if picture.evidence.repeated else ""
+    sentence = f"Within the last hour {said}{alike}."
+    return finding("losses", "warning", sentence, [latest[what] for what in repeated], "miniwsgictl crashes")
+
+
+def slow_lately(picture: Picture) -> ms.Finding | None:
+    """Requests of the last hour that were slow and are over: what comes and goes is not there when one looks."""
+    found = picture.evidence.slow
+    if len(found) < REPEATED:
+        return None
+    (name, times), *_ = Counter(one.name for one in found).most_common(1)
+    places = Counter(one.where for one in found if one.where and one.name == name).most_common(1)
+    where = f", last seen at {places[0][0]}" if places else ""
+    which = "all of them" if times == len(found) else f"{times} of them"
+    sentence = f"{len(found)} requests were slow within the last hour, {which} {name}{where}."
+    return finding("slow-lately", "note", sentence, [], "miniwsgictl slow")
+
+
+def _is_crash(event: PastEvent) -> bool:
+    return event.kind == "worker.exited" and any(word in event.message for word in CRASHED)

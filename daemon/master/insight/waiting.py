@@ -21,6 +21,10 @@ USUAL_ANSWERS = 20  # that make it usual
 CONTRAST = 5.0  # times as long as the other routes
 ROUTE_SECONDS = 0.1
 SHOWN_GROUPS = 4
+WAITED_FOR = {
+    Doing.OTHERS: " for another thread",
+    Doing.POOL: " for a connection, for the pool is exhausted,",
+}
 
 
 def lock(picture: Picture) -> ms.Finding | None:
@@ -146,7 +150,7 @@ def queue_dominates(picture: Picture) -> bool:
 
 
 def _largest(picture: Picture) -> Group | None:
-    found = picture.doing(Doing.WAITS, Doing.OTHERS)
+    found = picture.doing(Doing.WAITS, Doing.OTHERS, Doing.POOL)
     if not found or found[0].threads < SHARE * picture.seen:
         return None
     return found[0]
@@ -162,7 +166,7 @@ def _threads(group: Group, picture: Picture) -> str:
 
 
 def _what(group: Group) -> str:
-    return " for another thread" if group.place.doing is Doing.OTHERS else ""
+    return WAITED_FOR.get(group.place.doing, "")
 
 
 def _at(group: Group, picture: Picture) -> str:
@@ -173,6 +177,11 @@ def _at(group: Group, picture: Picture) -> str:
 
 
 def _remedy(group: Group) -> str:
+    if group.place.doing is Doing.POOL:
+        return (
+            "see what the others do with theirs: a connection should be given back before anything else is waited for; "
+            "or a pool as large as there are threads"
+        )
     if group.place.doing is Doing.OTHERS:
         return (
             "see who ends the wait: a pool of connections may be too small, a queue is not filled, a condition not met"
