@@ -96,6 +96,7 @@ QUEUE_POOL = at(
     (f"{SITE}/sqlalchemy/pool/impl.py", 166, "QueuePool._do_get"),
     (SHOP, 3, "orders"),
 )
+QUICK = RouteEvidence("/orders", 100, 1.0)
 CRASH = PastEvent("worker.exited", 100.0, "worker 1 has ended: was killed by SIGSEGV")
 
 PROBLEMS = {
@@ -190,6 +191,24 @@ PROBLEMS = {
         "One route is slow: /report takes 2.1 s on average, the others 3.0 ms; it has 88 % of the time: at "
         "shop/db.py:5 in "
         "time.sleep(1).",
+    ),
+    "one slow worker": (
+        seen(
+            *[worker(slot=n, busy=0.1, answered=100, run_seconds=1.0, routes=(QUICK,)) for n in range(3)],
+            worker(SLEEP, slot=3, answered=10, run_seconds=6.0, routes=(RouteEvidence("/orders", 10, 6.0),)),
+            routes=(RouteEvidence("/orders", 310, 9.0),),
+        ),
+        "slow-worker",
+        "One worker is slow: worker 3 (pid 4711) takes 600 ms on average, the others 10.0 ms for the same routes.",
+    ),
+    "a route that only one worker has answered": (
+        seen(
+            *[worker(slot=n, busy=0.1, answered=100, run_seconds=1.0, routes=(QUICK,)) for n in range(3)],
+            worker(SLEEP, slot=3, answered=10, run_seconds=6.0, routes=(RouteEvidence("/report", 10, 6.0),)),
+            routes=(RouteEvidence("/orders", 300, 3.0), RouteEvidence("/report", 10, 6.0)),
+        ),
+        "slow-route",
+        "One route is slow: /report takes 600 ms on average, the others 10.0 ms; it has 67 % of the time.",
     ),
     "slower than usual": (
         seen(worker(SLEEP, SLEEP, answered=40, run_seconds=10.0), usual_seconds=0.05, usual_answers=1000),

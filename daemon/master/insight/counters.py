@@ -48,8 +48,15 @@ class ProcessCounts(NamedTuple):
 
     cpu_seconds: float
     major_faults: int
-    starved_seconds: float | None  # of all its threads: ready to run, and no CPU was free; None: not told
+    delays: dict[int, float] | None  # by thread: seconds ready to run, and no CPU was free; None: not told
     state: str
+
+    def starved_since(self, before: ProcessCounts) -> float | None:
+        """Seconds that its threads lacked a CPU since then; of those that were there: whoever looks has begun later."""
+        if self.delays is None or before.delays is None:
+            return None
+        both = self.delays.keys() & before.delays.keys()
+        return sum(max(0.0, self.delays[thread] - before.delays[thread]) for thread in both)
 
 
 class HostCounts(NamedTuple):
@@ -86,16 +93,15 @@ def process_counts(pid: int) -> ProcessCounts | None:
 def _process_counts(pid: int) -> ProcessCounts:
     with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
+    tasks = f"/proc/{pid}/task"
     cpu = sum(map(int, fields[11:15])) / CLOCK_TICKS  # its own and its reaped children's
     faults = int(fields[9]) + int(fields[10])
-    starved: float | None = 0.0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        delay = _run_delay(f"/proc/{pid}/task/{thread}/schedstat")
-        starved = None if starved is None or delay is None else starved + delay
+    delays = {int(thread): _run_delay(f"{tasks}/{thread}/schedstat") for thread in os.listdir(tasks)}
+    known = {thread: delay for thread, delay in delays.items() if delay is not None}
     for child in _children(pid):
         if (found := process_counts(child)) is not None:
             cpu, faults = cpu + found.cpu_seconds, faults + found.major_faults
-    return ProcessCounts(cpu, faults, starved, fields[0].decode("ascii"))
+    return ProcessCounts(cpu, faults, known or None, fields[0].decode("ascii"))
 
 
 def _run_delay(path: str) -> float | None:

@@ -17,11 +17,12 @@ from .onset import onset
 from .picture import Picture
 from .processor import held, processor, starved, starved_too, stopped, swapping, throttled
 from .trouble import crashing, failing, losses, missing, not_serving, slow_lately
-from .waiting import lock, slow, slow_route, waits, waits_long
+from .waiting import lock, slow, slow_route, slow_worker, waits, waits_long
 from .wording import count, number, percent, rate, seconds
 
 RULES: tuple[Callable[[Picture], ms.Finding | None], ...] = (
-    not_serving, crashing, stopped, held, throttled, swapping, lock, starved, processor, slow_route, waits_long,
+    not_serving, crashing, stopped, held, throttled, swapping, lock, starved, processor, slow_worker, slow_route,
+    waits_long,
     too_few, failing, not_accepted, dropped, slow, saturated, starved_too, missing, losses, waits, slow_lately,
 )  # fmt: skip
 TOLD = {

@@ -43,6 +43,15 @@ class ThreadSample(Struct, frozen=True):
     weight: float = 1.0  # for which share of the time it was there
 
 
+class RouteEvidence(NamedTuple):
+    """A route's answers meanwhile."""
+
+    name: str
+    answered: int
+    seconds: float  # in the application, in sum
+    cpu_seconds: float | None = None  # sampled; None: not known
+
+
 class WorkerEvidence(Struct, frozen=True, kw_only=True):
     """One worker that takes requests, or should."""
 
@@ -64,6 +73,7 @@ class WorkerEvidence(Struct, frozen=True, kw_only=True):
     longest_held: float = 0.0  # seconds
     silent: bool = False  # it did not answer by itself: its stacks came by the signal
     requests: tuple[str, ...] = ()  # that it ran at the end: "GET /orders"
+    routes: tuple[RouteEvidence, ...] = ()  # none: they are not known
     samples: tuple[tuple[ThreadSample, ...], ...] = ()
     no_samples: str = ""  # why there are none
 
@@ -75,15 +85,6 @@ class QueueEvidence(NamedTuple):
     queued: float  # connections
     limit: int | None
     dropped: int | None  # attempts to connect, by the kernel, meanwhile
-
-
-class RouteEvidence(NamedTuple):
-    """A route's answers meanwhile."""
-
-    name: str
-    answered: int
-    seconds: float  # in the application, in sum
-    cpu_seconds: float | None = None  # sampled; None: not known
 
 
 class PastEvent(NamedTuple):

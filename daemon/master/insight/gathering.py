@@ -136,7 +136,7 @@ class _Look:
 
         def read() -> Evidence:
             seen = [look.evidence() for look in self._workers]
-            workers = tuple(worker for worker, _, _ in seen)
+            workers = tuple(structs.replace(one[0], routes=_routes([one])) for one in seen)
             samples = (sample for one in workers for sample in one.samples)
             files = (frame.file for sample in samples for thread in sample for frame in thread.frames)
             return Evidence(

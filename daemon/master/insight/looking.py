@@ -126,8 +126,7 @@ class WorkerLook:
         if before is not None and after is not None:
             cpu = max(0.0, after.cpu_seconds - before.cpu_seconds)
             faults = max(0, after.major_faults - before.major_faults) / seconds
-            if before.starved_seconds is not None and after.starved_seconds is not None:
-                starved = max(0.0, after.starved_seconds - before.starved_seconds)
+            starved = after.starved_since(before)
         now_ns, ran = time.monotonic_ns(), self._slot.running()
         looked = self._inspected.looks >= ENOUGH_LOOKS or not self._samples
         samples = self._inspected.moments if looked else tuple(self._samples)

@@ -103,7 +103,8 @@ def starved(picture: Picture) -> ms.Finding | None:
 
 def starved_too(picture: Picture) -> ms.Finding | None:
     """Others have the CPUs, which is not what requests wait for."""
-    return _starved(picture) if _sleep(picture) else None
+    harm = picture.waiting >= 0.5 or is_slow(picture)
+    return _starved(picture) if harm and _sleep(picture) else None
 
 
 def _sleep(picture: Picture) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from miniwsgi.manager import messages as ms
 
+from .evidence import WorkerEvidence
 from .finding import finding
 from .picture import Group, Picture
 from .places import FILE, Doing
@@ -20,6 +21,7 @@ SLOWER = 2.0  # times as long as usual
 USUAL_ANSWERS = 20  # that make it usual
 CONTRAST = 5.0  # times as long as the other routes
 ROUTE_SECONDS = 0.1
+SOME_ANSWERS = 3  # without which a mean tells nothing
 SHOWN_GROUPS = 4
 WAITED_FOR = {
     Doing.OTHERS: " for another thread",
@@ -93,6 +95,37 @@ def slow_route(picture: Picture) -> ms.Finding | None:
         for route in picture.routes[:SHOWN_GROUPS]
     ]
     return finding("slow-route", "warning", sentence, [*evidence, *_groups(picture)], "")
+
+
+def slow_worker(picture: Picture) -> ms.Finding | None:
+    """One worker that takes far longer than the others, for the same routes."""
+    found: list[tuple[float, WorkerEvidence, float, float]] = []
+    for worker in picture.evidence.workers:
+        answered, took, others = _compared(worker, picture)
+        if answered >= SOME_ANSWERS and took >= max(ROUTE_SECONDS * answered, CONTRAST * others):
+            found.append((took / answered, worker, took / answered, others / answered))
+    if not found or len(found) > len(picture.evidence.workers) / 2:
+        return None
+    _, worker, mean, other = max(found, key=lambda one: one[0])
+    sentence = (
+        f"One worker is slow: worker {worker.slot} (pid {worker.pid}) takes {seconds(mean)} on average, the others "
+        f"{seconds(other)} for the same routes."
+    )
+    evidence = [f"{percent(worker.cpu)} of a CPU, {count(worker.busy, 'thread')} in requests", *_groups(picture)]
+    remedy = f"miniwsgictl stack {worker.slot}, then miniwsgictl restart {worker.slot}"
+    return finding("slow-worker", "warning", sentence, evidence, remedy)
+
+
+def _compared(worker: WorkerEvidence, picture: Picture) -> tuple[int, float, float]:
+    """How many answers of routes that others have answered, too, their seconds, and how many those would have taken."""
+    answered, took, expected = 0, 0.0, 0.0
+    whole = {route.name: route for route in picture.evidence.routes}
+    for route in worker.routes:
+        others = whole[route.name].answered - route.answered
+        if others >= SOME_ANSWERS:
+            answered, took = answered + route.answered, took + route.seconds
+            expected += route.answered * (whole[route.name].seconds - route.seconds) / others
+    return answered, took, expected
 
 
 def waits_long(picture: Picture) -> ms.Finding | None:
