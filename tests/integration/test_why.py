@@ -82,6 +82,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield found
 
 
+@pytest.mark.full
 def test_an_idle_daemon_is_said_to_be_so(shop: Shop) -> None:
     found = shop.control.get("/why?seconds=1").json
     assert [one["severity"] for one in found["findings"]] == ["note"]

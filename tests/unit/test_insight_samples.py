@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
+from types import SimpleNamespace
+from typing import Any
+
 import msgspec
 import pytest
+from miniwsgi.daemon.master.insight.counters import ProcessCounts
 from miniwsgi.daemon.master.insight.dumps import threads
 from miniwsgi.daemon.master.insight.evidence import Frame, Request
 from miniwsgi.daemon.master.insight.inspected import Inspected
-from miniwsgi.metrics.scoreboard import Running
+from miniwsgi.daemon.master.insight.looking import WorkerLook
+from miniwsgi.metrics.scoreboard import SLOT_BYTES, Running, Slot
 
 DUMP = """\
 Current thread 0x00007f0000000002 (most recent call first):
@@ -64,3 +71,22 @@ def test_a_refusal_is_kept() -> None:
     assert (found.refused, found.has_begun, found.moments) == ("another one is under way", False, ())
     with pytest.raises(msgspec.DecodeError):
         found.take(b"garbage", 0)
+
+
+def test_the_thread_that_looks_is_not_starved_for_others() -> None:
+    """It began after the look: on a busy host its own waits for a CPU are no worker's."""
+    before = ProcessCounts(0.0, 0, {1: 2.0, 2: 1.0}, "S")
+    assert ProcessCounts(0.1, 0, {1: 2.5, 3: 4.0}, "S").starved_since(before) == 0.5
+    assert ProcessCounts(0.1, 0, None, "S").starved_since(before) is None
+
+
+@pytest.mark.parametrize(("pid", "held"), [(2**22 + 1, 0.0), (os.getpid(), 1.0)])
+def test_a_worker_that_has_ended_owes_no_stacks(pid: int, held: float) -> None:
+    """One that is there and does not answer has an interpreter that lets nobody run."""
+    slot = Slot(0, memoryview(bytearray(SLOT_BYTES)))
+    fleet: Any = SimpleNamespace(board=SimpleNamespace(slot=lambda _index: slot))
+    worker: Any = SimpleNamespace(slot=0, pid=pid)
+    look = WorkerLook(worker, fleet, 8, "epoll")
+    look._asked_at = look._begun = time.monotonic() - 5
+    evidence, *_ = look.evidence()
+    assert round(evidence.held, 1) == held

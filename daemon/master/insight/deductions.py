@@ -21,7 +21,7 @@ from .waiting import lock, slow, slow_route, slow_worker, waits, waits_long
 from .wording import count, number, percent, rate, seconds
 
 RULES: tuple[Callable[[Picture], ms.Finding | None], ...] = (
-    not_serving, crashing, stopped, held, throttled, swapping, lock, starved, processor, slow_worker, slow_route,
+    not_serving, crashing, stopped, held, throttled, swapping, lock, slow_worker, starved, processor, slow_route,
     waits_long,
     too_few, failing, not_accepted, dropped, slow, saturated, starved_too, missing, losses, waits, slow_lately,
 )  # fmt: skip
@@ -80,9 +80,11 @@ def thread_groups(evidence: Evidence) -> list[ms.ThreadGroup]:
             request=group.request,
         )
         for group in Picture(evidence).groups
+        if group.threads >= SEEN_THREADS
     ]
 
 
+SEEN_THREADS = 0.05  # on average: less is what passes by
 DOING: dict[str, ms.Doing] = {"LOCK": "lock", "OTHERS": "others", "POOL": "others", "WAITS": "waits", "RUNS": "runs"}
 
 

@@ -118,10 +118,10 @@ class WorkerLook:
 
     def evidence(self) -> tuple[WorkerEvidence, SlotCounts, SlotCounts]:
         """What was seen, and the slot's counts before and after. Blocks for as long as /proc takes."""
-        if self._asked_at:
-            self._note_held()
         seconds, now = time.monotonic() - self._begun, slot_counts(self._slot)
         before, after = self._process, process_counts(self.worker.pid)
+        if self._asked_at and after is not None:  # who has ended meanwhile owes no answer
+            self._note_held()
         cpu, faults, starved = 0.0, None, None
         if before is not None and after is not None:
             cpu = max(0.0, after.cpu_seconds - before.cpu_seconds)

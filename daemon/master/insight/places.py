@@ -121,6 +121,8 @@ class Places:
         """`inner`: the frames of libraries that the application's is in, the innermost first."""
         if not inner:
             text = self.text(where)
+            if text.startswith(("def ", "async def ", "class ", "@")):
+                return ""  # it has only just come there: its name says more
             return text if len(text) <= SHOWN_SOURCE else f"{text[: SHOWN_SOURCE - 1]}…"
         first, last = inner[-1], inner[0]
         if len(inner) == 1:

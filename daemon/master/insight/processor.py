@@ -10,12 +10,11 @@ from .evidence import WorkerEvidence
 from .finding import finding
 from .picture import Picture, starvation, wanted
 from .places import Doing
-from .waiting import is_slow
+from .waiting import FULL_CPU, is_slow
 from .wording import count, number, percent, rate, seconds
 
 HELD_SHARE = 0.3  # of the time, in which an interpreter lets nobody else run
 HELD_SECONDS = 0.1  # at a time: threads take turns after server.switch_interval, 0.5 ms, unless C code holds it
-FULL_CPU = 0.8  # of one CPU: a worker that uses so much is at its limit, for its interpreter runs one thread at a time
 FULL_USE = 0.95  # that it really had: nothing more can come of it
 ALL_CPUS = 0.85  # of those that there are
 THROTTLED_SHARE = 0.1

@@ -9,7 +9,7 @@ from miniwsgi.manager import messages as ms
 
 from .evidence import WorkerEvidence
 from .finding import finding
-from .picture import Group, Picture
+from .picture import Group, Picture, wanted
 from .places import FILE, Doing
 from .wording import count, number, percent, rate, seconds
 
@@ -21,6 +21,7 @@ SLOWER = 2.0  # times as long as usual
 USUAL_ANSWERS = 20  # that make it usual
 CONTRAST = 5.0  # times as long as the other routes
 ROUTE_SECONDS = 0.1
+FULL_CPU = 0.8  # of one CPU: a worker that uses so much is at its limit, for its interpreter runs one thread at a time
 SOME_ANSWERS = 3  # without which a mean tells nothing
 SHOWN_GROUPS = 4
 WAITED_FOR = {
@@ -102,6 +103,8 @@ def slow_worker(picture: Picture) -> ms.Finding | None:
     found: list[tuple[float, WorkerEvidence, float, float]] = []
     for worker in picture.evidence.workers:
         answered, took, others = _compared(worker, picture)
+        if wanted(worker) >= FULL_CPU:
+            continue  # it computes, which says more
         if answered >= SOME_ANSWERS and took >= max(ROUTE_SECONDS * answered, CONTRAST * others):
             found.append((took / answered, worker, took / answered, others / answered))
     if not found or len(found) > len(picture.evidence.workers) / 2:
