@@ -77,6 +77,7 @@ SLEEP = at((SHOP, 5, "run"), (SHOP, 3, "orders"))
 WAITS_FOR_LOCK = at((CACHE, 2, "get"), path="/cached")
 HOLDS_LOCK = at((SHOP, 5, "run"), (CACHE, 4, "get"), path="/cached")
 COMPUTES = at(("/srv/shop/shop/report.py", 12, "Report.build"), path="/report")
+CROWDED_OUT = at(("/srv/shop/shop/report.py", 12, "Report.build"), cpu=0.01)
 PARKED = at(("/opt/lib/miniwsgi/daemon/worker/pools/epoll/threads.py", 1, "ThreadPool._park"), path="")
 POOL = at(
     ("/usr/lib/python3.12/threading.py", 355, "Condition.wait"),
@@ -220,6 +221,15 @@ PROBLEMS = {
         "throttled",
         "The CPU quota (0.5 CPUs) is used up: the kernel held the daemon back in 60 % of the time.",
     ),
+    "a quota, and threads that get no CPU": (
+        seen(
+            worker(*[CROWDED_OUT] * 4, cpu=0.13, starved=0.8, answered=19, run_seconds=19.0),
+            quota=0.3,
+            throttled=0.18,
+        ),
+        "throttled",
+        "The CPU quota (0.3 CPUs) is used up: the kernel held the daemon back in 18 % of the time.",
+    ),
     "noisy neighbours": (
         seen(worker(COMPUTES, COMPUTES, cpu=0.2, starved=0.5, answered=50, run_seconds=5.0), host_busy=0.99),
         "starved",
@@ -235,7 +245,7 @@ PROBLEMS = {
     ),
     "Python code beside noisy neighbours, whose turns come late": (
         seen(
-            worker(COMPUTES, COMPUTES, cpu=0.15, starved=1.4, held=0.7, longest_held=3.2, answered=9, run_seconds=9.0),
+            worker(COMPUTES, COMPUTES, cpu=0.15, starved=1.4, longest_held=3.2, answered=9, run_seconds=9.0),
             host_busy=1.0,
         ),
         "starved",
@@ -397,6 +407,11 @@ def test_how_many_would_do_is_told_by_littles_law(changed: dict[str, Any], remed
     evidence = seen(worker(SLEEP, SLEEP, **{**usual, **changed}), pool=pool, cpus=1 if "cpu" in changed else 4)
     found = next(one for one in findings(evidence) if one.name == "saturated")
     assert found.remedy.startswith(remedy.replace("10 at", "16 at"))
+
+
+def test_threads_that_get_no_cpu_are_not_said_to_wait_for_something_else() -> None:
+    evidence, *_ = PROBLEMS["a quota, and threads that get no CPU"]
+    assert [one.doing for one in thread_groups(evidence)] == ["runs"]
 
 
 def test_what_was_slow_and_is_over_is_noted() -> None:

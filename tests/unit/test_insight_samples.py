@@ -90,3 +90,20 @@ def test_a_worker_that_has_ended_owes_no_stacks(pid: int, held: float) -> None:
     look._asked_at = look._begun = time.monotonic() - 5
     evidence, *_ = look.evidence()
     assert round(evidence.held, 1) == held
+
+
+def test_waits_for_a_cpu_are_nobody_holding_the_interpreter() -> None:
+    """Also those of the sampler, which has ended when the look does."""
+    slot = Slot(0, memoryview(bytearray(SLOT_BYTES)))
+    fleet: Any = SimpleNamespace(board=SimpleNamespace(slot=lambda _index: slot))
+    worker: Any = SimpleNamespace(slot=0, pid=2**22 + 1)
+    look = WorkerLook(worker, fleet, 8, "epoll")
+    look._process = ProcessCounts(0.0, 0, {1: 2.0}, "S")
+    look._begun = time.monotonic() - 5
+    look._inspected.late_seconds = 4.0
+    look._delays = {1: 3.5, 2: 2.5}
+    evidence, *_ = look.evidence()
+    assert evidence.held < 0.01
+    look._delays = {1: 2.0}
+    evidence, *_ = look.evidence()
+    assert evidence.held > 0.5

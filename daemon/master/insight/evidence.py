@@ -69,7 +69,7 @@ class WorkerEvidence(Struct, frozen=True, kw_only=True):
     starved: float | None = None  # how many of its threads were ready to run and had no CPU
     process_state: str = ""  # proc_pid_stat(5): R, S, D, T, …, if it was so at each look
     major_faults: float | None = None  # a second: memory that had to be read from a disk
-    held: float = 0.0  # share of the time in which its interpreter let nobody else run, 0 to 1
+    held: float = 0.0  # share of the time in which its interpreter let nobody else run, and not for want of a CPU
     longest_held: float = 0.0  # seconds
     silent: bool = False  # it did not answer by itself: its stacks came by the signal
     requests: tuple[str, ...] = ()  # that it ran at the end: "GET /orders"

@@ -28,7 +28,6 @@ DUMPS = 10  # of a look, if the sampler does not begin
 SHORTEST_SECONDS = 0.1  # between two of them: each stops the worker for a moment
 PROMPT_SECONDS = 0.1  # within which an interpreter that others can use answers,
 STARVED_SECONDS = 0.5  # also where threads wait for a CPU between their turns
-STARVED_LOOK = 0.05  # that a look of the sampler may have waited for a CPU
 STARVED_SHARE = 0.3  # of the time
 STILL = {"T", "t", "D"}  # states of proc_pid_stat(5)
 OWN_PROCESSES = "in pool fork each connection has a process of its own, which is not asked for its stacks"
@@ -48,6 +47,7 @@ class WorkerLook:
         self._busy: list[int] = []
         self._waiting: list[int] = []
         self._states: set[str] = set()
+        self._delays: dict[int, float] = {}  # by thread, as last seen: those that look end before the look
         self._samples: list[tuple[ThreadSample, ...]] = []
         self._inspected = Inspected()
         self._waits: list[float] = []  # seconds until the worker obeyed
@@ -70,6 +70,7 @@ class WorkerLook:
         """What the process does, as the kernel has it. Reads a file of /proc."""
         if (found := process_counts(self.worker.pid)) is not None:
             self._states.add(found.state)
+            self._delays |= found.delays or {}
 
     async def sample(self, seconds: float) -> None:
         """See what its threads do for so long: by its own sampler, and by dumps of its stacks until that has begun."""
@@ -120,6 +121,7 @@ class WorkerLook:
         """What was seen, and the slot's counts before and after. Blocks for as long as /proc takes."""
         seconds, now = time.monotonic() - self._begun, slot_counts(self._slot)
         before, after = self._process, process_counts(self.worker.pid)
+        self._delays |= (after.delays if after is not None else None) or {}
         if self._asked_at and after is not None:  # who has ended meanwhile owes no answer
             self._note_held()
         cpu, faults, starved = 0.0, None, None
@@ -130,7 +132,7 @@ class WorkerLook:
         now_ns, ran = time.monotonic_ns(), self._slot.running()
         looked = self._inspected.looks >= ENOUGH_LOOKS or not self._samples
         samples = self._inspected.moments if looked else tuple(self._samples)
-        waits = self._held((starved or 0.0) / seconds)
+        waits, delayed = self._held((starved or 0.0) / seconds), self._delayed()
         queued = max(0.0, now.queue_seconds - self._before.queue_seconds)
         found = WorkerEvidence(
             slot=self.worker.slot,
@@ -148,7 +150,7 @@ class WorkerLook:
             starved=None if starved is None else starved / seconds,
             process_state=self._state if self.stands_still else "",
             major_faults=faults,
-            held=min(1.0, max(sum(waits) / seconds, self._late(starved or 0.0))),
+            held=max(0.0, min(1.0, max(sum(waits), self._late) / seconds) - delayed / seconds),
             longest_held=max([*waits, self._inspected.longest_seconds]),
             silent=self._silent and self._turns,
             samples=samples,
@@ -166,12 +168,18 @@ class WorkerLook:
         limit = STARVED_SECONDS if starved > STARVED_SHARE else PROMPT_SECONDS
         return [wait for wait in self._waits if wait > limit] if self._turns else []
 
-    def _late(self, starved: float) -> float:
-        """Share of the time in which the sampler waited for the interpreter, and not for a CPU."""
-        seconds = self._inspected.seconds
-        if not seconds or not self._turns:
+    @property
+    def _late(self) -> float:
+        """Seconds in which the sampler waited for the interpreter, or for a CPU."""
+        return self._inspected.late_seconds if self._turns else 0.0
+
+    def _delayed(self) -> float:
+        """Seconds that all threads waited for a CPU, also those that look: for so long nobody need have held anything
+        that others waited for."""
+        if self._process is None or self._process.delays is None:
             return 0.0
-        return max(0.0, self._inspected.late_seconds - min(starved, self._inspected.looks * STARVED_LOOK)) / seconds
+        before = self._process.delays
+        return sum(max(0.0, delay - before.get(thread, 0.0)) for thread, delay in self._delays.items())
 
     @property
     def stands_still(self) -> bool:

@@ -14,6 +14,8 @@ from .evidence import Evidence, Frame, RouteEvidence, ThreadSample, WorkerEviden
 from .places import Doing, Place, Places, is_ours, taken_at
 
 QUIET_CPU = 0.5  # of one CPU, of a worker: below, whoever runs a request mostly waits
+SHORT_CPU = 0.3  # of one CPU, that a worker lacked
+SHORT_THROTTLED = 0.1  # of the time
 UNKNOWN = Frame("?", 0, "?")
 
 
@@ -115,13 +117,18 @@ class Picture:
             for thread in sample:
                 if thread.request is None or not thread.frames or is_ours(thread.frames[0]):
                     continue  # the server's own doings, before and after
-                place = self.places.of(thread, quiet=wanted(worker) < QUIET_CPU and not worker.held)
+                quiet = wanted(worker) < QUIET_CPU and not worker.held
+                place = self.places.of(thread, quiet=quiet, short=self._is_short(worker))
                 group = found.setdefault(place, Group(place))
                 group.threads += share * thread.weight
                 group.requests[thread.request.name] += thread.weight
                 if place.doing is Doing.LOCK:
                     group.holders.update(self._holders(thread, sample))
         return sorted(found.values(), key=lambda group: -group.threads)
+
+    def _is_short(self, worker: WorkerEvidence) -> bool:
+        """Whether it lacks CPU, so that threads that computed little need not wait for anything else."""
+        return starvation(worker) >= SHORT_CPU or (self.evidence.throttled or 0.0) >= SHORT_THROTTLED
 
     def doing(self, *kinds: Doing) -> list[Group]:
         return [group for group in self.groups if group.place.doing in kinds]

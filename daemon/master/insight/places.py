@@ -87,11 +87,12 @@ class Places:
         lines = self._sources.get(frame.file, ())
         return lines[frame.line - 1].strip() if 0 < frame.line <= len(lines) else ""
 
-    def of(self, thread: ThreadSample, quiet: bool) -> Place:
-        """Where it is. `quiet`: its process hardly uses a CPU, so that whoever runs a request waits."""
+    def of(self, thread: ThreadSample, quiet: bool, short: bool = False) -> Place:
+        """Where it is. `quiet`: its process hardly uses a CPU, so that whoever runs a request waits. `short`: it lacks
+        CPU, so that who uses little may just get none."""
         inner = next((at for at, frame in enumerate(thread.frames) if self.is_application(frame)), None)
         where = thread.frames[inner or 0] if thread.frames else Frame("?", 0, "?")
-        doing = self._doing(thread, quiet)
+        doing = self._doing(thread, quiet, short)
         return Place(where, self._call(thread.frames[: inner or 0], where), doing, self._blocks(thread, doing))
 
     def _blocks(self, thread: ThreadSample, doing: Doing) -> bool:
@@ -102,7 +103,7 @@ class Places:
     def _called(self, leaf: Frame) -> set[str]:
         return {_name(leaf), *CALLS.findall(self.text(leaf))}
 
-    def _doing(self, thread: ThreadSample, quiet: bool) -> Doing:
+    def _doing(self, thread: ThreadSample, quiet: bool, short: bool = False) -> Doing:
         if not thread.frames:
             return Doing.WAITS if quiet else Doing.RUNS
         leaf = thread.frames[0]
@@ -113,7 +114,7 @@ class Places:
             return Doing.LOCK
         if leaf.file.endswith(("/threading.py", "/queue.py")) and called & HANDSHAKES:
             return Doing.POOL if pool_of(thread.frames) else Doing.OTHERS
-        if quiet or called & BLOCKING or (thread.cpu is not None and thread.cpu < 0.02):
+        if quiet or called & BLOCKING or (thread.cpu is not None and thread.cpu < 0.02 and not short):
             return Doing.WAITS
         return Doing.RUNS
 

@@ -68,14 +68,11 @@ def held(picture: Picture) -> ms.Finding | None:
 
 
 def held_workers(picture: Picture) -> list[WorkerEvidence]:
-    """Those whose interpreter lets nobody else run, the worst first. Not those that had no CPU meanwhile: whoever has
-    the interpreter then keeps it for as long, whatever code that is."""
+    """Those whose interpreter lets nobody else run, the worst first."""
     found = [
         worker
         for worker in picture.evidence.workers
-        if worker.held - starvation(worker) >= HELD_SHARE
-        and worker.longest_held >= HELD_SECONDS
-        and not worker.process_state
+        if worker.held >= HELD_SHARE and worker.longest_held >= HELD_SECONDS and not worker.process_state
     ]
     return sorted(found, key=lambda worker: -worker.held)
 
