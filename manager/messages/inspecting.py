@@ -12,6 +12,7 @@ from .base import MAX_WORKERS, RequestBody, ResponseBody
 MAX_PROFILE_SECONDS = 3600
 MAX_PROFILE_RATE = 1000
 MAX_PAUSE_SECONDS = 10
+MAX_ROUTE = 1000  # characters: an order to a worker is one message, of bounded size
 
 Slot = Annotated[float, Meta(ge=0, lt=MAX_WORKERS, multiple_of=1)]  # to JSON Schema 3.0 is one, too
 Seconds = Annotated[float, Meta(ge=0, le=MAX_PROFILE_SECONDS)]
@@ -23,7 +24,7 @@ class ProfileRequest(RequestBody):
     slots: list[Slot] = field(default_factory=list)  # none: every worker that serves
     seconds: Annotated[float, Meta(gt=0, le=MAX_PROFILE_SECONDS)] = 10.0
     rate: Annotated[float, Meta(ge=1, le=MAX_PROFILE_RATE)] = 100.0  # looks a second
-    route: str | None = None  # only threads that run a request of this route
+    route: Annotated[str, Meta(max_length=MAX_ROUTE)] | None = None  # only threads that run a request of this route
 
 
 class MemoryRequest(RequestBody):

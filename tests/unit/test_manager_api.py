@@ -148,6 +148,7 @@ def test_a_profile_is_a_stream_and_memory_a_document() -> None:
         ("/v1/profile", {"seconds": 3601}, None, 422),
         ("/v1/profile", {"rate": 0}, None, 422),
         ("/v1/profile", {"rate": 1001}, None, 422),
+        ("/v1/profile", {"route": "/" * 1001}, None, 422),
         ("/v1/workers/1/memory", {}, None, 404),
         ("/v1/workers/0/memory", {"seconds": -1}, None, 422),
         ("/v1/workers/0/memory", {}, mg.NotInspected("another one is under way"), 409),
