@@ -3,7 +3,8 @@
 It is there only where routes can be found: an application of no known framework is served without it.
 
 The thread's CPU clock costs a system call, so at many requests a second only each eighth is measured, on the average,
-and stands for eight; which ones is scattered evenly over what is repeated in any rhythm (Fibonacci hashing).
+and stands for eight; which ones is scattered evenly over what is repeated in any rhythm (Fibonacci hashing), and goes
+round after a prime number of requests, so that no rhythm meets the same ones again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
+from itertools import cycle
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,6 +27,11 @@ _WINDOW = 64  # … once so many requests …
 _WINDOW_NS = 128_000_000  # … took less than this: 500 a second
 _GOLDEN = 0x9E3779B1  # 2³² divided by the golden ratio
 _SHARE = 2**32 // SAMPLED
+_ROUND = 1021  # requests: a prime
+_MEASURED, _LOOKS = 1, 2  # marks of a request: it is measured in any case; a window ends with it
+_MARKS = tuple(
+    _MEASURED * (number * _GOLDEN % 2**32 < _SHARE) + _LOOKS * (not number % _WINDOW) for number in range(1, _ROUND + 1)
+)
 
 _frame = sys._getframe
 
@@ -38,7 +44,7 @@ class Routed:
         self._application = application
         self._finder = finders[0] if len(finders) == 1 else partial(ask, tuple(finders))
         self._by_path = by_path
-        self._numbers = count(1)
+        self._marks = cycle(_MARKS)
         self._weight = 1
         self._window_ns = time.monotonic_ns()
 
@@ -59,11 +65,11 @@ class Routed:
             return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
         finder = self._finder
-        number = next(self._numbers)
-        if not number % _WINDOW:
+        mark = next(self._marks)
+        if mark >= _LOOKS:
             self._look()
         weight = self._weight
-        measured = weight == 1 or number * _GOLDEN % 2**32 < _SHARE
+        measured = weight == 1 or mark & _MEASURED
         began = time.thread_time_ns() if measured else 0
         try:
             return self._application(environ, start)
