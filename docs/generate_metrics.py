@@ -13,7 +13,8 @@ from pathlib import Path
 
 from miniwsgi.metrics.declared import A_ROUTE, A_SLOT, DECLARED
 from miniwsgi.metrics.families import Declaration
-from miniwsgi.metrics.scoreboard import MAX_SLOTS, ROUTES, SERIES
+from miniwsgi.metrics.route_names import KNOWN_ROUTES
+from miniwsgi.metrics.scoreboard import MAX_SLOTS, SERIES
 
 PAGE = Path(__file__).parent / "metrics.md"
 BEGIN, END = "<!-- Made by docs/generate_metrics.py from metrics/declared.py. -->", "<!-- End. -->"
@@ -64,13 +65,14 @@ def _bound() -> Iterator[str]:
     yield f"| {fixed} | whatever happens |\n"
     yield f"| {a_slot} × slots | used so far: `server.workers`, twice as many after a reload; at most {MAX_SLOTS} |\n"
     yield f"| {a_listener} × listeners | addresses in `server.bind` |\n"
-    yield f"| {a_route} × routes | in use, at most {ROUTES} and `_OTHER` |\n"
+    yield f"| {a_route} × routes | in use, at most {KNOWN_ROUTES} and `_OTHER` |\n"
     yield "| 10 | methods of running requests |\n"
     yield f"| {DURATION_SAMPLES} × kinds | methods × statuses × routes that occur, at most {SERIES} × slots |\n"
     yield "| 20 | about so many endpoints × statuses of control calls; none without calls |\n\n"
     typical, slots = 12, 8
     usual = fixed + a_slot * slots + a_listener + 2 + DURATION_SAMPLES * typical
-    worst = fixed + a_slot * slots + a_listener + 10 + 20 + DURATION_SAMPLES * SERIES * slots + a_route * (ROUTES + 1)
+    worst = fixed + a_slot * slots + a_listener + 10 + 20 + DURATION_SAMPLES * SERIES * slots
+    worst += a_route * (KNOWN_ROUTES + 1)
     yield (
         f"With {slots} slots, one listener and {typical} kinds of requests these are {usual}; in the worst case, "
         f"{slots} slots that each meet {SERIES} kinds which no other meets, {worst:,}. Routes multiply kinds: name "

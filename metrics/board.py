@@ -6,6 +6,7 @@ import mmap
 import os
 from collections.abc import Iterator
 
+from .route_names import RouteNames
 from .scoreboard import CELL, LAYOUT, MAX_SLOTS, MAX_THREADS, SLOT_BYTES, Slot
 
 MAGIC = int.from_bytes(b"miniwsgi", "little")
@@ -30,7 +31,7 @@ class LayoutError(Exception):
 class Board:
     """The whole scoreboard. The master creates it; launchers and workers attach by descriptor."""
 
-    __slots__ = ("_map", "_slots", "_view", "fd", "header")
+    __slots__ = ("_map", "_slots", "_view", "fd", "header", "routes")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -38,6 +39,7 @@ class Board:
         self._view = memoryview(self._map)
         self.header = self._view[: HEADER_CELLS * CELL].cast("Q")
         self._slots: dict[int, Slot] = {}
+        self.routes = RouteNames()  # the master's alone
 
     @classmethod
     def create(cls) -> Board:
@@ -78,10 +80,16 @@ class Board:
             self.header[H_USED] = index + 1
         return self.slot(index)
 
+    def vacate(self, index: int) -> None:
+        """The slot's worker has been reaped. Called by the master alone."""
+        slot = self.slot(index)
+        slot.vacate()
+        self.routes.take_back(slot)
+
     def take_over(self) -> None:
         """Forget what was momentary about workers that died with their master. Called by the next master."""
         for slot in self.used():
-            slot.vacate()
+            self.vacate(slot.index)
 
     def used(self) -> Iterator[Slot]:
         """Every slot that ever had a worker."""

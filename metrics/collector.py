@@ -18,7 +18,7 @@ from . import scoreboard as sb
 from .board import Board
 from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
 from .families import Exemplar, Family, Histogram, Sample
-from .route_names import OTHER, RouteNames
+from .route_names import OTHER, Labels
 from .scoreboard import Running, Slot
 
 NANOSECONDS = 1e9
@@ -38,11 +38,10 @@ RunningBySlot = Mapping[int, Sequence[Running]]
 
 
 class Collector:
-    """Remembers which routes have a label of their own."""
+    """Reads the board whenever somebody asks."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._names = RouteNames()
         self._reused = 0
 
     def __repr__(self) -> str:
@@ -103,16 +102,17 @@ class Collector:
             before = alike.get(layout)
             row = slot.cells[sb.SERIES_AT : sb.SERIES_AT + used * sb.SERIES_CELLS].tolist()
             alike[layout] = row if before is None else list(map(add, before, row))
-        found: dict[SeriesKey, list[int]] = {}
+        found: dict[Labels, list[int]] = {}
         for (keys_, routes), row in alike.items():
             for place, key in enumerate(keys_):
                 if not key:
                     continue
-                labels = self._labels(key, routes)
+                labels = self._board.routes.labels(key, routes)
                 part = row[place * sb.SERIES_CELLS : (place + 1) * sb.SERIES_CELLS]
                 known = found.get(labels)
                 found[labels] = part if known is None else list(map(add, known, part))
-        return found
+        told = self._board.routes.with_past(found)
+        return {(method, _status(status), route): row for (method, status, route), row in told.items()}
 
     def _exemplars(self, slots: Iterable[Slot]) -> dict[SeriesKey, list[Exemplar]]:
         """Requests of traces, by the labels of their series."""
@@ -123,12 +123,13 @@ class Collector:
                 for one in kept:
                     ids = (("trace_id", one.trace_id), ("span_id", one.span_id))
                     shown = Exemplar(ids, one.duration_ns / NANOSECONDS, one.at_ns / NANOSECONDS)
-                    found.setdefault(self._labels(one.series, routes), []).append(shown)
+                    method, status, route = self._board.routes.labels(one.series, routes)
+                    found.setdefault((method, _status(status), route), []).append(shown)
         return found
 
-    def _labels(self, key: int, routes: Sequence[str]) -> SeriesKey:
-        method, status, number = sb.series_labels(key)
-        return method, str(status) if status else OTHER, self._names.name(number, routes)
+
+def _status(status: int) -> str:
+    return str(status) if status else OTHER
 
 
 def _by_route(found: Mapping[SeriesKey, Sequence[int]]) -> Iterator[Family]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from . import scoreboard as sb
 from .families import Declaration, Kind
 from .health import NOT_RESPONDING_SECONDS
+from .route_names import KNOWN_ROUTES
 
 DECLARED: list[Declaration] = []
 A_SLOT = "slots used"
-A_ROUTE = f"routes in use, at most {sb.ROUTES} and `_OTHER`"
+A_ROUTE = f"routes in use, at most {KNOWN_ROUTES} and `_OTHER`"
 
 
 def _declare(name: str, kind: Kind, help: str, *labels: str, series: str = "1", unit: str | None = None) -> Declaration:

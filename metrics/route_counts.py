@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from . import scoreboard as sb
 from .board import Board
-from .route_names import RouteNames
-from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, labels, packed, series, unpacked
+from .route_names import Labels
+from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, packed, series, unpacked
 
 EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
 CLASSES = 6  # of statuses, by their first digit; 0: not known
@@ -53,7 +53,6 @@ class RouteHistory:
 
     def __init__(self, board: Board, now: float) -> None:
         self._board = board
-        self._names = RouteNames()
         self._snapshots: deque[tuple[float, dict[str, array[int]]]] = deque([(now, self._rows())])
 
     def __repr__(self) -> str:
@@ -78,19 +77,21 @@ class RouteHistory:
         return RouteReport(now - began, found)
 
     def _rows(self) -> dict[str, array[int]]:
-        parts: dict[tuple[str, int], int] = {}  # by route and class of status
+        rows: dict[str, array[int]] = {}
+        for (_method, status, name), part in self._board.routes.with_past(self._series()).items():
+            row = rows.setdefault(name, _NOTHING[:])
+            row[status // 100 if status < 100 * CLASSES else 0] += sum(part[sb.S_BUCKETS :])
+            row[CLASSES:] = array("Q", map(add, row[CLASSES:], part[sb.S_SUM :]))
+        return rows
+
+    def _series(self) -> dict[Labels, list[int]]:
+        sums: dict[Labels, int] = {}
         for slot in self._board.used():
             cells, names = slot.cells, slot.route_names()
             for at in series(cells):
-                _method, status, number = labels(cells[at + sb.S_KEY])
-                key = self._names.name(number, names), status // 100 if status < 100 * CLASSES else 0
-                parts[key] = parts.get(key, 0) + packed(cells, at + sb.S_SUM, _CELLS)
-        rows: dict[str, array[int]] = {}
-        for (name, kind), found in parts.items():
-            row, part = rows.setdefault(name, _NOTHING[:]), unpacked(found, _CELLS)
-            row[kind] = sum(part[sb.S_BUCKETS - sb.S_SUM :])
-            row[CLASSES:] = array("Q", map(add, row[CLASSES:], part))
-        return rows
+                key = self._board.routes.labels(cells[at + sb.S_KEY], names)
+                sums[key] = sums.get(key, 0) + packed(cells, at + sb.S_SUM, _CELLS)
+        return {key: [0, *unpacked(found, _CELLS)] for key, found in sums.items()}
 
 
 def _counts(row: Sequence[int]) -> RouteCounts:

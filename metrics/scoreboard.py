@@ -139,6 +139,7 @@ METHODS = (
 _METHOD_NUMBER = {name: number for number, name in enumerate(METHODS)}
 _IN_USE = 1 << 63
 _KEPT_SERIES = 4 * SERIES
+_NO_SERIES = memoryview(bytes(SERIES_CELLS * CELL)).cast("Q")
 NO_ROUTE, OTHER_ROUTE = 0, 65535
 
 # --- the names of routes, in the order of their first use; a route's number is its place, from 1 ----------------------
@@ -304,6 +305,40 @@ class Slot:
                 break
             found.append(bytes(self.memory[at + 1 : at + 1 + length]).decode("utf-8", "ignore"))  # it may be cut
         return found
+
+    def series_of_routes(self) -> int:
+        """How many series have a route's name."""
+        keys = self.cells[SERIES_AT : SERIES_AT + SERIES * SERIES_CELLS : SERIES_CELLS].tolist()
+        return sum(_route_of(key) not in {NO_ROUTE, OTHER_ROUTE} for key in keys if key)
+
+    def forget_routes(self) -> list[tuple[int, list[int]]]:
+        """Count what has a route's name under OTHER_ROUTE, which is told: keys, and the cells with a key of 0.
+
+        Called by the master alone, while the slot is vacant.
+        """
+        cells, told, kept = self.cells, [], []
+        for number in range(SERIES):
+            at = SERIES_AT + number * SERIES_CELLS
+            if not (key := cells[at + S_KEY]):
+                continue
+            row = [0, *cells[at + S_SUM : at + SERIES_CELLS].tolist()]
+            if _route_of(key) not in {NO_ROUTE, OTHER_ROUTE}:
+                told.append((key, row))
+                key |= OTHER_ROUTE << 32
+            kept.append((key, row))
+            cells[at : at + SERIES_CELLS] = _NO_SERIES
+        self._series.clear()
+        self._routes.clear()
+        for key, row in kept:
+            at = SERIES_AT + (SERIES - 1) * SERIES_CELLS if key == _IN_USE else self._allocate(key)
+            cells[at + S_KEY] = key
+            for offset in range(S_SUM, SERIES_CELLS):
+                cells[at + offset] += row[offset]
+        for number in range(ROUTES):
+            self.memory[(ROUTES_AT + number * ROUTE_CELLS) * CELL] = 0
+        for number in range(BUCKETS):  # they tell of a series by its key
+            cells[EXEMPLARS_AT + number * EXEMPLAR_CELLS] = 0
+        return told
 
     def record(self, method: str, status: int, duration_ns: int) -> None:
         """Count one answered request. Called by whoever holds the worker's loop."""

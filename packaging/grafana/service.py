@@ -156,8 +156,8 @@ def routes() -> list[AnyPanel]:
         for name in ("cpu_seconds", "queue_seconds", "response_bytes")
     )
     return [
-        graph("Requests by route", "The ten busiest routes, in a second. _OTHER: those beyond the first 64 of an "
-              "instance.", "reqps", Query(f"topk(10, {total})", "{{http_route}}")),
+        graph("Requests by route", "The ten busiest routes, in a second. _OTHER: those beyond the first 64 of a "
+              "worker.", "reqps", Query(f"topk(10, {total})", "{{http_route}}")),
         graph("p95 by route", "The ten slowest routes.", "s", Query(f"topk(10, {slowest})", "{{http_route}}"),
               limits=SLOW),
         graph("Error ratio by route", "Share of a route's requests that were answered 5xx, of the ten with the "

@@ -8,9 +8,12 @@ import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.collector import Collector
+from miniwsgi.metrics.families import Histogram
 from miniwsgi.metrics.percentiles import percentile
 from miniwsgi.metrics.route_counts import RouteHistory
+from miniwsgi.metrics.route_names import KNOWN_ROUTES
 from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.scoreboard_reading import durations
 
 from tests.unit.test_metrics_collector import FACTS, MILLISECOND
 
@@ -68,14 +71,14 @@ def test_what_is_remembered_is_bounded(board: Board) -> None:
     assert repr(history) == "<RouteHistory snapshots=13>"
 
 
-def test_routes_beyond_the_first_64_are_one(board: Board) -> None:
+def test_routes_beyond_the_first_64_of_a_worker_are_one(board: Board) -> None:
     one, other = board.claim(0), board.claim(1)
     for number in range(70):
         count(one, f"/{number}")
     count(other, "/another")
     found = RouteHistory(board, 0.0).look(0.0).routes
-    assert len(found) == sb.ROUTES + 1
-    assert found["_OTHER"][0].requests == 7
+    assert len(found) == sb.ROUTES + 2
+    assert found["_OTHER"][0].requests == 6
 
 
 def test_where_routes_have_taken_the_series_methods_and_statuses_stay_true(board: Board) -> None:
@@ -134,3 +137,78 @@ def test_prometheus_is_told_what_each_route_costs(board: Board) -> None:
         "miniwsgi_route_queue_seconds_total": {"/a": pytest.approx(6e-6)},
         "miniwsgi_route_cpu_seconds_total": {"/a": pytest.approx(9e-6)},
     }
+
+
+# --- reloads with other routes ---------------------------------------------------------------------------------------
+
+
+def told(board: Board) -> dict[str, tuple[int, int, int]]:
+    """By route: requests as Prometheus has them, and bytes and errors as the control API has."""
+    family = next(one for one in Collector(board).collect(FACTS) if one.name == "http_server_request_duration_seconds")
+    requests: dict[str, int] = {}
+    for sample in family.samples:
+        route = dict(sample.labels).get("http_route", "")
+        assert isinstance(sample.value, Histogram)
+        requests[route] = requests.get(route, 0) + sum(sample.value.counts)
+    found = RouteHistory(board, 0.0).look(0.0).routes
+    assert {name: total.requests for name, (total, _lately) in found.items()} == requests
+    return {name: (requests[name], total.sent_bytes, total.errors) for name, (total, _lately) in found.items()}
+
+
+def test_routes_of_new_code_have_names_though_old_code_had_as_many(board: Board) -> None:
+    """Nothing that was told before is another, or less, when a worker is gone."""
+    expected = {}
+    for version in range(4):
+        slot = Board(board.fd).claim(0)  # as a new worker has it
+        for number in range(60):
+            name = f"/v{version}/{number}"
+            count(slot, name, 500 if number == 7 else 200, requests=number + 1)
+            expected[name] = (number + 1, 10 * (number + 1), 8 if number == 7 else 0)
+        count(slot, "", 404)
+        count(slot, "/always", 200, requests=2)
+        expected[""] = version + 1, 10 * (version + 1), 0
+        expected["/always"] = 2 * (version + 1), 20 * (version + 1), 0
+        assert told(board) == expected
+        everything = durations(board.used())
+        board.vacate(0)
+        assert told(board) == expected
+        assert durations(board.used()) == everything
+    assert "_OTHER" not in expected
+
+
+def test_a_daemon_tells_so_many_routes_apart_in_its_life(board: Board) -> None:
+    for version in range(6):
+        slot = Board(board.fd).claim(0)
+        for number in range(60):
+            count(slot, f"/v{version}/{number}")
+        told(board)
+        board.vacate(0)
+    found = told(board)
+    assert len(found) == KNOWN_ROUTES + 1
+    assert found["_OTHER"][0] == 360 - KNOWN_ROUTES
+
+
+def test_few_routes_stay_where_they_are(board: Board) -> None:
+    slot = board.claim(0)
+    count(slot, "/a")
+    board.vacate(0)
+    assert slot.route_names() == ["/a"]
+
+
+def test_where_statuses_have_taken_the_series_they_are_given_back(board: Board) -> None:
+    slot = board.claim(0)
+    for number in range(300):
+        count(slot, f"/{number % 10}", 200 + number // 10)
+    before = told(board)
+    board.vacate(0)
+    assert slot.series_of_routes() == 0
+    assert told(board) == before
+
+
+def test_exemplars_of_forgotten_routes_are_forgotten(board: Board) -> None:
+    slot = board.claim(0)
+    for number in range(40):
+        count(slot, f"/{number}")
+    slot.keep_exemplar(slot.series("GET", 200, slot.route("/3")), MILLISECOND, "1" * 32, "2" * 16, 5)
+    board.vacate(0)
+    assert slot.exemplars() == []

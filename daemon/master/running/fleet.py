@@ -270,7 +270,7 @@ class Fleet:
         worker.close()
         self._tell(self.witness.lost, LostWorker(worker, running, stacks, time.monotonic_ns()))
         self.tally.end(slot)
-        self.board.slot(slot).vacate()
+        self.board.vacate(slot)
         oom = self._killed_for_memory() if end.signal == "SIGKILL" else False
         self._feed(ev.WorkerExited(slot, end, oom, in_hand(running), crash, inside))
 
