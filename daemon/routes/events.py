@@ -7,12 +7,13 @@ of a middleware, which is called where a resource was found (`falcon.App`, 2.0 a
 from __future__ import annotations
 
 import sys
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from .variables import ROUTE
 
-_WRAPPERS = ("app", "application", "wsgi_app", "_app", "_application", "__wrapped__")  # where middleware keeps its own
-_MAX_WRAPPERS = 16
+_MAX_LOOKED_AT = 256  # of what is callable and within an application, its middleware and so on
 _listening: set[int] = set()  # by id: applications that tell already; they live as long as the process
 
 
@@ -71,14 +72,27 @@ def listen_to_falcon(application: object) -> None:
 
 def _listen_to_falcon(application: object) -> None:
     kind = sys.modules["falcon"].App
-    found: Any = application
-    for _ in range(_MAX_WRAPPERS):
+    left, seen = deque([application]), {id(application)}
+    while left:
+        found = left.popleft()
         if isinstance(found, kind):
             if id(found) not in _listening:
                 _listening.add(id(found))
                 found.add_middleware(FalconMiddleware())
-            return
-        wrapped = (getattr(found, name, None) for name in _WRAPPERS)
-        found = next((one for one in wrapped if callable(one)), None)
-        if found is None:
-            return
+            continue
+        for one in _within(found):
+            if callable(one) and not isinstance(one, type) and id(one) not in seen and len(seen) < _MAX_LOOKED_AT:
+                seen.add(id(one))
+                left.append(one)
+
+
+def _within(found: Any) -> Iterator[object]:
+    """What middleware may keep its application in: attributes, what a function is bound to, closes over or names."""
+    yield from list(getattr(found, "__dict__", {}).values())
+    yield getattr(found, "__self__", None)
+    yield getattr(found, "func", None)  # of functools.partial
+    yield from getattr(found, "args", ())
+    yield from (cell.cell_contents for cell in getattr(found, "__closure__", None) or ())
+    if code := getattr(found, "__code__", None):
+        named = found.__globals__
+        yield from (named[name] for name in code.co_names if name in named)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from threading import Thread
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -231,6 +232,21 @@ def falcon() -> None:
     app.add_route("/fails", Fails())
     ask_all(app, "GET /orders/3", "GET /fails", "GET /nowhere", "POST /orders/3", "GET /eu|/orders/3")
     ask_all(Middleware(app), "GET /orders/3")
+
+    def made() -> App:
+        found = App()
+        found.add_route("/orders/{number:int}", Orders())
+        return found
+
+    def closes_over(app: Application) -> Application:
+        def call(environ: Any, start_response: Any) -> Any:
+            return app(environ, start_response)
+
+        return call
+
+    ask_all(closes_over(made()), "GET /orders/3")
+    ask_all(partial(closes_over(closes_over(made()))), "GET /orders/3")
+    ask_all(closes_over(made().__call__), "GET /orders/3")
 
 
 def cherrypy() -> None:

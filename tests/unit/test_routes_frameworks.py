@@ -66,6 +66,9 @@ FOUND = {
         ["POST /orders/3", "405", "/orders/{number:int}", None],
         ["GET /eu|/orders/3", "200", "/eu/orders/{number:int}", "/eu/orders/{number:int}"],
         ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # behind a middleware
+        ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # … that is a function,
+        ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # … one in another,
+        ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # … or has a method of it
     ],
     "cherrypy": [
         ["GET /", "200", "/", None],
