@@ -8,14 +8,16 @@ connection knows; that is kept while its client repeats itself.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..http.connection import ConnectionSteps
 from . import connected, request_ids
 from .file_wrapper import FileWrapper
 from .input import EMPTY
 from .mount import Mount
-from .proxy import Proxy
+
+if TYPE_CHECKING:
+    from .proxy import Proxy
 
 Environ = dict[str, Any]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..settings import Settings
-from .proxy import Proxy
+
+if TYPE_CHECKING:
+    from .proxy import Proxy
 
 
 class Mount:

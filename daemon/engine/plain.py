@@ -6,7 +6,7 @@ becomes of answers that the client does not take in one go; then the ends.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from miniwsgi.metrics.scoreboard import Closed
 
@@ -24,10 +24,12 @@ from .environ import request_environ
 from .file_steps import FileCall, FileSteps
 from .listening_socket import ListeningSocket
 from .progress import queued_bytes
-from .proxy import Proxy
 from .site import Site
 from .transport import Disconnected
 from .turn import Turn
+
+if TYPE_CHECKING:
+    from .proxy import Proxy
 
 RECEIVE_BYTES = 65536
 # Closing in stages is for clients that may still send something (RFC 9112 section 9.6). One that has asked for the end

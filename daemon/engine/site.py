@@ -28,13 +28,13 @@ from .environ import connection_environ, server_software, worker_environ
 from .https_policy import REDIRECT, https_policy
 from .logs import AccessLog, Log
 from .mount import Mount
-from .proxy import Proxy, UwsgiPeer
 from .request_ids import RequestIds
 from .upgrade import Lack, Sockets
 from .variables import variables_of_the_import
 
 if TYPE_CHECKING:
     from ..static.routes import Routes
+    from .proxy import Proxy
 
 _UNNAMED = frozenset({"LOCAL", "UNKNOWN"})  # clients whom a PROXY header does not name
 C = TypeVar("C", bound=ConnectionSteps)
@@ -71,9 +71,9 @@ class Site:
 
     __slots__ = (
         "_access", "_body_memory_bytes", "_environ", "_known", "_known_of_unix", "_log", "_proxy", "_spool_directory",
-        "_unix_limits", "account", "after_crash", "answers", "application", "closing", "encodings", "limits", "mount",
-        "parts", "request_ids", "request_variables", "server_fields", "settings", "shared", "sockets", "static",
-        "uwsgi_peer",
+        "_unix_limits", "_uwsgi_peer", "account", "after_crash", "answers", "application", "closing", "encodings",
+        "limits", "mount", "parts", "request_ids", "request_variables", "server_fields", "settings", "shared",
+        "sockets", "static",
     )  # fmt: skip
 
     def __init__(
@@ -117,8 +117,8 @@ class Site:
             settings.body_max_bytes or UNLIMITED_BYTES,
         )
         self._unix_limits = self.limits._replace(host_is_path=True)
-        self._proxy = Proxy.of(settings)
-        self.uwsgi_peer = UwsgiPeer(settings.trusted)
+        self._proxy = _trusted(settings)
+        self._uwsgi_peer: Proxy | None = None
         self._log = log
         self._access = access
         self._environ = worker_environ(
@@ -178,6 +178,15 @@ class Site:
             return None
         trusts = proxy.trusts if header is None else proxy.names
         return proxy if trusts(address) else None
+
+    @property
+    def uwsgi_peer(self) -> Proxy:
+        """The trust to apply to requests that come by uwsgi."""
+        if self._uwsgi_peer is None:
+            from .proxy import UwsgiPeer
+
+            self._uwsgi_peer = UwsgiPeer(self.settings.trusted)
+        return self._uwsgi_peer
 
     def tell_of_opening(self, key: str, what: str, peer: str) -> None:
         """A connection was closed before its first request."""
@@ -265,3 +274,12 @@ def _temporary_directory() -> str | None:
         return temporary_directory()
     except FileNotFoundError:
         return None
+
+
+def _trusted(settings: Settings) -> Proxy | None:
+    """None: nobody is; then what reads addresses and proxies' fields is not needed."""
+    if not settings.trusted:
+        return None
+    from .proxy import Proxy
+
+    return Proxy.of(settings)

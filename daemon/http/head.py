@@ -7,8 +7,8 @@ remembered in bounded tables: clients repeat themselves.
 
 from __future__ import annotations
 
-import ipaddress
 import re
+from _socket import AF_INET6, inet_pton
 from typing import Any, Final, NamedTuple
 
 from . import errors
@@ -404,8 +404,8 @@ def is_host(text: str) -> bool:
         return False
     if match["ipv6"] is not None:
         try:
-            ipaddress.IPv6Address(match["ipv6"])
-        except ValueError:
+            inet_pton(AF_INET6, match["ipv6"])
+        except OSError:
             return False
     return True
 

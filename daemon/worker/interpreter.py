@@ -10,6 +10,7 @@ from miniwsgi.codes import Code
 from ..engine import choice
 from ..settings import Settings
 from .application import BootError
+from .pools import pool_class
 
 
 def engine_for(settings: Settings) -> choice.Chosen:
@@ -26,10 +27,13 @@ def engine_for(settings: Settings) -> choice.Chosen:
 
 def _import_parts(settings: Settings) -> None:
     """What serves only what the settings ask for: here already, so that it is shared by all that are forked."""
+    pool_class(settings.pool)
     if any(listener.protocol == "uwsgi" for listener in settings.listeners):
         import_module("miniwsgi.daemon.engine.uwsgi.conversation")
     if any(listener.proxy_protocol for listener in settings.listeners):
         import_module("miniwsgi.daemon.engine.openings.proxy_header")
+    if settings.trusted:
+        import_module("miniwsgi.daemon.engine.proxy")
     if settings.static:
         import_module("miniwsgi.daemon.engine.x_sendfile")
 

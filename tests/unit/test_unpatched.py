@@ -29,7 +29,14 @@ LOOKS_AT_THREADS = {"background_jobs.py", "fork_safety.py", "thread_clocks.py"} 
 BEHIND_THE_IMPORT = ("daemon/worker", "daemon/engine", "daemon/channel.py", "daemon/log", "daemon/temporary.py")
 BEFORE_THE_IMPORT = {"launch.py"}  # it begins the launcher, whose modules it has to make importable first
 # What serves only what is asked for: a launcher loads it before the application (interpreter.py); functions look it up.
-LOADED = {"..engine.uwsgi.conversation", "..static.directory", "..static.routes", ".proxy_header", ".x_sendfile"}
+LOADED = {
+    "..engine.uwsgi.conversation",
+    "..static.directory",
+    "..static.routes",
+    ".proxy",
+    ".proxy_header",
+    ".x_sendfile",
+}
 GROUND = (
     "daemon/executed.py",
     "daemon/http",
