@@ -72,18 +72,26 @@ def listen_to_falcon(application: object) -> None:
 
 def _listen_to_falcon(application: object) -> None:
     kind = sys.modules["falcon"].App
-    left, seen = deque([application]), {id(application)}
+    left: deque[Any] = deque([application])
+    seen = {id(application)}
     while left:
         found = left.popleft()
-        if isinstance(found, kind):
+        if issubclass(type(found), kind):
             if id(found) not in _listening:
                 _listening.add(id(found))
                 found.add_middleware(FalconMiddleware())
             continue
-        for one in _within(found):
-            if callable(one) and not isinstance(one, type) and id(one) not in seen and len(seen) < _MAX_LOOKED_AT:
+        for one in _callables_within(found):
+            if id(one) not in seen and len(seen) < _MAX_LOOKED_AT:
                 seen.add(id(one))
                 left.append(one)
+
+
+def _callables_within(found: object) -> list[object]:
+    try:
+        return [one for one in _within(found) if callable(one) and not issubclass(type(one), type)]
+    except Exception:  # a proxy of nothing yet, a variable without a value: others may have the application
+        return []
 
 
 def _within(found: Any) -> Iterator[object]:

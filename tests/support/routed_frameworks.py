@@ -239,8 +239,16 @@ def falcon() -> None:
         return found
 
     def closes_over(app: Application) -> Application:
+        class Odd:
+            def __call__(self) -> None: ...
+
+            def __getattribute__(self, name: str) -> Any:
+                raise RuntimeError(name)
+
+        odd = Odd()
+
         def call(environ: Any, start_response: Any) -> Any:
-            return app(environ, start_response)
+            return app(environ, start_response) if odd is not None else None
 
         return call
 
