@@ -85,6 +85,14 @@ def test_no_command_in_the_readme_is_left_untested() -> None:
     assert {kind(command) for command in COMMANDS if not command.startswith("miniwsgictl ")} <= known
 
 
+SHORT = {"miniwsgictl why": ["--seconds", "1"], "miniwsgictl profile": ["--seconds", "0.2"]}
+FINDINGS = {  # beside 0: what is found says it, and of idle workers there is no profile
+    "miniwsgictl why": {10, 20},
+    "miniwsgictl doctor": {10, 20},
+    "miniwsgictl profile": {1},
+}
+
+
 def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
     pytest.importorskip("flask")
     port, metrics, log, control = free_port(), free_port(), site / "daemon.log", site / "control.sock"
@@ -103,13 +111,14 @@ def test_the_tool_does_what_the_readme_shows(site: Path) -> None:
                 get(command.split()[1].replace("9464", str(metrics)), process, log)
         for command in shown:
             done = subprocess.run(
-                [sys.executable, "-m", "miniwsgi.manager.client", *shlex.split(command)[1:]],
+                [sys.executable, "-m", "miniwsgi.manager.client", *shlex.split(command)[1:], *SHORT.get(command, ())],
+                cwd=site,
                 env={**os.environ, "MINIWSGI_CONTROL": str(control)},
                 capture_output=True,
                 text=True,
                 timeout=60,
             )
-            assert done.returncode == 0, f"{command}: {done.stderr}"
+            assert done.returncode in {0} | FINDINGS.get(command, set()), f"{command}: {done.stderr}"
         assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
     finally:
         end(process)
