@@ -227,6 +227,8 @@ def draw(
     """
     frame = Frame.of(span, now, began)
     shown = [mark for mark in marks if mark.kind in LETTERS and now - mark.at < span.seconds]
+    if frame.from_start:  # which stands at the axis
+        shown = [mark for mark in shown if mark.kind is not MarkKind.START or mark.failed]
     lines = "".join(_marks(shown, frame, epoch))
     figures = "".join(_figure(chart, steps, frame, lines) for chart in CHARTS)
     letters = dict.fromkeys(LETTERS[mark.kind] for mark in shown)

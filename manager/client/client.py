@@ -218,13 +218,13 @@ def _decode(body: bytes, kind: type[T]) -> Reply[T]:
         return Reply(msgspec.json.decode(body, type=kind), body)
     except msgspec.ValidationError as error:
         raise TransportError(Trouble.VERSION, str(error)) from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # the latter: of what is nested too deeply
         raise TransportError(Trouble.FOREIGN, "its answer is no JSON") from None
 
 
 def _problem(answer: HttpResponse) -> messages.Problem:
     try:
         return msgspec.json.decode(answer.body, type=messages.Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         detail = f"it answers {answer.status}, and not as a miniwsgi daemon does"
         raise TransportError(Trouble.FOREIGN, detail) from None

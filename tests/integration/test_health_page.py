@@ -97,6 +97,10 @@ def test_a_daemon_that_has_gone_is_told(daemon: Daemon, browser: Browser) -> Non
     browser.wait(lambda: browser.value(LOOK) and browser.text("#state") == "no answer", "it says so")
     assert browser.text("#fresh").startswith("No answer for")
     assert browser.value("document.body.className") == "stale"
+    title = browser.value("document.title")
+    browser.value(LOOK)
+    assert browser.value("document.title") == title  # however often it has asked
+    assert title.startswith("no answer: ")
 
 
 def test_without_its_script_the_same_is_there(daemon: Daemon, browser: Browser) -> None:

@@ -18,6 +18,8 @@ from miniwsgi.daemon.master.telemetry.neighbours import Neighbours, look_around
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client import socket_paths
+from miniwsgi.manager.client.client import TransportError, _decode, _problem
+from miniwsgi.manager.client.unix_http import HttpResponse
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.manager.port.public_page import Neighbour
 from miniwsgi.metrics.board import Board
@@ -124,6 +126,14 @@ def test_those_are_told_that_are_there_and_as_far_as_they_let_us_look(runtime: P
         Neighbour("shop", "running, degraded", "degraded", 2, 2, 11520.0, "0.1.0"),
     ]
     assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize("body", [b'{"a":' * 9000, b"[" * 9000, b"\xff"])
+def test_what_nonsense_one_answers_is_told_of_none(body: bytes) -> None:
+    with pytest.raises(TransportError):
+        _decode(body, ms.Status)
+    with pytest.raises(TransportError):
+        _problem(HttpResponse(500, {}, body))
 
 
 def test_they_are_looked_for_only_while_somebody_looks_and_not_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

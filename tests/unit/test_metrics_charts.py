@@ -123,7 +123,9 @@ def test_the_axis_of_time_begins_with_a_young_daemon(span: Span, lived: float, n
     ticks = Frame.of(span, NOW, NOW - lived).ticks()
     assert [text for _x, text in ticks] == named
     assert all(after - before > TICK_WIDTH for (before, _), (after, _) in pairwise(ticks))
-    assert draw([], (), span, NOW, 0.0, NOW - lived).count(">start<") == (len(charts.CHARTS) if "start" in named else 0)
+    drawn = draw([], [Mark(NOW - lived + 2.0, MarkKind.START, generation=1)], span, NOW, 0.0, NOW - lived)
+    assert drawn.count(">start<") == (len(charts.CHARTS) if "start" in named else 0)
+    assert (">S<" in drawn) == ("start" not in named and lived - 2.0 < span.seconds)  # not twice
 
 
 def test_labels_of_lines_do_not_lie_on_each_other() -> None:
