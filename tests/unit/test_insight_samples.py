@@ -92,7 +92,7 @@ def test_a_worker_that_has_ended_owes_no_stacks(pid: int, held: float) -> None:
     assert round(evidence.held, 1) == held
 
 
-def test_waits_for_a_cpu_are_nobody_holding_the_interpreter() -> None:
+def test_waits_for_a_cpu_are_nobody_holding_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of the sampler, which has ended when the look does."""
     slot = Slot(0, memoryview(bytearray(SLOT_BYTES)))
     fleet: Any = SimpleNamespace(board=SimpleNamespace(slot=lambda _index: slot))
@@ -104,6 +104,11 @@ def test_waits_for_a_cpu_are_nobody_holding_the_interpreter() -> None:
     look._delays = {1: 3.5, 2: 2.5}
     evidence, *_ = look.evidence()
     assert evidence.held < 0.01
+    counts = iter([ProcessCounts(4.0, 0, {1: 6.0}, "R")])
+    monkeypatch.setattr("miniwsgi.daemon.master.insight.looking.process_counts", lambda _pid: next(counts))
+    evidence, *_ = look.evidence()
+    assert evidence.held > 0.5  # those that wait for the interpreter have late turns, too
+    monkeypatch.undo()
     look._delays = {1: 2.0}
     evidence, *_ = look.evidence()
     assert evidence.held > 0.5

@@ -132,7 +132,8 @@ class WorkerLook:
         now_ns, ran = time.monotonic_ns(), self._slot.running()
         looked = self._inspected.looks >= ENOUGH_LOOKS or not self._samples
         samples = self._inspected.moments if looked else tuple(self._samples)
-        waits, delayed = self._held((starved or 0.0) / seconds), self._delayed()
+        waits = self._held((starved or 0.0) / seconds)
+        delayed = min(self._delayed(), max(0.0, seconds - cpu))  # while one of them computed, it had a CPU
         queued = max(0.0, now.queue_seconds - self._before.queue_seconds)
         found = WorkerEvidence(
             slot=self.worker.slot,
