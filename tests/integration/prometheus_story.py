@@ -65,6 +65,8 @@ def LENGTH(body):
     return [("Content-Length", str(len(body[0])))] if isinstance(body, list) else []
 """
 CONFIGURATION = """
+revision = "2026-11"
+
 [server]
 workers = 2
 threads = 4
@@ -78,6 +80,9 @@ max_rss = "4 GiB"
 
 [log]
 slow_request = "2s"
+
+[metrics]
+routes = ["/{}"]  # by which processor time is measured; the application names them itself
 """
 ORDER_BYTES = 1000
 MEASURED, AT_A_TIME = 12, 4

@@ -96,7 +96,8 @@ def _tame(case: Case) -> None:
         if type(seconds) in {int, float} and 0 < seconds <= ms.MAX_PROFILE_SECONDS:
             case.body["seconds"] = SHORT_SECONDS
     workers = case.body.get("workers")
-    if type(workers) is int or (type(workers) is float and workers.is_integer()):  # 4.0 is one to JSON Schema
+    is_number = type(workers) is int or (type(workers) is float and workers.is_integer())  # 4.0 is one to JSON Schema
+    if is_number and 0 < workers <= ms.MAX_WORKERS:  # what is refused stays as it is
         case.body["workers"] = min(int(workers), 4)
-    elif re.fullmatch(r"[+-][0-9]{1,3}", str(workers)):
+    elif re.search(ms.DIFFERENCE, str(workers)):
         case.body["workers"] = "+1"  # that "-9" would leave fewer than one, only the daemon knows

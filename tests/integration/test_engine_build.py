@@ -166,7 +166,7 @@ def test_what_cannot_be_built_is_told_and_nothing_is_left(
 def test_what_is_no_interpreter_is_wrong_usage(python: str) -> None:
     status, _, error = engine("build", "--python", python)
     assert status == USAGE
-    assert error.startswith(f"miniwsgi: {python}")
+    assert error.startswith(f"miniwsgi: MW2312 {python}")
     assert engine("list", "--python", python)[0] == USAGE
 
 

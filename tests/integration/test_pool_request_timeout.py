@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import ABORTED, CONNECTIONS, REQUESTS, TIMED_OUT, SlotState
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
@@ -207,7 +208,7 @@ def test_a_failed_boot_check_is_told_and_ends_the_worker(site, pool, how):
 
     worker = site.fork(application, pool, boot_check="/health", ready=False)
     failed = worker.message("failed")
-    assert failed["phase"] == "boot-check"
+    assert failed["code"] == Code.BOOT_CHECK_FAILED.value
     assert "GET /health" in failed["error"]
     assert ("500" if how == "raises" else how) in failed["error"]
     if how == "raises":
