@@ -80,7 +80,7 @@ def test_the_thread_that_looks_is_not_starved_for_others() -> None:
     assert ProcessCounts(0.1, 0, None, "S").starved_since(before) is None
 
 
-@pytest.mark.parametrize(("pid", "held"), [(2**22 + 1, 0.0), (os.getpid(), 1.0)])
+@pytest.mark.parametrize(("pid", "held"), [(2**22 + 1, 0.0), (os.getpid(), 1.0)], ids=["ended", "there"])
 def test_a_worker_that_has_ended_owes_no_stacks(pid: int, held: float) -> None:
     """One that is there and does not answer has an interpreter that lets nobody run."""
     slot = Slot(0, memoryview(bytearray(SLOT_BYTES)))
