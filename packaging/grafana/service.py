@@ -149,7 +149,7 @@ def routes() -> list[AnyPanel]:
     """What each route asks for, fails, takes and computes; the ten that have most of it."""
     total = summed(rate(REQUESTS, WITH_ROUTE), "http_route")
     slowest = quantile(0.95, DURATION, WITH_ROUTE, by="http_route")
-    failed = f"{summed(rate(REQUESTS, WITH_ROUTE, FAILED), 'http_route')} / ({total} > 0)"
+    failed = f"({summed(rate(REQUESTS, WITH_ROUTE, FAILED), 'http_route')} or 0 * {total}) / ({total} > 0)"
     taken = summed(rate(f"{DURATION}_sum", WITH_ROUTE), "http_route")
     computed, queued, sent = (
         summed(rate(f"miniwsgi_route_{name}_total"), "http_route")
