@@ -85,7 +85,7 @@ slow_request = "2s"
 routes = ["/{}"]  # by which processor time is measured; the application names them itself
 """
 ORDER_BYTES = 1000
-MEASURED, AT_A_TIME = 12, 4
+MEASURED, AT_A_TIME = 20, 4  # of a second each: a rate is seen though a scrape is missed
 ABSENT_ELSEWHERE = {"miniwsgi_memory_limit_bytes": "sum by (job, instance) (miniwsgi_build_info) * 4e9"}
 
 
