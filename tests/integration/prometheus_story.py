@@ -85,6 +85,7 @@ slow_request = "2s"
 routes = ["/{}"]  # by which processor time is measured; the application names them itself
 """
 ORDER_BYTES = 1000
+REQUESTS = "http_server_request_duration_seconds_count"
 MEASURED, AT_A_TIME = 20, 4  # of a second each: a rate is seen though a scrape is missed
 ABSENT_ELSEWHERE = {"miniwsgi_memory_limit_bytes": "sum by (job, instance) (miniwsgi_build_info) * 4e9"}
 
@@ -138,11 +139,11 @@ def watched(service: Service) -> Iterator[tuple[Daemon, Prometheus]]:
         yield daemon, prometheus
 
 
-def live(service: Service, daemon: Daemon) -> Tally:
+def live(service: Service, daemon: Daemon, prometheus: Prometheus) -> Tally:
     """Everything that can happen to a daemon, one thing after another; what was done and counted."""
     tally = Tally()
     with Control(control_of(daemon)) as control:
-        _under_load(service, daemon, control, tally)
+        _under_load(service, daemon, control, tally, prometheus)
     _mixed(daemon, tally)
     _measured(daemon, tally)
     _stuck(daemon, tally)
@@ -150,7 +151,7 @@ def live(service: Service, daemon: Daemon) -> Tally:
     return tally
 
 
-def _under_load(service: Service, daemon: Daemon, control: Control, tally: Tally) -> None:
+def _under_load(service: Service, daemon: Daemon, control: Control, tally: Tally, prometheus: Prometheus) -> None:
     """Reloads, one of them broken, and scaling, while clients ask."""
     load = Load(daemon.address, connections=8, path="/page")
     with load:
@@ -166,6 +167,8 @@ def _under_load(service: Service, daemon: Daemon, control: Control, tally: Tally
         control.change("/scale", {"workers": 2})
         load.wait_for_more(500)
         control.status()
+        rate = f"sum(rate({REQUESTS}[8s]))"
+        prometheus.wait(lambda: prometheus.value(rate) > 0, lambda: rate)  # it has scraped twice amid the load
         report = load.stop()
     assert not report.lost, report
     tally.load = report
@@ -322,7 +325,7 @@ def main() -> int:
         start = time.time()
         try:
             with watched(service) as (daemon, prometheus):
-                tally = live(service, daemon)
+                tally = live(service, daemon, prometheus)
                 lines = compare(prometheus, tally)
                 found = evaluate(prometheus, start)
         finally:

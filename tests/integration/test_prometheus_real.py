@@ -20,7 +20,7 @@ pytestmark = [
 def test_prometheus_knows_what_happened_and_every_expression_has_data(service: Service) -> None:
     start = time.time()
     with watched(service) as (daemon, prometheus):
-        tally = live(service, daemon)
+        tally = live(service, daemon, prometheus)
         compare(prometheus, tally)
 
         assert len(evaluate(prometheus, start)) > 150
