@@ -193,6 +193,18 @@ def test_a_profile_is_written_and_summed_up(tmp_path: Path) -> None:
     assert "const data = {" in file.read_text("utf-8")
 
 
+def test_on_a_terminal_that_shows_colours_none_of_them_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    said = lines(0)
+    said[2]["frames"] = [*FRAMES[:2], ("evil\x9b2J", "/srv/a.py", 1, "a.py", APPLICATION), *FRAMES[3:]]
+    with FakeDaemon(tmp_path / "s", {"POST /profile": lambda _asked: said}) as daemon:
+        out = daemon.run("profile", "--file", str(tmp_path / "a.html"), terminal=True).out
+    assert "\x1b[1m SELF  TOTAL  FUNCTION\x1b[0m\n" in out
+    assert "\\x1b" not in out
+    assert "evil\\x9b2J (a.py:1)\n" in out  # what is the application's is cleaned, once
+
+
 def test_a_summary_for_programs(tmp_path: Path) -> None:
     file = str(tmp_path / "a.json")
     found, _ = run(tmp_path, lines(0), "--cpu", "--file", file, "-o", "json")

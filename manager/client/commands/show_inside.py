@@ -131,7 +131,7 @@ def profile(
         session.echo_json(msgspec.json.encode(profile_view.summary(found, clock, path)))
     else:
         for said in profile_view.lines(found, clock, session):
-            click.echo(text.clean(said, lines=True), err=path == STDOUT)
+            click.echo(said, err=path == STDOUT)
     for note in notes:
         session.note(note)
     replaces = os.path.isfile(path)

@@ -22,7 +22,7 @@ def lines(profile: Profile, clock: Clock, session: Session) -> list[str]:
     found = [f"{said}; {text.seconds(total / 1e9)} of {clock.noun} in all threads"]
     if total:
         rows = [
-            (text.share(one.own_ns / total), text.share(one.total_ns / total), text.clean(one.frame.name))
+            (text.share(one.own_ns / total), text.share(one.total_ns / total), one.frame.name)
             for one in heaviest(profile, clock, TOP)
         ]
         header = ("SELF", "TOTAL", "FUNCTION")
@@ -30,7 +30,7 @@ def lines(profile: Profile, clock: Clock, session: Session) -> list[str]:
     routes = [(route, spent) for route, spent in profile.routes.most_common(ROUTES) if route]
     if routes:
         whole = profile.routes.total()
-        shares = [(text.share(spent / whole), text.clean(route)) for route, spent in routes]
+        shares = [(text.share(spent / whole), route) for route, spent in routes]
         found += [
             "",
             *text.table(("REQUESTS' TIME", "ROUTE"), shares, right="r", width=session.width(), heading=_bold(session)),
