@@ -25,7 +25,6 @@ from .routes import endpoints
 
 NO_ENDPOINT = "_OTHER"
 
-
 # By the status of a refusal; else the request itself is wrong.
 _CODES = {
     403: Code.CONTROL_DENIED,
@@ -33,6 +32,7 @@ _CODES = {
     409: Code.CHANGE_REFUSED,
     500: Code.INTERNAL,
     503: Code.API_CANNOT_SAY,
+    504: Code.SILENT,
 }
 
 

@@ -17,6 +17,7 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
 from miniwsgi.manager.control.api import Api
 from miniwsgi.manager.control.auth import Access, Principal
+from miniwsgi.manager.control.endpoint import Endpoint
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.manager.http.exchange import Answer, HttpRefusal, PeerCredentials, Request, Stream
 
@@ -162,6 +163,33 @@ def test_what_cannot_be_looked_into_is_refused(target: str, body: Any, error: Ex
             world.daemon.inside = error
         answer = await world.ask("POST", target, body)
         assert (answer.status, str(error or "") in decode(answer, ms.Problem).detail) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "statuses"),
+    [
+        ("MW6003", [403]),
+        ("MW6006", [404]),
+        ("MW6005", [400, 405, 406, 408, 413, 414, 415, 422, 431]),
+        ("MW2102", [409]),
+        ("MW2901", [500]),
+        ("MW6007", [503]),
+        ("MW3022", [504]),
+    ],
+)
+def test_a_refusal_has_the_code_of_its_cause(code: str, statuses: list[int]) -> None:
+    refuse = Bare().api.refuse
+    found = [decode(refuse(HttpRefusal(status), "/v1/x"), ms.Problem) for status in statuses]
+    assert [(problem.status, problem.code) for problem in found] == [(status, code) for status in statuses]
+
+
+def test_what_the_daemon_fails_in_is_not_said_to_be_the_requests_fault() -> None:
+    api = Bare().api
+    endpoints = [route for route in api.router.routes if isinstance(route, Endpoint)]
+    statuses = {status for endpoint in endpoints for status in endpoint.refusals if status >= 500}
+    assert 504 in statuses
+    codes = {decode(api.refuse(HttpRefusal(status), ""), ms.Problem).code for status in statuses}
+    assert "MW6005" not in codes
 
 
 # --- changes -------------------------------------------------------------------------------------------------------
