@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 Style = Callable[[str], str]
@@ -123,6 +123,19 @@ def cut(text: str, width: int) -> str:
 
 def terminal_width() -> int:
     return shutil.get_terminal_size().columns
+
+
+def left_out(widths: Mapping[str, int], dispensable: Iterable[str], room: int) -> set[str]:
+    """Which columns go so that the others fit into `room`: as many of `dispensable` as it takes, the first of it first.
+
+    `widths`: of each column, with what lies between it and the next.
+    """
+    found: set[str] = set()
+    for name in dispensable:
+        if sum(columns for other, columns in widths.items() if other not in found) <= room:
+            break
+        found.add(name)
+    return found
 
 
 def table(

@@ -93,3 +93,10 @@ def test_a_table_is_aligned_and_its_last_column_is_cut() -> None:
 
 def test_a_table_cannot_be_broken_by_what_is_in_it() -> None:
     assert text.table(("A",), [("one\ntwo\x1b[31m",)]) == ["A", r"one\ntwo\x1b[31m"]
+
+
+def test_columns_go_in_their_order_until_there_is_room() -> None:
+    widths = {"SLOT": 6, "PID": 8, "GEN": 5, "RSS": 10}
+    dispensable = ("PID", "LATER", "RSS")
+    gone = {room: text.left_out(widths, dispensable, room) & widths.keys() for room in (29, 28, 21, 20, 0)}
+    assert gone == {29: set(), 28: {"PID"}, 21: {"PID"}, 20: {"PID", "RSS"}, 0: {"PID", "RSS"}}

@@ -24,11 +24,9 @@ LIBRARIES = re.compile(r".*/(lib/python[0-9.]+|miniwsgi/daemon|site-packages|dis
 
 def routes(model: Model, lines: int, width: int) -> list[Text]:
     """A table with its heading: `lines` at most."""
-    columns = dict(ROUTE_WIDTHS)
-    for name in routes_view.DISPENSABLE:
-        if sum(columns.values()) + len(columns) + routes_view.NAME_COLUMNS <= width:
-            break
-        columns.pop(name, None)
+    widths = {name: 1 + wide for name, wide in ROUTE_WIDTHS.items()}
+    dropped = text.left_out(widths, routes_view.DISPENSABLE, width - routes_view.NAME_COLUMNS)
+    columns = {name: wide for name, wide in ROUTE_WIDTHS.items() if name not in dropped}
     order = ORDER_COLUMNS[model.route_order]
     heading = Text(style="bold underline")
     for name, wide in columns.items():

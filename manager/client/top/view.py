@@ -13,7 +13,7 @@ from .. import text
 from ..views.operation_view import progress
 from ..views.status_view import VERDICT_COLOURS, percentiles, reasons
 from ..views.workers_view import COLOURS as WORKER_COLOURS
-from ..views.workers_view import NOT_RESPONDING, condition, figures, left_out, oldest, optional
+from ..views.workers_view import DISPENSABLE, NOT_RESPONDING, REQUEST_COLUMNS, condition, figures, oldest, optional
 from . import panes
 from .keyboard import KEYS_HELP
 from .model import PANES, SORTS, Model, Page, Pane
@@ -322,7 +322,8 @@ def _columns(width: int, workers: Sequence[messages.Worker]) -> tuple[tuple[str,
     widths = dict(WIDTHS)
     if any(condition(worker) == NOT_RESPONDING for worker in workers):
         widths["STATE"] = -len(NOT_RESPONDING)
-    dropped = left_out({name: 1 + abs(columns) for name, columns in widths.items()}, width)
+    needed = {name: 1 + abs(columns) for name, columns in widths.items()}
+    dropped = text.left_out(needed, DISPENSABLE, width - REQUEST_COLUMNS)
     return tuple((name, columns) for name, columns in widths.items() if name not in dropped)
 
 

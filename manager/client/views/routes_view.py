@@ -74,7 +74,9 @@ def lines(found: messages.RouteList, session: Session, by: str) -> list[str]:
     header = [*COLUMNS, *(WIDE_COLUMNS if session.wide else ()), "ROUTE"]
     width = None if session.wide else session.width()
     if width is not None:
-        header = _fitting(header, rows, width)
+        widths = {column: 2 + max(map(len, (column, *(row[column] for row in rows)))) for column in header[:-1]}
+        dropped = text.left_out(widths, DISPENSABLE, width - NAME_COLUMNS)
+        header = [column for column in header if column not in dropped]
     return text.table(
         header,
         [[row[column] for column in header] for row in rows],
@@ -82,13 +84,3 @@ def lines(found: messages.RouteList, session: Session, by: str) -> list[str]:
         width=width,
         heading=lambda line: session.styled(line, bold=True),
     )
-
-
-def _fitting(header: list[str], rows: list[dict[str, str]], width: int) -> list[str]:
-    widths = {column: 2 + max(map(len, (column, *(row[column] for row in rows)))) for column in header[:-1]}
-    kept = list(header)
-    for column in DISPENSABLE:
-        if sum(widths[one] for one in kept[:-1]) + NAME_COLUMNS <= width:
-            break
-        kept.remove(column)
-    return kept

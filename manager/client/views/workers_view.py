@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ... import messages
 from .. import text
@@ -50,16 +50,6 @@ def condition(worker: messages.Worker) -> str:
     return NOT_RESPONDING if silent else worker.state
 
 
-def left_out(widths: Mapping[str, int], width: int) -> set[str]:
-    """Which columns a screen of `width` has no room for. `widths`: of all but the last, with what lies between them."""
-    found: set[str] = set()
-    for name in DISPENSABLE:
-        if sum(columns for other, columns in widths.items() if other not in found) + REQUEST_COLUMNS <= width:
-            break
-        found.add(name)
-    return found
-
-
 def optional(value: object) -> str:
     return text.NOTHING if value is None else str(value)
 
@@ -73,7 +63,7 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
     width = None if session.wide else session.width()
     if width is not None:
         widths = {name: 2 + max(map(len, (name, *(row[name] for row in rows)))) for name in header[:-1]}
-        dropped = left_out(widths, width) - _telling(workers)
+        dropped = text.left_out(widths, DISPENSABLE, width - REQUEST_COLUMNS) - _telling(workers)
         header = [name for name in header if name not in dropped]
 
     def cell(column: int, said: str, padded: str) -> str:
