@@ -241,9 +241,20 @@ def test_which_code_runs_is_told_beside_each_generation(tmp_path: Path) -> None:
     assert wide["revision"] == ["two, from git in /srv\\x1b"]
     assert "revision:      two\n" in one
     assert ("REVISION" in table, "REVISION" in narrow) == (True, False)
-    mixed = ms.WorkerList([worker(0, revision="two"), worker(1, revision="one")])
+
+
+def test_workers_that_run_different_code_say_so_on_a_narrow_screen_and_within_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "66")
+    monkeypatch.setenv("NO_COLOR", "1")
+    busy = worker(0, revision="a1b2c3d4e5f6", in_flight=[running("/" + "long" * 50)])
+    mixed = ms.WorkerList([busy, worker(1, revision="f6e5d4c3b2a1")])
     with FakeDaemon(tmp_path / "s", {"GET /workers": mixed}) as daemon:
-        assert "REVISION" in daemon.run("workers", terminal=True).out.splitlines()[0]
+        table = daemon.run("workers", terminal=True).out.splitlines()
+    assert "REVISION" in table[0].split()
+    assert len(table[1]) == 66
+    assert len(table[1].rpartition("  ")[2]) >= 16  # of the request
 
 
 def test_errors_are_told_in_all_and_by_generation(tmp_path: Path) -> None:

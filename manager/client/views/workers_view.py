@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ... import messages
 from .. import text
@@ -63,7 +63,7 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
     width = None if session.wide else session.width()
     if width is not None:
         widths = {name: 2 + max(map(len, (name, *(row[name] for row in rows)))) for name in header[:-1]}
-        dropped = text.left_out(widths, DISPENSABLE, width - REQUEST_COLUMNS) - _telling(workers)
+        dropped = text.left_out(widths, _dispensable(workers), width - REQUEST_COLUMNS)
         header = [name for name in header if name not in dropped]
 
     def cell(column: int, said: str, padded: str) -> str:
@@ -80,9 +80,10 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
     )
 
 
-def _telling(workers: list[messages.Worker]) -> set[str]:
-    """Workers that run different code: no screen is too narrow to say so."""
-    return {"REVISION"} if len({worker.revision for worker in workers if worker.state == "ready"}) > 1 else set()
+def _dispensable(workers: list[messages.Worker]) -> Sequence[str]:
+    """DISPENSABLE; where workers run different code, no screen is too narrow to say so."""
+    differ = len({worker.revision for worker in workers if worker.state == "ready"}) > 1
+    return [name for name in DISPENSABLE if name != "REVISION"] if differ else DISPENSABLE
 
 
 def figures(worker: messages.Worker) -> dict[str, str]:
