@@ -11,8 +11,10 @@ cumulative over the workers that held the slot and are never set back. Times are
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from itertools import repeat, takewhile
+from operator import sub
 from typing import NamedTuple
 
 LAYOUT = 8  # raise it with every change of what a cell means or where it lies
@@ -247,7 +249,9 @@ class Slot:
 
         When all are taken the request counts under method _OTHER, status 0, for which one is kept.
         """
-        key = _IN_USE | route << 32 | status << 8 | _METHOD_NUMBER.get(method, 0)
+        return self._series_at(_IN_USE | route << 32 | status << 8 | _METHOD_NUMBER.get(method, 0))
+
+    def _series_at(self, key: int) -> int:
         found = self._series.get(key)
         if found is None:
             found = self._allocate(key)
@@ -295,16 +299,14 @@ class Slot:
         self.cells[SERIES_LOST] += 1
         return OTHER_ROUTE
 
+    def route_name(self, number: int) -> str:
+        """Of a number that `route` gave, from 1; "" if it is nobody's."""
+        at = (ROUTES_AT + (number - 1) * ROUTE_CELLS) * CELL
+        return bytes(self.memory[at + 1 : at + 1 + self.memory[at]]).decode("utf-8", "ignore")  # it may be cut
+
     def route_names(self) -> list[str]:
         """By number, from 1: the first has number 1."""
-        found = []
-        for number in range(ROUTES):
-            at = (ROUTES_AT + number * ROUTE_CELLS) * CELL
-            length = self.memory[at]
-            if not length:
-                break
-            found.append(bytes(self.memory[at + 1 : at + 1 + length]).decode("utf-8", "ignore"))  # it may be cut
-        return found
+        return list(takewhile(bool, map(self.route_name, range(1, ROUTES + 1))))
 
     def series_of_routes(self) -> int:
         """How many series have a route's name."""
@@ -362,47 +364,56 @@ class Slot:
 
     def exemplars(self) -> list[Exemplar]:
         """Those that are whole."""
-        found, cells = [], self.cells
-        for number in range(BUCKETS):
-            at = EXEMPLARS_AT + number * EXEMPLAR_CELLS
-            written, series, duration_ns, high, low, span = cells[at : at + EXEMPLAR_CELLS].tolist()
-            if written and written == cells[at]:
-                found.append(Exemplar(series, duration_ns, f"{high:016x}{low:016x}", f"{span:016x}", written))
+        found = []
+        for number, written in enumerate(self._exemplar_times()):
+            if written and (values := self._whole_exemplar(number)):
+                at_ns, series, duration_ns, high, low, span = values
+                found.append(Exemplar(series, duration_ns, f"{high:016x}{low:016x}", f"{span:016x}", at_ns))
         return found
 
-    def fold(self, other: Slot, seen: dict[int, int]) -> None:
-        """Add what `other` has counted since the last time; `seen` remembers it (empty at first).
+    def _exemplar_times(self) -> list[int]:
+        return self.cells[EXEMPLARS_AT : EXEMPLARS_AT + BUCKETS * EXEMPLAR_CELLS : EXEMPLAR_CELLS].tolist()
+
+    def _whole_exemplar(self, number: int) -> list[int]:
+        """Its cells; none if it is being written."""
+        at = EXEMPLARS_AT + number * EXEMPLAR_CELLS
+        values = self.cells[at : at + EXEMPLAR_CELLS].tolist()
+        return values if values[E_AT] and values[E_AT] == self.cells[at + E_AT] else []
+
+    def fold(self, other: Slot, seen: dict[int, list[int]]) -> None:
+        """Add what `other` has counted since the last time; `seen` remembers it, by its first cell (empty at first).
 
         For counters that another process writes, and for slots that are given up.
         """
         cells = self.cells
-        for cell in COUNTERS:
-            value = other.cells[cell]
-            cells[cell] += value - seen.get(cell, 0)
-            seen[cell] = value
+        for offset, more in _grown(other.cells, COUNTERS.start, COUNTERS.stop, seen):
+            cells[COUNTERS.start + offset] += more
         for number in range(SERIES):
             at = SERIES_AT + number * SERIES_CELLS
             key = other.cells[at + S_KEY]
             if not key:
                 break
-            mine = self._series_for(key, other)
-            for offset in range(S_SUM, SERIES_CELLS):
-                value = other.cells[at + offset]
-                cells[mine + offset] += value - seen.get(at + offset, 0)
-                seen[at + offset] = value
-        for number in range(BUCKETS):
-            at = EXEMPLARS_AT + number * EXEMPLAR_CELLS
-            if other.cells[at] > cells[at]:
-                values = other.cells[at : at + EXEMPLAR_CELLS].tolist()
+            if grown := _grown(other.cells, at + S_SUM, at + SERIES_CELLS, seen):
+                mine = self._series_for(key, other) + S_SUM
+                for offset, more in grown:
+                    cells[mine + offset] += more
+        times = zip(other._exemplar_times(), self._exemplar_times(), strict=True)
+        for number, (theirs, ours) in enumerate(times):
+            if theirs > ours and (values := other._whole_exemplar(number)):
                 values[E_SERIES] = cells[self._series_for(values[E_SERIES], other) + S_KEY]
                 self._put_exemplar(number, values)
+
+    def set_back(self, seen: Mapping[int, Sequence[int]]) -> None:
+        """Forget what another slot has seen by `fold`. For memory that is used again, when its process has ended."""
+        for start, row in seen.items():
+            self.cells[start : start + len(row)] = memoryview(bytes(len(row) * CELL)).cast("Q")
 
     def _series_for(self, key: int, other: Slot) -> int:
         """Our series for one of another slot, whose routes have numbers of its own."""
         route = _route_of(key)
         if route not in {NO_ROUTE, OTHER_ROUTE}:
-            key = key & ~(OTHER_ROUTE << 32) | self.route(other.route_names()[route - 1]) << 32
-        return self._series.get(key) or self._series.setdefault(key, self._allocate(key))
+            key = key & ~(OTHER_ROUTE << 32) | self.route(other.route_name(route)) << 32
+        return self._series_at(key)
 
     def running(self) -> list[Running]:
         """The requests that the slot's threads are inside, in the order of threads."""
@@ -440,6 +451,15 @@ def count_closed(cells: memoryview[int], reason: Closed) -> None:
 def open_sockets(cells: Sequence[int]) -> int:
     """How many connections the application has taken over and not yet left."""
     return cells[SOCKETS_OPENED] - cells[SOCKETS_CLOSED]
+
+
+def _grown(cells: memoryview[int], start: int, stop: int, seen: dict[int, list[int]]) -> list[tuple[int, int]]:
+    """By how much which of these cells have grown since they were `seen`, where they are from now on."""
+    now, before = cells[start:stop].tolist(), seen.get(start)
+    if now == before:
+        return []
+    seen[start] = now
+    return [(at, more) for at, more in enumerate(map(sub, now, before or repeat(0))) if more]
 
 
 def bucket(duration_ns: int) -> int:

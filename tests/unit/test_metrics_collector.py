@@ -196,10 +196,27 @@ def test_folding_keeps_routes_by_name() -> None:
     for name, count in (("/theirs", 2), ("/mine", 3)):
         at = theirs.series("GET", 200, theirs.route(name))
         theirs.cells[at + sb.S_BUCKETS] += count
-    seen: dict[int, int] = {}
+    seen: dict[int, list[int]] = {}
     mine.fold(theirs, seen)
     mine.fold(theirs, seen)
     assert routes(found, Collector(found)) == {"/theirs": 2, "/mine": 3}
+
+
+def test_folding_adds_what_was_counted_since_and_memory_that_was_set_back_begins_anew() -> None:
+    found, other = board(), Board.create()
+    mine, theirs = found.slot(0), other.claim(0)
+    mine.cells[sb.REQUESTS] += 10
+    seen: dict[int, list[int]] = {}
+    for _ in range(2):
+        theirs.record("GET", 200, MILLISECOND)
+        mine.fold(theirs, seen)
+    assert (mine.cells[sb.REQUESTS], routes(found, Collector(found))) == (12, {"": 2})
+    theirs.set_back(seen)
+    assert (theirs.cells[sb.REQUESTS], theirs.cells[theirs.series("GET", 200) + sb.S_SUM]) == (0, 0)
+    theirs.record("GET", 200, MILLISECOND)
+    mine.fold(theirs, {})
+    assert (mine.cells[sb.REQUESTS], routes(found, Collector(found))) == (13, {"": 3})
+    assert mine.cells[mine.series("GET", 200) + sb.S_SUM] == 3 * MILLISECOND
 
 
 # --- the rest ------------------------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_a_process_of_a_connection_hands_its_own_on() -> None:
     own, workers = slot(), slot()
     own.keep_exemplar(own.series("GET", 200, own.route("/a")), MILLISECOND, TRACE, SPAN, 7)
     workers.route("/other")
-    seen: dict[int, int] = {}
+    seen: dict[int, list[int]] = {}
     workers.fold(own, seen)
     (one,) = workers.exemplars()
     assert (one.trace_id, one.at_ns, workers.route_names()[sb.series_labels(one.series)[2] - 1]) == (TRACE, 7, "/a")

@@ -65,7 +65,7 @@ class _Child:
         self.counted = counted
         self.sock = sock
         self.stuck = False  # it was killed, for it has neither ended nor answered in its time
-        self.seen: dict[int, int] = {}
+        self.seen: dict[int, list[int]] = {}
 
     @property
     def has_only_jobs_left(self) -> bool:
@@ -235,8 +235,7 @@ class ForkPool:
         if child.counted.cells[scoreboard.CLOSED] < child.counted.cells[scoreboard.ACCEPTED]:  # it was killed
             count_closed(child.counted.cells, Closed.WORKER_EXIT)
         self._slot.fold(child.counted, child.seen)
-        for cell in child.seen:
-            child.counted.cells[cell] = 0
+        child.counted.set_back(child.seen)
         self._slot.cells[self._slot.thread_cell(child.number) + scoreboard.T_STATE] = scoreboard.IDLE
         self._show_children()
 
