@@ -41,6 +41,9 @@ LIMITS = ServerLimits(
     linger_seconds=1.0,
     pipelined_bytes=4096,
 )
+# Who reads has a place until the answer is made. The others are for health: who restarts a service that says nothing of
+# its health must not do so because many look at it.
+MAX_READERS = LIMITS.connections - 16
 
 
 class Sources(Struct, frozen=True):
@@ -60,6 +63,7 @@ class MetricsApi:
         self._gate = gate
         self._page = status_page.load()
         self._shared = SharedAnswers()
+        self._readers = 0  # that wait for an answer
         routes: list[Route[Handler]] = [
             Route("GET", "/livez", self.livez, JSON),
             Route("GET", "/readyz", self.readyz, JSON),
@@ -143,7 +147,13 @@ class MetricsApi:
     async def _read(self, request: Request, name: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
         self._gate.check_reader(request)
         packed = accepts_gzip(request.fields.get("HTTP_ACCEPT_ENCODING", ""))
-        return await self._shared.answer(name, make, packed=packed)
+        if self._readers >= MAX_READERS:
+            raise HttpRefusal(503, "too many readers; try again", fields=(("Retry-After", "1"),))
+        self._readers += 1
+        try:
+            return await self._shared.answer(name, make, packed=packed)
+        finally:
+            self._readers -= 1
 
 
 def _health(said: tuple[int, bytes]) -> Answer:

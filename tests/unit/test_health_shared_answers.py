@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import select
 
 import pytest
 from miniwsgi.manager.http.exchange import Answer, Request
 from miniwsgi.manager.port import shared_answers
 from miniwsgi.manager.port.gate import Gate
-from miniwsgi.manager.port.metrics_api import MetricsApi
+from miniwsgi.manager.port.metrics_api import LIMITS, MAX_READERS, MetricsApi
 from miniwsgi.manager.port.shared_answers import SharedAnswers, accepts_gzip
 from miniwsgi.metrics.exposition import Format
 
-from tests.support.waiting import wait_in_loop
+from tests.support.manager_world import run
+from tests.support.waiting import PATIENCE_SECONDS, wait_in_loop
 from tests.unit.metrics_port import World, scenario
 
 # --- gzip ----------------------------------------------------------------------------------------------------------
@@ -61,6 +63,44 @@ def test_a_small_body_is_not() -> None:
 )
 def test_gzip_is_negotiated(field_: str, taken: bool) -> None:
     assert accepts_gzip(field_) is taken
+
+
+# --- too many -------------------------------------------------------------------------------------------------------
+
+
+def test_however_many_wait_for_an_answer_health_is_told_at_once() -> None:
+    made, begun = asyncio.Event(), asyncio.Event()
+
+    class Slow(World):
+        async def metrics(self, format_: Format) -> bytes:
+            begun.set()
+            await made.wait()
+            return await super().metrics(format_)
+
+    @scenario(Slow())
+    async def _(world: World) -> None:
+        readers = [world.connect() for _ in range(MAX_READERS + 10)]
+        probes = []
+        try:
+            for reader in readers:
+                reader.socket.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            sockets = [reader.socket for reader in readers]
+            await asyncio.wait_for(begun.wait(), PATIENCE_SECONDS)
+            await wait_in_loop(lambda: len(select.select(sockets, [], [], 0)[0]) == 10)
+            refused = [reader for reader in readers if select.select([reader.socket], [], [], 0)[0]]
+            for reader in refused:
+                answer = reader.response()
+                assert (answer.status, answer.fields["retry-after"]) == (503, "1")
+            for _ in range(LIMITS.connections):
+                probes.append(await run(world.connect))
+                assert (await run(probes[-1].get, "/livez")).status == 200
+            made.set()
+            assert {(await run(reader.response)).status for reader in readers if reader not in refused} == {200}
+            assert (await run(probes[-1].get, "/metrics")).status == 200
+        finally:
+            made.set()
+            for client in readers + probes:
+                client.close()
 
 
 # --- sharing -------------------------------------------------------------------------------------------------------
