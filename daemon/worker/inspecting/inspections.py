@@ -32,7 +32,7 @@ IN_CHILDREN = (
 
 
 class Inspect(Protocol):
-    """What such a module has: it writes to a pipe, which is closed afterwards, until all is said or the reader left."""
+    """What such a module has: it writes to a pipe, which is closed afterwards. Raises OSError: the reader has left."""
 
     def __call__(self, context: Context, order: dict[str, Any], fd: int) -> None: ...
 

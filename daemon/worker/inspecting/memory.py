@@ -25,7 +25,7 @@ from typing import Any
 
 from ...unpatched import os, time
 from ..context import Context
-from .results import ReaderGone, Results
+from .results import Results
 
 MAX_SECONDS = 3600.0
 SLICE = 5_000  # types that are counted in a row: a fraction of a millisecond
@@ -37,19 +37,16 @@ TRACE_BYTES = 90  # … which needs so many itself
 
 
 def inspect(context: Context, order: dict[str, Any], fd: int) -> None:
-    """Carry out the order; `fd` is where the results go. Raises OSError."""
+    """Carry out the order; `fd` is where the results go. Raises ReaderGone."""
     results = Results(fd)
     looker = _Looker(results, int(float(order.get("pause_seconds", 0.02)) * 1e9))
     seconds = min(float(order["seconds"]), MAX_SECONDS)
-    try:
-        if seconds <= 0:
-            looker.look()
-        else:
-            looker.look_for(seconds, diff=bool(order.get("diff")))
-        results.write(kind="end", why="done", pause_ns=looker.paused_ns, cost_ns=looker.cost_ns)
-        results.flush()
-    except ReaderGone:
-        pass
+    if seconds <= 0:
+        looker.look()
+    else:
+        looker.look_for(seconds, diff=bool(order.get("diff")))
+    results.write(kind="end", why="done", pause_ns=looker.paused_ns, cost_ns=looker.cost_ns)
+    results.flush()
 
 
 class _Tracing:

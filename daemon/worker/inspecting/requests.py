@@ -20,25 +20,22 @@ from ...unpatched import get_ident, time
 from ..context import Context
 from . import running_requests, thread_clocks
 from .call_tree import Origin, Origins
-from .results import ReaderGone, Results
+from .results import Results
 
 MOMENT_SECONDS = 0.05
 MAX_FRAMES = 100
 
 
 def inspect(context: Context, order: dict[str, Any], fd: int) -> None:
-    """Carry out the order; `fd` is where the results go. Raises OSError."""
+    """Carry out the order; `fd` is where the results go. Raises ReaderGone."""
     results, clocks = Results(fd), thread_clocks.ThreadClocks()
     began = time.monotonic_ns()
     before = {ident: clocks.reading(ident) for ident in running_requests.idents()}
-    try:
-        results.sleep(MOMENT_SECONDS)
-        rows = _rows(before, clocks, Origins(context.settings.module))
-        results.write(kind="requests", rows=rows)
-        results.write(kind="end", why="done", seconds=(time.monotonic_ns() - began) / 1e9)
-        results.flush()
-    except ReaderGone:
-        pass
+    results.sleep(MOMENT_SECONDS)
+    rows = _rows(before, clocks, Origins(context.settings.module))
+    results.write(kind="requests", rows=rows)
+    results.write(kind="end", why="done", seconds=(time.monotonic_ns() - began) / 1e9)
+    results.flush()
 
 
 def _rows(before: dict[int, int], clocks: thread_clocks.ThreadClocks, origins: Origins) -> list[Any]:

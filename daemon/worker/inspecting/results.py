@@ -10,8 +10,8 @@ from .inspections import line_of
 FLUSH_SECONDS = 5.0  # for a reader that is slow to take the rest
 
 
-class ReaderGone(Exception):
-    """Nobody reads: the inspection is over."""
+class ReaderGone(OSError):
+    """Nobody reads: the inspection is over. Whoever has begun it expects that, as of every write to a pipe."""
 
 
 class Results:

@@ -30,7 +30,7 @@ from ...unpatched import get_ident, time
 from ..context import Context
 from . import running_requests, thread_clocks
 from .call_tree import CallTree, Origins, is_servers
-from .results import ReaderGone, Results
+from .results import Results
 
 MAX_SECONDS = 3600.0
 MAX_RATE = 1000.0
@@ -53,16 +53,13 @@ class State(IntEnum):
 
 
 def inspect(context: Context, order: dict[str, Any], fd: int) -> None:
-    """Carry out the order; `fd` is where the results go. Raises OSError."""
+    """Carry out the order; `fd` is where the results go. Raises ReaderGone."""
     results = Results(fd)
     sampler = Sampler(
         CallTree(Origins(context.settings.module)), route=order.get("route"), by_thread=bool(order.get("by_thread"))
     )
-    try:
-        _look(sampler, results, min(float(order["seconds"]), MAX_SECONDS), min(float(order["rate"]), MAX_RATE))
-        results.flush()
-    except ReaderGone:
-        pass
+    _look(sampler, results, min(float(order["seconds"]), MAX_SECONDS), min(float(order["rate"]), MAX_RATE))
+    results.flush()
 
 
 def _look(sampler: Sampler, results: Results, seconds: float, rate: float) -> None:
