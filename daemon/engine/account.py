@@ -193,12 +193,12 @@ def routed_environ(environ: dict[str, Any], thread: ThreadAccount | None) -> dic
     return environ if route is None else {**environ, ROUTE: route}
 
 
-_running: dict[int, ThreadAccount] = {}  # by threading.get_ident()
+threads: dict[int, ThreadAccount] = {}  # that run requests, by threading.get_ident()
 
 
 def running_here() -> ThreadAccount | None:
     """What the calling thread is; None: no thread that runs requests."""
-    return _running.get(get_ident())
+    return threads.get(get_ident())
 
 
 class ThreadAccount:
@@ -229,11 +229,11 @@ class ThreadAccount:
 
     def run_here(self) -> None:
         """The same for what the application asks on this thread; a dump of stacks, if any, is another process's."""
-        _running[get_ident()] = self
+        threads[get_ident()] = self
 
     def leave(self) -> None:
         """The calling thread runs nothing any more, and ends."""
-        _running.pop(get_ident(), None)
+        threads.pop(get_ident(), None)
 
     def begin(self, conversation: object, line: RequestLine, number: int, now: int) -> None:
         """From now on the request is seen as running; the last one's start must not be seen with it.

@@ -22,7 +22,7 @@ class RunningRequest(NamedTuple):
 
 def environ_on(ident: int) -> tuple[dict[str, Any], int] | None:
     """The environ of the request that a thread (of `threading.get_ident`) runs, and since when; None: it runs none."""
-    thread = account._running.get(ident)
+    thread = account.threads.get(ident)
     conversation = thread.conversation if thread is not None else None
     if conversation is None or conversation.stage is not Stage.ANSWERING:
         return None
@@ -32,12 +32,12 @@ def environ_on(ident: int) -> tuple[dict[str, Any], int] | None:
 
 def idents() -> list[int]:
     """The threads that run a request."""
-    return [ident for ident in list(account._running) if environ_on(ident) is not None]
+    return [ident for ident in list(account.threads) if environ_on(ident) is not None]
 
 
 def is_ours(ident: int) -> bool:
     """Whether the thread runs requests, now and then."""
-    return ident in account._running
+    return ident in account.threads
 
 
 def route_on(ident: int, frame: FrameType) -> str | None:

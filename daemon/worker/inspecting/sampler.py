@@ -197,7 +197,7 @@ class Sampler:
         number = self._threads.get(ident)
         if number is None:
             number = self._threads[ident] = len(self._known_threads)
-            thread = account._running.get(ident)
+            thread = account.threads.get(ident)
             self._known_threads.append((ident, thread_clocks.name_of(ident), -1 if thread is None else thread.number))
         return number
 

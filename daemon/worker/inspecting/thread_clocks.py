@@ -70,7 +70,7 @@ def _native_id(ident: int) -> int:
     """The kernel's number of it; 0: not known."""
     if ident == threading.main_thread().ident:
         return os.getpid()  # what `threading` knows is, in a process that was forked, its parent's
-    for known in (_by_ident().get(ident), account._running.get(ident)):
+    for known in (_by_ident().get(ident), account.threads.get(ident)):
         if found := getattr(known, "native_id", None):
             return int(found)
     return 0
