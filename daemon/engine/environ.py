@@ -33,6 +33,14 @@ PLACES = {
 }
 
 
+def text_of(environ: Environ, name: str) -> str:
+    """A variable of a request that is, or was, the application's; "" if that has made something else of it, whose own
+    methods may do anything.
+    """
+    value = environ.get(name)
+    return value if type(value) is str else ""
+
+
 def worker_environ(
     *,
     pool: str,

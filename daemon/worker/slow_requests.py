@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine import request_ids
+from ..engine.environ import text_of
 from ..routes.variables import CPU_NS, CPU_OF, ROUTE
 from ..traceparent import trace_id_of
 from ..unpatched import time
@@ -48,14 +49,14 @@ class SlowRequests:
             return
         else:
             self._told += 1
-        target = _text(environ, "RAW_URI") or _text(environ, "PATH_INFO")
+        target = text_of(environ, "RAW_URI") or text_of(environ, "PATH_INFO")
         self._orders.tell(
             "slow",
-            request_id=_text(environ, request_ids.VARIABLE),
-            method=_text(environ, "REQUEST_METHOD"),
+            request_id=text_of(environ, request_ids.VARIABLE),
+            method=text_of(environ, "REQUEST_METHOD"),
             path=target.partition("?")[0],
             status=int(status[:3]) if status[:3].isdigit() else 0,
-            route=_text(environ, ROUTE) or None,
+            route=text_of(environ, ROUTE) or None,
             trace_id=trace_id_of(environ),
             seconds=duration_ns / NANOSECONDS,
             queued=queued_ns / NANOSECONDS,
@@ -63,12 +64,6 @@ class SlowRequests:
             left_out=self._left_out,
         )
         self._left_out = 0
-
-
-def _text(environ: dict[str, Any], name: str) -> str:
-    """Of what the application may have put something else into, whose own methods may do anything."""
-    value = environ.get(name)
-    return value if type(value) is str else ""
 
 
 def _computed(environ: dict[str, Any]) -> float | None:
