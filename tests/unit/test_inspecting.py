@@ -7,13 +7,17 @@ import os
 import sys
 import threading
 import time
-from types import FrameType
+from itertools import count
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from miniwsgi.daemon import traceparent
+from miniwsgi.daemon.engine import account, request_ids
+from miniwsgi.daemon.engine.contract import Stage
 from miniwsgi.daemon.master.running import inspection
-from miniwsgi.daemon.worker.inspecting import call_tree, memory, thread_clocks
+from miniwsgi.daemon.worker.inspecting import call_tree, memory, requests, thread_clocks
 from miniwsgi.daemon.worker.inspecting.call_tree import CallTree, Frame, Origin, Origins
 from miniwsgi.daemon.worker.inspecting.results import ReaderGone, Results
 from miniwsgi.daemon.worker.inspecting.sampler import Sampler, State
@@ -187,6 +191,40 @@ def test_a_thread_that_begins_is_none_without_a_clock(monkeypatch: pytest.Monkey
     natives[begins] = 0
     clocks.spent(begins)
     assert clocks.unknown == {stays}
+
+
+class Succession:
+    """A conversation whose request has ended, and the next one begun, each time that somebody looks."""
+
+    stage = Stage.ANSWERING
+    called_ns = 1
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        number = next(self._numbers)
+        return {
+            "REQUEST_METHOD": "GET",
+            request_ids.VARIABLE: str(number),
+            traceparent.VARIABLE: f"00-{number:032d}-{number:016d}-01",
+        }
+
+
+def test_a_requests_trace_is_its_own_and_not_that_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert thread.ident is not None
+        monkeypatch.setitem(account.threads, thread.ident, SimpleNamespace(conversation=Succession(), native_id=0))
+        rows = requests._rows({thread.ident: 0}, ThreadClocks(), Origins("shop"))
+    finally:
+        end.set()
+        thread.join()
+    ((ident, request_id, _route, trace_id, *_),) = rows
+    assert (ident, int(trace_id)) == (thread.ident, int(request_id))
 
 
 def test_processes_that_are_forked_meanwhile_do_not_trace() -> None:

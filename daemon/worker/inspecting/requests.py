@@ -44,12 +44,13 @@ def _rows(before: dict[int, int], clocks: thread_clocks.ThreadClocks, origins: O
     frames.pop(get_ident(), None)
     while frames:  # each stack is let go as soon as it is read
         ident, frame = frames.popitem()
-        request = running_requests.request_on(ident, frame)
-        if request is not None and ident in before:
+        found = running_requests.environ_on(ident)  # once: a moment later it may be another one's
+        if found is not None and ident in before:
+            environ, began_ns = found
             now = clocks.reading(ident)
             computed = now - before[ident] if 0 <= before[ident] <= now else thread_clocks.UNKNOWN
-            found = running_requests.environ_on(ident)
-            trace_id = trace_id_of(found[0]) if found is not None else None
+            request = running_requests.request_of(environ, began_ns, frame)
+            trace_id = trace_id_of(environ)
             where, stack = _stack(frame, origins)
             rows.append((ident, request.request_id, request.route, trace_id, now, computed, where, stack))
         del frame

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ...engine import account, request_ids
 from ...engine.contract import Stage
+from ...engine.environ import text_of
 from ...routes.choice import route_of_running
 
 
@@ -40,28 +41,12 @@ def is_ours(ident: int) -> bool:
     return ident in account.threads
 
 
-def route_on(ident: int, frame: FrameType) -> str | None:
-    """The route of what the thread runs, "" if not known; None: it runs no request."""
-    found = environ_on(ident)
-    return None if found is None else route_of_running(found[0], frame) or ""
-
-
-def request_on(ident: int, frame: FrameType) -> RunningRequest | None:
-    """All that is told of it; None: the thread runs no request."""
-    found = environ_on(ident)
-    if found is None:
-        return None
-    environ, began_ns = found
+def request_of(environ: dict[str, Any], began_ns: int, frame: FrameType) -> RunningRequest:
+    """What is told of what `environ_on` has found, on a thread whose innermost frame is `frame`."""
     return RunningRequest(
         route_of_running(environ, frame) or "",
-        _text(environ, request_ids.VARIABLE),
-        _text(environ, "REQUEST_METHOD"),
-        _text(environ, "PATH_INFO"),
+        text_of(environ, request_ids.VARIABLE),
+        text_of(environ, "REQUEST_METHOD"),
+        text_of(environ, "PATH_INFO"),
         began_ns,
     )
-
-
-def _text(environ: dict[str, Any], name: str) -> str:
-    """What the application has not made something else of."""
-    found = environ.get(name)
-    return found if type(found) is str else ""

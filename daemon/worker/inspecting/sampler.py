@@ -134,8 +134,9 @@ class Sampler:
     def _look_at(self, ident: int, frame: FrameType, elapsed_ns: int) -> None:
         on_cpu = max(0, self.clocks.spent(ident))
         wall = elapsed_ns
-        request = running_requests.request_on(ident, frame) if self._by_thread else None
-        route = request.route if request is not None else running_requests.route_on(ident, frame)
+        found = running_requests.environ_on(ident)
+        request = running_requests.request_of(*found, frame) if found is not None else None
+        route = request.route if request is not None else None
         waits = on_cpu < elapsed_ns * LITTLE
         if route is not None:
             state = State.REQUEST
@@ -152,7 +153,7 @@ class Sampler:
             return
         if self._route is not None and route != self._route:
             return
-        key = (self._thread(ident), self.tree.node(frame), self._request(request or route), state)
+        key = (self._thread(ident), self.tree.node(frame), self._request(request if self._by_thread else route), state)
         row = self._rows.get(key)
         if row is None:
             if len(self._rows) >= MAX_ROWS:
