@@ -74,6 +74,15 @@ def test_workers_are_merged_and_requests_stand_together() -> None:
     assert heaviest(found, Clock.CPU, 1)[0].frame.name == "index (shop/views.py:7)"
 
 
+def test_the_whole_is_what_its_calls_have_and_nothing_of_stacks_that_are_not_known() -> None:
+    more = samples(0, (0, 0, THREAD, 3, 30, 30), frames=[])
+    more["nodes"], more["requests"] = [], []
+    found = profile_of([*lines(0), more])
+    assert found.samples == profile_of(lines(0)).samples == 86
+    for clock in Clock:
+        assert found.total_ns(clock) == sum(call.own_ns(clock) for _, call in found.root.walk())
+
+
 def test_collapsed_stacks_are_those_of_other_tools() -> None:
     assert collapsed(profile_of(lines(0)), Clock.WALL, 100) == (
         "beat (shop/jobs.py:3) 5\n"

@@ -47,12 +47,12 @@ class Frame(NamedTuple):
 class Call:
     """A frame where it was called from, with what was seen in it alone."""
 
-    __slots__ = ("called", "cpu_ns", "frame", "samples", "wall_ns")
+    __slots__ = ("called", "cpu_ns", "frame", "wall_ns")
 
     def __init__(self, frame: Frame | None) -> None:
         self.frame = frame  # None: the root
         self.called: dict[Frame, Call] = {}
-        self.samples = self.wall_ns = self.cpu_ns = 0
+        self.wall_ns = self.cpu_ns = 0
 
     def __repr__(self) -> str:
         return f"<Call {self.frame.name if self.frame else 'all'}>"
@@ -103,17 +103,16 @@ class Profile:
         self.root = Call(None)
         self.workers: dict[int, Seen] = {}
         self.routes: Counter[str] = Counter()  # wall ns of requests by route
+        self.samples = 0
+        self._total_ns: Counter[Clock] = Counter()
         self._by_function = by_function
 
     def __repr__(self) -> str:
         return f"<Profile workers={list(self.workers)} samples={self.samples}>"
 
-    @property
-    def samples(self) -> int:
-        return sum(call.samples for _, call in self.root.walk())
-
     def total_ns(self, clock: Clock) -> int:
-        return sum(call.own_ns(clock) for _, call in self.root.walk())
+        """What all calls have together."""
+        return self._total_ns[clock]
 
     @property
     def seconds(self) -> float:
@@ -144,9 +143,12 @@ class Profile:
         seen.routes += [request[0] for request in line["requests"]]
         for _thread, node, _application, request, state, samples, wall_ns, cpu_ns in line["rows"]:
             call = self._call(seen, node, state == REQUEST)
-            call.samples += samples
-            call.wall_ns += wall_ns
-            call.cpu_ns += cpu_ns
+            if call is not self.root:  # else no frame is known
+                call.wall_ns += wall_ns
+                call.cpu_ns += cpu_ns
+                self.samples += samples
+                self._total_ns[Clock.WALL] += wall_ns
+                self._total_ns[Clock.CPU] += cpu_ns
             if state == REQUEST:
                 self.routes[seen.routes[request]] += wall_ns
 
