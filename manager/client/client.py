@@ -99,11 +99,7 @@ class Client:
 
         Whoever goes on no more ends it.
         """
-        body = msgspec.json.encode(request)
-        answer, pieces = self._connection.stream(f"{API}/profile", body, deadline=self._deadline(), end=self._end)
-        if answer.status != 200:
-            raise RequestRefused(_problem(answer))
-        return (_decode(line, dict[str, Any]).value for line in self._lines(pieces))
+        return (reply.value for reply in self._stream("/profile", dict[str, Any], request))
 
     def metrics(self, name: str = "") -> Reply[messages.MetricList]:
         """The family of that name, or those whose names begin so; "": all."""
@@ -171,19 +167,7 @@ class Client:
 
     def follow(self, *, since: int | None = None) -> Iterator[Reply[messages.Event]]:
         """Events after `since` (None: after now) as they happen, until the daemon ends. Takes the connection."""
-        path = f"{API}/events?follow=1" + (f"&since={since}" if since is not None else "")
-        answer, pieces = self._connection.stream(path, deadline=self._deadline(), end=self._end)
-        if answer.status != 200:
-            raise RequestRefused(_problem(answer))
-        return (_decode(line, messages.Event) for line in self._lines(pieces))
-
-    def _lines(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        rest = b""
-        for piece in pieces:
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if line.strip():  # an empty line is a sign of life
-                    yield line
+        return self._stream("/events?follow=1" + (f"&since={since}" if since is not None else ""), messages.Event)
 
     # --- how ------------------------------------------------------------------------------------------------
 
@@ -211,6 +195,23 @@ class Client:
         if answer.status >= 300 or answer.fields.get("content-type", "").startswith(PROBLEM_TYPE):
             raise RequestRefused(_problem(answer))
         return _decode(answer.body, kind)
+
+    def _stream(self, path: str, kind: type[T], request: messages.RequestBody | None = None) -> Iterator[Reply[T]]:
+        """Line by line as they come. Raises RequestRefused at once, TransportError also between lines."""
+        body = None if request is None else msgspec.json.encode(request)
+        answer, pieces = self._connection.stream(API + path, body, deadline=self._deadline(), end=self._end)
+        if answer.status != 200:
+            raise RequestRefused(_problem(answer))
+        return (_decode(line, kind) for line in _lines(pieces))
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.strip():  # an empty line is a sign of life
+                yield line
 
 
 def _decode(body: bytes, kind: type[T]) -> Reply[T]:
