@@ -107,9 +107,6 @@ class Client:
 
         return self._get("/metrics" + (f"?name={quote(name, safe='')}" if name else ""), messages.MetricList)
 
-    def history(self, span: messages.HistorySpan = "15m") -> Reply[messages.History]:
-        return self._get(f"/history?span={span}", messages.History)
-
     def slow(self, limit: int = messages.MAX_INCIDENTS) -> Reply[messages.SlowList]:
         return self._get(f"/slow?limit={limit}", messages.SlowList)
 
