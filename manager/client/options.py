@@ -18,12 +18,14 @@ from typing import Any, ClassVar, TypeVar
 import click
 
 from . import socket_paths, text
-from .client import ANSWER_SECONDS, Client, RequestRefused, TransportError
+from .client import ANSWER_SECONDS, Client, Reply, RequestRefused, TransportError
 from .exit_statuses import Complaint, ExitStatus, colourful, complaint
 
 COMMON_HEADING = "Common options, also before the command"
 OWN = "Options"
+WATCH_SECONDS = 2.0
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 LOOKS_LIKE_A_NUMBER = re.compile(r"-[0-9]+")
 
 
@@ -75,6 +77,22 @@ class Session:
     def note(self, said: str) -> None:
         """For people, beside the result: on standard error."""
         click.echo(text.clean(said, lines=True), err=True)
+
+
+def repeat(session: Session, watch: bool, ask: Callable[[Client], Reply[T]], show: Callable[[Reply[T]], None]) -> None:
+    """Ask and show; with `watch` every two seconds, each time on an empty screen, until there is no answer.
+
+    Raises TransportError, RequestRefused.
+    """
+    with session.client() as client:
+        while True:
+            reply = ask(client)
+            if watch and not session.json and session.width() is not None:
+                click.clear()
+            show(reply)
+            if not watch:
+                return
+            time.sleep(client.left(WATCH_SECONDS))
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:

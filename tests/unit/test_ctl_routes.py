@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.client.commands import show_routes
+from miniwsgi.manager.client import options
 
 from tests.support.ctl_daemon import FakeDaemon, latency, problem, route
 
@@ -67,7 +67,7 @@ def test_a_name_cannot_steer_the_terminal(daemon: FakeDaemon) -> None:
 
 
 def test_watching_goes_on_as_long_as_there_are_answers(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(show_routes, "WATCH_SECONDS", 0.001)
+    monkeypatch.setattr(options, "WATCH_SECONDS", 0.001)
     daemon.answers = {"GET /routes": [ROUTES, ROUTES, problem(503, "it ends")]}
     done = daemon.run("routes", "-w", "-o", "json")
     assert done.status != 0

@@ -11,8 +11,9 @@ from miniwsgi.daemon.master.control.repetition import repeated
 from miniwsgi.daemon.master.control.slow_requests import STACKS_A_SECOND, Allowance
 from miniwsgi.daemon.master.running.frames import parse, where
 from miniwsgi.manager import messages as ms
+from miniwsgi.manager.client import options
 
-from tests.support.ctl_daemon import FakeDaemon
+from tests.support.ctl_daemon import FakeDaemon, problem
 from tests.support.incidents import crash, crash_list, incident, slow_list
 
 DUMP = """\
@@ -137,6 +138,18 @@ def test_slow_shows_where_requests_were(tmp_path: Path) -> None:
     assert "request id 1f-3, trace 4bf9; worker 0 (pid 4700), thread 1" in verbose.out
     assert "    /srv/shop/views.py:12 in report" in verbose.out
     assert [one["path"] for one in json.loads(of_route.out)["requests"]] == ["/x"]
+
+
+def test_slow_requests_are_watched_as_long_as_there_are_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "WATCH_SECONDS", 0.001)
+    answers = [slow_list(incident()), slow_list(), problem(503, "it ends")]
+    with FakeDaemon(tmp_path / "s", {"GET /slow": answers}) as daemon:
+        watched = daemon.run("slow", "-w")
+    assert (watched.status, "it ends" in watched.err) == (1, True)
+    heading, _first, nothing = watched.out.splitlines()
+    assert (heading.split()[0], nothing[:15]) == ("WHEN", "no request took")
 
 
 def test_nothing_slow_says_what_would_be(tmp_path: Path) -> None:

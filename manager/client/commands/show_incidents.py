@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 import msgspec
 
 from ... import messages
-from ..client import Client
+from ..client import Reply
 from ..exit_statuses import EXIT_STATUSES
-from ..options import ControlCommand, Session
+from ..options import ControlCommand, Session, repeat
 
 SHOWN = 20
-AGAIN_SECONDS = 2.0  # with --watch
 
 _lines = click.option(
     "--lines", "-n", metavar="N", type=click.IntRange(1, messages.MAX_INCIDENTS), default=SHOWN,
@@ -44,27 +41,19 @@ def slow(session: Session, lines: int, route: str | None, verbose: bool, watch: 
     of that it waited for a thread, CPU what its thread has computed, WAIT the rest, WHERE the innermost line of the
     application when it was last looked at. The daemon keeps the last 200.
     """
-    with session.client() as client:
-        _show_slow(session, client, lines, route, verbose)
-        while watch:
-            time.sleep(client.left(AGAIN_SECONDS))
-            if session.width() is not None and not session.json:
-                click.clear()
-            _show_slow(session, client, lines, route, verbose)
-
-
-def _show_slow(session: Session, client: Client, lines: int, route: str | None, verbose: bool) -> None:
     from ..views.incidents_view import slow_lines
 
-    reply = client.slow(messages.MAX_INCIDENTS if route else lines)
-    found, raw = reply.value, reply.raw
-    if route:
-        found.requests = [one for one in found.requests if route in {one.route, one.path}][:lines]
-        raw = msgspec.json.encode(found)
-    if session.json:
-        session.echo_json(raw)
-    else:
-        click.echo("\n".join(slow_lines(found, session, every=verbose)))
+    def show(reply: Reply[messages.SlowList]) -> None:
+        found, raw = reply.value, reply.raw
+        if route:
+            found.requests = [one for one in found.requests if route in {one.route, one.path}][:lines]
+            raw = msgspec.json.encode(found)
+        if session.json:
+            session.echo_json(raw)
+        else:
+            click.echo("\n".join(slow_lines(found, session, every=verbose)))
+
+    repeat(session, watch, lambda client: client.slow(messages.MAX_INCIDENTS if route else lines), show)
 
 
 @click.command(

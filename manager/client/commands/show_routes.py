@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
+from ... import messages
 from .. import text
+from ..client import Client, Reply
 from ..exit_statuses import EXIT_STATUSES
-from ..options import ControlCommand, Session
+from ..options import ControlCommand, Session, repeat
 
 SORTED_BY = ("rate", "p95", "errors", "cpu")
-WATCH_SECONDS = 2.0
 
 
 @click.command(
@@ -42,19 +41,12 @@ def routes(session: Session, sort: str, watch: bool) -> None:
     """
     from ..views import routes_view
 
-    with session.client() as client:
-        while True:
-            reply = client.routes()
-            if session.json and watch:
-                click.echo(text.clean_json(reply.raw.decode()).strip())
-            elif session.json:
-                session.echo_json(reply.raw)
-            else:
-                if watch and session.width() is not None:
-                    click.clear()
-                click.echo("\n".join(routes_view.lines(reply.value, session, sort)))
-            if not watch:
-                return
-            if (pause := client.left(WATCH_SECONDS)) <= 0:
-                return
-            time.sleep(pause)
+    def show(reply: Reply[messages.RouteList]) -> None:
+        if session.json and watch:
+            click.echo(text.clean_json(reply.raw.decode()).strip())
+        elif session.json:
+            session.echo_json(reply.raw)
+        else:
+            click.echo("\n".join(routes_view.lines(reply.value, session, sort)))
+
+    repeat(session, watch, Client.routes, show)
