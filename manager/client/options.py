@@ -64,6 +64,10 @@ class Session:
         """Coloured if standard output is a terminal that wants it."""
         return click.style(said, **style) if self.colour and colourful(sys.stdout) else said
 
+    def heading(self, line: str) -> str:
+        """The first line of a table."""
+        return self.styled(line, bold=True)
+
     def width(self) -> int | None:
         """Columns of the terminal on standard output; None: it is none, nothing is cut."""
         return text.terminal_width() if sys.stdout.isatty() else None

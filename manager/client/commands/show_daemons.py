@@ -89,7 +89,7 @@ def list_(session: Session) -> None:
         )
         for entry in found
     ]
-    for line in text.table(header, rows, right=".r.rr", heading=lambda line: session.styled(line, bold=True)):
+    for line in text.table(header, rows, right=".r.rr", heading=session.heading):
         click.echo(line)
 
 

@@ -17,7 +17,7 @@ def lines(view: messages.ConfigView, session: Session) -> list[str]:
         return session.styled(padded, dim=True) if said == "default" else session.styled(padded, fg="cyan")
 
     found = [f"# {text.clean(view.path)}" if view.path else "# no configuration file", ""]
-    found += text.table(("KEY", "VALUE", "FROM"), rows, cell=cell, heading=lambda line: session.styled(line, bold=True))
+    found += text.table(("KEY", "VALUE", "FROM"), rows, cell=cell, heading=session.heading)
     if view.file_variables:
         found += ["", "# from app.env_files: " + text.clean(", ".join(view.file_variables))]
     return found + [f"# {text.clean(note)}" for note in view.notes]

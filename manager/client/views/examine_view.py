@@ -76,9 +76,4 @@ def _threads(groups: Sequence[messages.ThreadGroup], session: Session) -> list[s
         for one in groups
     ]
     header = ("THREADS", "DOING", "REQUEST", "WHERE")
-    return [
-        "",
-        *text.table(
-            header, rows, right="r", width=session.width(), heading=lambda line: session.styled(line, bold=True)
-        ),
-    ]
+    return ["", *text.table(header, rows, right="r", width=session.width(), heading=session.heading)]

@@ -53,11 +53,8 @@ def _table(columns: tuple[str, ...], rows: list[list[str]], right: str, session:
         colour = COLOURS.get(said) if column == at else None
         return session.styled(padded, fg=colour) if colour else padded
 
-    def heading(line: str) -> str:
-        return session.styled(line, bold=True)
-
     width = None if session.wide else session.width()
-    return text.table(columns, rows, right=right, width=width, cell=cell, heading=heading)
+    return text.table(columns, rows, right=right, width=width, cell=cell, heading=session.heading)
 
 
 def _slow_row(one: messages.Incident, session: Session) -> list[str]:

@@ -75,7 +75,7 @@ def _table(header: tuple[str, ...], rows: Sequence[Sequence[str]], right: str, s
         [[row[at] for at in kept] for row in rows],
         right="".join(right[at : at + 1] or "l" for at in kept),
         width=session.width(),
-        heading=lambda line: session.styled(line, bold=True),
+        heading=session.heading,
     )
 
 

@@ -45,7 +45,7 @@ def _table(
     header: Sequence[str], rows: Sequence[Sequence[str]], right: str, session: Session, *, cut: bool = False
 ) -> list[str]:
     width = session.width() if cut else None
-    return text.table(header, rows, right=right, width=width, heading=lambda line: session.styled(line, bold=True))
+    return text.table(header, rows, right=right, width=width, heading=session.heading)
 
 
 def _only(family: messages.MetricFamily, session: Session) -> str:

@@ -26,15 +26,13 @@ def lines(profile: Profile, clock: Clock, session: Session) -> list[str]:
             for one in heaviest(profile, clock, TOP)
         ]
         header = ("SELF", "TOTAL", "FUNCTION")
-        found += ["", *text.table(header, rows, right="rr", width=session.width(), heading=_bold(session))]
+        found += ["", *text.table(header, rows, right="rr", width=session.width(), heading=session.heading)]
     routes = [(route, spent) for route, spent in profile.routes.most_common(ROUTES) if route]
     if routes:
         whole = profile.routes.total()
         shares = [(text.share(spent / whole), route) for route, spent in routes]
-        found += [
-            "",
-            *text.table(("REQUESTS' TIME", "ROUTE"), shares, right="r", width=session.width(), heading=_bold(session)),
-        ]
+        columns = ("REQUESTS' TIME", "ROUTE")
+        found += ["", *text.table(columns, shares, right="r", width=session.width(), heading=session.heading)]
     return found
 
 
@@ -86,7 +84,3 @@ def summary(profile: Profile, clock: Clock, file: str) -> dict[str, Any]:
         "routes": {route or None: spent / 1e9 for route, spent in profile.routes.items() if route},
         "notes": notes(profile, clock),
     }
-
-
-def _bold(session: Session) -> text.Style:
-    return lambda line: session.styled(line, bold=True)

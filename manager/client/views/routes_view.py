@@ -82,5 +82,5 @@ def lines(found: messages.RouteList, session: Session, by: str) -> list[str]:
         [[row[column] for column in header] for row in rows],
         right="".join("." if column == "ROUTE" else "r" for column in header),
         width=width,
-        heading=lambda line: session.styled(line, bold=True),
+        heading=session.heading,
     )

@@ -76,7 +76,7 @@ def lines(workers: list[messages.Worker], session: Session) -> list[str]:
         right="".join("." if name in {"STATE", "LAST EXIT", "RUNNING"} else "r" for name in header),
         width=width,
         cell=cell,
-        heading=lambda line: session.styled(line, bold=True),
+        heading=session.heading,
     )
 
 
