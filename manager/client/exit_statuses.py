@@ -57,8 +57,7 @@ class Complaint(Exception):
         """On standard error."""
         if self.detail:
             click.echo(text.clean(self.detail, lines=True), err=True)
-        code = f"{text.clean(self.code)} " if self.code else ""
-        click.echo(f"{styled_name()} {code}{text.clean(str(self), lines=True)}", err=True)
+        click.echo(f"{styled_name()} {text.clean(text.coded(self.code, str(self)), lines=True)}", err=True)
 
 
 def colourful(stream: IO[Any]) -> bool:
@@ -123,7 +122,7 @@ def complaint(error: TransportError | RequestRefused, path: str, waited: str = "
 def _refused(problem: messages.Problem) -> Complaint:
     said = problem.detail or problem.title
     if problem.problems:
-        said += "".join(f"\n  {f'{mistake.code} {mistake.message}'.strip()}" for mistake in problem.problems)
+        said += "".join(f"\n  {text.coded(mistake.code, mistake.message)}" for mistake in problem.problems)
     if problem.operation is not None and str(problem.operation) not in said:
         said += f" (operation {problem.operation} is in the way)"
     if problem.status in {401, 403}:

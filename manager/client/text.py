@@ -99,6 +99,17 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def coded(code: str, message: str) -> str:
+    """With its code before it, if it has one: "MW3012 out of memory"."""
+    return f"{code} {message}" if code else message
+
+
+def generation(number: int | None, revision: str | None) -> str:
+    """ "7 (a1b2c3d)", or "7" if it is not known which code that is."""
+    known = NOTHING if number is None else str(number)
+    return f"{known} ({clean(revision)})" if revision else known
+
+
 def connections(open_: int, sockets: int) -> str:
     """ "12", "12, and 3 WebSockets"."""
     return f"{open_}, and {count(sockets, 'WebSocket')}" if sockets else str(open_)

@@ -419,6 +419,8 @@ def test_a_worker_has_a_page_with_its_threads_and_where_they_are() -> None:
     assert lines(model)[2].rstrip() == "      3      100 ms  GET /0"  # those stacks are of another process
     model.message = Message("the daemon did not answer", bad=True)
     assert lines(model)[-1].strip() == "the daemon did not answer"
+    model.see(Snapshot(status(), [worker(0, state="waiting", pid=None, generation=None), worker(1)]))
+    assert lines(model)[0].strip() == "worker 0  pid -  generation -  waiting"
     model.see(Snapshot(status(), [worker(1)]))
     assert lines(model)[0].strip() == "worker 0: gone"
     assert model.selected_worker() is None

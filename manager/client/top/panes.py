@@ -60,9 +60,8 @@ def events(model: Model, lines: int, width: int) -> list[Text]:
 
 def _event(event: messages.Event, width: int) -> list[Text]:
     """In whole, on as many lines as it needs: what it is about stands at the end of many."""
-    code = f"{event.code} " if event.code else ""
     head = f" {text.clock(event.at)}  {event.kind:<{events_view.KIND_COLUMN}}  "
-    said = head + text.clean(code + event.message)
+    said = head + text.clean(text.coded(event.code, event.message))
     indent = len(head) if width >= 2 * len(head) - 8 else 8
     broken = textwrap.wrap(said, width, subsequent_indent=" " * indent) if len(said) > width else [said]
     return [Text(line, events_view.colour(event) or "") for line in broken]
@@ -81,8 +80,8 @@ def worker_title(worker: messages.Worker | None, slot: int) -> str:
     """What stands above the page."""
     if worker is None:
         return f"worker {slot}: gone"
-    revision = f" ({worker.revision})" if worker.revision else ""
-    return f"worker {slot}  pid {worker.pid or text.NOTHING}  generation {worker.generation}{revision}  {worker.state}"
+    code = text.generation(worker.generation, worker.revision)
+    return f"worker {slot}  pid {worker.pid or text.NOTHING}  generation {code}  {worker.state}"
 
 
 def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -> Iterator[str]:

@@ -124,8 +124,8 @@ def _bar(left: str, right: str, width: int) -> Text:
 def _head(model: Model, width: int, clock: str) -> list[Text]:
     assert model.snapshot is not None
     status = model.snapshot.status
-    revision = f" ({status.revision})" if status.revision else ""
-    generation = "" if status.generation is None else f"  generation {status.generation}{revision}"
+    code = text.generation(status.generation, status.revision)
+    generation = "" if status.generation is None else f"  generation {code}"
     state = "NO ANSWER" if model.trouble else f"{status.state}  up {text.age(status.uptime_seconds)}"
     paused = "PAUSED  " if model.paused else ""
     name, rest, pid = text.clean(status.application), text.clean(f"  {state}{generation}"), f"  pid {status.pid}"

@@ -57,4 +57,4 @@ def difference(report: messages.ConfigReport, session: Session) -> list[str]:
 def mistakes(problems: list[messages.ConfigProblem], where: str) -> str:
     """All that is wrong, one line each."""
     said = f"{text.count(len(problems), 'mistake')} in {where}"
-    return said + "".join(f"\n  {f'{problem.code} {problem.message}'.strip()}" for problem in problems)
+    return said + "".join(f"\n  {text.coded(problem.code, problem.message)}" for problem in problems)

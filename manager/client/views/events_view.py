@@ -34,6 +34,6 @@ def line(event: messages.Event, session: Session) -> str:
     when = text.clock(event.at, date=session.wide)
     shade = colour(event)
     kind = session.styled(f"{event.kind:<{KIND_COLUMN}}", fg=shade) if shade else f"{event.kind:<{KIND_COLUMN}}"
-    code = f"{text.clean(event.code)} " if event.code else ""
+    said = text.clean(text.coded(event.code, event.message))
     number = f"{event.id:>6}  " if session.wide else ""
-    return f"{number}{session.styled(when, dim=True)}  {kind}  {code}{text.clean(event.message)}"
+    return f"{number}{session.styled(when, dim=True)}  {kind}  {said}"

@@ -112,8 +112,7 @@ def _generation(status: messages.Status) -> str:
     if status.generation is None:
         return "none yet"
     how = "preloaded: its code is fixed" if status.preloaded else "not preloaded: each worker imports what lies on disk"
-    revision = f" ({text.clean(status.revision)})" if status.revision else ""
-    return f"{status.generation}{revision}, {how}"
+    return f"{text.generation(status.generation, status.revision)}, {how}"
 
 
 def _workers(workers: messages.WorkerCounts, session: Session) -> str:
@@ -219,9 +218,9 @@ def _alarming(said: str, lately: messages.LastMinute, session: Session) -> str:
 
 
 def _by_generation(counted: messages.GenerationCounts) -> str:
-    revision = f" ({text.clean(counted.revision)})" if counted.revision else ""
-    who = f"generation {counted.generation}{revision}, {text.count(counted.workers, 'worker')}"
-    return f"{who}: {text.count(counted.answers, 'answer')}, {errors(counted, counted.last_60s)}"
+    who = f"generation {text.generation(counted.generation, counted.revision)}"
+    workers = text.count(counted.workers, "worker")
+    return f"{who}, {workers}: {text.count(counted.answers, 'answer')}, {errors(counted, counted.last_60s)}"
 
 
 def _latency(latency: messages.Latency, since_start: bool = False) -> str:
