@@ -11,7 +11,7 @@ from rich.text import Text
 from ... import messages
 from .. import text
 from ..views import events_view, routes_view, stack_view
-from ..views.workers_view import facts
+from ..views.workers_view import facts, longest_first
 from .model import Model
 
 ROUTE_WIDTHS = {
@@ -91,7 +91,7 @@ def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -
         taken = f" (where: as of {text.clock(stack.taken_at)})" if stack is not None and fresh else ""
         yield f" {'THREAD':>6} {'RUNNING FOR':>11}  REQUEST{taken}"
         places = _places(stack if fresh else None)
-        for request in sorted(worker.in_flight, key=lambda request: -request.age_seconds):
+        for request in longest_first(worker):
             asked = f"{request.method} {request.path}"
             place = places.get(asked, [])
             where = f"  at {place.pop(0)}" if place else ""
@@ -100,8 +100,7 @@ def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -
             yield "        nothing runs"
         yield ""
         for name, said in facts(worker):
-            if not name.startswith("  thread"):
-                yield text.clean(f" {name + ':':<14} {said}")
+            yield text.clean(f" {name + ':':<14} {said}")
         yield ""
     if stack is None:
         yield " its stacks are being taken … (d: ask again)"

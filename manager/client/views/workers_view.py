@@ -40,6 +40,11 @@ def oldest(worker: messages.Worker) -> str:
     return f"{running(longest)}{f' +{others}' if others else ''}"
 
 
+def longest_first(worker: messages.Worker) -> list[messages.RunningRequest]:
+    """The requests that it runs."""
+    return sorted(worker.in_flight, key=lambda request: -request.age_seconds)
+
+
 def running(request: messages.RunningRequest) -> str:
     return f"{text.seconds(request.age_seconds)} {request.method} {request.path}"
 
@@ -127,12 +132,13 @@ def _cells(worker: messages.Worker) -> dict[str, str]:
 
 def one(worker: messages.Worker, session: Session) -> list[str]:
     """What `workers SLOT` prints."""
-    known = ((f"{name}:", said) for name, said in facts(worker))
+    requests = ((f"  thread {request.thread}", running(request)) for request in longest_first(worker))
+    known = ((f"{name}:", said) for name, said in (*facts(worker), *requests))
     return [f"{session.styled(f'{name:<15}', dim=True)}{text.clean(said)}" for name, said in known]
 
 
 def facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
-    """All that is known of one, by name."""
+    """All that is known of one, by name, but for each request that it runs."""
     yield "slot", str(worker.slot)
     yield "pid", optional(worker.pid)
     yield "generation", optional(worker.generation)
@@ -161,5 +167,3 @@ def facts(worker: messages.Worker) -> Iterator[tuple[str, str]]:
     for hook in worker.hooks:
         yield "hook", running_hook(hook)
     yield "running", text.count(len(worker.in_flight), "request")
-    for request in sorted(worker.in_flight, key=lambda request: -request.age_seconds):
-        yield "  thread " + str(request.thread), running(request)
