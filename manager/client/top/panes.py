@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator
 
@@ -18,8 +17,6 @@ ROUTE_WIDTHS = {
     "REQ/S": 7, "5XX%": 6, "P50": 9, "P95": 9, "P99": 9, "MEAN": 9, "QUEUE": 9, "CPU": 6, "REQUESTS": 9, "5XX": 6,
 }  # fmt: skip
 ORDER_COLUMNS = {"rate": "REQ/S", "p95": "P95", "errors": "5XX%", "cpu": "CPU"}
-FRAME = re.compile(r'^  File "([^"]*)", line (\d+) in (\S+)', re.MULTILINE)
-LIBRARIES = re.compile(r".*/(lib/python[0-9.]+|miniwsgi/daemon|site-packages|dist-packages)/.*")
 
 
 def routes(model: Model, lines: int, width: int) -> list[Text]:
@@ -87,10 +84,10 @@ def worker_title(worker: messages.Worker | None, slot: int) -> str:
 def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -> Iterator[str]:
     """Its threads with what each runs and where; what is known of it; the stacks as they were taken."""
     if worker is not None:
-        fresh = stack is not None and stack.pid == worker.pid  # else they are its predecessor's
-        taken = f" (where: as of {text.clock(stack.taken_at)})" if stack is not None and fresh else ""
+        fresh = stack if stack is not None and stack.pid == worker.pid else None  # else they are its predecessor's
+        taken = f" (where: as of {text.clock(fresh.taken_at)})" if fresh is not None else ""
         yield f" {'THREAD':>6} {'RUNNING FOR':>11}  REQUEST{taken}"
-        places = _places(stack if fresh else None)
+        places = stack_view.places(fresh) if fresh is not None else {}
         for request in longest_first(worker):
             asked = f"{request.method} {request.path}"
             place = places.get(asked, [])
@@ -106,21 +103,3 @@ def worker_lines(worker: messages.Worker | None, stack: messages.Stack | None) -
         yield " its stacks are being taken … (d: ask again)"
         return
     yield from "\n".join(stack_view.lines(stack)).splitlines()
-
-
-def _places(stack: messages.Stack | None) -> dict[str, list[str]]:
-    """By request, the innermost frames of the application; several threads may run the same."""
-    found: dict[str, list[str]] = {}
-    for thread in stack.text.split("\n\n") if stack is not None else ():
-        asked = next((line for line in thread.splitlines() if line.startswith(stack_view.RUNS.strip("\n"))), "")
-        frames = FRAME.findall(thread)
-        if asked and frames:
-            named = asked.removeprefix(stack_view.RUNS.strip("\n")).split(" ")
-            file, line, function = next((frame for frame in frames if not LIBRARIES.match(frame[0])), frames[0])
-            found.setdefault(" ".join(named[:2]), []).append(f"{_short(file)}:{line} in {function}")
-    return found
-
-
-def _short(file: str) -> str:
-    """Its last two parts: enough to know it."""
-    return "/".join(file.split("/")[-2:])

@@ -8,8 +8,9 @@ from ... import messages
 from .. import text
 
 RUNS = "\n  # runs "  # as the daemon writes it below a heading
-FRAME = re.compile(r'^  File "([^"]*)", line \d+ in (\S+)', re.MULTILINE)
+FRAME = re.compile(r'^  File "([^"]*)", line (\d+) in (\S+)', re.MULTILINE)
 OURS = re.compile(r".*/miniwsgi/daemon/.*|.*/threading\.py")
+LIBRARIES = re.compile(r".*/(lib/python[0-9.]+|miniwsgi/daemon|site-packages|dist-packages)/.*")
 WAITING = {"_park", "_watch", "_run", "wait"}  # in which a thread of ours that has nothing to do is found
 
 
@@ -36,6 +37,25 @@ def folded(stacks: str) -> str:
 def is_idle(thread: str) -> bool:
     """Whether it is one of the server's own that has nothing to do, as its frames say."""
     frames = FRAME.findall(thread)
-    if not frames or RUNS in thread or not all(OURS.fullmatch(path) for path, _ in frames):
+    if not frames or RUNS in thread or not all(OURS.fullmatch(file) for file, _line, _function in frames):
         return False
-    return frames[0][1].rpartition(".")[2] in WAITING
+    _file, _line, innermost = frames[0]
+    return innermost.rpartition(".")[2] in WAITING
+
+
+def places(found: messages.Stack) -> dict[str, list[str]]:
+    """Where each request is, such as "GET /x": the application's innermost line. Several threads may run the same."""
+    known: dict[str, list[str]] = {}
+    for thread in found.text.split("\n\n"):
+        _heading, runs, rest = thread.partition(RUNS)
+        frames = FRAME.findall(rest)
+        if runs and frames:
+            asked = " ".join(rest.partition("\n")[0].split(" ")[:2])
+            file, line, function = next((frame for frame in frames if not LIBRARIES.match(frame[0])), frames[0])
+            known.setdefault(asked, []).append(f"{_short(file)}:{line} in {function}")
+    return known
+
+
+def _short(file: str) -> str:
+    """Its last two parts: enough to know it."""
+    return "/".join(file.split("/")[-2:])
