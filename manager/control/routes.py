@@ -16,13 +16,18 @@ from .handlers import Handlers
 from .metric_families import NAME as NAME_PATTERN
 from .metric_families import metric_name
 
-WAIT = Parameter(
-    "wait",
-    whole_number(0, ms.MAX_WAIT_SECONDS),
-    f"seconds, 0 to {ms.MAX_WAIT_SECONDS}",
-    {"type": "integer", "minimum": 0, "maximum": ms.MAX_WAIT_SECONDS},
-    "Answer when the operation has ended, or after so many seconds.",
-)
+
+def _number(name: str, least: int, most: int, doc: str, *, expected: str = "") -> Parameter:
+    """A whole number from `least` to `most`."""
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Parameter(name, whole_number(least, most), expected or f"{least} to {most}", schema, doc)
+
+
+def _seconds(name: str, least: int, most: int, doc: str) -> Parameter:
+    return _number(name, least, most, doc, expected=f"seconds, {least} to {most}")
+
+
+WAIT = _seconds("wait", 0, ms.MAX_WAIT_SECONDS, "Answer when the operation has ended, or after so many seconds.")
 FOLLOW = Parameter(
     "follow",
     switch,
@@ -30,34 +35,15 @@ FOLLOW = Parameter(
     {"type": "string", "enum": ["0", "1", "false", "true"]},
     "Go on with what happens, one JSON object a line, until the client leaves.",
 )
-SINCE = Parameter(
-    "since",
-    whole_number(0, 10**15 - 1),
-    "the id of an event",
-    {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
-    "Only events after this one.",
-)
-LIMIT = Parameter(
+SINCE = _number("since", 0, 10**15 - 1, "Only events after this one.", expected="the id of an event")
+LIMIT = _number(
     "limit",
-    whole_number(0, ms.MAX_EVENTS),
-    f"0 to {ms.MAX_EVENTS}",
-    {"type": "integer", "minimum": 0, "maximum": ms.MAX_EVENTS},
+    0,
+    ms.MAX_EVENTS,
     "The latest so many. When following without `since`, how many of the past come first (0).",
 )
-COUNT = Parameter(
-    "limit",
-    whole_number(0, ms.MAX_INCIDENTS),
-    f"0 to {ms.MAX_INCIDENTS}",
-    {"type": "integer", "minimum": 0, "maximum": ms.MAX_INCIDENTS},
-    "The latest so many.",
-)
-SECONDS = Parameter(
-    "seconds",
-    whole_number(1, ms.MAX_LOOK_SECONDS),
-    f"seconds, 1 to {ms.MAX_LOOK_SECONDS}",
-    {"type": "integer", "minimum": 1, "maximum": ms.MAX_LOOK_SECONDS},
-    f"How long to look ({ms.LOOK_SECONDS}).",
-)
+COUNT = _number("limit", 0, ms.MAX_INCIDENTS, "The latest so many.")
+SECONDS = _seconds("seconds", 1, ms.MAX_LOOK_SECONDS, f"How long to look ({ms.LOOK_SECONDS}).")
 NAME = Parameter(
     "name",
     metric_name,
