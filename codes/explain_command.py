@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class _Explain(click.Command):
@@ -57,6 +61,8 @@ def _known(text: str) -> str:
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The codes, with their titles."""
+    from click.shell_completion import CompletionItem
+
     from .explanations import explanations
 
     wanted = incomplete.upper()

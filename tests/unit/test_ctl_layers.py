@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "manager" / "client"
-SLOW = {"rich", "asyncio", "http.client", "email", "ssl", "urllib.request", "psutil", "prometheus_client", "threading"}
+SLOW = {
+    "rich", "asyncio", "http.client", "email", "ssl", "urllib.request", "psutil", "prometheus_client", "threading",
+    "click.shell_completion",
+}  # fmt: skip
 
 
 def modules_after(code: str) -> set[str]:
