@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ... import messages
 from .. import text
@@ -79,8 +79,5 @@ def _table(header: tuple[str, ...], rows: Sequence[Sequence[str]], right: str, s
     )
 
 
-def _grown(value: int | None, shown: object) -> str:
-    if value is None:
-        return text.NOTHING
-    amount = str(abs(value)) if shown is str else text.size(abs(value))
-    return f"{'-' if value < 0 else '+'}{amount}"
+def _grown(value: int | None, shown: Callable[[int], str]) -> str:
+    return text.NOTHING if value is None else f"{'-' if value < 0 else '+'}{shown(abs(value))}"
