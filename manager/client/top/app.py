@@ -250,7 +250,7 @@ class Screen:
         if by := self._scrolled_by(key):
             model.scroll(by, FAR)
         elif key in {"d", "r", "K", keys.ENTER}:
-            self._order_for_selected(key if key in {"r", "K"} else "d")
+            self._order_for_selected(key)
         else:
             model.leave_worker()
         return True
@@ -272,6 +272,7 @@ class Screen:
         self._message_until = time.monotonic() + MESSAGE_SECONDS
 
     def _order_for_selected(self, key: str) -> None:
+        """K: its end; r: a restart; every other key: its stacks."""
         worker = self.model.selected_worker()
         if worker is None:
             return

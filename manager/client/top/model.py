@@ -11,6 +11,7 @@ from enum import Enum
 from ... import messages
 from ..views.routes_view import ORDERS, in_order, name
 from ..views.workers_view import condition
+from . import keyboard as keys
 
 HISTORY = 240  # samples, for the sparklines
 
@@ -206,11 +207,11 @@ class Model:
 
     def type(self, key: str) -> None:
         """A key for the filter, which has its effect at once."""
-        if key == "enter":
+        if key == keys.ENTER:
             self.typing = False
-        elif key == "esc":
+        elif key == keys.ESCAPE:
             self.typing, self.filter = False, ""
-        elif key == "backspace":
+        elif key == keys.BACKSPACE:
             self.filter = self.filter[:-1]
         elif len(key) == 1:
             self.filter += key
