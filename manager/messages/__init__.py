@@ -82,6 +82,7 @@ from .incidents import Look as Look
 from .incidents import LossKind as LossKind
 from .incidents import SlowList as SlowList
 from .incidents import StackFrame as StackFrame
+from .inspecting import MAX_PAUSE_SECONDS as MAX_PAUSE_SECONDS
 from .inspecting import MAX_PROFILE_RATE as MAX_PROFILE_RATE
 from .inspecting import MAX_PROFILE_SECONDS as MAX_PROFILE_SECONDS
 from .inspecting import AllocatingLine as AllocatingLine

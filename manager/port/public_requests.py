@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from miniwsgi.metrics.charts import clock
+from miniwsgi.metrics.route_names import OTHER
 from miniwsgi.metrics.scoreboard import METHODS
 
 from .. import messages as ms
@@ -16,7 +17,6 @@ SHOWN_ROUTES = 15
 SHOWN_REQUESTS = 12
 NO_ROUTE = "(no route)"
 UNKNOWN_ROUTE = "(route not known)"  # who could tell is gone
-OTHER_ROUTES = "_OTHER"
 _LOSSES = {"crash": "worker crashed", "oom": "out of memory", "wedge": "worker wedged", "timeout": "timed out"}
 
 
@@ -30,7 +30,7 @@ def route_rows(found: ms.RouteList) -> list[dict[str, Any]]:
 def _route(route: ms.RouteFigures) -> dict[str, Any]:
     shown = route.duration.shown
     return {
-        "name": NO_ROUTE if route.name is None else "(all others)" if route.name == OTHER_ROUTES else route.name,
+        "name": NO_ROUTE if route.name is None else "(all others)" if route.name == OTHER else route.name,
         "rate": route.rate,
         "error_share": route.error_share,
         "p50": shown.p50,
@@ -57,7 +57,7 @@ def request_rows(slow: Iterable[ms.Incident], lost: Iterable[ms.Crash]) -> list[
 
 
 def _request(one: ms.Incident) -> dict[str, Any]:
-    method = one.method if one.method in METHODS else OTHER_ROUTES
+    method = one.method if one.method in METHODS else OTHER
     failed = one.kind != "slow" or (one.status or 0) >= 500
     return {
         "time": clock(one.at.timestamp()),

@@ -9,7 +9,6 @@ import msgspec
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.port.public_requests import (
     NO_ROUTE,
-    OTHER_ROUTES,
     SHOWN_REQUESTS,
     SHOWN_ROUTES,
     request_rows,
@@ -98,7 +97,7 @@ def test_of_a_request_there_are_method_route_and_numbers() -> None:
     requests = [row[1:] for row in page.rows if len(row) == 8 and row[0][2:3] == ":"]
     assert requests == [
         ["GET /orders/<id>", "out of memory", "4.2 s", "500 ms", "–", "–", "2"],
-        [f"{OTHER_ROUTES} {NO_ROUTE}", "slow", "4.2 s", "500 ms", "–", "200", "2"],
+        [f"_OTHER {NO_ROUTE}", "slow", "4.2 s", "500 ms", "–", "200", "2"],
         ["GET /orders/<id>", "slow", "4.2 s", "500 ms", "–", "200", "2"],
     ]
     source = PAGE.fill(shown(slow=found, lost=[crash(*found)])).decode()

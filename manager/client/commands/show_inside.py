@@ -233,7 +233,7 @@ Examples:
 )  # fmt: skip
 @click.option("--diff", is_flag=True, help="Look at the beginning, too, and show what has grown.")
 @click.option(
-    "--pause", "pause", metavar="TIME", callback=duration(0.001, 10), default="20ms",
+    "--pause", "pause", metavar="TIME", callback=duration(0.001, messages.MAX_PAUSE_SECONDS), default="20ms",
     help="How long the worker may be held up for it in a row; what would take longer is left out. [default: 20ms]",
 )  # fmt: skip
 @click.pass_obj
