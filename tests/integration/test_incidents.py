@@ -142,7 +142,7 @@ def test_so_they_are_in_the_other_pools(service: Service, pool: str) -> None:
 def look_at_slow_requests(place: Place) -> None:
     """They are looked at while they run, and complete when they have ended."""
     with place.held("hold"):
-        place.daemon.wait(lambda: place.slow() and place.slow()[0]["looks"], "it was looked at")
+        place.daemon.wait(lambda: looked_at_for_the_last_time(place.slow()), "it was looked at for the last time")
         (slow,) = place.slow()
         assert (slow["path"], slow["running"], slow["status"]) == ("/hold", True, None)
     place.daemon.wait(lambda: place.slow()[0]["status"] == 200, "it has ended")
@@ -150,7 +150,7 @@ def look_at_slow_requests(place: Place) -> None:
     assert not slow["running"]
     assert slow["where"].startswith("app.py:")
     assert slow["where"].endswith(" in wait_for")
-    assert "application" in {frame["function"] for frame in slow["looks"][0]["stack"]}
+    assert "application" in {frame["function"] for frame in slow["looks"][-1]["stack"]}
     assert 0 <= slow["cpu_seconds"] <= slow["age_seconds"]
     assert 0 <= slow["queued_seconds"] < slow["age_seconds"]
     assert 0.1 <= slow["looks"][0]["age_seconds"] <= slow["age_seconds"]
@@ -160,3 +160,10 @@ def look_at_slow_requests(place: Place) -> None:
     place.daemon.wait(lambda: place.slow()[0]["path"] == "/sleep" and place.slow()[0]["status"] == 200, "it is there")
     assert place.slow()[0]["age_seconds"] >= 0.1
     assert len(place.slow()) == 2
+
+
+def looked_at_for_the_last_time(slow: list[dict[str, Any]]) -> bool:
+    """Whether the latest was: at four times the limit. An earlier look may come before the application is inside of
+    what it does, and a later one when it has left that already.
+    """
+    return bool(slow and slow[0]["looks"]) and slow[0]["looks"][-1]["age_seconds"] >= 0.4

@@ -187,14 +187,20 @@ def test_its_worker_completes_it_and_what_was_never_seen_is_there_too(world: Wor
     assert world.slow.count == 2
 
 
-@pytest.mark.parametrize("others", [0, ms.MAX_INCIDENTS])  # since: so many are kept
-def test_a_word_that_comes_after_a_look_has_found_its_request_gone_is_of_that(world: World, others: int) -> None:
+@pytest.mark.parametrize(
+    ("others", "looks"),
+    [(0, 1), (ms.MAX_INCIDENTS, 1), (0, 5)],  # others since: so many are kept
+)
+def test_a_word_that_comes_after_a_look_has_found_its_request_gone_is_of_that(
+    world: World, others: int, looks: int
+) -> None:
     world.begin()
     world.after(1.5)
     world.end()
     for number in range(others):
         world.say(f"other-{number}", 1.2)
-    world.after(0.5)
+    for _ in range(looks):
+        world.after(0.5)
     world.say(world.id(), 2.5)
     assert world.slow.count == 1 + others
     assert world.logged[-1] == "worker 0: GET /report took 2.5 s, status 200; it was at db.py:38 in load"

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from miniwsgi.codes import Code
@@ -46,7 +46,7 @@ class _Key(NamedTuple):
 
 
 class _Slow:
-    """A request that is slow, and still runs as far as anybody knows."""
+    """A request that is slow, while it runs and afterwards."""
 
     __slots__ = ("answered", "clock", "cpu_share", "due", "is_told", "left_out", "record", "run", "worker")
 
@@ -60,6 +60,10 @@ class _Slow:
         self.is_told = True  # False: it is slow for its route alone
         self.cpu_share: float | None = None  # of one CPU
         self.clock: tuple[int, int] | None = None  # what its thread's showed at the first look, and when
+
+    def has(self, worker: WorkerHandle, request_id: str) -> bool:
+        """Whether it may be that request: a client may give several of them one id."""
+        return self.worker is worker and self.record.request_id == request_id
 
     def show(self, seen: SeenRequest, window_ns: int, now: int) -> None:
         """What was seen of it: CPU time is reckoned from what its thread computed since the first look."""
@@ -95,8 +99,8 @@ class SlowRequests:
         self._recorder = recorder
         self._date = date
         self._running: dict[_Key, _Slow] = {}
-        self._awaited: list[_Slow] = []  # that the last look has not found any more: their workers' words may come yet
-        self._kept: deque[ms.Incident] = deque(maxlen=ms.MAX_INCIDENTS)  # the latest first
+        self._gone: list[_Slow] = []  # that the last look has not found any more, though they be more than are kept
+        self._kept: deque[_Slow] = deque(maxlen=ms.MAX_INCIDENTS)  # the latest first
         self._asked: dict[int, asyncio.Task[None]] = {}  # by slot: whose stacks are being taken
         self._stacks = Allowance(STACKS_A_SECOND)
         self._questions = Allowance(QUESTIONS_A_SECOND)
@@ -121,7 +125,7 @@ class SlowRequests:
             if slow.record.running:
                 slow.grow(seconds(now - slow.run.started_ns))
         return ms.SlowList(
-            requests=list(self._kept)[:limit],
+            requests=[slow.record for slow in islice(self._kept, limit)],
             limit_seconds=self._master.config.log.slow_request,
             stacks_left_out=self.stacks_left_out,
             ends_left_out=self.ends_left_out,
@@ -163,21 +167,22 @@ class SlowRequests:
                     self._tell(slow.record, handle, f"has been running for {age:.1f} s (log.slow_request)")
                 if slow.due < len(MULTIPLES) and age >= slow.record.limit_seconds * MULTIPLES[slow.due]:
                     self._take_stacks(slow)
-        self._awaited = [self._running.pop(key) for key in self._running.keys() - seen]
-        for slow in self._awaited:
+        self._gone = [self._running.pop(key) for key in self._running.keys() - seen]
+        for slow in self._gone:
             self._end(slow)
 
     def _begin(
         self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float, *, tell: bool = True
     ) -> _Slow:
-        told = next((one for one in self._of(worker, run.request_id) if one.thread is None), None)
-        record = told or incident("slow", worker, run, now, self._date)
-        slow = self._running[key] = _Slow(record, run, worker)
-        if told is not None:
-            told.thread, slow.answered = run.thread, True
+        slow = next((one for one in self._kept if one.has(worker, run.request_id) and one.record.thread is None), None)
+        if slow is not None:  # its worker's word has come before
+            slow.run, slow.record.thread = run, run.thread
+            self._running[key] = slow
             return slow
+        record = incident("slow", worker, run, now, self._date)
         record.limit_seconds = limit
-        self._kept.appendleft(record)
+        slow = self._running[key] = _Slow(record, run, worker)
+        self._kept.appendleft(slow)
         slow.is_told = tell
         if tell:
             self._tell(record, worker, f"has been running for {record.age_seconds:.1f} s (log.slow_request)")
@@ -206,10 +211,6 @@ class SlowRequests:
         took = f"took {record.age_seconds:.1f} s, status {record.status}{at}"
         message = f"{slow.worker.name}: {record.method} {record.path} {took}"
         self._master.log.limited_info("slow-request-ended", message, request_id=record.request_id)
-
-    def _of(self, worker: WorkerHandle, request_id: str) -> Iterator[ms.Incident]:
-        """Records with an id, the latest first: a client may give several requests one."""
-        return (one for one in self._kept if one.request_id == request_id and one.pid == worker.pid)
 
     # --- stacks ---
 
@@ -274,17 +275,13 @@ class SlowRequests:
     def ended(self, worker: WorkerHandle, message: Message) -> None:
         """A worker has settled a request that took longer than the limit."""
         self.ends_left_out += message["left_out"]
-        for slow in chain(self._running.values(), self._awaited):
-            if slow.worker is worker and slow.record.request_id == message["request_id"] and not slow.answered:
+        for slow in chain(self._running.values(), self._gone, self._kept):  # its word may come long after the last look
+            if slow.has(worker, message["request_id"]) and not slow.answered:
                 slow.answered = True
                 slow.grow(message["seconds"] - message["queued"])
                 _complete(slow.record, message)
                 self._tell_end(slow)
                 return
-        record = next((one for one in self._of(worker, message["request_id"]) if one.status is None), None)
-        if record is not None:
-            _complete(record, message)  # a look has come before its word
-            return
         slow_seconds, usual = self._master.config.log.slow_request, self.usual.limit_of(message["route"])
         is_told = message["seconds"] >= slow_seconds > 0
         if not is_told and message["seconds"] < usual:
@@ -295,7 +292,9 @@ class SlowRequests:
         record.thread, record.running = None, False
         record.limit_seconds = min(slow_seconds, usual)
         _complete(record, message)
-        self._kept.appendleft(record)
+        slow = _Slow(record, run, worker)
+        slow.answered, slow.is_told = True, is_told
+        self._kept.appendleft(slow)
         if is_told:
             self._tell(record, worker, f"has run for {record.age_seconds:.1f} s (log.slow_request)")
 
@@ -309,7 +308,7 @@ class SlowRequests:
 
     def lost(self, lost: ms.Incident) -> None:
         """A request has ended with its worker, or was answered in the application's place."""
-        for record in self._kept:
+        for record in (slow.record for slow in self._kept):
             if record.request_id == lost.request_id and record.slot == lost.slot and record.status is None:
                 record.status = lost.status
                 record.age_seconds = lost.age_seconds
