@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from miniwsgi.codes import Code
 from miniwsgi.manager import messages as ms
@@ -155,7 +155,7 @@ class SlowRequests:
                 if slow is None and age < limit:
                     self._suspects[key] = suspects.get(key, least)
                     if age >= self._suspects[key]:
-                        self._question(handle)
+                        self._ask(handle, self._questions, self._judge)
                     continue
                 seen.add(key)
                 slow = slow or self._begin(key, handle, run, now, limit)
@@ -215,15 +215,22 @@ class SlowRequests:
     # --- stacks ---
 
     def _take_stacks(self, slow: _Slow) -> None:
-        """Of its worker, which is the stack of each request there; in the background."""
-        slot = slow.worker.slot
-        if slot in self._asked:
-            return
-        if not self._stacks.take(time.monotonic()):
+        """Of its worker, which is the stack of each request there."""
+        if not self._ask(slow.worker, self._stacks, self._look_into):
             slow.left_out = True
-            return
-        task = self._asked[slot] = asyncio.get_running_loop().create_task(self._look_into(slow.worker))
+
+    def _ask(
+        self, worker: WorkerHandle, allowed: Allowance, work: Callable[[WorkerHandle], Coroutine[Any, Any, None]]
+    ) -> bool:
+        """Look at a worker in the background, unless somebody does; False: too many were asked in this second."""
+        slot = worker.slot
+        if slot in self._asked:
+            return True
+        if not allowed.take(time.monotonic()):
+            return False
+        task = self._asked[slot] = asyncio.get_running_loop().create_task(work(worker))
         task.add_done_callback(lambda _task: self._asked.pop(slot, None))
+        return True
 
     async def _look_into(self, worker: WorkerHandle) -> None:
         """By an order, which a worker that holds the interpreter in C code, or is stopped, does not hear.
@@ -232,26 +239,23 @@ class SlowRequests:
         """
         seen = await look(worker)
         now = time.monotonic_ns()
-        if seen is not None:
-            by_id = {(one.ident, one.request_id): one for one in seen.requests}
-            for slow in self._due_of(worker, now):
-                one = by_id.get((slow.run.ident, slow.run.request_id))
-                if one is not None:
-                    slow.show(one, seen.window_ns, now)
-
-    def _question(self, worker: WorkerHandle) -> None:
-        """Whether requests of a worker are slow for their routes, which it alone knows; in the background."""
-        if worker.slot not in self._asked and self._questions.take(time.monotonic()):
-            task = self._asked[worker.slot] = asyncio.get_running_loop().create_task(self._judge(worker))
-            task.add_done_callback(lambda _task: self._asked.pop(worker.slot, None))
+        if seen is None:
+            return
+        found = seen.by_thread()
+        for slow in self._due_of(worker, now):
+            if (one := found.get((slow.run.ident, slow.run.request_id))) is not None:
+                slow.show(one, seen.window_ns, now)
 
     async def _judge(self, worker: WorkerHandle) -> None:
+        """Whether requests of a worker are slow for their routes, which it alone knows."""
         seen = await look(worker)
         now = time.monotonic_ns()
-        by_id = {(one.ident, one.request_id): one for one in seen.requests} if seen is not None else {}
+        if seen is None:
+            return
+        found = seen.by_thread()
         for run in self._master.fleet.board.slot(worker.slot).running():
-            key, one = _Key(worker.slot, run.thread, run.started_ns), by_id.get((run.ident, run.request_id))
-            if key not in self._suspects or one is None or seen is None:
+            key, one = _Key(worker.slot, run.thread, run.started_ns), found.get((run.ident, run.request_id))
+            if key not in self._suspects or one is None:
                 continue
             usual = self._suspects[key] = self.usual.limit_of(one.route)
             if (now - run.started_ns) / NANOSECONDS >= usual:

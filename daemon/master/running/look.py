@@ -30,6 +30,10 @@ class Look(NamedTuple):
     requests: list[SeenRequest]
     window_ns: int
 
+    def by_thread(self) -> dict[tuple[int, str], SeenRequest]:
+        """By what the scoreboard has of them, too: the thread's ident, and the request's id."""
+        return {(one.ident, one.request_id): one for one in self.requests}
+
 
 class _Line(msgspec.Struct):
     """Of what a worker says: see worker/inspecting/requests.py."""
