@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from miniwsgi.daemon.master.insight.deductions import figures, findings, thread_groups
+from miniwsgi.daemon.master.insight.deductions import conclude
 from miniwsgi.daemon.master.insight.evidence import (
     Evidence,
     Frame,
@@ -18,7 +19,9 @@ from miniwsgi.daemon.master.insight.evidence import (
     ThreadSample,
     WorkerEvidence,
 )
+from miniwsgi.manager import messages as ms
 
+T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SHOP = "/srv/shop/shop/db.py"
 CACHE = "/srv/shop/shop/cache.py"
 PAIR = "/srv/shop/shop/pair.py"
@@ -66,6 +69,10 @@ def seen(*workers: WorkerEvidence, **changed: Any) -> Evidence:
         "seconds": 5.0, "cpus": 4, "directory": "/srv/shop", "sources": SOURCES, "target_workers": len(workers),
     }  # fmt: skip
     return Evidence(workers=workers, **{**usual, **changed})
+
+
+def why(evidence: Evidence) -> ms.Why:
+    return conclude(evidence, T0)
 
 
 SQL = at(
@@ -378,7 +385,7 @@ PROBLEMS = {
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_first_sentence_names_the_problem(problem: str) -> None:
     evidence, name, sentence = PROBLEMS[problem]
-    first = findings(evidence)[0]
+    first = why(evidence).findings[0]
     assert (first.name, first.sentence) == (name, sentence)
     assert (first.severity == "note") == (name == "healthy")
 
@@ -386,10 +393,10 @@ def test_the_first_sentence_names_the_problem(problem: str) -> None:
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_each_finding_is_told_once_and_figures_are_there(problem: str) -> None:
     evidence, *_ = PROBLEMS[problem]
-    names = [one.name for one in findings(evidence)]
+    names = [one.name for one in why(evidence).findings]
     assert len(set(names)) == len(names)
-    assert figures(evidence).threads == sum(worker.capacity for worker in evidence.workers)
-    assert all(group.threads > 0 for group in thread_groups(evidence))
+    assert why(evidence).figures.threads == sum(worker.capacity for worker in evidence.workers)
+    assert all(group.threads > 0 for group in why(evidence).threads)
 
 
 @pytest.mark.parametrize(
@@ -405,18 +412,18 @@ def test_how_many_would_do_is_told_by_littles_law(changed: dict[str, Any], remed
     usual = {"capacity": 2, "answered": 200, "run_seconds": 10.0, "queue_seconds": 52.0, "waiting": 10.4, "cpu": 0.05}
     pool = changed.pop("pool", "epoll")
     evidence = seen(worker(SLEEP, SLEEP, **{**usual, **changed}), pool=pool, cpus=1 if "cpu" in changed else 4)
-    found = next(one for one in findings(evidence) if one.name == "saturated")
+    found = next(one for one in why(evidence).findings if one.name == "saturated")
     assert found.remedy.startswith(remedy.replace("10 at", "16 at"))
 
 
 def test_threads_that_get_no_cpu_are_not_said_to_wait_for_something_else() -> None:
     evidence, *_ = PROBLEMS["a quota, and threads that get no CPU"]
-    assert [one.doing for one in thread_groups(evidence)] == ["runs"]
+    assert [one.doing for one in why(evidence).threads] == ["runs"]
 
 
 def test_what_was_slow_and_is_over_is_noted() -> None:
     slow = (PastSlow("GET /a", "shop/db.py:38 in load"), PastSlow("GET /a", ""), PastSlow("GET /b", ""))
-    _, noted = findings(seen(worker(answered=100, run_seconds=1.0, busy=0.0), slow=slow))
+    _, noted = why(seen(worker(answered=100, run_seconds=1.0, busy=0.0), slow=slow)).findings
     assert (noted.name, noted.severity, noted.sentence) == (
         "slow-lately",
         "note",
@@ -478,7 +485,7 @@ def test_when_it_began_is_told_as_far_as_it_is_known(
 ) -> None:
     slow = worker(*[SLEEP] * 8, answered=40, run_seconds=40.0)
     evidence = seen(slow, events=tuple(events), past=tuple(PastFigures(*one) for one in past))
-    assert next((one.sentence for one in findings(evidence) if one.name == "onset"), "") == sentence
+    assert next((one.sentence for one in why(evidence).findings if one.name == "onset"), "") == sentence
 
 
 def test_the_cpu_of_a_thread_tells_computing_from_waiting() -> None:
@@ -492,7 +499,7 @@ def test_the_cpu_of_a_thread_tells_computing_from_waiting() -> None:
             run_seconds=6.0,
         )
     )
-    assert {(group.function, group.doing) for group in thread_groups(evidence)} == {
+    assert {(group.function, group.doing) for group in why(evidence).threads} == {
         ("orders", "runs"),
         ("put", "waits"),
     }
@@ -501,13 +508,12 @@ def test_the_cpu_of_a_thread_tells_computing_from_waiting() -> None:
 def test_the_applications_own_package_is_the_applications_installed_or_not() -> None:
     asked = at((f"{SITE}/psycopg2/extras.py", 120, "execute"), (f"{SITE}/shop/views.py", 7, "orders"))
     evidence = seen(worker(asked, answered=3, run_seconds=6.0), package="shop")
-    assert findings(evidence)[0].sentence.startswith(
-        "The one busy thread waits at venv/lib/python3.12/site-packages/shop"
-    )
-    (group,) = thread_groups(evidence)
+    found = why(evidence)
+    assert found.findings[0].sentence.startswith("The one busy thread waits at venv/lib/python3.12/site-packages/shop")
+    (group,) = found.threads
     assert (group.function, group.call) == ("orders", "psycopg2.execute")
 
 
 def test_a_source_that_is_not_known_is_not_guessed_at() -> None:
     evidence = seen(worker(*[WAITS_FOR_LOCK] * 8, answered=5, run_seconds=30.0), sources={})
-    assert findings(evidence)[0].sentence == "All 8 busy threads wait at shop/cache.py:2 in get, in GET /cached."
+    assert why(evidence).findings[0].sentence == "All 8 busy threads wait at shop/cache.py:2 in get, in GET /cached."

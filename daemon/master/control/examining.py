@@ -12,7 +12,7 @@ from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.history import Span
 
-from ..insight.deductions import figures, findings, thread_groups
+from ..insight.deductions import conclude
 from ..insight.examination import Examination, Told
 from ..insight.gathering import Record, gather
 from ..insight.risks import examine
@@ -52,8 +52,8 @@ class Examining:
             return Record(self._events.since(0).events, _past(history), crashes.repeated, slow.requests)
 
         evidence = await gather(self._master, self._threads, seconds, self._overview.judged, record)
-        seen = findings(evidence), figures(evidence), thread_groups(evidence)
-        return ms.Why(datetime.now(UTC), round(evidence.seconds, 3), *seen)
+        at = datetime.now(UTC)
+        return await self._threads.run(lambda: conclude(evidence, at), EXAMINING_SECONDS)
 
     async def _doctor(self) -> ms.Doctor:
         overview, sizing = self._overview, self._master.supervisor.sizing

@@ -7,6 +7,7 @@ lock or the CPU explains why threads are busy; and only threads that are busy fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from miniwsgi.manager import messages as ms
 
@@ -31,9 +32,14 @@ TOLD = {
 ONCE = {"waits": {"waits"}, "slow": TOLD, "losses": {"losses", "crashing"}}  # what is not told beside others
 
 
-def findings(evidence: Evidence) -> list[ms.Finding]:
-    """At least one: that nothing is wrong is one, too."""
+def conclude(evidence: Evidence, at: datetime) -> ms.Why:
+    """All that `why` says of it. Takes its time: many threads have long stacks."""
     picture = Picture(evidence)
+    return ms.Why(at, round(evidence.seconds, 3), _findings(picture), _figures(picture), _thread_groups(picture))
+
+
+def _findings(picture: Picture) -> list[ms.Finding]:
+    """At least one: that nothing is wrong is one, too."""
     found: list[ms.Finding] = []
     for rule in RULES:
         told = rule(picture)
@@ -44,15 +50,14 @@ def findings(evidence: Evidence) -> list[ms.Finding]:
     notes += [one for one in (_busiest(picture),) if one is not None]
     if not wrong:
         return [_well(picture), *notes]
-    since = onset(evidence)
+    since = onset(picture.evidence)
     if since is None:
         return [*wrong, *notes]
     return [wrong[0], since, *wrong[1:], *notes] if since.severity != "note" else [*wrong, *notes, since]
 
 
-def figures(evidence: Evidence) -> ms.LookFigures:
+def _figures(picture: Picture) -> ms.LookFigures:
     """What was measured."""
-    picture = Picture(evidence)
     return ms.LookFigures(
         answers=picture.answered,
         rate=round(picture.rate, 3),
@@ -62,12 +67,12 @@ def figures(evidence: Evidence) -> ms.LookFigures:
         threads=picture.capacity,
         waiting=round(picture.waiting, 2),
         cpu=round(picture.cpu, 3),
-        cpus=evidence.cpus,
-        server_errors=evidence.server_errors,
+        cpus=picture.evidence.cpus,
+        server_errors=picture.evidence.server_errors,
     )
 
 
-def thread_groups(evidence: Evidence) -> list[ms.ThreadGroup]:
+def _thread_groups(picture: Picture) -> list[ms.ThreadGroup]:
     """Where threads were seen in requests."""
     return [
         ms.ThreadGroup(
@@ -79,7 +84,7 @@ def thread_groups(evidence: Evidence) -> list[ms.ThreadGroup]:
             doing=DOING[group.place.doing.name],
             request=group.request,
         )
-        for group in Picture(evidence).groups
+        for group in picture.groups
         if group.threads >= SEEN_THREADS
     ]
 
