@@ -62,6 +62,14 @@ async def gather(
     )
 
 
+class _Before(NamedTuple):
+    """What was counted before the look."""
+
+    host: HostCounts | None
+    throttled: list[tuple[int, int]]
+    usual: tuple[float | None, int]
+
+
 class _Look:
     """One look."""
 
@@ -79,10 +87,9 @@ class _Look:
         self._queued: dict[str, list[int]] = defaultdict(list)
         self._limits: dict[str, int | None] = {}
         self._dropped = {one.name: dropped(one.socket) for one in self._listeners}
-        self._usual = _usual([slot_counts(slot) for slot in fleet.board.used()])
 
     async def take(self, judge: Callable[[], Verdict]) -> Evidence:
-        host, throttled = await self._begin()
+        before = await self._begin()
         begun = time.monotonic()
         sampling = [asyncio.ensure_future(look.sample(self._seconds)) for look in self._workers]
         try:
@@ -94,15 +101,18 @@ class _Look:
         finally:
             for task in sampling:
                 task.cancel()
-        return await self._end(seconds, host, throttled, judge())
+        return await self._end(seconds, before, judge())
 
-    async def _begin(self) -> tuple[HostCounts | None, list[tuple[int, int]]]:
-        def read() -> tuple[HostCounts | None, list[tuple[int, int]]]:
+    async def _begin(self) -> _Before:
+        slots = list(self._master.fleet.board.used())
+
+        def read() -> _Before:
+            usual = _usual(map(slot_counts, slots))
             for look in self._workers:
                 look.begin()
-            return host_counts(), throttled_periods()
+            return _Before(host_counts(), throttled_periods(), usual)
 
-        return await self._threads.run(read, READING_SECONDS)
+        return await self._threads.run(read, 2 * READING_SECONDS)
 
     async def _poll(self, end: float) -> None:
         polls = 0
@@ -125,17 +135,11 @@ class _Look:
                 self._queued[listener.name].append(queue[0])
                 self._limits[listener.name] = queue[1]
 
-    async def _end(
-        self,
-        seconds: float,
-        host: HostCounts | None,
-        throttled: list[tuple[int, int]],
-        verdict: Verdict,
-    ) -> Evidence:
+    async def _end(self, seconds: float, before: _Before, verdict: Verdict) -> Evidence:
         app = self._master.config.app
 
         def read() -> Evidence:
-            seen = [look.evidence() for look in self._workers]
+            seen, host = [look.evidence() for look in self._workers], host_counts()
             workers = tuple(structs.replace(one[0], routes=_routes([one])) for one in seen)
             samples = (sample for one in workers for sample in one.samples)
             files = (frame.file for sample in samples for thread in sample for frame in thread.frames)
@@ -148,15 +152,15 @@ class _Look:
                 workers=workers,
                 queues=self._queues(),
                 routes=_routes(seen),
-                server_errors=sum(after.server_errors - before.server_errors for _, before, after in seen),
+                server_errors=sum(late.server_errors - early.server_errors for _, early, late in seen),
                 most_connections=self._master.config.limits.connections,
                 cpus=available_cpus(),
                 quota=cpu_quota(),
-                throttled=throttled_share(throttled, throttled_periods()),
-                host_busy=_share(host, host_counts(), "busy"),
-                stolen=_share(host, host_counts(), "stolen"),
-                usual_seconds=self._usual[0],
-                usual_answers=self._usual[1],
+                throttled=throttled_share(before.throttled, throttled_periods()),
+                host_busy=_share(before.host, host, "busy"),
+                stolen=_share(before.host, host, "stolen"),
+                usual_seconds=before.usual[0],
+                usual_answers=before.usual[1],
                 directory=app.directory,
                 package="" if "/" in app.target else app.target.partition(":")[0].partition(".")[0],
                 sources=read_sources(files, self._loaded_at()),

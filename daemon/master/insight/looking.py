@@ -30,19 +30,20 @@ PROMPT_SECONDS = 0.1  # within which an interpreter that others can use answers,
 STARVED_SECONDS = 0.5  # also where threads wait for a CPU between their turns
 STARVED_SHARE = 0.3  # of the time
 STILL = {"T", "t", "D"}  # states of proc_pid_stat(5)
+NOTHING = SlotCounts(0, 0.0, 0.0, 0, {})
 OWN_PROCESSES = "in pool fork each connection has a process of its own, which is not asked for its stacks"
 
 
 class WorkerLook:
-    """From its making on; `poll` it often, `sample` beside that, then `evidence`."""
+    """`begin` it, `poll` it often, `sample` beside that, then `evidence`."""
 
     def __init__(self, worker: WorkerHandle, fleet: Fleet, capacity: int, pool: str) -> None:
         self.worker = worker
         self._slot = fleet.board.slot(worker.slot)
         self._capacity = capacity
         self._pool = pool
-        self._begun = time.monotonic()
-        self._before = slot_counts(self._slot)
+        self._begun = 0.0
+        self._before = NOTHING
         self._process: ProcessCounts | None = None
         self._busy: list[int] = []
         self._waiting: list[int] = []
@@ -59,7 +60,9 @@ class WorkerLook:
         return f"<WorkerLook {self.worker} samples={len(self._samples)}>"
 
     def begin(self) -> None:
-        """Read the kernel's counts. Blocks."""
+        """Read what was counted before. Blocks."""
+        self._begun = time.monotonic()
+        self._before = slot_counts(self._slot)
         self._process = process_counts(self.worker.pid)
 
     def poll(self) -> None:
