@@ -22,6 +22,7 @@ Current thread 0x00007f0000000002 (most recent call first):
 
 Thread 0x00007f0000000001 (most recent call first):
   File "/srv/shop/a b.py", line 7 in query
+  File "/srv/shop/made.py", line ??? in <lambda>
   File "/srv/shop/shop.py", line 3 in <module>
 """
 

@@ -1,31 +1,30 @@
-"""Stacks as faulthandler writes them (a dump of all threads), read into frames."""
+"""Dumps of all threads, as samples of them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from miniwsgi.metrics.scoreboard import Running
 
+from ..running import frames
 from .evidence import Frame, Request, ThreadSample
-
-HEADING = re.compile(r"^(?:Current t|T)hread (0x[0-9a-f]+)")
-FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 
 
 def threads(dump: str, running: Iterable[Running], now_ns: int) -> tuple[ThreadSample, ...]:
     """Each thread of a dump, with the request that it ran when the dump was asked for."""
     requests = {one.ident: one for one in running if one.ident}
-    found: list[tuple[int, list[Frame]]] = []
-    for line in dump.splitlines():
-        if heading := HEADING.match(line):
-            found.append((int(heading[1], 16), []))
-        elif found and (frame := FRAME.match(line)):
-            found[-1][1].append(Frame(frame[1], int(frame[2]), frame[3]))
-    return tuple(ThreadSample(ident, tuple(frames), request_of(requests.get(ident), now_ns)) for ident, frames in found)
+    return tuple(
+        ThreadSample(ident, _frames(stack), _request(requests.get(ident), now_ns))
+        for ident, stack in frames.parse(dump).threads.items()
+    )
 
 
-def request_of(one: Running | None, now_ns: int) -> Request | None:
+def _frames(stack: Iterable[frames.Frame]) -> tuple[Frame, ...]:
+    """Those whose line is known."""
+    return tuple(Frame(*frame) for frame in stack if frame.line)
+
+
+def _request(one: Running | None, now_ns: int) -> Request | None:
     """What a thread's sub-slot says that it runs."""
     if one is None:
         return None
