@@ -227,12 +227,12 @@ def test_the_master_knows_a_worker_that_does_not_answer_from_one_that_does(
 
     worker = site.fork(application, "epoll-8")
 
-    def look() -> bytes | None:
+    def look() -> list[bytes] | None:
         return asyncio.run(inspection.inspect(Handle(worker), {"what": "profile", "rate": 100}, 0.05))
 
     found = look()
     assert found is not None
-    kinds = [json.loads(line)["kind"] for line in found.splitlines()]
+    kinds = [json.loads(line)["kind"] for line in found]
     assert (kinds[0], kinds[-2:]) == ("begin", ["samples", "end"])
     monkeypatch.setattr(inspection, "ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(inspection, "MARGIN_SECONDS", 0.1)
@@ -242,7 +242,7 @@ def test_the_master_knows_a_worker_that_does_not_answer_from_one_that_does(
     gate.open()
     assert client.answer().body == b"."
     monkeypatch.undo()
-    wait_for(lambda: json.loads((look() or b"{}").splitlines()[0])["kind"] == "begin")  # what nobody reads has ended
+    wait_for(lambda: json.loads((look() or [b"{}"])[0])["kind"] == "begin")  # what nobody reads has ended
 
 
 kept: list[Any] = []

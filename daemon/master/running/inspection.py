@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from .readable import readable
 from .worker_handle import WorkerHandle
 
 ANSWER_SECONDS = 3.0  # for a worker to hear
@@ -23,8 +24,8 @@ class NotAnswered(Exception):
     """The worker has not heard the order in time: it is stopped, or the interpreter is held in C code."""
 
 
-async def inspect(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> bytes | None:
-    """All that the worker says, in JSON lines, of an order that takes it so long; None: it did not answer in time."""
+async def inspect(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> list[bytes] | None:
+    """All that the worker says, line by line, of an order that takes it so long; None: it did not answer in time."""
     said, size = [], 0
     found = results(worker, order, seconds)
     try:
@@ -37,7 +38,7 @@ async def inspect(worker: WorkerHandle, order: dict[str, Any], seconds: float) -
         return None
     finally:
         await found.aclose()
-    return b"".join(said)
+    return said
 
 
 async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -> AsyncGenerator[bytes]:
@@ -51,7 +52,7 @@ async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -
         ends = loop.time() + ANSWER_SECONDS
         text, received = b"", False
         while len(text) <= MAX_BYTES:
-            if not await _readable(loop, reading, ends - loop.time()):
+            if not await readable(reading, ends - loop.time()):
                 if received:
                     return
                 raise NotAnswered
@@ -66,16 +67,3 @@ async def results(worker: WorkerHandle, order: dict[str, Any], seconds: float) -
                 yield line + b"\n"
     finally:
         os.close(reading)
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, fd: int, seconds: float) -> bool:
-    readable = asyncio.Event()
-    loop.add_reader(fd, readable.set)
-    try:
-        async with asyncio.timeout(max(0.0, seconds)):
-            await readable.wait()
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(fd)
-    return True

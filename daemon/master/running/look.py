@@ -50,7 +50,7 @@ async def look(worker: WorkerHandle) -> Look | None:
     """None: the worker does not answer, or cannot just now."""
     said = await inspect(worker, {"what": "requests"}, 0.0)
     found: list[SeenRequest] | None = None
-    for line in (said or b"").splitlines():
+    for line in said or ():
         told = _decoder.decode(line)
         if told.kind == "requests":
             found = told.rows

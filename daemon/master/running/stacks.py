@@ -18,6 +18,8 @@ from collections.abc import Iterable
 
 from miniwsgi.metrics.scoreboard import Running
 
+from .readable import readable
+
 STACK_SIGNAL = signal.SIGUSR2
 ORDER_SECONDS = 1.0  # for a process to obey
 LIMIT_SECONDS = 2.0  # for the first line to come
@@ -51,24 +53,9 @@ async def await_stacks(fd: int, seconds: float) -> str:
 
 
 async def _collect(fd: int, seconds: float) -> str:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-
-    async def wait(seconds: float) -> bool:
-        readable.clear()
-        loop.add_reader(fd, readable.set)
-        try:
-            async with asyncio.timeout(seconds):
-                await readable.wait()
-        except TimeoutError:
-            return False
-        finally:
-            loop.remove_reader(fd)
-        return True
-
     text = b""
-    deadline = loop.time() + seconds
-    while (left := deadline - loop.time()) > 0 and await wait(min(left, _patience(text))):
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0 and await readable(fd, min(left, _patience(text))):
         chunk = _read(fd)
         if not chunk:
             break
