@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control.event_log import EventLog
@@ -17,6 +15,7 @@ from ..insight.examination import Examination, Told
 from ..insight.gathering import Record, gather
 from ..insight.risks import examine
 from ..running.master import Master
+from ..running.shared_work import SharedWork
 from .incidents import Incidents
 from .overview import Overview
 
@@ -31,20 +30,18 @@ class Examining:
         self._overview = overview
         self._events = events
         self._threads = threads
-        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+        self._shared = SharedWork()
 
     def __repr__(self) -> str:
-        return f"<Examining {list(self._under_way)}>"
+        return f"<Examining {self._shared}>"
 
     async def why(self, seconds: int, history: Callable[[Span], ms.History], incidents: Incidents) -> ms.Why:
         """Raises TimeoutError."""
-        answer: ms.Why = await self._shared(seconds, lambda: self._why(seconds, history, incidents))
-        return answer
+        return await self._shared.ask(seconds, lambda: self._why(seconds, history, incidents))
 
     async def doctor(self) -> ms.Doctor:
         """Raises TimeoutError."""
-        answer: ms.Doctor = await self._shared("doctor", self._doctor)
-        return answer
+        return await self._shared.ask("doctor", self._doctor)
 
     async def _why(self, seconds: int, history: Callable[[Span], ms.History], incidents: Incidents) -> ms.Why:
         def record() -> Record:
@@ -69,13 +66,6 @@ class Examining:
         )
         rest = await self._threads.run(Examination(self._master, told).rest, EXAMINING_SECONDS)
         return examine(rest, datetime.now(UTC))
-
-    async def _shared(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        task = self._under_way.get(key)
-        if task is None:
-            task = self._under_way[key] = asyncio.get_running_loop().create_task(work())
-            task.add_done_callback(lambda _task: self._under_way.pop(key, None))
-        return await asyncio.shield(task)
 
 
 def _past(history: Callable[[Span], ms.History]) -> Iterator[ms.HistoryStep]:

@@ -23,6 +23,7 @@ from miniwsgi.metrics.history import Span
 from miniwsgi.metrics.sampler import Sampler, sample
 
 from ..running.master import Master
+from ..running.shared_work import SharedWork
 from ..running.stacks import NO_STACKS
 from ..running.worker_handle import WorkerHandle
 from ..supervising import actions as act
@@ -68,8 +69,7 @@ class ManagedMaster:
         self._keeping = asyncio.Lock()
         self._sampler = Sampler()
         self._sampled_at = 0.0
-        self._sampling: asyncio.Task[None] | None = None
-        self._stacks: dict[int, asyncio.Task[ms.Stack]] = {}
+        self._shared = SharedWork()
         self._tasks: set[asyncio.Task[Any]] = set()
         master.on_handled.append(self._handled)
         self.incidents = Incidents(master, self.recorder, self.overview.date)  # told of each event behind the recorder
@@ -96,11 +96,7 @@ class ManagedMaster:
         worker = self._master.fleet.workers.get(slot)
         if worker is None:
             return None
-        task = self._stacks.get(slot)
-        if task is None:
-            task = self._stacks[slot] = self._task(self._dump(worker))
-            task.add_done_callback(lambda _task: self._stacks.pop(slot, None))
-        return await asyncio.shield(task)
+        return await self._shared.ask(slot, lambda: self._dump(worker))
 
     async def _dump(self, worker: WorkerHandle) -> ms.Stack:
         running = self.overview.running(worker.slot)
@@ -235,12 +231,8 @@ class ManagedMaster:
     # --- inside ---
 
     async def _refresh_samples(self) -> None:
-        """One reading at a time serves all who ask meanwhile."""
-        if time.monotonic() - self._sampled_at < SAMPLE_SECONDS:
-            return
-        if self._sampling is None:
-            self._sampling = self._task(self._take_samples())
-        await asyncio.shield(self._sampling)
+        if time.monotonic() - self._sampled_at >= SAMPLE_SECONDS:
+            await self._shared.ask("samples", self._take_samples)
 
     async def _take_samples(self) -> None:
         pids = self.overview.pids()
@@ -250,7 +242,6 @@ class ManagedMaster:
             pass
         finally:
             self._sampled_at = time.monotonic()
-            self._sampling = None
 
     def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

@@ -8,7 +8,6 @@ of threads that run on meanwhile, which has been seen to crash a busy one.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import select

@@ -23,6 +23,7 @@ from miniwsgi.metrics.value_merge import MAX_BODY_BYTES
 
 from ...log.error_log import ErrorLog, Trouble
 from ..running.configurations import PreparedConfig
+from ..running.shared_work import SharedWork
 from ..system.private_directory import PrivateDirectory, runtime_directory
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class AppMetrics:
         self._known = known
         self._reap = reap
         self._directory: PrivateDirectory | None = None
-        self._merges: dict[bool, asyncio.Task[bytes]] = {}
+        self._merges = SharedWork()
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._told: set[str] = set()
 
@@ -122,12 +123,7 @@ class AppMetrics:
         directory = self.directory
         if not directory or not self._ours() or not _has_values(directory):
             return b""
-        merge = self._merges.get(openmetrics)
-        if merge is None:
-            merge = asyncio.get_running_loop().create_task(self._merge(directory, openmetrics))
-            self._merges[openmetrics] = merge
-            merge.add_done_callback(lambda _merge: self._merges.pop(openmetrics))
-        return await asyncio.shield(merge)  # a client that leaves does not take it from the others
+        return await self._merges.ask(openmetrics, lambda: self._merge(directory, openmetrics))
 
     async def _merge(self, directory: str, openmetrics: bool) -> bytes:
         began = time.monotonic()
@@ -245,8 +241,7 @@ class AppMetrics:
 
     def close(self) -> None:
         """Remove the directory and what runs. Called when the application has ended."""
-        for merge in self._merges.values():
-            merge.cancel()
+        self._merges.cancel()
         for process in list(self._processes):
             self._end(process)
         if self._directory is not None:
