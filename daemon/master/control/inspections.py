@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -99,7 +98,7 @@ class Inspections:
             return
         finally:
             await found.aclose()
-        if _kind(last) not in {"end", "refused", "failed"}:
+        if not last or msgspec.json.decode(last).get("kind") not in {"end", "refused", "failed"}:
             yield _line(slot=worker.slot, kind="left", why=f"worker {worker.slot} (pid {worker.pid}) has ended")
 
     # --- memory ---
@@ -113,16 +112,17 @@ class Inspections:
         found = results(worker, order, request.seconds)
         try:
             async for line in found:
-                match _kind(line):
+                said = msgspec.json.decode(line)
+                match said.get("kind"):
                     case "look":
-                        looks.append(msgspec.json.decode(line, type=_Look))
+                        looks.append(msgspec.convert(said, _Look))
                     case "refused":
-                        raise mg.NotInspected(f"worker {slot}: {json.loads(line)['why']}")
+                        raise mg.NotInspected(f"worker {slot}: {said['why']}")
                     case "failed":
-                        raise mg.NotInspected(f"worker {slot}: {json.loads(line)['error']}; see its log")
+                        raise mg.NotInspected(f"worker {slot}: {said['error']}; see its log")
                     case "end":
                         kinds = await self._kinds(worker.pid)
-                        return _memory(worker, looks, _kinds_grown(before, kinds), json.loads(line), diff=request.diff)
+                        return _memory(worker, looks, _kinds_grown(before, kinds), said, diff=request.diff)
         except NotAnswered:
             raise TimeoutError(_silent(worker)) from None
         finally:
@@ -199,10 +199,6 @@ def _lines(last: _Look, half: _Look | None) -> list[ms.AllocatingLine]:
 
 def _silent(worker: WorkerHandle) -> str:
     return SILENT.format(slot=worker.slot, pid=worker.pid)
-
-
-def _kind(line: bytes) -> str:
-    return str(json.loads(line).get("kind", "")) if line else ""
 
 
 def _line(**fields: Any) -> bytes:
