@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.control.event_log import EventLog
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.history import Span
 
@@ -16,39 +15,36 @@ from ..insight.gathering import Record, gather
 from ..insight.risks import examine
 from ..running.master import Master
 from ..running.shared_work import SharedWork
-from .incidents import Incidents
 from .overview import Overview
 
 EXAMINING_SECONDS = 8.0
 
 
 class Examining:
-    """Looks at `master` when it is asked to."""
+    """Looks at `master` when it is asked to; `record` has what was noted before."""
 
-    def __init__(self, master: Master, overview: Overview, events: EventLog, threads: DaemonThreads) -> None:
+    def __init__(
+        self, master: Master, overview: Overview, record: Callable[[], Record], threads: DaemonThreads
+    ) -> None:
         self._master = master
         self._overview = overview
-        self._events = events
+        self._record = record
         self._threads = threads
         self._shared = SharedWork()
 
     def __repr__(self) -> str:
         return f"<Examining {self._shared}>"
 
-    async def why(self, seconds: int, history: Callable[[Span], ms.History], incidents: Incidents) -> ms.Why:
+    async def why(self, seconds: int) -> ms.Why:
         """Raises TimeoutError."""
-        return await self._shared.ask(seconds, lambda: self._why(seconds, history, incidents))
+        return await self._shared.ask(seconds, lambda: self._why(seconds))
 
     async def doctor(self) -> ms.Doctor:
         """Raises TimeoutError."""
         return await self._shared.ask("doctor", self._doctor)
 
-    async def _why(self, seconds: int, history: Callable[[Span], ms.History], incidents: Incidents) -> ms.Why:
-        def record() -> Record:
-            crashes, slow = incidents.crashes.list(1), incidents.slow.list(ms.MAX_INCIDENTS)
-            return Record(self._events.since(0).events, _past(history), crashes.repeated, slow.requests)
-
-        evidence = await gather(self._master, self._threads, seconds, self._overview.judged, record)
+    async def _why(self, seconds: int) -> ms.Why:
+        evidence = await gather(self._master, self._threads, seconds, self._overview.judged, self._record)
         at = datetime.now(UTC)
         return await self._threads.run(lambda: conclude(evidence, at), EXAMINING_SECONDS)
 
@@ -68,7 +64,7 @@ class Examining:
         return examine(rest, datetime.now(UTC))
 
 
-def _past(history: Callable[[Span], ms.History]) -> Iterator[ms.HistoryStep]:
+def past_steps(history: Callable[[Span], ms.History]) -> Iterator[ms.HistoryStep]:
     """In small steps as far as there are any, in large ones before."""
     lately = history(Span.QUARTER).steps
     for step in history(Span.HOUR).steps:

@@ -22,6 +22,7 @@ from miniwsgi.metrics.families import Family
 from miniwsgi.metrics.history import Span
 from miniwsgi.metrics.sampler import Sampler, sample
 
+from ..insight.gathering import Record
 from ..running.master import Master
 from ..running.shared_work import SharedWork
 from ..running.stacks import NO_STACKS
@@ -31,7 +32,7 @@ from ..supervising import events as ev
 from ..supervising.operations import Operation, OperationState
 from . import config_report
 from .event_recorder import EventRecorder
-from .examining import Examining
+from .examining import Examining, past_steps
 from .incidents import Incidents
 from .inspections import Inspections
 from .kept_scale import REMEDY, KeptScale
@@ -58,7 +59,7 @@ class ManagedMaster:
         self.overview = Overview(master, kept)
         self.routes_seen = RoutesSeen(master.fleet.board)
         self.recorder = EventRecorder(self.event_log, master.supervisor)
-        self._examining = Examining(master, self.overview, self.event_log, threads)
+        self._examining = Examining(master, self.overview, self._record, threads)
         self.metrics: Callable[[], list[Family]] = list  # what is measured, from whoever measures
         self.history: Callable[[Span], ms.History] = _no_history  # the same
         self._master = master
@@ -104,7 +105,11 @@ class ManagedMaster:
         return ms.Stack(worker.slot, worker.pid, datetime.now(UTC), not text.startswith(NO_STACKS), text, running)
 
     async def why(self, seconds: int) -> ms.Why:
-        return await self._examining.why(seconds, self.history, self.incidents)
+        return await self._examining.why(seconds)
+
+    def _record(self) -> Record:
+        slow = self.slow(ms.MAX_INCIDENTS).requests
+        return Record(self.event_log.since(0).events, past_steps(self.history), self.crashes(1).repeated, slow)
 
     async def doctor(self) -> ms.Doctor:
         return await self._examining.doctor()
