@@ -200,8 +200,8 @@ class CallSteps:
                 pause = self._emit(data)
                 if self._body is _NONE or self._left < 0:
                     break  # nothing more will go out: an endless generator need not be pulled
-                if pause or self._transport.turn_is_over():
-                    return False
+                if pause or (self._transport.turn_is_over() and not (self._body is _SIZED and not self._left)):
+                    return False  # what is out whole has only to be closed, and its client waits for nothing
             self._finish()
         except BaseException as error:
             self._fail(error)

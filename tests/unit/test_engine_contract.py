@@ -218,3 +218,19 @@ def test_every_stage_is_left_and_reached(stage: Stage) -> None:
     reached = {after for outcomes in STAGES.values() for after in outcomes.values()}
     assert stage in reached or stage in {Stage.ANSWERING}
     assert stage in {before for before, _call in STAGES} or stage is Stage.ANSWERING
+
+
+@pytest.mark.parametrize(("length", "outcome"), [(2, Outcome.IDLE), (3, Outcome.PAUSED)], ids=["whole", "in part"])
+def test_what_is_out_whole_waits_for_no_other_turn(engine: str, length: int, outcome: Outcome) -> None:
+    """Else it would be closed behind the requests of others, and their time counted as its own."""
+
+    def application(_environ, start_response):
+        start_response("200 OK", [("Content-Length", str(length))])
+        return iter([b"ab", b"c"][: length - 1])
+
+    world = World(engine, use=application)
+    world.thread.turn_ends_ns = 1
+    world.send(get())
+    with world.near, world.far:
+        assert world.conversation.serve(world.thread, NOW) is outcome
+        assert world.far.recv(1000).endswith(b"\r\nab")

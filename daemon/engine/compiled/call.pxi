@@ -101,7 +101,7 @@ cdef class CallState:
                 if self._body is NONE or self._left < 0:
                     break  # nothing more will go out: an endless generator need not be pulled
                 ends_ns = transport.thread.turn_ends_ns
-                if pause or (ends_ns and now_ns() > ends_ns):
+                if pause or (ends_ns and now_ns() > ends_ns and not (self._body is SIZED and not self._left)):
                     transport.let_out()
                     return False
             self.finish()
