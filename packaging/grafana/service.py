@@ -145,6 +145,11 @@ def duration() -> list[AnyPanel]:
     ]  # fmt: skip
 
 
+def ten(most: str) -> Query:
+    """The ten routes that have most of it."""
+    return Query(f"topk(10, {most})", "{{http_route}}")
+
+
 def routes() -> list[AnyPanel]:
     """What each route asks for, fails, takes and computes; the ten that have most of it."""
     total = summed(rate(REQUESTS, WITH_ROUTE), "http_route")
@@ -157,19 +162,16 @@ def routes() -> list[AnyPanel]:
     )
     return [
         graph("Requests by route", "The ten busiest routes, in a second. _OTHER: those beyond the first 64 of a "
-              "worker.", "reqps", Query(f"topk(10, {total})", "{{http_route}}")),
-        graph("p95 by route", "The ten slowest routes.", "s", Query(f"topk(10, {slowest})", "{{http_route}}"),
-              limits=SLOW),
+              "worker.", "reqps", ten(total)),
+        graph("p95 by route", "The ten slowest routes.", "s", ten(slowest), limits=SLOW),
         graph("Error ratio by route", "Share of a route's requests that were answered 5xx, of the ten with the "
-              "highest.", "percentunit", Query(f"topk(10, {failed})", "{{http_route}}"), limits=OPINION),
+              "highest.", "percentunit", ten(failed), limits=OPINION),
         graph("Threads taken by route", "How many threads a route's requests keep busy, on the average: it is what a "
-              "route that waits costs.", "short", Query(f"topk(10, {taken})", "{{http_route}}")),
-        graph("CPU by route", "CPUs that threads compute on inside the application.", "short",
-              Query(f"topk(10, {computed})", "{{http_route}}")),
+              "route that waits costs.", "short", ten(taken)),
+        graph("CPU by route", "CPUs that threads compute on inside the application.", "short", ten(computed)),
         graph("Time in the queue by route", "How long a request waited for a thread, on the average.", "s",
-              Query(f"topk(10, {queued} / ({total} > 0))", "{{http_route}}"), limits=(0.1, 0.25)),
-        graph("Bytes by route", "Bodies of responses, in a second.", "Bps",
-              Query(f"topk(10, {sent})", "{{http_route}}")),
+              ten(f"{queued} / ({total} > 0)"), limits=(0.1, 0.25)),
+        graph("Bytes by route", "Bodies of responses, in a second.", "Bps", ten(sent)),
     ]  # fmt: skip
 
 
