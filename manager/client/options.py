@@ -78,6 +78,10 @@ class Session:
 
         click.echo(text.clean_json(indented(raw, indent=2).decode("utf-8")))
 
+    def progress(self, said: str = "") -> None:
+        """In place of what this wrote last, on the terminal that standard error is; nothing: an empty line."""
+        click.echo(f"\r\033[K{said}", err=True, nl=False)
+
     def note(self, said: str) -> None:
         """For people, beside the result: on standard error."""
         click.echo(text.clean(said, lines=True), err=True)

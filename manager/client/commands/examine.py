@@ -118,7 +118,7 @@ def _looking(session: Session, seconds: int) -> Iterator[None]:
         left = float(seconds)
         while not ended.wait(0 if left == seconds else PROGRESS_SECONDS):
             more = f"{left:.0f} s more" if left > 0 else "adding up"
-            click.echo(f"\r\x1b[Klooking for {text.seconds(seconds)}, {more} …", err=True, nl=False)
+            session.progress(f"looking for {text.seconds(seconds)}, {more} …")
             left -= PROGRESS_SECONDS
 
     teller = threading.Thread(target=tell, daemon=True)
@@ -128,4 +128,4 @@ def _looking(session: Session, seconds: int) -> Iterator[None]:
     finally:
         ended.set()
         teller.join()
-        click.echo("\r\x1b[K", err=True, nl=False)
+        session.progress()

@@ -107,7 +107,7 @@ def profile(
     _check_writable(path)
     found = Profile(by_function=function)
     request = messages.ProfileRequest(slots=list(slots), seconds=seconds, rate=rate, route=route)
-    progress = _Progress(seconds, sys.stderr.isatty())
+    progress = _Progress(session, seconds)
     lost = None
     with session.client() as client:
         try:
@@ -143,27 +143,25 @@ def profile(
 
 
 class _Progress:
-    """One line on a terminal, overwritten each second."""
+    """How far it is, on a terminal, twice a second."""
 
-    def __init__(self, seconds: float, shown: bool) -> None:
+    def __init__(self, session: Session, seconds: float) -> None:
+        self._session = session
         self._seconds = seconds
-        self._shown = shown
+        self._shown = sys.stderr.isatty()
         self._next = 0.0
 
     def show(self, found: Profile) -> None:
         now = time.monotonic()
         if self._shown and now >= self._next:
             self._next = now + 0.5
-            looks = sum(seen.looks for seen in found.workers.values())
+            looks = text.count(sum(seen.looks for seen in found.workers.values()), "look")
             workers = text.count(len(found.workers), "worker")
-            said = (
-                f"{workers}, {found.seconds:.0f} of {self._seconds:.0f} s, {text.count(looks, 'look')}; Ctrl-C ends it"
-            )
-            click.echo(f"\r{said}\033[K", err=True, nl=False)
+            self._session.progress(f"{workers}, {found.seconds:.0f} of {self._seconds:.0f} s, {looks}; Ctrl-C ends it")
 
     def end(self) -> None:
         if self._shown and self._next:
-            click.echo("\r\033[K", err=True, nl=False)
+            self._session.progress()
 
 
 def _whose(found: Profile) -> str:
