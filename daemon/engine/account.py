@@ -41,6 +41,7 @@ _REJECTED = {status: scoreboard.REJECTED_BY + at for at, status in enumerate(sco
 _REJECTED_OTHERWISE = scoreboard.REJECTED_BY + len(scoreboard.REJECTED_STATUSES)
 _KEPT_SERIES = 1024
 NEVER_NS = 1 << 62
+OnSlow = Callable[[dict[str, Any], str, int, int], None]  # environ, status line, and the two times in ns
 
 
 def _nobody(_environ: dict[str, Any], _status: str, _duration_ns: int, _queued_ns: int) -> None:
@@ -48,22 +49,23 @@ def _nobody(_environ: dict[str, Any], _status: str, _duration_ns: int, _queued_n
 
 
 class Account:
-    """Counts in one slot and writes the access log. All methods belong to the loop's owner.
+    """Counts in one slot and writes the access log. All methods belong to the loop's owner."""
 
-    An answer that took `slow_ns` or longer is told to `on_slow`: its environ, status line, and the two times in ns.
-    """
-
-    def __init__(self, slot: Slot, log: Log, access: AccessLog | None, slow_ns: int = NEVER_NS) -> None:
+    def __init__(self, slot: Slot, log: Log, access: AccessLog | None) -> None:
         self.cells = slot.cells
         self._slot = slot
         self._log = log
         self.access = access
-        self.slow_ns = slow_ns
-        self.on_slow: Callable[[dict[str, Any], str, int, int], None] = _nobody
+        self.slow_ns = NEVER_NS
+        self.on_slow: OnSlow = _nobody
         self._series: dict[tuple[str, str, str | None], int] = {}
 
     def __repr__(self) -> str:
         return f"<Account slot={self._slot.index} requests={self.cells[_REQUESTS]}>"
+
+    def tell_slow(self, slow_ns: int, on_slow: OnSlow) -> None:
+        """Answers that take `slow_ns` or longer are told. To be settled before there is a conversation."""
+        self.slow_ns, self.on_slow = slow_ns, on_slow
 
     def accepted(self) -> None:
         """A connection begins."""

@@ -18,7 +18,7 @@ from ..http.errors import REASONS, ProtocolError
 from ..http.head import Known, Limits
 from ..http.response import Encodings, ServerFields, refusal
 from ..routes.choice import routed
-from ..settings import UNUSUAL_SECONDS, Listener, Settings
+from ..settings import Listener, Settings
 from ..temporary import temporary_directory
 from .account import Account
 from .call import Application, CallSteps
@@ -83,8 +83,7 @@ class Site:
         """`errors` is wsgi.errors."""
         self.settings = settings
         self.application = https_policy(routed(application, settings.routes), settings)
-        slow_ns = int(min(settings.slow_request, UNUSUAL_SECONDS) * 1e9)
-        self.account = Account(slot, log, access, slow_ns) if slow_ns else Account(slot, log, access)
+        self.account = Account(slot, log, access)
         self.answers: Claim[CallSteps] = Claim()  # each call that is under way: who takes it may end it
         self.closing = False  # each answer is its connection's last
         # The slot's last worker crashed, or was killed for want of memory: the next one is to cost as little as can be.

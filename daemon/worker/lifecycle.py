@@ -49,7 +49,7 @@ from .pools import start
 from .process_name import set_process_name
 from .revision import Revision, Watched
 from .signals import SignalPipe, write_stacks_to
-from .slow_requests import SlowRequests
+from .slow_requests import tell_slow_requests
 from .standard_streams import write_lines_at_once
 from .static_directories import with_open_directories
 from .worker_hooks import WorkerHooks
@@ -148,7 +148,7 @@ def _work(
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
-        SlowRequests(context, orders)
+        tell_slow_requests(context, orders)
         called.follow(context, orders)
         for opened in (log, access):
             if opened is not None:

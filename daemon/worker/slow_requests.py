@@ -12,6 +12,7 @@ from typing import Any
 from ..engine import request_ids
 from ..engine.environ import text_of
 from ..routes.variables import CPU_NS, CPU_OF, ROUTE
+from ..settings import UNUSUAL_SECONDS
 from ..traceparent import trace_id_of
 from ..unpatched import time
 from .context import NANOSECONDS, Context
@@ -21,16 +22,22 @@ TOLD_A_SECOND = 10
 UNUSUAL_TOLD_A_SECOND = 2
 
 
+def tell_slow_requests(context: Context, orders: Orders) -> None:
+    """From now on, unless log.slow_request is off."""
+    if seconds := context.settings.slow_request:
+        told = SlowRequests(orders, int(seconds * NANOSECONDS))
+        context.site.account.tell_slow(int(min(seconds, UNUSUAL_SECONDS) * NANOSECONDS), told.tell)
+
+
 class SlowRequests:
     """Told by the account, while the loop is its owner's, or by a monitor."""
 
-    def __init__(self, context: Context, orders: Orders) -> None:
+    def __init__(self, orders: Orders, slow_ns: int) -> None:
         self._orders = orders
+        self._slow_ns = slow_ns
         self._second = 0
         self._told = self._unusual = 0  # in this second
         self._left_out = 0  # since the master was last told
-        self._slow_ns = int(context.settings.slow_request * NANOSECONDS)
-        context.site.account.on_slow = self.tell
 
     def __repr__(self) -> str:
         return f"<SlowRequests {self._told}>"
