@@ -59,6 +59,16 @@ class BootError(Exception):
         self.error = error  # one line
         self.traceback = traceback  # the application's frames; "" if none of its code was running
 
+    @property
+    def shown(self) -> str:
+        """For a log, with the traceback."""
+        return f"{self.error}\n{self.traceback}".rstrip()
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """For the master: the fields of `failed`."""
+        return {"code": self.code.value, "error": self.error, "traceback": self.traceback}
+
 
 def load(settings: Settings, tell: Callable[[str], None] = lambda _message: None) -> Application:
     """Import what settings.module names and return the WSGI callable. Raises BootError, and nothing else.

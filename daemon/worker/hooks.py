@@ -131,20 +131,14 @@ def _checked(module: ModuleType, hook: Hook) -> tuple[Callable[..., Any], int]:
         raise _Wrong(f"{shown} is {kind(function)}, which is not callable")
     flags = function.__code__.co_flags if isinstance(function, FunctionType) else 0
     if flags & _ASYNCHRONOUS:
-        raise BootError(
-            Code.HOOKS_WRONG, f"{shown} is an async function, which nobody would await; a hook is a plain one"
-        )
+        raise _Wrong(f"{shown} is an async function, which nobody would await; a hook is a plain one")
     if flags & _GENERATOR:
-        raise BootError(
-            Code.HOOKS_WRONG, f"{shown} is a generator, whose body would never run; a hook is a plain function"
-        )
+        raise _Wrong(f"{shown} is a generator, whose body would never run; a hook is a plain function")
     taken = _taken(function, len(hook.arguments))
     if taken < 0:
         raise _Wrong(f"{shown} cannot be called with ({', '.join(hook.arguments)})")
     if taken and (first := _first_parameter(function)) in hook.arguments[1:]:
-        raise BootError(
-            Code.HOOKS_WRONG, f"{shown} takes {first} first; it is called with ({', '.join(hook.arguments)})"
-        )
+        raise _Wrong(f"{shown} takes {first} first; it is called with ({', '.join(hook.arguments)})")
     return function, taken
 
 

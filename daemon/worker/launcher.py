@@ -91,7 +91,7 @@ def _serve_generation(channel: Channel, note: str) -> int:
         if application is not None and not revision.is_still():
             _tell_revision(channel, None)
     except BootError as error:
-        channel.send("failed", code=error.code.value, error=error.error, traceback=error.traceback)
+        channel.send("failed", **error.message)
         return EXIT_NOT_BOOTED
     gc.collect()
     gc.freeze()  # what is there now is shared with all workers: the collector must not write to it
@@ -143,7 +143,7 @@ def _import(channel: Channel, settings: Settings, note: str) -> tuple[Applicatio
         _try_to_send(channel, kind, **fields)
 
     def fail(error: BootError) -> NoReturn:
-        tell("failed", code=error.code.value, error=error.error, traceback=error.traceback)
+        tell("failed", **error.message)
         os._exit(EXIT_NOT_BOOTED)
 
     application = load(settings, log.info)

@@ -127,7 +127,7 @@ def _work(
 
     def fail(error: BootError) -> NoReturn:
         log.flush(FLUSH_SECONDS)
-        tell("failed", code=error.code.value, error=error.error, traceback=error.traceback)
+        tell("failed", **error.message)
         os._exit(EXIT_BOOT)
 
     try:
@@ -157,7 +157,7 @@ def _work(
             boot_check(context, settings.boot_check)
     except BootError as error:
         log.flush(FLUSH_SECONDS)  # what the application said comes before the verdict, after which the master kills
-        control.send("failed", code=error.code.value, error=error.error, traceback=error.traceback)
+        control.send("failed", **error.message)
         _leave(log, access)
         return EXIT_BOOT
     sys.setswitchinterval(settings.switch_interval)
@@ -189,7 +189,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
     show_crashes(2)
 
     def fail(error: BootError) -> NoReturn:
-        log.error(error.code, f"{error.error}\n{error.traceback}".rstrip())
+        log.error(error.code, error.shown)
         log.flush(FLUSH_SECONDS)
         clean_up()
         os._exit(EXIT_BOOT)
@@ -211,7 +211,7 @@ def run_single(settings: Settings, clean_up: Callable[[], None]) -> int:
         if settings.boot_check:
             boot_check(context, settings.boot_check)
     except BootError as error:
-        log.error(error.code, f"{error.error}\n{error.traceback}".rstrip())
+        log.error(error.code, error.shown)
         _leave(log, access)
         return EXIT_BOOT
     cells[scoreboard.STATE] = SlotState.READY

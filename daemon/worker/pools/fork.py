@@ -240,12 +240,12 @@ class ForkPool:
         self._show_children()
 
     def _tell_of_crash(self, child: _Child, status: int) -> None:
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        killed_by = signal.Signals(-status).name if status < 0 else ""
+        how = f"was ended by {killed_by}" if killed_by else f"ended with status {status}"
         running = [run for run in self._slot.running() if run.thread == child.number]
         self._orders.tell(
             "child-lost", pid=child.pid, how=_TOO_LONG if status == _TIMED_OUT else how,
-            signal=signal.Signals(-status).name if status < 0 else "", timeout=child.stuck or status == _TIMED_OUT,
-            running=running,
+            signal=killed_by, timeout=child.stuck or status == _TIMED_OUT, running=running,
         )  # fmt: skip
         if status == _TIMED_OUT:
             return  # it has said so, and answered
