@@ -193,6 +193,19 @@ def test_entries_of_a_process_that_serves_on_and_of_the_one_that_buries_it(site:
     assert "the process of a connection was ended by SIGKILL" in worker.log()
 
 
+def test_a_process_that_a_real_time_signal_has_ended_is_buried_as_any_other(site: Site) -> None:
+    def ended(environ, start_response):
+        if environ["PATH_INFO"] == "/die":
+            os.kill(os.getpid(), signal.SIGRTMIN + 1)
+        return application(environ, start_response)
+
+    worker = site.fork(ended, "fork")
+    site.connect().get("/die").end()
+    told = f"the process of a connection was ended by signal {signal.SIGRTMIN + 1}"
+    wait_for(lambda: told in worker.log())
+    assert site.get("/").status == 200
+
+
 def queued(worker: Worker) -> int:
     return sum(worker.cells[sb.QUEUE_BUCKETS : sb.QUEUE_BUCKETS + sb.BUCKETS])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
+from ...signal_names import signal_name
 from ..supervising.exits import ProcessEnd
 
 
@@ -12,16 +12,9 @@ def from_wait_status(status: int) -> ProcessEnd:
     """Of os.waitpid(), and of what a launcher reports."""
     if not os.WIFSIGNALED(status):
         return ProcessEnd(os.waitstatus_to_exitcode(status))
-    return ProcessEnd(signal=_name(os.WTERMSIG(status)), dumped_core=os.WCOREDUMP(status))
+    return ProcessEnd(signal=signal_name(os.WTERMSIG(status)), dumped_core=os.WCOREDUMP(status))
 
 
 def from_returncode(code: int) -> ProcessEnd:
     """Of subprocess.Popen: below 0 it is a signal's number."""
-    return ProcessEnd(signal=_name(-code)) if code < 0 else ProcessEnd(code)
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"  # a real-time one
+    return ProcessEnd(signal=signal_name(-code)) if code < 0 else ProcessEnd(code)

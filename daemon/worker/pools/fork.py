@@ -27,6 +27,7 @@ from ...engine.account import ThreadAccount
 from ...engine.after_fork import process
 from ...engine.contract import Conversation, Outcome
 from ...engine.openings.opening import Opening
+from ...signal_names import signal_name
 from ...unpatched import Lock, Socket, os, select, signal, socket, time
 from .. import children
 from ..background_jobs import finish_jobs
@@ -240,7 +241,7 @@ class ForkPool:
         self._show_children()
 
     def _tell_of_crash(self, child: _Child, status: int) -> None:
-        killed_by = signal.Signals(-status).name if status < 0 else ""
+        killed_by = signal_name(-status) if status < 0 else ""
         how = f"was ended by {killed_by}" if killed_by else f"ended with status {status}"
         running = [run for run in self._slot.running() if run.thread == child.number]
         self._orders.tell(
