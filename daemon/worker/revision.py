@@ -60,7 +60,7 @@ def _found(settings: Settings, tell: Callable[[str], None]) -> Revision | None:
     code = _code_of(settings) or directory
     distribution = _distribution(code)
     tree = git_commit.tree_of(code if os.path.isdir(code) else os.path.dirname(code))
-    ours = tree and (git_commit.holds(tree, code) or (tree == directory and not distribution))
+    ours = tree and ((tree == directory and not distribution) or git_commit.holds(tree, code))
     if ours and (commit := git_commit.commit_of(tree)):
         return Revision(commit, f"git in {tree}")
     release = _release(settings.directory)
