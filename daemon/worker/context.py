@@ -22,7 +22,6 @@ from ..log.error_stream import ErrorStream
 from ..settings import Listener, Settings
 from ..unpatched import Socket, os
 from .certificates import Certificates
-from .revision import Revision
 
 NANOSECONDS = 1_000_000_000
 FLUSH_SECONDS = 1.0  # for the logs of a process that ends
@@ -55,12 +54,10 @@ class Context:
         certificates: Certificates | None = None,
         *,
         after_crash: bool = False,
-        revision: Revision | None = None,
     ) -> None:
         self.engine = engine
         self.certificates = Certificates(settings) if certificates is None else certificates
         self.settings = settings
-        self.revision = revision
         self.board = board
         self.slot = board.slot(slot)
         self.log = log

@@ -142,9 +142,8 @@ def _work(
         called = WorkerHooks(settings, slot, hooks, log, tell, revision)
         called.start(fail)
         context = Context(
-            settings, board, slot, log, access, application, engine, certificates, after_crash=after_crash,
-            revision=revision,
-        )  # fmt: skip
+            settings, board, slot, log, access, application, engine, certificates, after_crash=after_crash
+        )
         write_stacks_to(stack_fd)
         _take_signals(signals, log)
         orders = Orders(context, control, signals, stack_fd)
@@ -163,7 +162,7 @@ def _work(
     sys.setswitchinterval(settings.switch_interval)
     cells[scoreboard.HEARTBEAT] = time.monotonic_ns()
     cells[scoreboard.STATE] = SlotState.READY
-    orders.await_serve()
+    orders.await_serve(revision)
     called.ready()
     start(context, orders)
     called.stop(context, orders)

@@ -21,6 +21,7 @@ from ..permission import why_not_written
 from ..unpatched import Lock, os, select, signal, time
 from .context import NANOSECONDS, Context, Duty
 from .inspecting.inspections import Inspections
+from .revision import Revision
 from .signals import SignalPipe
 
 HEARTBEAT_MILLISECONDS = 1000
@@ -101,17 +102,17 @@ class Orders:
                 return
             self._obey(*received)
 
-    def await_serve(self) -> None:
-        """Say that this worker is ready, with which engine, and wait until the master knows it or wants something else.
+    def await_serve(self, revision: Revision | None) -> None:
+        """Say that this worker is ready, with which engine and code, and wait until the master knows it or wants
+        something else.
 
         Until then the master may have decided to do without this worker and kill it, which must not lose a request.
         """
         engine = self._context.engine
         leads = () if self.leaders_channel is None else (self.leaders_channel.fileno(),)
         python = f"Python {sys.version.split()[0]}"
-        known = self._context.revision
-        revision = known.text if known is not None else None
-        self.tell("ready", leads, engine=engine.name, why=engine.why, python=python, revision=revision)
+        code = revision.text if revision is not None else None
+        self.tell("ready", leads, engine=engine.name, why=engine.why, python=python, revision=code)
         if self.leaders_channel is not None:
             self.leaders_channel.close()  # only the master may hold that end: it is a lifeline, too
         cells = self._context.slot.cells
