@@ -76,7 +76,6 @@ class Step(Struct, frozen=True):
     seconds: float
     counts: array[int]
     averages: array[float]
-    busiest: int  # requests inside the application, at the busiest look
 
     @property
     def end(self) -> float:
@@ -210,8 +209,7 @@ class Timeline:
     def _end_step(self, now: float) -> None:
         counts = self._read()
         counted = array("I", (min(_MOST, max(0, more)) for more in map(sub, counts, self._counts)))
-        busiest = max(look.busy for look in self._looks)
-        step = Step(self._start, now - self._start, counted, _averages(self._looks), busiest)
+        step = Step(self._start, now - self._start, counted, _averages(self._looks))
         self._steps[Span.QUARTER].append(step)
         self._recent.append(step)
         if now - self._recent[0].start >= Span.HOUR.step_seconds - STEP_SECONDS / 2:
@@ -234,7 +232,7 @@ def merged(steps: Sequence[Step]) -> Step:
     counts = array("I", (min(_MOST, sum(column)) for column in zip(*(step.counts for step in steps), strict=True)))
     columns = zip(*(step.averages for step in steps), strict=True)
     averages = array("d", (_weighted(zip(column, (step.seconds for step in steps), strict=True)) for column in columns))
-    return Step(steps[0].start, seconds, counts, averages, max(step.busiest for step in steps))
+    return Step(steps[0].start, seconds, counts, averages)
 
 
 def _averages(looks: Sequence[Gauges]) -> array[float]:

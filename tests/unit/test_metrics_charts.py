@@ -24,7 +24,7 @@ def step(start: float, answers: dict[int, int] | None = None, bucket: int = 2, b
     for number, count in (answers or {}).items():
         counts[number] = count
         counts[6 + bucket] += count
-    return Step(start, 5.0, counts, array("d", [2.0, busy, 0.0, 16.0, *[math.nan] * (GAUGES - 4)]), 0)
+    return Step(start, 5.0, counts, array("d", [2.0, busy, 0.0, 16.0, *[math.nan] * (GAUGES - 4)]))
 
 
 def figures(*steps: Step, marks: tuple[Mark, ...] = (), span: Span = Span.QUARTER) -> dict[str, ET.Element]:
