@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
+from operator import add, attrgetter
 
 from msgspec import Struct
 
@@ -65,16 +65,28 @@ def refusals(slot: Slot) -> list[int]:
     return found
 
 
+def durations_by_class(slots: Iterable[Slot]) -> list[int]:
+    """Histograms of the application's answers, `packed`. Each series is read once: there may be thousands."""
+    histograms = [0] * CLASSES
+    for slot in slots:
+        cells = slot.cells
+        for at in series(cells):
+            _method, status, _route = labels(cells[at + sb.S_KEY])
+            histograms[status_class(status)] += packed(cells, at + sb.S_BUCKETS, sb.BUCKETS)
+    return histograms
+
+
+def counts_by_class(slots: Iterable[Slot], histograms: Iterable[int]) -> list[int]:
+    """All answers of these slots: the application's, of which `histograms` tell, and the server's own refusals."""
+    found = [sum(unpacked(histogram, sb.BUCKETS)) if histogram else 0 for histogram in histograms]
+    for slot in slots:
+        found = list(map(add, found, refusals(slot)))
+    return found
+
+
 def answers(slot: Slot) -> Answers:
     """All that the slot's workers have given: the application's, and the refusals of the server itself."""
-    cells, histograms = slot.cells, [0] * CLASSES
-    for at in series(cells):
-        _method, status, _route = labels(cells[at + sb.S_KEY])
-        histograms[status_class(status)] += packed(cells, at + sb.S_BUCKETS, sb.BUCKETS)
-    found = [
-        refused + (sum(unpacked(histogram, sb.BUCKETS)) if histogram else 0)
-        for refused, histogram in zip(refusals(slot), histograms, strict=True)
-    ]
+    found = counts_by_class([slot], durations_by_class([slot]))
     return Answers(sum(found), found[4], found[5])
 
 

@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import chain
-from operator import add, attrgetter, sub
+from operator import attrgetter, sub
 
 from msgspec import Struct
 
 from . import scoreboard as sb
-from .answers import CLASSES, refusals, status_class
+from .answers import CLASSES, counts_by_class, durations_by_class
 from .board import Board
 from .percentiles import Percentile, percentile
-from .scoreboard_reading import BOUNDS_SECONDS, labels, packed, queue_times, series, unpacked
+from .scoreboard_reading import BOUNDS_SECONDS, queue_times, unpacked
 from .status_page import seconds
 
 STEP_SECONDS = 5.0
@@ -149,17 +149,10 @@ class Mark(Struct, frozen=True):
 
 
 def read_counts(board: Board) -> array[int]:
-    """All counts since the start, in the order of a step's. Each series is read once: there may be thousands."""
+    """All counts since the start, in the order of a step's."""
     slots = list(board.used())
-    histograms = [0] * CLASSES
-    classes = [0] * CLASSES
-    for slot in slots:
-        cells = slot.cells
-        for at in series(cells):
-            number = status_class(labels(cells[at + sb.S_KEY])[1])
-            histograms[number] += packed(cells, at + sb.S_BUCKETS, sb.BUCKETS)
-        classes = list(map(add, classes, refusals(slot)))
-    classes = list(map(add, classes, (sum(unpacked(histogram, sb.BUCKETS)) for histogram in histograms)))
+    histograms = durations_by_class(slots)
+    classes = counts_by_class(slots, histograms)
     return array("Q", (*classes, *unpacked(sum(histograms), sb.BUCKETS), *queue_times(slots)))
 
 

@@ -10,12 +10,11 @@ from operator import add
 from msgspec import Struct
 
 from . import scoreboard as sb
+from .answers import CLASSES, EVERY_SECONDS, status_class
 from .board import Board
 from .route_names import Labels
-from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, packed, series, unpacked
+from .scoreboard_reading import LONGEST_SECONDS, packed, series, unpacked
 
-EVERY_SECONDS = HISTOGRAM_EVERY * SNAPSHOT_SECONDS  # between two snapshots
-CLASSES = 6  # of statuses, by their first digit; 0: not known
 _SUM, _SENT, _QUEUED, _CPU = (cell - sb.S_SUM + CLASSES for cell in (sb.S_SUM, sb.S_SENT, sb.S_QUEUED, sb.S_CPU))
 _CELLS = sb.SERIES_CELLS - sb.S_SUM  # of a series: all but its key
 _BUCKETS = sb.S_BUCKETS - sb.S_SUM + CLASSES
@@ -80,7 +79,7 @@ class RouteHistory:
         rows: dict[str, array[int]] = {}
         for (_method, status, name), part in self._board.routes.with_past(self._series()).items():
             row = rows.setdefault(name, _NOTHING[:])
-            row[status // 100 if status < 100 * CLASSES else 0] += sum(part[sb.S_BUCKETS :])
+            row[status_class(status)] += sum(part[sb.S_BUCKETS :])
             row[CLASSES:] = array("Q", map(add, row[CLASSES:], part[sb.S_SUM :]))
         return rows
 
