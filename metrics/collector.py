@@ -18,15 +18,15 @@ from . import scoreboard as sb
 from .board import Board
 from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
 from .families import Exemplar, Family, Histogram, Sample
-from .route_names import OTHER, Labels
+from .route_names import OTHER
 from .scoreboard import Running, Slot
+from .scoreboard_reading import series_by_labels
 
 NANOSECONDS = 1e9
 # What is told of the scoreboard's bounds: OpenTelemetry's, and those below its first only if they are wanted. All of
 # them for each series would be five times as many samples.
 FINE_SECONDS = (0.0005, 0.001, 0.0025)
 TOLD_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-SERIES_END = sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS
 _PLACES = {
     bounds: tuple(sb.bucket(round(bound * NANOSECONDS)) + 1 for bound in bounds)
     for bounds in (TOLD_SECONDS, FINE_SECONDS + TOLD_SECONDS)
@@ -91,28 +91,8 @@ class Collector:
         )
 
     def _series(self, slots: Iterable[Slot]) -> dict[SeriesKey, list[int]]:
-        """The sums by labels. Slots that took their series in the same order are added up as a whole: most do."""
-        alike: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = {}
-        for slot in slots:
-            keys = slot.cells[sb.SERIES_AT : SERIES_END : sb.SERIES_CELLS].tolist()
-            used = sb.SERIES if keys[-1] else keys.index(0)
-            if not used:
-                continue
-            layout = (tuple(keys[:used]), tuple(slot.route_names()))
-            before = alike.get(layout)
-            row = slot.cells[sb.SERIES_AT : sb.SERIES_AT + used * sb.SERIES_CELLS].tolist()
-            alike[layout] = row if before is None else list(map(add, before, row))
-        found: dict[Labels, list[int]] = {}
-        for (keys_, routes), row in alike.items():
-            for place, key in enumerate(keys_):
-                if not key:
-                    continue
-                labels = self._board.routes.labels(key, routes)
-                part = row[place * sb.SERIES_CELLS : (place + 1) * sb.SERIES_CELLS]
-                known = found.get(labels)
-                found[labels] = part if known is None else list(map(add, known, part))
-        told = self._board.routes.with_past(found)
-        return {(method, _status(status), route): row for (method, status, route), row in told.items()}
+        found = series_by_labels(self._board, slots)
+        return {(method, _status(status), route): row for (method, status, route), row in found.items()}
 
     def _exemplars(self, slots: Iterable[Slot]) -> dict[SeriesKey, list[Exemplar]]:
         """Requests of traces, by the labels of their series."""

@@ -12,11 +12,9 @@ from msgspec import Struct
 from . import scoreboard as sb
 from .answers import CLASSES, EVERY_SECONDS, status_class
 from .board import Board
-from .route_names import Labels
-from .scoreboard_reading import LONGEST_SECONDS, packed, series, unpacked
+from .scoreboard_reading import LONGEST_SECONDS, series_by_labels
 
 _SUM, _SENT, _QUEUED, _CPU = (cell - sb.S_SUM + CLASSES for cell in (sb.S_SUM, sb.S_SENT, sb.S_QUEUED, sb.S_CPU))
-_CELLS = sb.SERIES_CELLS - sb.S_SUM  # of a series: all but its key
 _BUCKETS = sb.S_BUCKETS - sb.S_SUM + CLASSES
 _NOTHING = array("Q", bytes(8 * (_BUCKETS + sb.BUCKETS)))
 
@@ -77,20 +75,11 @@ class RouteHistory:
 
     def _rows(self) -> dict[str, array[int]]:
         rows: dict[str, array[int]] = {}
-        for (_method, status, name), part in self._board.routes.with_past(self._series()).items():
+        for (_method, status, name), part in series_by_labels(self._board, self._board.used()).items():
             row = rows.setdefault(name, _NOTHING[:])
             row[status_class(status)] += sum(part[sb.S_BUCKETS :])
             row[CLASSES:] = array("Q", map(add, row[CLASSES:], part[sb.S_SUM :]))
         return rows
-
-    def _series(self) -> dict[Labels, list[int]]:
-        sums: dict[Labels, int] = {}
-        for slot in self._board.used():
-            cells, names = slot.cells, slot.route_names()
-            for at in series(cells):
-                key = self._board.routes.labels(cells[at + sb.S_KEY], names)
-                sums[key] = sums.get(key, 0) + packed(cells, at + sb.S_SUM, _CELLS)
-        return {key: [0, *unpacked(found, _CELLS)] for key, found in sums.items()}
 
 
 def _counts(row: Sequence[int]) -> RouteCounts:

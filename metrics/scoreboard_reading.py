@@ -16,6 +16,7 @@ from operator import sub
 
 from . import scoreboard as sb
 from .board import Board
+from .route_names import Labels
 from .scoreboard import Slot
 
 SNAPSHOT_SECONDS = 1.0
@@ -23,6 +24,7 @@ HISTOGRAM_EVERY = 5  # snapshots: the whole board is read for it
 LONGEST_SECONDS = 60.0
 BOUNDS_SECONDS = tuple(bound / 1e9 for bound in sb.BOUNDS_NS)
 NO_BUCKETS = (0,) * sb.BUCKETS
+_SUMS = sb.SERIES_CELLS - sb.S_SUM  # cells of a series: all but its key
 labels = lru_cache(maxsize=4 * sb.SERIES)(sb.series_labels)  # of a series by its key: slots have much the same ones
 
 
@@ -100,6 +102,19 @@ def series(cells: memoryview[int]) -> Iterator[int]:
     overflow = sb.SERIES_AT + (sb.SERIES - 1) * sb.SERIES_CELLS
     if cells[overflow + sb.S_KEY]:
         yield overflow
+
+
+def series_by_labels(board: Board, slots: Iterable[Slot]) -> dict[Labels, list[int]]:
+    """The cells of series (but for the key: 0), summed up by method, status and route, whoever has given that back."""
+    sums: dict[Labels, int] = {}
+    for slot in slots:
+        cells = slot.cells
+        keys = [(at, cells[at + sb.S_KEY]) for at in series(cells)]
+        names = slot.route_names()  # now: a route has its name before a series has its number
+        for at, key in keys:
+            found = board.routes.labels(key, names)
+            sums[found] = sums.get(found, 0) + packed(cells, at + sb.S_SUM, _SUMS)
+    return board.routes.with_past({found: [0, *unpacked(number, _SUMS)] for found, number in sums.items()})
 
 
 def queue_times(slots: Iterable[Slot]) -> tuple[int, ...]:
