@@ -8,7 +8,9 @@ A master lives for months: what has read its command line is let go before its o
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import sys
 from collections.abc import Collection
 from importlib.util import find_spec
@@ -33,7 +35,7 @@ def main() -> NoReturn:
     others = set(sys.modules)
     config, reload_config = _command_line()
     _let_go_of_the_command_line(others)
-    sys.exit(supervise(config, reload_config))
+    _end(supervise(config, reload_config))
 
 
 def supervise(config: Config, reload_config: ReadConfig) -> int:
@@ -42,8 +44,20 @@ def supervise(config: Config, reload_config: ReadConfig) -> int:
     with absent(*openssl, *BACKPORTS):
         from ..master.main import run
 
+    gc.freeze()  # no collection looks at modules again: they last
     gc.enable()
     return run(config, reload_config)
+
+
+def _end(status: int) -> NoReturn:
+    """The master has cleaned up: to take all modules to pieces, too, would be a sixth of what its life may cost."""
+    atexit._run_exitfuncs()  # of those who came by a sitecustomize
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError):
+            pass  # there is none, or who has read it is gone
+    os._exit(status)
 
 
 def _command_line() -> tuple[Config, ReadConfig]:
