@@ -129,8 +129,8 @@ SERIES_AT = 512  # the slot's second page
 (
     S_KEY,
     S_SUM,  # ns of durations
-    S_SENT,  # bytes of response bodies …
-    S_QUEUED,  # … and ns between a complete request and its start: of requests whose environ has a route, be it ""
+    S_SENT,  # bytes of response bodies: of requests whose environ has a route, be it ""
+    S_QUEUED,  # ns of these durations between a complete request and its start
     S_CPU,  # ns that threads have computed, sampled and extrapolated; 0: not known
     S_BUCKETS,
 ) = range(6)

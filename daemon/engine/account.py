@@ -94,11 +94,12 @@ class Account:
         at = self._series.get((method, status, route)) or self.series(method, status, route)
         if route is not None:
             cells[at + _S_SENT] += sent
-            cells[at + _S_QUEUED] += queued_ns
             cpu_ns = environ.get(CPU_NS)
             if type(cpu_ns) is int and cpu_ns > 0:
                 cells[at + _S_CPU] += cpu_ns
         cells[at + _S_SUM] += duration_ns
+        if queued_ns:  # it was handed over
+            cells[at + _S_QUEUED] += queued_ns
         if duration_ns <= _FIRST_BOUND_NS:
             cells[at + _S_BUCKETS] += 1
         else:
@@ -164,10 +165,11 @@ class Account:
         cells[_QUEUE_SUM] += waited_ns * requests
         cells[_QUEUE_BUCKETS if waited_ns <= _FIRST_BOUND_NS else _QUEUE_BUCKETS + bucket(waited_ns)] += requests
 
-    def served(self, waited_ns: int, requests: int) -> None:
-        """So many requests were run to their end by the owner of the loop, each after so long."""
+    def served(self, turn_ns: int, requests: int) -> None:
+        """So many requests were run to their end by the owner of the loop, in a turn of that length: each has waited
+        for those before it, which are half of the others in the mean."""
         self.cells[_INLINE] += requests
-        self.waited(waited_ns, requests)
+        self.waited(turn_ns * (requests - 1) // (2 * requests), requests)
 
     def _plain_route(self, route: object) -> str | None:
         """Of an object of the application, whose own methods may do anything."""

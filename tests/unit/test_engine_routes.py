@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
 from miniwsgi.daemon.engine.contract import Outcome
+from miniwsgi.daemon.master.insight.counters import slot_counts
 from miniwsgi.daemon.routes.variables import CPU_NS, ROUTE
 from miniwsgi.metrics import scoreboard as sb
 
@@ -21,17 +23,21 @@ def engine(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+def series(world: World) -> Iterator[list[int]]:
+    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
+        cells = world.context.slot.cells[at : at + sb.SERIES_CELLS].tolist()
+        if cells[sb.S_KEY]:
+            yield cells
+
+
 def counted(world: World) -> dict[tuple[str, int], tuple[int, int, int, int]]:
     """By route and status: requests, bytes, ns waited, ns computed."""
-    slot = world.context.slot
-    names = ["", *slot.route_names()]
+    names = ["", *world.context.slot.route_names()]
     found = {}
-    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
-        cells = slot.cells[at : at + sb.SERIES_CELLS].tolist()
-        if cells[sb.S_KEY]:
-            _method, status, route = sb.series_labels(cells[sb.S_KEY])
-            requests = sum(cells[sb.S_BUCKETS :])
-            found[names[route], status] = requests, cells[sb.S_SENT], cells[sb.S_QUEUED], cells[sb.S_CPU]
+    for cells in series(world):
+        _method, status, route = sb.series_labels(cells[sb.S_KEY])
+        requests = sum(cells[sb.S_BUCKETS :])
+        found[names[route], status] = requests, cells[sb.S_SENT], cells[sb.S_QUEUED], cells[sb.S_CPU]
     return found
 
 
@@ -70,7 +76,7 @@ def test_a_request_that_was_looked_at_in_vain_has_them_without_a_route(engine: s
     world = World(engine, use=application({ROUTE: "", CPU_NS: 5}, {}))
     ask(world, 40)
     ask(world, 50)
-    assert counted(world) == {("", 200): (2, 5, 40, 5)}
+    assert counted(world) == {("", 200): (2, 5, 90, 5)}  # who waits is known of all
 
 
 @pytest.mark.parametrize("computed", ["7", 7.5, -3, 0, None, [1]])
@@ -125,3 +131,24 @@ def counted_by_number(world: World) -> dict[int, int]:
             route = sb.series_labels(cells[at])[2]
             found[route] = found.get(route, 0) + sum(cells[at + sb.S_BUCKETS : at + sb.SERIES_CELLS])
     return found
+
+
+def test_the_time_in_the_application_is_known_without_a_route_too(engine: str) -> None:
+    """Of one that was handed over it is the rest; those that the loop has run have waited before their durations."""
+    world = World(engine)
+    with world.near, world.far:
+        ask(world, waited_ns=3_000_000)
+        before = slot_counts(world.context.slot)
+        world.context.site.account.served(5_000_000_000, 2)
+        after = slot_counts(world.context.slot)
+        (took,) = (cells[sb.S_SUM] for cells in series(world))
+    assert before.run_seconds == pytest.approx((took - 3_000_000) / 1e9)
+    assert after.run_seconds == before.run_seconds
+    assert after.queue_seconds - before.queue_seconds == pytest.approx(2.5)
+
+
+def test_who_was_alone_in_a_turn_has_waited_for_nobody(engine: str) -> None:
+    world = World(engine)
+    with world.near, world.far:
+        world.context.site.account.served(500_000_000, 1)
+        assert slot_counts(world.context.slot).queue_seconds == 0

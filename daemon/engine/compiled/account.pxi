@@ -273,11 +273,11 @@ cdef class Shared:
         else:
             series = self.series_of(answer, <str>route)
             cells[series + S_SENT] += call.sent
-            cells[series + S_QUEUED] += queued_ns
             computed = mw_get(environ, CPU_NS)
             if computed != NULL and type(<object>computed) is int and <object>computed > 0:
                 cells[series + S_CPU] += <uint64_t><object>computed
         cells[series + S_SUM] += duration_ns
+        cells[series + S_QUEUED] += queued_ns
         if duration_ns <= BOUNDS_NS[0]:
             cells[series + S_BUCKETS] += 1
         else:

@@ -37,7 +37,7 @@ class SlotCounts(NamedTuple):
     """A slot's sums since the start."""
 
     answered: int
-    seconds: float  # from the complete request to the end of the answer
+    run_seconds: float  # from the application's start to the end of the answer
     queue_seconds: float  # from the complete request to the application's start
     server_errors: int
     routes: dict[str, RouteCounts]
@@ -74,10 +74,11 @@ def slot_counts(slot: Slot) -> SlotCounts:
     for at in reading.series(cells):
         _method, status, route = sb.series_labels(cells[at + sb.S_KEY])
         count, took = sum(cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist()), cells[at + sb.S_SUM]
-        answered, nanoseconds = answered + count, nanoseconds + took
+        run = took - cells[at + sb.S_QUEUED]
+        answered, nanoseconds = answered + count, nanoseconds + run
         errors += count if status >= 500 else 0
         name = names[route - 1] if 0 < route <= len(names) else "_OTHER" if route else NO_ROUTE
-        run, computed = took - cells[at + sb.S_QUEUED], cells[at + sb.S_CPU]
+        computed = cells[at + sb.S_CPU]
         routes[name] = routes[name].plus(RouteCounts(count, run / NANOSECONDS, computed / NANOSECONDS))
     return SlotCounts(answered, nanoseconds / NANOSECONDS, cells[sb.QUEUE_SUM] / NANOSECONDS, errors, dict(routes))
 

@@ -188,8 +188,8 @@ def _usual(counts: Iterable[SlotCounts]) -> tuple[float | None, int]:
     """Seconds in the application of an answer since the start, and how many answers those were."""
     answered = seconds = 0.0
     for one in counts:
-        answered, seconds = answered + one.answered, seconds + one.seconds - one.queue_seconds
-    return (max(0.0, seconds) / answered if answered else None), int(answered)
+        answered, seconds = answered + one.answered, seconds + one.run_seconds
+    return (seconds / answered if answered else None), int(answered)
 
 
 def _routes(seen: Iterable[tuple[object, SlotCounts, SlotCounts]]) -> tuple[RouteEvidence, ...]:

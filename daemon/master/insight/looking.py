@@ -137,7 +137,6 @@ class WorkerLook:
         samples = self._inspected.moments if looked else tuple(self._samples)
         waits = self._held((starved or 0.0) / seconds)
         delayed = min(self._delayed(), max(0.0, seconds - cpu))  # while one of them computed, it had a CPU
-        queued = max(0.0, now.queue_seconds - self._before.queue_seconds)
         found = WorkerEvidence(
             slot=self.worker.slot,
             pid=self.worker.pid,
@@ -148,8 +147,8 @@ class WorkerLook:
             oldest=max((now_ns - one.started_ns for one in ran), default=0) / NANOSECONDS,
             requests=tuple(f"{one.method} {one.path}" for one in ran),
             answered=now.answered - self._before.answered,
-            run_seconds=max(0.0, now.seconds - self._before.seconds - queued),
-            queue_seconds=queued,
+            run_seconds=max(0.0, now.run_seconds - self._before.run_seconds),
+            queue_seconds=max(0.0, now.queue_seconds - self._before.queue_seconds),
             cpu=cpu / seconds,
             starved=None if starved is None else starved / seconds,
             process_state=self._state if self.stands_still else "",

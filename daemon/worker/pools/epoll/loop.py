@@ -129,8 +129,8 @@ class EpollPool:
         if not now:
             return False
         while True:
-            if turn.served:  # in one turn: they have waited for each other, half of the turn in the mean
-                account.served((now - began) // 2, turn.served)
+            if turn.served:
+                account.served(now - began, turn.served)
                 turn.served = 0
                 me.end()
                 if not me.number:
