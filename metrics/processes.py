@@ -12,15 +12,21 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+def stat(pid: int) -> list[bytes]:
+    """The fields of proc_pid_stat(5) from the third on: the second may contain blanks and brackets."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time that it has had, in user mode and in the kernel; also of one that has ended and is not yet reaped."""
-    fields = _stat(pid)
+    fields = stat(pid)
     return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
 def started_at(pid: int) -> float:
     """In seconds since 1970."""
-    return _boot_time() + int(_stat(pid)[19]) / CLOCK_TICKS
+    return _boot_time() + int(stat(pid)[19]) / CLOCK_TICKS
 
 
 def resident_bytes(pid: int) -> int:
@@ -62,12 +68,6 @@ def _shares(path: str) -> tuple[int, int]:
             elif name.startswith(b"Private_"):
                 uss += int(rest.split()[0]) << 10
     return pss, uss
-
-
-def _stat(pid: int) -> list[bytes]:
-    """The fields from the third on: the second may contain blanks and brackets."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()
 
 
 @cache

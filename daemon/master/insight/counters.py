@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics import scoreboard_reading as reading
-from miniwsgi.metrics.processes import CLOCK_TICKS
+from miniwsgi.metrics.processes import CLOCK_TICKS, stat
+from miniwsgi.metrics.route_names import OTHER
 from miniwsgi.metrics.scoreboard import Slot
 
 NANOSECONDS = 1e9
@@ -72,12 +73,12 @@ def slot_counts(slot: Slot) -> SlotCounts:
     errors, nanoseconds, answered = 0, 0, 0
     routes: dict[str, RouteCounts] = defaultdict(RouteCounts)
     for at in reading.series(cells):
-        _method, status, route = sb.series_labels(cells[at + sb.S_KEY])
+        _method, status, route = reading.labels(cells[at + sb.S_KEY])
         count, took = sum(cells[at + sb.S_BUCKETS : at + sb.S_BUCKETS + sb.BUCKETS].tolist()), cells[at + sb.S_SUM]
         run = took - cells[at + sb.S_QUEUED]
         answered, nanoseconds = answered + count, nanoseconds + run
         errors += count if status >= 500 else 0
-        name = names[route - 1] if 0 < route <= len(names) else "_OTHER" if route else NO_ROUTE
+        name = NO_ROUTE if route == sb.NO_ROUTE else names[route - 1] if route <= len(names) else OTHER
         computed = cells[at + sb.S_CPU]
         routes[name] = routes[name].plus(RouteCounts(count, run / NANOSECONDS, computed / NANOSECONDS))
     return SlotCounts(answered, nanoseconds / NANOSECONDS, cells[sb.QUEUE_SUM] / NANOSECONDS, errors, dict(routes))
@@ -92,8 +93,7 @@ def process_counts(pid: int) -> ProcessCounts | None:
 
 
 def _process_counts(pid: int) -> ProcessCounts:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
+    fields = stat(pid)
     tasks = f"/proc/{pid}/task"
     cpu = sum(map(int, fields[11:15])) / CLOCK_TICKS  # its own and its reaped children's
     faults = int(fields[9]) + int(fields[10])
