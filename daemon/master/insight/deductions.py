@@ -16,9 +16,10 @@ from .finding import finding
 from .limits import dropped, not_accepted, saturated, too_few
 from .onset import onset
 from .picture import Picture
+from .places import Doing
 from .processor import held, processor, starved, starved_too, stopped, swapping, throttled
 from .trouble import crashing, failing, losses, missing, not_serving, slow_lately
-from .waiting import lock, slow, slow_route, slow_worker, waits, waits_long
+from .waiting import SEEN_THREADS, lock, route_lines, slow, slow_route, slow_worker, waits, waits_long
 from .wording import count, number, percent, rate, seconds
 
 RULES: tuple[Callable[[Picture], ms.Finding | None], ...] = (
@@ -30,6 +31,10 @@ TOLD = {
     "connections", "cpu", "deadlock", "gil-held", "lock", "slow-route", "starved", "stopped", "throttled", "waits",
 }  # fmt: skip
 ONCE = {"waits": {"waits"}, "slow": TOLD, "losses": {"losses", "crashing"}}  # what is not told beside others
+SHOWN_ROUTES = 5
+DOING: dict[Doing, ms.Doing] = {
+    Doing.LOCK: "lock", Doing.OTHERS: "others", Doing.POOL: "others", Doing.WAITS: "waits", Doing.RUNS: "runs",
+}  # fmt: skip
 
 
 def conclude(evidence: Evidence, at: datetime) -> ms.Why:
@@ -81,16 +86,12 @@ def _thread_groups(picture: Picture) -> list[ms.ThreadGroup]:
             line=group.place.where.line,
             function=group.place.where.function,
             call=group.place.call,
-            doing=DOING[group.place.doing.name],
+            doing=DOING[group.place.doing],
             request=group.request,
         )
         for group in picture.groups
         if group.threads >= SEEN_THREADS
     ]
-
-
-SEEN_THREADS = 0.05  # on average: less is what passes by
-DOING: dict[str, ms.Doing] = {"LOCK": "lock", "OTHERS": "others", "POOL": "others", "WAITS": "waits", "RUNS": "runs"}
 
 
 def _well(picture: Picture) -> ms.Finding:
@@ -127,11 +128,7 @@ def _busiest(picture: Picture) -> ms.Finding | None:
     if used:
         most = max(known, key=lambda route: route.cpu_seconds or 0.0)
         sentence += f"; most CPU to {most.name}: {percent((most.cpu_seconds or 0.0) / used)}"
-    lines = [
-        f"{route.name}: {count(route.answered, 'answer')}, {seconds(route.seconds / route.answered)} on average"
-        for route in picture.routes[:5]
-    ]
-    return finding("routes", "note", f"{sentence}.", lines)
+    return finding("routes", "note", f"{sentence}.", route_lines(picture, SHOWN_ROUTES))
 
 
 def _sentence(told: ms.Finding) -> ms.Finding:

@@ -16,6 +16,8 @@ from .wording import count, number, percent, rate, seconds
 
 HEADROOM = 0.8  # how busy threads may be on average, so that bursts find one
 MAX_THREADS = 256  # of server.threads
+ALL_CPUS = 0.9  # of those that there are: more is not promised
+ONE_INTERPRETER = 0.7  # of a CPU: more in one worker, and its threads wait for each other
 THREADED = {"epoll", "fork"}
 
 
@@ -23,12 +25,12 @@ def too_few(picture: Picture) -> ms.Finding | None:
     """Requests wait for longer than they run."""
     if not picture.saturated or not queue_dominates(picture):
         return None
-    return _saturated(picture, "warning")
+    return _saturated(picture)
 
 
 def saturated(picture: Picture) -> ms.Finding | None:
     """All threads are busy, for a reason that is told above."""
-    return _saturated(picture, "warning") if picture.saturated and not queue_dominates(picture) else None
+    return _saturated(picture) if picture.saturated and not queue_dominates(picture) else None
 
 
 def not_accepted(picture: Picture) -> ms.Finding | None:
@@ -68,7 +70,7 @@ def dropped(picture: Picture) -> ms.Finding | None:
     )
 
 
-def _saturated(picture: Picture, severity: ms.Severity) -> ms.Finding:
+def _saturated(picture: Picture) -> ms.Finding:
     workers = len(picture.evidence.workers)
     what = "thread" if picture.evidence.pool in THREADED else "worker"
     there = f"all {count(picture.capacity, what)}{f' of {workers} workers' if what == 'thread' and workers > 1 else ''}"
@@ -85,7 +87,7 @@ def _saturated(picture: Picture, severity: ms.Severity) -> ms.Finding:
         sentence = (
             f"Requests wait for a {what}: {there} busy, {number(picture.waiting)} waiting, and none was answered."
         )
-    return finding("saturated", severity, sentence, _sum(picture), _enough(picture))
+    return finding("saturated", "warning", sentence, _sum(picture), _enough(picture))
 
 
 def _sum(picture: Picture) -> Iterator[str]:
@@ -126,7 +128,3 @@ def _enough(picture: Picture) -> str:
     else:
         more = needed
     return f"server.workers = {more} would do for what came ({more} × {each}, {keeps})"
-
-
-ALL_CPUS = 0.9
-ONE_INTERPRETER = 0.7  # of a CPU: more in one worker, and its threads wait for each other

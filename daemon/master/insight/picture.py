@@ -16,7 +16,6 @@ from .places import Doing, Place, Places, is_ours, taken_at
 QUIET_CPU = 0.5  # of one CPU, of a worker: below, whoever runs a request mostly waits
 SHORT_CPU = 0.3  # of one CPU, that a worker lacked
 SHORT_THROTTLED = 0.1  # of the time
-UNKNOWN = Frame("?", 0, "?")
 
 
 def wanted(worker: WorkerEvidence) -> float:

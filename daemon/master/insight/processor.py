@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from miniwsgi.manager import messages as ms
 
-from .evidence import WorkerEvidence
+from .evidence import Frame, WorkerEvidence
 from .finding import finding
 from .picture import Picture, starvation, wanted
 from .places import Doing
 from .waiting import FULL_CPU, is_slow
-from .wording import count, number, percent, rate, seconds
+from .wording import count, inside, number, percent, rate, seconds
 
 HELD_SHARE = 0.3  # of the time, in which an interpreter lets nobody else run
 HELD_SECONDS = 0.1  # at a time: threads take turns after server.switch_interval, 0.5 ms, unless C code holds it
@@ -47,7 +47,7 @@ def held(picture: Picture) -> ms.Finding | None:
         return None
     worst = found[0]
     where, _threads, request = next(iter(picture.running), (None, 0.0, ""))
-    place = f" at {picture.places.shown(where)}{_source(picture, where)}{_in(request)}" if where else ""
+    place = f" at {picture.places.shown(where)}{_source(picture, where)}{inside(request)}" if where else ""
     waits = wanted(worst) < 0.3
     how = "waits without letting go of" if waits else "holds"
     what = f"C code that {how} the interpreter (GIL)"
@@ -153,7 +153,7 @@ def processor(picture: Picture) -> ms.Finding | None:
     if not full or (own_processes and picture.cpu < ALL_CPUS * evidence.cpus):
         return None
     threads = sum(worker.busy + worker.waiting for worker in full)
-    usage, want = (sum(of) / len(full) for of in zip(*((one.cpu, wanted(one)) for one in full), strict=True))
+    usage, want = sum(one.cpu for one in full) / len(full), sum(map(wanted, full)) / len(full)
     crowded = sum(group.threads for group in picture.doing(Doing.RUNS)) + picture.waiting > 1.2 * len(full)
     if usage < FULL_USE and not crowded and not own_processes:
         return None
@@ -184,7 +184,7 @@ def _where(picture: Picture) -> str:
     if not total:
         return ", mostly outside of the application: in the server, and in requests that are too short to be seen"
     frame, _threads, request = picture.running[0]
-    who = _in(request) if request else ", in a thread that runs no request"
+    who = inside(request) if request else ", in a thread that runs no request"
     return f", mostly in {frame.function} at {picture.places.shown(frame)}{who}"
 
 
@@ -195,7 +195,7 @@ def _places(picture: Picture) -> Iterator[str]:
             break
         yield (
             f"{percent(threads / total)} of what runs: {frame.function} at {picture.places.shown(frame)}"
-            f"{_source(picture, frame)}{_in(request)}"
+            f"{_source(picture, frame)}{inside(request)}"
         )
     by_cpu = sorted((one for one in picture.routes if one.cpu_seconds), key=lambda one: -(one.cpu_seconds or 0.0))
     if by_cpu:
@@ -218,13 +218,9 @@ def _still(picture: Picture) -> str:
     return f"{count(picture.answered, 'answer')}, {rate(picture.rate)}{waiting}"
 
 
-def _source(picture: Picture, frame: object) -> str:
-    text = picture.places.text(frame)  # type: ignore[arg-type]
+def _source(picture: Picture, frame: Frame) -> str:
+    text = picture.places.text(frame)
     return f" ({text[:60]})" if text else ""
-
-
-def _in(request: str) -> str:
-    return f", in {request}" if request else ""
 
 
 def _verb(found: Sequence[WorkerEvidence], one: str, several: str) -> str:

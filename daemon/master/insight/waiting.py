@@ -11,7 +11,7 @@ from .evidence import WorkerEvidence
 from .finding import finding
 from .picture import Group, Picture, wanted
 from .places import FILE, Doing
-from .wording import count, number, percent, rate, seconds
+from .wording import count, inside, number, percent, rate, seconds
 
 SHARE = 0.3  # of the busy threads: that many at one place tell something
 LONG_SECONDS = 0.3  # in the application, on average
@@ -24,6 +24,7 @@ ROUTE_SECONDS = 0.1
 FULL_CPU = 0.8  # of one CPU: a worker that uses so much is at its limit, for its interpreter runs one thread at a time
 SOME_ANSWERS = 3  # without which a mean tells nothing
 SHOWN_GROUPS = 4
+SEEN_THREADS = 0.05  # at one place, on average: less is what passes by
 WAITED_FOR = {
     Doing.OTHERS: " for another thread",
     Doing.POOL: " for a connection, for the pool is exhausted,",
@@ -40,14 +41,14 @@ def lock(picture: Picture) -> ms.Finding | None:
     wanted = picture.places.wanted(group.place.where)
     name = " on a file" if wanted == FILE else f" {wanted}" if wanted else ""
     call = "" if wanted else f" in {group.place.call}" if group.place.call else ""
-    place, who = picture.places.shown(group.place.where), _in(group.request)
+    place, who = picture.places.shown(group.place.where), inside(group.request)
     sentence = f"{_threads(group, picture)} for the lock{name} at {place}{call}{who}; {_holder(group, picture)}."
     if (other := _deadlocked_with(group, found)) is not None:
         there = picture.places.shown(other.place.where)
         also = picture.places.wanted(other.place.where) or "another"
         sentence = (
             f"Deadlock: threads at {place}{who} wait for the lock{name}, which is held by one at {there}"
-            f"{_in(other.request)}, and that waits for {also}, which they hold."
+            f"{inside(other.request)}, and that waits for {also}, which they hold."
         )
         remedy = "take locks in the same order everywhere; miniwsgictl restart SLOT frees what hangs"
         return finding("deadlock", "critical", sentence, _groups(picture), remedy)
@@ -71,7 +72,7 @@ def _holder(group: Group, picture: Picture) -> str:
     (taken, now, request), _count = group.holders.most_common(1)[0]
     text, places = picture.places.text(now), picture.places
     doing = f" ({text})" if text else ""
-    return f"the thread that took it at {places.shown(taken)} is at {places.shown(now)}{doing}{_in(request)}"
+    return f"the thread that took it at {places.shown(taken)} is at {places.shown(now)}{doing}{inside(request)}"
 
 
 def slow_route(picture: Picture) -> ms.Finding | None:
@@ -91,25 +92,28 @@ def slow_route(picture: Picture) -> ms.Finding | None:
         f"One route is slow: {worst.name} takes {seconds(mean)} on average, the others {seconds(other)}; "
         f"it has {percent(worst.seconds / total)} of the time{where}."
     )
-    evidence = [
-        f"{route.name}: {count(route.answered, 'answer')}, {seconds(route.seconds / route.answered)} on average"
-        for route in picture.routes[:SHOWN_GROUPS]
-    ]
-    return finding("slow-route", "warning", sentence, [*evidence, *_groups(picture)], "")
+    return finding("slow-route", "warning", sentence, [*route_lines(picture, SHOWN_GROUPS), *_groups(picture)])
+
+
+def route_lines(picture: Picture, shown: int) -> Iterator[str]:
+    """The routes that take most time, with their means."""
+    for route in picture.routes[:shown]:
+        mean = seconds(route.seconds / route.answered)
+        yield f"{route.name}: {count(route.answered, 'answer')}, {mean} on average"
 
 
 def slow_worker(picture: Picture) -> ms.Finding | None:
     """One worker that takes far longer than the others, for the same routes."""
-    found: list[tuple[float, WorkerEvidence, float, float]] = []
+    found: list[tuple[float, float, WorkerEvidence]] = []  # means of the worker, and of the others
     for worker in picture.evidence.workers:
         answered, took, others = _compared(worker, picture)
         if wanted(worker) >= FULL_CPU:
             continue  # it computes, which says more
         if answered >= SOME_ANSWERS and took >= max(ROUTE_SECONDS * answered, CONTRAST * others):
-            found.append((took / answered, worker, took / answered, others / answered))
+            found.append((took / answered, others / answered, worker))
     if not found or len(found) > len(picture.evidence.workers) / 2:
         return None
-    _, worker, mean, other = max(found, key=lambda one: one[0])
+    mean, other, worker = max(found, key=lambda one: one[0])
     sentence = (
         f"One worker is slow: worker {worker.slot} (pid {worker.pid}) takes {seconds(mean)} on average, the others "
         f"{seconds(other)} for the same routes."
@@ -136,7 +140,7 @@ def waits_long(picture: Picture) -> ms.Finding | None:
     group = _largest(picture)
     if group is None or not (is_slow(picture) or (picture.saturated and not queue_dominates(picture))):
         return None
-    sentence = f"{_threads(group, picture)}{_what(group)} {_at(group, picture)}{_in(group.request)}."
+    sentence = f"{_waiting(group, picture)}."
     return finding("waits", "warning", sentence, [*_slowness(picture), *_groups(picture)], _remedy(group))
 
 
@@ -145,9 +149,7 @@ def waits(picture: Picture) -> ms.Finding | None:
     group = _largest(picture)
     if group is None or group.threads < 0.3:
         return None
-    sentence = (
-        f"What requests wait for: {_threads(group, picture)}{_what(group)} {_at(group, picture)}{_in(group.request)}."
-    )
+    sentence = f"What requests wait for: {_waiting(group, picture)}."
     return finding("waits", "note", sentence, _groups(picture))
 
 
@@ -201,8 +203,10 @@ def _threads(group: Group, picture: Picture) -> str:
     return f"{number(group.threads)} of {number(picture.seen)} busy threads {'wait' if several else 'waits'}"
 
 
-def _what(group: Group) -> str:
-    return WAITED_FOR.get(group.place.doing, "")
+def _waiting(group: Group, picture: Picture) -> str:
+    """ "6 of 8 busy threads wait for another thread at shop/db.py:38 in load, in GET /orders"."""
+    what = WAITED_FOR.get(group.place.doing, "")
+    return f"{_threads(group, picture)}{what} {_at(group, picture)}{inside(group.request)}"
 
 
 def _at(group: Group, picture: Picture) -> str:
@@ -249,10 +253,7 @@ def _slowness(picture: Picture) -> Iterator[str]:
 
 def _groups(picture: Picture) -> Iterator[str]:
     for group in picture.groups[:SHOWN_GROUPS]:
-        if group.threads < 0.05:
+        if group.threads < SEEN_THREADS:
             break
-        yield f"{count(group.threads, 'thread')} {_at(group, picture)}{_in(group.request)}: {group.place.doing.value}"
-
-
-def _in(request: str) -> str:
-    return f", in {request}" if request else ""
+        where = f"{_at(group, picture)}{inside(group.request)}"
+        yield f"{count(group.threads, 'thread')} {where}: {group.place.doing.value}"

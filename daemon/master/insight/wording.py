@@ -31,6 +31,11 @@ def rate(value: float) -> str:
     return f"{number(value)} requests/s"
 
 
+def inside(request: str) -> str:
+    """ ", in GET /orders"; "" without a request."""
+    return f", in {request}" if request else ""
+
+
 def count(value: float, noun: str) -> str:
     """ "1 thread", "6.3 threads"."""
     said = number(value)

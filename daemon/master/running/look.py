@@ -10,8 +10,6 @@ from .frames import Frame
 from .inspection import inspect
 from .worker_handle import WorkerHandle
 
-UNKNOWN = -1
-
 
 class SeenRequest(NamedTuple):
     """One that ran when it was looked at."""
@@ -20,8 +18,8 @@ class SeenRequest(NamedTuple):
     request_id: str
     route: str  # "" not known
     trace_id: str | None
-    cpu_ns: int  # what the thread's clock showed; UNKNOWN
-    computed_ns: int  # of `window_ns` just before; UNKNOWN
+    cpu_ns: int  # what the thread's clock showed; -1 not known
+    computed_ns: int  # of `window_ns` just before; -1 not known
     where: str  # the application's innermost frame; "" it has none
     frames: list[Frame]  # the innermost first
 
