@@ -39,7 +39,7 @@ def throttled_periods(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROU
     Source: "cpu.stat" in the kernel's cgroup-v2.rst and in its sched-bwc.rst.
     """
     found = []
-    for directory in _cpu_directories(cgroup_file, mount):
+    for directory in _directories("cpu", cgroup_file, mount):
         lines = (line.split() for line in _read(f"{directory}/cpu.stat").splitlines())
         counted = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}
         if counted.get("nr_periods"):
@@ -76,35 +76,31 @@ def oom_kills(cgroup_file: str = "/proc/self/cgroup", mount: str = CGROUPS) -> i
     return None
 
 
-def _memory_files(cgroup_file: str, mount: str, v2: str, v1: str) -> Iterator[str]:
-    """What a file says in this process's cgroup and in all above it that can be seen, from the innermost."""
-    for line in _read(cgroup_file).splitlines():
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if hierarchy == "0" and not controllers:
-            for directory in _upwards(path, mount, f"{mount}/unified"):
-                yield _read(f"{directory}/{v2}")
-        elif "memory" in controllers.split(","):
-            for directory in _upwards(path, f"{mount}/{controllers}", f"{mount}/memory"):
-                yield _read(f"{directory}/{v1}")
+def _memory_files(cgroup_file: str, mount: str, *names: str) -> Iterator[str]:
+    """What files say in this process's cgroup and in all above it that can be seen; "" where there is none."""
+    for directory in _directories("memory", cgroup_file, mount):
+        for name in names:  # of version 2, or of version 1
+            yield _read(f"{directory}/{name}")
 
 
 def _quotas(cgroup_file: str, mount: str) -> Iterator[float]:
     """The CPU quotas, in CPUs, of this process's cgroups and of all above them that can be seen."""
-    for directory in _cpu_directories(cgroup_file, mount):
+    for directory in _directories("cpu", cgroup_file, mount):
         yield from _cpus(*(_read(f"{directory}/cpu.max").split() or ["max"]))
         yield from _cpus(_read(f"{directory}/cpu.cfs_quota_us"), _read(f"{directory}/cpu.cfs_period_us"))
 
 
-def _cpu_directories(cgroup_file: str, mount: str) -> Iterator[str]:
-    """This process's cgroups for the CPU and all above them that can be seen, of either version."""
+def _directories(controller: str, cgroup_file: str, mount: str) -> Iterator[str]:
+    """This process's cgroups for a controller and all above them that can be seen, of either version, from the
+    innermost.
+    """
     for line in _read(cgroup_file).splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0" and not controllers:
             yield from _upwards(path, mount, f"{mount}/unified")
-        elif "cpu" in controllers.split(","):
-            yield from _upwards(path, f"{mount}/{controllers}", f"{mount}/cpu")
+        elif controller in controllers.split(","):
+            yield from _upwards(path, f"{mount}/{controllers}", f"{mount}/{controller}")
 
 
 def _upwards(path: str, *roots: str) -> Iterator[str]:
