@@ -6,6 +6,7 @@ import fnmatch
 import glob
 import os
 import resource
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -162,9 +163,7 @@ def _rooms(config: Config) -> Iterator[Room]:
 
 
 def _written(config: Config) -> Iterator[tuple[str, str]]:
-    for key, path in (("log.file", config.log.file), ("log.access_log", config.log.access_log)):
-        if path.startswith("/"):
-            yield key, path
+    yield from _log_files(config)
     try:
         yield "request bodies", config.server.spool_directory or temporary_directory()
     except FileNotFoundError:
@@ -174,14 +173,20 @@ def _written(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _logs(config: Config) -> Iterator[LogFile]:
+    for key, path in _log_files(config):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield LogFile(key, path, status.st_size, _is_rotated(path))
+
+
+def _log_files(config: Config) -> Iterator[tuple[str, str]]:
+    """Those that are written to a file, by key."""
     for key, path in (("log.file", config.log.file), ("log.access_log", config.log.access_log)):
         if path.startswith("/"):
-            try:
-                status = os.stat(path)
-            except OSError:
-                continue
-            if os.path.isfile(path):
-                yield LogFile(key, path, status.st_size, _is_rotated(path))
+            yield key, path
 
 
 def _is_rotated(path: str) -> bool:
