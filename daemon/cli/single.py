@@ -30,8 +30,11 @@ def serve_single(config: Config) -> int:
         listeners = open_listeners(addresses(config), socket_options(config), passed=listen_fds(os.environ))
         prepared = PreparedConfig.of(config, listeners, os.environ, certificates)
         drop_privileges(server.user, server.group)
-    except (BindError, StartError, UnusableError) as error:
-        complain(Code.CERTIFICATE_UNUSABLE if isinstance(error, UnusableError) else error.code, str(error))
+    except UnusableError as error:
+        complain(Code.CERTIFICATE_UNUSABLE, str(error))
+        return EXIT_RUNTIME
+    except (BindError, StartError) as error:
+        complain(error.code, str(error))
         return EXIT_RUNTIME
     for line in certificates.untimely():
         complain(Code.CERTIFICATE_REFUSED, line)
