@@ -25,8 +25,7 @@ from .writer import Writer, lost_message
 __all__ = ["LEVELS", "ErrorLog", "Writer", "detect_journal", "iso_timestamp", "open_writer"]
 
 LEVELS = ("debug", "info", "warning", "error")
-Note = Literal["debug", "info"]  # levels of what is as it should be …
-Trouble = Literal["warning", "error"]  # … and of what is not, which has a code
+Trouble = Literal["warning", "error"]  # levels of what is not as it should be, which has a code
 _NUMBER = {level: number for number, level in enumerate(LEVELS)}
 LEVEL_OF_PRIORITY = ("error", "error", "error", "error", "warning", "info", "info", "debug")  # by number: syslog(3)
 FORMATS = ("text", "json")

@@ -79,7 +79,7 @@ class WorkerHandle:
         self._on_message = on_message
         self._on_death = on_death
         self._dumping = asyncio.Lock()
-        self._owes_stacks = False
+        self.owes_stacks = False  # it has not obeyed an order for them: its loop does not turn
         self._loop = asyncio.get_running_loop()
         self._link = Link(Channel.from_fd(control_fd), self._receive, self._fell_silent)
         self._loop.add_reader(self.pidfd, self._died)
@@ -120,11 +120,6 @@ class WorkerHandle:
             except ProcessLookupError:
                 pass
 
-    @property
-    def owes_stacks(self) -> bool:
-        """Whether it has not obeyed an order for them: its loop does not turn."""
-        return self._owes_stacks
-
     async def stacks(self) -> str:
         """What all its threads are doing; one dump at a time."""
         async with self._dumping:
@@ -138,12 +133,12 @@ class WorkerHandle:
         if not self._open:
             return ""
         if discard(self._stack_fd):
-            self._owes_stacks = False  # it has obeyed an order of before
-        if self._owes_stacks:
+            self.owes_stacks = False  # it has obeyed an order of before
+        if self.owes_stacks:
             return ""
         self.send("stacks")
         text = await await_stacks(self._stack_fd, ORDER_SECONDS)
-        self._owes_stacks = not text
+        self.owes_stacks = not text
         return text
 
     async def _dump_by_signal(self) -> str:
