@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.master.insight import clock, counters, examination
+from miniwsgi.daemon.master.insight.register import CHECKS
 from miniwsgi.daemon.master.insight.rest import Listening, LogFile, Rest, Room
-from miniwsgi.daemon.master.insight.risks import CHECKS, examine
+from miniwsgi.daemon.master.insight.risks import examine
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 GIB = 1 << 30

@@ -1,5 +1,4 @@
-"""What `doctor` has looked at: the configuration in force, the daemon as it is, the host. None: it could not be "
-"seen."""
+"""What `doctor` has looked at: the configuration in force, the daemon as it is, the host. None: not to be seen."""
 
 from __future__ import annotations
 

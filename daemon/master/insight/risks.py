@@ -1,20 +1,16 @@
-"""What is risky about a daemon at rest: a check for each name, on what was looked at. Pure.
-
-A check returns what it has found, or None where all is well, and raises Unseen where it could not be seen.
-"""
+"""What is risky about a daemon at rest: a check for each name, on what was looked at. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from miniwsgi.manager import messages as ms
 
+from .register import CHECKS, Found, Unseen, check
 from .rest import Rest, Room
 
-MEBIBYTE = 1 << 20
+MEBIBYTE, GIBIBYTE = 1 << 20, 1 << 30
 FULL_MEMORY = 0.9  # of what there is
-GIBIBYTE = 1 << 30
 # Of a file system: a share is little if it is no matter of many GiB, bytes are few if they are no small tmpfs, empty.
 LITTLE_ROOM, LITTLE_SHARE_BYTES, LITTLE_BYTES = 0.05, 10 * GIBIBYTE, 256 * MEBIBYTE
 NO_ROOM, NO_SHARE_BYTES, NO_BYTES = 0.01, GIBIBYTE, 32 * MEBIBYTE
@@ -23,25 +19,6 @@ LARGE_LOG_BYTES = 100 * MEBIBYTE
 OWN_DESCRIPTORS = 64  # of a worker, beside its connections
 CERTIFICATE_SECONDS = 14 * 86400.0
 SEVERITIES: tuple[ms.Severity, ...] = ("critical", "warning", "note")
-
-
-class Unseen(Exception):
-    """It could not be looked at."""
-
-
-Found = tuple[ms.Severity, str, str] | None  # severity, sentence, remedy
-Check = Callable[[Rest], Found]
-CHECKS: dict[str, Check] = {}
-
-
-def check(name: str) -> Callable[[Check], Check]:
-    """Its stable name: that is what --ignore takes."""
-
-    def named(function: Check) -> Check:
-        CHECKS[name] = function
-        return function
-
-    return named
 
 
 def examine(rest: Rest, at: datetime) -> ms.Doctor:
@@ -118,8 +95,7 @@ def _stale_code(rest: Rest) -> Found:
     return (
         "warning",
         f"{rest.newer_source} has changed since the workers were started: the next that is started, after a crash or "
-        "by "
-        "a scale, runs other code than the rest.",
+        "by a scale, runs other code than the rest.",
         "miniwsgictl reload, and app.preload = true if the application bears it",
     )
 
@@ -229,8 +205,8 @@ def _disk(rest: Rest) -> Found:
     worst = min(scarce, key=lambda room: room.free_share)
     return (
         "critical" if _is_full(worst, NO_ROOM, NO_SHARE_BYTES, NO_BYTES) else "warning",
-        f"The disk of {worst.what} is nearly full: {_size(worst.free_bytes)} are left ({100 * worst.free_share:.1f} "
-        "%).",
+        f"The disk of {worst.what} is nearly full: {_size(worst.free_bytes)} are left "
+        f"({100 * worst.free_share:.1f} %).",
         "make room, or put it elsewhere",
     )
 
@@ -410,7 +386,7 @@ def _is_wide(entry: str) -> bool:
 
 
 def _size(value: int) -> str:
-    for unit, factor in (("GiB", 1 << 30), ("MiB", MEBIBYTE), ("KiB", 1 << 10)):
+    for unit, factor in (("GiB", GIBIBYTE), ("MiB", MEBIBYTE), ("KiB", 1 << 10)):
         if value >= factor:
             return f"{value / factor:.1f} {unit}"
     return f"{value} B"
