@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..http.head import RequestLine
 from ..http.response import Body, frame, identified
+from ..traceparent import VARIABLE as TRACEPARENT
 from ..unpatched import os, time
 from .call import GATHERED_BYTES, Phase
 from .contract import Outcome, Stage
@@ -61,9 +62,10 @@ class FileSteps(Wire):
         site, http = conversation.site, conversation._http
         line: RequestLine = http.line
         head = http.head
+        fields = head.fields
         if REDIRECT in conversation.base and is_redirected(conversation.whole_environ()):
             return None
-        found = site.static.answer(line, head.fields)
+        found = site.static.answer(line, fields)
         if found is None:
             return None
         route, answer = found
@@ -73,7 +75,7 @@ class FileSteps(Wire):
             answer.encoded, line.method, line.http11, persistent, answer.count, server
         )
         environ = route.environ
-        if site.account.access is not None or server.request_id_header is not None:
+        if site.account.access is not None or server.request_id_header is not None or TRACEPARENT in fields:
             environ = {**conversation.whole_environ(), **environ}
             ids = site.request_ids
             given = conversation._proxy is not None and ids.given(environ)

@@ -65,6 +65,18 @@ def test_the_same_answer_and_the_same_figures(world: World, root: Path, name: st
     assert world.conversation.requests == 6
 
 
+def test_each_of_a_trace_that_is_kept_is_an_example_of_its_series(world: World, root: Path) -> None:
+    world.serve_files(root)
+    slot = world.context.slot
+    for number in range(1, 6):
+        ask(world, "/static/a.css", f"traceparent: 00-{number:032x}-{1:016x}-01")
+        assert f"{number:032x}" in {one.trace_id for one in slot.exemplars()}
+    at = slot.series("GET", 200, slot.route("static:/static/"))
+    assert {one.series for one in slot.exemplars()} == {slot.cells[at + sb.S_KEY]}
+    ask(world, "/static/a.css", f"traceparent: 00-{6:032x}-{1:016x}-00")
+    assert f"{6:032x}" not in {one.trace_id for one in slot.exemplars()}
+
+
 def test_only_the_plain_engine_asks_anew(world: World, root: Path, engine: str) -> None:
     world.serve_files(root)
     remembered(world, "/static/a.css")

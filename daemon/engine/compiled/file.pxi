@@ -87,6 +87,7 @@ cdef object give_file(ConversationState conversation, int64_t now):
     cdef ConnectionState http = conversation._http
     cdef Shared shared = conversation.begun().shared
     cdef Line line = <Line>http.line
+    cdef Head head
     cdef GivenFile file
     cdef dict environ
     cdef uint64_t *cells
@@ -94,7 +95,8 @@ cdef object give_file(ConversationState conversation, int64_t now):
     cdef int64_t took_ns
     if line.files is None or not may_be_given(conversation):
         return None
-    found = mw_get(line.files, accepted_of(<Head>http.head))
+    head = <Head>http.head
+    found = mw_get(line.files, accepted_of(head))
     if found == NULL:
         return None
     file = <GivenFile>found
@@ -107,10 +109,10 @@ cdef object give_file(ConversationState conversation, int64_t now):
     ):
         return None
     environ = file.environ
-    if shared.log is not None:
-        conversation.make_template(<Head>http.head, line)
-        (<Head>http.head).identify(shared.prefix, shared.numbers.next())
-        environ = PyDict_Copy((<Head>http.head).template)
+    if shared.log is not None or head.traced:
+        conversation.make_template(head, line)
+        head.identify(shared.prefix, shared.numbers.next())
+        environ = PyDict_Copy(head.template)
         PyDict_SetItem(environ, ROUTE, file.environ[ROUTE])
     conversation.ready_ns = conversation.called_ns = now
     head_size, size = PyBytes_GET_SIZE(file.head), PyBytes_GET_SIZE(content)
@@ -132,6 +134,8 @@ cdef object give_file(ConversationState conversation, int64_t now):
     cells[file.series + S_SENT] += size
     if not conversation.requests:
         cells[FIRSTS] += 1
+    if head.traced:
+        shared.account.traced(file.series, environ, took_ns)
     if shared.log is not None and (
         shared.lines is None or not shared.lines.log(environ, file.status, file.headers, size, took_ns)
     ):
