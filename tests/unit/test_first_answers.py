@@ -119,6 +119,19 @@ def test_what_fails_later_is_not_the_new_code() -> None:
     assert not watched.log.lines
 
 
+def test_answers_are_not_counted_for_it_once_the_first_ones_were_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched()
+    assert watched.answer(*[200] * (module.FIRST_ANSWERS + 1), seconds=module.FIRST_SECONDS + 2) == ""
+    looks: list[float] = []
+    look = watched.tally.look
+    monkeypatch.setattr(watched.tally, "look", lambda now: looks.append(now) or look(now))
+    assert watched.answer(*[500] * 100, seconds=5) == ""
+    assert not looks
+    watched.take_over()
+    assert watched.answer(200) == ""
+    assert len(looks) == 1
+
+
 def test_a_service_that_is_asked_seldom_is_judged_by_its_first_answers() -> None:
     watched = Watched()
     for _ in range(4):

@@ -33,6 +33,7 @@ class FirstAnswers:
         self._master = master
         self._recorder = recorder
         self._current = self._previous = 0
+        self._passed = False  # its first answers are given, and were no reason for a word
         self._since = 0.0
         self._told: set[int] = set()
 
@@ -51,15 +52,16 @@ class FirstAnswers:
             return
         if current.number != self._current:
             self._previous, self._current, self._since = self._current, current.number, now
+            self._passed = False
         age, self._said = now - self._since, ""
-        if age > LAST_SECONDS:
+        if age > LAST_SECONDS or self._passed:
             return
         counted = self._master.fleet.tally.look(now).generations
         new, lately = counted.get(self._current, (NONE, NONE))
         old, _ = counted.get(self._previous, (NONE, NONE))
         if self._current not in self._told:
-            judged = age <= FIRST_SECONDS or new.total <= FIRST_ANSWERS
-            if not judged or not fails(new, old):
+            self._passed = age > FIRST_SECONDS and new.total > FIRST_ANSWERS
+            if self._passed or not fails(new, old):
                 return
             self._tell(self._words(new, old))
         if (lately.share(lately.server_errors) or 0.0) >= FAILING_SHARE:
