@@ -275,6 +275,22 @@ def test_what_takes_longer_than_the_routes_p99_is_kept_but_not_told(monkeypatch:
     assert (world.slow.count, len(world.events), len(world.requests)) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("gone", [False, True])  # a look has found that before its worker's word
+def test_it_is_told_if_it_has_passed_the_limit_since_the_last_look(monkeypatch: pytest.MonkeyPatch, gone: bool) -> None:
+    world = World(monkeypatch, limit=5.0)
+    usually(world, 0.75)
+    world.begin()
+    world.after(0.6)
+    world.after(4.0)
+    world.now += 0.7
+    world.end()
+    if gone:
+        world.after(0.1)
+    world.say(world.id(), 5.3)
+    assert (world.slow.count, len(world.events), len(world.requests)) == (1, 1, 1)
+    assert world.logged == ["worker 0: GET /report has run for 5.3 s (log.slow_request)"]
+
+
 def test_the_end_of_one_is_kept_if_it_was_slow_for_its_route(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, limit=5.0)
     usually(world, 0.75)

@@ -195,6 +195,10 @@ class SlowRequests:
         message = f"{worker.name}: {record.method} {record.path} {what}"
         self._master.log.limited("slow-request", "warning", Code.SLOW_REQUEST, message, request_id=record.request_id)
 
+    def _tell_whole(self, record: ms.Incident, worker: WorkerHandle) -> None:
+        """That one is over which nobody was told of before."""
+        self._tell(record, worker, f"has run for {record.age_seconds:.1f} s (log.slow_request)")
+
     def _end(self, slow: _Slow) -> None:
         """It runs no more. Until its worker says how long that took in all, it is known to within a look."""
         slow.record.running = False
@@ -204,8 +208,6 @@ class SlowRequests:
             self._master.log.limited_info(key, what, request_id=slow.record.request_id)
 
     def _tell_end(self, slow: _Slow) -> None:
-        if not slow.is_told:
-            return
         record = slow.record
         at = f"; it was at {record.where}" if record.where else ""
         took = f"took {record.age_seconds:.1f} s, status {record.status}{at}"
@@ -279,16 +281,21 @@ class SlowRequests:
     def ended(self, worker: WorkerHandle, message: Message) -> None:
         """A worker has settled a request that took longer than the limit."""
         self.ends_left_out += message["left_out"]
+        slow_seconds = self._master.config.log.slow_request
+        is_slow = message["seconds"] >= slow_seconds > 0
         for slow in chain(self._running.values(), self._gone, self._kept):  # its word may come long after the last look
             if slow.has(worker, message["request_id"]) and not slow.answered:
                 slow.answered = True
                 slow.grow(message["seconds"] - message["queued"])
                 _complete(slow.record, message)
-                self._tell_end(slow)
+                if slow.is_told:
+                    self._tell_end(slow)
+                elif is_slow:  # it was kept for its route, and has passed the limit since the last look
+                    slow.is_told = True
+                    self._tell_whole(slow.record, worker)
                 return
-        slow_seconds, usual = self._master.config.log.slow_request, self.usual.limit_of(message["route"])
-        is_told = message["seconds"] >= slow_seconds > 0
-        if not is_told and message["seconds"] < usual:
+        usual = self.usual.limit_of(message["route"])
+        if not is_slow and message["seconds"] < usual:
             return
         now, took = time.monotonic_ns(), int(message["seconds"] * NANOSECONDS)
         run = Running(0, now - took, message["method"], message["path"], message["request_id"])
@@ -297,10 +304,10 @@ class SlowRequests:
         record.limit_seconds = min(slow_seconds, usual)
         _complete(record, message)
         slow = _Slow(record, run, worker)
-        slow.answered, slow.is_told = True, is_told
+        slow.answered, slow.is_told = True, is_slow
         self._kept.appendleft(slow)
-        if is_told:
-            self._tell(record, worker, f"has run for {record.age_seconds:.1f} s (log.slow_request)")
+        if is_slow:
+            self._tell_whole(record, worker)
 
     def tell_of(self, slot: int, run: Running, record: ms.Incident) -> None:
         """Put into another record of a request what is known of it here."""
