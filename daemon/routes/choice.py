@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from .asking import Finder, ask, plain
+from .copied import ask_copy
 from .patterns import AUTO, Patterns
 from .routed import Application, Routed
 from .variables import ROUTE
@@ -56,4 +57,6 @@ def route_of_running(environ: dict[str, Any], frame: FrameType | None) -> str | 
     and CherryPy's routes are known only once their response is begun.
     """
     route = environ.get(ROUTE)
-    return ask(_finders, environ, frame) if route is None else plain(route) or None
+    if route is not None:
+        return plain(route) or None
+    return ask(_finders, environ, frame) or ask_copy(_finders, environ, frame)

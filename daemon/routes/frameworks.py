@@ -107,7 +107,7 @@ def simplified(route: str) -> str:
                 name = ""
                 if route.startswith("?P<", at):
                     name = route[at + 3 : max(0, route.find(">", at))]
-                if name or not route.startswith("?", at):
+                if name or not route.startswith("?", at) or route.startswith("?:", at):
                     out.append(f"<{name or '…'}>")
             depth += 1
         elif char == ")":

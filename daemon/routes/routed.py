@@ -18,6 +18,7 @@ from typing import Any
 
 from ..unpatched import time
 from .asking import MAX_CHARACTERS, Finder, ask, plain
+from .copied import ask_copy
 from .variables import CPU_NS, CPU_OF, ROUTE
 
 Application = Callable[..., Any]
@@ -61,7 +62,8 @@ class Routed:
                 if type(route) is str and len(route) <= MAX_CHARACTERS:
                     environ[ROUTE] = route
                 else:
-                    self._settle(environ, route, is_absent=type(status) is str and status.startswith("404"))
+                    is_absent = type(status) is str and status.startswith("404")
+                    self._settle(environ, route, _frame(1), is_absent=is_absent)
             return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
         finder = self._finder
@@ -75,8 +77,8 @@ class Routed:
             return self._application(environ, start)
         except BaseException as error:
             if ROUTE not in environ:
-                found = ask((self._finder,), environ, _innermost(error.__traceback__))
-                self._settle(environ, found, is_absent=False)
+                frame = _innermost(error.__traceback__)
+                self._settle(environ, ask((self._finder,), environ, frame), frame, is_absent=False)
             raise
         finally:
             if measured:
@@ -90,8 +92,10 @@ class Routed:
         self._weight = SAMPLED if now - self._window_ns < _WINDOW_NS else 1
         self._window_ns = now
 
-    def _settle(self, environ: dict[str, Any], route: object, *, is_absent: bool) -> None:
+    def _settle(self, environ: dict[str, Any], route: object, frame: FrameType | None, *, is_absent: bool) -> None:
         """What is not plainly a route."""
+        if route is None:
+            route = ask_copy((self._finder,), environ, frame)
         if route is None and self._by_path is not None and not is_absent:
             route = ask((self._by_path,), environ, None)
         environ[ROUTE] = plain(route) or ""

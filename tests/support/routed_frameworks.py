@@ -20,13 +20,14 @@ from miniwsgi.daemon.routes.choice import route_of_running, routed
 from miniwsgi.daemon.routes.variables import ROUTE
 
 Application = Callable[..., Any]
+given: list[dict[str, Any]] = []  # the environ of the request, as the server has it
 seen: list[str | None] = []
 
 
-def look(environ: dict[str, Any]) -> None:
+def look() -> None:
     """Called by a view: what another thread finds of its request."""
     frame = sys._getframe(1)
-    thread = Thread(target=lambda: seen.append(route_of_running(environ, frame)))
+    thread = Thread(target=lambda: seen.append(route_of_running(given[-1], frame)))
     thread.start()
     thread.join()
 
@@ -38,6 +39,7 @@ def ask(application: Application, request: str) -> None:
     environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": ""}
     setup_testing_defaults(environ)
     environ["SCRIPT_NAME"] = script
+    given[:] = [environ]
     statuses: list[str] = []
 
     def start_response(status: str, _headers: Any, _exc_info: Any = None) -> Callable[[bytes], None]:
@@ -53,6 +55,11 @@ def ask(application: Application, request: str) -> None:
     print(json.dumps([request, statuses[-1], environ[ROUTE], seen.pop() if seen else None]))
 
 
+def copying(application: Application) -> Application:
+    """Behind a middleware that hands on a copy of the environ."""
+    return lambda environ, start_response: application(dict(environ), start_response)
+
+
 def ask_all(application: Application, *requests: str) -> None:
     """Each in its turn."""
     found = routed(application)
@@ -61,14 +68,14 @@ def ask_all(application: Application, *requests: str) -> None:
 
 
 def flask() -> None:
-    from flask import Flask, request
+    from flask import Flask
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
     app = Flask("shop")
 
     @app.get("/orders/<int:number>")
     def order(number: int) -> str:
-        look(request.environ)
+        look()
         return str(number)
 
     @app.get("/fails")
@@ -90,6 +97,13 @@ def flask() -> None:
     ask_all(pulled, "GET /orders/4")
     app.config["PROPAGATE_EXCEPTIONS"] = True
     ask_all(app, "GET /fails")
+    ask_all(
+        copying(DispatcherMiddleware(app, {"/m": app})),
+        "GET /m/orders/3",
+        "POST /m/orders/3",
+        "GET /nowhere",
+        "GET /fails",
+    )
 
 
 def django() -> None:
@@ -118,11 +132,11 @@ def django() -> None:
             return Response([])
 
         def retrieve(self, request: Any, pk: str) -> Any:
-            look(request.environ)
+            look()
             return Response({"pk": pk})
 
     def view(request: Any, **_found: Any) -> Any:
-        look(request.environ)
+        look()
         return HttpResponse("x")
 
     def fails(_request: Any) -> Any:
@@ -166,7 +180,7 @@ def pyramid() -> None:
     from pyramid.response import Response
 
     def view(request: Any) -> Any:
-        look(request.environ)
+        look()
         return Response("x")
 
     def fails(_request: Any) -> Any:
@@ -184,16 +198,17 @@ def pyramid() -> None:
         return application(*call)
 
     ask_all(middleware, "GET /orders/3")
+    ask_all(copying(application), "GET /orders/3", "GET /fails")
 
 
 def bottle() -> None:
-    from bottle import Bottle, request
+    from bottle import Bottle
 
     app, mounted = Bottle(), Bottle()
 
     @app.get("/orders/<number:int>")
     def order(number: int) -> str:
-        look(request.environ)
+        look()
         return str(number)
 
     @app.get("/fails")
@@ -206,6 +221,7 @@ def bottle() -> None:
 
     app.mount("/m/", mounted)
     ask_all(app, "GET /orders/3", "GET /fails", "GET /m/items/a", "GET /nowhere", "POST /orders/3", "GET /eu|/orders/3")
+    ask_all(copying(app), "GET /m/items/a", "GET /fails")
 
 
 def falcon() -> None:
@@ -213,7 +229,7 @@ def falcon() -> None:
 
     class Orders:
         def on_get(self, req: Any, resp: Any, number: int) -> None:
-            look(req.env)
+            look()
             resp.text = str(number)
 
     class Fails:
@@ -255,6 +271,7 @@ def falcon() -> None:
     ask_all(closes_over(made()), "GET /orders/3")
     ask_all(partial(closes_over(closes_over(made()))), "GET /orders/3")
     ask_all(closes_over(made().__call__), "GET /orders/3")
+    ask_all(copying(made()), "GET /orders/3", "POST /orders/3")
 
 
 def cherrypy() -> None:

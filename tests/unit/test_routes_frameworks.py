@@ -26,6 +26,10 @@ FOUND = {
         ["POST /m/orders/3", "405", "/m/orders/<int:number>", None],
         ["GET /orders/4", "200", "/orders/<int:number>", "/orders/<int:number>"],  # within a generator
         ["GET /fails", "raised", "/fails", None],
+        ["GET /m/orders/3", "200", "/m/orders/<int:number>", "/m/orders/<int:number>"],  # it copies, from here
+        ["POST /m/orders/3", "405", "/m/orders/<int:number>", None],
+        ["GET /nowhere", "404", "", None],
+        ["GET /fails", "raised", "/fails", None],
     ],
     "django": [
         ["GET /orders/3/", "200", "/orders/<int:number>/", "/orders/<int:number>/"],
@@ -50,6 +54,8 @@ FOUND = {
         ["POST /orders/3", "404", "/orders/{number:\\d+}", None],
         ["GET /eu|/orders/3", "200", "/eu/orders/{number:\\d+}", "/eu/orders/{number:\\d+}"],
         ["GET /orders/3", "200", "/orders/{number:\\d+}", "/orders/{number:\\d+}"],
+        ["GET /orders/3", "200", "/orders/{number:\\d+}", "/orders/{number:\\d+}"],  # it copies, from here
+        ["GET /fails", "raised", "/fails", None],
     ],
     "bottle": [
         ["GET /orders/3", "200", "/orders/<number:int>", "/orders/<number:int>"],
@@ -58,6 +64,8 @@ FOUND = {
         ["GET /nowhere", "404", "", None],
         ["POST /orders/3", "405", "", None],  # Bottle does not say what would have fitted
         ["GET /eu|/orders/3", "200", "/eu/orders/<number:int>", "/eu/orders/<number:int>"],
+        ["GET /m/items/a", "200", "/m/items/<name>", None],  # it copies, from here
+        ["GET /fails", "500", "/fails", None],
     ],
     "falcon": [
         ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],
@@ -69,6 +77,8 @@ FOUND = {
         ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # … that is a function,
         ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # … one in another,
         ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # … or has a method of it
+        ["GET /orders/3", "200", "/orders/{number:int}", "/orders/{number:int}"],  # it copies, from here
+        ["POST /orders/3", "405", "/orders/{number:int}", None],
     ],
     "cherrypy": [
         ["GET /", "200", "/", None],
