@@ -129,6 +129,7 @@ def test_slow_shows_where_requests_were(tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", {"GET /slow": found}) as daemon:
         plain, verbose = daemon.run("slow"), daemon.run("slow", "-v")
         of_route = daemon.run("slow", "--route", "/x", "-o", "json")
+        of_none = daemon.run("slow", "--route", "/nix")
     lines = plain.out.splitlines()
     assert lines[0].split() == ["WHEN", "REQUEST", "ROUTE", "STATUS", "FOR", "QUEUED", "CPU", "WAIT", "WHERE"]
     assert lines[1].split("  ")[1:3] == ["POST /report", "/report/<id>"]
@@ -138,6 +139,7 @@ def test_slow_shows_where_requests_were(tmp_path: Path) -> None:
     assert "request id 1f-3, trace 4bf9; worker 0 (pid 4700), thread 1" in verbose.out
     assert "    /srv/shop/views.py:12 in report" in verbose.out
     assert [one["path"] for one in json.loads(of_route.out)["requests"]] == ["/x"]
+    assert of_none.out == "none is of /nix; the daemon keeps 2 slow requests of others\n"
 
 
 def test_slow_requests_are_watched_as_long_as_there_are_answers(

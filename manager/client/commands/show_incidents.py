@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from ... import messages
+from .. import text
 from ..client import Reply
 from ..exit_statuses import EXIT_STATUSES
 from ..options import ControlCommand, Session, repeat
@@ -25,7 +26,7 @@ Examples:
   miniwsgictl slow
   miniwsgictl slow -v -n 1
       the latest, with the stacks that were taken while it ran
-  miniwsgictl slow --route /orders/<id> -w
+  miniwsgictl slow --route '/orders/<id>' -w
 
 {EXIT_STATUSES}""",
 )
@@ -45,11 +46,15 @@ def slow(session: Session, lines: int, route: str | None, verbose: bool, watch: 
 
     def show(reply: Reply[messages.SlowList]) -> None:
         found, raw = reply.value, reply.raw
+        kept = len(found.requests)
         if route:
             found.requests = [one for one in found.requests if route in {one.route, one.path}][:lines]
             raw = msgspec.json.encode(found)
         if session.json:
             session.echo_json(raw)
+        elif route and kept and not found.requests:
+            others = text.count(kept, "slow request")
+            click.echo(f"none is of {text.clean(route)}; the daemon keeps {others} of others")
         else:
             click.echo("\n".join(slow_lines(found, session, every=verbose)))
 
