@@ -76,6 +76,11 @@ def test_what_is_no_number_of_workers_is_never_asked_for(arguments: list[str], t
     assert "Usage: miniwsgictl scale" in found.err
 
 
+def test_too_many_workers_are_told_how_many_there_may_be(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        assert "1000: expected 1 to 200 workers" in daemon.run("scale", "1000").err
+
+
 # --- waiting ---------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,11 @@ def test_the_gravest_finding_is_the_exit_status(tmp_path: Path, severities: list
 def test_how_long_is_asked_for_and_bounded(tmp_path: Path) -> None:
     with FakeDaemon(tmp_path / "s", {"GET /why": ms.Why(T0, 20.0, [NOTE], FIGURES, [])}) as daemon:
         assert daemon.run("why", "--seconds", "20").status == 0
-        assert daemon.run("why", "--seconds", "61").status == 2
+        assert daemon.run("why", "--seconds", "2s").status == 0
+        asked = [one.target for one in daemon.asked]
+        refused = daemon.run("why", "--seconds", "61")
+    assert [target.partition("?")[2] for target in asked] == ["seconds=20", "seconds=2"]
+    assert (refused.status, "expected a time from 1.0 s to 1m" in " ".join(refused.err.split())) == (2, True)
 
 
 def test_doctor_names_risks_with_their_remedies(tmp_path: Path) -> None:

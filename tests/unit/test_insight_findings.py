@@ -517,3 +517,20 @@ def test_the_applications_own_package_is_the_applications_installed_or_not() -> 
 def test_a_source_that_is_not_known_is_not_guessed_at() -> None:
     evidence = seen(worker(*[WAITS_FOR_LOCK] * 8, answered=5, run_seconds=30.0), sources={})
     assert why(evidence).findings[0].sentence == "All 8 busy threads wait at shop/cache.py:2 in get, in GET /cached."
+
+
+def test_more_threads_are_no_remedy_for_a_lock() -> None:
+    found = why(seen(worker(*[WAITS_FOR_LOCK] * 7, HOLDS_LOCK, waiting=2.0, answered=5, run_seconds=30.0))).findings
+    assert [(one.name, one.remedy) for one in found][1] == ("saturated", "more threads would wait for that lock, too")
+
+
+def test_who_is_not_accepted_is_no_riddle_where_the_interpreter_is_held() -> None:
+    held = worker(COMPUTES, cpu=0.98, held=0.9, longest_held=2.3, answered=2, run_seconds=9.0)
+    names = [one.name for one in why(seen(held, queues=(QueueEvidence("unix:x", 1.0, 16, 0),))).findings]
+    assert "gil-held" in names
+    assert "not-accepted" not in names
+
+
+def test_the_middle_of_a_sentence_has_no_capital() -> None:
+    noted = why(seen(worker(SLEEP, capacity=8, answered=50, run_seconds=2.0))).findings
+    assert "What requests wait for: the one busy thread waits" in noted[1].sentence

@@ -30,7 +30,10 @@ RULES: tuple[Callable[[Picture], ms.Finding | None], ...] = (
 TOLD = {
     "connections", "cpu", "deadlock", "gil-held", "lock", "slow-route", "starved", "stopped", "throttled", "waits",
 }  # fmt: skip
-ONCE = {"waits": {"waits"}, "slow": TOLD, "losses": {"losses", "crashing"}}  # what is not told beside others
+ONCE = {  # what is not told beside others, which say more
+    "waits": {"waits"}, "slow": TOLD, "losses": {"losses", "crashing"},
+    "not-accepted": {"gil-held", "starved", "stopped", "throttled"},
+}  # fmt: skip
 SHOWN_ROUTES = 5
 DOING: dict[Doing, ms.Doing] = {
     Doing.LOCK: "lock", Doing.OTHERS: "others", Doing.POOL: "others", Doing.WAITS: "waits", Doing.RUNS: "runs",

@@ -11,7 +11,7 @@ from miniwsgi.manager import messages as ms
 
 from .finding import finding
 from .picture import Picture
-from .waiting import queue_dominates
+from .waiting import lock, queue_dominates
 from .wording import count, number, percent, rate, seconds
 
 HEADROOM = 0.8  # how busy threads may be on average, so that bursts find one
@@ -39,7 +39,7 @@ def not_accepted(picture: Picture) -> ms.Finding | None:
     if picture.queued < 0.5 or picture.busy >= 0.85 * picture.capacity:
         return None
     full = [worker for worker in evidence.workers if worker.connections >= evidence.most_connections]
-    queues = [f"{queue.name}: {number(queue.queued)} connections wait" for queue in evidence.queues if queue.queued]
+    queues = [f"{queue.name}: {count(queue.queued, 'connection')} queued" for queue in evidence.queues if queue.queued]
     threads = f"{number(picture.busy)} of {count(picture.capacity, 'thread')} busy"
     if full and len(full) == len(evidence.workers):
         idle = ", most of them idle" if picture.busy < sum(worker.connections for worker in full) / 2 else ""
@@ -110,6 +110,8 @@ def _enough(picture: Picture) -> str:
     evidence, workers = picture.evidence, max(1, len(picture.evidence.workers))
     if picture.run_mean is None or not picture.answered:
         return "how many would do is not to be seen: no request was answered"
+    if lock(picture) is not None:
+        return "more threads would wait for that lock, too"
     needed = math.ceil((picture.busy + picture.waiting) / HEADROOM)
     share = min(1.0, picture.cpu / max(0.1, picture.busy))  # of a CPU, that a busy thread uses
     keeps = f"{percent(1 - HEADROOM)} of them free for bursts"

@@ -199,7 +199,7 @@ def _threads(group: Group, picture: Picture) -> str:
     several = number(group.threads) != "1"
     if number(picture.seen) == number(group.threads):
         busy = "the one busy thread" if not several else f"all {number(picture.seen)} busy threads"
-        return f"{busy[0].upper()}{busy[1:]} {'wait' if several else 'waits'}"
+        return f"{busy} {'wait' if several else 'waits'}"
     return f"{number(group.threads)} of {number(picture.seen)} busy threads {'wait' if several else 'waits'}"
 
 

@@ -12,7 +12,7 @@ from ..exit_statuses import EXIT_STATUSES
 from ..options import ControlCommand, NumbersCommand, Session, slot_argument
 from .carrying_out import carry_out
 
-AMOUNT = re.compile(r"[0-9]{1,3}|" + messages.DIFFERENCE)
+AMOUNT = re.compile(r"[0-9]{1,18}|" + messages.DIFFERENCE)
 LEVELS = get_args(messages.LogLevelName)
 
 wait_option = click.option(

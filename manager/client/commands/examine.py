@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from ... import messages
 from .. import text
 from ..exit_statuses import EXIT_STATUSES, colourful
 from ..options import ControlCommand, Session
+from .show_inside import duration
 
 FOUND: dict[messages.Severity, int] = {"note": 0, "warning": 10, "critical": 20}
 STATUSES = f"""\
@@ -41,11 +43,11 @@ Examples:
 {STATUSES}""",
 )
 @click.option(
-    "--seconds", "-d", metavar="N", type=click.IntRange(1, messages.MAX_LOOK_SECONDS),
-    default=messages.LOOK_SECONDS, show_default=True, help="How long to look.",
+    "--seconds", "-d", metavar="TIME", callback=duration(1, messages.MAX_LOOK_SECONDS),
+    default=f"{messages.LOOK_SECONDS}s", show_default=True, help="How long to look.",
 )  # fmt: skip
 @click.pass_obj
-def why(session: Session, seconds: int) -> None:
+def why(session: Session, seconds: float) -> None:
     """Say why it is slow.
 
     Looks for some seconds: at the queues, at the CPU, at what every thread does. Then it says in plain sentences what
@@ -54,8 +56,9 @@ def why(session: Session, seconds: int) -> None:
     """
     from ..views.examine_view import why_lines
 
-    with session.client() as client, _looking(session, seconds):
-        reply = client.why(seconds)
+    whole = math.ceil(seconds)
+    with session.client() as client, _looking(session, whole):
+        reply = client.why(whole)
     found = reply.value
     if session.json:
         session.echo_json(reply.raw)
