@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from . import scoreboard as sb
 from .board import Board
-from .scoreboard import Slot
 from .scoreboard_reading import HISTOGRAM_EVERY, LONGEST_SECONDS, SNAPSHOT_SECONDS, labels, packed, series, unpacked
+from .slot import Slot
 
 KEPT_GENERATIONS = 5  # the latest; older ones are told while they have workers
 CLASSES = 6  # of statuses: by the first digit, and 0 where it is not known

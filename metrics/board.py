@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 
 from .route_names import RouteNames
-from .scoreboard import CELL, LAYOUT, MAX_SLOTS, MAX_THREADS, SLOT_BYTES, Slot
+from .scoreboard import CELL, LAYOUT, MAX_SLOTS, MAX_THREADS, SLOT_BYTES
+from .slot import Slot
 
 MAGIC = int.from_bytes(b"miniwsgi", "little")
 HEADER_CELLS = 512  # a page

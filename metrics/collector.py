@@ -19,8 +19,9 @@ from .board import Board
 from .facts import WORKER_STATES, DaemonFacts, WorkerFacts
 from .families import Exemplar, Family, Histogram, Sample
 from .route_names import OTHER
-from .scoreboard import Running, Slot
+from .scoreboard import Running
 from .scoreboard_reading import series_by_labels
+from .slot import Slot
 
 NANOSECONDS = 1e9
 # What is told of the scoreboard's bounds: OpenTelemetry's, and those below its first only if they are wanted. All of

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from operator import add, sub
 
 from . import scoreboard as sb
-from .scoreboard import Slot
+from .slot import Slot
 
 OTHER = "_OTHER"
 KNOWN_ROUTES = 4 * sb.ROUTES  # the first that a master has seen, for ever: a counter must not go

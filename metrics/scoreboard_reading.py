@@ -17,7 +17,7 @@ from operator import sub
 from . import scoreboard as sb
 from .board import Board
 from .route_names import Labels
-from .scoreboard import Slot
+from .slot import Slot
 
 SNAPSHOT_SECONDS = 1.0
 HISTOGRAM_EVERY = 5  # snapshots: the whole board is read for it

@@ -12,7 +12,8 @@ from typing import Any
 
 from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Closed, Handshake, Slot, bucket
+from miniwsgi.metrics.scoreboard import Closed, Handshake, bucket
+from miniwsgi.metrics.slot import Slot
 
 from ..http.head import RequestLine
 from ..routes.choice import route_of_running

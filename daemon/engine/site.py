@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from miniwsgi.codes import Code
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.slot import Slot
 
 from .. import __version__
 from ..http.connection import ConnectionSteps

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.slot import Slot
 
 from ..engine.call import Application
 from ..engine.choice import Begin, Chosen

@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.board import Board
-from miniwsgi.metrics.scoreboard import Slot, SlotState
+from miniwsgi.metrics.scoreboard import SlotState
+from miniwsgi.metrics.slot import Slot
 
 from ..channel import Channel
 from ..engine.after_fork import process

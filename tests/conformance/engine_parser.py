@@ -20,7 +20,8 @@ from miniwsgi.daemon.engine.site import Site
 from miniwsgi.daemon.http.errors import ProtocolError
 from miniwsgi.daemon.http.head import Limits
 from miniwsgi.daemon.settings import Listener, Settings
-from miniwsgi.metrics.scoreboard import SLOT_BYTES, Slot
+from miniwsgi.metrics.scoreboard import SLOT_BYTES
+from miniwsgi.metrics.slot import Slot
 
 from .case import Stage
 from .parser import LARGE, Outcome, Request, parse

@@ -18,7 +18,8 @@ from miniwsgi.daemon.log.access_skip import wanted
 from miniwsgi.daemon.log.ring import Append, Ring
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES, Slot
+from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES
+from miniwsgi.metrics.slot import Slot
 
 from .conversations import SERVERS, Holding
 

@@ -30,7 +30,8 @@ from miniwsgi.daemon.worker.certificates import Certificates
 from miniwsgi.daemon.worker.hooks import NO_HOOKS, Hooks
 from miniwsgi.daemon.worker.lifecycle import run_worker
 from miniwsgi.metrics.board import Board
-from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS, Slot
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CONNECTIONS
+from miniwsgi.metrics.slot import Slot
 
 from tests.conformance.client import Response
 from tests.support.engines import CHOSEN

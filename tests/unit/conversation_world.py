@@ -18,7 +18,8 @@ from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings, StaticFiles
 from miniwsgi.daemon.static.routes import Routes
 from miniwsgi.daemon.worker.context import Context
-from miniwsgi.metrics.scoreboard import SLOT_BYTES, Slot
+from miniwsgi.metrics.scoreboard import SLOT_BYTES
+from miniwsgi.metrics.slot import Slot
 
 from tests.conformance.case import chunk, get
 

@@ -10,7 +10,8 @@ from miniwsgi.daemon.http.head import Known, parse_request_line
 from miniwsgi.daemon.master.running.crash_report import OURS, WHERE, inside, masked, report
 from miniwsgi.daemon.master.running.stacks import read_crash
 from miniwsgi.daemon.master.running.worker_handle import EngineInUse
-from miniwsgi.metrics.scoreboard import SLOT_BYTES, T_IDENT, Slot
+from miniwsgi.metrics.scoreboard import SLOT_BYTES, T_IDENT
+from miniwsgi.metrics.slot import Slot
 
 COMPILED = EngineInUse("compiled", "", "Python 3.11.7")
 IDENT = 0x7F00

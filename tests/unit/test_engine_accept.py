@@ -21,7 +21,8 @@ from miniwsgi.daemon.engine.listening_socket import ListeningSocket
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
-from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CLOSED_BY, SLOT_BYTES, Closed, Slot
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CLOSED_BY, SLOT_BYTES, Closed
+from miniwsgi.metrics.slot import Slot
 
 from tests.conformance.case import get
 from tests.support.waiting import PATIENCE_SECONDS

@@ -26,10 +26,16 @@ BEHIND_THE_FORK = (
     "daemon/settings.py",
     "metrics/board.py",
     "metrics/scoreboard.py",
+    "metrics/slot.py",
     "metrics/value_files.py",
 )
 CODES = "miniwsgi.codes.Code"  # the numbers, and none of the texts
-WORKERS_METRICS = ("miniwsgi.metrics.board", "miniwsgi.metrics.scoreboard", "miniwsgi.metrics.value_files")
+WORKERS_METRICS = (
+    "miniwsgi.metrics.board",
+    "miniwsgi.metrics.scoreboard",
+    "miniwsgi.metrics.slot",
+    "miniwsgi.metrics.value_files",
+)
 
 
 def sources(name: str) -> list[Path]:

@@ -14,7 +14,8 @@ from miniwsgi.daemon.master.insight.dumps import threads
 from miniwsgi.daemon.master.insight.evidence import Frame, Request
 from miniwsgi.daemon.master.insight.inspected import Inspected
 from miniwsgi.daemon.master.insight.looking import WorkerLook
-from miniwsgi.metrics.scoreboard import SLOT_BYTES, Running, Slot
+from miniwsgi.metrics.scoreboard import SLOT_BYTES, Running
+from miniwsgi.metrics.slot import Slot
 
 DUMP = """\
 Current thread 0x00007f0000000002 (most recent call first):

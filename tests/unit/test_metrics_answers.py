@@ -6,7 +6,7 @@ import pytest
 from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.answers import KEPT_GENERATIONS, Answers, Tally, answers
 from miniwsgi.metrics.board import Board
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.slot import Slot
 
 
 def answer(slot: Slot, *statuses: int) -> None:

@@ -12,8 +12,8 @@ from miniwsgi.metrics.families import Histogram
 from miniwsgi.metrics.percentiles import percentile
 from miniwsgi.metrics.route_counts import RouteHistory
 from miniwsgi.metrics.route_names import KNOWN_ROUTES
-from miniwsgi.metrics.scoreboard import Slot
 from miniwsgi.metrics.scoreboard_reading import durations
+from miniwsgi.metrics.slot import Slot
 
 from tests.unit.test_metrics_collector import FACTS, MILLISECOND
 

@@ -17,7 +17,8 @@ from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
 from miniwsgi.daemon.worker.pools.openings import Openings
-from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CLOSED_BY, SLOT_BYTES, Closed, Slot
+from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED, CLOSED_BY, SLOT_BYTES, Closed
+from miniwsgi.metrics.slot import Slot
 
 from tests.support import proxy_headers as make
 

@@ -15,7 +15,8 @@ from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics.collector import Collector
 from miniwsgi.metrics.exposition import Format, render
 from miniwsgi.metrics.families import Exemplar, Family, Histogram, Sample
-from miniwsgi.metrics.scoreboard import SLOT_BYTES, Slot
+from miniwsgi.metrics.scoreboard import SLOT_BYTES
+from miniwsgi.metrics.slot import Slot
 
 from tests.unit.conversation_world import NOW, World
 from tests.unit.test_access_lines import USUAL, agree, made

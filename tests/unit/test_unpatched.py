@@ -43,6 +43,7 @@ GROUND = (
     "daemon/settings.py",
     "metrics/board.py",
     "metrics/scoreboard.py",
+    "metrics/slot.py",
 )
 
 

@@ -22,7 +22,8 @@ from miniwsgi.daemon.log.access_log import AccessLog
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
-from miniwsgi.metrics.scoreboard import REQUESTS, SLOT_BYTES, Slot
+from miniwsgi.metrics.scoreboard import REQUESTS, SLOT_BYTES
+from miniwsgi.metrics.slot import Slot
 
 from tests.conformance.case import get
 

@@ -13,7 +13,7 @@ from miniwsgi.metrics import scoreboard as sb
 from miniwsgi.metrics import scoreboard_reading as reading
 from miniwsgi.metrics.processes import CLOCK_TICKS, stat
 from miniwsgi.metrics.route_names import OTHER
-from miniwsgi.metrics.scoreboard import Slot
+from miniwsgi.metrics.slot import Slot
 
 NANOSECONDS = 1e9
 NO_ROUTE = "(no route)"

@@ -23,8 +23,8 @@ from miniwsgi.metrics.scoreboard import (
     TEXT_BYTES,
     THREAD_CELLS,
     THREADS_AT,
-    Slot,
 )
+from miniwsgi.metrics.slot import Slot
 
 from ... import __version__
 from .stacks import SENT

@@ -20,7 +20,8 @@ from typing import NoReturn
 
 from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
-from miniwsgi.metrics.scoreboard import Closed, Slot, count_closed
+from miniwsgi.metrics.scoreboard import Closed, count_closed
+from miniwsgi.metrics.slot import Slot
 
 from ...engine import request_ids
 from ...engine.account import ThreadAccount

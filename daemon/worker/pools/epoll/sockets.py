@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from miniwsgi.codes import Code
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import Closed
+from miniwsgi.metrics.slot import Slot
 
 from ....engine.account import ThreadAccount
 from ....engine.contract import Conversation
@@ -41,7 +42,7 @@ class _State(Enum):
     OVER = "over"
 
 
-class _Elsewhere(scoreboard.Slot):
+class _Elsewhere(Slot):
     """Where these threads show what they run: to nobody."""
 
     __slots__ = ()

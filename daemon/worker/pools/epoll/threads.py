@@ -20,7 +20,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from miniwsgi.metrics.scoreboard import T_START, Slot
+from miniwsgi.metrics.scoreboard import T_START
+from miniwsgi.metrics.slot import Slot
 
 from ....engine.account import ThreadAccount
 from ....engine.claim import Claim, Taken
