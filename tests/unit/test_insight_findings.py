@@ -534,3 +534,20 @@ def test_who_is_not_accepted_is_no_riddle_where_the_interpreter_is_held() -> Non
 def test_the_middle_of_a_sentence_has_no_capital() -> None:
     noted = why(seen(worker(SLEEP, capacity=8, answered=50, run_seconds=2.0))).findings
     assert "What requests wait for: the one busy thread waits" in noted[1].sentence
+
+
+def test_a_quota_is_not_put_down_to_other_processes() -> None:
+    crowded = [
+        worker(*[CROWDED_OUT] * 4, slot=slot, cpu=0.15, starved=0.85, answered=50, run_seconds=9.0) for slot in (0, 1)
+    ]
+    found = why(seen(*crowded, cpus=1, quota=0.3, throttled=0.9, host_busy=1.0)).findings
+    assert found[0].name == "throttled"
+    assert "other processes" not in " ".join(one.sentence for one in found)
+
+
+def test_no_more_workers_are_promised_to_help_than_there_are_cpus() -> None:
+    computing = [
+        worker(*[COMPUTES] * 4, slot=slot, cpu=0.6, starved=0.3, answered=50, run_seconds=9.0) for slot in (0, 1)
+    ]
+    (remedy,) = [one.remedy for one in why(seen(*computing, cpus=2)).findings if one.name == "cpu"]
+    assert remedy == "neither more threads nor more workers help: faster code or more CPUs do"

@@ -32,6 +32,7 @@ TOLD = {
 }  # fmt: skip
 ONCE = {  # what is not told beside others, which say more
     "waits": {"waits"}, "slow": TOLD, "losses": {"losses", "crashing"},
+    "starved": {"starved", "throttled"},
     "not-accepted": {"gil-held", "starved", "stopped", "throttled"},
 }  # fmt: skip
 SHOWN_ROUTES = 5

@@ -171,6 +171,8 @@ def processor(picture: Picture) -> ms.Finding | None:
         remedy = (
             f"all {count(evidence.cpus, 'CPU')} that the daemon may use are in use: only faster code or more CPUs help"
         )
+    elif len(evidence.workers) >= evidence.cpus:
+        remedy = "neither more threads nor more workers help: faster code or more CPUs do"
     else:
         most = count(evidence.cpus, "worker")
         remedy = f"more threads do not help: faster code does, and up to {most}, for as many CPUs"
