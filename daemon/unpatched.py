@@ -31,6 +31,7 @@ from types import BuiltinFunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "OURS",
     "Condition", "Lock", "RLock", "Socket", "get_ident", "get_native_id", "import_under_real_locks", "is_patched", "os",
     "select", "signal", "socket", "start_thread", "starts_real_threads", "time",
 ]  # fmt: skip
@@ -162,6 +163,9 @@ def import_under_real_locks() -> None:
     held = [lock for found in list(_bootstrap._module_locks.values()) if (lock := found()) is not None]
     if _bootstrap._thread.allocate_lock is not Lock and all(lock.owner is None for lock in held):
         _bootstrap._thread = _real_thread
+
+
+OURS = "mw-"  # how the names of the server's own threads begin
 
 
 def start_thread(run: Callable[[], None], name: str, *, runs_application: bool = False) -> Callable[[float], bool]:

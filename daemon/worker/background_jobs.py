@@ -14,17 +14,15 @@ from types import FrameType
 from miniwsgi.codes import Code
 from miniwsgi.metrics.scoreboard import HEARTBEAT
 
-from ..unpatched import os, select, start_thread, starts_real_threads, time
+from ..unpatched import OURS, os, select, start_thread, starts_real_threads, time
 from .context import NANOSECONDS, Context
+from .file_origins import is_stdlib
 from .orders import Orders
 
 SAY_AFTER_NS = NANOSECONDS
 MARGIN_NS = NANOSECONDS // 2  # before the master kills: for exit functions and what is in the logs' queues
 LOOK_MILLISECONDS = 100
 MAX_NAMES = 6
-OURS = "mw-"  # how the names of the server's own threads begin
-_STDLIB = os.path.dirname(os.__file__) + os.sep
-_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 def finish_jobs(context: Context, orders: Orders) -> bool:
@@ -118,8 +116,7 @@ def _place(frame: FrameType | None) -> str:
     """Where in the application a thread is: its innermost frame outside of the standard library."""
     while frame is not None:
         code = frame.f_code
-        is_stdlib = code.co_filename.startswith(("<frozen", _STDLIB))
-        if not is_stdlib or any(packages in code.co_filename for packages in _PACKAGES):
+        if not is_stdlib(code.co_filename):
             return f" (in {code.co_qualname}, {code.co_filename}:{frame.f_lineno})"
         frame = frame.f_back
     return ""

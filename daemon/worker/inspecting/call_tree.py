@@ -15,6 +15,7 @@ from miniwsgi.metrics import board
 
 from ...unpatched import os
 from .. import context
+from ..file_origins import is_installed, is_stdlib
 
 MAX_NODES = 20_000
 MAX_DEPTH = 400
@@ -46,8 +47,6 @@ _SERVER = (  # the packages daemon and metrics
     os.path.dirname(os.path.dirname(context.__file__)) + os.sep,
     os.path.dirname(board.__file__) + os.sep,
 )
-_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
-_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 def is_servers(frame: FrameType) -> bool:
@@ -77,9 +76,9 @@ class Origins:
             return Origin.APPLICATION
         if file.startswith(_SERVER):
             return Origin.SERVER
-        if any(packages in file for packages in _PACKAGES):
+        if is_installed(file):
             return Origin.LIBRARY
-        if file.startswith((_STDLIB, "<frozen ")):
+        if is_stdlib(file):
             return Origin.STDLIB
         return Origin.APPLICATION
 

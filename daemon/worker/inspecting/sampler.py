@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any
 
 from ...engine import account
-from ...unpatched import get_ident, time
+from ...unpatched import OURS, get_ident, time
 from ..context import Context
 from . import running_requests, thread_clocks
 from .call_tree import CallTree, Origins, is_servers
@@ -38,7 +38,7 @@ MAX_ROWS = 20_000  # between two lines
 MAX_REQUESTS = 20_000
 COST = 0.02  # of one CPU, at most
 TELL_NS = 1_000_000_000
-OURS, MAIN = "mw-", "MainThread"  # how the names of the server's own threads begin
+MAIN = "MainThread"
 LITTLE = 0.1  # of the time since the last look: who has computed for less than that waits
 WAITING = frozenset({"_park", "_watch", "_run", "wait"})  # where a thread of ours is that has nothing to do
 
