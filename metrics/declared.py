@@ -295,7 +295,9 @@ LOGGED = _declare(
     "miniwsgi_log_messages_total", "counter", "Entries of the error log.", "level", series=str(len(sb.LOG_LEVELS))
 )
 LOG_LOST = _declare(
-    "miniwsgi_log_messages_lost_total", "counter", "Lines of the logs that were dropped, as nobody read them."
+    "miniwsgi_log_messages_lost_total",
+    "counter",
+    "Lines of the logs that were dropped: the disk was full, or nobody read them.",
 )
 CONTROL_CALLS = _declare(
     "miniwsgi_control_requests_total",

@@ -244,7 +244,7 @@ def server() -> list[AnyPanel]:
                Query(f"time() - min({of('miniwsgi_reload_last_success_timestamp_seconds')})")),
         number("Duration of the last reload", "From the order to the last worker's end.", "s",
                Query(f"max({of('miniwsgi_reload_last_duration_seconds')})"), limits=(60, 300)),
-        number("Log lines lost", "Dropped as nobody read them, in a second.", "short",
+        number("Log lines lost", "Dropped in a second: the disk was full, or nobody read them.", "short",
                Query(summed(rate("miniwsgi_log_messages_lost_total"))), limits=(0.001, 1)),
         number("Requests without their own series", "More than 256 kinds of method and status, or 64 routes, in a "
                "worker: counted under _OTHER.", "short",
