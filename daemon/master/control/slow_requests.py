@@ -57,7 +57,7 @@ class _Slow:
         self.due = 0  # which of MULTIPLES it is to be looked at next
         self.left_out = False  # a stack was due, and could not be taken
         self.answered = False  # its worker has said so; the application may run on, behind a 504
-        self.is_told = True  # False: it is slow for its route alone
+        self.is_told = False  # as long as it is slow for its route alone
         self.cpu_share: float | None = None  # of one CPU
         self.clock: tuple[int, int] | None = None  # what its thread's showed at the first look, and when
 
@@ -171,9 +171,7 @@ class SlowRequests:
         for slow in self._gone:
             self._end(slow)
 
-    def _begin(
-        self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float, *, tell: bool = True
-    ) -> _Slow:
+    def _begin(self, key: _Key, worker: WorkerHandle, run: Running, now: int, limit: float) -> _Slow:
         slow = next((one for one in self._kept if one.has(worker, run.request_id) and one.record.thread is None), None)
         if slow is not None:  # its worker's word has come before
             slow.run, slow.record.thread = run, run.thread
@@ -183,9 +181,6 @@ class SlowRequests:
         record.limit_seconds = limit
         slow = self._running[key] = _Slow(record, run, worker)
         self._kept.appendleft(slow)
-        slow.is_told = tell
-        if tell:
-            self._tell(record, worker, f"has been running for {record.age_seconds:.1f} s (log.slow_request)")
         return slow
 
     def _tell(self, record: ms.Incident, worker: WorkerHandle, what: str) -> None:
@@ -261,7 +256,7 @@ class SlowRequests:
                 continue
             usual = self._suspects[key] = self.usual.limit_of(one.route)
             if (now - run.started_ns) / NANOSECONDS >= usual:
-                slow = self._begin(key, worker, run, now, usual, tell=False)
+                slow = self._begin(key, worker, run, now, usual)
                 slow.due = 1
                 slow.show(one, seen.window_ns, now)
 
