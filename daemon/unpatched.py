@@ -31,9 +31,8 @@ from types import BuiltinFunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "OURS",
-    "Condition", "Lock", "RLock", "Socket", "get_ident", "get_native_id", "import_under_real_locks", "is_patched", "os",
-    "select", "signal", "socket", "start_thread", "starts_real_threads", "time",
+    "OURS", "Condition", "Lock", "RLock", "Socket", "get_ident", "get_native_id", "import_under_real_locks",
+    "is_patched", "os", "select", "signal", "socket", "start_thread", "starts_real_threads", "time",
 ]  # fmt: skip
 
 
