@@ -1,14 +1,15 @@
 """Frameworks that drop a request before its response is begun: they tell by an event which route it has.
 
 Pyramid's is `BeforeTraversal`, behind the match and before the view (`pyramid.router`); Falcon's is `process_resource`
-of a middleware, which is called where a resource was found (`falcon.App`, 2.0 and later).
+of a middleware, which is called where a resource was found (`falcon.App`, 2.0 and later). Flask's is `request_started`,
+behind the match: asked for once a middleware was met that keeps an answer and begins it when Flask is done.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .variables import ROUTE
@@ -47,6 +48,31 @@ def _matched_by_pyramid(event: Any) -> None:
             request.environ.setdefault(ROUTE, f"{prefix}{'' if pattern[:1] == '/' else '/'}{pattern}")
     except Exception:
         return
+
+
+def listen_to_flask(route_of: Callable[[Any, dict[str, Any]], str | None]) -> None:
+    """Have Flask tell the routes of its requests, from the next one on."""
+    try:
+        _listen_to_flask(route_of)
+    except Exception:  # as with Pyramid; or it has no signals
+        return
+
+
+def _listen_to_flask(route_of: Callable[[Any, dict[str, Any]], str | None]) -> None:
+    flask = sys.modules["flask"]
+
+    def started(_application: object, **_more: object) -> None:
+        try:
+            environ = flask.request.environ
+            route = route_of(flask.request, environ)
+            if route is not None:
+                environ.setdefault(ROUTE, route)
+        except Exception:
+            return
+
+    if id(flask) not in _listening:
+        _listening.add(id(flask))
+        flask.request_started.connect(started, weak=False)
 
 
 class FalconMiddleware:

@@ -13,6 +13,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from .events import listen_to_flask
+
 _MAX_FRAMES = 200  # of a stack: a handler that is deeper is not looked for
 
 
@@ -22,10 +24,18 @@ def flask(environ: dict[str, Any], frame: FrameType | None) -> str | None:
     Werkzeug leaves its request in the environ until Flask's context ends, which is after the response was begun.
     """
     request = environ.get("werkzeug.request", environ)
-    if request is None:  # its context has ended, as the application has raised
-        request = _variable(frame, "flask.app", "ctx").request
+    if request is None:  # its context has ended, as the application has raised, or as middleware keeps its answer
+        context = _variable(frame, "flask.app", "ctx")
+        if context is None:
+            listen_to_flask(_route_of)
+            return None
+        request = context.request
     elif request is environ:
         return None
+    return _route_of(request, environ)
+
+
+def _route_of(request: Any, environ: dict[str, Any]) -> str | None:
     rule = request.url_rule
     if rule is None:
         rule = _rule_for_other_methods(request)

@@ -60,6 +60,25 @@ def copying(application: Application) -> Application:
     return lambda environ, start_response: application(dict(environ), start_response)
 
 
+def keeping(application: Application) -> Application:
+    """Behind a middleware that begins the response when the application is done."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        begun: list[Any] = []
+
+        def keep(*answer: Any) -> Callable[[bytes], None]:
+            begun[:] = answer
+            return lambda _data: None
+
+        result = application(environ, keep)
+        body = b"".join(result)
+        result.close()
+        start_response(*begun)
+        return [body]
+
+    return call
+
+
 def ask_all(application: Application, *requests: str) -> None:
     """Each in its turn."""
     found = routed(application)
@@ -95,6 +114,7 @@ def flask() -> None:
     )  # fmt: skip
     ask_all(DispatcherMiddleware(app, {"/m": app}), "GET /m/orders/3", "POST /m/orders/3")
     ask_all(pulled, "GET /orders/4")
+    ask_all(keeping(app), "GET /orders/5", "GET /orders/6", "POST /orders/6", "GET /nowhere")
     app.config["PROPAGATE_EXCEPTIONS"] = True
     ask_all(app, "GET /fails")
     ask_all(

@@ -25,6 +25,10 @@ FOUND = {
         ["GET /m/orders/3", "200", "/m/orders/<int:number>", "/m/orders/<int:number>"],
         ["POST /m/orders/3", "405", "/m/orders/<int:number>", None],
         ["GET /orders/4", "200", "/orders/<int:number>", "/orders/<int:number>"],  # within a generator
+        ["GET /orders/5", "200", "", "/orders/<int:number>"],  # behind one that keeps answers, which is learnt from
+        ["GET /orders/6", "200", "/orders/<int:number>", "/orders/<int:number>"],
+        ["POST /orders/6", "405", "/orders/<int:number>", None],
+        ["GET /nowhere", "404", "", None],
         ["GET /fails", "raised", "/fails", None],
         ["GET /m/orders/3", "200", "/m/orders/<int:number>", "/m/orders/<int:number>"],  # it copies, from here
         ["POST /m/orders/3", "405", "/m/orders/<int:number>", None],
