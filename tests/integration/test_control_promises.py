@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.control import Control
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, suspend
 from tests.support.load import Load
 from tests.support.service import Service, get
 from tests.support.waiting import PATIENCE_SECONDS
@@ -230,7 +230,7 @@ def test_the_stack_of_a_worker_that_is_stopped_says_so(service: Service, tmp_pat
     def ask() -> None:
         answers.append(Control(path).get("/workers/0/stack")["text"])
 
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
     try:
         started = time.monotonic()
         threads = [threading.Thread(target=ask) for _ in range(10)]

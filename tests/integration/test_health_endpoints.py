@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.control import Control
-from tests.support.daemon import ALONE, Daemon
+from tests.support.daemon import ALONE, Daemon, suspend
 from tests.support.metrics_client import Port, port_of
 from tests.support.service import Service, get
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
@@ -163,7 +163,7 @@ def test_everything_answers_while_all_workers_are_stopped(service: Service, path
     port = Port(path)
     workers = daemon.workers()
     for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
     try:
         assert port.statuses() == (200, 200, 200)
         assert port.get("/").status == 200

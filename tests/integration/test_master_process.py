@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 from miniwsgi.daemon.master.running.stacks import dump_stacks, dump_stacks_blocking, with_requests
 from miniwsgi.daemon.master.system.process import StartError, drop_privileges
 from miniwsgi.metrics.scoreboard import Running
 
+from tests.support.daemon import suspend
 from tests.support.users import as_root
 
 # --- user ------------------------------------------------------------------------------------------------------------
@@ -201,9 +200,7 @@ def test_stacks_come_even_from_c_code_that_holds_the_lock(blocking: bool) -> Non
                 dump_stacks_blocking(pid, pidfd, reader) if blocking else asyncio.run(dump_stacks(pid, pidfd, reader))
             )
             assert "in child_with_stacks" in text
-        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
-        while "State:\tT" not in Path(f"/proc/{pid}/status").read_text():
-            time.sleep(0.01)
+        suspend(pid)
         if blocking:
             text = dump_stacks_blocking(pid, pidfd, reader, seconds=0.2)
         else:

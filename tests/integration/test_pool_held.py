@@ -6,12 +6,12 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import psutil
 import pytest
 from miniwsgi.daemon.engine import choice
 from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
 from miniwsgi.metrics.scoreboard import REQUESTS
 
+from tests.support.daemon import suspend
 from tests.support.waiting import wait_for
 
 from .worker_applications import holding
@@ -41,8 +41,7 @@ def test_a_held_answer_comes_while_the_next_call_lasts(site: Site, pool: str, pa
     fast, slow = site.connect(), site.connect()
     for client in (slow, fast):  # epoll looks again at the last one first, if the loop is stopped before it waits
         assert client.get("/").answer().status == 200
-    worker.signal(signal.SIGSTOP)
-    wait_for(lambda: worker.process.status() == psutil.STATUS_STOPPED)
+    suspend(worker.pid)
     fast.get("/fast")
     slow.get(path)
     worker.signal(signal.SIGCONT)

@@ -9,13 +9,13 @@ import socket
 import ssl
 from typing import Any
 
-import psutil
 import pytest
 from miniwsgi.daemon.settings import Tls
 from miniwsgi.daemon.tls.material import MaterialMemory
 from miniwsgi.metrics.scoreboard import ACCEPTED, CLOSED_BY, CONNECTIONS, REQUESTS, Closed
 
 from tests.support import proxy_headers as make
+from tests.support.daemon import suspend
 from tests.support.effort import effort
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from tests.unit.tls_world import client_context, material
@@ -221,8 +221,7 @@ def test_who_leaves_while_a_client_that_has_just_opened_is_served_is_not(site, p
     worker = fork(site, pool, application)
     opens, leaves = site.connect(), site.connect().send(make.LINE)
     site.connect().send(make.LINE).get("/").answer()  # by then the worker has read that
-    worker.signal(signal.SIGSTOP)
-    wait_for(lambda: worker.process.status() == psutil.STATUS_STOPPED)
+    suspend(worker.pid)
     opens.send(make.LINE).get("/hold")
     leaves.get("/left")
     worker.signal(signal.SIGCONT)

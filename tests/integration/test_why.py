@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.control import Control
 from tests.support.ctl import Tool
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, suspend
 from tests.support.staged import PROBLEMS, SHOP, Crowd, Problem
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
@@ -63,10 +63,15 @@ class Shop:
         for client in clients:
             client.start()
         try:
-            wait_for(lambda: self.control.get("/status")["requests"]["in_flight"] == CLIENTS, "all are inside")
+            wait_for(self._all_inside, "all are inside")
             yield
         finally:
             wait_for(lambda: self._open_gate() or not any(client.is_alive() for client in clients), "all are answered")
+
+    def _all_inside(self) -> bool:
+        """One at the gate, and the others behind it."""
+        stack = self.control.get("/workers/0/stack")["text"]
+        return (stack.count(" in application"), stack.count(" in pass_gate")) == (CLIENTS, 1)
 
     def _open_gate(self) -> None:
         try:
@@ -104,7 +109,7 @@ def test_a_lock_is_named_with_its_holder_and_the_exit_status_tells_it(shop: Shop
 
 def test_a_stopped_worker_is_seen_from_outside(shop: Shop) -> None:
     pid = shop.control.get("/workers/0")["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
     try:
         first, *_ = shop.control.get("/why?seconds=1")["findings"]
     finally:

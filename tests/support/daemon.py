@@ -222,6 +222,16 @@ class Daemon:
         self.notify.close()
 
 
+def suspend(pid: int) -> None:
+    """SIGSTOP, and wait until all of its threads have stopped: on a busy machine they run on for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    wait_for(
+        lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat")),
+        f"{pid} has stopped",
+    )
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether a process runs; a zombie does not."""
     try:
