@@ -88,9 +88,21 @@ class Gate:
     """Where the application waits until the test lets it pass."""
 
     def __init__(self) -> None:
-        self.fds = os.pipe2(os.O_NONBLOCK)
+        self.fds = (*os.pipe2(os.O_NONBLOCK), *os.pipe2(os.O_NONBLOCK))  # who may pass, and who has come
+
+    def come(self) -> None:
+        """Called by the application: it is there, see `wait_for_those_who_come`."""
+        os.write(self.fds[3], b".")
+
+    def wait_for_those_who_come(self, count: int) -> None:
+        """A request that runs has yet to come to where it waits. Raises AssertionError."""
+        for number in range(count):
+            came = select.select([self.fds[2]], [], [], PATIENCE_SECONDS)[0]
+            assert came, f"{number} of {count} have come to the gate"
+            os.read(self.fds[2], 1)
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> None:
+        os.write(self.fds[3], b".")
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             select.select([self.fds[0]], [], [], seconds)
