@@ -17,13 +17,15 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from tests.support.ports import free_port
 from tests.support.promql import PROMETHEUS
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
+
+T = TypeVar("T")
 
 SCRAPE = "2s"  # as long as the application's metrics may take on a machine that has other things to do
 COUNTERS = '{__name__=~".+(_total|_bucket|_count|_sum)",job="miniwsgi"}'
@@ -115,9 +117,9 @@ class Prometheus:
         return sum(value for _, value in self.series(text))
 
     def value_of(self, text: str) -> float:
-        """The same, once it has any."""
-        self.wait(lambda: self.series(text), lambda: f"{text}: nothing")
-        return self.value(f"sum(last_over_time(({text})[10s:1s]))")
+        """The same, as it was last in the past ten seconds; once there is any."""
+        found = self.wait(lambda: self.series(f"last_over_time(({text})[10s:1s])"), lambda: f"{text}: nothing")
+        return sum(value for _, value in found)
 
     def by(self, label: str, text: str) -> dict[str, float]:
         """An expression's values now, those that are not 0, by a label that tells its series apart."""
@@ -129,9 +131,9 @@ class Prometheus:
         series = [[float(value) for _, value in one["values"]] for one in found]
         return [numbers for one in series if (numbers := [value for value in one if math.isfinite(value)])]
 
-    def wait(self, condition: Callable[[], object], what: Callable[[], object]) -> None:
-        """Poll until the condition holds. Raises AssertionError with `what`."""
-        wait_for(condition, story=what, every_seconds=0.1)
+    def wait(self, condition: Callable[[], T], what: Callable[[], object]) -> T:
+        """Poll until the condition holds; what it then is. Raises AssertionError with `what`."""
+        return wait_for(condition, story=what, every_seconds=0.1)
 
     def wait_for_value(self, text: str, wanted: float) -> None:
         """Wait until an expression's sum is that, after some scrape."""
