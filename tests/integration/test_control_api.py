@@ -76,7 +76,7 @@ def test_workers_say_what_they_do(start: Start, service: Service) -> None:
     service.hold()
     asking = threading.Thread(target=get, args=(daemon, "/hold?query"))
     asking.start()
-    daemon.wait(lambda: control.status()["requests"]["in_flight"] == 1, "a request runs")
+    daemon.wait(lambda: service.has_begun() and control.status()["requests"]["in_flight"] == 1, "a request runs")
     status, workers = control.status(), control.workers()
     assert (status["workers"]["busy"], status["workers"]["ready"]) == (1, 2)
     (busy,) = [worker for worker in workers if worker["in_flight"]]

@@ -136,9 +136,15 @@ def test_what_runs_and_what_happened_is_told(service: Service) -> None:
         assert control.get("/nothing").status == 404
     running = threading.Thread(target=lambda: get(daemon, "/sleep?100", seconds=60), daemon=True)
     running.start()
-    daemon.wait(lambda: metrics.scrape()["miniwsgi_request_oldest_age_seconds"] > 0.1, "an age")
-    series = metrics.scrape()
-    assert series['http_server_active_requests{http_request_method="GET"}'] == 1
+
+    def has_an_age() -> bool:
+        series = metrics.scrape()
+        return (
+            series["miniwsgi_request_oldest_age_seconds"] > 0.1
+            and series['http_server_active_requests{http_request_method="GET"}'] == 1
+        )
+
+    daemon.wait(has_an_age, "an age")
     daemon.wait(lambda: exits(metrics.scrape()) == {"timeout": 1}, "the worker's exit after request_timeout")
     running.join(30)
     daemon.settle(2)
