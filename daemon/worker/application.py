@@ -193,6 +193,7 @@ def unfit(application: Any) -> str:
         function, own = type(application).__call__, 1
     if isinstance(function, FunctionType) and not hasattr(function, "__signature__"):
         code = function.__code__
-        if code.co_argcount == own + 2 and not code.co_kwonlyargcount and not code.co_flags & _ASYNCHRONOUS:
+        two = code.co_argcount == own + 2 and not code.co_kwonlyargcount and not function.__defaults__
+        if two and not code.co_flags & _ASYNCHRONOUS:
             return ""  # the usual cases: a function, and an object with a __call__
     return signature_mismatch(application)

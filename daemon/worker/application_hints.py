@@ -307,6 +307,8 @@ def signature_mismatch(application: Any) -> str:
     except (TypeError, ValueError):
         return ""
     if _accepts(signature, 2):
+        if inspect.isfunction(application) and _are_optional(signature):
+            return f"takes {signature}, all of it optional; if it makes the application, add --factory (app.factory)"
         return ""
     if _accepts(signature, 0):
         return "takes no arguments; if it makes the application, add --factory (app.factory)"
@@ -348,6 +350,12 @@ def _accepts(signature: Any, arguments: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _are_optional(signature: Any) -> bool:
+    """Whether all of its parameters have defaults, as a factory's may, and none is named as an application's are."""
+    found = signature.parameters
+    return not APPLICATIONS_ARGUMENTS & found.keys() and all(one.default is not one.empty for one in found.values())
 
 
 def _explainer(name: str) -> Any:

@@ -106,6 +106,7 @@ def test_keeps_the_symbolic_link_that_names_the_directory(tmp_path: Path, write:
         ("shop:make_app", "it takes no arguments; if it makes the application, add --factory (app.factory)"),
         ("shop:asgi3", "it is asynchronous (ASGI), and this server speaks WSGI"),
         ("shop:AsgiClass", "it takes three arguments, as ASGI applications do"),
+        ("shop:all_optional", "it takes (name='shop', debug=True), all of it optional; if it makes"),
         ("shop:one", "it takes (environ), not (environ, start_response)"),
         ("shop:Keyword", "(environ, start_response)"),
         ("my-shop:app", "'my-shop' is not the name of a Python module"),
@@ -129,6 +130,7 @@ class FlaskLike:
 flask_like = FlaskLike()
 del FlaskLike
 def make_app(): ...
+def all_optional(name="shop", debug=True): ...
 async def asgi3(scope, receive, send): ...
 class AsgiClass:
     def __init__(self, scope, receive, send): ...
