@@ -113,6 +113,8 @@ class CallSteps:
         elif self._encoded is not None:
             raise BadResponse("start_response was called twice, without exc_info")
         self._encoded = None
+        if type(status) is not str and isinstance(status, str):
+            status = str.__str__(status)  # it is remembered and counted: its own methods may do anything
         encoded = encode(status, headers, self._site.encodings)
         self._encoded = encoded
         if self.phase is _OPEN:  # else somebody has answered in the application's place: that is what is recorded

@@ -59,7 +59,11 @@ class AccessLog:
         """Queue the line of one request: its environ, or what is known of it; the response's status line
         ("200 OK"), header and body bytes; the nanoseconds from complete request to complete response.
         """
-        self._put(self.render(environ, status, headers, body_bytes, duration_ns))
+        try:
+            entry = self.render(environ, status, headers, body_bytes, duration_ns)
+        except Exception:  # of what the application has left there, whose own methods may do anything
+            entry = self.render(_texts(environ), status, _pairs(headers), body_bytes, duration_ns)
+        self._put(entry)
 
 
 class SelectiveAccessLog(AccessLog):
@@ -74,6 +78,17 @@ class SelectiveAccessLog(AccessLog):
     def log(self, environ: dict[str, Any], status: str, headers: Headers, body_bytes: int, duration_ns: int) -> None:
         if self._wanted(environ, status, duration_ns):
             super().log(environ, status, headers, body_bytes, duration_ns)
+
+
+def _texts(environ: dict[str, Any]) -> dict[str, Any]:
+    """What in it is nothing but text; a copy, as the application may still change its own."""
+    return {key: value for key, value in environ.copy().items() if type(key) is type(value) is str}
+
+
+def _pairs(headers: Headers) -> Headers:
+    """Those that still are what start_response was given."""
+    pairs = list(headers) if type(headers) in {list, tuple} else []
+    return [pair for pair in pairs if type(pair) is tuple and [*map(type, pair)] == [str, str]]
 
 
 def _json_notice(lines: int, reason: str) -> bytes:

@@ -68,7 +68,7 @@ class Rule(NamedTuple):
         """Whether a request is one of those that it is for."""
         return (
             status.startswith(self.statuses)
-            and (self.method is None or environ.get("REQUEST_METHOD") == self.method)
+            and (self.method is None or _text(environ, "REQUEST_METHOD") == self.method)
             and (self.path is None or self.path.fits(_text(environ, "RAW_URI").partition("?")[0]))
             and (self.agent is None or self.agent.fits(_text(environ, "HTTP_USER_AGENT").lower()))
         )
@@ -123,9 +123,9 @@ def wanted(rules: Sequence[str], lines: Lines = Lines.ALL, slow_ns: int = 0) -> 
 
 
 def _text(environ: dict[str, Any], variable: str) -> str:
-    """An application may have left anything in its environ: what is no text fits nothing."""
+    """An application may have left anything in its environ, whose own methods may do anything: no text fits nothing."""
     value = environ.get(variable)
-    return value if isinstance(value, str) else ""
+    return str.__str__(value) if issubclass(type(value), str) else ""
 
 
 def _beginning(word: str) -> str:

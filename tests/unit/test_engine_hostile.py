@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
+from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Outcome
+from miniwsgi.daemon.log.access_log import AccessLog, SelectiveAccessLog
+from miniwsgi.daemon.log.access_skip import wanted
 from miniwsgi.metrics.scoreboard import ERRORS, REQUESTS
 
 from tests.conformance.case import get
@@ -25,6 +29,24 @@ class Incomparable(str):
         raise RuntimeError
 
     __hash__ = str.__hash__
+
+
+class Untold:
+    """As a proxy of something that is over: whoever asks it for its text has an exception."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __bool__ = __repr__ = __str__
+
+
+class UntoldText(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    lower = partition = __bool__ = __hash__ = __str__
 
 
 class Nameless(type):
@@ -89,3 +111,40 @@ def test_an_exception_that_cannot_be_told(world, error, capfd):
     assert world.context.slot.cells[ERRORS] == 1
     assert world.context.log.flush(1)
     assert "the application raised" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["combined", "json", "%(m)s %({k}e)s %({x}o)s"])
+@pytest.mark.parametrize("left", [Untold(), UntoldText("x")], ids=lambda left: type(left).__name__)
+def test_what_is_left_in_the_environ_costs_its_place_in_the_log_and_no_more(engine, format, left):
+    begin, lines = choose(engine).begin, []
+    kept = SimpleNamespace(put=lines.append, append=None, notice=None)
+    options = {"writer": kept, "faster": begin.access_lines}
+    chosen = wanted(["GET /none agent:x"])
+    for access in (AccessLog("-", format, **options), SelectiveAccessLog(chosen, "-", format, **options)):
+        for key in ("REQUEST_METHOD", "RAW_URI", "REMOTE_ADDR", "HTTP_USER_AGENT", "HTTP_AUTHORIZATION", "k"):
+            world = World(engine, access=access)
+
+            def application(environ, start_response, key=key):
+                environ[key] = left
+                start_response("200 OK", headers := [("X", "y")])
+                headers.append("no pair")
+                return [b"."]
+
+            world.context.site.application = application
+            for _ in range(2):
+                assert ask(world).endswith(b".")
+            assert world.context.slot.cells[REQUESTS] == 2
+            world.near.close()
+            world.far.close()
+    assert len(lines) == 24
+    assert b"y" in lines[0] or "%({x}o)s" not in format
+
+
+def test_a_status_that_cannot_be_looked_up(world):
+    def application(environ, start_response):
+        start_response(UntoldText("299 X"), [])
+        return [b"."]
+
+    world.context.site.application = application
+    for _ in range(2):
+        assert ask(world).startswith(b"HTTP/1.1 299 X\r\n")
