@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
@@ -25,6 +26,8 @@ SOURCES = (".pyx", ".pxi", ".h")
 C_SOURCE = f"{FOLDER}/_engine.c"  # what Cython makes of them
 MODULE = "miniwsgi.daemon.engine.compiled._engine"  # whatever setup.py imports this as
 FILE = f"_engine{EXTENSION_SUFFIXES[0]}"  # for this interpreter: "_engine.cpython-311-x86_64-linux-gnu.so"
+
+ELF_HEADER = struct.Struct("@16s2HI3PI6H")  # elf(5), for this processor
 
 READ_BYTES = 64 * 1024  # at a time: what is larger teaches malloc(3) to keep more for itself (M_MMAP_THRESHOLD)
 
@@ -94,13 +97,17 @@ def load() -> ModuleType:
         return sys.modules[MODULE]
     if why := why_plain():
         raise NoBuild(why)
-    unfits = []
+    unfits, broken = [], []
     for path, unfit in look():
-        if not unfit:
+        if unfit:
+            unfits.append(unfit)
+            continue
+        try:
             return execute(path)
-        unfits.append(unfit)
+        except NoBuild as error:  # another one may load
+            broken.append(str(error))
     remedy = f"make one: miniwsgi engine build --python {sys.executable}"
-    raise NoBuild("; ".join([f"no build for {interpreter()}", *unfits[:1]]), remedy)
+    raise NoBuild("; ".join(broken[:1] or [f"no build for {interpreter()}", *unfits[:1]]), remedy)
 
 
 def interpreter() -> str:
@@ -159,12 +166,34 @@ def why_not_trusted(path: str) -> str:
         part = os.path.dirname(part)
 
 
+def is_whole(path: str) -> bool:
+    """Whether a shared object has all that will be mapped of it (elf(5)): to touch the rest would be a SIGBUS."""
+    with open(path, "rb") as file:
+        header = file.read(ELF_HEADER.size)
+        if len(header) < ELF_HEADER.size or not header.startswith(b"\x7fELF"):
+            return True  # the loader says what it is
+        _, _, _, _, _, table, _, _, _, size, count, *_ = ELF_HEADER.unpack(header)
+        file.seek(table)
+        segments = file.read(size * count)
+        end = file.seek(0, os.SEEK_END)
+    if len(segments) < size * count:
+        return False
+    word = struct.calcsize("P")
+    ends = (
+        sum(struct.unpack_from("P", segments, at + offset)[0] for offset in (word, 4 * word))  # p_offset, p_filesz
+        for at in range(0, size * count, size)
+    )
+    return max(ends, default=0) <= end
+
+
 def execute(path: str) -> ModuleType:
     """Load the module from there. Raises NoBuild, also for what a subinterpreter is refused (PEP 489)."""
     loader = ExtensionFileLoader(MODULE, path)
     spec = ModuleSpec(MODULE, loader, origin=path)
     spec.has_location = True
     try:
+        if not is_whole(path):
+            raise ImportError("its end is missing")
         module = sys.modules[MODULE] = module_from_spec(spec)
         loader.exec_module(module)
     except Exception as error:

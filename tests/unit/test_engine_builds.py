@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +201,41 @@ def test_one_that_is_broken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(NoBuild, match=f"^{path} does not load: "):
         builds.execute(str(path))
     assert builds.MODULE not in sys.modules
+
+
+def test_one_that_was_cut_off_is_told_and_not_touched(tmp_path: Path) -> None:
+    """The interpreter would be killed by SIGBUS: one segment of 1000 bytes, in files of any length."""
+    word = struct.calcsize("P")
+    segment = bytearray(7 * word)
+    struct.pack_into("P", segment, word, 100)  # p_offset
+    struct.pack_into("P", segment, 4 * word, 900)  # p_filesz
+    fields = (b"\x7fELF", 3, 62, 1, 0, builds.ELF_HEADER.size, 0, 0, builds.ELF_HEADER.size, len(segment), 1, 0, 0, 0)
+    whole = (builds.ELF_HEADER.pack(*fields) + segment).ljust(1000)
+    path = tmp_path / builds.FILE
+    for size in (builds.ELF_HEADER.size, builds.ELF_HEADER.size + 10, 500, 999):
+        path.write_bytes(whole[:size])
+        with pytest.raises(NoBuild, match=f"^{path} does not load: its end is missing$"):
+            builds.execute(str(path))
+    path.write_bytes(whole)
+    assert builds.is_whole(str(path))
+    assert builds.is_whole(_ctypes.__file__)
+
+
+def test_where_one_is_broken_another_is_taken(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, good = machine.build(machine.sources), machine.build(machine.built)
+
+    def execute(path: str) -> ModuleType:
+        if path == str(broken):
+            raise NoBuild(f"{path} does not load: its end is missing")
+        return machine.load(path)
+
+    monkeypatch.setattr(builds, "execute", execute)
+    builds.load()
+    assert machine.loaded == [good]
+    good.unlink()
+    with pytest.raises(NoBuild, match=f"^{broken} does not load: its end is missing$") as caught:
+        builds.load()
+    assert caught.value.remedy.startswith("make one")
 
 
 def test_it_is_loaded_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
