@@ -7,6 +7,7 @@ headers of the application's Python. Blocks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -65,8 +66,17 @@ class NoInterpreter(BuildError):
 
 
 def flags() -> list[str]:
-    """For the compiler, the last word on each matter."""
-    return [*FLAGS, *shlex.split(os.environ.get(EXTRA_FLAGS, ""))]
+    """For the compiler, the last word on each matter. Raises BuildError."""
+    return [*FLAGS, *_words(EXTRA_FLAGS)]
+
+
+def _words(variable: str) -> list[str]:
+    """What the environment says there, as a shell reads it. Raises BuildError."""
+    text = os.environ.get(variable, "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise BuildError(f"{variable}={text}: {error}") from None
 
 
 # --- from Cython to C -------------------------------------------------------------------------------------------
@@ -164,7 +174,8 @@ def build(python: str, directory: str = "") -> Iterator[str]:
     except OSError as error:
         raise BuildError(f"{error.filename}: {error.strerror}") from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no directory could be made there is none
+            unfinished.unlink()
     yield f"wrote      {target}"
     if str(target) not in builds.places(interpreter.file):
         yield f"not looked for there: it belongs below {builds.PACKAGED} or {default_directory()}"
@@ -174,9 +185,13 @@ def build(python: str, directory: str = "") -> Iterator[str]:
 
 def _compile(interpreter: Interpreter) -> list[str]:
     """The command, but for the result's name."""
-    compiler = shlex.split(os.environ.get("CC") or interpreter.compiler)
-    if not shutil.which(compiler[0]):
-        compiler = ["cc"]
+    compiler = asked = _words("CC")
+    if not asked:
+        compiler = shlex.split(interpreter.compiler)
+        if not shutil.which(compiler[0]):
+            compiler = ["cc"]
+    if asked and not shutil.which(asked[0]):
+        raise BuildError(f"there is no C compiler {asked[0]}, which CC names")
     if not shutil.which(compiler[0]):
         raise BuildError("there is no C compiler (Debian: apt-get install gcc libc6-dev; or name one: CC=…)")
     if not any(os.path.exists(f"{folder}/Python.h") for folder in interpreter.headers):

@@ -162,6 +162,27 @@ def test_what_cannot_be_built_is_told_and_nothing_is_left(
     assert [path for path in nobody_has_built_one.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"PATH": "/nowhere"}, r"there is no C compiler \("),
+        ({"CC": "no-such-compiler"}, "there is no C compiler no-such-compiler, which CC names$"),
+        ({"CC": 'cc "'}, '^CC=cc ": No closing quotation$'),
+        ({"MINIWSGI_ENGINE_FLAGS": "-D'"}, "^MINIWSGI_ENGINE_FLAGS=-D': No closing quotation$"),
+        ({}, "/file: File exists$"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(
+    other: engine_build.Interpreter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str], why: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(engine_build, "ask", lambda _python: other)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(engine_build.BuildError, match=why):
+        list(engine_build.build(other.python, str(tmp_path / "file")))
+
+
 @pytest.mark.parametrize("python", ["/nowhere/python", "/bin/cat", "/bin/true"])
 def test_what_is_no_interpreter_is_wrong_usage(python: str) -> None:
     status, _, error = engine("build", "--python", python)
