@@ -17,10 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, IntEnum, auto
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..unpatched import Socket
 from .account import ThreadAccount
+
+if TYPE_CHECKING:
+    from .listening_socket import ListeningSocket
 
 
 class Outcome(IntEnum):
@@ -225,6 +228,12 @@ Unusual = Callable[[Any, int, int, int], int]  # thread, descriptor, what epoll 
 GoOn = Callable[[Any, Conversation, Outcome, int], int]  # thread, conversation, what came of `serve`, when that began
 
 
+# Takes the next client of a listener and serves it at once, as the pool does: what it has sent is mostly its request.
+# It is among the conversations, and counted, before. Whoever ends with END is closed, one that has not sent all yet is
+# watched. Arguments: thread, now. Returns the time when that was through, 0 if the loop was lost, or, below 0, the
+# errno for which accept(2) has failed, also if there is no client.
+Door = Callable[[Any, int], int]
+
 # Sleeps, again and again while calls of the application are short, without the interpreter, which one that sleeps in
 # Python has to be given at each look. Arguments: the slot's cells; the first cell of the thread that calls; what others
 # are told of the sleeper (`stalls.Stalls.expected`); in ns: how long a sleep is, what a long call is, what late is.
@@ -259,17 +268,16 @@ class Turn(Protocol):
         """Let all of them go on; when that was over, or 0 if the loop was lost: nothing else of this turn is looked at.
 
         A conversation that waits for its client's next request is served; each other event goes to `unusual`. What
-        ends otherwise than with IDLE, or lasts, goes to `go_on`.
+        ends otherwise than with IDLE, or lasts, goes to `go_on`; one that ends with END may be closed here instead, and
+        no more be counted as open.
 
         Answers that wait for each other are sent before this returns, before either of the two calls back, and when a
         call lasts; their conversations, which are in stage ANSWERED until then, are settled in the answers' order. Only
         if the loop was lost, they are not.
         """
 
-    def welcome(self, thread: ThreadAccount, conversation: Conversation, now: int) -> int:
-        """Serve a new client, which is among the conversations and not watched yet: what it has sent is mostly its
-        request; as `serve`. One that ends with END may be closed here, one that has not sent all yet be watched.
-        """
+    def door(self, site: Any, listening: ListeningSocket) -> Door | None:
+        """Of a listener whose conversations are this engine's, and of their Site. None: the pool takes its clients."""
 
     def settle(self, thread: ThreadAccount, now: int) -> int:
         """Send and settle what was held when the loop was lost; as `serve`. Whoever takes the loop calls this first."""

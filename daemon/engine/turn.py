@@ -5,9 +5,12 @@ What is usual is done here, one request after the other; whatever is not is the 
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..unpatched import select
 from .account import ThreadAccount
-from .contract import Conversation, GoOn, Outcome, Stage, Unusual
+from .contract import Conversation, Door, GoOn, Outcome, Stage, Unusual
+from .listening_socket import ListeningSocket
 from .presence import LEFT
 
 EVENTS = 256  # of one turn
@@ -46,8 +49,8 @@ class Turn:
         self._events = self._poll(seconds, EVENTS)
         return len(self._events)
 
-    def welcome(self, thread: ThreadAccount, conversation: Conversation, now: int) -> int:
-        return self._go_on(thread, conversation, conversation.serve(thread, now), now)
+    def door(self, site: Any, listening: ListeningSocket) -> Door | None:
+        return None
 
     def settle(self, thread: ThreadAccount, now: int) -> int:
         return now

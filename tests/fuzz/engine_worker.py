@@ -133,6 +133,15 @@ class Worker:
         self.turn.holds = settings.pool == "epoll"  # others have no turns
         self.hold(Holding.ALL)
 
+    @property
+    def open(self) -> int:
+        """How many are open, as the slot tells."""
+        return self._slot.cells[scoreboard.CONNECTIONS]
+
+    @open.setter
+    def open(self, connections: int) -> None:
+        self._slot.cells[scoreboard.CONNECTIONS] = connections
+
     def hold(self, holding: Holding) -> None:
         """From now on, where an engine holds anything."""
         # What a client sends ahead is the turn's or the pool's, which must be the same.

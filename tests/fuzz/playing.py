@@ -75,6 +75,7 @@ class Play:
             worker.conversations[self._fd] = self.conversation
             self.conversation.mask = select.EPOLLIN
             worker.epoll.register(self._fd, select.EPOLLIN)
+            worker.open += 1
         self._beside = Play(worker, replace(BESIDE, server=script.server), "beside") if script.beside else None
 
     def to_the_end(self) -> None:
@@ -95,7 +96,8 @@ class Play:
                     break
         self._end()
         self.seen.steps.append((conversation.requests, conversation.stage, conversation.gone))
-        conversation.close()
+        if conversation.stage is not Stage.CLOSED:
+            conversation.close()
         self._read()
         if self._beside is not None:
             self._beside.script = replace(self._beside.script, pieces=())
@@ -112,7 +114,8 @@ class Play:
         del worker.plays[self._name]
         if self._beside is not None:
             self._beside.release()
-        worker.conversations.pop(self._fd, None)
+        if worker.conversations.pop(self._fd, None) is not None:
+            worker.open -= 1
         self.near.close()
         self.far.close()
         for kept in self._known.kept:
@@ -218,7 +221,9 @@ class Play:
             self.worker.turn.wait(0)
             went_on = self.worker.turn.serve(self._thread(), now)
             self._note("turn", bool(went_on))
-            return self.conversation.stage
+            stage = self.conversation.stage
+            self._over = self._over or stage is Stage.CLOSED
+            return stage
         if not self._gives_away():
             return self._step("serve", self._thread(), now)
         if stage is not Stage.REQUEST:
@@ -247,9 +252,19 @@ class Play:
                 outcome = self.conversation.serve(self._thread(), time.monotonic_ns())
             if outcome is Outcome.IDLE:
                 return now
+        if outcome is Outcome.END:  # one engine has closed some of them, the other leaves all to the pool
+            self._close()
+            return now
         self._note("of a turn", outcome)
         self._over = self._over or outcome in _ENDS
         return 0 if outcome is Outcome.TAKEN else now
+
+    def _close(self) -> None:
+        del self.worker.conversations[self._fd]
+        self.worker.epoll.unregister(self._fd)
+        self.worker.open -= 1
+        self.conversation.close()
+        self.conversation.hang_up()
 
     def unusual(self, mask: int, now: int) -> int:
         """An event that is none for the turn: the client has left, or it is not its turn to speak."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from miniwsgi.daemon.engine import choice
-from miniwsgi.daemon.engine.contract import Outcome
+from miniwsgi.daemon.engine.contract import Outcome, Stage
 from miniwsgi.metrics.scoreboard import ABORTED
 
 from .turn_world import NEVER_NS, World
@@ -353,7 +353,7 @@ def test_an_answer_without_chunks_is_the_same(world: World) -> None:
     world.clients["/1"].send(b"GET /1 HTTP/1.0\r\n\r\n")
     world.serve(1)
     assert body_of(world.got("/1")) == b"onetwo"
-    assert world.went_on == [("/1", Outcome.END)]
+    assert (world.by_target["/1"].stage, world.went_on) == (Stage.CLOSED, [])
 
 
 def test_the_next_turn_does_not_put_off_the_thread_that_is_to_send_a_stream(world: World) -> None:

@@ -53,9 +53,6 @@ class OneTurn:
             now = self._pool._event(thread, fd, mask, now)
         return now
 
-    def welcome(self, thread: ThreadAccount, conversation: Conversation, now: int) -> int:
-        return self._real.welcome(thread, conversation, now)
-
     def settle(self, thread: ThreadAccount, now: int) -> int:
         return self._real.settle(thread, now)
 

@@ -140,7 +140,9 @@ cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t recv(int, void *, size_t, int)
     Py_ssize_t send(int, const void *, size_t, int)
     Py_ssize_t sendmsg(int, const msghdr *, int)
-    int MSG_NOSIGNAL, MSG_DONTWAIT
+    int MSG_NOSIGNAL, MSG_DONTWAIT, MSG_MORE
+    int shutdown(int, int)
+    int SHUT_WR
 
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
@@ -153,7 +155,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "<arpa/inet.h>" nogil:
     struct in_addr:
-        pass
+        uint32_t s_addr
     struct sockaddr_in:
         uint16_t sin_port
         in_addr sin_addr
@@ -243,6 +245,8 @@ cdef class Lines
 cdef class Hints
 cdef class ConversationState
 cdef class Held
+cdef class Beginning
+cdef class Turn
 cdef class Pipeline
 
 include "head.pxi"

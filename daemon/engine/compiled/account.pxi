@@ -70,6 +70,7 @@ cdef Py_ssize_t ACCOUNT = mw_slot(Site, b"account")
 cdef Py_ssize_t APPLICATION = mw_slot(Site, b"application")
 cdef Py_ssize_t CLOSING = mw_slot(Site, b"closing")
 cdef Py_ssize_t PARTS = mw_slot(Site, b"parts")
+cdef Py_ssize_t SHARED = mw_slot(Site, b"shared")
 cdef Py_ssize_t REQUEST_VARIABLES = mw_slot(Site, b"request_variables")
 cdef Py_ssize_t CONVERSATION = mw_slot(ThreadAccount, b"conversation")
 

@@ -126,7 +126,9 @@ cdef class CallState:
                 self.sent = size
                 self._transport.put(
                     head_of(framed, size, self.shared.outgoing), <bytes>data, False,
-                    NEXT_ANSWER if framed.persistent else NOTHING_FOLLOWS,
+                    NEXT_ANSWER if framed.persistent else
+                    END_FOLLOWS if self._transport.is_agreed(self, self._transport._http.body is not None) else
+                    NOTHING_FOLLOWS,
                 )
                 return
         self._send_whole(data)

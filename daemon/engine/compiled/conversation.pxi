@@ -79,13 +79,9 @@ cdef int digits_of(uint64_t number, char *room) noexcept:
     return count
 
 
-cdef class Beginning:
-    """What the IPv4 clients of one listener begin with."""
-
-    cdef dict base
-    cdef ConnectionState http  # None: it depends on the client, which may be a trusted proxy
-    cdef bint mounted
-    cdef bint checked  # see `Site.checks`
+cdef enum:
+    BASE_REFERENCES = 3  # of what a conversation's requests share, while it has none: its own two, and its parser's
+    LEFT_HEAD_BYTES = 2048  # larger ones are not kept for the next client
 
 
 cdef class ConversationState(WireState):
@@ -99,6 +95,8 @@ cdef class ConversationState(WireState):
     cdef public int64_t since_ns, since_bytes, ready_ns, called_ns, ended_ns, queued_ns
     cdef public Py_ssize_t requests
     cdef bint pipes  # answers to what the client has sent ahead may wait for each other
+    cdef Beginning beginning  # to which it may be left when it has ended; None: it may not
+    cdef ConversationState behind  # among those that are left
     cdef object due  # what a turn that holds answers has to do for it: an outcome
 
     def __init__(self, site, sock, base, now):
@@ -120,6 +118,7 @@ cdef class ConversationState(WireState):
             self._http = known.http.another(base)
             self.mounted = known.mounted
             self._checked = known.checked
+            self.beginning = known
         self.stage = READING
         self.closed = OPEN_TO_CLIENT
         self.since_ns = now
@@ -130,6 +129,37 @@ cdef class ConversationState(WireState):
         self.held_at = self.batch = -1
         self.shared.cells[ACCEPTED] += 1  # `Account.accepted`
         return 0
+
+    cdef int begin_again(self, str host, str port, int64_t now) except -1:
+        """As the next client's: what the last one's requests were like is known, as if it were the same one."""
+        cdef dict template = self._http.kept.template
+        if mw_get(self.base, REMOTE_ADDR) != <PyObject *>host:
+            PyDict_SetItem(self.base, REMOTE_ADDR, host)
+            PyDict_SetItem(template, REMOTE_ADDR, host)
+        PyDict_SetItem(self.base, REMOTE_PORT, port)
+        PyDict_SetItem(template, REMOTE_PORT, port)
+        self.stage = READING
+        self._http.state = IDLE_PARSING
+        self.closed = OPEN_TO_CLIENT
+        self.since_ns = now
+        self.since_bytes = self.ready_ns = self.called_ns = self.ended_ns = self.queued_ns = 0
+        self.requests = 0
+        self.mask = 0
+        self.thread = None
+        self.begun().shared.cells[ACCEPTED] += 1
+        return 0
+
+    cdef bint is_free(self):
+        """Whether it is closed, nobody but the caller and the thread that has run it knows it, and nothing is left."""
+        cdef ConnectionState http = self._http
+        cdef Py_ssize_t known = 1 + (mw_in_slot(self.shared.thread, CONVERSATION) == <PyObject *>self)
+        return (
+            Py_REFCNT(<PyObject *>self) == known and Py_REFCNT(<PyObject *>http) == 2  # with that name here
+            and Py_REFCNT(<PyObject *>self.base) == BASE_REFERENCES and type(self) is Conversation
+            and self._sock is None and self._kept is None and self.pipeline is None and not self.gone
+            and http.kept is not None and http.head is http.kept and http.kept.raw_room <= LEFT_HEAD_BYTES
+            and http._body_reader is None and not http._empty_lines
+        )
 
     def serve(self, thread, int64_t now):
         """`receive`, `answer` and `settle` in a row. See the contract."""
@@ -166,6 +196,9 @@ cdef class ConversationState(WireState):
 
     def close(self):
         """Keep nothing any more. See the contract."""
+        self.keep_nothing()
+
+    cdef int keep_nothing(self) except -1:
         cdef ConnectionState http = self._http
         call = self._call
         self.due = None
@@ -188,7 +221,9 @@ cdef class ConversationState(WireState):
                 count_closed(self.shared.cells, self.closed)
             else:
                 self.site.account.closed(self.closed)
-        let_go(call)
+        if call is not None:
+            let_go(call)
+        return 0
 
     def whole_environ(self):
         """See engine.plain."""
@@ -381,13 +416,18 @@ cdef class ConversationState(WireState):
         """It was the connection's last answer, and all of it is sent: `_last` and `_is_agreed` of engine.plain."""
         cdef ConnectionState http = self._http
         cdef Head head = <Head>http.head
-        cdef bint agreed = call.sent <= FLIGHT and not (head.persistent or has_body or http.pending)
+        cdef bint agreed = self.is_agreed(call, has_body)
         if head.persistent and self.closed is OPEN_TO_CLIENT:  # the client would have gone on
             self.closed = CLOSED_BY_SERVER
         spare(self.shared, call)
         http.state = CLOSED_PARSING
         self.stage = OVER
         return END if agreed else LAST
+
+    cdef bint is_agreed(self, CallState call, bint has_body):
+        """Whether the client has said that nothing follows its request: `_is_agreed` of engine.plain."""
+        cdef ConnectionState http = self._http
+        return call.sent <= FLIGHT and not ((<Head>http.head).persistent or has_body or http.pending)
 
     cdef dict told_environ(self):
         """Of an answer that waits: what counting and the log ask for. What else the application has put there need not."""
@@ -404,7 +444,7 @@ cdef class ConversationState(WireState):
 
 
 cdef Shared shared_by(object site):
-    cdef object shared = site.shared
+    shared = <object>mw_in_slot(site, SHARED) if type(site) is Site else site.shared
     if shared is None or (<Shared>shared).account is not site.account:
         shared = site.shared = Shared(site)
     return <Shared>shared
@@ -421,7 +461,10 @@ class Conversation(ConversationState, ConversationSteps):
     @classmethod
     def accept(cls, site, listening, now):
         """Begin with the next client of a listening socket. Raises OSError."""
-        return new_client(cls, site, listening, now)
+        conversation = new_client(cls, site, listening, listening.fileno(), listening.family, now)
+        if conversation is None:
+            raise OSError(errno, os.strerror(errno))
+        return conversation
 
     @staticmethod
     def streamed():

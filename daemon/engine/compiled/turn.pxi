@@ -129,6 +129,10 @@ cdef class Turn:
                 if outcome is DONE or outcome is PAUSED:
                     outcome = self.follow(thread, conversation, conversation.end())
                     now = conversation.called_ns
+                    if self.is_over(conversation, outcome):
+                        self.served += 1
+                        now = conversation.ended_ns
+                        continue
                 if self.is_usual(conversation, outcome):
                     self.served += 1
                     now = conversation.ended_ns
@@ -163,14 +167,15 @@ cdef class Turn:
                 return conversation._leave(GONE)
         return outcome
 
-    def welcome(self, thread, newcomer, int64_t now):
-        """A new client; as `serve`."""
+    def door(self, site, listening):
+        """See `contract.Turn`."""
+        return Door(self, site, listening)
+
+    cdef object first(self, object thread, ConversationState conversation, int64_t now):
+        """Serve a new client."""
         cdef epoll_event event
-        cdef ConversationState conversation
-        outcome = newcomer.serve(thread, now)
-        if not is_ours(<PyObject *>newcomer):
-            return self.go_on(thread, newcomer, outcome, now)
-        conversation = <ConversationState>newcomer
+        conversation.pipes = False
+        outcome = conversation.run(thread, now)
         if conversation.called_ns == now and self.is_over(conversation, outcome):
             self.served += 1
             return conversation.ended_ns
@@ -204,9 +209,11 @@ cdef class Turn:
         if conversation.mask and epoll_ctl(self.fd, EPOLL_CTL_DEL, conversation.fd, NULL):
             return False
         del self.conversations[conversation.fd]
-        conversation.close()
-        conversation.hang_up()
+        conversation.keep_nothing()
+        conversation.close_descriptor()
         conversation.shared.cells[CONNECTIONS_NOW] -= 1
+        if conversation.beginning is not None:
+            conversation.beginning.leave(conversation)
         return True
 
     cdef int64_t release(self, object thread) except -1:

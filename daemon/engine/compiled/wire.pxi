@@ -14,6 +14,7 @@ cdef enum Follows:
     MORE_FOLLOWS  # of the same answer
     NOTHING_FOLLOWS
     NEXT_ANSWER  # it was all of one, and the connection goes on
+    END_FOLLOWS  # it was all of the last one, and the client has asked for the end
 
 cdef bytes CHUNKS_END = LAST_CHUNK
 
@@ -33,6 +34,7 @@ cdef class WireState:
     cdef int64_t batch_ns  # since when
     cdef int64_t block_ns  # when the application was last asked for a block
     cdef bint joins  # the present answer may wait in the batch for the next one's
+    cdef bint tcp  # an answer may go out in one segment with the end of the connection
     cdef Pipeline pipeline  # whose answers are, or were, in the batch, and are not counted yet
 
     def __cinit__(self):
@@ -66,12 +68,16 @@ cdef class WireState:
 
     def hang_up(self):
         """See contract.Conversation."""
+        self.close_descriptor()
+
+    cdef int close_descriptor(self) except -1:
         cdef int fd = self.descriptor
         self.descriptor = -1
         if fd >= 0:
             close(fd)
         elif self._sock is not None:
             self._sock.close()
+        return 0
 
     @property
     def unsent(self):
@@ -122,14 +128,19 @@ cdef class WireState:
         if self._kept is not None and self._kept.unsent:
             sent = 0
         elif size <= JOINED_BYTES:
-            if follows != NOTHING_FOLLOWS and self.begin_batch(follows):
+            if (follows == MORE_FOLLOWS or follows == NEXT_ANSWER) and self.begin_batch(follows):
                 return self.add(head_size, data, end_size, follows, True)
             memcpy(outgoing + head_size, PyBytes_AS_STRING(data), size)
             end = outgoing + head_size + size
             end[0], end[1] = 13, 10
             if follows == NEXT_ANSWER and self.held is not None and self.held.add(self, outgoing, head_size + size):
                 return False
-            sent = send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if follows == END_FOLLOWS and self.tcp:  # one segment with the end (tcp(7), MSG_MORE)
+                sent = send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE)
+                if sent == all_size:
+                    shutdown(self.fd, SHUT_WR)
+            else:
+                sent = send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT)
         else:
             memset(&message, 0, sizeof(message))
             parts[0].iov_base, parts[0].iov_len = outgoing, head_size

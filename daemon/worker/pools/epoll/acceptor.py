@@ -8,15 +8,17 @@ while others are idle.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from miniwsgi.metrics.scoreboard import CONNECTIONS
 
-from ....engine.contract import Conversation
+from ....engine.account import ThreadAccount
+from ....engine.contract import Conversation, Turn
 from ....engine.listening_socket import ListeningSocket
 from ....engine.progress import input_waits
-from ....unpatched import select
+from ....unpatched import os, select
 from ... import children
 from ...balance import Balance, accept_again_seconds
 from ...context import Context
@@ -25,18 +27,30 @@ from .clients import Clients
 MOST = 16  # connections of one listener in a turn
 MAX_EMPTYING = 65536  # connections accepted at most while a queue is emptied
 
+Decide = Callable[[], None]  # whether turns serve, as it is now: `Turn.inline`
+Newcomer = Callable[[Any, Conversation, int], int]  # serves one that is among the clients; as `contract.GoOn`
+
 
 class Acceptor:
     """The listening side of one pool; all methods belong to the owner of the loop."""
 
-    def __init__(self, clients: Clients, context: Context) -> None:
+    def __init__(self, clients: Clients, context: Context, turn: Turn, decide: Decide, newcomer: Newcomer) -> None:
         self._clients = clients
+        self._turn = turn
+        self._decide = decide
+        self._newcomer = newcomer
         self._context = context
         self._sockets = {listener.fd: ListeningSocket(listener) for listener in context.settings.listeners}
         self._begin = {
             fd: partial(context.begin_of(listening.listener).accept, context.site, listening)
             for fd, listening in self._sockets.items()
         }
+        self._doors = {
+            fd: door
+            for fd, listening in self._sockets.items()
+            if fd not in context.openers and context.begin_of(listening.listener) is context.engine.begin
+            and (door := turn.door(context.site, listening)) is not None
+        }  # fmt: skip
         self._most = 1  # of this turn
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
@@ -64,6 +78,7 @@ class Acceptor:
             sock.close()
         self._sockets = {}
         self._begin = {}
+        self._doors = {}
 
     def timeout(self, now: int) -> float:
         """Seconds until the pool should come back to look again; 0 if listeners are watched."""
@@ -94,31 +109,33 @@ class Acceptor:
         surplus = self._surplus = [None] * self._balance.surplus(self._cells[CONNECTIONS])
         self._context.site.parts = self._parts if surplus else None
 
-    def accept(self, fd: int, now: int) -> Iterator[Conversation]:
-        """Take connections from a readable listener, each only when the one before is served; nobody watches them yet.
+    def accept(self, me: ThreadAccount, fd: int, now: int) -> int:
+        """Take connections from a readable listener, each only when the one before is served; as `contract.Door`.
 
         Twice as many as in its last turn if all of those were there, else one: to look in vain costs as much as a
         request.
         """
+        turn, door = self._turn, self._doors.get(fd)
         for _ in range(self._most):
             if not self._watched or fd not in self._sockets:
-                return  # an event of this very turn
+                return now  # an event of this very turn
             wait = self._balance.wait(self._cells[CONNECTIONS])
             if not wait:
-                try:
-                    conversation = self._take(fd, now)
-                except OSError as error:
-                    wait = accept_again_seconds(error, self._context.log)
-                else:
-                    if conversation is not None:
-                        yield conversation
+                self._decide()  # the last one's answer may be why this one is here
+                then = self._pass(me, fd, now) if door is None or not turn.inline else door(me, now)
+                if then >= 0:
+                    now = then
+                    if not now or now > turn.ends_ns:
+                        return now
                     continue
+                wait = accept_again_seconds(OSError(-then, os.strerror(-then)), self._context.log)
             self._most = 1
             if wait:
                 self._unwatch()
                 self._again_ns = now + int(wait * 1e9)
-            return
+            return now
         self._most = min(MOST, 2 * self._most)
+        return now
 
     def empty(self, fds: frozenset[int], now: int) -> None:
         """Take all that the kernel has queued for these listeners: whoever was let in is answered."""
@@ -131,6 +148,14 @@ class Acceptor:
                 except OSError as error:
                     if accept_again_seconds(error, self._context.log) or error.errno == errno.EAGAIN:
                         break  # else that client has gone, and others wait behind it
+
+    def _pass(self, me: ThreadAccount, fd: int, now: int) -> int:
+        """What a door does, in the pool's own steps."""
+        try:
+            conversation = self._take(fd, now)
+        except OSError as error:
+            return -(error.errno or errno.EIO)
+        return now if conversation is None else self._newcomer(me, conversation, now)
 
     def _take(self, fd: int, now: int) -> Conversation | None:
         """Accept one connection. Raises OSError, also if there is none."""
@@ -169,6 +194,6 @@ class OpeningAcceptor(Acceptor):
         return self._clients.begin(opening, now) if opening is not None else None
 
 
-def acceptor_of(clients: Clients, context: Context) -> Acceptor:
+def acceptor_of(clients: Clients, context: Context, turn: Turn, decide: Decide, newcomer: Newcomer) -> Acceptor:
     """What a pool accepts with."""
-    return (OpeningAcceptor if context.openers else Acceptor)(clients, context)
+    return (OpeningAcceptor if context.openers else Acceptor)(clients, context, turn, decide, newcomer)

@@ -73,7 +73,6 @@ class EpollPool:
             self._loop, self._work, self._taken_over, self._messages.wake, self._broken, context.engine.begin.doze,
         )  # fmt: skip
         self._calls = self._threads.calls if self.size > 1 else None
-        self._acceptor = acceptor_of(self.clients, context)
         self._sweep = Sweep(self.clients, context, orders, self._act)
         self._sockets = Sockets(
             context, orders, self.clients, self._give_back, self._notify, self._count_outstanding, self._broken
@@ -86,6 +85,7 @@ class EpollPool:
         self._turn = context.engine.begin.turn(
             self.epoll, self.clients.conversations, self._event, self._served, LONG_NS
         )
+        self._acceptor = acceptor_of(self.clients, context, self._turn, self._decide, self._newcomer)
         self._pace = Pace(
             self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns,
             relief=self.size > 1 and not self._turn.lets_go,
@@ -485,17 +485,16 @@ class EpollPool:
         """Take new clients, and from each what it has sent already: mostly its request; as `_go_on`."""
         if self.context.duty not in _ACCEPTING:
             return now  # an order of this very turn; the queues that are to be emptied are, when the turn is over
-        for conversation in self._acceptor.accept(fd, now):
-            self._decide()  # the last one's answer may be why this one is here
-            if self._in_flight:  # in the next turn: by then, who has just been answered elsewhere is not in flight
-                self._act(conversation, _MORE, now)
-            elif self._turn.inline:
-                now = self._turn.welcome(me, conversation, now)
-            else:
-                now = self._go_on(me, conversation, conversation.receive(now), now)
-            if not now or now > self._turn.ends_ns:
-                break
-        return now
+        return self._acceptor.accept(me, fd, now)
+
+    def _newcomer(self, me: Thread, conversation: Conversation, now: int) -> int:
+        """Serve a client that has just been taken; as `_go_on`."""
+        if self._in_flight:  # in the next turn: by then, who has just been answered elsewhere is not in flight
+            self._act(conversation, _MORE, now)
+            return now
+        if self._turn.inline:
+            return self._served(me, conversation, conversation.serve(me, now), now)
+        return self._go_on(me, conversation, conversation.receive(now), now)
 
     def _open(self, me: Thread, fd: int, now: int) -> int:
         """Go on with what comes before a client's first request, and then with that; as `_go_on`."""
