@@ -5,12 +5,12 @@ Plain data, for both sides: the API and signals make them, the supervisor decide
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+
+class Change(Struct, frozen=True, kw_only=True):
     """`who` is for people: "SIGHUP", "alice (uid 1000, pid 712)"; `uid` and `pid` are of the client, if one asks."""
 
     name: ClassVar[str]  # of the kind of operation
@@ -23,8 +23,7 @@ class Change:
 # --- what people ask for ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Scale(Change):
+class Scale(Change, frozen=True):
     """So many workers: `to` absolutely or `by` more or fewer; neither: as configured again, also after a restart."""
 
     name = "scale"
@@ -34,15 +33,13 @@ class Scale(Change):
     persist: bool = False  # also after a restart of the daemon
 
 
-@dataclass(frozen=True, slots=True)
-class Reload(Change):
+class Reload(Change, frozen=True):
     """New configuration, new environment, new code."""
 
     name = "reload"
 
 
-@dataclass(frozen=True, slots=True)
-class Restart(Change):
+class Restart(Change, frozen=True):
     """The same generation in new processes, replacements first: one slot, or all of them.
 
     `now`, of one slot: its worker is killed at once, and replaced then.
@@ -54,22 +51,19 @@ class Restart(Change):
     now: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Drain(Change):
+class Drain(Change, frozen=True):
     """Accept nothing more, finish, stay up without workers."""
 
     name = "drain"
 
 
-@dataclass(frozen=True, slots=True)
-class Undrain(Change):
+class Undrain(Change, frozen=True):
     """The end of a drain."""
 
     name = "undrain"
 
 
-@dataclass(frozen=True, slots=True)
-class SetLogLevel(Change):
+class SetLogLevel(Change, frozen=True):
     """The error log of master and workers holds this level; None: as configured again."""
 
     name = "log-level"
@@ -77,8 +71,7 @@ class SetLogLevel(Change):
     level: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop(Change):
+class Stop(Change, frozen=True):
     """The end: gracefully, or with `now` at once. A second graceful one means at once, too."""
 
     name = "stop"
@@ -89,15 +82,13 @@ class Stop(Change):
 # --- what the daemon asks of itself -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Start(Change):
+class Start(Change, frozen=True):
     """The first generation, with the configuration that the master was started with."""
 
     name = "start"
 
 
-@dataclass(frozen=True, slots=True)
-class Recover(Change):
+class Recover(Change, frozen=True):
     """Another launcher, as that of the generation in force has died."""
 
     name = "recover"

@@ -6,9 +6,7 @@ when it has ended, whatever its verdict, or after N seconds with what there is t
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import msgspec
+from msgspec.structs import replace
 
 from .. import messages as ms
 from ..changes import Change, Scale, SetLogLevel
@@ -36,7 +34,7 @@ async def carry_out(managed: Managed, change: Change, principal: Principal, wait
     if asked.ended or not wait:
         return asked
     await managed.wait(asked.id, wait)
-    return msgspec.structs.replace(managed.operation(asked.id) or asked, joined=asked.joined)
+    return replace(managed.operation(asked.id) or asked, joined=asked.joined)
 
 
 def answer(operation: ms.Operation) -> Answer:

@@ -16,8 +16,7 @@ import msgspec
 RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}  # by RFC 9110; Python 3.11 has the old names
 
 
-@dataclass(frozen=True, slots=True)
-class PeerCredentials:
+class PeerCredentials(msgspec.Struct, frozen=True):
     """Who is at the other end of a Unix socket, by the kernel's word (SO_PEERCRED, SO_PEERGROUPS: unix(7), socket(7)).
 
     As it was when the peer called connect(2). `groups` is None where the kernel does not tell.
@@ -29,8 +28,7 @@ class PeerCredentials:
     groups: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(msgspec.Struct, frozen=True):
     """The two addresses of a TCP connection, without ports. IPv4 over an IPv6 socket is IPv4."""
 
     client: IPv4Address | IPv6Address

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from miniwsgi.manager.control.auth import Access, Principal
 from miniwsgi.manager.control.endpoint import Endpoint
 from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.manager.http.exchange import Answer, HttpRefusal, PeerCredentials, Request, Stream
+from msgspec.structs import replace
 
 from tests.support.manager_world import Client, FakeDaemon, World, run, serving
 

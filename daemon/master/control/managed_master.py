@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -21,6 +20,7 @@ from miniwsgi.manager.daemon_threads import DaemonThreads
 from miniwsgi.metrics.families import Family
 from miniwsgi.metrics.history import Span
 from miniwsgi.metrics.sampler import Sampler, sample
+from msgspec.structs import replace
 
 from ..insight.gathering import Record
 from ..running.master import Master

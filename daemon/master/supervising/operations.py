@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 
 from miniwsgi.codes import Code
 from miniwsgi.manager.changes import Change
+from msgspec import Struct, field
 
 from .fault import Fault
 
@@ -32,8 +32,7 @@ class OperationState(Enum):
 ENDED = frozenset((OperationState.SUCCEEDED, OperationState.FAILED, OperationState.SUPERSEDED))
 
 
-@dataclass(slots=True, eq=False)
-class Operation:
+class Operation(Struct, eq=False):
     """One change on its way. Times are of the supervisor's clock."""
 
     id: int

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from miniwsgi.codes import Code
+from msgspec import Struct
 
 from .actions import (
     Action,
@@ -70,8 +70,7 @@ class Deadline:
         self.at = max(self.at, at)
 
 
-@dataclass(slots=True, eq=False)
-class Worker:
+class Worker(Struct, eq=False):
     """A process that holds a slot, or is about to."""
 
     slot: int
@@ -127,8 +126,7 @@ class Worker:
         return self.state in LIVE and not self.leaving and not self.probe
 
 
-@dataclass(slots=True, eq=False)
-class WorkerSlot:
+class WorkerSlot(Struct, eq=False):
     """A place for one worker. While `restart_at` is set it is reserved for the successor of a lost one."""
 
     index: int
@@ -164,8 +162,7 @@ class WorkerSlot:
         self.failures = 0
 
 
-@dataclass(slots=True, eq=False)
-class Generation:
+class Generation(Struct, eq=False):
     """One launcher: one version of code, environment and configuration."""
 
     number: int
