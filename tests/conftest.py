@@ -18,6 +18,7 @@ from miniwsgi.daemon.config.platform import PLATFORM_VARIABLES
 
 from tests.support.effort import FULL, SEED
 from tests.support.engines import ENGINES
+from tests.support.schedule import arranged
 from tests.support.selection import leave_out
 from tests.support.users import open_directory
 
@@ -103,5 +104,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not os.environ.get("MINIWSGI_TEST_AGENTS"):
         absent.add("agents")
     leave_out(config, items, lambda item: bool(absent & {mark.name for mark in item.iter_markers()}))
-    # Tests of the Debian package take the longest each: last in the run they would leave all other processes idle.
-    items.sort(key=lambda item: "system" not in item.path.parts)
+    processes = config.workerinput["workercount"] if hasattr(config, "workerinput") else 1  # xdist's
+    items[:] = arranged(items, processes)

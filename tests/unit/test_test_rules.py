@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support import retries, skips
+from tests.support.schedule import TESTS, arranged
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ("-p", "xdist.plugin", "-p", "tests.support.retries", "-p", "tests.support.skips", "-p", "no:cacheprovider")
@@ -96,3 +98,34 @@ def test_a_program_may_be_missing_only_where_it_could_not_be_installed(
     assert skips.lacking() == {"chromium", "zsh"}
     assert skips.why(reason, skips.lacking())
     assert not skips.why("fish is not installed (Debian: fish)", skips.lacking())
+
+
+PLACES = {
+    "faults/test_a.py": 4,
+    "integration/test_b.py": 3,
+    "integration/test_c.py": 3,
+    "system/test_d.py": 5,
+    "unit/test_e.py": 100,
+}
+
+
+def test_each_process_begins_with_what_takes_long_and_ends_with_what_does_not() -> None:
+    tests = [SimpleNamespace(path=TESTS / place, number=n) for place, count in PLACES.items() for n in range(count)]
+    found = arranged(tests, 3)
+    dealt = [found[:38], found[38:76], found[76:]]  # 115 on three processes, as worksteal deals
+    folders = [[test.path.relative_to(TESTS).parts[0] for test in part] for part in dealt]
+    assert folders[0] == ["system"] * 5 + ["unit"] * 33
+    assert folders[1] == ["faults"] * 4 + ["integration"] * 3 + ["unit"] * 31
+    assert folders[2] == ["integration"] * 3 + ["unit"] * 36
+    assert sorted(map(tests.index, found)) == list(range(115)), "none is lost, none comes twice"
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 9])
+def test_few_tests_or_processes_lose_none(processes: int) -> None:
+    tests = [
+        SimpleNamespace(path=TESTS / place) for place in ("unit/test_e.py", "faults/test_a.py", "system/test_d.py")
+    ]
+    found = arranged(tests, processes)
+    assert len(found) == 3
+    assert all(test in found for test in tests)
+    assert found[-1] is tests[0]
