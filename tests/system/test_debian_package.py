@@ -115,6 +115,7 @@ def test_nothing_of_the_build_or_of_the_user_reaches_the_private_environment(sha
     prefix, module = shared.do("/opt/miniwsgi/bin/python3", "-I", "-c", places).split()
     assert prefix == "/opt/miniwsgi"
     assert module.startswith("/opt/miniwsgi/lib/python3.")
+    shared.do("/opt/miniwsgi/bin/python3", "-I", "-c", "import rich.console, rich.control, rich.live, rich.text")
     shared.put("/root/broken/click.py", "raise SystemExit('the wrong click')\n")
     assert shared.do("env", "PYTHONPATH=/root/broken", "miniwsgi", "--version").startswith("miniwsgi ")
 
