@@ -33,7 +33,7 @@ from .aftermath import Aftermath
 
 WORKERS = 2
 CONNECTIONS = 8
-CALL_MS = effort(20, 5)  # a call of the load: most of its requests are running whenever a fault strikes
+CALL_MS = effort(40, 5)  # a call of the load: most of its requests are running whenever a fault strikes
 POLL_SECONDS = 0.05  # between two looks at the metrics
 WEDGE_SECONDS = 4  # enough for a busy machine not to be taken for a wedged worker
 KILLED = {Failure.CLOSED, Failure.RESET, Failure.TRUNCATED}  # requests of a process that was killed
