@@ -167,3 +167,32 @@ def test_an_observer_that_raises_silences_nobody(tmp_path: Path) -> None:
         assert len(committed) == 1
 
     asyncio.run(story())
+
+
+def test_a_verdict_that_waits_for_sockets_which_are_closed_by_then_is_told(tmp_path: Path) -> None:
+    async def closed() -> None:
+        pass
+
+    async def story() -> None:
+        master = Broken(tmp_path, workers=1)
+        told: asyncio.Queue[Operation] = asyncio.Queue()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            running = await started(master)
+            await asyncio.gather(*master._closing)
+            await asyncio.sleep(0)
+            assert master._closing == set()
+            master.announcer.concluded = told.put_nowait  # type: ignore[method-assign]
+            closing = asyncio.create_task(closed())
+            master._closing.add(closing)
+            closing.add_done_callback(master._closing.discard)
+            await asyncio.sleep(0)  # it has ended, and is yet to be discarded
+            assert master._closing == {closing}
+            assert closing.done()
+            asked = master.ask(ch.Scale(who="us", to=2))
+            assert isinstance(asked, act.ChangeAccepted)
+            while await told.get() is not asked.operation:
+                pass  # that of the start, perhaps
+            master.feed(ch.Stop(who="us", now=True))
+            assert await running == 0
+
+    asyncio.run(story())

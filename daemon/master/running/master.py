@@ -375,13 +375,13 @@ class Master:
 
     def _verdict(self, order: act.OperationEnded) -> None:
         if self._closing:
-            self._beside(self._conclude_later(order.operation))
+            self._beside(self._conclude_later(order.operation, set(self._closing)))
         else:
             self._conclude(order.operation)
 
-    async def _conclude_later(self, operation: Operation) -> None:
+    async def _conclude_later(self, operation: Operation, closing: set[asyncio.Task[None]]) -> None:
         """Whoever waits for a reload finds the old sockets gone, unless that takes its time."""
-        await asyncio.wait(self._closing, timeout=CLOSING_SECONDS)
+        await asyncio.wait(closing, timeout=CLOSING_SECONDS)
         self._conclude(operation)
 
     def _conclude(self, operation: Operation) -> None:
