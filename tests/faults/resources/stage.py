@@ -31,7 +31,7 @@ POOLS = {
     "fork": 'pool = "fork"\nthreads = 64\n',
 }
 WORKERS = 2
-CALL_MS = 10  # a call of the load in the short run
+CALL_MS = 20  # a call of the load in the short run
 NONE = "0"
 MANY_FILES = 60_000  # for this process, the client of thousands
 
