@@ -16,7 +16,7 @@ from miniwsgi.daemon.master.running import inspection
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
-from .worker_harness import Site, Worker, pools
+from .worker_harness import Site, Worker, links, pools
 
 PROFILE = {"what": "profile", "seconds": 0.3, "rate": 100, "by_thread": True}
 REQUEST = 2  # sampler.State
@@ -74,20 +74,9 @@ def functions(lines: list[dict[str, Any]], figure: int = 5, state: int | None = 
     return found
 
 
-def links(pid: int) -> list[str]:
-    """What the descriptors of a process are."""
-    found = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-        except FileNotFoundError:
-            pass
-    return found
-
-
 def nothing_left(worker: Worker, descriptors: list[str]) -> None:
     """Of an inspection that is over: neither its pipe nor its thread, and another one may come."""
-    wait_for(lambda: worker.descriptors() == descriptors, story=worker.descriptors)
+    worker.wait_for_descriptors(descriptors)
 
     def threads() -> set[str]:
         lines = Looking(worker, seconds=0.05).lines()
@@ -132,7 +121,7 @@ def test_a_profile_sees_requests_that_hold_all_threads_and_leaves_nothing_behind
     assert all(request_id for _route, request_id, *_ in requests)
     innermost = {lines[1]["frames"][row[2]][0] for row in lines[1]["rows"] if row[4] == REQUEST}
     assert innermost <= {"Gate.wait", "waiting_for.<locals>.wait_at_the_gate"}
-    wait_for(lambda: worker.descriptors() == before, story=worker.descriptors)
+    worker.wait_for_descriptors(before)
     gate.open(at_once)
     assert all(client.answer().body == b"." for client in clients)
 

@@ -126,6 +126,17 @@ class Gate:
             os.close(fd)
 
 
+def links(pid: int) -> list[str]:
+    """What the descriptors of a process are."""
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(fd))
+        except FileNotFoundError:
+            pass
+    return found
+
+
 class Worker:
     """One worker process, seen as its master sees it."""
 
@@ -192,13 +203,7 @@ class Worker:
 
     def descriptors(self) -> list[str]:
         """What its descriptors are, sorted; but for a turn's timer, which is there once it was needed."""
-        found = []
-        for fd in Path(f"/proc/{self.pid}/fd").iterdir():
-            try:
-                found.append(os.readlink(fd))
-            except FileNotFoundError:
-                pass
-        return sorted(each for each in found if each != "anon_inode:[timerfd]")
+        return sorted(each for each in links(self.pid) if each != "anon_inode:[timerfd]")
 
     def wait_for_descriptors(self, wanted: list[str]) -> None:
         """Raises AssertionError if it does not come back to these."""

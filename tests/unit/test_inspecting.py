@@ -132,7 +132,7 @@ def test_the_applications_threads_are_told_from_those_of_the_server() -> None:
     names = [name for _ident, name, _number in news["threads"]]
     states = {names[row[0]]: row[4] for row in news["rows"]}
     assert (states["mw-thread-1"], states["jobs"]) == (State.IDLE, State.APPLICATION)
-    assert {names[row[0]]: row[5] for row in news["rows"]}["jobs"] == 2
+    assert sum(row[5] for row in news["rows"] if names[row[0]] == "jobs") == 2  # it may have been at two places
     assert not sampler.news()["rows"]
     merged = Sampler(CallTree(Origins("shop")), route="/orders", by_thread=False)
     merged.look(10_000_000)

@@ -205,7 +205,6 @@ def test_at_few_requests_each_is_measured_and_counts_once(clock: Clock) -> None:
 @pytest.mark.parametrize("period", [1, 2, 3, 8, 16, 64])
 def test_at_many_requests_an_eighth_is_measured_whatever_their_rhythm(clock: Clock, period: int) -> None:
     """Each `period`-th request burns: in the sum it is estimated as what it is."""
-    served = Routed(lambda _environ, _start_response: [], [])
     application_calls = 0
 
     def application(_environ: Any, _start_response: Any) -> list[bytes]:
