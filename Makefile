@@ -12,7 +12,7 @@ ARGS ?=
 SECONDS ?= 60
 SEED ?= 1
 INPUTS ?= 10000000
-PROCESSES ?= 4
+PROCESSES ?= 6
 
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 RECENT := import sys; raise SystemExit(sys.version_info < (3, 11))
@@ -81,7 +81,7 @@ PLUGINS := xdist.plugin pytest_timeout _hypothesis_pytestplugin schemathesis.pyt
 PYTEST = MINIWSGI_TEST_LACKING=$(VENV)/.lacking PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest \
   $(PLUGINS:%=-p %) -n $(PROCESSES) --dist worksteal --durations 20
 
-test: tools-test $(VENV)/.test bytecode ## run every test (ARGS=more flags for pytest, PROCESSES=4 at a time)
+test: tools-test $(VENV)/.test bytecode ## run every test (ARGS=more flags for pytest, PROCESSES=6 at a time)
 	$(PYTEST) $(ARGS)
 
 test-flat: $(VENV)/.test ## ten million requests leave nothing in memory
