@@ -27,6 +27,9 @@ WATCH_SECONDS = 2.0
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 LOOKS_LIKE_A_NUMBER = re.compile(r"-[0-9]+")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
+_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+Parsed = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 
 class Output(Enum):
@@ -85,6 +88,22 @@ class Session:
     def note(self, said: str) -> None:
         """For people, beside the result: on standard error."""
         click.echo(text.clean(said, lines=True), err=True)
+
+
+def duration(least: float, most: float) -> Parsed:
+    """A callback that makes seconds of "10", "10s", "2m", "50ms", from `least` to `most`."""
+
+    def parse(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+        if value is None:
+            return None
+        found = DURATION.fullmatch(value.strip())
+        seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+        if not found or not least <= seconds <= most:
+            expected = f"from {text.seconds(least)} to {text.age(most)}, as in 10, 500ms or 2m"
+            raise click.BadParameter(f"{value!r}: expected a time {expected}", ctx, param)
+        return seconds
+
+    return parse
 
 
 def repeat(session: Session, watch: bool, ask: Callable[[Client], Reply[T]], show: Callable[[Reply[T]], None]) -> None:

@@ -13,8 +13,7 @@ import click
 from ... import messages
 from .. import text
 from ..exit_statuses import EXIT_STATUSES, colourful
-from ..options import ControlCommand, Session
-from .show_inside import duration
+from ..options import ControlCommand, Session, duration
 
 FOUND: dict[messages.Severity, int] = {"note": 0, "warning": 10, "critical": 20}
 STATUSES = f"""\

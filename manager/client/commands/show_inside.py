@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +15,7 @@ from ... import messages
 from .. import text
 from ..client import TransportError
 from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus, complaint
-from ..options import ControlCommand, Session, slot_argument, slots_argument
+from ..options import ControlCommand, Session, duration, slot_argument, slots_argument
 
 if TYPE_CHECKING:
     from ..profiles.formats import Format
@@ -25,27 +23,6 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 FORMATS = ("flame", "speedscope", "collapsed")
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
-_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-Parsed = Callable[[click.Context, click.Parameter, str | None], float | None]
-
-
-def duration(least: float, most: float) -> Parsed:
-    """A callback that makes seconds of "10", "10s", "2m", "50ms", from `least` to `most`."""
-
-    def parse(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-        if value is None:
-            return None
-        found = DURATION.fullmatch(value.strip())
-        seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-        if not found or not least <= seconds <= most:
-            expected = f"from {text.seconds(least)} to {text.age(most)}, as in 10, 500ms or 2m"
-            raise click.BadParameter(f"{value!r}: expected a time {expected}", ctx, param)
-        return seconds
-
-    return parse
 
 
 @click.command(
