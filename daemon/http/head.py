@@ -49,7 +49,7 @@ _FIRST_BYTES: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTU
 
 _KEPT_LINES = 1024
 _KEPT_LINE_BYTES = 512
-_TEXT_BYTES = 200
+TEXT_BYTES = 200  # of a request line, for those who watch
 _KEPT_NAMES = 2048
 _KEPT_NAME_CHARS = 64
 _KEPT_HOSTS = 256
@@ -85,7 +85,7 @@ class RequestLine:
         http11: bool,
         authority: str | None,
     ) -> None:
-        self.text = line[:_TEXT_BYTES] + b"\r"  # its beginning, for those who watch
+        self.text = line[:TEXT_BYTES] + b"\r"  # its beginning, for those who watch
         self.method = method
         self.target = target
         self.path = path

@@ -9,7 +9,7 @@ import pytest
 from miniwsgi.daemon.master.control.incident_records import name_of
 from miniwsgi.daemon.master.control.repetition import repeated
 from miniwsgi.daemon.master.control.slow_requests import STACKS_A_SECOND, Allowance
-from miniwsgi.daemon.master.running.frames import parse, where
+from miniwsgi.daemon.master.running.frames import Frame, parse, where
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.client import options
 
@@ -52,10 +52,33 @@ def test_a_dump_has_the_frames_of_each_thread_and_marks_one() -> None:
 
 def test_where_is_the_innermost_line_of_the_application() -> None:
     dump = parse(DUMP)
-    assert where(dump.of(0x7F02)) == "shop/db.py:38 in load"
-    assert where([dump.of(0x7F02)[0]]) == "psycopg2/extras.py:146 in execute"  # none of its own
-    assert where(dump.of(0x7F01)) == "python3.11/threading.py:320 in wait"
-    assert where(dump.of(0x7F01)[1:]) == ""  # of ours
+    assert where(dump.of(0x7F02), "/srv") == "shop/db.py:38 in load"
+    assert where([dump.of(0x7F02)[0]], "/srv") == "psycopg2/extras.py:146 in execute"  # none of its own
+    assert where(dump.of(0x7F01), "/srv") == "python3.11/threading.py:320 in wait"
+    assert where(dump.of(0x7F01)[1:], "/srv") == ""  # of ours
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("/srv/shop/db.py", "db.py"),
+        ("/srv/shop/orders/views/list.py", "orders/views/list.py"),
+        ("/srv/shop/venv/lib/python3.11/site-packages/shop/orders/db.py", "shop/orders/db.py"),
+        ("/srv/shopping/lib/db.py", "lib/db.py"),
+        ("/opt/lib/common/db.py", "common/db.py"),
+    ],
+)
+def test_a_file_is_shown_from_the_directory_of_the_application_on(file: str, shown: str) -> None:
+    frames = [Frame(file, 38, "load")]
+    assert where(frames, "/srv/shop") == f"{shown}:38 in load"
+
+
+def test_of_the_frames_the_one_counts_that_the_worker_takes_for_the_applications() -> None:
+    installed = Frame("/srv/venv/lib/python3.11/site-packages/shop/db.py", 38, "load")
+    frames = [installed, Frame("/srv/shop/wsgi.py", 12, "application")]
+    assert where(frames, "/srv/shop") == "wsgi.py:12 in application"
+    assert where(frames, "/srv/shop", "shop/db.py:38 in load") == "shop/db.py:38 in load"
+    assert where(frames, "/srv", "wsgi.py:12 in application") == "shop/wsgi.py:12 in application"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from miniwsgi.metrics.scoreboard import T_IDENT
 from tests.support.ctl_daemon import latency, route
 
 SECOND = 1_000_000_000
+PATH = "/report"
 FATAL = "Fatal Python error: Segmentation fault\n\n"
 
 
@@ -44,7 +45,7 @@ class Handle:
 
     def __init__(self, slot: int) -> None:
         self.slot, self.pid, self.name = slot, 100 + slot, f"worker {slot}"
-        self.settings = SimpleNamespace(generation=1)
+        self.settings = SimpleNamespace(generation=1, directory="/srv")
         self.answered: set[int] = set()
         self.killed = False
         self.latest_stacks: TakenStacks | None = None
@@ -94,7 +95,7 @@ class World:
         self.looked_at.append(worker.slot)
         seen = [
             SeenRequest(
-                run.ident, run.request_id, "/report", None, self.cpu_ns, SECOND // 100, "db.py:38 in load", FRAMES
+                run.ident, run.request_id, "/report", None, self.cpu_ns, SECOND // 100, "shop/db.py:38 in load", FRAMES
             )
             for run in self.board.slot(worker.slot).running()
         ]
@@ -112,10 +113,12 @@ class World:
     def end(self, slot: int = 0, thread: int = 0) -> None:
         self.threads[slot, thread].end()
 
-    def say(self, request_id: str, took: float, *, slot: int = 0, left_out: int = 0, status: int = 200) -> None:
+    def say(
+        self, request_id: str, took: float, *, slot: int = 0, left_out: int = 0, status: int = 200, path: str = PATH
+    ) -> None:
         """A worker has settled one."""
         message = {
-            "kind": "slow", "request_id": request_id, "method": "GET", "path": "/report", "status": status,
+            "kind": "slow", "request_id": request_id, "method": "GET", "path": path, "status": status,
             "route": "/report", "trace_id": None, "seconds": took, "queued": 0.5, "cpu": None, "left_out": left_out,
         }  # fmt: skip
         handle: Any = self.handles[slot]
@@ -161,7 +164,7 @@ def test_it_is_looked_at_at_once_twice_and_four_times_the_limit(world: World) ->
         world.after(0.5)
     (one,) = world.requests
     assert [look.age_seconds for look in one.looks] == [1.0, 2.0, 4.0]
-    assert (one.where, one.route, one.running, one.path) == ("db.py:38 in load", "/report", True, "/report")
+    assert (one.where, one.route, one.running, one.path) == ("shop/db.py:38 in load", "/report", True, "/report")
     assert (world.slow.count, len(world.events)) == (1, 1)
 
 
@@ -203,7 +206,7 @@ def test_a_word_that_comes_after_a_look_has_found_its_request_gone_is_of_that(
         world.after(0.5)
     world.say(world.id(), 2.5)
     assert world.slow.count == 1 + others
-    assert world.logged[-1] == "worker 0: GET /report took 2.5 s, status 200; it was at db.py:38 in load"
+    assert world.logged[-1] == "worker 0: GET /report took 2.5 s, status 200; it was at shop/db.py:38 in load"
 
 
 @pytest.mark.parametrize("seen_before", [True, False])
@@ -267,7 +270,7 @@ def test_what_takes_longer_than_the_routes_p99_is_kept_but_not_told(monkeypatch:
     assert world.looked_at == []
     world.after(0.4)
     (one,) = world.requests
-    assert (one.limit_seconds, one.route, one.where, len(one.looks)) == (0.75, "/report", "db.py:38 in load", 1)
+    assert (one.limit_seconds, one.route, one.where, len(one.looks)) == (0.75, "/report", "shop/db.py:38 in load", 1)
     world.after(1.0)
     assert len(one.looks) == 2
     assert (world.slow.count, world.events, world.logged) == (0, [], [])
@@ -350,12 +353,12 @@ def test_the_thread_that_crashed_comes_first(world: World) -> None:
     crash = world.lose(ExitReason.CRASH, ProcessEnd(signal="SIGSEGV"), stacks)
     assert crash is not None
     assert [one.path for one in crash.requests] == ["/culprit", "/old"]
-    assert (crash.culprit_known, crash.requests[0].where) == (True, "srv/x.py:3 in f")
+    assert (crash.culprit_known, crash.requests[0].where) == (True, "x.py:3 in f")
 
 
 @pytest.mark.parametrize(
     ("frame", "at"),
-    [('"/srv/mail.py", line 3 in send', "srv/mail.py:3 in send"), ("", "a thread that runs no Python")],
+    [('"/srv/mail.py", line 3 in send', "mail.py:3 in send"), ("", "a thread that runs no Python")],
 )
 def test_a_thread_of_the_application_that_crashes_is_no_requests_fault(world: World, frame: str, at: str) -> None:
     world.begin(thread=0, path="/innocent")
@@ -363,7 +366,7 @@ def test_a_thread_of_the_application_that_crashes_is_no_requests_fault(world: Wo
     for _ in range(2):
         crash = world.lose(ExitReason.CRASH, ProcessEnd(signal="SIGSEGV"), stacks)
     assert crash is not None
-    assert (crash.culprit_known, crash.elsewhere, crash.requests[0].where) == (False, at, "srv/x.py:3 in f")
+    assert (crash.culprit_known, crash.elsewhere, crash.requests[0].where) == (False, at, "x.py:3 in f")
     assert crash.repeated == ""
     assert f" in a thread without a request, at {at}: it ran GET /innocent for" in world.losses[-1]
 
@@ -385,8 +388,22 @@ def test_an_exit_has_the_stack_of_the_last_look(world: World) -> None:
     assert crash is not None
     (one,) = crash.requests
     assert (crash.what, crash.culprit_known) == ("exited with status 3", True)
-    assert (one.kind, one.route, one.where, one.looks[0].age_seconds) == ("crash", "/report", "db.py:38 in load", 1.5)
+    assert (one.kind, one.route, one.where) == ("crash", "/report", "shop/db.py:38 in load")
+    assert one.looks[0].age_seconds == 1.5
     assert world.requests[0].status == 502  # the slow one has ended so
+
+
+def test_slow_and_lost_requests_are_shown_alike(world: World) -> None:
+    path = "/report/" + 300 * "x"
+    world.say("over at once", 1.2, path=path)
+    world.begin(path=path)
+    world.after(1.5)
+    stacks = FATAL + dump(100, '"/srv/shop/db.py", line 38 in load', current=True)
+    crash = world.lose(ExitReason.CRASH, ProcessEnd(signal="SIGSEGV"), stacks)
+    assert crash is not None
+    (lost,), (running, over) = crash.requests, world.requests
+    assert lost.path == running.path == over.path
+    assert lost.where == running.where == "shop/db.py:38 in load"
 
 
 def test_a_wedged_worker_has_the_stacks_that_were_taken_before_it_was_killed(world: World) -> None:
@@ -478,4 +495,4 @@ def test_a_child_of_pool_fork_is_kept_as_its_worker_tells_it(world: World) -> No
     stacks = FATAL + dump(8, '"/srv/shop/mail.py", line 5 in send', current=True) + dump(9, '"/srv/a.py", line 1 in f')
     world.crashes.child_lost(handle, {**message, "signal": "SIGSEGV", "timeout": False, "stacks": stacks})
     (latest,) = world.crashes.list(1).crashes  # of a thread that the application has begun
-    assert (latest.elsewhere, latest.requests[0].where) == ("shop/mail.py:5 in send", "srv/a.py:1 in f")
+    assert (latest.elsewhere, latest.requests[0].where) == ("shop/mail.py:5 in send", "a.py:1 in f")

@@ -107,7 +107,7 @@ class Crashes:
             for run in self._master.fleet.board.slot(worker.slot).running():
                 for one in record.requests:
                     if one.thread == run.thread and one.request_id == run.request_id:
-                        show_stack(one, dump.of(run.ident))
+                        show_stack(one, dump.of(run.ident), worker)
 
     def child_lost(self, worker: WorkerHandle, message: Message) -> None:
         """The process of a connection, in pool fork."""
@@ -183,7 +183,9 @@ class Crashes:
         order = sorted(runs, key=lambda run: (not (crashed and dump.marks(run.ident)), run.started_ns))
         if crashed and not any(dump.marks(run.ident) for run in runs):
             frames = dump.of(dump.current)
-            record.elsewhere = where(frames) or (str(frames[0]) if frames else "a thread that runs no Python")
+            directory = worker.settings.directory
+            at = where(frames, directory) or (frames[0].shown(directory) if frames else "")
+            record.elsewhere = at or "a thread that runs no Python"
         record.culprit_known = not record.elsewhere and (crashed or len(runs) == 1)
         record.requests = [self._in_hand(record.kind, worker, run, now, dump, taken_ns) for run in order]
 
@@ -195,7 +197,7 @@ class Crashes:
         one.running = False
         self._slow.tell_of(worker.slot, run, one)
         if not taken_ns or taken_ns >= run.started_ns:
-            show_stack(one, dump.of(run.ident))
+            show_stack(one, dump.of(run.ident), worker)
         return one
 
     def _keep(self, record: ms.Crash) -> None:

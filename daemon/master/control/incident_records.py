@@ -8,6 +8,7 @@ from datetime import datetime
 from miniwsgi.manager import messages as ms
 from miniwsgi.metrics.scoreboard import Running
 
+from ...http.head import TEXT_BYTES
 from ..running.frames import Frame, where
 from ..running.worker_handle import WorkerHandle
 
@@ -39,11 +40,16 @@ def incident(kind: ms.IncidentKind, worker: WorkerHandle, run: Running, now_ns: 
     )
 
 
-def show_stack(record: ms.Incident, frames: Sequence[Frame], at: str = "") -> None:
-    """The last stack that could be had of it, if any could; `at`: where that is, if it is known better."""
+def told_path(method: str, path: str) -> str:
+    """A path that a worker tells whole, as much of it as the scoreboard shows of others."""
+    return path[: TEXT_BYTES - len(method) - 1]
+
+
+def show_stack(record: ms.Incident, frames: Sequence[Frame], worker: WorkerHandle, known: str = "") -> None:
+    """The last stack that could be had of it, if any could; `known`: which frame its worker took for the innermost."""
     if frames:
         record.stack = [ms.StackFrame(*frame) for frame in frames]
-        record.where = at or where(frames)
+        record.where = where(frames, worker.settings.directory, known)
 
 
 def seconds(nanoseconds: int) -> float:

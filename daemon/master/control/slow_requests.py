@@ -20,13 +20,13 @@ from miniwsgi.manager import messages as ms
 from miniwsgi.metrics.scoreboard import Running
 
 from ...channel import Message
-from ..running.frames import Frame, where
+from ..running.frames import Frame
 from ..running.look import SeenRequest, look
 from ..running.master import Master
 from ..running.worker_handle import WorkerHandle
 from ..supervising.worker_table import WorkerState
 from .event_recorder import EventRecorder
-from .incident_records import NANOSECONDS, Date, incident, seconds, show_stack
+from .incident_records import NANOSECONDS, Date, incident, seconds, show_stack, told_path
 from .usual_times import UsualTimes
 
 WITH_REQUESTS = (WorkerState.READY, WorkerState.STUCK, WorkerState.DRAINING)
@@ -68,7 +68,7 @@ class _Slow:
     def show(self, seen: SeenRequest, window_ns: int, now: int) -> None:
         """What was seen of it: CPU time is reckoned from what its thread computed since the first look."""
         record = self.record
-        self.show_frames(seen.frames, seen.where or where(seen.frames), now)
+        self.show_frames(seen.frames, seen.where, now)
         record.route, record.trace_id = seen.route or record.route, seen.trace_id or record.trace_id
         if seen.cpu_ns < 0 or seen.computed_ns < 0:
             return
@@ -79,9 +79,9 @@ class _Slow:
             share = (seen.cpu_ns - self.clock[0]) / max(1, now - self.clock[1])
         self.cpu_share = min(1.0, max(0.0, share))
 
-    def show_frames(self, frames: Sequence[Frame], at: str, now: int) -> None:
+    def show_frames(self, frames: Sequence[Frame], known: str, now: int) -> None:
         if frames:
-            show_stack(self.record, frames, at)
+            show_stack(self.record, frames, self.worker, known)
             self.record.looks.append(ms.Look(seconds(now - self.run.started_ns), self.record.stack))
 
     def grow(self, age_seconds: float) -> None:
@@ -293,7 +293,8 @@ class SlowRequests:
         if not is_slow and message["seconds"] < usual:
             return
         now, took = time.monotonic_ns(), int(message["seconds"] * NANOSECONDS)
-        run = Running(0, now - took, message["method"], message["path"], message["request_id"])
+        path = told_path(message["method"], message["path"])
+        run = Running(0, now - took, message["method"], path, message["request_id"])
         record = incident("slow", worker, run, now, self._date)
         record.thread, record.running = None, False
         record.limit_seconds = min(slow_seconds, usual)

@@ -10,9 +10,9 @@ from .stacks import HEADING
 
 _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 _OURS = re.compile(r"/miniwsgi/(?:daemon|metrics)/")
-_PACKAGES = re.compile(r"/(?:site|dist)-packages/")
+_PACKAGES = re.compile(r".*/(?:site|dist)-packages/")
 _PYTHONS = re.compile(r"^<frozen |/lib(?:64)?/python3(?:\.\d+t?)?/")
-SHOWN_PARTS = 2  # of a file's path
+SHOWN_PARTS = 2  # of the path of a file that is in neither
 
 
 class Frame(NamedTuple):
@@ -22,9 +22,16 @@ class Frame(NamedTuple):
     line: int  # 0: not known
     function: str
 
-    def __str__(self) -> str:
-        """For people: "shop/db.py:38 in load"."""
-        return f"{'/'.join(self.file.split('/')[-SHOWN_PARTS:])}:{self.line} in {self.function}"
+    def shown(self, directory: str) -> str:
+        """For people: "shop/db.py:38 in load", from where packages are installed on, or from app.directory."""
+        file, own = self.file, f"{directory.rstrip('/')}/"
+        if (packaged := _PACKAGES.match(file)) is not None:
+            file = file[packaged.end() :]
+        elif directory and file.startswith(own):
+            file = file.removeprefix(own)
+        else:
+            file = "/".join(file.split("/")[-SHOWN_PARTS:])
+        return f"{file}:{self.line} in {self.function}"
 
 
 class StackDump(NamedTuple):
@@ -63,9 +70,21 @@ def parse(text: str) -> StackDump:
     return StackDump(threads, current, oldest)
 
 
-def where(frames: Sequence[Frame]) -> str:
-    """The innermost frame of the application; else that of a package, else that of Python's own; "" none but ours."""
+def where(frames: Sequence[Frame], directory: str, known: str = "") -> str:
+    """The innermost frame of the application; else that of a package, else that of Python's own; "" none but ours.
+
+    `known`: which frame its worker took for the application's innermost, as that names it; "" it has not said so.
+    `directory`: app.directory, from where it is shown.
+    """
+    if known and (meant := next((frame for frame in frames if _is(frame, known)), None)) is not None:
+        return meant.shown(directory)
     others = [frame for frame in frames if not _OURS.search(frame.file)]
-    packaged = [frame for frame in others if _PACKAGES.search(frame.file) or not _PYTHONS.search(frame.file)]
-    own = [frame for frame in packaged if not _PACKAGES.search(frame.file)]
-    return str(next(iter(own or packaged or others), ""))
+    packaged = [frame for frame in others if _PACKAGES.match(frame.file) or not _PYTHONS.search(frame.file)]
+    own = [frame for frame in packaged if not _PACKAGES.match(frame.file)]
+    found = next(iter(own or packaged or others), None)
+    return found.shown(directory) if found is not None else ""
+
+
+def _is(frame: Frame, known: str) -> bool:
+    """A worker leaves out of a file's path the entry of sys.path that it is below."""
+    return f"/{frame.file}:{frame.line} in {frame.function}".endswith(f"/{known}")
