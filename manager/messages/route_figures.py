@@ -30,3 +30,4 @@ class RouteList(ResponseBody):
 
     window_seconds: float  # what is said of the last minute is about so long
     routes: list[RouteFigures]
+    looked_for: bool = True  # false: metrics.routes is off, and only what the application says counts

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from tests.support.control import Control, control_of
+from tests.support.daemon import Daemon
 from tests.support.metrics_client import Port
 from tests.support.ports import free_port
 from tests.support.service import Service, get
@@ -56,10 +58,18 @@ def test_a_stock_application_has_figures_by_route(service: Service) -> None:
     assert told == {("/orders/<int:number>", "200"): 3, ("", "404"): 3, ("/hangs/<int:number>", "504"): 1}
     assert series['miniwsgi_route_cpu_seconds_total{http_route="/orders/<int:number>"}'] > 0
     assert series['miniwsgi_route_response_bytes_total{http_route="/orders/<int:number>"}'] == 3
-    with Control(control_of(daemon)) as client:
-        routes = client.get("/routes").json["routes"]
+    routes = told_of_routes(daemon)["routes"]
     assert {one["name"]: (one["requests"], one["errors"]) for one in routes} == {
         "/orders/<int:number>": (3, 0),
         None: (3, 0),
         "/hangs/<int:number>": (1, 1),
     }
+    assert told_of_routes(daemon)["looked_for"]
+    service.configure('[server]\nworkers = 1\n[metrics]\nroutes = "off"\n')
+    assert daemon.reload()
+    assert not told_of_routes(daemon)["looked_for"]
+
+
+def told_of_routes(daemon: Daemon) -> Any:
+    with Control(control_of(daemon)) as client:
+        return client.get("/routes").json

@@ -77,3 +77,12 @@ def test_watching_goes_on_as_long_as_there_are_answers(daemon: FakeDaemon, monke
 def test_nothing_yet_is_said(daemon: FakeDaemon) -> None:
     daemon.answers = {"GET /routes": ms.RouteList(window_seconds=1.0, routes=[])}
     assert daemon.run("routes").out == "no requests yet\n"
+
+
+def test_that_routes_are_off_is_said(daemon: FakeDaemon) -> None:
+    for routes, first in ([], "no requests yet"), ([route(None)], "REQ/S"):
+        daemon.answers = {"GET /routes": ms.RouteList(window_seconds=1.0, routes=routes, looked_for=False)}
+        lines = daemon.run("routes").out.splitlines()
+        assert lines[0].strip().startswith(first)
+        assert lines[-1].startswith("metrics.routes is off: ")
+    assert json.loads(daemon.run("routes", "-o", "json").out)["looked_for"] is False

@@ -91,7 +91,9 @@ class ManagedMaster:
         return self.overview.workers(self._sampler.samples())
 
     def routes(self) -> ms.RouteList:
-        return self.routes_seen.figures()
+        found = self.routes_seen.figures()
+        found.looked_for = bool(self._master.config.metrics.routes)
+        return found
 
     async def stack(self, slot: int) -> ms.Stack | None:
         worker = self._master.fleet.workers.get(slot)

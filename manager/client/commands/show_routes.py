@@ -37,7 +37,7 @@ def routes(session: Session, sort: str, watch: bool) -> None:
     Of the last minute: requests a second, the share of answers that were errors (5xx), percentiles and mean of the
     duration, the time that requests waited for a thread, and the CPU time of threads inside the application, as a share
     of one CPU. Requests, errors and bytes are since the start. "(none)" is what has no route, such as most answers of
-    404; "_OTHER" are routes beyond the first 64.
+    404; "_OTHER" are routes beyond the first 64. Where metrics.routes is off, the last line says so.
     """
     from ..views import routes_view
 

@@ -9,6 +9,7 @@ from .. import text
 from ..options import Session
 
 NO_ROUTE = "(none)"
+OFF = 'metrics.routes is off: a request has a route only where the application says so (environ["miniwsgi.route"])'
 COLUMNS = ("REQ/S", "5XX%", "P50", "P95", "P99", "MEAN", "QUEUE", "CPU", "REQUESTS", "5XX", "SENT")
 WIDE_COLUMNS = ("2XX", "3XX", "4XX", "CPU TIME", "QUEUED")
 DISPENSABLE = ("SENT", "P50", "QUEUE", "5XX", "MEAN", "REQUESTS", "P99")  # on a narrow screen, the first of it first
@@ -68,8 +69,9 @@ def _percentile(duration: messages.Latency, value: float | None) -> str:
 
 def lines(found: messages.RouteList, session: Session, by: str) -> list[str]:
     """What `routes` prints. A terminal gets the columns that it has room for."""
+    said = [] if found.looked_for else [OFF]
     if not found.routes:
-        return ["no requests yet"]
+        return ["no requests yet", *said]
     rows = [figures(route) for route in in_order(found.routes, by)]
     header = [*COLUMNS, *(WIDE_COLUMNS if session.wide else ()), "ROUTE"]
     width = None if session.wide else session.width()
@@ -77,10 +79,11 @@ def lines(found: messages.RouteList, session: Session, by: str) -> list[str]:
         widths = {column: 2 + max(map(len, (column, *(row[column] for row in rows)))) for column in header[:-1]}
         dropped = text.left_out(widths, DISPENSABLE, width - NAME_COLUMNS)
         header = [column for column in header if column not in dropped]
-    return text.table(
+    table = text.table(
         header,
         [[row[column] for column in header] for row in rows],
         right="".join("." if column == "ROUTE" else "r" for column in header),
         width=width,
         heading=session.heading,
     )
+    return [*table, *said]
