@@ -25,7 +25,7 @@ from .routes import endpoints
 
 NO_ENDPOINT = "_OTHER"
 
-# By the status of a refusal; else the request itself is wrong.
+# By the status of a refusal that names no code; else the request itself is wrong.
 _CODES = {
     403: Code.CONTROL_DENIED,
     404: Code.API_HAS_NONE,
@@ -90,7 +90,7 @@ class Api:
             detail=refusal.detail,
             instance=path,
             operation=refusal.operation if isinstance(refusal, Conflict) else None,
-            code=str(_CODES.get(refusal.status, Code.API_MISUSED)),
+            code=refusal.code or str(_CODES.get(refusal.status, Code.API_MISUSED)),
         )
         return Answer(refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from miniwsgi.codes import Code
 from miniwsgi.metrics.history import Span
 
 from .. import messages as ms
@@ -71,7 +72,7 @@ class Handlers:
         except NoWorker as error:
             raise _no_slot(error.slot) from None
         except NotInspected as error:
-            raise HttpRefusal(409, str(error)) from None
+            raise HttpRefusal(409, str(error), code=str(Code.NOT_INSPECTED)) from None
         except TimeoutError as error:
             raise HttpRefusal(504, str(error)) from None
 

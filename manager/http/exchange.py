@@ -73,13 +73,19 @@ class Stream:
 
 
 class HttpRefusal(Exception):
-    """A request that is not granted: the status, and for the client what is wrong and how to mend it."""
+    """A request that is not granted: the status, and for the client what is wrong and how to mend it.
 
-    def __init__(self, status: int, detail: str = "", *, fields: tuple[tuple[str, str], ...] = ()) -> None:
+    `code`: the cause, where the status alone does not tell it.
+    """
+
+    def __init__(
+        self, status: int, detail: str = "", *, fields: tuple[tuple[str, str], ...] = (), code: str = ""
+    ) -> None:
         super().__init__(f"{status} {reason(status)}: {detail}")
         self.status = status
         self.detail = detail
         self.fields = fields
+        self.code = code
 
 
 def encoded(body: object) -> bytes:

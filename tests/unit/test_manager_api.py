@@ -162,7 +162,9 @@ def test_what_cannot_be_looked_into_is_refused(target: str, body: Any, error: Ex
         if error is not None:
             world.daemon.inside = error
         answer = await world.ask("POST", target, body)
-        assert (answer.status, str(error or "") in decode(answer, ms.Problem).detail) == (status, True)
+        problem = decode(answer, ms.Problem)
+        assert (answer.status, str(error or "") in problem.detail) == (status, True)
+        assert problem.code == {404: "MW6006", 409: "MW6018", 422: "MW6005", 504: "MW3022"}[status]
 
 
 @pytest.mark.parametrize(
