@@ -24,6 +24,7 @@ from .exit_statuses import Complaint, ExitStatus, colourful, complaint
 COMMON_HEADING = "Common options, also before the command"
 OWN = "Options"
 WATCH_SECONDS = 2.0
+PROMISED_SECONDS = 0.1  # for an answer: in less than that nobody need have one
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 LOOKS_LIKE_A_NUMBER = re.compile(r"-[0-9]+")
@@ -109,17 +110,29 @@ def duration(least: float, most: float) -> Parsed:
 def repeat(session: Session, watch: bool, ask: Callable[[Client], Reply[T]], show: Callable[[Reply[T]], None]) -> None:
     """Ask and show; with `watch` every two seconds, each time on an empty screen, until there is no answer.
 
-    Raises TransportError, RequestRefused.
+    Raises TransportError, RequestRefused, Complaint.
     """
     with session.client() as client:
+        reply = ask(client)
         while True:
-            reply = ask(client)
             if watch and not session.json and session.width() is not None:
                 click.clear()
             show(reply)
             if not watch:
                 return
             time.sleep(client.left(WATCH_SECONDS))
+            if client.left(PROMISED_SECONDS) < PROMISED_SECONDS:
+                raise out_of_time()
+            asked = time.monotonic()
+            try:
+                reply = ask(client)
+            except TransportError as error:
+                raise complaint(error, session.path, text.seconds(time.monotonic() - asked)) from None
+
+
+def out_of_time() -> Complaint:
+    """The end of what would have gone on: --timeout is over, and nothing is wrong with the daemon."""
+    return Complaint(ExitStatus.TIMED_OUT, "", f"{click.get_current_context().info_name} ended after --timeout")
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:

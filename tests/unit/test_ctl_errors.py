@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from miniwsgi.manager import messages as ms
-from miniwsgi.manager.client import unit_state
+from miniwsgi.manager.client import options, unit_state
 from miniwsgi.manager.client.client import RequestRefused, TransportError, Trouble
 from miniwsgi.manager.client.exit_statuses import ExitStatus, complaint, unit_of
 
@@ -175,3 +177,43 @@ def test_a_daemon_that_has_said_nothing_of_that_is_looked_for_elsewhere(
     fake_systemctl(tmp_path, monkeypatch, "running: 2 of 2 workers ready")
     found = run("--socket", str(tmp_path / "miniwsgi" / "shop" / "control.sock"), "status")
     assert "no daemon listens on" in found.err
+
+
+# --- the end of what goes on --------------------------------------------------------------------------------
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "answers"),
+    [
+        (["routes", "-w"], {"GET /routes": ms.RouteList(60.0, [])}),
+        (["slow", "-w"], {"GET /slow": ms.SlowList([], 5.0, 0, 0)}),
+        (["profile", "--file", "-"], {"POST /profile": Raw(CHUNKED, hold=True)}),
+    ],
+)
+def test_a_timeout_that_ends_what_goes_on_is_no_fault_of_the_daemon(
+    command: list[str], answers: dict[str, Any], tmp_path: Path
+) -> None:
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found = daemon.run(*command, "--timeout", "0.3")
+    assert (found.status, found.err) == (4, f"miniwsgictl: {command[0]} ended after --timeout\n")
+
+
+def test_events_that_are_followed_end_so_too(tmp_path: Path) -> None:
+    past = ms.EventList(events=[], last_id=0, lost=0)
+    answers = {"GET /events": lambda asked: Raw(CHUNKED, hold=True) if "follow" in asked.target else past}
+    with FakeDaemon(tmp_path / "s", answers) as daemon:
+        found = daemon.run("events", "-f", "--timeout", "0.3")
+    assert (found.status, found.err) == (4, "miniwsgictl: events ended after --timeout\n")
+
+
+def test_a_daemon_that_does_not_answer_any_more_is_told_from_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "WATCH_SECONDS", 0.01)
+    with FakeDaemon(tmp_path / "s", {"GET /routes": [ms.RouteList(60.0, []), Raw(hold=True)]}) as daemon:
+        found = daemon.run("routes", "-w", "--timeout", "0.6")
+    assert found.status == 4
+    (waited,) = re.findall(r"did not answer within (\d+) ms", found.err)
+    assert 100 <= int(waited) < 600  # since it was asked

@@ -15,7 +15,7 @@ from miniwsgi.manager.client.profiles.flame_graph import flame_graph
 from miniwsgi.manager.client.profiles.formats import Format, collapsed, speedscope
 from miniwsgi.manager.client.profiles.profile import Clock, Profile, heaviest
 
-from tests.support.ctl_daemon import FakeDaemon, problem
+from tests.support.ctl_daemon import FakeDaemon, Raw, problem
 from tests.support.manager_world import memory
 
 MS = 1_000_000
@@ -334,3 +334,13 @@ def test_what_was_left_out_of_memory_is_said(tmp_path: Path) -> None:
     told = msgspec.structs.replace(memory(), objects=None, objects_grown=None, types=[], not_counted="too many objects")
     with FakeDaemon(tmp_path / "s", {"POST /workers/0/memory": told}) as daemon:
         assert "objects are not counted: too many objects (--pause allows more)" in daemon.run("memory", "0").out
+
+
+def test_what_was_seen_before_the_timeout_is_written(tmp_path: Path) -> None:
+    said = [json.dumps(line).encode() + b"\n" for line in lines(0)[:-1]]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(line), line) for line in said)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found, _ = run(tmp_path, Raw(head + chunks, hold=True), "--file", str(tmp_path / "p.html"), "--timeout", "0.5")
+    assert found.status == 4
+    assert found.err.endswith("\nminiwsgictl: profile ended after --timeout\n")
+    assert (tmp_path / "p.html").exists()

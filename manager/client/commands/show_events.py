@@ -9,8 +9,9 @@ import msgspec
 
 from ... import messages
 from .. import text
+from ..client import TransportError, Trouble
 from ..exit_statuses import EXIT_STATUSES
-from ..options import ControlCommand, Session
+from ..options import ControlCommand, Session, out_of_time
 
 FOLLOWED_LINES = 10  # that `events -f` shows of the past, as tail(1) does
 
@@ -50,6 +51,12 @@ def events(session: Session, follow: bool, lines: int | None) -> None:
         for event in past.events:
             show(msgspec.json.encode(event) if session.json else b"", event)
         if follow:
-            for reply in client.follow(since=past.last_id):
-                show(reply.raw, reply.value)
+            following = client.follow(since=past.last_id)
+            try:
+                for reply in following:
+                    show(reply.raw, reply.value)
+            except TransportError as error:
+                if error.trouble is Trouble.LATE:
+                    raise out_of_time() from None
+                raise
             session.note("the daemon has stopped")

@@ -13,9 +13,9 @@ from miniwsgi.codes import Code
 
 from ... import messages
 from .. import text
-from ..client import TransportError
+from ..client import TransportError, Trouble
 from ..exit_statuses import EXIT_STATUSES, Complaint, ExitStatus, complaint
-from ..options import ControlCommand, Session, duration, slot_argument, slots_argument
+from ..options import ControlCommand, Session, duration, out_of_time, slot_argument, slots_argument
 
 if TYPE_CHECKING:
     from ..profiles.formats import Format
@@ -87,16 +87,18 @@ def profile(
     progress = _Progress(session, seconds)
     lost = None
     with session.client() as client:
+        looks = client.profile(request)
         try:
-            for line in client.profile(request):
+            for line in looks:
                 found.add(line)
                 progress.show(found)
         except KeyboardInterrupt:
             pass  # what was seen is there
         except TransportError as error:
+            lost = out_of_time() if error.trouble is Trouble.LATE else complaint(error, session.path)
             if not found.samples:
-                raise
-            lost = complaint(error, session.path)  # told when what was seen is written
+                raise lost from None
+            # told when what was seen is written
         finally:
             progress.end()
     notes = profile_view.notes(found, clock)
