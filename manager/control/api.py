@@ -13,6 +13,7 @@ import msgspec
 from miniwsgi.codes import Code
 
 from .. import messages as ms
+from ..http.connection_table import ServerLimits
 from ..http.exchange import Answer, HttpRefusal, Request, Stream, encoded, reason
 from ..http.routing import Router, check_accept, parse_query
 from .auth import Access, Principal
@@ -24,6 +25,10 @@ from .openapi import describe
 from .routes import endpoints
 
 NO_ENDPOINT = "_OTHER"
+LIMITS = ServerLimits()
+# Calls that wait for something have a place each until their answer. Some are left for those that are answered at once,
+# whatever streams there are: who is to find out what is wrong must not be kept out by those that look, too.
+MAX_WAITING = LIMITS.connections - LIMITS.streams - 16
 
 # By the status of a refusal that names no code; else the request itself is wrong.
 _CODES = {
@@ -45,6 +50,7 @@ class Api:
         table = endpoints(Handlers(managed, access), self._openapi)
         self.router = Router[Handler](table)
         self.calls: Counter[tuple[str, str]] = Counter()  # by endpoint and status
+        self._waiting = 0  # calls
         self._description = msgspec.json.encode(describe(table))
 
     def __repr__(self) -> str:
@@ -72,7 +78,7 @@ class Api:
             endpoint, numbers = self._find(request)
             path = endpoint.path
             _check_role(principal, endpoint)
-            answer = await endpoint.handler(_call(request, principal, endpoint, numbers))
+            answer = await self._carry_out(endpoint, _call(request, principal, endpoint, numbers))
             status = answer.status
             return answer
         except HttpRefusal as refusal:
@@ -95,6 +101,18 @@ class Api:
         return Answer(refusal.status, encoded(problem), ms.PROBLEM_TYPE, refusal.fields, close=refusal.status == 403)
 
     # --- inside ---
+
+    async def _carry_out(self, endpoint: Endpoint, call: ApiCall) -> Answer | Stream:
+        """Raises HttpRefusal, of 503 before anything is done."""
+        if not (endpoint.waits or call.query.get("wait")):
+            return await endpoint.handler(call)
+        if self._waiting >= MAX_WAITING:
+            raise HttpRefusal(503, "too many calls wait for their answers; try again", fields=(("Retry-After", "1"),))
+        self._waiting += 1
+        try:
+            return await endpoint.handler(call)
+        finally:
+            self._waiting -= 1
 
     def _find(self, request: Request) -> tuple[Endpoint, dict[str, int]]:
         endpoint, numbers = self.router.find(request.method, request.path)

@@ -36,3 +36,4 @@ class Endpoint(Route[Handler]):
     response: type[ms.ResponseBody] | None = None
     statuses: tuple[int, ...] = (200,)
     refusals: tuple[int, ...] = ()
+    waits: bool = False  # its answer may take seconds; so it may where `wait` is given

@@ -69,12 +69,13 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
         _get("/workers/{slot}", handlers.worker, "worker", ms.Worker, "One worker", refusals=(404,)),
         _get(
             "/workers/{slot}/stack", handlers.stack, "stack", ms.Stack, "What every thread of a worker is doing",
-            role="operate", refusals=(404,),
+            role="operate", refusals=(404,), waits=True,
         ),
         Endpoint(
             "POST", f"{ms.API}/workers/{{slot}}/memory", handlers.memory, ms.JSON_TYPE,
             role="operate", name="memory", summary="What a worker's memory holds",
             body=ms.MemoryRequest, response=ms.WorkerMemory, refusals=(404, 409, 504, *BODY_REFUSALS),
+            waits=True,
         ),
         Endpoint(
             "POST", f"{ms.API}/profile", handlers.profile, ms.EVENTS_TYPE,
@@ -93,11 +94,11 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
         _change("/stop", handlers.stop, "stop", ms.StopRequest, "End the daemon", role="admin"),
         _get(
             "/why", handlers.why, "why", ms.Why, "What is wrong, after some seconds of looking",
-            role="operate", query=(SECONDS,),
+            role="operate", query=(SECONDS,), waits=True,
         ),
         _get(
             "/doctor", handlers.doctor, "doctor", ms.Doctor, "What is risky in the configuration and on the host",
-            role="operate",
+            role="operate", waits=True,
         ),
         _get("/operations", handlers.operations, "operations", ms.OperationList, "Changes, the latest first"),
         _get(
@@ -123,7 +124,7 @@ def endpoints(handlers: Handlers, openapi: Handler) -> list[Endpoint]:
         Endpoint(
             "POST", f"{ms.API}/config/check", handlers.check_config, ms.JSON_TYPE,
             role="operate", name="checkConfig", summary="What a configuration is worth; nothing is executed",
-            body=ms.ConfigCheckRequest, response=ms.ConfigReport, refusals=BODY_REFUSALS,
+            body=ms.ConfigCheckRequest, response=ms.ConfigReport, refusals=BODY_REFUSALS, waits=True,
         ),
         _get("/log-level", handlers.log_level, "logLevel", ms.LogLevel, "The error log's level"),
         Endpoint(

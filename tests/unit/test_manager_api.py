@@ -14,10 +14,11 @@ import pytest
 from miniwsgi.manager import changes as ch
 from miniwsgi.manager import messages as ms
 from miniwsgi.manager.control import managed as mg
-from miniwsgi.manager.control.api import Api
+from miniwsgi.manager.control.api import MAX_WAITING, Api
 from miniwsgi.manager.control.auth import Access, Principal
 from miniwsgi.manager.control.endpoint import Endpoint
 from miniwsgi.manager.daemon_threads import DaemonThreads
+from miniwsgi.manager.http.connection_table import ServerLimits
 from miniwsgi.manager.http.exchange import Answer, HttpRefusal, PeerCredentials, Request, Stream
 from msgspec.structs import replace
 
@@ -165,6 +166,34 @@ def test_what_cannot_be_looked_into_is_refused(target: str, body: Any, error: Ex
         problem = decode(answer, ms.Problem)
         assert (answer.status, str(error or "") in problem.detail) == (status, True)
         assert problem.code == {404: "MW6006", 409: "MW6018", 422: "MW6005", 504: "MW3022"}[status]
+
+
+def test_calls_that_wait_do_not_keep_out_those_that_do_not() -> None:
+    @scenario
+    async def _(world: Bare) -> None:
+        held = asyncio.Event()
+
+        async def why(_seconds: int) -> ms.Why:
+            await held.wait()
+            raise TimeoutError
+
+        world.daemon.why = why  # type: ignore[method-assign]
+        waiting = [asyncio.create_task(world.ask("GET", "/v1/why")) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        for method, target in (("GET", "/v1/doctor"), ("POST", "/v1/reload?wait=30"), ("GET", "/v1/workers/0/stack")):
+            refused = await world.ask(method, target)
+            assert (refused.status, decode(refused, ms.Problem).code) == (503, "MW6007")
+        assert world.daemon.asked == []  # the reload
+        for method, target in (("GET", "/v1/status"), ("GET", "/v1/workers"), ("POST", "/v1/reload")):
+            assert (await world.ask(method, target)).status < 300
+        held.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert (await world.ask("GET", "/v1/doctor")).status == 200
+
+
+def test_streams_and_calls_that_wait_leave_places() -> None:
+    limits = ServerLimits()
+    assert limits.streams + MAX_WAITING < limits.connections
 
 
 @pytest.mark.parametrize(
