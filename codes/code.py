@@ -37,6 +37,7 @@ class Code(Enum):
     NOT_TRANSLATED = 1201
     OUTPUT_NOT_WRITTEN = 1202
     NOT_CARRIED_OVER = 1203
+    MISTYPED = 1301
 
     # start, reload, stop
     ADDRESS_IN_USE = 2001

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from miniwsgi.codes import Code
+from miniwsgi.codes.coded_usage import CodedUsage
 from miniwsgi.codes.explain_command import explain_command
 
 from .. import __version__
@@ -35,7 +36,7 @@ def command_line() -> ToServe:
     return serving[0]
 
 
-class Commands(click.Group):
+class Commands(CodedUsage):
     """The group, with an answer for those who forget `serve`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

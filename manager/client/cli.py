@@ -10,6 +10,7 @@ import sys
 from typing import Any, NoReturn
 
 import click
+from miniwsgi.codes.coded_usage import CodedUsage
 from miniwsgi.codes.explain_command import explain_command
 
 from .commands import (
@@ -31,7 +32,7 @@ from .exit_statuses import EXIT_STATUSES
 from .options import common_options, write_options
 
 
-class ControlCommands(click.Group):
+class ControlCommands(CodedUsage):
     """The group. Commands stand in the order in which they are declared."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -16,7 +16,7 @@ from miniwsgi.manager.client.cli import commands as control_commands
 
 ROOT = Path(__file__).parents[2]
 USE = re.compile(r"\bCode\.([A-Z][A-Z0-9_]*)\b")
-PACKAGES = ("daemon", "manager", "metrics")
+PACKAGES = ("codes", "daemon", "manager", "metrics")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,31 @@ def test_both_programs_explain(commands: click.Group, text: str, code: str) -> N
     assert "\n\nMW2002: " in done.output
     assert [line for line in done.output.splitlines() if len(line) > 80 and not line.startswith("    cannot")] == []
     assert "`" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("commands", "typed", "said"),
+    [
+        (daemon_commands, "--no", "No such option '--no'."),
+        (daemon_commands, "serve --worker 2", "No such option '--worker'"),
+        (daemon_commands, "serve --set x", "--set x: expected KEY=VALUE, as in --set server.workers=4"),
+        (daemon_commands, "engine bild", "No such command 'bild'"),
+        (daemon_commands, "explain", "which code? It stands before the message; --list has them all."),
+        (control_commands, "statsu", "No such command 'statsu'"),
+        (control_commands, "stack", "Missing argument 'SLOT'."),
+        (control_commands, "scale", "give a number of workers, such as 8, +2 or -2, or --reset"),
+        (control_commands, "-s a -i b status", "--socket and --instance each name a daemon: give one of them"),
+    ],
+)
+def test_mistakes_of_usage_have_one(commands: click.Group, typed: str, said: str) -> None:
+    done = CliRunner().invoke(commands, typed.split())
+    assert done.exit_code == 2
+    assert f"\nError: MW1301 {said}" in f"\n{done.output}"
+
+
+@pytest.mark.parametrize("commands", [daemon_commands, control_commands])
+def test_who_says_nothing_gets_help_without_one(commands: click.Group) -> None:
+    assert "MW1301" not in CliRunner().invoke(commands, []).output
 
 
 def test_an_unknown_code_is_told_and_the_list_has_the_others() -> None:
