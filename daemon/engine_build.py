@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -235,11 +235,31 @@ def _last_lines(text: str, count: int) -> str:
 # --- what there is ----------------------------------------------------------------------------------------------
 
 
-def existing() -> Iterator[builds.Found]:
-    """All builds in all places, those of other releases too."""
+def existing(asked: Iterable[Interpreter] = ()) -> Iterator[builds.Found]:
+    """All builds in all places, those of other releases too; what fits one of `asked` is loaded there."""
+    loads = {interpreter.file: interpreter for interpreter in asked}
+    for found in _all():
+        interpreter = loads.get(os.path.basename(found.path))
+        if found.unfit or interpreter is None or interpreter.path == found.path:
+            yield found
+        else:
+            yield found._replace(unfit=_why_not_loading(interpreter, found.path))
+
+
+def _all() -> Iterator[builds.Found]:
     for path in sorted(Path(builds.FOLDER).glob("_engine.*.so")):
-        yield builds.Found(str(path), builds.why_other_sources(str(path)))
+        yield builds.Found(str(path), builds.why_unfit(str(path)))
     for directory in builds.directories():
         for path in sorted(Path(directory).glob("*/_engine.*.so")):
             found = str(path)
-            yield builds.Found(found, builds.why_other_sources(found) or builds.why_not_trusted(found))
+            yield builds.Found(found, builds.why_unfit(found) or builds.why_not_trusted(found))
+
+
+def _why_not_loading(interpreter: Interpreter, path: str) -> str:
+    """What an interpreter says that has loaded it; "" if nothing is wrong with it."""
+    try:
+        ask(interpreter.python, path)
+    except NoInterpreter as error:
+        why = str(error).removeprefix(f"{interpreter.python}: ").rpartition("NoBuild: ")[2]
+        return why if why.startswith(path) else f"{path} does not load: {why}"
+    return ""

@@ -44,13 +44,13 @@ Examples:
 def list_builds(python: tuple[str, ...] = ()) -> None:
     """List builds; say which engine runs, and why.
 
-    Without --python it is said for miniwsgi's own interpreter. Who asks matters: what other users could have written
-    is not loaded.
+    Without --python it is said for miniwsgi's own interpreter. Whoever is asked loads the builds that are for it, too,
+    each in a process of its own. Who asks matters: what other users could have written is not loaded.
     """
     from .. import engine_build
     from ..engine import builds
 
-    status = 0
+    status, asked = 0, []
     for program in python or (sys.executable,):
         try:
             found = engine_build.ask(program)
@@ -58,9 +58,10 @@ def list_builds(python: tuple[str, ...] = ()) -> None:
             complain(Code.PYTHON_UNUSABLE, str(error))
             status = EXIT_USAGE
             continue
+        asked.append(found)
         click.echo(f"{program} ({found.name}): {found.engine}{found.path and f', {found.path}'}")
     click.echo(f"\nBuilds (those of the sources {builds.key()} fit):")
-    for path, unfit in engine_build.existing():
+    for path, unfit in engine_build.existing(asked):
         click.echo(f"  {unfit or path}")
     sys.exit(status)
 

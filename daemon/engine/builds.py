@@ -28,6 +28,9 @@ MODULE = "miniwsgi.daemon.engine.compiled._engine"  # whatever setup.py imports 
 FILE = f"_engine{EXTENSION_SUFFIXES[0]}"  # for this interpreter: "_engine.cpython-311-x86_64-linux-gnu.so"
 
 ELF_HEADER = struct.Struct("@16s2HI3PI6H")  # elf(5), for this processor
+ELF_HERE = b"\x7fELF" + bytes((struct.calcsize("P") // 4, 1 if sys.byteorder == "little" else 2))
+ELF_SEGMENT_BYTES = struct.calcsize("@2I6P" if struct.calcsize("P") == 8 else "@8I")
+CUT_OFF = "its end is missing"
 
 READ_BYTES = 64 * 1024  # at a time: what is larger teaches malloc(3) to keep more for itself (M_MMAP_THRESHOLD)
 
@@ -80,10 +83,10 @@ def look(file: str = FILE) -> Iterator[Found]:
     """The builds with that name, made from these sources or others."""
     beside, *others = places(file)
     if os.path.exists(beside):  # whoever may write there may write what calls it
-        yield Found(beside, why_other_sources(beside))
+        yield Found(beside, why_unfit(beside))
     for path in others:
         if os.path.exists(path):
-            yield Found(path, why_not_trusted(path) or why_other_sources(path))
+            yield Found(path, why_not_trusted(path) or why_unfit(path))
     for directory in filter(os.path.isdir, directories()):
         for name in sorted(os.listdir(directory)):
             path = f"{directory}/{name}/{file}"
@@ -130,18 +133,27 @@ def mark(of: str) -> bytes:
     return f"miniwsgi engine {of};".encode()
 
 
-def why_other_sources(path: str) -> str:
-    """Why a build was not made from these sources; "" if it was."""
-    wanted, end = mark(key()), b""
+def why_unfit(path: str) -> str:
+    """Why what lies there is no build of these sources, or is not whole; "" if it is. It is not loaded for that."""
     try:
-        with open(path, "rb") as file:
-            while read := file.read(READ_BYTES):
-                if wanted in end + read:
-                    return ""
-                end = read[-len(wanted) :]
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            return f"{path} is no regular file"
+        if not _has_mark(path):
+            return f"{path} was made from other sources"
+        return "" if is_whole(path) else f"{path} does not load: {CUT_OFF}"
     except OSError as error:
         return f"{path}: {error.strerror}"
-    return f"{path} was made from other sources"
+
+
+def _has_mark(path: str) -> bool:
+    """Whether it was made from these sources."""
+    wanted, end = mark(key()), b""
+    with open(path, "rb") as file:
+        while read := file.read(READ_BYTES):
+            if wanted in end + read:
+                return True
+            end = read[-len(wanted) :]
+    return False
 
 
 def why_not_trusted(path: str) -> str:
@@ -170,9 +182,11 @@ def is_whole(path: str) -> bool:
     """Whether a shared object has all that will be mapped of it (elf(5)): to touch the rest would be a SIGBUS."""
     with open(path, "rb") as file:
         header = file.read(ELF_HEADER.size)
-        if len(header) < ELF_HEADER.size or not header.startswith(b"\x7fELF"):
+        if len(header) < ELF_HEADER.size or not header.startswith(ELF_HERE):
             return True  # the loader says what it is
         _, _, _, _, _, table, _, _, _, size, count, *_ = ELF_HEADER.unpack(header)
+        if size < ELF_SEGMENT_BYTES:
+            return True
         file.seek(table)
         segments = file.read(size * count)
         end = file.seek(0, os.SEEK_END)
@@ -193,7 +207,7 @@ def execute(path: str) -> ModuleType:
     spec.has_location = True
     try:
         if not is_whole(path):
-            raise ImportError("its end is missing")
+            raise ImportError(CUT_OFF)
         module = sys.modules[MODULE] = module_from_spec(spec)
         loader.exec_module(module)
     except Exception as error:

@@ -83,6 +83,19 @@ def test_a_build_serves_the_next_generation_and_no_worker_of_this_one(
     assert "engine:       compiled\n" in tool("status").out
 
 
+def test_the_list_says_what_is_found_when_a_build_is_loaded(nobody_has_built_one: Path) -> None:
+    path = nobody_has_built_one / builds.key() / builds.FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no library, but: " + builds.mark(builds.key()))
+    status, said, _ = engine("list")
+    assert status == 0
+    (told,) = (line for line in said.splitlines() if line.startswith(f"  {path}"))
+    assert re.fullmatch(rf"  {path} does not load: .*(ELF header|file too short)", told)
+    path.unlink()
+    os.mkfifo(path)
+    assert f"\n  {path} is no regular file\n" in engine("list")[1]
+
+
 def test_one_that_is_asked_for_and_not_there_fails_the_start_with_the_remedy(
     service: Service, other: engine_build.Interpreter
 ) -> None:

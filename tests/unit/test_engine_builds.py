@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from miniwsgi.daemon import engine_build
 from miniwsgi.daemon.engine import builds
 from miniwsgi.daemon.engine.builds import Found, NoBuild
 
@@ -119,6 +120,38 @@ def test_sources_that_change_need_a_build_of_their_own(machine: Machine) -> None
     assert list(builds.look()) == [Found(str(path), "")]
 
 
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (os.mkfifo, "{} is no regular file"),
+        (lambda path: path.mkdir(), "{} is no regular file"),
+        (lambda path: path.symlink_to("/dev/null"), "/dev/null can be written by others than its owner"),
+    ],
+    ids=["pipe", "directory", "device"],
+)
+def test_what_is_no_file_is_told_and_not_opened(machine: Machine, put: Callable[[Path], None], why: str) -> None:
+    path = machine.build(machine.built)
+    path.unlink()
+    put(path)
+    if not path.is_symlink():
+        path.chmod(0o755)
+    assert list(builds.look()) == [Found(str(path), why.format(path))]
+    assert builds.why_unfit(str(path)) == f"{path} is no regular file"
+    assert [found.unfit for found in engine_build.existing()] == [f"{path} is no regular file"]
+    with pytest.raises(NoBuild, match=f"^no build for {HERE}; "):
+        builds.load()
+
+
+def test_one_that_was_cut_off_is_listed_as_that(machine: Machine) -> None:
+    path = machine.build(machine.built)
+    segments = builds.ELF_HEADER.pack(
+        builds.ELF_HERE, 3, 62, 1, 0, 100_000, 0, 0, builds.ELF_HEADER.size, builds.ELF_SEGMENT_BYTES, 1, 0, 0, 0
+    )
+    path.write_bytes(segments + path.read_bytes()[len(segments) :])
+    told = Found(str(path), f"{path} does not load: its end is missing")
+    assert list(builds.look()) == list(engine_build.existing()) == [told]
+
+
 OTHERS = "can be written by others than its owner"
 
 
@@ -209,7 +242,22 @@ def test_one_that_was_cut_off_is_told_and_not_touched(tmp_path: Path) -> None:
     segment = bytearray(7 * word)
     struct.pack_into("P", segment, word, 100)  # p_offset
     struct.pack_into("P", segment, 4 * word, 900)  # p_filesz
-    fields = (b"\x7fELF", 3, 62, 1, 0, builds.ELF_HEADER.size, 0, 0, builds.ELF_HEADER.size, len(segment), 1, 0, 0, 0)
+    fields = (
+        builds.ELF_HERE,
+        3,
+        62,
+        1,
+        0,
+        builds.ELF_HEADER.size,
+        0,
+        0,
+        builds.ELF_HEADER.size,
+        len(segment),
+        1,
+        0,
+        0,
+        0,
+    )
     whole = (builds.ELF_HEADER.pack(*fields) + segment).ljust(1000)
     path = tmp_path / builds.FILE
     for size in (builds.ELF_HEADER.size, builds.ELF_HEADER.size + 10, 500, 999):
