@@ -25,6 +25,7 @@ SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "miniwsgi"
 PRIORITIES = {"debug": "7", "info": "6", "warning": "4", "error": "3"}  # syslog(3)
 MAX_NAME = 64
+MESSAGE_IDS = "cbddcfb5f1cd4082af7023b4e492"  # what each begins with; the four digits of a code end it
 
 
 class JournalWriter(Writer):
@@ -118,6 +119,7 @@ def entry(
         own["MINIWSGI_SLOT"] = str(slot)
     if code is not None:
         own["MINIWSGI_CODE"] = str(code)
+        own["MESSAGE_ID"] = f"{MESSAGE_IDS}{code.value:04d}"  # systemd.journal-fields(7): 128 bits, in lower case
     more = ((f"MINIWSGI_{_name(name)}", value) for name, value in fields.items())
     return b"".join(_encoded((*own.items(), *more)))
 

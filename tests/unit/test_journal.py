@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -91,11 +92,21 @@ def test_an_entry_of_the_error_log_has_its_fields(journald: Journald) -> None:
         "MINIWSGI_SOURCE": "worker",
         "MINIWSGI_SLOT": "2",
         "MINIWSGI_CODE": "MW2901",
+        "MESSAGE_ID": "cbddcfb5f1cd4082af7023b4e4922901",
         "MINIWSGI_REQUEST": "GET /a b",
         "MINIWSGI_REQUEST_ID": "abc",
     }
     log.info("from the same")
-    assert journald.receive()["PRIORITY"] == "6"
+    found = journald.receive()
+    assert found["PRIORITY"] == "6"
+    assert "MESSAGE_ID" not in found
+
+
+@pytest.mark.parametrize("code", Code, ids=str)
+def test_each_code_has_a_message_id_as_systemd_wants_it(code: Code) -> None:
+    found = parse(entry("4", "hm", "master", None, {}, code))["MESSAGE_ID"]
+    assert UUID(found).version == 4
+    assert (found, found[-4:]) == (UUID(found).hex, str(code)[2:])
 
 
 def test_the_master_has_no_slot(journald: Journald) -> None:
