@@ -62,6 +62,13 @@ class Session:
         """Connects when it is first used."""
         return Client(self.path, answer_seconds=self.timeout_seconds or ANSWER_SECONDS, end=self.end)
 
+    def check_time_for(self, seconds: float, option: str) -> None:
+        """A look takes so long, as `option` says: --timeout must not end before. Raises click.UsageError."""
+        timeout = self.timeout_seconds
+        if timeout is not None and timeout <= seconds:
+            said = f"--timeout {timeout:g} ends before a look of {text.seconds(seconds)} does"
+            raise click.UsageError(f"{said}: allow more, or look for less with {option}")
+
     # --- what is printed ---
 
     def styled(self, said: str, **style: Any) -> str:

@@ -217,3 +217,18 @@ def test_a_daemon_that_does_not_answer_any_more_is_told_from_that(
     assert found.status == 4
     (waited,) = re.findall(r"did not answer within (\d+) ms", found.err)
     assert 100 <= int(waited) < 600  # since it was asked
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(["why", "--seconds", "8"], "--seconds"), (["memory", "0", "--for", "8"], "--for")],
+)
+def test_a_look_that_cannot_end_before_the_timeout_is_not_begun(
+    command: list[str], option: str, tmp_path: Path
+) -> None:
+    with FakeDaemon(tmp_path / "s") as daemon:
+        found = daemon.run(*command, "--timeout", "3")
+        assert daemon.asked == []
+    assert found.status == 2
+    said = f"--timeout 3 ends before a look of 8.0 s does: allow more, or look for less with {option}"
+    assert found.err.splitlines()[-1] == f"Error: MW1301 {said}"

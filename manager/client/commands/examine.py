@@ -56,6 +56,7 @@ def why(session: Session, seconds: float) -> None:
     from ..views.examine_view import why_lines
 
     whole = math.ceil(seconds)
+    session.check_time_for(whole, "--seconds")
     with session.client() as client, _looking(session, whole):
         reply = client.why(whole)
     found = reply.value

@@ -224,6 +224,7 @@ def memory(session: Session, slot: int, seconds: float | None, diff: bool, pause
 
     if seconds is None:
         seconds = 60.0 if diff else 0.0
+    session.check_time_for(seconds, "--for")
     request = messages.MemoryRequest(seconds=seconds, diff=diff, pause_seconds=pause)
     with session.client() as client:
         reply = client.memory(slot, request)
