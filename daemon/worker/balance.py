@@ -25,7 +25,7 @@ from miniwsgi.metrics.scoreboard import (
 )
 
 from ..log.error_log import ErrorLog
-from ..unpatched import time
+from ..unpatched import os, time
 from .context import NANOSECONDS, Context
 
 LOOK_AGAIN_SECONDS = 0.002
@@ -101,12 +101,14 @@ class Balance:
         return True
 
 
-def accept_again_seconds(error: OSError, log: ErrorLog) -> float:
-    """How long to wait after accept(2) has failed. Raises the error if the listener itself is broken."""
-    if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-        told = f"cannot accept connections: {error.strerror}; raise LimitNOFILE"
+def accept_again_seconds(number: int, log: ErrorLog) -> float:
+    """How long to wait after accept(2) has failed with this errno. Raises OSError if the listener itself is broken."""
+    if number == errno.EAGAIN:
+        return 0.0  # nobody is there any more
+    if number in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+        told = f"cannot accept connections: {os.strerror(number)}; raise LimitNOFILE"
         log.limited("accept", "error", Code.NO_DESCRIPTORS, told)
         return FULL_SECONDS
-    if error.errno in {errno.EBADF, errno.ENOTSOCK}:
-        raise error
-    return 0.0  # another worker was faster, or the client is gone
+    if number in {errno.EBADF, errno.ENOTSOCK}:
+        raise OSError(number, os.strerror(number))
+    return 0.0  # the client is gone

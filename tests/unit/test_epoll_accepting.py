@@ -202,6 +202,21 @@ def test_more_are_taken_a_turn_while_more_are_there(world):
     assert [world.turn() for _ in range(3)] == [1, 2, 0]
 
 
+def test_where_they_come_one_by_one_a_second_is_looked_for_ever_less_often(world, monkeypatch):
+    """Each look that finds nobody costs the kernel a socket."""
+    looks = []
+    monkeypatch.setattr(world.pool._acceptor._balance, "wait", lambda mine: looks.append(mine) or 0.0)
+    for _ in range(60):
+        world.connect(CLOSE)
+        assert world.turn() == 1
+    assert len(looks) - 60 == 7
+    world.connect(CLOSE, count=2 * MOST)
+    taken = [world.turn() for _ in range(MOST + 5)]
+    assert (max(taken) > MOST / 2, sum(taken)) == (True, 2 * MOST), "as soon as there are more, more are taken again"
+    world.connect(CLOSE, count=7)
+    assert [world.turn() for _ in range(3)] == [1, 2, 4]
+
+
 def test_never_so_many_that_others_wait_long(world):
     world.connect(CLOSE, count=3 * MOST)
     assert max(world.turn() for _ in range(7)) == MOST

@@ -18,7 +18,7 @@ from ....engine.account import ThreadAccount
 from ....engine.contract import Conversation, Turn
 from ....engine.listening_socket import ListeningSocket
 from ....engine.progress import input_waits
-from ....unpatched import os, select
+from ....unpatched import select
 from ... import children
 from ...balance import Balance, accept_again_seconds
 from ...context import Context
@@ -52,6 +52,8 @@ class Acceptor:
             and (door := turn.door(context.site, listening)) is not None
         }  # fmt: skip
         self._most = 1  # of this turn
+        self._lone_turns = 0  # so many more take one only …
+        self._next_lone_turns = 0  # … and so many will, when a second one is looked for in vain again
         self._watched = False
         self._again_ns = 0  # when to look again, while listeners are not watched
         self._balance = Balance(context)
@@ -113,10 +115,10 @@ class Acceptor:
         """Take connections from a readable listener, each only when the one before is served; as `contract.Door`.
 
         Twice as many as in its last turn if all of those were there, else one: to look in vain costs as much as a
-        request.
+        request. Where clients come one by one a second one is looked for ever less often.
         """
         turn, door = self._turn, self._doors.get(fd)
-        for _ in range(self._most):
+        for taken in range(self._most):
             if not self._watched or fd not in self._sockets:
                 return now  # an event of this very turn
             wait = self._balance.wait(self._cells[CONNECTIONS])
@@ -128,13 +130,21 @@ class Acceptor:
                     if not now or now > turn.ends_ns:
                         return now
                     continue
-                wait = accept_again_seconds(OSError(-then, os.strerror(-then)), self._context.log)
+                wait = accept_again_seconds(-then, self._context.log)
+                if taken == 1:
+                    self._lone_turns = self._next_lone_turns
+                    self._next_lone_turns = min(MOST, 2 * self._next_lone_turns or 1)
             self._most = 1
             if wait:
                 self._unwatch()
                 self._again_ns = now + int(wait * 1e9)
             return now
-        self._most = min(MOST, 2 * self._most)
+        if self._most > 1:
+            self._next_lone_turns = 0
+        if self._lone_turns:
+            self._lone_turns -= 1
+        else:
+            self._most = min(MOST, 2 * self._most)
         return now
 
     def empty(self, fds: frozenset[int], now: int) -> None:
@@ -146,7 +156,8 @@ class Acceptor:
                     if conversation is not None:
                         self._clients.arm(conversation, select.EPOLLIN)
                 except OSError as error:
-                    if accept_again_seconds(error, self._context.log) or error.errno == errno.EAGAIN:
+                    number = error.errno or errno.EIO
+                    if accept_again_seconds(number, self._context.log) or number == errno.EAGAIN:
                         break  # else that client has gone, and others wait behind it
 
     def _pass(self, me: ThreadAccount, fd: int, now: int) -> int:
