@@ -59,8 +59,9 @@ class Balance:
         self._limit = settings.connections
         self._lone_thread = settings.pool != "epoll" or settings.threads == 1
         self._threads = range(THREADS_AT, THREADS_AT + (settings.threads + 1) * THREAD_CELLS, THREAD_CELLS)
-        self._index, self._mine = context.slot.index, context.slot.cells
-        self._slots: list[memoryview[int]] = []  # this worker's among them
+        self._index = context.slot.index
+        self._looked = 0  # how many slots are, this worker's among them, in …
+        self._others: list[memoryview[int]] = []
 
     def wait(self, mine: int) -> float:
         """Seconds for which to accept nothing, having `mine` connections; 0: accept."""
@@ -68,7 +69,9 @@ class Balance:
             return FULL_SECONDS
         if mine < UNEVEN:
             return 0.0
-        for cells in self._all():
+        if self._looked < self._board.header[H_USED]:
+            self._look()
+        for cells in self._others:
             if cells[CONNECTIONS] + UNEVEN <= mine and cells[STATE] == SlotState.READY and self._accepts(cells):
                 return LOOK_AGAIN_SECONDS
         return 0.0
@@ -77,14 +80,16 @@ class Balance:
         """How many of `mine` connections should go to other workers, at this look; some ten are made a second."""
         if mine <= UNEVEN:
             return 0
-        others = [cells for cells in self._all() if cells is not self._mine and cells[STATE] == SlotState.READY]
+        if self._looked < self._board.header[H_USED]:
+            self._look()
+        others = [cells for cells in self._others if cells[STATE] == SlotState.READY]
         return surplus(mine, [cells[CONNECTIONS] for cells in others if self._accepts(cells)])
 
-    def _all(self) -> list[memoryview[int]]:
-        board, found = self._board, self._slots
-        for index in range(len(found), board.header[H_USED]):
-            found.append(self._mine if index == self._index else board.slot(index).cells)
-        return found
+    def _look(self) -> None:
+        """Slots are in use that were not."""
+        board, found = self._board, range(self._looked, self._board.header[H_USED])
+        self._others += [board.slot(index).cells for index in found if index != self._index]
+        self._looked = found.stop
 
     def _accepts(self, cells: memoryview) -> bool:
         """Whether that worker's loop turns: leaving a connection to one that is stuck would be leaving it to nobody."""

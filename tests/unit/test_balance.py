@@ -100,3 +100,15 @@ def test_only_those_count_that_would_take_it() -> None:
     board.slot(2).cells[HEARTBEAT] = time.monotonic_ns()
     assert balance.surplus(8) == 1
     assert balance.surplus(UNEVEN) == 0
+
+
+def test_a_worker_leaves_connections_to_one_that_has_come_since() -> None:
+    board = Board.create()
+    settings = SimpleNamespace(connections=10000, pool="epoll", threads=4)
+    board.claim(0).cells[STATE] = SlotState.READY
+    context: Any = SimpleNamespace(settings=settings, board=board, slot=board.slot(0))
+    balance = Balance(context)
+    assert balance.wait(8) == 0.0, "there is nobody else, and it does not compare with itself"
+    cells = board.claim(1).cells
+    cells[STATE], cells[HEARTBEAT], cells[CONNECTIONS] = SlotState.READY, time.monotonic_ns(), 6
+    assert [balance.wait(mine) > 0 for mine in (7, 8)] == [False, True]
