@@ -253,6 +253,7 @@ class Turn(Protocol):
     ends_ns: int  # until then a client's next request is run at once, if it has been sent ahead; set for each turn
     served: int  # requests that were run to their end, for the pool to take: begun anew by setting it to 0
     lets_go: bool  # whether serving, but for the application, lets other threads have the interpreter
+    others: list[int]  # descriptors that told something in `serve` and are no conversation's: the pool's to look at
     holds: bool  # whether answers of one turn may wait for each other for a moment, if the engine can do that
 
     def open(self) -> None:
@@ -267,9 +268,10 @@ class Turn(Protocol):
     def serve(self, thread: ThreadAccount, now: int) -> int:
         """Let all of them go on; when that was over, or 0 if the loop was lost: nothing else of this turn is looked at.
 
-        A conversation that waits for its client's next request is served; each other event goes to `unusual`. What
-        ends otherwise than with IDLE, or lasts, goes to `go_on`; one that ends with END may be closed here instead, and
-        no more be counted as open.
+        A conversation that waits for its client's next request is served; what is told of another one goes to
+        `unusual`, a descriptor that is no conversation's behind what is in `others`. What ends otherwise than with
+        IDLE, or lasts, goes to `go_on`; one that ends with END may be closed here instead, and no more be counted as
+        open.
 
         Answers that wait for each other are sent before this returns, before either of the two calls back, and when a
         call lasts; their conversations, which are in stage ANSWERED until then, are settled in the answers' order. Only

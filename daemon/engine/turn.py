@@ -28,6 +28,7 @@ class Turn:
         self.inline = True
         self.ends_ns = 0
         self.served = 0
+        self.others: list[int] = []
         self.holds = False  # each answer is sent at once, whatever is wished
         self._poll = epoll.poll
         self._events: list[tuple[int, int]] = []
@@ -59,7 +60,10 @@ class Turn:
         conversations, long_ns = self._conversations, self._long_ns
         for fd, mask in self._events:
             conversation = conversations.get(fd)
-            if conversation is None or conversation.stage is not _READING or mask & LEFT or not self.inline:
+            if conversation is None:
+                self.others.append(fd)
+                continue
+            if conversation.stage is not _READING or mask & LEFT or not self.inline:
                 now = self._unusual(thread, fd, mask, now)
             else:
                 outcome = conversation.serve(thread, now)

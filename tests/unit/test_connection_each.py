@@ -122,9 +122,9 @@ class World:
     def serve(self) -> None:
         self.pool._turn.wait(0)
         self.pool._turn.serve(self.me, time.monotonic_ns())
-        for fd in self.pool._others:
+        for fd in self.pool._turn.others:
             self.pool._other(self.me, fd, time.monotonic_ns())
-        self.pool._others.clear()
+        self.pool._turn.others.clear()
 
     def cell(self, number: int) -> int:
         return self.context.slot.cells[number]

@@ -182,6 +182,7 @@ def test_a_client_that_leaves_is_noticed_while_its_first_request_lasts(world):
 def test_where_requests_are_counted_those_that_have_ended_are_counted_first(world):
     """What other threads give back is taken at the beginning of a turn."""
     world.pool._in_flight = 1
+    world.pool._decide()
     world.connect(get())
     assert world.turn() == 1
     assert (world.conversation.stage, world.cell(REQUESTS)) == (Stage.READING, 0)
@@ -215,6 +216,13 @@ def test_where_they_come_one_by_one_a_second_is_looked_for_ever_less_often(world
     assert (max(taken) > MOST / 2, sum(taken)) == (True, 2 * MOST), "as soon as there are more, more are taken again"
     world.connect(CLOSE, count=7)
     assert [world.turn() for _ in range(3)] == [1, 2, 4]
+
+
+def test_a_listener_is_looked_at_when_all_clients_of_the_turn_are_served(world):
+    world.connect(CLOSE)
+    assert world.pool._turn.wait(5) == 1
+    assert world.pool._turn.serve(world.me, NOW) == NOW
+    assert (world.pool._turn.others, world.cell(ACCEPTED)) == (world.pool._acceptor.fds, 0)
 
 
 def test_never_so_many_that_others_wait_long(world):

@@ -19,6 +19,7 @@ cdef class Turn:
     lets_go = False
 
     cdef public bint inline, holds
+    cdef readonly list others
     cdef public Py_ssize_t served
     cdef public int64_t ends_ns
     cdef int fd, count
@@ -38,6 +39,7 @@ cdef class Turn:
         self.go_on = go_on
         self.long_ns = long_ns
         self.held = Held()
+        self.others = []
 
     def __repr__(self):
         return f"<Turn served={self.served} held={len(self.held.conversations)}>"
@@ -83,8 +85,11 @@ cdef class Turn:
                 if not now:
                     return 0
             found = mw_get(self.conversations, fd)
+            if found == NULL:
+                self.others.append(fd)
+                continue
             if (
-                found == NULL or not is_ours(found) or (<ConversationState>found).stage is not READING
+                not is_ours(found) or (<ConversationState>found).stage is not READING
                 or mask & LEFT_MASK or not self.inline
             ):
                 if len(held.conversations):

@@ -27,17 +27,15 @@ from .clients import Clients
 MOST = 16  # connections of one listener in a turn
 MAX_EMPTYING = 65536  # connections accepted at most while a queue is emptied
 
-Decide = Callable[[], None]  # whether turns serve, as it is now: `Turn.inline`
 Newcomer = Callable[[Any, Conversation, int], int]  # serves one that is among the clients; as `contract.GoOn`
 
 
 class Acceptor:
     """The listening side of one pool; all methods belong to the owner of the loop."""
 
-    def __init__(self, clients: Clients, context: Context, turn: Turn, decide: Decide, newcomer: Newcomer) -> None:
+    def __init__(self, clients: Clients, context: Context, turn: Turn, newcomer: Newcomer) -> None:
         self._clients = clients
         self._turn = turn
-        self._decide = decide
         self._newcomer = newcomer
         self._context = context
         self._sockets = {listener.fd: ListeningSocket(listener) for listener in context.settings.listeners}
@@ -60,6 +58,9 @@ class Acceptor:
         self._cells = context.slot.cells
         self._surplus: list[None] = []  # one for each connection that is to end with an answer; threads pop them
         children.withhold("listeners", lambda: self._sockets)
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._sockets
 
     @property
     def fds(self) -> list[int]:
@@ -123,7 +124,6 @@ class Acceptor:
                 return now  # an event of this very turn
             wait = self._balance.wait(self._cells[CONNECTIONS])
             if not wait:
-                self._decide()  # the last one's answer may be why this one is here
                 then = self._pass(me, fd, now) if door is None or not turn.inline else door(me, now)
                 if then >= 0:
                     now = then
@@ -205,6 +205,6 @@ class OpeningAcceptor(Acceptor):
         return self._clients.begin(opening, now) if opening is not None else None
 
 
-def acceptor_of(clients: Clients, context: Context, turn: Turn, decide: Decide, newcomer: Newcomer) -> Acceptor:
+def acceptor_of(clients: Clients, context: Context, turn: Turn, newcomer: Newcomer) -> Acceptor:
     """What a pool accepts with."""
-    return (OpeningAcceptor if context.openers else Acceptor)(clients, context, turn, decide, newcomer)
+    return (OpeningAcceptor if context.openers else Acceptor)(clients, context, turn, newcomer)

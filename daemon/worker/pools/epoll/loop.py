@@ -47,7 +47,7 @@ _IDLE, _MORE, _AGAIN, _REQUEST, _TAKEN = Outcome.IDLE, Outcome.MORE, Outcome.AGA
 _UNSENT, _PAUSED, _RESUME, _UPGRADE = Outcome.UNSENT, Outcome.PAUSED, Outcome.RESUME, Outcome.UPGRADE
 _LAST, _REFUSED = Outcome.LAST, Outcome.REFUSED
 _READING = Stage.READING
-_ACCEPTING = frozenset({Duty.SERVE, Duty.CLOSING})
+_SERVE, _CLOSING = Duty.SERVE, Duty.CLOSING
 _WAITING_FOR_READERS = frozenset({Stage.PAUSED, Stage.UNSENT, Stage.OVER})
 
 
@@ -85,15 +85,13 @@ class EpollPool:
         self._turn = context.engine.begin.turn(
             self.epoll, self.clients.conversations, self._event, self._served, LONG_NS
         )
-        self._acceptor = acceptor_of(self.clients, context, self._turn, self._decide, self._newcomer)
+        self._acceptor = acceptor_of(self.clients, context, self._turn, self._newcomer)
         self._pace = Pace(
             self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns,
             relief=self.size > 1 and not self._turn.lets_go,
         )  # fmt: skip
         self._turn.holds = not context.site.after_crash
         children.withhold("turn", self._turn.descriptors)
-        # What a turn has for no client comes last: a new connection may get the number of one that ended.
-        self._others: list[int] = []
         self._openings_end_ns = 0  # so long they go on in this turn; 0: none has yet
 
     def __repr__(self) -> str:
@@ -120,7 +118,7 @@ class EpollPool:
 
     def _loop(self, me: Thread) -> bool:
         """Own the loop; True when the pool has ended, False when another thread has it now."""
-        turn, returned, mailbox, others = self._turn, self.returned, me.mailbox, self._others
+        turn, returned, mailbox, others = self._turn, self.returned, me.mailbox, self._turn.others
         cells, pace = self.slot.cells, self._pace
         site, account, many = self.context.site, self._account, self.size > 1
         others.clear()  # of whoever lost the loop: the next turn is told of them again
@@ -182,7 +180,7 @@ class EpollPool:
             now = turn.serve(me, now)
             if not now:
                 return False
-            if others:
+            if others:  # they come last: a new connection may get the number of one that ended
                 self._openings_end_ns = 0
                 others.reverse()  # who is told of first has waited for longest
                 while others:
@@ -214,8 +212,7 @@ class EpollPool:
         """What no turn serves by itself; as `_go_on`."""
         conversation = self.clients.conversations.get(fd)
         if conversation is None:
-            self._others.append(fd)
-            return now
+            return now  # it ended in this very turn
         stage = conversation.stage
         if stage is _READING:
             if not mask & LEFT:
@@ -473,17 +470,20 @@ class EpollPool:
 
     def _other(self, me: Thread, fd: int, now: int) -> int:
         """As `_go_on`."""
+        if fd in self._acceptor:
+            return self._accept(me, fd, now)
         if fd in self.clients.lingering:
             self.clients.lingering.read(fd)
         elif fd in self.clients.openings.by_fd:
             return self._open(me, fd, now)
-        elif not self._messages.read(fd):
-            return self._accept(me, fd, now)
+        else:
+            self._messages.read(fd)
         return now
 
     def _accept(self, me: Thread, fd: int, now: int) -> int:
         """Take new clients, and from each what it has sent already: mostly its request; as `_go_on`."""
-        if self.context.duty not in _ACCEPTING:
+        duty = self.context.duty
+        if duty is not _SERVE and duty is not _CLOSING:
             return now  # an order of this very turn; the queues that are to be emptied are, when the turn is over
         return self._acceptor.accept(me, fd, now)
 

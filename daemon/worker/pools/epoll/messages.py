@@ -23,8 +23,8 @@ class Messages:
         """End the owner's waiting."""
         os.eventfd_write(self._wake_fd, 1)
 
-    def read(self, fd: int) -> bool:
-        """Take what has come; False: the descriptor is none of these."""
+    def read(self, fd: int) -> None:
+        """Take what has come, if the descriptor is one of these."""
         if fd == self._wake_fd:
             try:
                 os.eventfd_read(fd)
@@ -32,6 +32,3 @@ class Messages:
                 pass
         elif fd in self._orders:
             self._orders.read()
-        else:
-            return False
-        return True
