@@ -169,8 +169,12 @@ class Account:
     def served(self, turn_ns: int, requests: int) -> None:
         """So many requests were run to their end by the owner of the loop, in a turn of that length: each has waited
         for those before it, which are half of the others in the mean."""
-        self.cells[_INLINE] += requests
-        self.waited(turn_ns * (requests - 1) // (2 * requests), requests)
+        cells = self.cells
+        cells[_INLINE] += requests
+        if requests == 1:
+            cells[_QUEUE_BUCKETS] += 1
+        else:
+            self.waited(turn_ns * (requests - 1) // (2 * requests), requests)
 
     def _plain_route(self, route: object) -> str | None:
         """Of an object of the application, whose own methods may do anything."""
