@@ -29,28 +29,33 @@ _WINDOW_NS = 128_000_000  # … took less than this: 500 a second
 _GOLDEN = 0x9E3779B1  # 2³² divided by the golden ratio
 _SHARE = 2**32 // SAMPLED
 _ROUND = 1021  # requests: a prime
-_MEASURED, _LOOKS = 1, 2  # marks of a request: it is measured in any case; a window ends with it
-_MARKS = tuple(
-    _MEASURED * (number * _GOLDEN % 2**32 < _SHARE) + _LOOKS * (not number % _WINDOW) for number in range(1, _ROUND + 1)
+MEASURED, ENDS_WINDOW = 1, 2  # marks of a request: it is measured in any case; a window ends with it
+MARKS = bytes(
+    MEASURED * (number * _GOLDEN % 2**32 < _SHARE) + ENDS_WINDOW * (not number % _WINDOW)
+    for number in range(1, _ROUND + 1)
 )
 
 _frame = sys._getframe
 
 
 class Routed:
-    """A WSGI application, called by any thread."""
+    """A WSGI application, called by any thread.
+
+    Where this is a site's application, the compiled engine does itself what `__call__` does (`routes.pxi`). What is
+    rare is done here for both.
+    """
 
     def __init__(self, application: Application, finders: Sequence[Finder], by_path: Finder | None = None) -> None:
         """`by_path` is asked where no finder has found anything: not of answers of 404, whose paths are anybody's."""
-        self._application = application
-        self._finder = finders[0] if len(finders) == 1 else partial(ask, tuple(finders))
+        self.application = application
+        self.finder: Finder = finders[0] if len(finders) == 1 else partial(ask, tuple(finders))
         self._by_path = by_path
-        self._marks = cycle(_MARKS)
+        self._marks = cycle(MARKS)
         self._weight = 1
         self._window_ns = time.monotonic_ns()
 
     def __repr__(self) -> str:
-        return f"<Routed {self._application!r}>"
+        return f"<Routed {self.application!r}>"
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -62,23 +67,21 @@ class Routed:
                 if type(route) is str and len(route) <= MAX_CHARACTERS:
                     environ[ROUTE] = route
                 else:
-                    is_absent = type(status) is str and status.startswith("404")
-                    self._settle(environ, route, _frame(1), is_absent=is_absent)
+                    self.settle(environ, route, _frame(1), status)
             return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
-        finder = self._finder
+        finder = self.finder
         mark = next(self._marks)
-        if mark >= _LOOKS:
-            self._look()
+        if mark >= ENDS_WINDOW:
+            self._weight = self.weigh()
         weight = self._weight
-        measured = weight == 1 or mark & _MEASURED
+        measured = weight == 1 or mark & MEASURED
         began = time.thread_time_ns() if measured else 0
         try:
-            return self._application(environ, start)
+            return self.application(environ, start)
         except BaseException as error:
             if ROUTE not in environ:
-                frame = _innermost(error.__traceback__)
-                self._settle(environ, ask((self._finder,), environ, frame), frame, is_absent=False)
+                self.settle_raised(environ, error)
             raise
         finally:
             if measured:
@@ -86,16 +89,25 @@ class Routed:
                 if weight > 1:
                     environ[CPU_OF] = weight
 
-    def _look(self) -> None:
-        """Settle how many are to be measured, by how long the last ones took to come."""
+    def weigh(self) -> int:
+        """For how many each measured request stands from now on: by how long the last ones took to come."""
         now = time.monotonic_ns()
-        self._weight = SAMPLED if now - self._window_ns < _WINDOW_NS else 1
+        weight = SAMPLED if now - self._window_ns < _WINDOW_NS else 1
         self._window_ns = now
+        return weight
+
+    def settle(self, environ: dict[str, Any], route: object, frame: FrameType | None, status: object) -> None:
+        """What is not plainly a route, of a response that is begun."""
+        self._settle(environ, route, frame, is_absent=type(status) is str and status.startswith("404"))
+
+    def settle_raised(self, environ: dict[str, Any], error: BaseException) -> None:
+        """The route of a request for which the application has raised."""
+        frame = _innermost(error.__traceback__)
+        self._settle(environ, ask((self.finder,), environ, frame), frame, is_absent=False)
 
     def _settle(self, environ: dict[str, Any], route: object, frame: FrameType | None, *, is_absent: bool) -> None:
-        """What is not plainly a route."""
         if route is None:
-            route = ask_copy((self._finder,), environ, frame)
+            route = ask_copy((self.finder,), environ, frame)
         if route is None and self._by_path is not None and not is_absent:
             route = ask((self._by_path,), environ, None)
         environ[ROUTE] = plain(route) or ""

@@ -48,7 +48,7 @@ class Lines:
 class World:
     """Clients of one turn. What the application does for a target is in `during`, what it gives in `answers`."""
 
-    def __init__(self, engine: str = "compiled", **changes: Any) -> None:
+    def __init__(self, engine: str = "compiled", logged: bool = True, **changes: Any) -> None:
         memory = memoryview(bytearray(SLOT_BYTES))
         board: Any = SimpleNamespace(slot=lambda index: Slot(index, memory))
         settings = Settings(
@@ -57,8 +57,8 @@ class World:
         self.lines = Lines()
         writer: Any = self.lines
         self.context = Context(
-            settings, board, 0, ErrorLog("error", "text", False, "worker", slot=0), AccessLog("-", "combined", writer),
-            self.application, choice.choose(engine),
+            settings, board, 0, ErrorLog("error", "text", False, "worker", slot=0),
+            AccessLog("-", "combined", writer) if logged else None, self.application, choice.choose(engine),
         )  # fmt: skip
         self.calls: Claim[Any] = Claim()
         self.owner, self.next_owner = (ThreadAccount(number, self.context.slot, 0, self.calls) for number in range(2))

@@ -40,6 +40,7 @@ cdef extern from "Python.h":
     PyObject *PyMethod_GET_SELF(PyObject *)
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
+    PyObject *PyEval_GetFrame()  # borrowed
 
 cdef extern from "objects.h":
     bint mw_is_alone(PyObject *)  # there is one reference to it, and no weak one
@@ -129,7 +130,7 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     int clock_gettime(int, timespec *)
     int nanosleep(const timespec *, timespec *)
-    int CLOCK_PROCESS_CPUTIME_ID
+    int CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
     int CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -191,7 +192,9 @@ from ...http.connection import ConnectionSteps, Parsing
 from ...http.head import Known
 from ...http.response import Body as Framing
 from ...http.response import LAST_CHUNK, Encodings, ServerFields, early_hints, frame
-from ...routes.variables import CPU_NS, ROUTE
+from ...routes.asking import MAX_CHARACTERS
+from ...routes.routed import ENDS_WINDOW, MARKS, MEASURED, Routed
+from ...routes.variables import CPU_NS, CPU_OF, ROUTE
 from ...traceparent import VARIABLE as TRACEPARENT_NAME
 from .. import request_ids
 from ..account import ThreadAccount
@@ -250,6 +253,7 @@ cdef class Held
 cdef class Beginning
 cdef class Turn
 cdef class Pipeline
+cdef class Routes
 
 include "head.pxi"
 include "connection.pxi"
@@ -257,6 +261,7 @@ include "account.pxi"
 include "answer.pxi"
 include "wire.pxi"
 include "call.pxi"
+include "routes.pxi"
 include "held.pxi"
 include "turn.pxi"
 include "access.pxi"

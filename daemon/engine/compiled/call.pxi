@@ -21,6 +21,7 @@ cdef class CallState:
     cdef Hints hints
     cdef bint traced  # the request came with a traceparent
     cdef bint wanted  # nobody has taken its answer: see `Unanswered`
+    cdef Routes routes  # where the application is called by them
 
     # --- the application's side ---
 
@@ -29,6 +30,8 @@ cdef class CallState:
         cdef Answer answer
         if self.shared is None:
             raise RuntimeError("no request is answered by this")
+        if self.routes is not None:
+            self.routes.find(self, status)
         given = None
         if exc_info is None and self._encoded is None and type(headers) is list:
             answer = find(self.shared, status, <list>headers)
@@ -48,10 +51,10 @@ cdef class CallState:
 
     # --- the server's side ---
 
-    cdef bint call(self, object application, dict environ):
+    cdef bint call(self, object application, Routes routes, dict environ):
         """Call the application and send what it gives. False: paused. No exception gets past it."""
         try:
-            result = application(environ, self.start)
+            result = application(environ, self.start) if routes is None else routes.call(self, environ)
             if is_forked():
                 process.end()
             if type(result) is list:
@@ -252,6 +255,7 @@ cdef CallState new_call(Shared shared, ConversationState conversation, Line line
     call.phase = OPEN
     call.sent = 0
     call.failed = call.aborted = False
+    call.routes = None
     shared.unanswered.add(call)
     return call
 

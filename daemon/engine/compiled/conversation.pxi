@@ -337,11 +337,11 @@ cdef class ConversationState(WireState):
         self.thread = thread
         self.stage = ANSWERING
         variables = shared.variables() if shared.context is None else PyContext_Copy(shared.context)
-        application = shared.application
+        application, routes = shared.application, shared.routes
         shared.begin(thread, self, line, number, now)
         PyContext_Enter(variables)
         try:
-            complete = call.call(application, environ)
+            complete = call.call(application, routes, environ)
         finally:
             PyContext_Exit(variables)
         self._complete = complete
@@ -431,9 +431,22 @@ cdef class ConversationState(WireState):
 
     cdef dict told_environ(self):
         """Of an answer that waits: what counting and the log ask for. What else the application has put there need not."""
-        if self.shared.log is None and not (<CallState>self._call).traced and mw_get(self._environ, ROUTE) == NULL:
+        cdef PyObject *route
+        cdef PyObject *computed
+        cdef dict told
+        if (
+            self.shared.log is not None or (<CallState>self._call).traced
+            or self.ended_ns - self.ready_ns >= self.shared.slow_ns
+        ):
+            return <dict>self._environ
+        route = mw_get(self._environ, ROUTE)
+        if route == NULL:
             return <dict>self.base
-        return <dict>self._environ
+        told = {ROUTE: <object>route}
+        computed = mw_get(self._environ, CPU_NS)
+        if computed != NULL:
+            told[CPU_NS] = <object>computed
+        return told
 
     cdef object end_plainly(self):
         call = self._call
