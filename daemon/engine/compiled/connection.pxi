@@ -166,12 +166,14 @@ cdef class ConnectionState:
         cdef Py_ssize_t line_size
         cdef Head kept = self.kept
         cdef Line line
-        if kept is not None and not kept.length and size > kept.raw_size:
-            line_size = size - kept.raw_size
+        if kept is not None and size - kept.raw_size > kept.length:
+            line_size = size - kept.raw_size - kept.length
             if not memcmp(data + line_size, kept.raw, kept.raw_size):
-                # The same fields as last time, behind what may be a request line.
+                # The same fields as last time, behind what may be a request line, and before their body.
                 line = self.line_of(data, line_size)
                 if line is not None and line.http11 == kept.http11:
+                    if not self.take_body(data + size - kept.length, kept.length):
+                        return 0
                     self.line = line
                     return size
         if kept is not None:
@@ -192,14 +194,20 @@ cdef class ConnectionState:
                 return 0
         kept.keep(data + ends[0], <uint32_t>(used - ends[0]))
         self.kept = kept
-        if kept.length:
-            if kept.length > size - used or kept.length > self.body_memory_bytes or kept.length > self.rules.body_bytes:
-                return 0
-            self.body = Body.__new__(Body)
-            (<Body>self.body).data = PyBytes_FromStringAndSize(<const char *>data + used, kept.length)
-            used += kept.length
+        if kept.length > size - used or not self.take_body(data + used, kept.length):
+            return 0
         self.line = line
-        return used
+        return used + kept.length
+
+    cdef bint take_body(self, const uint8_t *data, Py_ssize_t length) except -1:
+        """One that is here. False: for the plain parser."""
+        if not length:
+            return True
+        if length > self.body_memory_bytes or length > self.rules.body_bytes:
+            return False
+        self.body = Body.__new__(Body)
+        (<Body>self.body).data = PyBytes_FromStringAndSize(<const char *>data, length)
+        return True
 
     cdef Line line_of(self, const uint8_t *data, Py_ssize_t size):
         if type(self.line) is Line:
