@@ -50,7 +50,10 @@ class OneTurn:
         if self._events is None:
             return self._real.serve(thread, now)
         for fd, mask in self._events:
-            now = self._pool._event(thread, fd, mask, now)
+            if fd in self._pool.clients.conversations:
+                now = self._pool._event(thread, fd, mask, now)
+            else:
+                self.others.append(fd)
         return now
 
     def settle(self, thread: ThreadAccount, now: int) -> int:
@@ -59,6 +62,10 @@ class OneTurn:
     @property
     def served(self) -> int:
         return self._real.served
+
+    @property
+    def others(self) -> list[int]:
+        return self._real.others
 
     @served.setter
     def served(self, requests: int) -> None:
