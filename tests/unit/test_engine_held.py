@@ -130,10 +130,18 @@ def test_held_answers_come_before_what_is_the_pools(world: World) -> None:
     seen: list[object] = []
     world.client("/1")
     other = world.client("/2")
-    del world.conversations[other.sock.fileno()]
+    other.stage = Stage.ANSWERED
     world.unusual = see(world, "/1", seen)
     world.serve(2)
     assert seen == [(True, 1)]
+
+
+def test_held_answers_are_out_when_the_pool_looks_at_what_is_no_conversations(world: World) -> None:
+    world.client("/1")
+    other = world.client("/2").sock.fileno()
+    del world.conversations[other]
+    world.serve(2)
+    assert (world.turn.others, world.is_answered("/1"), world.settled) == ([other], True, 1)
 
 
 def test_held_answers_come_before_the_end_of_one_that_is_not(world: World) -> None:

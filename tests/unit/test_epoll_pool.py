@@ -210,7 +210,7 @@ def test_whoever_takes_the_loop_settles_what_is_held_before_it_waits(pool: Epoll
         told.append(thread)
         return 0
 
-    pool._turn = SimpleNamespace(settle=settle)  # anything else is not there to be called
+    pool._turn = SimpleNamespace(settle=settle, others=[])  # anything else is not there to be called
     me = pool._threads.owner
     assert pool._loop(me) is False
     assert told == [me]

@@ -56,6 +56,10 @@ class OneTurn:
                 self.others.append(fd)
         return now
 
+    @property
+    def others(self) -> list[int]:
+        return self._real.others
+
     def settle(self, thread: ThreadAccount, now: int) -> int:
         return self._real.settle(thread, now)
 
