@@ -67,10 +67,6 @@ class OneTurn:
     def served(self) -> int:
         return self._real.served
 
-    @property
-    def others(self) -> list[int]:
-        return self._real.others
-
     @served.setter
     def served(self, requests: int) -> None:
         self._real.served = requests
