@@ -22,7 +22,7 @@ cdef class Held:
     cdef int64_t last_ns, mean_ns  # of calls
 
     def __cinit__(self):
-        self.old_ns, self.late_ns, self.short_ns, self.tiny_ns = 500_000, 700_000, 200_000, 5_000
+        self.old_ns, self.late_ns, self.short_ns, self.tiny_ns = 500_000, 700_000, 200_000, 10_000
         self.retry_ns = 20_000_000
         self.timer = -1
         self.conversations = []
