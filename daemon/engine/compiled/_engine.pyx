@@ -77,10 +77,6 @@ cdef extern from "scan.h" nogil:
     int mw_connection(const uint8_t *, size_t)
     int64_t mw_content_length(const uint8_t *, size_t)
 
-cdef extern from "sockets.h" nogil:
-    Py_ssize_t mw_recv(int, void *, size_t, int)
-    Py_ssize_t mw_send(int, const void *, size_t, int)
-
 cdef extern from "crash.h" nogil:
     const uint8_t *mw_received
     size_t mw_received_size
@@ -142,6 +138,8 @@ cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
+    Py_ssize_t recv(int, void *, size_t, int)
+    Py_ssize_t send(int, const void *, size_t, int)
     Py_ssize_t sendmsg(int, const msghdr *, int)
     int MSG_NOSIGNAL, MSG_DONTWAIT, MSG_MORE
     int shutdown(int, int)

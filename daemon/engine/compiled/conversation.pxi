@@ -263,7 +263,7 @@ cdef class ConversationState(WireState):
         cdef Py_ssize_t size, used
         if self.stage is UNPARSED:
             return self._parse(None, now)
-        size = mw_recv(self.fd, self.shared.received, RECEIVED, MSG_DONTWAIT)
+        size = recv(self.fd, self.shared.received, RECEIVED, MSG_DONTWAIT)
         if size < 0:
             return MORE if errno == EAGAIN or errno == EINTR else self._leave(GONE)
         received = self.shared.received

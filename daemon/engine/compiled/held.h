@@ -28,8 +28,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "sockets.h"
-
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18 /* madvise(2), Linux 4.14 */
 #endif
@@ -82,7 +80,7 @@ static int mw_may_go_on(const mw_answer *answer)
 static int mw_send_own(mw_held *held, mw_answer *answer)
 {
     const char *left = held->bytes + answer->start + answer->sent;
-    ssize_t sent = mw_send(answer->fd, left, answer->size - answer->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(answer->fd, left, answer->size - answer->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     answer->error = sent < 0 ? errno : 0;
     answer->sent += sent < 0 ? 0 : (uint32_t)sent;
     int more = mw_may_go_on(answer);

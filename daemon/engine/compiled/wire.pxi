@@ -136,11 +136,11 @@ cdef class WireState:
             if follows == NEXT_ANSWER and self.held is not None and self.held.add(self, outgoing, head_size + size):
                 return False
             if follows == END_FOLLOWS and self.tcp:  # one segment with the end (tcp(7), MSG_MORE)
-                sent = mw_send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE)
+                sent = send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE)
                 if sent == all_size:
                     shutdown(self.fd, SHUT_WR)
             else:
-                sent = mw_send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT)
+                sent = send(self.fd, outgoing, all_size, MSG_NOSIGNAL | MSG_DONTWAIT)
         else:
             memset(&message, 0, sizeof(message))
             parts[0].iov_base, parts[0].iov_len = outgoing, head_size
