@@ -18,13 +18,15 @@ from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.engine.contract import Conversation, Outcome, Stage
 from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
-from miniwsgi.daemon.worker.context import Context
+from miniwsgi.daemon.worker.context import Context, Duty
 from miniwsgi.daemon.worker.pools.epoll import threads as threads_module
-from miniwsgi.daemon.worker.pools.epoll.loop import EpollPool
+from miniwsgi.daemon.worker.pools.epoll.loop import REST_MILLISECONDS, EpollPool
 from miniwsgi.daemon.worker.pools.epoll.threads import Thread
 from miniwsgi.daemon.worker.timeouts import check_running
 from miniwsgi.metrics.board import Board
 from miniwsgi.metrics.scoreboard import BUSY_THREADS, HANDED_OVER, REJECTED, T_START, T_STATE, WAITING
+
+from tests.support.waiting import PATIENCE_SECONDS
 
 NOW = 10**12
 
@@ -177,6 +179,59 @@ def test_a_result_that_waits_for_its_busy_thread_takes_no_other(pool: EpollPool,
     assert (pool._turn.served, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)
     threads.threads[1].conversation = None  # it is done, and takes the stream now
     assert pool._in_hand() == 4
+
+
+class Waits(Exception):
+    """The owner waits for clients."""
+
+
+def turn_that_waits() -> SimpleNamespace:
+    """A turn of which there is only the wait."""
+
+    def wait(_seconds: float) -> int:
+        raise Waits
+
+    return SimpleNamespace(settle=lambda _thread, now: now, others=[], served=0, inline=True, wait=wait)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "mail", "duty", "rests"),
+    [
+        (2, False, Duty.SERVE, True),
+        (1, False, Duty.SERVE, False),  # a thread that is done may want another one soon
+        (2, True, Duty.SERVE, False),  # whoever is done wakes the owner for its own results
+        (2, False, Duty.DRAIN, False),
+    ],
+)
+def test_the_owner_looks_at_no_client_for_a_moment_while_plenty_of_requests_wait(
+    pool: EpollPool, waiting: int, mail: bool, duty: Duty, rests: bool
+) -> None:
+    threads, rested = pool._threads, []
+    for _ in range(waiting):
+        threads.backlog.append(complete(pool))
+        pool._count_outstanding(1)
+    if mail:
+        threads.owner.mailbox.append(complete(pool))
+        pool._may_resume = lambda: False  # type: ignore[method-assign]
+    pool.orders.expired = lambda _now: False  # type: ignore[method-assign]
+    pool.context.duty = duty
+    pool.context.site.closing = duty is not Duty.SERVE
+    pool._next_second_ns = pool._next_check_ns = 1 << 62
+    pool._messages.rest = rested.append  # type: ignore[method-assign]
+    pool._turn = turn_that_waits()
+    with pytest.raises(Waits):
+        pool._loop(threads.owner)
+    assert rested == [REST_MILLISECONDS] * rests
+    assert pool.slot.cells[BUSY_THREADS] == waiting
+    assert not threads._scarce
+
+
+def test_a_rest_ends_with_what_wakes_the_owner_which_is_told_of_it_again(pool: EpollPool) -> None:
+    pool._messages.wake()
+    pool._messages.rest(int(PATIENCE_SECONDS * 1000))
+    ((fd, _mask),) = pool.epoll.poll(0)
+    pool._messages.read(fd)
+    assert not pool.epoll.poll(0)
 
 
 def test_the_owners_own_results_wait_for_no_other_thread(pool: EpollPool) -> None:

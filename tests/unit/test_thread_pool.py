@@ -14,13 +14,15 @@ from types import SimpleNamespace
 import pytest
 from miniwsgi.daemon.worker.pools.epoll import stalls as stalls_module
 from miniwsgi.daemon.worker.pools.epoll import threads as threads_module
-from miniwsgi.daemon.worker.pools.epoll.threads import Thread
+from miniwsgi.daemon.worker.pools.epoll.threads import Thread, ThreadPool
+from miniwsgi.metrics.board import Board
 
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 from . import thread_pool_world
 from .thread_pool_world import Pool
 
+SLOT = Board.create().slot(0)
 SOON_ENOUGH_SECONDS = 15.0  # for what nobody else would do later
 
 
@@ -101,6 +103,24 @@ def test_a_relief_that_finds_no_call_parks_again(monkeypatch):
             wait_for(lambda task=task: task.done)
             assert task.threads == [0]
         assert (pool.losses, len(pool.pool.threads)) == (0, 2)
+
+
+def test_an_owner_that_rests_is_woken_once_when_few_requests_are_left():
+    woken: list[int] = []
+
+    def work(_me: Thread, _request: object) -> None:
+        if not pool.backlog:
+            pool.end()
+
+    def wake() -> None:
+        woken.append(len(pool.backlog))
+
+    pool = ThreadPool(SLOT, 8, 0, lambda _me: False, work, nothing, wake, nothing)  # type: ignore[arg-type]
+    pool._free.clear()  # the owner, which rests, is another thread
+    pool.backlog.extend(range(6))  # type: ignore[arg-type]
+    assert pool.may_rest()
+    pool._run_thread(pool.threads[0])
+    assert woken == [2]
 
 
 def test_two_who_hire_at_once_do_not_hire_the_same(monkeypatch):

@@ -84,6 +84,7 @@ class Pool(ThreadPool):
     """
 
     _reserve = False
+    _left = 0
     _relieves: Thread | None = None
 
     def __init__(self, schedule: Schedule, size: int, asked: list[Request], relief: Relief = Relief.NONE) -> None:
@@ -103,6 +104,7 @@ class Pool(ThreadPool):
         self.blocked: list[Request] = []
         self.outstanding = 0
         self.rung = False
+        self.resting = False
         self.running: list[Request] = []
         self.owners: list[Thread] = []
         self.waiting: list[Thread] = []  # in the poll
@@ -122,6 +124,16 @@ class Pool(ThreadPool):
     def _reserved(self, value: bool) -> None:
         self.schedule.step()
         self._reserve = value
+
+    @property
+    def _scarce(self) -> int:
+        self.schedule.step()
+        return self._left
+
+    @_scarce.setter
+    def _scarce(self, value: int) -> None:
+        self.schedule.step()
+        self._left = value
 
     @property
     def _relief(self) -> Thread | None:
@@ -148,6 +160,7 @@ class Pool(ThreadPool):
             members,
             tuple(tuple(map(self.name, things)) for things in own),  # type: ignore[arg-type]
             (self._reserve, self.name(self._relieves), self.rung, self.outstanding, self.owner.number),
+            (self._left, self.resting),
         )
 
     def name(self, thing: object) -> object:
@@ -162,6 +175,7 @@ class Pool(ThreadPool):
     def rest(self) -> list[Callable[[], None]]:
         assert len(self.waiting) == 1, "nobody owns the loop"
         idle = self._size - len(self.running)
+        assert not (idle and self.resting), "the owner of the loop rests while a thread idles"
         assert not idle or not (self.backlog.kept or self.waiting[0].mailbox.kept), "a thread idles while work waits"  # type: ignore[attr-defined]
         assert not any(member.mailbox.kept for member in self._parked.kept), "a parked thread has results to go on with"
         assert not self.returned.kept
@@ -221,7 +235,12 @@ class Pool(ThreadPool):
         while True:
             again = bool(me.mailbox) and self.may_resume(self.outstanding - len(me.mailbox))
             self.waiting.append(me)
-            if not again:
+            if not again and not me.mailbox and self.may_rest():
+                self.resting = True
+                self.schedule.step(lambda: self.rung)  # it would rest for ever
+                self.resting = False
+                self.rested()
+            elif not again:
                 self.schedule.step(lambda: self.rung or self.returned.kept or self.arrived or self.readable)
             self.waiting.remove(me)
             self.rung = False
@@ -325,6 +344,30 @@ def test_in_every_order_somebody_owns_the_loop_and_no_thread_idles_while_work_wa
         return Pool(schedule, size, [make(name) for name, make in zip("abcde", asked, strict=False)])
 
     assert explore(world, preemptions)
+
+
+@pytest.mark.parametrize(
+    ("size", "preemptions", "asked"),
+    [
+        (1, 2, (given(HELD), given(SHORT), given(SHORT))),
+        (1, 1, (given(HELD), given(HELD), given(SHORT), given(SHORT))),
+        (2, 1, (given(HELD), given(HELD), given(SHORT), given(SHORT))),
+        (1, 1, (given(SHORT, SHORT), given(HELD), given(SHORT), given(SHORT))),
+    ],
+)
+def test_an_owner_that_rests_is_woken_before_a_thread_idles(size, preemptions, asked):
+    rested = []
+
+    class Resting(Pool):
+        def may_rest(self) -> bool:
+            rested.append(super().may_rest())
+            return rested[-1]
+
+    def world(schedule: Schedule) -> Pool:
+        return Resting(schedule, size, [make(name) for name, make in zip("abcde", asked, strict=False)])
+
+    assert explore(world, preemptions)
+    assert any(rested)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from .threads import Thread, ThreadPool
 IDLE_WAIT_SECONDS = 1.0  # the longest sleep of the loop: heartbeat, Date and timeouts want a turn
 DRAIN_WAIT_SECONDS = 0.05  # the same while it drains
 RETURN_WAIT_SECONDS = 0.05  # the same while other threads have requests: not each that ends is worth a wake-up
+REST_MILLISECONDS = 1  # without a look at clients, while so many requests wait that threads need no more
 CHECK_NS = NANOSECONDS // 10  # between looks at what runs
 TURN_NS = NANOSECONDS // 200  # then what clients have sent ahead has to wait for the next turn
 
@@ -151,6 +152,10 @@ class EpollPool:
             self._polling = True
             if returned or (mailbox and self._may_resume()):
                 timeout = 0.0
+            elif not (mailbox or site.closing) and self._threads.may_rest():
+                # What clients send comes together meanwhile: each look costs a wake-up, and the interpreter.
+                self._messages.rest(REST_MILLISECONDS)
+                self._threads.rested()
             events = turn.wait(timeout)
             self._polling = False
             now = began = time.monotonic_ns()

@@ -15,6 +15,8 @@ class Messages:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         children.withhold("wake-ups", lambda: (self._wake_fd,))
         epoll.register(self._wake_fd, select.EPOLLIN)
+        self._rest = select.poll()
+        self._rest.register(self._wake_fd, select.POLLIN)
 
     def __repr__(self) -> str:
         return f"<Messages wake={self._wake_fd} {self._orders}>"
@@ -22,6 +24,10 @@ class Messages:
     def wake(self) -> None:
         """End the owner's waiting."""
         os.eventfd_write(self._wake_fd, 1)
+
+    def rest(self, milliseconds: int) -> None:
+        """Wait for `wake` alone, which the epoll tells of, too."""
+        self._rest.poll(milliseconds)
 
     def read(self, fd: int) -> None:
         """Take what has come, if the descriptor is one of these."""

@@ -12,6 +12,8 @@ The rules:
    looked once more while it could already be seen as parked.
 6. An owner makes no call unless another thread is free to take the loop. Has it results to go on with while all are
    busy, it reserves: from then on whoever is done leaves the backlog alone, parks and wakes the owner.
+7. While the backlog has plenty, the owner may rest, and look at no client. Whoever takes one of the last requests, or
+   parks, wakes it.
 """
 
 from __future__ import annotations
@@ -93,6 +95,8 @@ class ThreadPool:
         self._free: Claim[str] = Claim((_LOOP,))  # rule 1
         self._relief: Thread | None = None  # is on its feet, and waits for the interpreter
         self._reserved = False  # rule 6; only the owner writes it
+        self._plenty = max(2, size // 2)  # so many waiting requests are enough for a while
+        self._scarce = 0  # rule 7: the owner rests until fewer than so many wait; 0: it does not rest
         self._starting = Lock()  # owner and watcher may both need another thread
         self._ended = False
         self.watching = False  # somebody looks how long calls last
@@ -219,6 +223,23 @@ class ThreadPool:
             else:
                 thread.gate.release()
 
+    def may_rest(self) -> bool:
+        """Whether so many requests wait for threads that there is no haste to find more: rule 7.
+
+        Then `rested` is to be called when the owner looks at its clients again.
+        """
+        if self._reserved or len(self.backlog) < self._plenty:
+            return False
+        self._scarce = self._plenty // 2 + 1  # first: whoever takes a request that is counted here sees it
+        if len(self.backlog) >= self._plenty:
+            return True
+        self._scarce = 0
+        return False
+
+    def rested(self) -> None:
+        """The owner looks at its clients again."""
+        self._scarce = 0
+
     def end(self) -> None:
         """The pool has ended: let the parked go."""
         self._ended = True
@@ -248,7 +269,14 @@ class ThreadPool:
                 except IndexError:
                     self._park(me)
                 else:
+                    if self._scarce and len(self.backlog) < self._scarce:
+                        self._end_rest()
                     self._work(me, conversation)
+
+    def _end_rest(self) -> None:
+        """Once, whoever comes first; should another one be as fast, it is woken twice."""
+        self._scarce = 0
+        self._wake()
 
     def _takes_loop(self) -> bool:
         try:
@@ -268,6 +296,8 @@ class ThreadPool:
                 return
         if self._reserved:
             self._wake()
+        elif self._scarce:
+            self._end_rest()
         me.gate.acquire()
 
     def _start_another(self, *, relief: bool = False) -> None:
