@@ -213,6 +213,28 @@ def test_each_call_comes_to_what_the_table_says(world: World, stage: Stage, call
     assert world.calls_made >= account[REQUESTS] - (call == "abandon") or world.context.site.static is not None
 
 
+@pytest.mark.parametrize(
+    ("outcome", "can_wait"),
+    [
+        (Outcome.IDLE, True),
+        (Outcome.END, False),
+        (Outcome.REQUEST, False),
+        (Outcome.PAUSED, False),
+        (Outcome.UNSENT, False),
+        (Outcome.GONE, False),
+    ],
+)
+def test_an_answer_can_wait_to_be_settled_if_its_client_has_only_to_ask_again(
+    engine: str, outcome: Outcome, can_wait: bool
+) -> None:
+    world = World(engine)
+    behind, fields = prepare(world, outcome)
+    world.bring_to(Stage.ANSWERED, *behind, fields=fields)
+    with world.near, world.far:
+        assert world.conversation.can_wait is can_wait
+        assert world.conversation.settle() is outcome
+
+
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.CLOSED])
 def test_every_stage_is_left_and_reached(stage: Stage) -> None:
     reached = {after for outcomes in STAGES.values() for after in outcomes.values()}

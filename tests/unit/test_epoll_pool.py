@@ -174,6 +174,7 @@ def test_a_result_that_waits_for_its_busy_thread_takes_no_other(pool: EpollPool,
         threads.threads[number].conversation = complete(pool)
         pool._taken_over(threads.threads[number].conversation)
     owned(pool, threads.threads[1])
+    pool._show_outstanding()
     assert (cells[BUSY_THREADS], cells[WAITING], pool.outstanding) == (3, 1, 4)
     assert pool._go_on(threads.threads[0], complete(pool), Outcome.REQUEST, NOW)
     assert (pool._turn.served, cells[HANDED_OVER], cells[REJECTED]) == (1, 0, 0)

@@ -225,6 +225,14 @@ cdef class ConversationState(WireState):
             let_go(call)
         return 0
 
+    @property
+    def can_wait(self):
+        """See contract.Conversation."""
+        cdef ConnectionState http = self._http
+        call = self._call
+        persistent = (<CallState>call).persistent if type(call) is Call else call.persistent
+        return bool(self._complete and persistent and not (self.gone or self.unsent or http.pending))
+
     def whole_environ(self):
         """See engine.plain."""
         http = self._http

@@ -47,7 +47,7 @@ _MUTED = _EPOLLET | select.EPOLLRDHUP  # never 0: EPOLLHUP and EPOLLERR cannot b
 _IDLE, _MORE, _AGAIN, _REQUEST, _TAKEN = Outcome.IDLE, Outcome.MORE, Outcome.AGAIN, Outcome.REQUEST, Outcome.TAKEN
 _UNSENT, _PAUSED, _RESUME, _UPGRADE = Outcome.UNSENT, Outcome.PAUSED, Outcome.RESUME, Outcome.UPGRADE
 _LAST, _REFUSED = Outcome.LAST, Outcome.REFUSED
-_READING = Stage.READING
+_READING, _REQUEST_STAGE, _ANSWERED = Stage.READING, Stage.REQUEST, Stage.ANSWERED
 _SERVE, _CLOSING = Duty.SERVE, Duty.CLOSING
 _WAITING_FOR_READERS = frozenset({Stage.PAUSED, Stage.UNSENT, Stage.OVER})
 
@@ -65,6 +65,8 @@ class EpollPool:
         self.epoll = self.clients.epoll
         self.returned: deque[Conversation] = deque()  # given back by other threads, or those that have had a long turn
         self.outstanding = 0  # requests that other threads have, or that wait for one
+        self._is_shown = True  # the scoreboard has it as it is
+        self._cells = self.slot.cells
         self._account = context.site.account
         self._waits: deque[int] = deque()  # how long those that other threads have had were waiting for one
         self._polling = False
@@ -139,6 +141,8 @@ class EpollPool:
                 self._every_second(now)
             if now >= self._next_check_ns:
                 self._check(now)
+            if not self._is_shown:
+                self._show_outstanding()
             timeout = self._acceptor.timeout(now) or IDLE_WAIT_SECONDS
             if self.outstanding:
                 timeout = min(timeout, RETURN_WAIT_SECONDS)
@@ -324,9 +328,8 @@ class EpollPool:
 
     def _is_busy(self) -> bool:
         """Whether requests are handed over before the call."""
-        if self.size == 1:
-            return False
-        return self._pace.slow or (self.outstanding >= self.size and self._in_hand() >= self.size)
+        size = self.size
+        return size > 1 and (self._pace.slow or (self.outstanding >= size and self._in_hand() >= size))
 
     def _is_full(self) -> bool:
         """Whether as many requests are in flight as `limits.in_flight` lets, if it is set."""
@@ -343,7 +346,7 @@ class EpollPool:
         if self._threads.is_alone and self._threads.cancel(conversation):
             self._count_outstanding(-1)
             return False
-        self.slot.cells[scoreboard.HANDED_OVER] += 1
+        self._cells[scoreboard.HANDED_OVER] += 1
         return True
 
     def _have_run(self, conversation: Conversation | None) -> None:
@@ -358,11 +361,17 @@ class EpollPool:
             self.context.log.limited("threads", "error", Code.NO_THREAD, told)
 
     def _count_outstanding(self, change: int) -> None:
-        self.outstanding = outstanding = self.outstanding + change
-        cells = self.slot.cells
+        self.outstanding += change
+        self._is_shown = False
+        if not self._pace.slow:  # else they are handed over, however many there are
+            self._decide()
+
+    def _show_outstanding(self) -> None:
+        """Once a turn, before the owner waits."""
+        outstanding, cells = self.outstanding, self._cells
         cells[scoreboard.BUSY_THREADS] = busy = min(self._in_hand() if outstanding > 1 else outstanding, self.size)
         cells[scoreboard.WAITING] = outstanding - busy
-        self._decide()
+        self._is_shown = True
 
     def _decide(self) -> None:
         """Whether the owner runs requests as they come."""
@@ -375,7 +384,7 @@ class EpollPool:
     def _work(self, me: Thread, conversation: Conversation) -> None:
         """Run one request, or go on with a result, away from the loop."""
         now = time.monotonic_ns()
-        if conversation.stage is Stage.REQUEST:
+        if conversation.stage is _REQUEST_STAGE:
             conversation.answer(me, now)
             self._give_back(me, conversation, now - conversation.ready_ns)
         else:
@@ -416,14 +425,16 @@ class EpollPool:
     def _take_back(self, me: Thread, conversation: Conversation, now: int) -> int:
         """A conversation that another thread gives back, or whose turn has come again; as `_go_on`."""
         stage = conversation.stage
-        if stage is Stage.ANSWERED:
+        if stage is _ANSWERED:
             self._count_outstanding(-1)
             if conversation.ended_ns - conversation.called_ns > LONG_NS:
                 self._note_long_call(conversation.called_ns, conversation.ended_ns)
             outcome = conversation.settle()
+            if outcome is _IDLE and conversation.mask == _EPOLLIN:
+                return now
         elif conversation.gone:
             outcome = conversation.abandon()
-        elif stage is Stage.REQUEST:
+        elif stage is _REQUEST_STAGE:
             outcome = _REQUEST
         else:
             outcome = conversation.receive(now)

@@ -132,6 +132,8 @@ class ThreadPool:
 
     def unpark(self) -> None:
         """See that one thread looks for work. Raises RuntimeError if there is none and none can be started."""
+        if not self._parked and len(self.threads) > self._size:
+            return  # all are busy: who finishes first will look
         try:
             self._parked.pop().gate.release()
         except IndexError:
@@ -254,7 +256,7 @@ class ThreadPool:
             if self._relief is me:
                 self._relief = None
                 self._take_call(self.owner)
-            if self._takes_loop():
+            if self._free and self._takes_loop():
                 self.owner = me
                 self.release()  # that was the wish of who had it before
                 if self._loop(me):
