@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 from miniwsgi.daemon.channel import Channel, Message
+from miniwsgi.daemon.engine.account import threads
 from miniwsgi.daemon.engine.choice import choose
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.certificates import Certificates
@@ -347,6 +348,7 @@ def _become_worker(
         # Garbage of the test run has descriptors that are closed below: collected later, it would close those of the
         # worker that got their numbers.
         gc.freeze()
+        threads.clear()  # which are the test run's: a thread of the application may get the number of one
         fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for standard in (1, 2):
             os.dup2(fd, standard)
