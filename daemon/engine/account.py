@@ -17,7 +17,7 @@ from miniwsgi.metrics.slot import Slot
 
 from ..http.head import RequestLine
 from ..routes.choice import route_of_running
-from ..routes.variables import CPU_NS, ROUTE
+from ..routes.variables import CPU_NS, MOST_CPU_NS, ROUTE
 from ..traceparent import VARIABLE as _TRACEPARENT
 from ..traceparent import trace_of
 from ..unpatched import get_ident, time
@@ -96,7 +96,7 @@ class Account:
         if route is not None:
             cells[at + _S_SENT] += sent
             cpu_ns = environ.get(CPU_NS)
-            if type(cpu_ns) is int and cpu_ns > 0:
+            if type(cpu_ns) is int and 0 < cpu_ns < MOST_CPU_NS:
                 cells[at + _S_CPU] += cpu_ns
         cells[at + _S_SUM] += duration_ns
         if queued_ns:  # it was handed over

@@ -9,3 +9,4 @@ ROUTE = sys.intern("miniwsgi.route")
 # ns that the thread has computed in the application, times the requests that this one stands for; of some of them.
 CPU_NS = sys.intern("miniwsgi.cpu_ns")
 CPU_OF = sys.intern("miniwsgi.cpu_of")  # how many those are, if more than this one
+MOST_CPU_NS = 10**15  # eleven days; the application may put anything there, and more than this is no measure

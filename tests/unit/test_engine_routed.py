@@ -29,13 +29,14 @@ class Service:
     def __init__(self, engine: str, *finders: Any, by_path: Any = None) -> None:
         self.environs: list[dict[str, Any]] = []
         self.start: Callable[..., Any] = lambda start_response: start_response("200 OK", [])
+        self.result: Callable[[], Any] = lambda: [b"."]
         self.world = World(engine, use=self.application)
         self.world.context.site.application = Routed(self.application, finders, by_path)
 
-    def application(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    def application(self, environ: dict[str, Any], start_response: Any) -> Any:
         self.environs.append(environ)
         self.start(start_response)
-        return [b"."]
+        return self.result()
 
     def ask(self, count: int = 1) -> dict[str, Any]:
         """The last request's environ, or what the engine has put there."""
@@ -167,6 +168,28 @@ def test_what_raises_is_measured_as_well(engine: str) -> None:
     assert service.ask()[CPU_NS] > 0
 
 
+def series(cells: memoryview) -> Iterator[list[int]]:
+    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
+        if cells[at]:
+            yield cells[at : at + sb.SERIES_CELLS].tolist()
+
+
+@pytest.mark.parametrize(
+    ("computed", "counted"),
+    [(70, 70), (10**14, 10**14), (10**15, 0), (2**63, 0), (2**70, 0), (-1, 0), (-(2**70), 0), (True, 0), ("70", 0)],
+)
+def test_what_is_no_measure_is_not_counted(engine: str, computed: object, counted: int) -> None:
+    def result() -> Iterator[bytes]:
+        yield b"."
+        service.environs[-1][CPU_NS] = computed  # behind the call, at whose end the engine says it
+
+    service = Service(engine, lambda _environ, _frame: "/")
+    service.result = result
+    service.ask(3)
+    (cells,) = series(service.world.context.slot.cells)
+    assert (sum(cells[sb.S_BUCKETS :]), cells[sb.S_CPU]) == (3, 3 * counted)
+
+
 # --- answers that wait -----------------------------------------------------------------------------------------------
 
 
@@ -175,13 +198,6 @@ def held() -> Iterator[turn_world.World]:
     made = turn_world.World(logged=False)
     yield made
     made.end()
-
-
-def series(world: turn_world.World) -> Iterator[list[int]]:
-    cells = world.context.slot.cells
-    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
-        if cells[at]:
-            yield cells[at : at + sb.SERIES_CELLS].tolist()
 
 
 @pytest.mark.skipif("compiled" not in ENGINES, reason="no compiled engine in this Python")
@@ -200,7 +216,7 @@ def test_an_answer_that_waits_keeps_of_its_request_only_what_is_counted(held: tu
     held.during["/2"] = lambda: seen.append(sys.getrefcount(environ))
     held.serve(2)
     assert seen == [2]  # of the test
-    (counted,) = (cells for cells in series(held) if sb.series_labels(cells[sb.S_KEY])[2])
+    (counted,) = (cells for cells in series(held.context.slot.cells) if sb.series_labels(cells[sb.S_KEY])[2])
     assert (sum(counted[sb.S_BUCKETS :]), counted[sb.S_SENT], counted[sb.S_CPU]) == (1, 2, 70)
 
 

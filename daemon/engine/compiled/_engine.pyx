@@ -192,7 +192,7 @@ from ...http.response import Body as Framing
 from ...http.response import LAST_CHUNK, Encodings, ServerFields, early_hints, frame
 from ...routes.asking import MAX_CHARACTERS
 from ...routes.routed import ENDS_WINDOW, MARKS, MEASURED, Routed
-from ...routes.variables import CPU_NS, CPU_OF, ROUTE
+from ...routes.variables import CPU_NS, CPU_OF, MOST_CPU_NS, ROUTE
 from ...traceparent import VARIABLE as TRACEPARENT_NAME
 from .. import request_ids
 from ..account import ThreadAccount

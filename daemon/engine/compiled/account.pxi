@@ -20,6 +20,7 @@ cdef int T_TEXT = scoreboard.T_TEXT
 cdef uint64_t RUNNING = scoreboard.RUNNING
 cdef int REQUEST_SIZES = scoreboard.REQUEST_SIZES
 cdef int RESPONSE_SIZES = scoreboard.RESPONSE_SIZES
+cdef int64_t MOST_NS = MOST_CPU_NS
 cdef int64_t[BUCKETS] BOUNDS_NS
 cdef int BOUNDS = len(scoreboard.BOUNDS_NS)
 cdef int[SIZE_BITS] SIZE_BUCKET
@@ -265,6 +266,8 @@ cdef class Shared:
         cdef Py_ssize_t series
         cdef Answer answer = call.answer
         cdef PyObject *route = mw_get(environ, ROUTE)
+        cdef int64_t computed_ns
+        cdef int over
         if answer is None or (route != NULL and type(<object>route) is not str):
             self.account.answered(
                 call.method, call.status, call.headers, call.sent, environ, received, first, duration_ns, queued_ns
@@ -282,8 +285,10 @@ cdef class Shared:
             series = self.series_of(answer, <str>route)
             cells[series + S_SENT] += call.sent
             computed = mw_get(environ, CPU_NS)
-            if computed != NULL and type(<object>computed) is int and <object>computed > 0:
-                cells[series + S_CPU] += <uint64_t><object>computed
+            if computed != NULL and type(<object>computed) is int:
+                computed_ns = PyLong_AsLongLongAndOverflow(<object>computed, &over)
+                if not over and 0 < computed_ns < MOST_NS:
+                    cells[series + S_CPU] += computed_ns
         cells[series + S_SUM] += duration_ns
         cells[series + S_QUEUED] += queued_ns
         if duration_ns <= BOUNDS_NS[0]:
