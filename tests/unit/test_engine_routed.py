@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from miniwsgi.daemon.http.response import BadResponse
 from miniwsgi.daemon.routes.routed import MARKS, MEASURED, SAMPLED, Routed
 from miniwsgi.daemon.routes.variables import CPU_NS, CPU_OF, ROUTE
 from miniwsgi.metrics import scoreboard as sb
@@ -235,3 +236,55 @@ def test_a_slow_request_whose_answer_waits_is_told_whole() -> None:
     held.serve(2)
     held.end()
     assert told == ["/1"]
+
+
+@pytest.mark.skipif("compiled" not in ENGINES, reason="no compiled engine in this Python")
+def test_what_an_environ_held_may_begin_the_response_anew_as_it_goes_while_the_answer_waits(
+    held: turn_world.World,
+) -> None:
+    begun: list[str] = []
+
+    class Kept:
+        def __init__(self, start_response: Any) -> None:
+            self.start = start_response
+
+        def __del__(self) -> None:
+            try:
+                self.start("200 OK", [])
+            except BadResponse as error:
+                begun.append(str(error))
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["kept"] = Kept(start_response)
+        return held.application(environ, start_response)
+
+    held.context.site.application = Routed(application, [lambda _environ, _frame: "/<n>"])
+    for target in ("/1", "/2"):
+        held.client(target)
+    held.serve(2)
+    assert begun == ["start_response was called twice, without exc_info"] * 2
+    assert held.is_answered("/1")
+    assert held.is_answered("/2")
+
+
+@pytest.mark.skipif("compiled" not in ENGINES, reason="no compiled engine in this Python")
+def test_a_response_begun_anew_while_the_answer_waits_says_nothing_of_the_clients_next_requests(
+    held: turn_world.World,
+) -> None:
+    kept: list[Any] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        if kept:
+            with pytest.raises(BadResponse):
+                kept[0]("200 OK", [])
+        result = held.application(environ, start_response)
+        if not kept:
+            kept.append(start_response)
+            environ.clear()
+        return result
+
+    held.context.site.application = Routed(application, [lambda _environ, _frame: "/<n>"])
+    first = held.client("/1")
+    held.client("/2")
+    held.serve(2)
+    assert ROUTE not in first.base  # type: ignore[attr-defined]

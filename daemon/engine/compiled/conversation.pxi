@@ -213,7 +213,7 @@ cdef class ConversationState(WireState):
         else:
             self.stage = CLOSED_STAGE
             self._call = self._variables = None
-            self._environ = self.base
+            self.keep_of_environ(<dict>self.base)
             http.state = CLOSED_PARSING
             http.pending = b""
             http.unparsed = http.wants_continue = False
@@ -395,7 +395,7 @@ cdef class ConversationState(WireState):
         )
         self.requests += 1
         self._call = None
-        self._environ = self.base
+        self.keep_of_environ(<dict>self.base)
         if not call.persistent:
             return self.end_last(call, size > 0)
         spare(self.shared, call)
@@ -436,6 +436,11 @@ cdef class ConversationState(WireState):
         """Whether the client has said that nothing follows its request: `_is_agreed` of engine.plain."""
         cdef ConnectionState http = self._http
         return call.sent <= FLIGHT and not ((<Head>http.head).persistent or has_body or http.pending)
+
+    cdef int keep_of_environ(self, dict kept) except -1:
+        """Have that in the environ's place, which goes only then: what the application has put there may run Python."""
+        environ, self._environ = self._environ, kept
+        return 0
 
     cdef dict told_environ(self):
         """Of an answer that waits: what counting and the log ask for. What else the application has put there need not."""

@@ -68,7 +68,7 @@ cdef bint goes_on(ConversationState conversation) except -1:
     conversation.pipeline.answers.append(waiting)
     conversation.requests += 1
     conversation._call = None
-    conversation._environ = conversation.base
+    conversation.keep_of_environ(<dict>conversation.base)
     give_up_hints(call)
     conversation.since_ns = conversation.ready_ns = conversation.ended_ns
     conversation._part = BETWEEN

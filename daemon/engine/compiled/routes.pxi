@@ -61,6 +61,8 @@ cdef class Routes:
         cdef dict environ
         if transport is None or transport._call is not call or type(transport._environ) is not dict:
             return 0  # long over
+        if transport._environ is transport.base:
+            return 0  # over, and its answer waits
         environ = <dict>transport._environ
         if mw_get(environ, ROUTE) != NULL:
             return 0

@@ -121,7 +121,7 @@ cdef class Turn:
                         held.since_ns = conversation.ended_ns
                     conversation.due = outcome
                     now = conversation.ended_ns
-                    conversation._environ = conversation.told_environ()
+                    conversation.keep_of_environ(conversation.told_environ())
                     continue
             if len(held.conversations):  # all in their order
                 conversation.due = outcome
