@@ -306,7 +306,7 @@ def cherrypy() -> None:
 
         @cherrypy.expose
         def show(self, number: str) -> str:
-            look(cherrypy.request.wsgi_environ)
+            look()
             return number
 
         @cherrypy.expose
