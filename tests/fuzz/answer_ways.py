@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import tempfile
@@ -233,6 +234,43 @@ def _starts_again_later(connection: Connection, given: Answer, environ: Environ,
     return given.blocks
 
 
+class Dying:
+    """Begins the response when it goes, behind it; when that is depends on what else an engine has of the request."""
+
+    def __init__(self, start_response: StartResponse) -> None:
+        self._start_response = start_response
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self._start_response("200 Late", [])
+
+
+@way
+def _dies_late(connection: Connection, given: Answer, environ: Environ, start_response: StartResponse) -> Any:
+    """With what is left in the environ, which nobody else keeps."""
+    connection.start(given, start_response)
+    environ["kept"] = Dying(start_response)
+    return given.blocks
+
+
+@way
+def _empties(connection: Connection, given: Answer, environ: Environ, start_response: StartResponse) -> Any:
+    """Its environ, and begins the response again with the next request."""
+    connection.start(given, start_response)
+    environ.clear()
+    connection.kept.append(start_response)
+    return given.blocks
+
+
+@way
+def _measures(connection: Connection, given: Answer, environ: Environ, start_response: StartResponse) -> Any:
+    """What the server measures itself."""
+    connection.start(given, start_response)
+    yield from given.blocks
+    environ["miniwsgi.cpu_ns"] = ("x", -5, 7, True, None)[len(given.sizes) % 5]
+    environ["miniwsgi.cpu_of"] = None
+
+
 @way
 def _wraps(connection: Connection, given: Answer, environ: Environ, start_response: StartResponse) -> Any:
     connection.start(given, start_response)
@@ -275,8 +313,13 @@ def _emptied(environ: Environ) -> None:
     environ.clear()
 
 
+def _no_words(environ: Environ) -> None:
+    environ["miniwsgi.route"] = None
+    environ["miniwsgi.cpu_ns"] = "long"
+
+
 CHANGES: tuple[Callable[[Environ], None], ...] = (
-    _no_change, _other_method, _route, _odd_route, _without_id, _emptied,
+    _no_change, _other_method, _route, _odd_route, _without_id, _emptied, _no_words,
 )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class Server:
     unix: bool = False
     access_log: str = ""
     often: int = 2
+    routed: bool = False  # its application's requests have routes
 
 
 ACCESS = '%(h)s %(u)s "%(r)s" %(s)s %(b)s %(f)s %(a)s %({x-a}o)s %({content-type}o)s %({miniwsgi.request_id}e)s'
@@ -94,6 +95,9 @@ SERVERS: dict[str, Server] = {
     ),
     "behind another's proxy": Server({"trusted": ("10.0.0.0/8",)}, often=1),
     "without keep-alive": Server({"keep_alive_timeout": 0.0}, often=1),
+    "with routes": Server(often=5, routed=True),
+    "with routes, logged": Server(access_log="combined", routed=True),
+    "with routes, ids told": Server({"request_id_header": "X-Request-Id", "threads": 1}, routed=True),
     "one process a request": Server({"pool": "prefork", "threads": 1}),
 }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import select
+import zlib
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from miniwsgi.codes import Code
@@ -16,11 +18,13 @@ from miniwsgi.daemon.log.access_log import AccessLog, SelectiveAccessLog
 from miniwsgi.daemon.log.access_skip import Lines as Choice
 from miniwsgi.daemon.log.access_skip import wanted
 from miniwsgi.daemon.log.ring import Append, Ring
+from miniwsgi.daemon.routes.routed import Routed
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.metrics import scoreboard
 from miniwsgi.metrics.scoreboard import SERIES, SERIES_AT, SERIES_CELLS, SLOT_BYTES
 from miniwsgi.metrics.slot import Slot
 
+from .answers import Text
 from .conversations import SERVERS, Holding
 
 if TYPE_CHECKING:
@@ -116,7 +120,10 @@ class Worker:
             chosen = wanted(settings.access_skip, Choice(settings.access_lines))  # how slow it is is no engine's doing
             make = AccessLog if chosen is None else partial(SelectiveAccessLog, chosen)
             access = make("-", self._server.access_log, writer, faster=self.begin.access_lines)
-        self.site = Site(settings, self._slot, self._log, access, self._application, ERRORS)
+        application: Any = self._application
+        if self._server.routed:
+            application = Routed(application, [self._find], lambda environ, _frame: f"by {environ['REQUEST_METHOD']}")
+        self.site = Site(settings, self._slot, self._log, access, application, ERRORS)
         self.site.closing = not settings.keep_alive_timeout
         self._seconds = 0
         self.tick()
@@ -181,6 +188,16 @@ class Worker:
 
     def _application(self, environ: Environ, start_response: Any) -> Any:
         return self.plays[environ[PLAY]].call(environ, start_response)
+
+    def _find(self, environ: Environ, frame: FrameType | None) -> Any:
+        """The route of a request, in one of the ways in which a framework's may be found, by its path."""
+        path = environ["PATH_INFO"]
+        begins = "" if frame is None else frame.f_code.co_name
+        self.plays[environ[PLAY]].is_asked(begins)
+        found = (
+            path[:3], None, Text(path[:2]), path[:2] * 200, f"{path[:2]} {begins}", len(path), path[:1], 7 // len(path),
+        )  # fmt: skip
+        return found[zlib.crc32(path.encode()) % len(found)]
 
     def _unusual(self, thread: ThreadAccount, fd: int, mask: int, now: int) -> int:
         return self._play_of(self.conversations[fd]).unusual(mask, now)

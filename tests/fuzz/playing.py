@@ -316,6 +316,14 @@ class Play:
 
     # --- the application ---
 
+    def is_asked(self, frame: str) -> None:
+        """For the route of a request, and for the frame that has begun its response, or failed.
+
+        Of one that is over some engines ask, and some do not.
+        """
+        if frame != "_starts_again_later":
+            self._known.told.append(f"asked in {frame}")
+
     def call(self, environ: Environ, start_response: Any) -> Any:
         """What the worker's application does with this connection's request."""
         shown = {
