@@ -114,7 +114,10 @@ class Routed:
 
 
 def _innermost(trace: TracebackType | None) -> FrameType | None:
-    """The frame that has raised: it and those around it are still there."""
-    while trace is not None and trace.tb_next is not None:
+    """The frame that has raised: it and those around it are still there. What is compiled has none around it."""
+    found = None
+    while trace is not None:
+        if found is None or trace.tb_frame.f_back is not None:
+            found = trace.tb_frame
         trace = trace.tb_next
-    return trace.tb_frame if trace is not None else None
+    return found

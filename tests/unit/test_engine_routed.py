@@ -131,6 +131,21 @@ def test_what_raises_has_the_route_that_its_frames_know(engine: str) -> None:
     assert service.ask()[ROUTE] == "/that/raises"
 
 
+def test_what_calls_start_response_wrongly_has_the_route_that_its_frames_know(engine: str) -> None:
+    def finder(_environ: dict[str, Any], frame: FrameType | None) -> str | None:
+        while frame is not None and "rule" not in frame.f_locals:
+            frame = frame.f_back
+        return None if frame is None else frame.f_locals["rule"]
+
+    def begin(start_response: Any) -> None:
+        rule = "/that/errs"
+        start_response(rule)
+
+    service = Service(engine, finder)
+    service.start = begin
+    assert service.ask()[ROUTE] == "/that/errs"
+
+
 def test_a_response_begun_late_says_nothing_of_the_next_request(engine: str) -> None:
     kept: list[Any] = []
     seen: list[bool] = []
