@@ -46,7 +46,7 @@ def held(tmp_path: Path) -> Iterator[tuple[str, int]]:
     os.close(fd)
 
 
-@pytest.mark.parametrize("python", filter(os.path.exists, (sys.executable, DEBIANS)))
+@pytest.mark.parametrize("python", list(filter(os.path.exists, (sys.executable, DEBIANS))))
 def test_other_threads_go_on_while_an_interpreter_is_loaded(held: tuple[str, int], python: str) -> None:
     path, fd = held
     sources = os.path.dirname(next(iter(miniwsgi.__path__)))
