@@ -20,6 +20,7 @@ from miniwsgi.daemon.log.error_log import ErrorLog
 from miniwsgi.daemon.settings import Listener, Settings
 from miniwsgi.daemon.worker.context import Context
 from miniwsgi.daemon.worker.pools.epoll import loop
+from miniwsgi.daemon.worker.pools.epoll.acceptor import MOST
 from miniwsgi.daemon.worker.pools.epoll.loop import TURN_NS, EpollPool
 from miniwsgi.metrics.board import Board
 
@@ -70,6 +71,14 @@ class OneTurn:
     @served.setter
     def served(self, requests: int) -> None:
         self._real.served = requests
+
+    @property
+    def ends_ns(self) -> int:
+        return self._real.ends_ns
+
+    @ends_ns.setter
+    def ends_ns(self, now: int) -> None:
+        self._real.ends_ns = now
 
     @property
     def inline(self) -> bool:
@@ -239,6 +248,20 @@ def test_those_that_are_to_begin_take_no_more_than_a_turn_together(world):
         world.open(proxy_headers.LINE + FAST)
     world.turn()
     assert world.answered == ["/fast"] * 5
+
+
+def test_new_clients_have_a_turn_beside_those_that_take_all_of_theirs(world):
+    world.step_ns = TURN_NS // 4
+    busy = [world.connect(get(b"/busy")) for _ in range(8)]
+    listener = world.pool.context.settings.listeners[0].fd
+    world.pool._acceptor.open()
+    world.pool._acceptor._most = MOST
+    for _ in range(12):
+        client = socket.create_connection(world.listening.getsockname())
+        client.sendall(FAST)
+        world.ends.append(client)
+    world.turn([*((client.sock.fileno(), select.EPOLLIN) for client in busy), (listener, select.EPOLLIN)])
+    assert world.answered == ["/busy"] * 8 + ["/fast"] * 5
 
 
 def test_a_request_sent_behind_a_body_of_tiny_chunks_is_answered(world):

@@ -190,6 +190,7 @@ class EpollPool:
             if not now:
                 return False
             if others:  # they come last: a new connection may get the number of one that ended
+                turn.ends_ns = now + TURN_NS  # new clients have theirs, however long that has been taken by others
                 self._openings_end_ns = 0
                 others.reverse()  # who is told of first has waited for longest
                 while others:
