@@ -82,7 +82,7 @@ class CountsTwice(plain.Conversation):
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_fault_is_found_and_made_small(fault: Any, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(two_engines, "SHRINKING_SECONDS", 2.0)
+    monkeypatch.setattr(two_engines, "SHRINKING_SECONDS", 30.0)
     monkeypatch.setattr(two_engines, "MOST_FAULTS", 1)
     monkeypatch.setattr(choice, "ENGINES", [*choice.ENGINES, choice.Engine("planted", lambda: fault)])
     report = compare(("plain", "planted"), 1, 20_000)
