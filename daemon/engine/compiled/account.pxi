@@ -172,8 +172,8 @@ cdef class Shared:
     cdef Answer last
     cdef CallState spare
     # Of the site and of the thread as they were when a turn, or a call from outside, began: see `look`.
-    cdef object site, given, application, variables, thread, calls
-    cdef Routes routes  # of the `application`, which is what `given` wraps; None: it is `given` itself
+    cdef object site, application, variables, thread, calls
+    cdef Routes routes  # by which the application is called; None: they have none
     cdef object context  # that `variables` copies; None: it does something else
     cdef uint64_t *cell  # the first of the thread's
     cdef Held held  # of whose turns it is, if they may hold anything
@@ -223,13 +223,10 @@ cdef class Shared:
     cdef int look(self, object thread) except -1:
         """To be called on the thread before the first request of a turn, and again behind whatever was Python."""
         site = self.site
-        given = <object>mw_in_slot(site, APPLICATION)
-        if given is not self.given:
-            self.given = self.application = given
-            self.routes = None
-            if type(given) is Routed:
-                self.routes = Routes(given)
-                self.application = self.routes.application
+        application = <object>mw_in_slot(site, APPLICATION)
+        if application is not self.application:
+            self.application = application
+            self.routes = Routes(application) if type(application) is Routed else None
         variables = <object>mw_in_slot(site, REQUEST_VARIABLES)
         if variables is not self.variables:
             self.variables = variables

@@ -19,7 +19,7 @@ cdef class Held:
     cdef bint impossible
     cdef list conversations  # in the order of their answers; `due` is what each has to do yet
     cdef int64_t since_ns  # when the first of them was ready
-    cdef int64_t last_ns, mean_ns  # of calls
+    cdef int64_t last_ns, mean_ns  # of calls, with what was received for them and, if that was at once, sent
 
     def __cinit__(self):
         self.old_ns, self.late_ns, self.short_ns, self.tiny_ns = 500_000, 700_000, 200_000, 10_000
