@@ -106,9 +106,9 @@ class Balance:
         return True
 
 
-def accept_again_seconds(number: int, log: ErrorLog) -> float:
+def accept_again_seconds(number: int | None, log: ErrorLog) -> float:
     """How long to wait after accept(2) has failed with this errno. Raises OSError if the listener itself is broken."""
-    if number == errno.EAGAIN:
+    if number is None or number == errno.EAGAIN:
         return 0.0  # nobody is there any more
     if number in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
         told = f"cannot accept connections: {os.strerror(number)}; raise LimitNOFILE"

@@ -10,7 +10,6 @@ While all places are taken and others wait, a kept-alive connection is a place t
 
 from __future__ import annotations
 
-import errno
 import gc
 import mmap
 import traceback
@@ -182,7 +181,7 @@ class ForkPool:
                 self._make_room()
             sock, address, listener = self._listening.accept(fd)
         except OSError as error:
-            self._again_at = time.monotonic() + accept_again_seconds(error.errno or errno.EIO, self._context.log)
+            self._again_at = time.monotonic() + accept_again_seconds(error.errno, self._context.log)
             return
         if not opens:
             self._fork(sock, partial(self._context.converse, sock, listener, address))
@@ -194,7 +193,7 @@ class ForkPool:
         try:
             self._make_room()
         except OSError as error:
-            self._again_at = time.monotonic() + accept_again_seconds(error.errno or errno.EIO, self._context.log)
+            self._again_at = time.monotonic() + accept_again_seconds(error.errno, self._context.log)
             return
         opened = self._opened.popleft()
         self._fork(opened.bare_socket, opened.begin)

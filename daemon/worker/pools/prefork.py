@@ -7,8 +7,6 @@ connection is for the client that is alone.
 
 from __future__ import annotations
 
-import errno
-
 from miniwsgi.metrics import scoreboard
 
 from ...engine.account import ThreadAccount
@@ -112,8 +110,7 @@ class PreforkPool:
             try:
                 sock, address, listener = self._listening.accept(fd)
             except OSError as error:
-                seconds = accept_again_seconds(error.errno or errno.EIO, self._context.log)
-                self._accept_again = time.monotonic() + seconds
+                self._accept_again = time.monotonic() + accept_again_seconds(error.errno, self._context.log)
                 return
         if wait:
             self._accept_again = time.monotonic() + wait

@@ -156,8 +156,7 @@ class Acceptor:
                     if conversation is not None:
                         self._clients.arm(conversation, select.EPOLLIN)
                 except OSError as error:
-                    number = error.errno or errno.EIO
-                    if accept_again_seconds(number, self._context.log) or number == errno.EAGAIN:
+                    if accept_again_seconds(error.errno, self._context.log) or error.errno == errno.EAGAIN:
                         break  # else that client has gone, and others wait behind it
 
     def _pass(self, me: ThreadAccount, fd: int, now: int) -> int:

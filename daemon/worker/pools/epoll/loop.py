@@ -90,7 +90,7 @@ class EpollPool:
         )
         self._acceptor = acceptor_of(self.clients, context, self._turn, self._newcomer)
         self._pace = Pace(
-            self.slot.cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns,
+            self._cells[scoreboard.REQUESTS], self._threads.stalls, self._threads.run_delay_ns,
             relief=self.size > 1 and not self._turn.lets_go,
         )  # fmt: skip
         self._turn.holds = not context.site.after_crash
@@ -122,7 +122,7 @@ class EpollPool:
     def _loop(self, me: Thread) -> bool:
         """Own the loop; True when the pool has ended, False when another thread has it now."""
         turn, returned, mailbox, others = self._turn, self.returned, me.mailbox, self._turn.others
-        cells, pace = self.slot.cells, self._pace
+        cells, pace = self._cells, self._pace
         site, account, many = self.context.site, self._account, self.size > 1
         others.clear()  # of whoever lost the loop: the next turn is told of them again
         now = began = time.monotonic_ns()
@@ -209,7 +209,7 @@ class EpollPool:
     def _check(self, now: int) -> None:
         """What is looked at ten times a second."""
         self._next_check_ns = now + CHECK_NS
-        self._pace.look(self.slot.cells[scoreboard.REQUESTS], now)
+        self._pace.look(self._cells[scoreboard.REQUESTS], now)
         self._check_running(now)
         self._acceptor.look()
         self._sockets.look()
@@ -468,7 +468,7 @@ class EpollPool:
         if not conversation.mask:  # it was served as it came
             self.clients.arm(conversation, _EPOLLIN)
         self._count_outstanding(1)
-        self.slot.cells[scoreboard.TAKEN_OVER] += 1
+        self._cells[scoreboard.TAKEN_OVER] += 1
 
     def _broken(self, error: BaseException) -> NoReturn:
         """Called by a thread that fails where nothing should: its client, or the loop, would be lost for ever."""
