@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from miniwsgi.daemon.engine import outgoing, plain
@@ -35,8 +36,15 @@ class Stopped(Exception):
     pass
 
 
+def of_the_real(name: str) -> Any:
+    """An attribute that is the real turn's."""
+    return property(lambda self: getattr(self._real, name), lambda self, value: setattr(self._real, name, value))
+
+
 class OneTurn:
     """A turn as it is, or with the events that are given, and none behind it."""
+
+    inline, served, ends_ns, others = map(of_the_real, ("inline", "served", "ends_ns", "others"))
 
     def __init__(self, pool: EpollPool, events: list[tuple[int, int]] | None) -> None:
         self._pool, self._real, self._events, self._over = pool, pool._turn, events, False
@@ -57,36 +65,8 @@ class OneTurn:
                 self.others.append(fd)
         return now
 
-    @property
-    def others(self) -> list[int]:
-        return self._real.others
-
     def settle(self, thread: ThreadAccount, now: int) -> int:
         return self._real.settle(thread, now)
-
-    @property
-    def served(self) -> int:
-        return self._real.served
-
-    @served.setter
-    def served(self, requests: int) -> None:
-        self._real.served = requests
-
-    @property
-    def ends_ns(self) -> int:
-        return self._real.ends_ns
-
-    @ends_ns.setter
-    def ends_ns(self, now: int) -> None:
-        self._real.ends_ns = now
-
-    @property
-    def inline(self) -> bool:
-        return self._real.inline
-
-    @inline.setter
-    def inline(self, inline: bool) -> None:
-        self._real.inline = inline
 
 
 class World:
