@@ -15,6 +15,7 @@ from miniwsgi.daemon.routes.variables import CPU_NS, CPU_OF, ROUTE
 from miniwsgi.metrics import scoreboard as sb
 
 from tests.conformance.case import get
+from tests.support.counted_series import series
 from tests.support.engines import ENGINES
 from tests.unit import turn_world
 from tests.unit.conversation_world import NOW, World
@@ -189,12 +190,6 @@ def test_what_raises_is_measured_as_well(engine: str) -> None:
     service = Service(engine, lambda _environ, _frame: "/")
     service.start = fail
     assert service.ask()[CPU_NS] > 0
-
-
-def series(cells: memoryview) -> Iterator[list[int]]:
-    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
-        if cells[at]:
-            yield cells[at : at + sb.SERIES_CELLS].tolist()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from miniwsgi.daemon.routes.variables import CPU_NS, ROUTE
 from miniwsgi.metrics import scoreboard as sb
 
 from tests.conformance.case import get
+from tests.support.counted_series import series
 from tests.support.engines import ENGINES
 from tests.unit.conversation_world import NOW, World
 
@@ -23,18 +23,11 @@ def engine(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def series(world: World) -> Iterator[list[int]]:
-    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
-        cells = world.context.slot.cells[at : at + sb.SERIES_CELLS].tolist()
-        if cells[sb.S_KEY]:
-            yield cells
-
-
 def counted(world: World) -> dict[tuple[str, int], tuple[int, int, int, int]]:
     """By route and status: requests, bytes, ns waited, ns computed."""
     names = ["", *world.context.slot.route_names()]
     found = {}
-    for cells in series(world):
+    for cells in series(world.context.slot.cells):
         _method, status, route = sb.series_labels(cells[sb.S_KEY])
         requests = sum(cells[sb.S_BUCKETS :])
         found[names[route], status] = requests, cells[sb.S_SENT], cells[sb.S_QUEUED], cells[sb.S_CPU]
@@ -125,11 +118,9 @@ def test_many_routes_of_one_answer_are_told_apart(engine: str) -> None:
 
 def counted_by_number(world: World) -> dict[int, int]:
     found: dict[int, int] = {}
-    cells = world.context.slot.cells
-    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
-        if cells[at]:
-            route = sb.series_labels(cells[at])[2]
-            found[route] = found.get(route, 0) + sum(cells[at + sb.S_BUCKETS : at + sb.SERIES_CELLS])
+    for cells in series(world.context.slot.cells):
+        route = sb.series_labels(cells[sb.S_KEY])[2]
+        found[route] = found.get(route, 0) + sum(cells[sb.S_BUCKETS :])
     return found
 
 
@@ -141,7 +132,7 @@ def test_the_time_in_the_application_is_known_without_a_route_too(engine: str) -
         before = slot_counts(world.context.slot)
         world.context.site.account.served(5_000_000_000, 2)
         after = slot_counts(world.context.slot)
-        (took,) = (cells[sb.S_SUM] for cells in series(world))
+        (took,) = (cells[sb.S_SUM] for cells in series(world.context.slot.cells))
     assert before.run_seconds == pytest.approx((took - 3_000_000) / 1e9)
     assert after.run_seconds == before.run_seconds
     assert after.queue_seconds - before.queue_seconds == pytest.approx(2.5)

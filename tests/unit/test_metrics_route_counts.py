@@ -15,6 +15,7 @@ from miniwsgi.metrics.route_names import KNOWN_ROUTES
 from miniwsgi.metrics.scoreboard_reading import durations
 from miniwsgi.metrics.slot import Slot
 
+from tests.support.counted_series import series
 from tests.unit.test_metrics_collector import FACTS, MILLISECOND
 
 
@@ -87,11 +88,10 @@ def test_where_routes_have_taken_the_series_methods_and_statuses_stay_true(board
         for number in range(30):
             count(slot, f"/{number}", status)
     seen: dict[int, int] = {}
-    for at in range(sb.SERIES_AT, sb.SERIES_AT + sb.SERIES * sb.SERIES_CELLS, sb.SERIES_CELLS):
-        if slot.cells[at]:
-            method, status, _route = sb.series_labels(slot.cells[at])
-            assert method == "GET"
-            seen[status] = seen.get(status, 0) + slot.cells[at + sb.S_BUCKETS + sb.bucket(MILLISECOND)]
+    for cells in series(slot.cells):
+        method, status, _route = sb.series_labels(cells[sb.S_KEY])
+        assert method == "GET"
+        seen[status] = seen.get(status, 0) + cells[sb.S_BUCKETS + sb.bucket(MILLISECOND)]
     assert seen == dict.fromkeys(range(200, 210), 30)
     assert RouteHistory(board, 0.0).look(0.0).routes["_OTHER"][0].requests == 300 - sb.SERIES_OF_ROUTES
     assert slot.cells[sb.SERIES_LOST] > 0
