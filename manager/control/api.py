@@ -15,6 +15,7 @@ from miniwsgi.codes import Code
 from .. import messages as ms
 from ..http.connection_table import ServerLimits
 from ..http.exchange import Answer, HttpRefusal, Request, Stream, encoded, reason
+from ..http.places import Places
 from ..http.routing import Router, check_accept, parse_query
 from .auth import Access, Principal
 from .change_requests import Conflict
@@ -50,7 +51,7 @@ class Api:
         table = endpoints(Handlers(managed, access), self._openapi)
         self.router = Router[Handler](table)
         self.calls: Counter[tuple[str, str]] = Counter()  # by endpoint and status
-        self._waiting = 0  # calls
+        self._waiting = Places(MAX_WAITING, "too many calls wait for their answers; try again")
         self._description = msgspec.json.encode(describe(table))
 
     def __repr__(self) -> str:
@@ -106,13 +107,8 @@ class Api:
         """Raises HttpRefusal, of 503 before anything is done."""
         if not (endpoint.waits or call.query.get("wait")):
             return await endpoint.handler(call)
-        if self._waiting >= MAX_WAITING:
-            raise HttpRefusal(503, "too many calls wait for their answers; try again", fields=(("Retry-After", "1"),))
-        self._waiting += 1
-        try:
+        with self._waiting:
             return await endpoint.handler(call)
-        finally:
-            self._waiting -= 1
 
     def _find(self, request: Request) -> tuple[Endpoint, dict[str, int]]:
         endpoint, numbers = self.router.find(request.method, request.path)

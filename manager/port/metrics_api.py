@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ..http.connection_table import ServerLimits
 from ..http.exchange import Answer, HttpRefusal, Request, encoded, reason
+from ..http.places import Places
 from ..http.routing import Route, Router
 from .gate import Gate
 from .public_page import PublicPage, asked_span, page_data
@@ -63,7 +64,7 @@ class MetricsApi:
         self._gate = gate
         self._page = status_page.load()
         self._shared = SharedAnswers()
-        self._readers = 0  # that wait for an answer
+        self._readers = Places(MAX_READERS, "too many readers; try again")
         routes: list[Route[Handler]] = [
             Route("GET", "/livez", self.livez, JSON),
             Route("GET", "/readyz", self.readyz, JSON),
@@ -147,13 +148,8 @@ class MetricsApi:
     async def _read(self, request: Request, name: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
         self._gate.check_reader(request)
         packed = accepts_gzip(request.fields.get("HTTP_ACCEPT_ENCODING", ""))
-        if self._readers >= MAX_READERS:
-            raise HttpRefusal(503, "too many readers; try again", fields=(("Retry-After", "1"),))
-        self._readers += 1
-        try:
+        with self._readers:
             return await self._shared.answer(name, make, packed=packed)
-        finally:
-            self._readers -= 1
 
 
 def _health(said: tuple[int, bytes]) -> Answer:
